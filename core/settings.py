@@ -1,0 +1,267 @@
+"""Every setting, declared once: name, type, default and help. Environment over `dropscribe.toml` over default.
+
+Plain pydantic rather than pydantic-settings: the latter doubles the start-up time of `dropscribe status`, and
+where a value came from has to be told anyway.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from core.errors import SettingsError
+from core.types import Priority
+
+PREFIX = "DROPSCRIBE_"
+CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in it
+CONFIG_NAME = "dropscribe.toml"
+
+OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv"]
+OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+EngineName = Literal["auto", "pocketsphinx", "scripted", "vibevoice"]
+
+
+def _split_commas(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def default_home() -> Path:
+    """Where state lives unless told otherwise, by the XDG base directory specification."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "dropscribe"
+
+
+class Settings(BaseModel):
+    """All settings of one process; sizes in the unit that the name ends with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    home: Path = Field(default_factory=default_home, description="directory that holds all state")
+    database_url: str = Field(
+        "", description="SQLAlchemy URL; empty: SQLite under home", json_schema_extra={"secret": True}
+    )
+    redis_url: str = Field(
+        "",
+        description="Redis URL; empty: the private Redis that `up` starts",
+        json_schema_extra={"secret": True},
+    )
+    results: Path | None = Field(
+        None, description="mirror transcripts under this directory instead of beside the recordings"
+    )
+    spool: Path | None = Field(None, description="decoded audio on its way to a model; empty: under home")
+    outputs: Annotated[tuple[OutputFormat, ...], BeforeValidator(_split_commas)] = Field(
+        ("json", "txt", "srt", "vtt", "tsv"), min_length=1, description="formats written for every transcript"
+    )
+
+    engine: EngineName = Field(
+        "auto", description="speech model; auto: vibevoice with a GPU, else pocketsphinx"
+    )
+    precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = Field(
+        "auto", description="number format of the model's weights"
+    )
+    context: str = Field("", max_length=10_000, description="names and topics that help the model to spell")
+    priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
+    script: str = Field("", description="what the scripted engine answers (for tests), as JSON")
+
+    stable_seconds: float = Field(
+        10, ge=0, description="a local file is complete after standing still so long"
+    )
+    stable_seconds_network: float = Field(30, ge=0, description="the same on a network filesystem")
+    scan_seconds: float = Field(60, gt=0, description="longest time between two scans of a local folder")
+    scan_seconds_network: float = Field(
+        30, gt=0, description="longest time between two scans of a network folder"
+    )
+
+    chunk_seconds: float = Field(
+        0, ge=0, description="longest piece of a recording read in one go; 0: what the model can hold"
+    )
+    model_slots: int = Field(1, ge=1, description="chunks that one model worker reads at the same time")
+    cpu_processes: int = Field(
+        0, ge=0, description="processes of a CPU worker; 0: one for each core, at most 4"
+    )
+
+    lease_seconds: float = Field(
+        90, gt=0, description="work not renewed for so long is given to another worker"
+    )
+    renew_seconds: float = Field(
+        20, gt=0, description="how often a worker renews its lease and its heartbeat"
+    )
+    reconcile_seconds: float = Field(30, gt=0, description="how often lost work is looked for")
+    resend_seconds: float = Field(15, gt=0, description="a message younger than this is not taken for lost")
+    missing_seconds: float = Field(120, ge=0, description="how long a vanished file may take to come back")
+    lost_attempts: int = Field(
+        3, ge=1, description="a recording that so many workers did not survive is parked"
+    )
+    failed_attempts: int = Field(
+        3, ge=1, description="how often a failing step is tried before the job fails"
+    )
+
+    decode_hours: float = Field(24, gt=0, description="longest recording that is accepted")
+    decode_memory_mb: int = Field(1024, ge=256, description="memory that decoding may take")
+    decode_cpu_seconds: int = Field(7200, gt=0, description="CPU time that decoding may take")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    log_format: Literal["json", "text"] = Field(
+        "json", description="JSON lines for programs, text for people"
+    )
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database_url or f"sqlite:///{self.home / 'dropscribe.db'}"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Directory of decoded audio."""
+        return self.spool or self.home / "spool"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Directory for copies of sources while they are decoded; local to this machine."""
+        return self.home / "scratch"
+
+    def digest(self, context: str | None = None) -> str:
+        """Hex digest of what shapes a transcript: equal content with an equal digest is a duplicate."""
+        shaping = {
+            "engine": self.engine,
+            "precision": self.precision,
+            "context": self.context if context is None else context,
+            "chunk_seconds": self.chunk_seconds,
+            "script": self.script,
+        }
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One setting as `dropscribe config` shows it."""
+
+    name: str
+    variable: str
+    value: str
+    source: str
+    help: str
+
+
+def load(environ: Mapping[str, str] | None = None, *, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read all settings. `overrides` are command-line options and win over everything.
+
+    Raises SettingsError for an unknown key (naming the nearest known one) or a value that does not fit.
+    """
+    return _build(*_layers(os.environ if environ is None else environ, overrides))
+
+
+def origins(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Origin]:
+    """Every setting with its value and where it came from; secrets are masked."""
+    layers, file = _layers(os.environ if environ is None else environ, None)
+    return [_origin(name, settings, layers, file) for name in Settings.model_fields]
+
+
+def _origin(name: str, settings: Settings, layers: dict[str, dict[str, Any]], file: Path | None) -> Origin:
+    field = Settings.model_fields[name]
+    source = "default"
+    if name in layers["file"]:
+        source = str(file)
+    if name in layers["environment"]:
+        source = "environment"
+    value = getattr(settings, name)
+    shown = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and extra.get("secret"):
+        shown = mask(shown)
+    return Origin(name, PREFIX + name.upper(), shown, source, field.description or "")
+
+
+def mask(url: str) -> str:
+    """The URL with its password replaced by `***`."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.split(':', 1)[0]}:***@{host}"))
+
+
+def _layers(
+    environ: Mapping[str, str], overrides: Mapping[str, Any] | None
+) -> tuple[dict[str, dict[str, Any]], Path | None]:
+    from_environment = _from_environment(environ)
+    file = _find_file(environ, from_environment)
+    from_file = _from_file(file) if file else {}
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    return {"file": from_file, "environment": from_environment, "options": given}, file
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in Settings.model_fields:
+            known = [PREFIX + field.upper() for field in Settings.model_fields]
+            raise SettingsError(_unknown("environment variable", variable, [*known, CONFIG_VARIABLE]))
+        if value != "":  # an empty variable is how compose files spell "not set"
+            found[name] = value
+    return found
+
+
+def _find_file(environ: Mapping[str, str], from_environment: Mapping[str, Any]) -> Path | None:
+    if named := environ.get(CONFIG_VARIABLE):
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise SettingsError(f"{CONFIG_VARIABLE} names {path}, which is not a file; correct or unset it")
+        return path
+    home = Path(from_environment.get("home") or default_home()).expanduser()
+    return next((path for path in (Path(CONFIG_NAME), home / CONFIG_NAME) if path.is_file()), None)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"cannot read settings from {path}: {error}; mend the file") from error
+    for name in values:
+        if name not in Settings.model_fields:
+            raise SettingsError(f"{path}: " + _unknown("setting", name, list(Settings.model_fields)))
+    return values
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]}?" if nearest else "`dropscribe config` lists them all"
+    return f"unknown {kind} {name}; {hint}"
+
+
+def _build(layers: dict[str, dict[str, Any]], file: Path | None) -> Settings:
+    merged: dict[str, Any] = {}
+    for values in layers.values():
+        merged |= values
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, layers, file)) from error
+    paths = {"home": settings.home, "results": settings.results, "spool": settings.spool}
+    return settings.model_copy(
+        update={k: Path(os.path.abspath(p.expanduser())) for k, p in paths.items() if p}
+    )
+
+
+def _explain(error: ValidationError, layers: dict[str, dict[str, Any]], file: Path | None) -> str:
+    lines = []
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else "settings"
+        where = f"{name} in {file}" if name in layers["file"] else name
+        if name in layers["environment"]:
+            where = PREFIX + name.upper()
+        lines.append(f"{where} = {item['input']!r}: {item['msg'].lower()}")
+    return "; ".join(lines)

@@ -1,0 +1,171 @@
+"""The nouns every room shares: states, chunks, segments, transcripts. Frozen, and free of I/O.
+
+Times are seconds as float. Within a `RawTranscript` they count from the start of the chunk that was handed
+to the model; everywhere else they count from the start of the recording.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a recording is on its way; the states after `FINISHING` are final."""
+
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    TRANSCRIBING = "transcribing"
+    FINISHING = "finishing"
+    DONE = "done"
+    SUSPECT = "suspect"
+    DUPLICATE = "duplicate"
+    FAILED = "failed"
+    PARKED = "parked"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """True when nothing more will happen to the job by itself."""
+        return self not in ACTIVE_STATES
+
+
+ACTIVE_STATES = frozenset({JobState.QUEUED, JobState.PREPARING, JobState.TRANSCRIBING, JobState.FINISHING})
+
+
+class ChunkState(StrEnum):
+    """Where one window of a recording is: waiting, with a model, read, or given up with its job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class Priority(StrEnum):
+    """How urgent a job is; the order within a queue."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Ended(StrEnum):
+    """How the model's answer to one chunk came to its end."""
+
+    COMPLETE = "complete"
+    TRUNCATED = "truncated"
+    LOOP = "loop"
+    CANCELLED = "cancelled"
+
+
+class SegmentKind(StrEnum):
+    """Words that somebody spoke, or a sound that is not speech (`[Music]`)."""
+
+    SPEECH = "speech"
+    EVENT = "event"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time, `start <= end`, in seconds."""
+
+    start: float
+    end: float
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What one speaker said between two moments.
+
+    `speaker` is the model's label (an index) or None where it gave none. `quality` is the recognizer's own
+    confidence from 0 to 1, or None where the engine has no such figure.
+    """
+
+    start: float
+    end: float
+    text: str
+    speaker: int | None = None
+    kind: SegmentKind = SegmentKind.SPEECH
+    quality: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A window of a recording that the model reads in one go: `index` in order of `start`."""
+
+    index: int
+    start: float
+    end: float
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class RawTranscript:
+    """A model's answer to one chunk; times count from the chunk's start. `timings` are seconds by phase."""
+
+    segments: tuple[Segment, ...]
+    ended: Ended = Ended.COMPLETE
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a model says of itself, copied into the workers' table and into every transcript.
+
+    `slots` is how many chunks it reads at once, `longest_chunk` in seconds. `notice` is what a user has to
+    know before trusting a transcript, empty where there is nothing to say.
+    """
+
+    engine: str
+    model: str
+    precision: str
+    slots: int = 1
+    longest_chunk: float = 1800.0
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The recording as it was read: `path` as seen by the worker, `duration` in seconds, `sha256` in hex."""
+
+    path: str
+    size: int
+    sha256: str
+    duration: float
+    format: str
+    codec: str
+    channels: int
+    sample_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """One recording, read: everything an output format may need.
+
+    `notes` are harmless remarks ("no speech was found"); `reasons` say why the transcript is not to be trusted,
+    and are empty unless the job is suspect; `missing` are the stretches of speech that nothing covers.
+    """
+
+    job_id: str
+    source: Source
+    engine: EngineInfo
+    segments: tuple[Segment, ...]
+    speech_detector: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    missing: tuple[Span, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+    created_at: str = ""

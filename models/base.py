@@ -1,0 +1,55 @@
+"""What every speech model has to offer, and what it is told. No torch, so that anyone may import it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.types import EngineInfo, RawTranscript
+
+SAMPLE_RATE = 24_000  # Hz; what the spool holds and VibeVoice-ASR listens to
+
+Audio = NDArray[np.float32]
+
+
+def _ignore(_seconds: float) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscribeRequest:
+    """One chunk's circumstances.
+
+    `context` holds names and topics. The model polls `cancel` at least once a second and then returns what it has
+    with `Ended.CANCELLED`. `progress` is called with the seconds of the chunk that are read so far.
+    """
+
+    context: str = ""
+    cancel: threading.Event = field(default_factory=threading.Event)
+    progress: Callable[[float], None] = _ignore
+
+
+class Transcriber(Protocol):
+    """A resident model. `transcribe` may be called from `info.slots` threads at once."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this model is; constant after loading."""
+        ...
+
+    def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
+        """Read one chunk.
+
+        `audio` is float32 of shape (samples,), mono, 24 kHz, in [-1, 1]. Times in the answer count from its
+        first sample. Raises ModelError when this chunk failed and ModelFatalError when the process must end.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back memory and threads; no call may follow."""
+        ...
