@@ -1,4 +1,4 @@
-"""Every setting, declared once: name, type, default and help. Environment over `dropscribe.toml` over default.
+"""Every setting, declared once: name, type, default, help. Environment over `dropscribe.toml` over default.
 
 Plain pydantic rather than pydantic-settings: the latter doubles the start-up time of `dropscribe status`, and
 where a value came from has to be told anyway.
@@ -251,9 +251,7 @@ def _build(layers: dict[str, dict[str, Any]], file: Path | None) -> Settings:
     except ValidationError as error:
         raise SettingsError(_explain(error, layers, file)) from error
     paths = {"home": settings.home, "results": settings.results, "spool": settings.spool}
-    return settings.model_copy(
-        update={k: Path(os.path.abspath(p.expanduser())) for k, p in paths.items() if p}
-    )
+    return settings.model_copy(update={k: p.expanduser().absolute() for k, p in paths.items() if p})
 
 
 def _explain(error: ValidationError, layers: dict[str, dict[str, Any]], file: Path | None) -> str:

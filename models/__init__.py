@@ -1,1 +1,4 @@
-"""Speech models behind one protocol, and the only torch in the project. Knows nothing of Celery, Redis or SQL."""
+"""Speech models behind one protocol, and the only torch in the project.
+
+Knows nothing of Celery, Redis or SQL.
+"""

@@ -25,8 +25,8 @@ def _ignore(_seconds: float) -> None:
 class TranscribeRequest:
     """One chunk's circumstances.
 
-    `context` holds names and topics. The model polls `cancel` at least once a second and then returns what it has
-    with `Ended.CANCELLED`. `progress` is called with the seconds of the chunk that are read so far.
+    `context` holds names and topics. The model polls `cancel` at least once a second and then returns what
+    it has with `Ended.CANCELLED`. `progress` is called with the seconds of the chunk that are read so far.
     """
 
     context: str = ""
