@@ -155,7 +155,7 @@ class Transcript:
     """One recording, read: everything an output format may need.
 
     `notes` are harmless remarks ("no speech was found"); `reasons` say why the transcript is not to be
-    trusted, and are empty unless the job is suspect; `missing` are the stretches of speech that nothing covers.
+    trusted, and are empty unless the job is suspect; `missing` are stretches of speech that nothing covers.
     """
 
     job_id: str
