@@ -63,9 +63,7 @@ class Settings(BaseModel):
         ("json", "txt", "srt", "vtt", "tsv"), min_length=1, description="formats written for every transcript"
     )
 
-    engine: EngineName = Field(
-        "auto", description="speech model; auto: vibevoice with a GPU, else pocketsphinx"
-    )
+    engine: EngineName = Field("auto", description="speech model; auto: vibevoice with a GPU, else pocketsphinx")
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = Field(
         "auto", description="number format of the model's weights"
     )
@@ -73,47 +71,31 @@ class Settings(BaseModel):
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
     script: str = Field("", description="what the scripted engine answers (for tests), as JSON")
 
-    stable_seconds: float = Field(
-        10, ge=0, description="a local file is complete after standing still so long"
-    )
+    stable_seconds: float = Field(10, ge=0, description="a local file is complete after standing still so long")
     stable_seconds_network: float = Field(30, ge=0, description="the same on a network filesystem")
     scan_seconds: float = Field(60, gt=0, description="longest time between two scans of a local folder")
-    scan_seconds_network: float = Field(
-        30, gt=0, description="longest time between two scans of a network folder"
-    )
+    scan_seconds_network: float = Field(30, gt=0, description="longest time between two scans of a network folder")
 
     chunk_seconds: float = Field(
         0, ge=0, description="longest piece of a recording read in one go; 0: what the model can hold"
     )
     model_slots: int = Field(1, ge=1, description="chunks that one model worker reads at the same time")
-    cpu_processes: int = Field(
-        0, ge=0, description="processes of a CPU worker; 0: one for each core, at most 4"
-    )
+    cpu_processes: int = Field(0, ge=0, description="processes of a CPU worker; 0: one for each core, at most 4")
 
-    lease_seconds: float = Field(
-        90, gt=0, description="work not renewed for so long is given to another worker"
-    )
-    renew_seconds: float = Field(
-        20, gt=0, description="how often a worker renews its lease and its heartbeat"
-    )
+    lease_seconds: float = Field(90, gt=0, description="work not renewed for so long is given to another worker")
+    renew_seconds: float = Field(20, gt=0, description="how often a worker renews its lease and its heartbeat")
     reconcile_seconds: float = Field(30, gt=0, description="how often lost work is looked for")
     resend_seconds: float = Field(15, gt=0, description="a message younger than this is not taken for lost")
     missing_seconds: float = Field(120, ge=0, description="how long a vanished file may take to come back")
-    lost_attempts: int = Field(
-        3, ge=1, description="a recording that so many workers did not survive is parked"
-    )
-    failed_attempts: int = Field(
-        3, ge=1, description="how often a failing step is tried before the job fails"
-    )
+    lost_attempts: int = Field(3, ge=1, description="a recording that so many workers did not survive is parked")
+    failed_attempts: int = Field(3, ge=1, description="how often a failing step is tried before the job fails")
 
     decode_hours: float = Field(24, gt=0, description="longest recording that is accepted")
     decode_memory_mb: int = Field(1024, ge=256, description="memory that decoding may take")
     decode_cpu_seconds: int = Field(7200, gt=0, description="CPU time that decoding may take")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
-    log_format: Literal["json", "text"] = Field(
-        "json", description="JSON lines for programs, text for people"
-    )
+    log_format: Literal["json", "text"] = Field("json", description="JSON lines for programs, text for people")
 
     @property
     def database(self) -> str:

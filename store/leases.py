@@ -1,0 +1,116 @@
+"""Claim, fence, renew, release: how a row of `jobs` or `chunks` is owned by one attempt at a time.
+
+A claim is one UPDATE that only the first of many can win. Every later write of that attempt carries `fenced`, so
+that a worker which slept through its lease can no longer write. What is lost when a lease runs out is mended in
+`store.recovery`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, insert, select, update
+
+from core.errors import LeaseLostError
+from core.types import ChunkState, JobState
+from store.session import Database
+from store.tables import chunks, events, jobs, now, switches
+
+PAUSED = "paused"
+
+# Where a row goes when its owner lets go of it or dies.
+FALLS_BACK: dict[str, str] = {
+    JobState.PREPARING: JobState.QUEUED,
+    JobState.FINISHING: JobState.FINISHING,
+    ChunkState.RUNNING: ChunkState.QUEUED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Proof of ownership: this attempt of this row, in this state, by this worker."""
+
+    table: str
+    id: str
+    job_id: str
+    state: str
+    attempt: int
+    owner: str
+
+
+# Nobody's row, and no message under way for it.
+FREE: dict[str, Any] = {"owner": None, "lease_until": None, "sent_at": None}
+
+
+class Renewal(Enum):
+    """What a worker learns when it renews its lease."""
+
+    HELD = auto()
+    CANCEL = auto()  # still ours, but somebody asked for the job to be cancelled
+    LOST = auto()
+
+
+def table_of(claim: Claim) -> Table[Any]:
+    """The table that the claim's row is in."""
+    return jobs if claim.table == "jobs" else chunks
+
+
+def take(
+    connection: Connection, table: Table[Any], row: str, *, waits: str, becomes: str, owner: str, seconds: float
+) -> Claim | None:
+    """Claim the row if it waits in that state, is due, and the fleet is not paused; None otherwise."""
+    won = connection.execute(
+        update(table)
+        .where(
+            table.c.id == row,
+            table.c.state == waits,
+            table.c.owner.is_(None),
+            table.c.not_before <= now(),
+            ~exists().where(switches.c.name == PAUSED),
+        )
+        .values(state=becomes, attempt=table.c.attempt + 1, owner=owner, lease_until=now() + seconds)
+        .returning(table.c.attempt)
+    ).first()
+    job = row if table is jobs else row.partition(".")[0]
+    return Claim(table.name, row, job, becomes, won.attempt, owner) if won else None
+
+
+def fenced(claim: Claim) -> ColumnElement[bool]:
+    """The condition that every write of this attempt carries."""
+    table = table_of(claim)
+    return and_(
+        table.c.id == claim.id,
+        table.c.attempt == claim.attempt,
+        table.c.owner == claim.owner,
+        table.c.state == claim.state,
+    )
+
+
+def write(connection: Connection, claim: Claim, **values: Any) -> None:
+    """Update the claimed row. Raises LeaseLostError when it is somebody else's by now."""
+    if not connection.execute(update(table_of(claim)).where(fenced(claim)).values(**values)).rowcount:
+        raise LeaseLostError(f"{claim.id}: attempt {claim.attempt} of {claim.owner} no longer owns this work")
+
+
+def let_go(connection: Connection, claim: Claim, **values: Any) -> None:
+    """Update the claimed row and give up its ownership. Raises LeaseLostError like `write`."""
+    write(connection, claim, **(FREE | values))
+
+
+def renew(database: Database, claim: Claim, seconds: float, *, progress: float | None = None) -> Renewal:
+    """Push the lease's end to `seconds` from now; a chunk also notes how far it is (seconds of audio)."""
+    values: dict[str, Any] = {"lease_until": now() + seconds}
+    if progress is not None:
+        values["progress"] = progress
+    with database.begin() as connection:
+        if not connection.execute(update(table_of(claim)).where(fenced(claim)).values(**values)).rowcount:
+            return Renewal.LOST
+        cancel = connection.execute(select(jobs.c.cancel_requested).where(jobs.c.id == claim.job_id)).scalar()
+        return Renewal.CANCEL if cancel else Renewal.HELD
+
+
+def note(connection: Connection, job_id: str, kind: str, detail: str = "", *, where: str) -> None:
+    """Add a line to the job's audit trail."""
+    connection.execute(insert(events).values(job_id=job_id, at=now(), kind=kind, where=where, detail=detail))

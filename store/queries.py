@@ -1,0 +1,246 @@
+"""Questions people ask: what waits, what runs, what happened to this one. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+
+from core.errors import AmbiguousJobError, JobNotFoundError
+from core.types import ACTIVE_STATES, ChunkState, JobState
+from store.session import Database
+from store.tables import chunks, events, jobs, now, path_key, roots, workers
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as people see it. Moments in seconds since the epoch, durations in seconds."""
+
+    id: str
+    root: str
+    path: str
+    size: int
+    mtime_ns: int
+    settings_digest: str
+    state: JobState
+    reason: str
+    priority: str
+    context: str
+    notes: list[str]
+    missing: list[list[float]]
+    attempt: int
+    failures: int
+    lost: int
+    owner: str | None
+    cancel_requested: bool
+    sha256: str | None
+    duplicate_of: str | None
+    duration: float | None
+    media: dict[str, Any] | None
+    speech_detector: str
+    timings: dict[str, float]
+    created_at: float
+    finished_at: float | None
+    read: float  # seconds of chunks read so far, running ones included
+    to_read: float  # seconds of all chunks
+
+    @property
+    def source(self) -> str:
+        """Absolute path of the recording."""
+        return f"{self.root.rstrip('/')}/{self.path}"
+
+    @property
+    def progress(self) -> float:
+        """How much of the recording is read, from 0 to 1."""
+        if self.state.is_final or self.state == JobState.FINISHING:
+            return 1.0
+        return min(1.0, self.read / self.to_read) if self.to_read else 0.0
+
+
+_JOB_COLUMNS = [c for c in jobs.c if c.name in Job.__dataclass_fields__]
+
+
+def _jobs_query() -> Any:
+    read = select(func.coalesce(func.sum(chunks.c.progress), 0.0)).where(chunks.c.job_id == jobs.c.id)
+    total = select(func.coalesce(func.sum(chunks.c.end - chunks.c.start), 0.0)).where(chunks.c.job_id == jobs.c.id)
+    return select(*_JOB_COLUMNS, read.scalar_subquery().label("read"), total.scalar_subquery().label("to_read"))
+
+
+def _job(row: Any) -> Job:
+    return Job(**row._mapping | {"state": JobState(row.state)})  # noqa: SLF001 (SQLAlchemy's public name for it)
+
+
+def job(database: Database, job_id: str) -> Job:
+    """One job by its whole id. Raises JobNotFoundError."""
+    with database.read() as connection:
+        row = connection.execute(_jobs_query().where(jobs.c.id == job_id)).first()
+    if row is None:
+        raise JobNotFoundError(f"there is no job {job_id}; `dropscribe jobs` lists them")
+    return _job(row)
+
+
+def find(database: Database, text: str, absolute_path: str) -> str:
+    """The id of the job meant by an id, an unambiguous prefix, or a path (the newest job of that file).
+
+    Raises JobNotFoundError, or AmbiguousJobError naming the candidates.
+    """
+    with database.read() as connection:
+        by_path = select(jobs.c.id).where(jobs.c.path_key == path_key(absolute_path))
+        newest = connection.execute(by_path.order_by(jobs.c.created_at.desc()).limit(1)).scalar()
+        if newest:
+            return newest
+        prefix = select(jobs.c.id).where(jobs.c.id.startswith(text.lower(), autoescape=True)).limit(4)
+        ids = list(connection.execute(prefix).scalars()) if text else []
+    if text in ids or len(ids) == 1:
+        return text if text in ids else ids[0]
+    if ids:
+        raise AmbiguousJobError(
+            f"{text} could be {', '.join(ids[:3])}{' or others' if len(ids) > 3 else ''}; type more"
+        )
+    raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
+
+
+def list_jobs(
+    database: Database,
+    *,
+    states: Sequence[JobState] = (),
+    folder: str | None = None,
+    ids: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> list[Job]:
+    """Jobs, the newest first. `folder` is an absolute path that their recordings lie under."""
+    query = _jobs_query().order_by(jobs.c.created_at.desc(), jobs.c.id)
+    if states:
+        query = query.where(jobs.c.state.in_(states))
+    if ids is not None:
+        query = query.where(jobs.c.id.in_(ids))
+    if folder:
+        under = jobs.c.root + "/" + jobs.c.path
+        query = query.where(under.startswith(folder.rstrip("/") + "/", autoescape=True))
+    with database.read() as connection:
+        return [_job(row) for row in connection.execute(query.limit(limit))]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a job's audit trail; `at` in seconds since the epoch."""
+
+    at: float
+    kind: str
+    where: str
+    detail: str
+
+
+def events_of(database: Database, job_id: str) -> list[Event]:
+    """What happened to a job, in order."""
+    query = select(events.c.at, events.c.kind, events.c.where, events.c.detail)
+    with database.read() as connection:
+        rows = connection.execute(query.where(events.c.job_id == job_id).order_by(events.c.id)).all()
+    return [Event(*row) for row in rows]
+
+
+def count_by_state(database: Database) -> dict[JobState, int]:
+    """How many jobs are in each state; states without jobs are left out."""
+    query = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+    with database.read() as connection:
+        return {JobState(state): count for state, count in connection.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Work that waits: seconds of audio in chunks not read yet, and files whose length is not known yet."""
+
+    audio_seconds: float
+    unprepared_files: int
+
+
+def backlog(database: Database) -> Backlog:
+    """What is left to do."""
+    left = select(func.coalesce(func.sum(chunks.c.end - chunks.c.start - chunks.c.progress), 0.0)).where(
+        chunks.c.state.in_([ChunkState.QUEUED, ChunkState.RUNNING])
+    )
+    unread = select(func.count()).select_from(jobs).where(jobs.c.state.in_([JobState.QUEUED, JobState.PREPARING]))
+    with database.read() as connection:
+        return Backlog(connection.execute(left).scalar_one(), connection.execute(unread).scalar_one())
+
+
+def unfinished(database: Database) -> int:
+    """How many jobs are not in a final state."""
+    query = select(func.count()).select_from(jobs).where(jobs.c.state.in_(ACTIVE_STATES))
+    with database.read() as connection:
+        return connection.execute(query).scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A registered process; `silent` is the seconds since its last heartbeat, `doing` lists what it has claimed."""
+
+    id: str
+    host: str
+    pid: int
+    role: str
+    state: str
+    gpu: str
+    engine: dict[str, Any] | None
+    audio_seconds: float
+    busy_seconds: float
+    started_at: float
+    silent: float
+    doing: tuple[str, ...] = ()
+
+    @property
+    def rtfx(self) -> float | None:
+        """Seconds of audio read per second of work, or None before the first."""
+        return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
+
+
+_WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__]
+
+
+def list_workers(database: Database) -> list[Worker]:
+    """Registered processes and what they do, by role and name."""
+    busy_jobs = select(jobs.c.owner, jobs.c.state, jobs.c.path, jobs.c.id).where(jobs.c.owner.is_not(None))
+    busy_chunks = (
+        select(chunks.c.owner, chunks.c.start, chunks.c.end, chunks.c.progress, jobs.c.path, jobs.c.id)
+        .join(jobs, jobs.c.id == chunks.c.job_id)
+        .where(chunks.c.state == ChunkState.RUNNING)
+    )
+    doing: dict[str, list[str]] = {}
+    with database.read() as connection:
+        for row in connection.execute(busy_jobs):
+            doing.setdefault(row.owner, []).append(f"{row.state} {row.path}")
+        for row in connection.execute(busy_chunks):
+            share = row.progress / (row.end - row.start) if row.end > row.start else 0.0
+            doing.setdefault(row.owner, []).append(f"{row.path} {row.start:.0f}-{row.end:.0f} s, {share:.0%}")
+        query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent"))
+        rows = connection.execute(query.order_by(workers.c.role, workers.c.id)).all()
+    return [Worker(**row._mapping, doing=tuple(doing.get(row.id, ()))) for row in rows]  # noqa: SLF001
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedRoot:
+    """A folder as its scheduler last reported it; `age` is the seconds since."""
+
+    path: str
+    host: str
+    filesystem: str
+    online: bool
+    reason: str
+    files: int
+    pending: int
+    not_media: int
+    ignored: int
+    scan_seconds: float
+    age: float
+
+
+_ROOT_COLUMNS = [c for c in roots.c if c.name in WatchedRoot.__dataclass_fields__]
+
+
+def list_roots(database: Database) -> list[WatchedRoot]:
+    """Watched folders, by path."""
+    query = select(*_ROOT_COLUMNS, (now() - roots.c.scanned_at).label("age")).order_by(roots.c.path)
+    with database.read() as connection:
+        return [WatchedRoot(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001

@@ -1,0 +1,208 @@
+"""Mending what crashed: expired leases, lost messages, followers without a leader; and what people ask for.
+
+Everything here is safe to run twice and from several hosts at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, Text, and_, cast, exists, func, literal, or_, select, update
+
+from core.errors import DropscribeError
+from core.types import ACTIVE_STATES, ChunkState, JobState
+from store import chunks as chunk_store
+from store import jobs as job_store
+from store import leases
+from store.session import Database
+from store.tables import chunks, jobs, now, switches
+
+BATCH = 500  # rows mended in one transaction, so that workers are not kept waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """A row that waits and for which a message should be under way. `kind` is prepare, transcribe or finish."""
+
+    kind: str
+    id: str
+    priority: str
+
+
+def expire(database: Database, lost_limit: int, *, owner: str | None = None) -> int:
+    """Take back work whose lease ran out (or all work of `owner`, who is known to be dead); returns how much.
+
+    The `lost_limit`-th loss of one row parks its job: it has killed that many workers.
+    """
+    mended = 0
+    for table in (jobs, chunks):
+        dead = table.c.lease_until < now() if owner is None else table.c.owner == owner
+        query = select(table.c.id).where(table.c.owner.is_not(None), dead).limit(BATCH)
+        while ids := _ids(database, query):
+            mended += sum(_take_back(database, table, row, dead, lost_limit) for row in ids)
+            if len(ids) < BATCH:
+                break
+    return mended
+
+
+def _ids(database: Database, query: Any) -> list[str]:
+    with database.read() as connection:
+        return list(connection.execute(query).scalars())
+
+
+def _take_back(database: Database, table: Table[Any], row: str, dead: Any, lost_limit: int) -> bool:
+    with database.begin() as connection:
+        job = job_store.lock(connection, row.partition(".")[0])
+        found = connection.execute(select(table).where(table.c.id == row, table.c.owner.is_not(None), dead)).first()
+        if found is None:  # renewed, finished, or mended by another
+            return False
+        back = ChunkState.CANCELLED if job.cancel_requested and table is chunks else leases.FALLS_BACK[found.state]
+        connection.execute(
+            update(table).where(table.c.id == row).values(**leases.FREE, state=back, lost=found.lost + 1)
+        )
+        what = f"attempt {found.attempt} of {found.owner} at {row} was lost"
+        leases.note(connection, job.id, "lost", what, where=database.where)
+        if found.lost + 1 >= lost_limit:
+            reason = f"{lost_limit} workers did not survive it; look at its events, then `dropscribe retry {job.id}`"
+            job_store.close(connection, job.id, JobState.PARKED, reason, where=database.where)
+        elif job.cancel_requested:
+            _cancelled(connection, job.id, table, where=database.where)
+        return True
+
+
+def _cancelled(connection: Connection, job_id: str, table: Table[Any], *, where: str) -> None:
+    if table is chunks:
+        chunk_store.advance(connection, job_id, where=where)
+    else:
+        job_store.close(connection, job_id, JobState.CANCELLED, "cancelled on request", where=where)
+
+
+WAITING = (
+    ("prepare", jobs, and_(jobs.c.state == JobState.QUEUED, jobs.c.owner.is_(None))),
+    ("finish", jobs, and_(jobs.c.state == JobState.FINISHING, jobs.c.owner.is_(None))),
+    ("transcribe", chunks, chunks.c.state == ChunkState.QUEUED),
+)
+
+
+def waiting(database: Database, kind: str, older_than: float) -> int:
+    """How many due rows of that kind wait for a message that is under way for more than `older_than` seconds."""
+    _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
+    query = (
+        select(func.count())
+        .select_from(table)
+        .where(waits, table.c.not_before <= now(), table.c.sent_at < now() - older_than)
+    )
+    with database.read() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def unsent(database: Database, kind: str, older_than: float, limit: int) -> list[Unsent]:
+    """Mark as sent, and return, due rows that wait without a message.
+
+    Those never sent come first; then, up to `limit`, the ones whose message is the oldest.
+    """
+    _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
+    due = and_(waits, table.c.not_before <= now(), ~exists().where(switches.c.name == leases.PAUSED))
+    never = select(table.c.id).where(due, table.c.sent_at.is_(None)).limit(BATCH)
+    stale = select(table.c.id).where(due, table.c.sent_at < now() - older_than).order_by(table.c.sent_at).limit(limit)
+    with database.begin() as connection:
+        ids = [*connection.execute(never).scalars(), *(connection.execute(stale).scalars() if limit > 0 else ())]
+        connection.execute(update(table).where(table.c.id.in_(ids)).values(sent_at=now()))
+        return _with_priority(connection, kind, table, ids)
+
+
+def _with_priority(connection: Connection, kind: str, table: Table[Any], ids: list[str]) -> list[Unsent]:
+    query = select(table.c.id, jobs.c.priority).where(table.c.id.in_(ids))
+    if table is chunks:
+        query = query.join(jobs, jobs.c.id == chunks.c.job_id)
+    priorities: dict[str, str] = dict(connection.execute(query).tuples())
+    return [Unsent(kind, row, priorities[row]) for row in ids if row in priorities]
+
+
+def reunite_followers(database: Database) -> int:
+    """Send on the jobs whose leader ended without waking them; returns how many."""
+    leader = jobs.alias()
+    over = exists().where(leader.c.id == jobs.c.duplicate_of, leader.c.state.not_in(ACTIVE_STATES))
+    orphan = ~exists().where(leader.c.id == jobs.c.duplicate_of)
+    query = (
+        update(jobs)
+        .where(jobs.c.state == JobState.TRANSCRIBING, jobs.c.duplicate_of.is_not(None), or_(over, orphan))
+        .values(state=JobState.FINISHING, sent_at=None)
+    )
+    with database.begin() as connection:
+        return connection.execute(query).rowcount
+
+
+def cancel(database: Database, job_id: str) -> tuple[JobState, list[str]]:
+    """Cancel a job: at once where nobody works on it, else as soon as its worker notices.
+
+    Returns the state it is in now, and followers to send `finish` for. Raises DropscribeError for a job that is
+    over.
+    """
+    with database.begin() as connection:
+        job = job_store.lock(connection, job_id)
+        if JobState(job.state).is_final:
+            raise DropscribeError(f"{job_id} is {job.state} already; there is nothing to cancel")
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+        connection.execute(
+            update(chunks)
+            .where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.QUEUED)
+            .values(state=ChunkState.CANCELLED)
+        )
+        leases.note(connection, job_id, "cancel_requested", where=database.where)
+        running = exists().where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.RUNNING)
+        if job.owner or connection.execute(select(literal(1)).where(running)).first():
+            return JobState(job.state), []
+        woken = job_store.close(connection, job_id, JobState.CANCELLED, "cancelled on request", where=database.where)
+        return JobState.CANCELLED, woken
+
+
+RETRYABLE = (JobState.FAILED, JobState.PARKED, JobState.CANCELLED, JobState.SUSPECT)
+
+
+def retry(database: Database, job_id: str) -> JobState:
+    """Give an ended job another chance; chunks that were read stay read unless it was suspect.
+
+    Returns the state it starts from. Raises DropscribeError for a job that is under way or done.
+    """
+    with database.begin() as connection:
+        job = job_store.lock(connection, job_id)
+        if job.state not in RETRYABLE:
+            raise DropscribeError(
+                f"{job_id} is {job.state}; only failed, parked, cancelled or suspect jobs are retried"
+            )
+        of_job = update(chunks).where(chunks.c.job_id == job_id)
+        again = chunks.c.state == ChunkState.CANCELLED
+        if job.state == JobState.SUSPECT:
+            again = or_(again, cast(chunks.c.reasons, Text) != "[]")
+        connection.execute(
+            of_job.where(again).values(
+                **leases.FREE, state=ChunkState.QUEUED, lost=0, failures=0, not_before=0.0, progress=0.0
+            )
+        )
+        state = _restart_state(connection, job_id)
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id)
+            .values(
+                **leases.FREE,
+                state=state,
+                reason="",
+                lost=0,
+                failures=0,
+                not_before=0.0,
+                finished_at=None,
+                cancel_requested=False,
+                duplicate_of=None,
+            )
+        )
+        leases.note(connection, job_id, "retried", f"from {job.state}", where=database.where)
+        return state
+
+
+def _restart_state(connection: Connection, job_id: str) -> JobState:
+    states = set(connection.execute(select(chunks.c.state).where(chunks.c.job_id == job_id)).scalars())
+    if not states:
+        return JobState.QUEUED
+    return JobState.FINISHING if states == {ChunkState.DONE} else JobState.TRANSCRIBING

@@ -1,0 +1,185 @@
+"""Opening the database: engine, transactions, schema version.
+
+SQLite by the recipe that lets several processes write: explicit BEGIN IMMEDIATE, WAL, a busy timeout. PostgreSQL
+by URL. Foreign exceptions become StoreError here.
+"""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, inspect, make_url, select, text
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from core.errors import SchemaError, StoreError, StoreUnavailableError
+from core.mounts import filesystem_of, is_network
+from core.settings import mask
+from store.tables import now
+
+HEAD = "0001"  # the newest migration; kept here so that a start without migrations never imports Alembic
+READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}
+BUSY_MS = 15_000  # how long a SQLite writer waits for another
+
+
+class Database:
+    """A handle on the store. Safe to share between threads, never across a fork (`dispose` first)."""
+
+    def __init__(self, url: str, *, where: str = "") -> None:
+        """`where` names this process in the audit trail. Opens no connection yet."""
+        self.where = where or socket.gethostname()
+        self.engine = _engine(url)
+        self._reader = self.engine.execution_options(**READ_ONLY)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True for the one-machine store."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One writing transaction: commits at the end, rolls back on an exception.
+
+        Raises StoreUnavailableError when the database is out of reach or locked, StoreError otherwise;
+        IntegrityError passes, since callers tell by it that another was first.
+        """
+        with self._translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One reading transaction; on SQLite it waits for no writer. Raises like `begin`."""
+        with self._translated(), self._reader.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+            raise StoreUnavailableError(self._say(error)) from error
+        except exc.IntegrityError:
+            raise
+        except exc.SQLAlchemyError as error:
+            raise StoreError(self._say(error)) from error
+
+    def clock(self) -> float:
+        """The database's time, in seconds since the epoch."""
+        with self.read() as connection:
+            return float(connection.execute(select(now())).scalar_one())
+
+    def migrate(self) -> None:
+        """Bring the tables to this version, under a lock; cheap when they are."""
+        if self.version() != HEAD:
+            from store import migrate
+
+            with self.begin() as connection:
+                migrate.upgrade(connection)
+
+    def version(self) -> str | None:
+        """The migration the tables are at, or None for an empty database."""
+        with self.read() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+    def require_schema(self) -> None:
+        """Raise SchemaError unless the tables are exactly this program's."""
+        if (found := self.version()) != HEAD:
+            raise SchemaError(
+                f"the tables of {self._name} are at version {found or 'none'}, this program needs {HEAD}; "
+                "start `dropscribe up` or `dropscribe watch` of the newer version to migrate"
+            )
+
+    def dispose(self) -> None:
+        """Close every connection; a forked child calls it before its first use."""
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        """Close every connection at the end of the process."""
+        self.engine.dispose()
+
+    @property
+    def _name(self) -> str:
+        return self.engine.url.render_as_string(hide_password=True)
+
+    def _say(self, error: exc.SQLAlchemyError) -> str:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        return f"database {self._name}: {cause}; `dropscribe doctor` checks it"
+
+
+def open_database(url: str, *, where: str = "", migrate: bool = True) -> Database:
+    """Open the store and bring its tables to this version (or, with migrate=False, insist that they are).
+
+    Raises StoreError for SQLite on a network filesystem, StoreUnavailableError when out of reach, SchemaError for
+    tables of another version.
+    """
+    database = Database(url, where=where)
+    try:
+        if migrate:
+            database.migrate()
+        else:
+            database.require_schema()
+    except StoreError:
+        database.close()
+        raise
+    return database
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed.database or "", str(parsed))
+        if parsed.get_backend_name() == "postgresql":
+            return create_engine(parsed, pool_pre_ping=True, pool_size=5, max_overflow=20)
+    except exc.ArgumentError as error:
+        raise StoreError(f"{mask(url)} is not a database URL; example: postgresql://user@host/name") from error
+    except ModuleNotFoundError as error:
+        raise StoreError(f"the database driver {error.name} is missing; pip install 'dropscribe[postgres]'") from error
+    raise StoreError(f"{parsed.drivername} is not supported; use sqlite or postgresql")
+
+
+def _sqlite(path: str, url: str) -> Engine:
+    folder = Path(path).absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(f"cannot create {folder}: {error.strerror}; set DROPSCRIBE_HOME elsewhere") from error
+    if is_network(kind := filesystem_of(folder)):
+        raise StoreError(
+            f"{path} lies on a network filesystem ({kind}), where SQLite loses data; "
+            "set DROPSCRIBE_HOME to a local directory or DROPSCRIBE_DATABASE_URL to PostgreSQL"
+        )
+    engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "isolation_level": None})
+    event.listen(engine, "connect", _sqlite_pragmas)
+    event.listen(engine, "begin", _sqlite_begin)
+    return engine
+
+
+def _sqlite_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # a job that was admitted survives a pulled plug
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_MS}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    reads = connection.get_execution_options().get("dropscribe_read_only", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def insert_ignoring(connection: Connection, table: Table[Any]) -> Any:
+    """An INSERT that leaves rows out that exist already (by any unique key)."""
+    dialect = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    return dialect(table).on_conflict_do_nothing()

@@ -1,0 +1,264 @@
+"""The tables, in SQLAlchemy's typed core (no ORM: rows change hands by guarded updates, not by identity).
+
+Moments are seconds since the epoch by the database's own clock (`now()`), so that hosts whose clocks differ
+agree on when a lease ends. Paths are stored with undecodable bytes made reversible (`FileName`); since a path
+may be longer than an index entry, uniqueness is held on digests (`path_key`, `identity`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypedColumns,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+# Python shows an undecodable byte 0xNN as the lone surrogate U+DCNN, which no database takes. A private-use
+# plane holds it instead: U+10DC80..U+10DCFF.
+_SHIFT = 0x10DC00 - 0xDC00
+_SURROGATE = re.compile("[\udc80-\udcff]")
+_SHIFTED = re.compile("[\U0010dc80-\U0010dcff]")
+
+
+class FileName(TypeDecorator[str]):
+    """A path as `os.fsdecode` gives it, lone surrogates included."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To the database."""
+        return value and _SURROGATE.sub(lambda m: chr(ord(m[0]) + _SHIFT), value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """From the database."""
+        return value and _SHIFTED.sub(lambda m: chr(ord(m[0]) - _SHIFT), value)
+
+
+def path_key(path: str) -> str:
+    """Digest of an absolute path, for indexes."""
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+class now(FunctionElement[float]):  # noqa: N801 (reads as the SQL function it is)
+    """The database's clock in seconds since the epoch, also within a transaction."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(*_: Any, **__: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+RowId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only as INTEGER
+
+
+class JobColumns(TypedColumns):
+    """One recording."""
+
+    id = Column(String(16), primary_key=True)
+    root = Column(FileName, nullable=False)
+    path = Column(FileName, nullable=False)
+    path_key = Column(String(32), nullable=False, index=True)
+    identity = Column(String(64), nullable=False, unique=True)
+    size = Column(BigInteger, nullable=False)
+    mtime_ns = Column(BigInteger, nullable=False)
+    settings_digest = Column(String(16), nullable=False)
+    context = Column(Text, nullable=False)
+    priority = Column(String(8), nullable=False)
+
+    state = Column(String(16), nullable=False)
+    reason = Column(Text, nullable=False)
+    notes = Column(JSON, nullable=False)
+    missing = Column(JSON, nullable=False)
+    cancel_requested = Column(Boolean, nullable=False)
+
+    attempt = Column(Integer, nullable=False)
+    lost = Column(Integer, nullable=False)
+    failures = Column(Integer, nullable=False)
+    owner = Column(String(128), nullable=True)
+    lease_until = Column(Double, nullable=True)
+    not_before = Column(Double, nullable=False)
+    sent_at = Column(Double, nullable=True)
+
+    sha256 = Column(String(64), nullable=True)
+    content_key = Column(String(96), nullable=True, unique=True)
+    duplicate_of = Column(String(16), nullable=True, index=True)
+    duration = Column(Double, nullable=True)
+    media = Column(JSON, nullable=True)
+    speech_detector = Column(String(32), nullable=False)
+    timings = Column(JSON, nullable=False)
+
+    created_at = Column(Double, nullable=False)
+    finished_at = Column(Double, nullable=True)
+
+
+class ChunkColumns(TypedColumns):
+    """One window of a recording."""
+
+    id = Column(String(24), primary_key=True)
+    job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True)
+    position = Column(Integer, nullable=False)
+    start = Column(Double, nullable=False)
+    end = Column(Double, nullable=False)
+
+    state = Column(String(16), nullable=False)
+    attempt = Column(Integer, nullable=False)
+    lost = Column(Integer, nullable=False)
+    failures = Column(Integer, nullable=False)
+    owner = Column(String(128), nullable=True)
+    lease_until = Column(Double, nullable=True)
+    not_before = Column(Double, nullable=False)
+    sent_at = Column(Double, nullable=True)
+
+    progress = Column(Double, nullable=False)
+    ended = Column(String(16), nullable=True)
+    reasons = Column(JSON, nullable=False)
+    engine = Column(JSON, nullable=True)
+    timings = Column(JSON, nullable=False)
+    prompt_tokens = Column(Integer, nullable=False)
+    output_tokens = Column(Integer, nullable=False)
+    finished_at = Column(Double, nullable=True)
+
+
+class SegmentColumns(TypedColumns):
+    """What was said, by chunk, in the recording's time."""
+
+    id = Column(RowId, primary_key=True, autoincrement=True)
+    chunk_id = Column(String(24), ForeignKey("chunks.id", ondelete="CASCADE"), nullable=False, index=True)
+    position = Column(Integer, nullable=False)
+    start = Column(Double, nullable=False)
+    end = Column(Double, nullable=False)
+    speaker = Column(Integer, nullable=True)
+    kind = Column(String(8), nullable=False)
+    text = Column(Text, nullable=False)
+    quality = Column(Double, nullable=True)
+
+
+class TranscriptColumns(TypedColumns):
+    """The finished transcript of a job, as the JSON document that is also written beside the recording."""
+
+    job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    document = Column(Text, nullable=False)
+    created_at = Column(Double, nullable=False)
+
+
+class OutputColumns(TypedColumns):
+    """A file that dropscribe wrote or is about to write: the proof that it may be replaced."""
+
+    path_key = Column(String(32), primary_key=True)
+    path = Column(FileName, nullable=False)
+    job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True)
+    format = Column(String(8), nullable=False)
+    sha256 = Column(String(64), nullable=False)
+    written_at = Column(Double, nullable=True)
+
+
+class WorkerColumns(TypedColumns):
+    """A process that works, alive as long as its heartbeat is fresh."""
+
+    id = Column(String(128), primary_key=True)
+    host = Column(String(255), nullable=False)
+    pid = Column(Integer, nullable=False)
+    role = Column(String(16), nullable=False)
+    state = Column(String(16), nullable=False)
+    gpu = Column(String(64), nullable=False)
+    engine = Column(JSON, nullable=True)
+    audio_seconds = Column(Double, nullable=False)
+    busy_seconds = Column(Double, nullable=False)
+    started_at = Column(Double, nullable=False)
+    heartbeat_at = Column(Double, nullable=False)
+
+
+class RootColumns(TypedColumns):
+    """A watched folder as its scheduler last saw it."""
+
+    path_key = Column(String(32), primary_key=True)
+    path = Column(FileName, nullable=False)
+    host = Column(String(255), nullable=False)
+    filesystem = Column(String(32), nullable=False)
+    online = Column(Boolean, nullable=False)
+    reason = Column(Text, nullable=False)
+    files = Column(Integer, nullable=False)
+    pending = Column(Integer, nullable=False)
+    not_media = Column(Integer, nullable=False)
+    ignored = Column(Integer, nullable=False)
+    scan_seconds = Column(Double, nullable=False)
+    scanned_at = Column(Double, nullable=False)
+
+
+class LockColumns(TypedColumns):
+    """A role that one process holds at a time, by lease."""
+
+    name = Column(String(64), primary_key=True)
+    owner = Column(String(128), nullable=False)
+    lease_until = Column(Double, nullable=False)
+
+
+class SwitchColumns(TypedColumns):
+    """A switch thrown for the whole fleet (`paused`)."""
+
+    name = Column(String(64), primary_key=True)
+    since = Column(Double, nullable=False)
+
+
+class EventColumns(TypedColumns):
+    """What happened to a job, when and where."""
+
+    id = Column(RowId, primary_key=True, autoincrement=True)
+    job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True)
+    at = Column(Double, nullable=False)
+    kind = Column(String(32), nullable=False)
+    where = Column(String(128), nullable=False)
+    detail = Column(Text, nullable=False)
+
+
+jobs = Table("jobs", metadata, JobColumns)
+chunks = Table("chunks", metadata, ChunkColumns)
+segments = Table("segments", metadata, SegmentColumns)
+transcripts = Table("transcripts", metadata, TranscriptColumns)
+outputs = Table("outputs", metadata, OutputColumns)
+workers = Table("workers", metadata, WorkerColumns)
+roots = Table("roots", metadata, RootColumns)
+locks = Table("locks", metadata, LockColumns)
+switches = Table("switches", metadata, SwitchColumns)
+events = Table("events", metadata, EventColumns)
+
+Index("ix_jobs_state", jobs.c.state, jobs.c.created_at)
+Index("ix_jobs_created", jobs.c.created_at)
+Index("ix_jobs_owner", jobs.c.owner)
+Index("ix_chunks_state", chunks.c.state, chunks.c.sent_at)

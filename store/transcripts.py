@@ -1,0 +1,122 @@
+"""Results: the segments of a job's chunks, its finished transcript, and the files written for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select, update
+
+from core.errors import LeaseLostError
+from core.types import EngineInfo, Segment, SegmentKind, Span
+from store import leases
+from store.leases import Claim
+from store.session import Database, insert_ignoring
+from store.tables import chunks, now, outputs, path_key, segments, transcripts
+
+
+@dataclass(frozen=True, slots=True)
+class ReadChunk:
+    """A chunk with what the model said; times in seconds of the recording."""
+
+    span: Span
+    segments: tuple[Segment, ...]
+    reasons: tuple[str, ...]
+    engine: EngineInfo
+    timings: dict[str, float]
+
+
+def read_chunks(database: Database, job_id: str) -> list[ReadChunk]:
+    """All chunks of a job with their segments, in order of time."""
+    said: dict[str, list[Segment]] = {}
+    of_job = select(chunks.c.id).where(chunks.c.job_id == job_id)
+    with database.read() as connection:
+        rows = connection.execute(select(chunks).where(chunks.c.job_id == job_id).order_by(chunks.c.start)).all()
+        query = (
+            select(segments).where(segments.c.chunk_id.in_(of_job)).order_by(segments.c.chunk_id, segments.c.position)
+        )
+        for row in connection.execute(query):
+            said.setdefault(row.chunk_id, []).append(
+                Segment(row.start, row.end, row.text, row.speaker, SegmentKind(row.kind), row.quality)
+            )
+    return [
+        ReadChunk(
+            Span(row.start, row.end),
+            tuple(said.get(row.id, ())),
+            tuple(row.reasons),
+            EngineInfo(**row.engine),
+            row.timings,
+        )
+        for row in rows
+    ]
+
+
+def save(database: Database, claim: Claim, document: str) -> None:
+    """Keep the finished transcript (the JSON document). Raises LeaseLostError."""
+    with database.begin() as connection:
+        leases.write(connection, claim, owner=claim.owner)
+        connection.execute(delete(transcripts).where(transcripts.c.job_id == claim.id))
+        connection.execute(
+            insert_ignoring(connection, transcripts).values(job_id=claim.id, document=document, created_at=now())
+        )
+
+
+def document(database: Database, job_id: str) -> str | None:
+    """The finished transcript of a job as JSON, or None."""
+    with database.read() as connection:
+        return connection.execute(select(transcripts.c.document).where(transcripts.c.job_id == job_id)).scalar()
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file on disk that dropscribe wrote, or is about to: `sha256` of its content, in hex."""
+
+    path: str
+    job_id: str
+    format: str
+    sha256: str
+    written: bool
+
+
+def file_at(database: Database, path: str) -> WrittenFile | None:
+    """What dropscribe knows of the file at this absolute path; None when it did not write it."""
+    with database.read() as connection:
+        row = connection.execute(select(outputs).where(outputs.c.path_key == path_key(path))).first()
+    return _file(row) if row else None
+
+
+def files_of(database: Database, job_id: str) -> list[WrittenFile]:
+    """The transcript files of a job."""
+    with database.read() as connection:
+        rows = connection.execute(select(outputs).where(outputs.c.job_id == job_id).order_by(outputs.c.path)).all()
+    return [_file(row) for row in rows]
+
+
+def _file(row: Any) -> WrittenFile:
+    return WrittenFile(row.path, row.job_id, row.format, row.sha256, row.written_at is not None)
+
+
+def reserve(database: Database, claim: Claim, path: str, fmt: str, sha256: str, *, replaces: str | None) -> bool:
+    """Record, before a file is put in place, that it is to be this job's; False when another job took the path.
+
+    `replaces` is the job whose file stands there and gives way. Raises LeaseLostError.
+    """
+    with database.begin() as connection:
+        leases.write(connection, claim, owner=claim.owner)
+        values: dict[str, Any] = {"job_id": claim.id, "format": fmt, "sha256": sha256, "written_at": None}
+        key = path_key(path)
+        if replaces is not None:
+            row = update(outputs).where(outputs.c.path_key == key, outputs.c.job_id == replaces)
+            return bool(connection.execute(row.values(**values)).rowcount)
+        fresh = insert_ignoring(connection, outputs).values(path_key=key, path=path, **values)
+        return bool(connection.execute(fresh).rowcount)
+
+
+def written(database: Database, claim: Claim, paths: Sequence[str]) -> None:
+    """Record that the job's files are in place."""
+    keys = [path_key(path) for path in paths]
+    with database.begin() as connection:
+        rows = update(outputs).where(outputs.c.path_key.in_(keys), outputs.c.job_id == claim.id)
+        if connection.execute(rows.values(written_at=now())).rowcount != len(keys):
+            raise LeaseLostError(f"{claim.id}: its files belong to another job by now")

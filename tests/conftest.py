@@ -1,0 +1,85 @@
+"""What tests share: a store on SQLite and on a private PostgreSQL, a private Redis.
+
+A server that is not installed skips its tests on a developer's machine and fails them where CI is set.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from store.session import Database, open_database
+
+AUDIO = Path(__file__).parents[2] / "shared" / "audio"
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is not installed, and CI must not skip its tests")
+    pytest.skip(f"{what} is not installed")
+
+
+@pytest.fixture(scope="session")
+def audio() -> Path:
+    """The folder of real recordings that lies beside the repository on some machines."""
+    if not AUDIO.is_dir():
+        pytest.skip("the real recordings are not on this machine")
+    return AUDIO
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """URL of a private PostgreSQL server on a unix socket."""
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+    initdb = shutil.which("initdb") or (found[-1] if found else None)
+    if not initdb:
+        missing("PostgreSQL")
+    binaries = Path(str(initdb)).resolve().parent
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    user = None
+    if os.geteuid() == 0:  # the server refuses to run as root
+        user = "nobody"
+        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+    data = folder / "data"
+    quiet = {"user": user, "stdout": subprocess.DEVNULL, "check": True, "cwd": folder}
+    subprocess.run([initdb, "-D", data, "-U", "test", "-A", "trust", "--no-sync", "-E", "UTF8"], **quiet)
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    control = [binaries / "pg_ctl", "-D", data, "-w"]
+    subprocess.run([*control, "-o", options, "-l", folder / "log", "start"], **quiet)
+    try:
+        yield f"postgresql+psycopg://test@/postgres?host={folder}"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store on each kind of database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state' / 'dropscribe.db'}"
+    url = str(request.getfixturevalue("postgresql"))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated store on each kind of database."""
+    opened = open_database(database_url, where="test")
+    yield opened
+    opened.close()

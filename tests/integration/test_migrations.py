@@ -1,0 +1,58 @@
+"""The migrations and the tables say the same."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from core.errors import SchemaError, StoreError
+from store import migrate
+from store.session import HEAD, Database, open_database
+from store.tables import metadata
+
+
+def test_the_migrations_lead_to_exactly_the_declared_tables(database: Database) -> None:
+    with database.begin() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_newest_migration_is_the_one_the_program_names() -> None:
+    assert migrate.newest() == HEAD
+
+
+def test_several_processes_may_start_on_an_empty_store_at_once(database_url: str) -> None:
+    errors: list[Exception] = []
+
+    def start() -> None:
+        try:
+            open_database(database_url).close()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_a_store_of_a_newer_version_is_refused_by_name(database: Database, database_url: str) -> None:
+    with database.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaError, match="9999"):
+        open_database(database_url, migrate=False)
+    with pytest.raises(SchemaError, match="newer dropscribe"):
+        open_database(database_url)
+
+
+def test_what_is_no_database_is_refused_with_the_next_step() -> None:
+    with pytest.raises(StoreError, match="example: postgresql"):
+        open_database("nonsense")
+    with pytest.raises(StoreError, match="use sqlite or postgresql"):
+        open_database("mysql://x/y")
