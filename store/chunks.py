@@ -112,7 +112,7 @@ def advance(connection: Connection, job_id: str, *, where: str) -> bool:
     counts = dict(
         connection.execute(
             select(chunks.c.state, func.count()).where(chunks.c.job_id == job_id).group_by(chunks.c.state)
-        ).tuples()
+        ).all()
     )
     job = connection.execute(select(jobs.c.state, jobs.c.cancel_requested).where(jobs.c.id == job_id)).one()
     if job.state != JobState.TRANSCRIBING or counts.get(ChunkState.RUNNING):
@@ -124,3 +124,17 @@ def advance(connection: Connection, job_id: str, *, where: str) -> bool:
         return False
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(state=JobState.FINISHING, sent_at=now()))
     return True
+
+
+def prepare_again(database: Database, claim: Claim, reason: str) -> list[str]:
+    """The chunk's audio is gone from the spool: send its job back to be prepared; returns the job's id."""
+    with database.begin() as connection:
+        job_store.lock(connection, claim.job_id)
+        leases.let_go(connection, claim, state=ChunkState.CANCELLED)
+        again = update(jobs).where(jobs.c.id == claim.job_id, jobs.c.state == JobState.TRANSCRIBING)
+        if not connection.execute(again.values(state=JobState.QUEUED, sent_at=now())).rowcount:
+            return []
+        others = update(chunks).where(chunks.c.job_id == claim.job_id)
+        connection.execute(others.values(**leases.FREE, state=ChunkState.CANCELLED))
+        leases.note(connection, claim.job_id, "prepare_again", reason, where=claim.owner)
+        return [claim.job_id]

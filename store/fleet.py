@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, or_, select, update
 from core.types import EngineInfo
 from store.leases import PAUSED
 from store.session import Database, insert_ignoring
-from store.tables import jobs, locks, now, path_key, roots, switches, workers
+from store.tables import chunks, jobs, locks, now, path_key, roots, switches, workers
 
 FORGET_SECONDS = 3600.0  # a worker silent for so long is no longer listed
 
@@ -106,7 +106,7 @@ def hold(database: Database, role: str, owner: str, seconds: float) -> bool:
         if connection.execute(renewed).rowcount:
             return True
         fresh = insert_ignoring(connection, locks).values(name=role, owner=owner, lease_until=now() + seconds)
-        return bool(connection.execute(fresh).rowcount)
+        return connection.execute(fresh.returning(locks.c.name)).first() is not None
 
 
 def pause(database: Database) -> None:
@@ -119,8 +119,6 @@ def resume(database: Database) -> None:
     """Undo `pause`. Messages that arrived meanwhile were answered with nothing, so all are to be sent again."""
     with database.begin() as connection:
         connection.execute(delete(switches).where(switches.c.name == PAUSED))
-        from store.tables import chunks
-
         for table in (jobs, chunks):
             connection.execute(update(table).where(table.c.state == "queued").values(sent_at=None))
         connection.execute(update(jobs).where(jobs.c.state == "finishing", jobs.c.owner.is_(None)).values(sent_at=None))

@@ -68,18 +68,31 @@ def new_id() -> str:
     return "".join(secrets.choice(ID_LETTERS) for _ in range(ID_LENGTH))
 
 
-def admit(database: Database, found: Sequence[NewJob]) -> list[str]:
-    """Insert a job for each recording that has none yet; returns the ids of the new ones."""
+def admit(database: Database, found: Sequence[NewJob], *, again: bool = False) -> list[str]:
+    """Insert a job for each recording that has none yet; returns the ids of the new ones.
+
+    A recording that was admitted under other settings gets a second job only with `again`.
+    """
     admitted: list[str] = []
     for start in range(0, len(found), BATCH):
         with database.begin() as connection:
-            rows = [_row(job) for job in found[start : start + BATCH]]
+            batch = found[start : start + BATCH]
+            rows = [_row(job) for job in (batch if again else _never_admitted(connection, batch))]
+            if not rows:
+                continue
             statement = insert_ignoring(connection, jobs).values(rows).returning(jobs.c.id)
             new = list(connection.execute(statement).scalars())
             for job_id in new:
                 leases.note(connection, job_id, "admitted", where=database.where)
         admitted += new
     return admitted
+
+
+def _never_admitted(connection: Connection, batch: Sequence[NewJob]) -> list[NewJob]:
+    keys = {job: path_key(job.source) for job in batch}
+    query = select(jobs.c.path_key, jobs.c.size, jobs.c.mtime_ns).where(jobs.c.path_key.in_(keys.values()))
+    seen = set(connection.execute(query).all())
+    return [job for job in batch if (keys[job], job.size, job.mtime_ns) not in seen]
 
 
 def _row(job: NewJob) -> dict[str, Any]:
@@ -101,6 +114,12 @@ def _row(job: NewJob) -> dict[str, Any]:
         "timings": {},
         "created_at": now(),
     }
+
+
+def find_admitted(database: Database, recording: NewJob) -> str | None:
+    """The id of the job of exactly this recording with these settings."""
+    with database.read() as connection:
+        return connection.execute(select(jobs.c.id).where(jobs.c.identity == recording.identity)).scalar()
 
 
 def known(database: Database, root: str) -> dict[str, tuple[int, int]]:

@@ -69,7 +69,7 @@ def _jobs_query() -> Any:
 
 
 def _job(row: Any) -> Job:
-    return Job(**row._mapping | {"state": JobState(row.state)})  # noqa: SLF001 (SQLAlchemy's public name for it)
+    return Job(**{**row._mapping, "state": JobState(row.state)})  # noqa: SLF001 (SQLAlchemy's public name for it)
 
 
 def job(database: Database, job_id: str) -> Job:
@@ -123,6 +123,13 @@ def list_jobs(
         return [_job(row) for row in connection.execute(query.limit(limit))]
 
 
+def ended_since(database: Database, moment: float) -> list[Job]:
+    """Jobs that came to a final state after `moment` (the database's clock), in order."""
+    query = _jobs_query().where(jobs.c.finished_at > moment, jobs.c.state.not_in(ACTIVE_STATES))
+    with database.read() as connection:
+        return [_job(row) for row in connection.execute(query.order_by(jobs.c.finished_at))]
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One line of a job's audit trail; `at` in seconds since the epoch."""
@@ -171,6 +178,13 @@ def unfinished(database: Database) -> int:
     query = select(func.count()).select_from(jobs).where(jobs.c.state.in_(ACTIVE_STATES))
     with database.read() as connection:
         return connection.execute(query).scalar_one()
+
+
+def active_among(database: Database, ids: set[str]) -> set[str]:
+    """Those of the given jobs that are not in a final state."""
+    query = select(jobs.c.id).where(jobs.c.id.in_(ids), jobs.c.state.in_(ACTIVE_STATES))
+    with database.read() as connection:
+        return set(connection.execute(query).scalars()) if ids else set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,20 +30,43 @@ class Unsent:
     priority: str
 
 
-def expire(database: Database, lost_limit: int, *, owner: str | None = None) -> int:
-    """Take back work whose lease ran out (or all work of `owner`, who is known to be dead); returns how much.
+def expire(database: Database, lost_limit: int) -> int:
+    """Take back all work whose lease ran out; returns how much.
 
     The `lost_limit`-th loss of one row parks its job: it has killed that many workers.
     """
+    return sum(_mend(database, table, table.c.lease_until < now(), lost_limit) for table in (jobs, chunks))
+
+
+def expire_of(database: Database, owner: str, lost_limit: int) -> int:
+    """Take back the work of a worker that is known to be dead, without waiting for its leases."""
+    return sum(_mend(database, table, table.c.owner == owner, lost_limit) for table in (jobs, chunks))
+
+
+def expire_all(database: Database, lost_limit: int) -> int:
+    """Take back everything, where it is known that no worker is left."""
+    return sum(_mend(database, table, table.c.owner.is_not(None), lost_limit) for table in (jobs, chunks))
+
+
+def _mend(database: Database, table: Table[Any], dead: Any, lost_limit: int) -> int:
     mended = 0
-    for table in (jobs, chunks):
-        dead = table.c.lease_until < now() if owner is None else table.c.owner == owner
-        query = select(table.c.id).where(table.c.owner.is_not(None), dead).limit(BATCH)
-        while ids := _ids(database, query):
-            mended += sum(_take_back(database, table, row, dead, lost_limit) for row in ids)
-            if len(ids) < BATCH:
-                break
+    query = select(table.c.id).where(table.c.owner.is_not(None), dead).limit(BATCH)
+    while ids := _ids(database, query):
+        mended += sum(_take_back(database, table, row, dead, lost_limit) for row in ids)
+        if len(ids) < BATCH:
+            break
     return mended
+
+
+def disown(database: Database, owner: str) -> int:
+    """Give back whatever a worker that stops in order still holds; no loss is counted."""
+    given_back = 0
+    with database.begin() as connection:
+        for table in (jobs, chunks):
+            for state, back in leases.FALLS_BACK.items():
+                held = update(table).where(table.c.owner == owner, table.c.state == state)
+                given_back += connection.execute(held.values(**leases.FREE, state=back)).rowcount
+    return given_back
 
 
 def _ids(database: Database, query: Any) -> list[str]:
@@ -116,7 +139,7 @@ def _with_priority(connection: Connection, kind: str, table: Table[Any], ids: li
     query = select(table.c.id, jobs.c.priority).where(table.c.id.in_(ids))
     if table is chunks:
         query = query.join(jobs, jobs.c.id == chunks.c.job_id)
-    priorities: dict[str, str] = dict(connection.execute(query).tuples())
+    priorities: dict[str, str] = dict(connection.execute(query).all())
     return [Unsent(kind, row, priorities[row]) for row in ids if row in priorities]
 
 

@@ -53,6 +53,17 @@ class FileName(TypeDecorator[str]):
         return value and _SHIFTED.sub(lambda m: chr(ord(m[0]) - _SHIFT), value)
 
 
+class Prose(TypeDecorator[str]):
+    """Text from outside, with what no database takes (lone surrogates, NUL) made visible or dropped."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To the database."""
+        return value and value.encode("utf-8", "backslashreplace").decode().replace("\0", "")
+
+
 def path_key(path: str) -> str:
     """Digest of an absolute path, for indexes."""
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
@@ -98,11 +109,11 @@ class JobColumns(TypedColumns):
     size = Column(BigInteger, nullable=False)
     mtime_ns = Column(BigInteger, nullable=False)
     settings_digest = Column(String(16), nullable=False)
-    context = Column(Text, nullable=False)
+    context = Column(Prose, nullable=False)
     priority = Column(String(8), nullable=False)
 
     state = Column(String(16), nullable=False)
-    reason = Column(Text, nullable=False)
+    reason = Column(Prose, nullable=False)
     notes = Column(JSON, nullable=False)
     missing = Column(JSON, nullable=False)
     cancel_requested = Column(Boolean, nullable=False)
@@ -165,7 +176,7 @@ class SegmentColumns(TypedColumns):
     end = Column(Double, nullable=False)
     speaker = Column(Integer, nullable=True)
     kind = Column(String(8), nullable=False)
-    text = Column(Text, nullable=False)
+    text = Column(Prose, nullable=False)
     quality = Column(Double, nullable=True)
 
 
@@ -173,7 +184,7 @@ class TranscriptColumns(TypedColumns):
     """The finished transcript of a job, as the JSON document that is also written beside the recording."""
 
     job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    document = Column(Text, nullable=False)
+    document = Column(Prose, nullable=False)
     created_at = Column(Double, nullable=False)
 
 
@@ -212,7 +223,7 @@ class RootColumns(TypedColumns):
     host = Column(String(255), nullable=False)
     filesystem = Column(String(32), nullable=False)
     online = Column(Boolean, nullable=False)
-    reason = Column(Text, nullable=False)
+    reason = Column(Prose, nullable=False)
     files = Column(Integer, nullable=False)
     pending = Column(Integer, nullable=False)
     not_media = Column(Integer, nullable=False)
@@ -244,7 +255,7 @@ class EventColumns(TypedColumns):
     at = Column(Double, nullable=False)
     kind = Column(String(32), nullable=False)
     where = Column(String(128), nullable=False)
-    detail = Column(Text, nullable=False)
+    detail = Column(Prose, nullable=False)
 
 
 jobs = Table("jobs", metadata, JobColumns)
@@ -260,5 +271,6 @@ events = Table("events", metadata, EventColumns)
 
 Index("ix_jobs_state", jobs.c.state, jobs.c.created_at)
 Index("ix_jobs_created", jobs.c.created_at)
+Index("ix_jobs_finished", jobs.c.finished_at)
 Index("ix_jobs_owner", jobs.c.owner)
 Index("ix_chunks_state", chunks.c.state, chunks.c.sent_at)

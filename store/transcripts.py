@@ -13,7 +13,7 @@ from core.types import EngineInfo, Segment, SegmentKind, Span
 from store import leases
 from store.leases import Claim
 from store.session import Database, insert_ignoring
-from store.tables import chunks, now, outputs, path_key, segments, transcripts
+from store.tables import chunks, jobs, now, outputs, path_key, segments, transcripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,20 @@ def reserve(database: Database, claim: Claim, path: str, fmt: str, sha256: str, 
             row = update(outputs).where(outputs.c.path_key == key, outputs.c.job_id == replaces)
             return bool(connection.execute(row.values(**values)).rowcount)
         fresh = insert_ignoring(connection, outputs).values(path_key=key, path=path, **values)
-        return bool(connection.execute(fresh).rowcount)
+        return connection.execute(fresh.returning(outputs.c.path_key)).first() is not None
+
+
+def give_up(database: Database, claim: Claim, path: str) -> None:
+    """Forget a reservation whose path turned out to be taken."""
+    with database.begin() as connection:
+        connection.execute(delete(outputs).where(outputs.c.path_key == path_key(path), outputs.c.job_id == claim.id))
+
+
+def same_recording(database: Database, one: str, other: str) -> bool:
+    """True when both jobs are about the file at the same path."""
+    with database.read() as connection:
+        paths = select(jobs.c.path_key).where(jobs.c.id.in_([one, other])).distinct()
+        return one == other or len(connection.execute(paths).all()) == 1
 
 
 def written(database: Database, claim: Claim, paths: Sequence[str]) -> None:

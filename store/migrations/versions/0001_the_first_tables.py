@@ -50,6 +50,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('jobs', schema=None) as batch_op:
         batch_op.create_index('ix_jobs_created', ['created_at'], unique=False)
+        batch_op.create_index('ix_jobs_finished', ['finished_at'], unique=False)
         batch_op.create_index(batch_op.f('ix_jobs_duplicate_of'), ['duplicate_of'], unique=False)
         batch_op.create_index('ix_jobs_owner', ['owner'], unique=False)
         batch_op.create_index(batch_op.f('ix_jobs_path_key'), ['path_key'], unique=False)

@@ -1,0 +1,62 @@
+# The verbs of this project. Each sets up what it needs by itself, in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INBOX ?=
+
+comma := ,
+# An NVIDIA driver on this machine calls for the packages that use it.
+GPU := $(if $(wildcard /proc/driver/nvidia/version),$(comma)gpu)
+
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := pyproject.toml constraints.txt
+
+.PHONY: help up demo test lint type format bench clean
+
+help:  ## show the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+up: $(VENV)/run  ## watch and transcribe a folder: make up INBOX=~/recordings
+	@test -n "$(INBOX)" || { echo 'usage: make up INBOX=~/recordings' >&2; exit 2; }
+	@$(BIN)/dropscribe up "$(INBOX)"
+
+demo: $(VENV)/develop  ## transcribe the samples in a scratch copy, print the transcripts and their word error rate
+	@$(BIN)/python -m bench.demo
+
+test: $(VENV)/develop  ## run all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/develop  ## check style, formatting and the layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+type: $(VENV)/develop  ## check types strictly
+	$(BIN)/mypy
+
+format: $(VENV)/develop  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/develop  ## measure the overheads, beside rivals in the same run
+	$(BIN)/python -m bench
+
+clean:  ## remove what the verbs made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'dropscribe needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...' >&2; exit 2; }
+	@echo 'making a virtual environment in $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run: $(BIN)/python $(SOURCES)
+	@echo 'installing packages (once; a few minutes at most)'
+	@$(INSTALL) --editable '.[local$(GPU)]'
+	@touch $@
+
+$(VENV)/develop: $(BIN)/python $(SOURCES)
+	@echo 'installing packages for development (once; a few minutes at most)'
+	@$(INSTALL) --editable '.[local,postgres,dev]'
+	@touch $@

@@ -1,0 +1,155 @@
+"""The Celery app, its queues, and every Celery setting with its reason.
+
+A message is a doorbell: it holds an id and nothing else, and may be lost, late or doubled without harm, since the
+row in the store is the truth. So messages are acknowledged on receipt, and nothing is ever redelivered by the
+broker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from celery import Celery
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
+
+from core.errors import BrokerError
+from core.settings import Settings, mask
+from core.types import Priority
+
+PREPARE = "prepare"
+TRANSCRIBE = "transcribe"
+FINISH = "finish"
+
+CPU_QUEUE = "cpu"
+MODEL_QUEUE = "model"
+QUEUE_OF = {PREPARE: CPU_QUEUE, FINISH: CPU_QUEUE, TRANSCRIBE: MODEL_QUEUE}
+
+# Redis keeps one list a step, and serves 0 first. Finishing goes ahead of preparing: what is nearly done gets done.
+PRIORITY_STEPS = [0, 1, 3, 4, 6, 7]
+STEP_OF = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}
+FINISH_STEP = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 4}
+
+KEY_PREFIX = "dropscribe:"  # all our keys, so that an ACL can name them
+SEPARATOR = "\x06\x16"  # kombu's, between a queue's name and a priority step
+SOCKET_LIMIT = 100  # bytes; the kernel takes 108 for a unix socket's path
+
+
+def socket_path(settings: Settings) -> Path:
+    """Where the private Redis of this machine listens: under home, or a short path where that is too long."""
+    path = settings.home / "redis.sock"
+    if len(os.fsencode(path)) <= SOCKET_LIMIT:
+        return path
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"dropscribe-{os.getuid()}-{digest}" / "redis.sock"
+
+
+def redis_url(settings: Settings) -> str:
+    """The Redis URL in force: the configured one, or that of the private Redis."""
+    return settings.redis_url or f"unix://{quote(str(socket_path(settings)))}"
+
+
+def broker_url(settings: Settings) -> str:
+    """The same in kombu's spelling."""
+    url = redis_url(settings)
+    return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
+
+
+def make_app(settings: Settings) -> Celery:
+    """A Celery app on the configured Redis. Opens no connection."""
+    app = Celery("dropscribe", broker=broker_url(settings), set_as_current=False)
+    app.conf.update(
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in (CPU_QUEUE, MODEL_QUEUE)],
+        task_create_missing_queues=False,
+        task_default_queue=CPU_QUEUE,
+        # The lease redelivers, not the broker: the visibility timeout can run no long job twice, and a recording
+        # that kills its worker cannot loop.
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # else one message waits behind the long job of a busy worker
+        # Results live in the store.
+        task_ignore_result=True,
+        result_backend=None,
+        # Ids only: nothing that could execute is ever read from Redis.
+        task_serializer="json",
+        accept_content=["json"],
+        # The store knows who is alive; chatter between workers costs and tells nothing.
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        # A Redis that restarts is waited for, for ever, and interrupts nobody's work.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Logging is set up in core.logs.
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # A replacement process that starts slowly on a loaded machine is not to be killed for it (default: 4 s).
+        worker_proc_alive_timeout=60,
+        broker_transport_options=transport_options(settings),
+        broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if redis_url(settings).startswith("rediss://") else None,
+    )
+    return app
+
+
+def transport_options(settings: Settings) -> dict[str, Any]:
+    """How kombu talks to Redis."""
+    options: dict[str, Any] = {
+        "global_keyprefix": KEY_PREFIX,
+        "priority_steps": PRIORITY_STEPS,
+        "queue_order_strategy": "priority",
+        # A dead connection is noticed: silence is broken every 25 s, an answer is waited for 30 s at most.
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "health_check_interval": 25,
+    }
+    if not redis_url(settings).startswith("unix://"):
+        options["socket_keepalive"] = True
+    return options
+
+
+class Doorbell:
+    """Sends ids to workers."""
+
+    def __init__(self, settings: Settings, app: Celery | None = None) -> None:
+        """Opens no connection yet."""
+        self._app = app or make_app(settings)
+        self._url = mask(redis_url(settings))
+
+    def ring(self, task: str, row: str, priority: str = Priority.NORMAL) -> None:
+        """Send one message. Raises BrokerError; the row then waits for the reconciler, and nothing is lost."""
+        step = (FINISH_STEP if task == FINISH else STEP_OF)[Priority(priority)]
+        try:
+            self._app.send_task(
+                task,
+                args=[row],
+                queue=QUEUE_OF[task],
+                priority=step,
+                ignore_result=True,
+                retry=True,
+                retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+            )
+        except (KombuError, OperationalError, RedisError, OSError) as error:
+            raise BrokerError(f"Redis at {self._url}: {error}; `dropscribe doctor` checks it") from error
+
+    def depth(self, queue: str) -> int:
+        """How many messages wait in a queue, over all priorities. Raises BrokerError."""
+        try:
+            with self._app.connection_for_read() as connection:
+                client = connection.default_channel.client
+                with client.pipeline(transaction=False) as pipeline:
+                    for step in PRIORITY_STEPS:
+                        pipeline.llen(f"{queue}{SEPARATOR}{step}" if step else queue)
+                    return int(sum(pipeline.execute()))
+        except (KombuError, OperationalError, RedisError, OSError) as error:
+            raise BrokerError(f"Redis at {self._url}: {error}; `dropscribe doctor` checks it") from error
+
+    def close(self) -> None:
+        """Close pooled connections."""
+        self._app.close()

@@ -1,0 +1,112 @@
+"""The thread that keeps leases alive and tells tasks to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import update
+
+from core.errors import LeaseLostError
+from store import jobs, leases, queries, recovery, tables
+from store.jobs import NewJob
+from store.leases import Claim
+from store.session import Database
+from worker.lease import LeaseKeeper, StoppedError
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def claim(database: Database) -> Claim:
+    (job_id,) = jobs.admit(database, [NewJob("/root", "a.wav", 1, 1, "d", "normal")])
+    taken = jobs.claim_prepare(database, job_id, "worker", 1.0)
+    assert taken
+    return taken
+
+
+@pytest.fixture
+def beats() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def keeper(database: Database, beats: list[float]) -> Iterator[LeaseKeeper]:
+    made = LeaseKeeper(database, lease=1.0, renew=0.1, beat=lambda: beats.append(time.monotonic()))
+    made.start()
+    yield made
+    made.end()
+
+
+def test_a_held_claim_outlives_its_first_lease(database: Database, claim: Claim, keeper: LeaseKeeper) -> None:
+    with keeper.holding(claim) as held:
+        time.sleep(1.5)
+        assert recovery.expire(database, 3) == 0
+        held.check()
+    time.sleep(1.2)
+    assert recovery.expire(database, 3) == 1, "what is held no more runs out"
+
+
+def test_a_lost_lease_stops_the_task(database: Database, claim: Claim, keeper: LeaseKeeper) -> None:
+    with keeper.holding(claim) as held:
+        recovery.expire_of(database, "worker", 3)
+        assert held.stop.wait(PATIENCE)
+        with pytest.raises(LeaseLostError):
+            held.check()
+
+
+def test_a_cancelled_job_stops_the_task(database: Database, claim: Claim, keeper: LeaseKeeper) -> None:
+    with keeper.holding(claim) as held:
+        recovery.cancel(database, claim.id)
+        assert held.stop.wait(PATIENCE)
+        with pytest.raises(StoppedError):
+            held.check()
+    jobs.release(database, claim)
+    assert queries.job(database, claim.id).state == "cancelled"
+
+
+def test_a_shutdown_stops_tasks_that_run_and_tasks_that_come(claim: Claim, keeper: LeaseKeeper) -> None:
+    with keeper.holding(claim) as running:
+        keeper.shut_down()
+        assert running.stop.is_set()
+    with keeper.holding(claim) as late, pytest.raises(StoppedError):
+        late.check()
+
+
+def test_a_store_out_of_reach_for_a_lease_stops_the_task(database: Database, claim: Claim, keeper: LeaseKeeper) -> None:
+    with keeper.holding(claim) as held:
+        with database.begin() as connection:
+            tables.jobs.drop(connection, checkfirst=False) if database.is_sqlite else connection.exec_driver_sql(
+                "ALTER TABLE jobs RENAME TO away"
+            )
+        assert held.stop.wait(PATIENCE)
+        with pytest.raises(LeaseLostError):
+            held.check()
+
+
+def test_the_heart_beats(keeper: LeaseKeeper, beats: list[float]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while len(beats) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(beats) >= 3
+
+
+def test_progress_reaches_the_store(database: Database, keeper: LeaseKeeper, claim: Claim) -> None:
+    with database.begin() as connection:
+        connection.execute(
+            tables.chunks.insert().values(
+                id=f"{claim.id}.0", job_id=claim.id, position=0, start=0.0, end=9.0, state="running", attempt=1,
+                lost=0, failures=0, owner="worker", not_before=0.0, progress=0.0, reasons=[], timings={},
+                prompt_tokens=0, output_tokens=0,
+            )
+        )  # fmt: skip
+        connection.execute(update(tables.jobs).values(state="transcribing", owner=None))
+    chunk = Claim("chunks", f"{claim.id}.0", claim.id, "running", 1, "worker")
+    with keeper.holding(chunk) as held:
+        held.progress = 4.5
+        deadline = time.monotonic() + PATIENCE
+        while queries.job(database, claim.id).progress != 0.5 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert queries.job(database, claim.id).progress == 0.5
+    assert leases.renew(database, chunk, 1.0) is leases.Renewal.HELD

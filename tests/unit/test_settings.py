@@ -1,0 +1,93 @@
+"""Settings: environment over file over default, with errors that help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core import settings
+from core.errors import SettingsError
+from core.types import Priority
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No dropscribe.toml of the developer's is in reach."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+def test_without_anything_the_defaults_hold(elsewhere: Path) -> None:
+    found = settings.load({})
+    assert found.home == elsewhere / "state" / "dropscribe"
+    assert found.database == f"sqlite:///{found.home}/dropscribe.db"
+    assert found.outputs == ("json", "txt", "srt", "vtt", "tsv")
+
+
+def test_options_win_over_environment_over_file(elsewhere: Path) -> None:
+    (elsewhere / "dropscribe.toml").write_text('engine = "scripted"\ncontext = "file"\npriority = "low"\n')
+    environment = {"DROPSCRIBE_CONTEXT": "environment", "DROPSCRIBE_ENGINE": "vibevoice"}
+    found = settings.load(environment, overrides={"engine": "pocketsphinx", "context": None})
+    assert (found.engine, found.context, found.priority) == ("pocketsphinx", "environment", Priority.LOW)
+    sources = {origin.name: origin.source for origin in settings.origins(found, environment)}
+    assert sources["context"] == "environment"
+    assert sources["priority"].endswith("dropscribe.toml")
+    assert sources["home"] == "default"
+
+
+def test_the_file_may_lie_in_home_or_be_named(elsewhere: Path) -> None:
+    home = elsewhere / "home"
+    home.mkdir()
+    (home / "dropscribe.toml").write_text('context = "home"\n')
+    (elsewhere / "named.toml").write_text('context = "named"\n')
+    assert settings.load({"DROPSCRIBE_HOME": str(home)}).context == "home"
+    assert settings.load({"DROPSCRIBE_CONFIG": "named.toml"}).context == "named"
+    with pytest.raises(SettingsError, match=r"gone\.toml"):
+        settings.load({"DROPSCRIBE_CONFIG": "gone.toml"})
+
+
+def test_an_unknown_variable_names_the_nearest(elsewhere: Path) -> None:
+    with pytest.raises(SettingsError, match="did you mean DROPSCRIBE_ENGINE"):
+        settings.load({"DROPSCRIBE_ENGIN": "auto"})
+
+
+def test_an_unknown_key_names_file_and_nearest(elsewhere: Path) -> None:
+    (elsewhere / "dropscribe.toml").write_text("stable_second = 3\n")
+    with pytest.raises(SettingsError, match=r"dropscribe\.toml: unknown setting .* did you mean stable_seconds"):
+        settings.load({})
+
+
+def test_a_broken_file_is_named(elsewhere: Path) -> None:
+    (elsewhere / "dropscribe.toml").write_text("engine = \n")
+    with pytest.raises(SettingsError, match=r"dropscribe\.toml.*mend"):
+        settings.load({})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ENGINE", "whispr"), ("STABLE_SECONDS", "-1"), ("OUTPUTS", "txt,pdf"), ("LOST_ATTEMPTS", "many")],
+)
+def test_a_value_that_does_not_fit_is_named_by_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"DROPSCRIBE_{variable}"):
+        settings.load({f"DROPSCRIBE_{variable}": value})
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    assert settings.load({"DROPSCRIBE_REDIS_URL": "", "DROPSCRIBE_STABLE_SECONDS": ""}).stable_seconds == 10
+
+
+def test_secrets_are_masked() -> None:
+    environment = {"DROPSCRIBE_DATABASE_URL": "postgresql://ann:secret@db/x", "DROPSCRIBE_REDIS_URL": "redis://:pw@r:1"}
+    shown = {origin.name: origin.value for origin in settings.origins(settings.load(environment), environment)}
+    assert shown["database_url"] == "postgresql://ann:***@db/x"
+    assert shown["redis_url"] == "redis://:***@r:1"
+
+
+def test_only_what_shapes_a_transcript_changes_the_digest() -> None:
+    plain = settings.load({})
+    assert plain.digest() == settings.load({"DROPSCRIBE_OUTPUTS": "txt", "DROPSCRIBE_HOME": "/x"}).digest()
+    assert plain.digest() != settings.load({"DROPSCRIBE_CONTEXT": "Ada"}).digest()
+    assert plain.digest("Ada") == settings.load({"DROPSCRIBE_CONTEXT": "Ada"}).digest()
+    assert plain.digest() != settings.load({"DROPSCRIBE_ENGINE": "scripted"}).digest()

@@ -1,0 +1,195 @@
+"""Subtitle cues: segments cut to two short lines each, in order, never two at once. Pure.
+
+Widths are counted in columns: a wide (East Asian) character takes two, every other one.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from core.types import Segment, Transcript
+from worker.outputs.text import clean, is_unspaced, is_wide, labeller, milliseconds
+
+LINE_WIDTH = 42  # columns; the usual limit for subtitles in Latin script
+SHORTEST_MS = 500  # a cue that stands for less is a flicker
+
+SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f"
+CLAUSE_ENDS = ",;:\u2014\uff0c\u3001\uff1b\uff1a"
+CLOSING = "\"')]\u00bb\u201d\u2019\u300d\u300f\uff09"
+
+MARKS = frozenset({"Mn", "Mc", "Me", "Cf", "Sk"})  # Unicode categories that belong to the letter before
+NOT_FIRST = MARKS | {"Pe", "Pf", "Po", "Lm"}  # no line of an unspaced script begins with these
+NOT_LAST = frozenset({"Ps", "Pi", "Cf"})  # nor ends with these
+LONGEST_LETTER = 4  # marks looked back over for a letter's beginning; more are an ornament
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """What is on screen from `start_ms` to `end_ms` (whole milliseconds, from the recording's start).
+
+    `lines` are one or two; `label` names the speaker, empty where there is none to name.
+    """
+
+    start_ms: int
+    end_ms: int
+    lines: tuple[str, ...]
+    label: str = ""
+
+
+class _Unit(NamedTuple):
+    """A piece of text that stays on one line; `blank` says whether one stands before it."""
+
+    text: str
+    blank: bool
+    width: int
+
+
+def cues(transcript: Transcript, *, with_names: bool = False) -> list[Cue]:
+    """All cues by time: at least SHORTEST_MS each, none overlapping another.
+
+    `with_names` puts the speaker's name before the text of every cue, within the line's width.
+    """
+    label = labeller(transcript)
+    drafts = [cue for segment in transcript.segments for cue in _drafts(segment, label(segment), with_names)]
+    return _untangled(sorted(drafts, key=lambda cue: cue.start_ms))
+
+
+def width(text: str) -> int:
+    """Columns that a text takes."""
+    return sum(2 if is_wide(char) else 1 for char in text)
+
+
+def _drafts(segment: Segment, label: str, with_names: bool) -> list[Cue]:
+    """One segment's cues, its time shared out by the width of their text."""
+    prefix = f"{label}: " if with_names and label else ""
+    if width(prefix) > LINE_WIDTH // 2:
+        prefix = ""  # a number of absurd length must not push out the text
+    room = LINE_WIDTH - width(prefix)
+    groups = _groups(_units(clean(segment.text), room), room)
+    start, end = milliseconds(segment.start), milliseconds(segment.end)
+    done = list(accumulate((sum(unit.width for unit in group) for group in groups), initial=0))
+    times = [start + max(0, end - start) * part // max(1, done[-1]) for part in done]
+    return [
+        Cue(begin, finish, _lines(group, prefix, room), label)
+        for group, (begin, finish) in zip(groups, pairwise(times), strict=True)
+    ]
+
+
+def _untangled(ordered: Sequence[Cue]) -> list[Cue]:
+    """The cues with their times moved as little as needed so that each is seen, and alone."""
+    starts = list(accumulate((c.start_ms for c in ordered), lambda last, own: max(own, last + SHORTEST_MS)))
+    ends = [max(cue.end_ms, start + SHORTEST_MS) for cue, start in zip(ordered, starts, strict=True)]
+    limits = [*starts[1:], *ends[-1:]]
+    return [
+        replace(cue, start_ms=start, end_ms=min(end, limit))
+        for cue, start, end, limit in zip(ordered, starts, ends, limits, strict=True)
+    ]
+
+
+def _units(text: str, room: int) -> list[_Unit]:
+    """The text in pieces no wider than `room`: words, or single characters of an unspaced script."""
+    return [
+        _Unit(piece, index == 0, width(piece))
+        for word in text.split()
+        for index, piece in enumerate(_pieces(word, room))
+    ]
+
+
+def _pieces(word: str, room: int) -> list[str]:
+    inner = (at for at in range(1, len(word)) if _may_break(word[at - 1], word[at]))
+    parts = [word[start:end] for start, end in pairwise([0, *inner, len(word)])]
+    return [piece for part in parts for piece in _chopped(part, room)]
+
+
+def _may_break(before: str, after: str) -> bool:
+    if not (is_unspaced(before) or is_unspaced(after)):
+        return False
+    return unicodedata.category(after) not in NOT_FIRST and unicodedata.category(before) not in NOT_LAST
+
+
+def _chopped(part: str, room: int) -> list[str]:
+    """A part that no line can hold, cut hard; marks stay with their letter where that is possible."""
+    pieces, start, used = [], 0, 0
+    for at, char in enumerate(part):
+        used += width(char)
+        if used > room:
+            cut = _letter_start(part, start, at)
+            pieces.append(part[start:cut])
+            start, used = cut, width(part[cut : at + 1])
+    return [*pieces, part[start:]]
+
+
+def _letter_start(part: str, start: int, at: int) -> int:
+    for cut in range(at, max(start, at - LONGEST_LETTER), -1):
+        if unicodedata.category(part[cut]) not in MARKS:
+            return cut
+    return at
+
+
+def _groups(units: Sequence[_Unit], room: int) -> list[list[_Unit]]:
+    """The units of each cue. `room` is the width of its first line."""
+    groups, start = [], 0
+    while start < len(units):
+        end = _cue_end(units, start, room)
+        groups.append(list(units[start:end]))
+        start = end
+    return groups
+
+
+def _cue_end(units: Sequence[_Unit], start: int, room: int) -> int:
+    """Where to end the cue: all that is left, else after a sentence, a clause, or where it looks even."""
+    most = _two_lines(units, start, room)
+    if most == len(units):
+        return most
+    last = _two_lines(units, most, room) == len(units)
+    target = _line_width(units[start:]) / 2 if last else _line_width(units[start:most])
+    half = start + (most - start + 1) // 2  # an early full stop does not make a scrap of a cue
+    return max(
+        range(half, most + 1),
+        key=lambda end: (_break_quality(units[end - 1].text), -abs(_line_width(units[start:end]) - target)),
+    )
+
+
+def _two_lines(units: Sequence[_Unit], start: int, room: int) -> int:
+    return _one_line(units, _one_line(units, start, room), LINE_WIDTH)
+
+
+def _one_line(units: Sequence[_Unit], start: int, room: int) -> int:
+    """The index after the last unit that one line takes, beginning with unit `start`."""
+    used = 0
+    for index in range(start, len(units)):
+        used += units[index].width + (units[index].blank and index > start)
+        if used > room:
+            return index
+    return len(units)
+
+
+def _break_quality(text: str) -> int:
+    end = text.rstrip(CLOSING)[-1:] or " "
+    return 2 if end in SENTENCE_ENDS else 1 if end in CLAUSE_ENDS else 0
+
+
+def _lines(group: Sequence[_Unit], prefix: str, room: int) -> tuple[str, ...]:
+    """One line if it holds all, else two as even as can be."""
+    if _line_width(group) <= room:
+        return (prefix + _text(group),)
+    fitting = (
+        cut
+        for cut in range(1, len(group))
+        if _line_width(group[:cut]) <= room and _line_width(group[cut:]) <= LINE_WIDTH
+    )
+    shift = LINE_WIDTH - room
+    cut = min(fitting, key=lambda cut: abs(shift + _line_width(group[:cut]) - _line_width(group[cut:])))
+    return prefix + _text(group[:cut]), _text(group[cut:])
+
+
+def _line_width(units: Sequence[_Unit]) -> int:
+    return sum(unit.width + unit.blank for unit in units) - (bool(units) and units[0].blank)
+
+
+def _text(units: Sequence[_Unit]) -> str:
+    return "".join(" " * unit.blank + unit.text for unit in units).lstrip(" ")

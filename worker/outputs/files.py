@@ -1,0 +1,190 @@
+"""Where transcripts go and how they get there: whole or not at all, and never over a stranger's file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.errors import OutputError
+
+NAME_BYTES = 255  # longest file name on every common filesystem (NAME_MAX)
+
+_OURS = re.compile(r"\.dropscribe-(?P<job>.+)-(?P<attempt>[0-9]+)\.(?P<fmt>[a-z]+)\.tmp")
+# What filesystems without hard links (FAT, SMB, many FUSE mounts) answer to a request for one.
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+# What filesystems that cannot sync a directory (SMB, some FUSE mounts) answer; they leave nothing to be done.
+_NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+
+
+class TargetExistsError(OutputError):
+    """A file that dropscribe did not write has that name; the next candidate is to be tried."""
+
+
+def candidates(source: Path, fmt: str, job_id: str, folder: Path) -> list[Path]:
+    """Names for a transcript in `folder`, best first; the last is the job's own.
+
+    Each name has at most NAME_BYTES bytes and differs from the source's.
+    """
+    tried = (
+        _fitted(source.stem, f".{fmt}"),
+        _fitted(source.name, f".{fmt}"),
+        _fitted(source.name, f".{job_id}.{fmt}"),
+    )
+    targets = dict.fromkeys(folder / name for name in tried)
+    return [target for target in targets if target != source]
+
+
+def stage(target: Path, data: bytes, job_id: str, attempt: int) -> Path:
+    """Write `data` to a temporary file beside `target`, safe on disk, and return its path.
+
+    Missing folders are made. Raises OutputError, having removed what it had begun.
+    """
+    temporary = target.with_name(f".dropscribe-{job_id}-{attempt}{target.suffix}.tmp")
+    with _translated(target, "write"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # left by a crash, or a link laid out as a trap
+        try:
+            _write(temporary, data)
+        except OSError:
+            with contextlib.suppress(OSError):  # the first failure is the one to report
+                temporary.unlink(missing_ok=True)
+            raise
+    return temporary
+
+
+def publish(temporary: Path, target: Path, *, replaces: bool) -> None:
+    """Give a staged file its name, and make that last.
+
+    `replaces` says that the file there, if any, is dropscribe's own. Without it nothing is overwritten:
+    raises TargetExistsError and leaves the temporary file for another target. Publishing that a crash
+    interrupted may be done again. Raises OutputError for anything that the filesystem refuses.
+    """
+    with _translated(target, "publish"):
+        if replaces:
+            temporary.replace(target)
+        else:
+            _link(temporary, target)
+        # Two names of one file: replacing is then defined to do nothing, and linking leaves both.
+        temporary.unlink(missing_ok=True)
+        _sync_directory(target.parent)
+
+
+def digest(path: Path) -> str | None:
+    """SHA-256 of the file in hex; None when nothing has that name.
+
+    Empty, which no digest is, when the name belongs to something that dropscribe does not write: a folder, a
+    link, a pipe. Raises OutputError when the file cannot be read.
+    """
+    with _translated(path, "read"):
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                return ""
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def is_ours(name: str) -> bool:
+    """True for the name of a temporary file that `stage` makes."""
+    return _OURS.fullmatch(name) is not None
+
+
+def sweep(folder: Path, job_id: str) -> None:
+    """Remove the job's temporary files from `folder`. Raises OutputError when one cannot be removed."""
+    with _translated(folder, "clean up"):
+        if not folder.is_dir():
+            return
+        for path in list(folder.iterdir()):
+            match = _OURS.fullmatch(path.name)
+            if match and match["job"] == job_id:
+                path.unlink(missing_ok=True)
+
+
+def _fitted(base: str, ending: str) -> str:
+    """`base + ending`, the base shortened by whole characters until the name fits."""
+    while base and _bytes(base + ending) > NAME_BYTES:
+        base = base[:-1]
+    return base + ending
+
+
+def _bytes(name: str) -> int:
+    return len(name.encode("utf-8", "surrogateescape"))
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Add the name `target` to a file, which fails where the name is taken."""
+    try:
+        target.hardlink_to(temporary)
+    except FileExistsError as error:
+        if not _is_same(temporary, target):  # else linked before a crash, or by a request that NFS repeated
+            raise _taken(target) from error
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        _claim_and_replace(temporary, target)
+
+
+def _claim_and_replace(temporary: Path, target: Path) -> None:
+    """The same without hard links: whoever creates the empty file owns the name."""
+    try:
+        target.open("xb").close()
+    except FileExistsError as error:
+        raise _taken(target) from error
+    try:
+        temporary.replace(target)
+    except OSError:
+        with contextlib.suppress(OSError):  # the first failure is the one to report
+            if target.stat().st_size == 0:
+                target.unlink()
+        raise
+
+
+def _is_same(temporary: Path, target: Path) -> bool:
+    return os.path.samestat(temporary.lstat(), target.lstat())
+
+
+def _taken(target: Path) -> TargetExistsError:
+    return TargetExistsError(
+        f"{_shown(target)} exists and was not written by dropscribe; move it away or let another name be used"
+    )
+
+
+def _sync_directory(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _translated(path: Path, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot {verb} {_shown(path)}: {error.strerror or error}; "
+            f"see that {_shown(path.parent)} is a folder, writable and not full; dropscribe tries again"
+        ) from error
+
+
+def _shown(path: Path) -> str:
+    """A path that any terminal and database can hold."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in str(path))

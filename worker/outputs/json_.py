@@ -1,0 +1,106 @@
+"""JSON: the whole transcript, loss-free, for programs; docs/transcript.schema.json describes it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+
+from core.errors import StoreError
+from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Transcript
+
+SCHEMA = "dropscribe.transcript/1"
+
+# JSON leaves these as they are, but a terminal obeys the first lot and JavaScript once stumbled on the second.
+_UNSAFE = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def render(transcript: Transcript) -> str:
+    """The transcript as a JSON document. Raises ValueError when a number in it is not finite."""
+    text = json.dumps(_document(transcript), ensure_ascii=False, allow_nan=False, indent=2)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+def from_json(text: str) -> Transcript:
+    """The transcript that `render` made this of; fields that this version does not know are ignored.
+
+    Raises StoreError when the text is no such document or of another version.
+    """
+    try:
+        return _transcript(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise StoreError(f"this is not a transcript in {SCHEMA} ({cause}); transcribe the recording again") from error
+
+
+def _document(transcript: Transcript) -> dict[str, Any]:
+    segments = [{"id": index, **asdict(segment)} for index, segment in enumerate(transcript.segments)]
+    return {
+        "schema": SCHEMA,
+        "job_id": transcript.job_id,
+        "created_at": transcript.created_at,
+        "source": asdict(transcript.source),
+        "engine": asdict(transcript.engine),
+        "speech_detector": transcript.speech_detector,
+        "settings": transcript.settings,
+        "notes": transcript.notes,
+        "reasons": transcript.reasons,
+        "missing": [asdict(span) for span in transcript.missing],
+        "timings": transcript.timings,
+        "segments": segments,
+    }
+
+
+def _transcript(document: dict[str, Any]) -> Transcript:
+    if document["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {document['schema']!r}")
+    return Transcript(
+        job_id=document["job_id"],
+        source=_source(document["source"]),
+        engine=_engine(document["engine"]),
+        segments=tuple(_segment(item) for item in document["segments"]),
+        speech_detector=document["speech_detector"],
+        settings=dict(document["settings"]),
+        notes=tuple(document["notes"]),
+        reasons=tuple(document["reasons"]),
+        missing=tuple(Span(float(item["start"]), float(item["end"])) for item in document["missing"]),
+        timings={phase: float(seconds) for phase, seconds in document["timings"].items()},
+        created_at=document["created_at"],
+    )
+
+
+def _source(item: dict[str, Any]) -> Source:
+    return Source(
+        path=item["path"],
+        size=item["size"],
+        sha256=item["sha256"],
+        duration=float(item["duration"]),
+        format=item["format"],
+        codec=item["codec"],
+        channels=item["channels"],
+        sample_rate=item["sample_rate"],
+    )
+
+
+def _engine(item: dict[str, Any]) -> EngineInfo:
+    return EngineInfo(
+        engine=item["engine"],
+        model=item["model"],
+        precision=item["precision"],
+        slots=item["slots"],
+        longest_chunk=float(item["longest_chunk"]),
+        notice=item["notice"],
+    )
+
+
+def _segment(item: dict[str, Any]) -> Segment:
+    quality = item["quality"]
+    return Segment(
+        start=float(item["start"]),
+        end=float(item["end"]),
+        text=item["text"],
+        speaker=item["speaker"],
+        kind=SegmentKind(item["kind"]),
+        quality=None if quality is None else float(quality),
+    )

@@ -1,0 +1,89 @@
+"""What the formats for people share: safe text, speakers' names, clocks, and the remarks at the top."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable
+
+from core.types import Segment, SegmentKind, Transcript
+
+# ECMA-48: control sequences, then strings up to their terminator, then two-character escapes. A string's
+# body stops at any other opener, so that hostile text costs linear time.
+_TERMINAL_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90-\x9f]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+)
+# Controls that are no whitespace, and those that turn the direction of what follows them.
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+_HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff]")
+
+
+def clean(text: str) -> str:
+    """One line without control characters and terminal escapes; runs of whitespace become one blank."""
+    return " ".join(_INVISIBLE.sub("", _TERMINAL_ESCAPES.sub("", text)).split())
+
+
+def is_wide(char: str) -> bool:
+    """True for a character that takes two columns (Unicode's East Asian Width W or F)."""
+    return unicodedata.east_asian_width(char) in "WF"
+
+
+def is_unspaced(char: str) -> bool:
+    """True for a character of a script that is written without blanks. Korean is wide, but has blanks."""
+    return is_wide(char) and not _HANGUL.match(char)
+
+
+def join(before: str, after: str) -> str:
+    """Two non-empty pieces of running text as one, with a blank between them where the script has blanks."""
+    return before + ("" if is_unspaced(before[-1]) and is_unspaced(after[0]) else " ") + after
+
+
+def name(speaker: int | None) -> str:
+    """What people call a speaker: they count from one."""
+    return "Speaker ?" if speaker is None else f"Speaker {speaker + 1}"
+
+
+def labeller(transcript: Transcript) -> Callable[[Segment], str]:
+    """A function that names a segment's speaker: empty for sounds, and where nobody was told apart."""
+    anyone = bool(_speakers(transcript) - {None})
+
+    def label(segment: Segment) -> str:
+        return name(segment.speaker) if anyone and segment.kind is SegmentKind.SPEECH else ""
+
+    return label
+
+
+def has_several_speakers(transcript: Transcript) -> bool:
+    """True when a reader has to be told who is speaking."""
+    return len(_speakers(transcript)) > 1
+
+
+def _speakers(transcript: Transcript) -> set[int | None]:
+    return {s.speaker for s in transcript.segments if s.kind is SegmentKind.SPEECH}
+
+
+def remarks(transcript: Transcript) -> list[str]:
+    """What a reader has to know beforehand, a line each; empty for an ordinary transcript."""
+    notes = [f"Note: {note}" for note in (transcript.engine.notice, *transcript.notes) if note]
+    suspect = [f"SUSPECT: {reason}" for reason in transcript.reasons]
+    missing = [f"Missing: {clock(span.start)} to {clock(math.ceil(span.end))}" for span in transcript.missing]
+    return [clean(line) for line in (*notes, *suspect, *missing)]
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, never negative: no format can write a time before the beginning."""
+    return max(0, round(seconds * 1000))
+
+
+def clock(seconds: float) -> str:
+    """`HH:MM:SS`, the second that has begun; hours may have more than two digits."""
+    whole = max(0, math.floor(seconds))
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def timestamp(ms: int, separator: str) -> str:
+    """`HH:MM:SS` and milliseconds after `separator`, as subtitles write it."""
+    return f"{clock(ms // 1000)}{separator}{ms % 1000:03}"

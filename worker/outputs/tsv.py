@@ -1,0 +1,22 @@
+"""Tab-separated values for spreadsheets and scripts: one row a segment, times in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from core.types import Segment, Transcript
+from worker.outputs.text import clean, labeller, milliseconds
+
+HEADER = "start\tend\tspeaker\ttext"
+
+
+def render(transcript: Transcript) -> str:
+    """A header and a row for each segment. Nothing is quoted: no field holds a tab or a line break."""
+    label = labeller(transcript)
+    rows = [HEADER, *(_row(segment, label) for segment in transcript.segments)]
+    return "".join(f"{row}\n" for row in rows)
+
+
+def _row(segment: Segment, label: Callable[[Segment], str]) -> str:
+    start, end = milliseconds(segment.start), milliseconds(segment.end)
+    return f"{start}\t{end}\t{label(segment)}\t{clean(segment.text)}"
