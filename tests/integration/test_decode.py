@@ -1,0 +1,241 @@
+"""Whatever is dropped becomes mono 24 kHz FLAC at one level, or one clear error; never more than its limits."""
+
+import math
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
+from tests.media_files import LABEL, LIMITS, SECONDS, long_silence, refused, tone, wav, write
+from worker.decode import Decoded, DecodeLimits, decode
+
+# name of the kind: container, codec, sample rate, layout, with a picture
+FORMATS = {
+    "wav": ("wav", "pcm_s16le", 44100, "stereo", False),
+    "wav float": ("wav", "pcm_f32le", 48000, "mono", False),
+    "wav 24 bit": ("wav", "pcm_s24le", 96000, "stereo", False),
+    "wav telephone": ("wav", "pcm_mulaw", 8000, "mono", False),
+    "mp3": ("mp3", "libmp3lame", 44100, "stereo", False),
+    "flac": ("flac", "flac", 44100, "stereo", False),
+    "ogg vorbis": ("ogg", "vorbis", 44100, "stereo", False),
+    "opus": ("ogg", "libopus", 48000, "stereo", False),
+    "m4a": ("ipod", "aac", 44100, "stereo", False),
+    "m4a lossless": ("ipod", "alac", 44100, "stereo", False),
+    "aac": ("adts", "aac", 44100, "stereo", False),
+    "aiff": ("aiff", "pcm_s16be", 44100, "stereo", False),
+    "amr": ("amr", "libopencore_amrnb", 8000, "mono", False),
+    "3gp": ("3gp", "libopencore_amrnb", 8000, "mono", False),
+    "wma": ("asf", "wmav2", 44100, "stereo", False),
+    "mp4": ("mp4", "aac", 44100, "stereo", True),
+    "mkv": ("matroska", "ac3", 48000, "5.1", True),
+    "webm": ("webm", "libopus", 48000, "stereo", True),
+    "mov": ("mov", "pcm_s16le", 48000, "stereo", True),
+}
+
+
+def bare(path: Path) -> Path:
+    """The file under a name that says nothing, as it is staged."""
+    return path.rename(path.with_name("source-x7"))
+
+
+def run(source: Path, limits: DecodeLimits = LIMITS, **more) -> tuple[Decoded, np.ndarray]:
+    target = source.with_name("out.flac")
+    decoded = decode(source, target, limits, label=LABEL, **more)
+    info = soundfile.info(target)
+    assert (info.samplerate, info.channels, info.format, info.subtype) == (24_000, 1, "FLAC", "PCM_16")
+    assert info.duration == decoded.duration
+    return decoded, soundfile.read(target)[0]
+
+
+def dbfs(samples: np.ndarray) -> float:
+    return 20 * math.log10(np.sqrt(np.mean(samples**2)))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_read_at_its_length_pitch_and_level(name, tmp_path):
+    container, codec, rate, layout, picture = FORMATS[name]
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV cannot write {codec}")
+    decoded, samples = run(bare(write(tmp_path / "talk", container, codec, rate, layout, picture)))
+    assert decoded.duration == pytest.approx(SECONDS, abs=0.15)
+    assert (decoded.sample_rate, decoded.channels) == (rate, av.AudioLayout(layout).nb_channels)
+    assert (decoded.truncated, decoded.decode_errors, decoded.silence_inserted) == (False, 0, 0)
+    assert not decoded.silent
+    assert dbfs(samples) == pytest.approx(-25, abs=0.1)
+    middle = samples[12_000:36_000]  # one second: a bin of the spectrum a hertz
+    assert sorted(np.argsort(np.abs(np.fft.rfft(middle)))[-2:]) == [440, 1000]
+
+
+def test_the_level_before_and_the_gain_add_up_to_the_target(tmp_path):
+    decoded, _ = run(wav(tmp_path / "a.wav", tone(level=0.02)))
+    assert decoded.rms_dbfs == pytest.approx(dbfs(tone(level=0.02)), abs=0.1)
+    assert decoded.rms_dbfs + decoded.gain_db == pytest.approx(-25, abs=0.05)
+
+
+def test_a_lone_peak_keeps_the_rest_down_and_does_not_clip(tmp_path):
+    samples = tone(level=0.001)
+    samples[100] = 0.9
+    decoded, out = run(wav(tmp_path / "a.wav", samples))
+    assert decoded.gain_db == pytest.approx(20 * math.log10(1 / 0.9), abs=0.1)
+    assert 0.99 < np.abs(out).max() <= 1
+
+
+def test_faint_hiss_is_raised_by_forty_decibels_at_most(tmp_path):
+    decoded, _ = run(wav(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 1e-4, 48_000)))
+    assert decoded.gain_db == 40
+
+
+def test_digital_silence_stays_silence(tmp_path):
+    decoded, samples = run(wav(tmp_path / "a.wav", np.zeros(48_000)))
+    assert decoded.silent
+    assert decoded.gain_db == 0
+    assert not samples.any()
+
+
+def test_samples_that_are_no_numbers_are_silence(tmp_path):
+    samples = tone()
+    samples[1000:1010], samples[2000] = np.nan, np.inf
+    decoded, out = run(write(tmp_path / "a.wav", "wav", "pcm_f32le", 24_000, samples=samples))
+    assert decoded.duration == SECONDS
+    assert dbfs(out) == pytest.approx(-25, abs=0.1)
+
+
+@pytest.mark.parametrize("channels", [3, 7, 64])
+def test_any_number_of_channels_is_mixed_without_growing_louder(channels, tmp_path):
+    decoded, _ = run(wav(tmp_path / "a.wav", np.repeat(tone(), channels), channels=channels))
+    assert decoded.channels == channels
+    assert decoded.rms_dbfs == pytest.approx(dbfs(tone()), abs=0.1)
+
+
+def test_a_hole_in_a_container_is_filled_so_that_later_times_are_right(tmp_path):
+    samples = np.concatenate((tone(1, 48_000), np.zeros(48_000), tone(1, 48_000)))
+    source = write(tmp_path / "a.mkv", "matroska", "libopus", 48_000, "mono", samples=samples, hole=(1.1, 1.9))
+    decoded, out = run(source)
+    assert decoded.duration == pytest.approx(3, abs=0.1)
+    assert decoded.silence_inserted == pytest.approx(0.8, abs=0.05)
+    loud = np.flatnonzero(np.abs(out) > 0.02) / 24_000
+    assert loud[loud > 1.5][0] == pytest.approx(2, abs=0.03)
+
+
+def test_sound_that_starts_late_in_a_video_keeps_its_time(tmp_path):
+    source = write(tmp_path / "a.mkv", "matroska", "libopus", 48_000, "mono", True, hole=(-1, 1))
+    decoded, out = run(source)
+    assert decoded.duration == pytest.approx(2, abs=0.1)
+    assert np.flatnonzero(np.abs(out) > 0.02)[0] / 24_000 == pytest.approx(1, abs=0.05)
+
+
+def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path):
+    source = write(tmp_path / "a.flac", "flac", "flac", samples=np.random.default_rng(0).normal(0, 0.1, 44_100 * 8))
+    os.truncate(source, source.stat().st_size // 2)
+    decoded, _ = run(source)
+    assert decoded.truncated
+    assert 3 < decoded.duration < 5
+
+
+def test_damaged_packets_are_skipped_and_counted(tmp_path):
+    source = write(tmp_path / "a.m4a", "ipod", "aac", samples=np.random.default_rng(0).normal(0, 0.1, 44_100 * 8))
+    data = bytearray(source.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3000] = np.random.default_rng(0).bytes(3000)
+    source.write_bytes(data)
+    decoded, _ = run(source)
+    assert decoded.decode_errors > 0
+    assert decoded.duration == pytest.approx(8, abs=0.2)
+
+
+PLAYLISTS = {
+    "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{canary}\n#EXT-X-ENDLIST\n",
+    "ffconcat": "ffconcat version 1.0\nfile {canary}\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+}
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.m3u8", "source-x7"])
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_a_playlist_does_not_open_what_it_names(kind, name, tmp_path):
+    canary = tmp_path / "canary.wav"
+    os.mkfifo(canary)  # opening it would hang the decoder until its time is up
+    source = tmp_path / name
+    source.write_text(PLAYLISTS[kind].format(canary=canary))
+    refused(NotMediaError, source)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"Minutes of the meeting\n" * 500, id="text"),
+        pytest.param(bytes(1 << 20), id="zeros"),
+        pytest.param(np.random.default_rng(0).bytes(1 << 20), id="random"),
+        pytest.param(b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0", id="half a header"),
+        pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(1000), id="picture"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.aac", "source-x7"])
+def test_what_is_no_media_is_refused_whatever_its_name(content, name, tmp_path):
+    source = tmp_path / name
+    source.write_bytes(content)
+    refused(NotMediaError, source)
+
+
+def test_a_container_without_its_index_is_not_media(tmp_path):
+    source = write(tmp_path / "a.mp4", "mp4", "aac")
+    os.truncate(source, source.stat().st_size // 2)  # the index of an mp4 stands at its end
+    assert "damaged" in refused(NotMediaError, source)
+
+
+def test_a_header_without_sound_says_that_nothing_could_be_decoded(tmp_path):
+    assert "no audio could be decoded" in refused(NotMediaError, wav(tmp_path / "a.wav", np.zeros(0)))
+
+
+def test_a_video_without_sound_has_no_audio(tmp_path):
+    assert "no sound" in refused(NoAudioError, write(tmp_path / "a.mp4", "mp4", None, picture=True))
+
+
+def test_a_codec_outside_the_list_is_not_decoded(tmp_path):
+    assert "tta" in refused(NotMediaError, write(tmp_path / "a.mkv", "matroska", "tta", 44100, "stereo"))
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "flac"])
+def test_a_recording_longer_than_the_limit_is_refused(codec, tmp_path):
+    limits = DecodeLimits(max_seconds=1.5)
+    container = "wav" if codec == "pcm_s16le" else "flac"
+    assert "DROPSCRIBE_DECODE_HOURS" in refused(DecodeLimitError, write(tmp_path / "a", container, codec), limits)
+
+
+def test_a_claimed_length_beyond_the_limit_is_refused_before_anything_is_decoded(tmp_path):
+    limits = DecodeLimits(max_seconds=60, cpu_seconds=2)  # ten hours take longer
+    assert "longer than" in refused(DecodeLimitError, long_silence(tmp_path / "a.wav", hours=10), limits)
+
+
+def test_a_length_that_the_header_hides_is_noticed_while_decoding(tmp_path):
+    source = write(tmp_path / "a.mka", "matroska", "flac", options={"live": "1"})
+    with av.open(str(source)) as container:
+        assert container.duration is None
+    assert "longer than" in refused(DecodeLimitError, source, DecodeLimits(max_seconds=1.5))
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(500, 1), (8000, 65)])
+def test_outlandish_rates_and_channels_are_refused(rate, channels, tmp_path):
+    refused(DecodeLimitError, wav(tmp_path / "a.wav", np.repeat(tone(), channels), rate, channels))
+
+
+def test_a_spool_that_is_not_there_says_so(tmp_path):
+    source = wav(tmp_path / "a.wav", tone())
+    with pytest.raises(SpoolError, match=r"original\.xyz.*make room"):
+        decode(source, tmp_path / "no" / "out.flac", LIMITS, label="original.xyz", scratch=tmp_path)
+    with pytest.raises(SpoolError, match=r"original\.xyz.*make room"):
+        decode(source, tmp_path / "out.flac", LIMITS, label="original.xyz", scratch=tmp_path / "no")
+
+
+def test_a_working_copy_that_vanished_is_tried_again(tmp_path):
+    assert "working copy" in refused(SpoolError, tmp_path / "gone.wav")
+
+
+def test_a_name_that_is_no_utf8_is_decoded(tmp_path):
+    source = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.wav"))
+    wav(tmp_path / "a.wav", tone()).rename(source)
+    assert run(source)[0].duration == SECONDS

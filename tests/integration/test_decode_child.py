@@ -1,0 +1,126 @@
+"""The decoder keeps to its limits, dies with its worker, and every way it can end has one clear error."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from core.errors import DecodeLimitError, DropscribeError, NotMediaError, SpoolError
+from tests.media_files import LIMITS, SECONDS, long_silence, refused, tone, wav
+from worker import decode as parent
+from worker.decode import DecodeLimits, DecodeStoppedError, decode
+
+PICTURE = 15 << 20  # bytes; a block of FLAC metadata holds at most 16 MiB
+
+
+def memory_bomb(path: Path, pictures: int) -> Path:
+    """A FLAC file whose many embedded pictures a reader keeps in memory; a sparse file."""
+    stream_info = struct.pack(">HH6xQ16x", 4096, 4096, (24_000 << 44) | (15 << 36))
+    image = struct.pack(">II9sI16xI", 3, 9, b"image/png", 0, PICTURE)
+    with path.open("wb") as file:
+        file.write(b"fLaC" + struct.pack(">I", len(stream_info)) + stream_info)
+        for _ in range(pictures):
+            file.write(struct.pack(">I", 6 << 24 | len(image) + PICTURE) + image)
+            file.seek(PICTURE, os.SEEK_CUR)
+        file.truncate()
+    return path
+
+
+def test_memory_is_limited(tmp_path):
+    source = memory_bomb(tmp_path / "a.flac", pictures=40)
+    assert "DROPSCRIBE_DECODE_MEMORY_MB" in refused(DecodeLimitError, source, DecodeLimits(memory_mb=400))
+
+
+def test_cpu_time_is_limited(tmp_path):
+    source = long_silence(tmp_path / "a.wav", hours=10)
+    assert "DROPSCRIBE_DECODE_CPU_SECONDS" in refused(DecodeLimitError, source, DecodeLimits(cpu_seconds=1))
+
+
+def test_a_working_file_that_grows_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(DecodeLimits, "file_bytes", 1 << 16)
+    assert "disk" in refused(SpoolError, wav(tmp_path / "a.wav", tone()))
+
+
+def test_modules_in_the_working_directory_are_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise SystemExit('imported from the drop folder')")
+    monkeypatch.chdir(tmp_path)
+    decoded = decode(wav(tmp_path / "a.wav", tone()), tmp_path / "out.flac", LIMITS, label="a.wav")
+    assert decoded.duration == SECONDS
+
+
+def test_a_decoder_that_is_told_to_stop_ends_and_leaves_nothing(tmp_path):
+    stop = threading.Event()
+    stop.set()
+    source = long_silence(tmp_path / "a.wav", hours=10)
+    with pytest.raises(DecodeStoppedError):
+        decode(source, tmp_path / "out.flac", DecodeLimits(), label="a.wav", stop=stop)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "words"),
+    [
+        (signal.SIGSEGV, NotMediaError, "crashed the decoder"),
+        (signal.SIGABRT, NotMediaError, "crashed the decoder"),
+        (signal.SIGKILL, DecodeLimitError, "memory"),
+        (signal.SIGXCPU, DecodeLimitError, "longer to decode"),
+    ],
+)
+def test_a_decoder_that_dies_is_the_fault_of_the_file(number, error, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(parent.sys, "executable", _script(tmp_path, f"kill -{int(number)} $$"))
+    assert words in refused(error, wav(tmp_path / "a.wav", tone()))
+
+
+def test_a_decoder_that_fails_for_another_reason_gives_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(parent.sys, "executable", _script(tmp_path, "echo No module named av >&2; exit 1"))
+    assert "No module named av" in refused(DropscribeError, wav(tmp_path / "a.wav", tone()))
+
+
+def test_a_decoder_that_hangs_is_killed_with_all_that_it_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(parent.DecodeLimits, "wall_seconds", 0.5)
+    monkeypatch.setattr(parent.sys, "executable", _script(tmp_path, f"sleep 60 & echo $! > {tmp_path}/pid; wait"))
+    (tmp_path / "pid").touch()
+    refused(DecodeLimitError, wav(tmp_path / "a.wav", tone()))
+    assert _ends(int((tmp_path / "pid").read_text()))
+
+
+def test_the_decoder_does_not_outlive_its_worker(tmp_path):
+    source = long_silence(tmp_path / "a.wav", hours=10)
+    code = (
+        "from pathlib import Path; from worker.decode import *;"
+        f"decode(Path({str(source)!r}), Path({str(tmp_path / 'out')!r}), DecodeLimits(), label='a')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as worker:
+        while not (children := psutil.Process(worker.pid).children()) or not _ignores_stop_signals(children[0].pid):
+            assert worker.poll() is None
+            time.sleep(0.02)
+        worker.kill()
+    assert _ends(children[0].pid)
+
+
+def _ignores_stop_signals(pid: int) -> bool:
+    """What the child does last before it begins to decode."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(status["SigIgn"], 16) & 1 << signal.SIGINT - 1)
+
+
+def _script(folder: Path, line: str) -> str:
+    """Stands in for Python: a child that ends as no test could make the real one end."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+def _ends(pid: int) -> bool:
+    """Wait until the process is gone; the test's own time limit ends a vain wait."""
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.02)
+    return True

@@ -1,0 +1,91 @@
+"""Small recordings made on the spot, sound and damaged, for the tests of decoding."""
+
+import os
+import struct
+import wave
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from core.errors import DropscribeError
+from worker.decode import DecodeLimits, decode
+
+SECONDS = 2.0
+TONES = (440.0, 1000.0)  # Hz; both within the band of a telephone
+LABEL = "talks/original.xyz"  # what the tests call the original
+LIMITS = DecodeLimits(max_seconds=60, memory_mb=1024, cpu_seconds=30)
+
+
+def tone(seconds: float = SECONDS, rate: int = 24_000, level: float = 0.2) -> np.ndarray:
+    clock = np.arange(round(seconds * rate)) / rate
+    return level * sum(np.sin(2 * np.pi * pitch * clock) for pitch in TONES)
+
+
+def sound_frames(samples: np.ndarray, rate: int, layout: str):
+    """Frames of 20 ms with the same sound in every channel."""
+    channels = av.AudioLayout(layout).nb_channels
+    size = rate // 50
+    for start in range(0, samples.size, size):
+        block = np.repeat(samples[start : start + size].astype(np.float32)[None], channels, axis=0)
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+        yield frame
+
+
+def picture_frames(seconds: float):
+    for index in range(round(seconds * 10)):
+        frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), index, np.uint8), format="rgb24")
+        frame.pts, frame.time_base = index, Fraction(1, 10)
+        yield frame
+
+
+def write(path: Path, container: str, codec: str | None, rate=44100, layout="mono", picture=False, **how) -> Path:
+    """A file with the two tones (or `samples`); packets that begin within `hole` (seconds) are left out."""
+    samples, (lost_from, lost_to) = how.get("samples", tone(rate=rate)), how.get("hole", (0, 0))
+    with av.open(str(path), "w", format=container, options=how.get("options", {})) as out:
+        video = out.add_stream("mpeg4" if container != "webm" else "libvpx", rate=10) if picture else None
+        if video is not None:
+            video.width = video.height = 64
+            video.pix_fmt = "yuv420p"
+        audio = out.add_stream(codec, rate=rate, layout=layout) if codec else None
+        if codec in {"wmav2", "vorbis"}:
+            audio.bit_rate, audio.codec_context.options = 64_000, {"strict": "experimental"}
+        for stream, frames in ((video, picture_frames(SECONDS)), (audio, sound_frames(samples, rate, layout))):
+            for frame in [*frames, None] if stream is not None else ():
+                for packet in stream.encode(frame):
+                    if stream is video or not lost_from <= packet.pts * packet.time_base < lost_to:
+                        out.mux(packet)
+    return path
+
+
+def wav(path: Path, samples: np.ndarray, rate=24_000, channels=1) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    return path
+
+
+def long_silence(path: Path, hours: float) -> Path:
+    """A WAV file that takes no room on the disk."""
+    size = round(hours * 3600) * 48_000
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1, 24_000, 48_000, 2, 16, b"data", size
+    )
+    path.write_bytes(head)
+    os.truncate(path, len(head) + size)
+    return path
+
+
+def refused(error: type[DropscribeError], source: Path, limits: DecodeLimits = LIMITS) -> str:
+    """The message of the error, which must name the original and leave nothing behind."""
+    before = set(source.parent.iterdir())
+    with pytest.raises(error) as caught:
+        decode(source, source.with_name("out.flac"), limits, label=LABEL)
+    assert LABEL in str(caught.value)
+    assert set(source.parent.iterdir()) == before
+    return str(caught.value)

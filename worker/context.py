@@ -1,0 +1,69 @@
+"""What the tasks of one worker process work with; put together once, in `worker.service`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.errors import BrokerError
+from core.queue import Doorbell
+from core.settings import Settings
+from models.base import Transcriber
+from store import queries
+from store.session import Database
+from worker.lease import LeaseKeeper
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Tally:
+    """Seconds of audio read and seconds of work spent since the last heartbeat."""
+
+    audio: float = 0.0
+    busy: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, audio: float, busy: float) -> None:
+        """Count one chunk."""
+        with self._lock:
+            self.audio += audio
+            self.busy += busy
+
+    def take(self) -> tuple[float, float]:
+        """What was counted since the last call."""
+        with self._lock:
+            taken = self.audio, self.busy
+            self.audio = self.busy = 0.0
+            return taken
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """The parts of a worker. `owner` is its name in the store; `model` only where the role has one."""
+
+    settings: Settings
+    database: Database
+    doorbell: Doorbell
+    keeper: LeaseKeeper
+    owner: str
+    model: Transcriber | None
+    tally: Tally
+    die: Callable[[int], None]
+
+    def spooled(self, job_id: str) -> Path:
+        """Where the decoded audio of a job is."""
+        return self.settings.spool_dir / f"{job_id}.flac"
+
+    def ring(self, task: str, rows: Iterable[str]) -> None:
+        """Send messages; a Redis that is out of reach is left to the reconciler."""
+        for row in rows:
+            job = queries.job(self.database, row.partition(".")[0])
+            try:
+                self.doorbell.ring(task, row, job.priority)
+            except BrokerError as error:
+                log.warning("message not sent, the reconciler will: %s", error)
+                return

@@ -1,0 +1,203 @@
+"""Decodes a recording to the spool's FLAC, in a child process that has limits and is thrown away afterwards.
+
+What comes out is mono, 24 kHz, 16 bit, at -25 dBFS RMS for the whole file. `worker.media` says how.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from core.errors import DecodeLimitError, DropscribeError, NoAudioError, NotMediaError, SpoolError
+
+SAMPLE_RATE = 24_000  # Hz; the rate of the spool
+POLL_SECONDS = 0.5  # between two looks at `stop`; the end of the child is noticed at once
+FLOAT_BYTES = 4  # a sample of the unscaled pass
+
+# What the child may report by name; anything else it says is a defect of dropscribe.
+REPORTED = {kind.__name__: kind for kind in (NotMediaError, NoAudioError, DecodeLimitError, SpoolError)}
+
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
+
+# Threads of a BLAS reserve address space for every core, which RLIMIT_AS counts.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What one recording may take: its length and CPU time in seconds, address space in MiB.
+
+    Python, PyAV and numpy take 220 MiB of that space by themselves (56 MB are in use).
+    """
+
+    max_seconds: float = 24 * 3600
+    memory_mb: int = 1024
+    cpu_seconds: int = 7200
+
+    @property
+    def wall_seconds(self) -> float:
+        """Time on the clock: reading and writing may take as long as computing, and Python needs a start."""
+        return 2.0 * self.cpu_seconds + 60
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the largest file written: the unscaled pass, float32, and 1 MiB for headers."""
+        return int(self.max_seconds * SAMPLE_RATE) * FLOAT_BYTES + (1 << 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What was decoded. `duration` and `silence_inserted` are seconds, the levels dB.
+
+    `rms_dbfs` is the level before `gain_db` was applied, -120 at the least. `silent` means that no sample
+    reaches one step of 16 bits. `truncated`: the file ends before the length it claims; `decode_errors`
+    counts the packets that were skipped. `silence_inserted` stands where the recording has holes.
+    """
+
+    duration: float
+    format: str
+    codec: str
+    channels: int
+    sample_rate: int
+    rms_dbfs: float
+    gain_db: float
+    silent: bool
+    truncated: bool
+    decode_errors: int
+    silence_inserted: float
+
+
+class DecodeStoppedError(DropscribeError):
+    """Decoding was ended on request; nothing was written."""
+
+    retryable: ClassVar[bool] = True
+
+
+def decode(
+    source: Path,
+    target: Path,
+    limits: DecodeLimits,
+    *,
+    label: str,
+    scratch: Path | None = None,
+    stop: threading.Event | None = None,
+) -> Decoded:
+    """Decode `source` to the FLAC file `target`, which appears only when it is complete.
+
+    `label` is the name of the original in messages. `scratch` is a directory for 345 MB an hour of working
+    data, that of `target` unless given. Setting `stop` ends the decoder within a second. Raises
+    NotMediaError, NoAudioError, DecodeLimitError, SpoolError, and DecodeStoppedError after `stop`.
+    """
+    # A name of its own: an attempt that lost its lease may still be at work on the same target.
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    request = {
+        "source": str(source.absolute()),
+        "target": str(part.absolute()),
+        "scratch": str((scratch or target.parent).absolute()),
+        "limits": asdict(limits),
+        "file_bytes": limits.file_bytes,
+    }
+    try:
+        decoded = _interpret(_run_child(request, limits, label, stop or threading.Event()), label)
+        _publish(part, target, label)
+    finally:
+        part.unlink(missing_ok=True)
+    return decoded
+
+
+def _run_child(
+    request: dict[str, Any], limits: DecodeLimits, label: str, stop: threading.Event
+) -> subprocess.CompletedProcess[bytes]:
+    child = _start(request, label)
+    with child:
+        try:
+            output, complaint = _wait(child, limits.wall_seconds, label, stop)
+        except BaseException:
+            _kill(child)  # it has a session of its own, so Ctrl-C does not reach it
+            raise
+    return subprocess.CompletedProcess(child.args, child.returncode, output, complaint)
+
+
+def _start(request: dict[str, Any], label: str) -> subprocess.Popen[bytes]:
+    # -P keeps the working directory, perhaps a drop folder, out of the import path. The ASCII escapes of
+    # JSON carry file names that are no UTF-8.
+    command = [sys.executable, "-P", "-m", "worker.decode_child", json.dumps(request)]
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SpoolError(f"cannot start a process to decode {label}: {error.strerror}; free some memory") from error
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float, label: str, stop: threading.Event) -> tuple[bytes, bytes]:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return child.communicate(timeout=max(0.0, min(POLL_SECONDS, deadline - time.monotonic())))
+        except subprocess.TimeoutExpired as error:
+            if stop.is_set():
+                raise DecodeStoppedError(f"{label}: told to stop while decoding; it starts anew") from error
+            if time.monotonic() >= deadline:
+                raise DecodeLimitError(_too_slow(label, f"{seconds:.0f} s")) from error
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return kept | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _interpret(child: subprocess.CompletedProcess[bytes], label: str) -> Decoded:
+    if child.returncode < 0:
+        raise _killed(signal.Signals(-child.returncode), label)
+    if child.returncode > 0 or not child.stdout:
+        last = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise DropscribeError(f"the decoder failed on {label}: {last or 'no reason given'}; run `dropscribe doctor`")
+    answer = json.loads(child.stdout)
+    if kind := answer.get("error"):
+        raise REPORTED[kind](f"{label}: {answer['reason']}")
+    return Decoded(**answer)
+
+
+def _killed(number: signal.Signals, label: str) -> DropscribeError:
+    if number in CRASHES:
+        return NotMediaError(
+            f"{label} crashed the decoder ({number.name}), so it is damaged or malicious; convert it to WAV"
+        )
+    if number == signal.SIGXCPU:
+        return DecodeLimitError(_too_slow(label, "the CPU time allowed"))
+    return DecodeLimitError(
+        f"{label}: the decoder was killed ({number.name}), most likely for want of memory; "
+        "free some, or convert the recording to WAV"
+    )
+
+
+def _too_slow(label: str, limit: str) -> str:
+    return f"{label} takes longer to decode than {limit}; convert it to WAV or raise DROPSCRIBE_DECODE_CPU_SECONDS"
+
+
+def _publish(part: Path, target: Path, label: str) -> None:
+    try:
+        part.replace(target)
+    except OSError as error:
+        raise SpoolError(f"cannot write the audio of {label} to {target}: {error.strerror}") from error

@@ -1,0 +1,84 @@
+"""What becomes of work that fails: given back, tried later, or failed for good with a reason."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core import queue
+from core.errors import (
+    DropscribeError,
+    LeaseLostError,
+    ModelFatalError,
+    SourceError,
+    SourceMissingError,
+    StoreUnavailableError,
+)
+from store import chunks, jobs
+from store.chunks import ChunkWork
+from store.leases import Claim
+from worker.context import WorkerContext
+from worker.lease import StoppedError
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY = 10.0  # seconds before a failed step is tried again; each further wait is three times as long
+FATAL_EXIT = 70  # EX_SOFTWARE of sysexits.h: the supervisor starts the process anew
+
+# The row is somebody else's or cannot be reached: nothing may or can be written, and the lease brings it back.
+NOT_OURS_TO_MEND = (LeaseLostError, StoreUnavailableError)
+
+
+@contextmanager
+def of_job(context: WorkerContext, claim: Claim, failures: int) -> Iterator[None]:
+    """Deal with whatever goes wrong in preparing or finishing a job that failed `failures` times before."""
+    try:
+        yield
+    except NOT_OURS_TO_MEND:
+        raise
+    except StoppedError:
+        context.ring(queue.FINISH, jobs.release(context.database, claim))
+    except SourceError as error:
+        log.info("failed: %s", error)
+        context.ring(queue.FINISH, jobs.fail(context.database, claim, str(error)))
+    except Exception as error:  # noqa: BLE001 (a defect of ours must not lose the job: it is tried again, then failed)
+        limit = context.settings.failed_attempts
+        reason = _reason(error)
+        woken = jobs.retry_later(context.database, claim, reason, delay=_delay(context, error, failures), limit=limit)
+        context.ring(queue.FINISH, woken)
+
+
+@contextmanager
+def of_chunk(context: WorkerContext, work: ChunkWork) -> Iterator[None]:
+    """Deal with whatever goes wrong in reading a chunk."""
+    try:
+        yield
+    except NOT_OURS_TO_MEND:
+        raise
+    except StoppedError:
+        chunks.release(context.database, work.claim)
+    except ModelFatalError as error:
+        # The lease is left to run out: a recording that breaks the model's process counts as one that killed it.
+        log.critical("the model cannot go on: %s", error)
+        context.die(FATAL_EXIT)
+    except Exception as error:  # noqa: BLE001 (as above)
+        reason = f"{_reason(error)} (at {work.start:.0f}-{work.end:.0f} s)"
+        delay = FIRST_DELAY * 3.0**work.failures
+        limit = context.settings.failed_attempts
+        woken = chunks.retry_later(context.database, work.claim, reason, delay=delay, limit=limit)
+        context.ring(queue.FINISH, woken)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DropscribeError):
+        log.warning("%s", error)
+        return str(error)
+    log.error("internal error", exc_info=error)
+    return f"internal error: {type(error).__name__}: {error}; please report it with the worker's log"
+
+
+def _delay(context: WorkerContext, error: Exception, failures: int) -> float:
+    if isinstance(error, SourceMissingError):  # a rename or a share that comes back: all tries within the time set
+        return context.settings.missing_seconds / context.settings.failed_attempts
+    return FIRST_DELAY * 3.0**failures

@@ -1,0 +1,86 @@
+"""From a source file to spooled audio and a chunk plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.types import Chunk
+from store.jobs import Prepared
+from store.queries import Job
+from worker import chunking, decode, speech, staging
+from worker.context import WorkerContext
+from worker.lease import Held
+from worker.staging import Staged
+
+NO_SPEECH = "no speech was found"
+DEFAULT_LONGEST = 1800.0  # seconds; what VibeVoice-ASR transcribes without drifting
+
+
+@contextmanager
+def staged(context: WorkerContext, job: Job) -> Iterator[Staged]:
+    """A copy of the source in local scratch, hashed and proved whole, for the duration of the block."""
+    root = Path(job.root) if job.root else None
+    copy = staging.stage(Path(job.source), root, context.settings.scratch_dir)
+    try:
+        yield copy
+    finally:
+        copy.path.unlink(missing_ok=True)
+
+
+def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepared:
+    """Decode the staged copy into the spool, find speech, plan chunks."""
+    settings = context.settings
+    limits = decode.DecodeLimits(
+        max_seconds=settings.decode_hours * 3600,
+        memory_mb=settings.decode_memory_mb,
+        cpu_seconds=settings.decode_cpu_seconds,
+    )
+    settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target = context.spooled(job.id)
+    began = time.monotonic()
+    try:
+        label = staging.shown(Path(job.path))
+        decoded = decode.decode(copy.path, target, limits, label=label, scratch=settings.scratch_dir, stop=held.stop)
+    except decode.DecodeStoppedError:
+        held.check()
+        raise
+    decoding = time.monotonic() - began
+    found = speech.detect(target) if not decoded.silent else speech.SpeechMap((), "none needed")
+    held.check()
+    chunks = chunking.plan(found.spans, decoded.duration, longest_chunk(context))
+    return Prepared(
+        duration=decoded.duration,
+        media={
+            "format": decoded.format,
+            "codec": decoded.codec,
+            "channels": decoded.channels,
+            "sample_rate": decoded.sample_rate,
+        },
+        speech_detector=found.detector,
+        chunks=chunks,
+        speech=found.spans,
+        notes=notes(decoded, chunks),
+        timings={"decode": decoding, "speech": time.monotonic() - began - decoding},
+    )
+
+
+def longest_chunk(context: WorkerContext) -> float:
+    """The longest window to hand to a model, in seconds."""
+    return context.settings.chunk_seconds or DEFAULT_LONGEST
+
+
+def notes(decoded: decode.Decoded, chunks: tuple[Chunk, ...]) -> tuple[str, ...]:
+    """Remarks on a recording that a reader of its transcript should know."""
+    found = []
+    if not chunks:
+        found.append(NO_SPEECH)
+    if decoded.truncated:
+        found.append("the file ends before the length that it claims")
+    if decoded.decode_errors:
+        found.append(f"{decoded.decode_errors} damaged packets were skipped")
+    if decoded.silence_inserted:
+        found.append(f"{decoded.silence_inserted:.1f} s missing in the recording were filled with silence")
+    return tuple(found)

@@ -1,0 +1,142 @@
+"""A worker process from start to stop: the composition root of the tasks.
+
+One process for each role. The CPU worker's threads wait for child processes that decode; the model worker has as
+many threads as its model reads chunks at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery, signals
+
+from core import logs
+from core.errors import UsageError
+from core.queue import CPU_QUEUE, MODEL_QUEUE, Doorbell, make_app
+from core.settings import Settings
+from models import registry
+from models.base import Transcriber
+from store import fleet, recovery
+from store.session import Database, open_database
+from worker import gpu, spool, tasks
+from worker.context import Tally, WorkerContext
+from worker.lease import LeaseKeeper
+
+log = logging.getLogger(__name__)
+
+ROLES = {"cpu": CPU_QUEUE, "model": MODEL_QUEUE}
+MOST_CPU_THREADS = 4  # decoding is bound by the disk before that
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a worker process is: its name in the store, its role, the GPU it is pinned to."""
+
+    name: str
+    role: str
+    gpu: str = ""
+
+
+def new_name(role: str) -> str:
+    """A name that no other worker has."""
+    return f"{socket.gethostname()}-{role}-{secrets.token_hex(3)}"
+
+
+def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: str | None = None) -> int:
+    """Work until SIGTERM or SIGINT; returns the exit status.
+
+    Raises UsageError, StoreError, ModelUnavailableError before anything is consumed.
+    """
+    if role not in ROLES:
+        raise UsageError(f"unknown role {role}; one of {', '.join(ROLES)}")
+    logs.configure(settings)
+    identity = Identity(name or new_name(role), role, gpu.pin(gpu_index) if gpu_index is not None else "")
+    database = open_database(settings.database, where=identity.name)
+    try:
+        return _work(settings, database, identity)
+    finally:
+        database.close()
+
+
+def _work(settings: Settings, database: Database, identity: Identity) -> int:
+    host = socket.gethostname()
+    fleet.register(
+        database, identity.name, host=host, pid=os.getpid(), role=identity.role, state="loading", gpu=identity.gpu
+    )
+    tally = Tally()
+    keeper = _keeper(settings, database, identity, tally)
+    keeper.start()  # before the model is loaded, which may take minutes in which the worker is to be seen alive
+    app = make_app(settings)
+    model = None
+    try:
+        model = _load_model(settings) if identity.role == "model" else None
+        context = WorkerContext(settings, database, Doorbell(settings, app), keeper, identity.name, model, tally, _die)
+        tasks.register(app, context)
+        engine = model.info if model else None
+        fleet.heartbeat(database, identity.name, state="ready", engine=engine)
+        return _consume(app, context, identity)
+    finally:
+        # Leases are renewed to the last task's end, and only then is the worker struck off.
+        keeper.end()
+        if model:
+            model.close()
+        recovery.disown(database, identity.name)
+        fleet.leave(database, identity.name)
+
+
+def _keeper(settings: Settings, database: Database, identity: Identity, tally: Tally) -> LeaseKeeper:
+    def beat() -> None:
+        audio, busy = tally.take()
+        fleet.heartbeat(database, identity.name, audio=audio, busy=busy)
+        if identity.role == "cpu":
+            spool.sweep(settings, database)
+
+    return LeaseKeeper(database, lease=settings.lease_seconds, renew=settings.renew_seconds, beat=beat)
+
+
+def _load_model(settings: Settings) -> Transcriber:
+    model = registry.create(registry.resolve(settings.engine), settings)
+    if model.info.notice:
+        log.warning("%s", model.info.notice)
+    return model
+
+
+def _consume(app: Celery, context: WorkerContext, identity: Identity) -> int:
+    def stop(**_: Any) -> None:
+        # Celery waits for running tasks; they give their work back instead of keeping the machine waiting.
+        log.info("stopping")
+        context.keeper.shut_down()
+
+    signals.worker_shutting_down.connect(stop)
+    log.info("%s is ready", identity.name)
+    worker = app.Worker(
+        hostname=identity.name,
+        queues=[ROLES[identity.role]],
+        pool="threads",
+        concurrency=_threads(context),
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _threads(context: WorkerContext) -> int:
+    if context.model:
+        return context.model.info.slots
+    return context.settings.cpu_processes or min(os.cpu_count() or 1, MOST_CPU_THREADS)
+
+
+def _die(status: int) -> None:
+    """End the process at once, whatever its threads do."""
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(status)
