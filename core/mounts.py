@@ -7,46 +7,117 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
-MOUNTINFO = Path("/proc/self/mountinfo")
+UNKNOWN = "unknown"  # the kind where the system has no mount table
 
-LOCAL_FILESYSTEMS = frozenset(
-    "apfs bcachefs btrfs exfat ext2 ext3 ext4 f2fs fuseblk jfs ntfs3 overlay ramfs reiserfs squashfs tmpfs "
-    "vfat xfs zfs".split()
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+# fuseblk is a FUSE driver on a local block device (ntfs-3g); every other kind of FUSE may be remote.
+_LOCAL_KINDS = frozenset(
+    "apfs bcachefs btrfs exfat ext2 ext3 ext4 f2fs fuseblk ntfs3 overlay ramfs squashfs tmpfs vfat xfs zfs".split()
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of the mount table: `subtree` is the part of the filesystem that is seen at `point`."""
+
+    id: str
+    parent: str
+    point: str
+    subtree: str
+    kind: str
+    source: str
+
+    @property
+    def source_is_telling(self) -> bool:
+        """True when `source` names a device or a share; "tmpfs" or "overlay" may be any."""
+        return "/" in self.source or ":" in self.source
+
+    def same_place(self, other: Mount) -> bool:
+        """True when both show the same part of the same source; ids change whenever one mounts again."""
+        return (self.point, self.subtree, self.kind, self.source) == (
+            other.point,
+            other.subtree,
+            other.kind,
+            other.source,
+        )
+
+
+def mount_table() -> str:
+    """The kernel's mount table; empty on a system that has none."""
+    try:
+        return _MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return ""
+
+
+def filesystem_kind(path: PurePath, mountinfo_text: str) -> str:
+    """The type of the filesystem that holds `path` (absolute, without symlinks); UNKNOWN if none does.
+
+    `mountinfo_text` is in the format of /proc/self/mountinfo.
+    """
+    mount = _mount_of(path, _parse(mountinfo_text))
+    return mount.kind if mount else UNKNOWN
+
+
 def is_network(kind: str) -> bool:
-    """True unless the filesystem kind is known to be local: what is unknown is treated with care."""
-    return kind not in LOCAL_FILESYSTEMS
+    """True unless the kind is known to be local, as a wrong "local" would miss what other hosts write."""
+    return kind not in _LOCAL_KINDS
 
 
 def filesystem_of(path: str | os.PathLike[str]) -> str:
-    """The filesystem kind under `path`, for example `ext4` or `nfs4`; `unknown` where it cannot be told."""
-    try:
-        mountinfo = MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return "unknown"
-    return mount_of(os.path.realpath(path), mountinfo)[1]
+    """The type of the filesystem under a path of this machine, for example `ext4` or `nfs4`."""
+    return filesystem_kind(Path(path).resolve(), mount_table())
 
 
-def mount_of(path: str, mountinfo: str) -> tuple[str, str]:
-    """Source and kind of the mount that holds the absolute `path`, from the text of /proc/self/mountinfo.
+def mount_of(path: PurePath, mountinfo_text: str) -> Mount | None:
+    """The mount that holds `path` (absolute, without symlinks)."""
+    return _mount_of(path, _parse(mountinfo_text))
 
-    The longest mount point that is a prefix wins, the later one of equals, since it was mounted over the other.
-    """
-    best, found = -1, ("", "unknown")
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        point = _unescape(left.split(" ")[4])
-        kind, source = right.split(" ")[:2]
-        prefix = point.rstrip("/") + "/"
-        if (path + "/").startswith(prefix) and len(prefix) >= best:
-            best, found = len(prefix), (_unescape(source), kind)
-    return found
+
+def kinds_below(path: PurePath, mountinfo_text: str) -> Iterator[str]:
+    """The types of what is mounted somewhere below `path`."""
+    return (mount.kind for mount in _parse(mountinfo_text) if path in PurePath(mount.point).parents)
+
+
+def _parse(mountinfo_text: str) -> list[Mount]:
+    return [mount for line in mountinfo_text.splitlines() if (mount := _parse_line(line))]
+
+
+def _parse_line(line: str) -> Mount | None:
+    """Fields as in proc(5): id, parent, device, subtree, point, options, tags ... - kind, source, options."""
+    before, separator, after = line.partition(" - ")
+    left, right = before.split(" "), after.split(" ")
+    if not separator or len(left) < 6 or len(right) < 2:
+        return None
+    return Mount(left[0], left[1], _unescape(left[4]), _unescape(left[3]), right[0], _unescape(right[1]))
 
 
 def _unescape(field: str) -> str:
-    """Undo the kernel's octal escapes (blank, tab, newline, backslash)."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+    """Space, tab, newline and backslash stand as three octal digits."""
+    return _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)
+
+
+def _mount_of(path: PurePath, mounts: Iterable[Mount]) -> Mount | None:
+    """Walk down the path as the kernel does, onto each mount that covers the place reached so far.
+
+    The longest prefix alone would be wrong where a later mount on an outer directory hides an inner one.
+    """
+    table = list(mounts)
+    ids = {mount.id for mount in table}
+    over = {(_parent(mount, ids), mount.point): mount for mount in table}
+    current: Mount | None = None
+    for place in (*reversed(path.parents), path):
+        while covering := over.get((current.id if current else None, str(place))):
+            current = covering
+    return current
+
+
+def _parent(mount: Mount, ids: set[str]) -> str | None:
+    """None for a topmost mount: its parent is outside this namespace, or is itself (an early rootfs)."""
+    return mount.parent if mount.parent in ids and mount.parent != mount.id else None

@@ -77,6 +77,12 @@ def take(
     return Claim(table.name, row, job, becomes, won.attempt, owner) if won else None
 
 
+def owned(table: Table[Any]) -> ColumnElement[bool]:
+    """The condition that somebody owns the row; spelled so that SQLite finds it by its index."""
+    found: ColumnElement[bool] = table.c.owner > ""
+    return found
+
+
 def fenced(claim: Claim) -> ColumnElement[bool]:
     """The condition that every write of this attempt carries."""
     table = table_of(claim)

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from core.errors import AmbiguousJobError, JobNotFoundError
 from core.types import ACTIVE_STATES, ChunkState, JobState
+from store.leases import owned
 from store.session import Database
 from store.tables import chunks, events, jobs, now, path_key, roots, workers
 
@@ -92,7 +93,7 @@ def find(database: Database, text: str, absolute_path: str) -> str:
         if newest:
             return newest
         prefix = select(jobs.c.id).where(jobs.c.id.startswith(text.lower(), autoescape=True)).limit(4)
-        ids = list(connection.execute(prefix).scalars()) if text else []
+        ids = list(connection.execute(prefix).scalars()) if text.isascii() and text else []
     if text in ids or len(ids) == 1:
         return text if text in ids else ids[0]
     if ids:
@@ -117,8 +118,8 @@ def list_jobs(
     if ids is not None:
         query = query.where(jobs.c.id.in_(ids))
     if folder:
-        under = jobs.c.root + "/" + jobs.c.path
-        query = query.where(under.startswith(folder.rstrip("/") + "/", autoescape=True))
+        prefix = folder.rstrip("/") + "/"  # not by LIKE, which takes A for a on SQLite
+        query = query.where(func.substr(jobs.c.root + "/" + jobs.c.path, 1, len(prefix)) == prefix)
     with database.read() as connection:
         return [_job(row) for row in connection.execute(query.limit(limit))]
 
@@ -215,7 +216,7 @@ _WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__
 
 def list_workers(database: Database) -> list[Worker]:
     """Registered processes and what they do, by role and name."""
-    busy_jobs = select(jobs.c.owner, jobs.c.state, jobs.c.path, jobs.c.id).where(jobs.c.owner.is_not(None))
+    busy_jobs = select(jobs.c.owner, jobs.c.state, jobs.c.path, jobs.c.id).where(owned(jobs))
     busy_chunks = (
         select(chunks.c.owner, chunks.c.start, chunks.c.end, chunks.c.progress, jobs.c.path, jobs.c.id)
         .join(jobs, jobs.c.id == chunks.c.job_id)

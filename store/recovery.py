@@ -45,12 +45,12 @@ def expire_of(database: Database, owner: str, lost_limit: int) -> int:
 
 def expire_all(database: Database, lost_limit: int) -> int:
     """Take back everything, where it is known that no worker is left."""
-    return sum(_mend(database, table, table.c.owner.is_not(None), lost_limit) for table in (jobs, chunks))
+    return sum(_mend(database, table, leases.owned(table), lost_limit) for table in (jobs, chunks))
 
 
 def _mend(database: Database, table: Table[Any], dead: Any, lost_limit: int) -> int:
     mended = 0
-    query = select(table.c.id).where(table.c.owner.is_not(None), dead).limit(BATCH)
+    query = select(table.c.id).where(leases.owned(table), dead).limit(BATCH)
     while ids := _ids(database, query):
         mended += sum(_take_back(database, table, row, dead, lost_limit) for row in ids)
         if len(ids) < BATCH:
@@ -77,7 +77,7 @@ def _ids(database: Database, query: Any) -> list[str]:
 def _take_back(database: Database, table: Table[Any], row: str, dead: Any, lost_limit: int) -> bool:
     with database.begin() as connection:
         job = job_store.lock(connection, row.partition(".")[0])
-        found = connection.execute(select(table).where(table.c.id == row, table.c.owner.is_not(None), dead)).first()
+        found = connection.execute(select(table).where(table.c.id == row, leases.owned(table), dead)).first()
         if found is None:  # renewed, finished, or mended by another
             return False
         back = ChunkState.CANCELLED if job.cancel_requested and table is chunks else leases.FALLS_BACK[found.state]

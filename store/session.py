@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, inspect, make_url, select, text
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from core.errors import SchemaError, StoreError, StoreUnavailableError
 from core.mounts import filesystem_of, is_network
@@ -181,5 +179,11 @@ def _sqlite_begin(connection: Connection) -> None:
 
 def insert_ignoring(connection: Connection, table: Table[Any]) -> Any:
     """An INSERT that leaves rows out that exist already (by any unique key)."""
-    dialect = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    return dialect(table).on_conflict_do_nothing()
+    # Imported here, as one costs `dropscribe status` what the other would.
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+
+        return insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects.postgresql import insert as insert_in_postgresql
+
+    return insert_in_postgresql(table).on_conflict_do_nothing()

@@ -27,6 +27,7 @@ from store.session import Database, open_database
 from worker import gpu, spool, tasks
 from worker.context import Tally, WorkerContext
 from worker.lease import LeaseKeeper
+from worker.pool import WakingPool
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ def _consume(app: Celery, context: WorkerContext, identity: Identity) -> int:
     worker = app.Worker(
         hostname=identity.name,
         queues=[ROLES[identity.role]],
-        pool="threads",
+        pool=WakingPool,
         concurrency=_threads(context),
         without_gossip=True,
         without_mingle=True,

@@ -124,6 +124,7 @@ def upgrade() -> None:
     with op.batch_alter_table('chunks', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_chunks_job_id'), ['job_id'], unique=False)
         batch_op.create_index('ix_chunks_state', ['state', 'sent_at'], unique=False)
+        batch_op.create_index("ix_chunks_owner", ["owner"], unique=False)
 
     op.create_table('events',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),

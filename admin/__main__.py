@@ -1,0 +1,5 @@
+"""`python -m admin` is the command `dropscribe`."""
+
+from admin.main import run
+
+run()

@@ -1,0 +1,95 @@
+"""`dropscribe retry`, `cancel`, `pause` and `resume`: what people may change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from admin.context import Context
+from admin.jobs import find
+from core.errors import BrokerError, DropscribeError
+from core.types import JobState
+from store import fleet, queries, recovery
+
+
+class _Bell:
+    """Rings for jobs until Redis proves to be out of reach; the reconciler sends the rest."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._dead = False
+
+    def ring(self, state: JobState, job_id: str) -> None:
+        """Send the job's next step; the chunks of one that is being transcribed are the reconciler's."""
+        if self._dead or state not in {JobState.QUEUED, JobState.FINISHING}:
+            return
+        from core.queue import FINISH, PREPARE
+
+        priority = queries.job(self._context.database, job_id).priority
+        try:
+            self._context.doorbell.ring(PREPARE if state == JobState.QUEUED else FINISH, job_id, priority)
+        except BrokerError as error:
+            self._dead = True
+            self._context.remark("warning", f"{error}. Nothing is lost: the scheduler sends it when it can", "yellow")
+
+
+def retry(context: Context, names: Sequence[str]) -> int:
+    """Give these jobs another chance; returns the exit code."""
+    bell = _Bell(context)
+
+    def one(name: str) -> str:
+        job_id = find(context.database, name)
+        state = recovery.retry(context.database, job_id)
+        bell.ring(state, job_id)
+        return f"{job_id} is {state} again"
+
+    return _each(context, names, one)
+
+
+def retry_failed(context: Context) -> int:
+    """Give all failed and parked jobs another chance; returns the exit code."""
+    over = queries.list_jobs(context.database, states=[JobState.FAILED, JobState.PARKED])
+    if not over:
+        context.out.print("no job is failed or parked")
+    return retry(context, [job.id for job in over])
+
+
+def cancel(context: Context, names: Sequence[str]) -> int:
+    """Cancel these jobs; returns the exit code."""
+    bell = _Bell(context)
+
+    def one(name: str) -> str:
+        job_id = find(context.database, name)
+        state, woken = recovery.cancel(context.database, job_id)
+        for follower in woken:
+            bell.ring(JobState.FINISHING, follower)
+        if state == JobState.CANCELLED:
+            return f"{job_id} is cancelled"
+        return f"{job_id} is {state}; its worker stops within {context.settings.renew_seconds:g} s"
+
+    return _each(context, names, one)
+
+
+def _each(context: Context, names: Sequence[str], act: Callable[[str], str]) -> int:
+    """Act on every name, whether or not it works for the others; a store out of reach ends it all."""
+    code = 0
+    for name in names:
+        try:
+            context.out.print(act(name), soft_wrap=True)
+        except DropscribeError as error:
+            if error.retryable:
+                raise
+            context.complain(error)
+            code = error.exit_code
+    return code
+
+
+def pause(context: Context) -> None:
+    """Let no worker start anything new."""
+    fleet.pause(context.database)
+    context.out.print("paused: what runs goes on, nothing new starts; `dropscribe resume` undoes it")
+
+
+def resume(context: Context) -> None:
+    """Let the workers go on."""
+    fleet.resume(context.database)
+    context.out.print(f"resumed: work goes on within {context.settings.reconcile_seconds:g} s")

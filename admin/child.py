@@ -1,0 +1,49 @@
+"""What `up` starts: a process that ends when `up` does, however that ends, and then is a role or another program."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from core.errors import DropscribeError
+from core.settings import load
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(arguments: list[str]) -> int:
+    """`exec PROGRAM ARG...`, `scheduler NAME FOLDER...`, `cpu NAME` or `model NAME [GPU]`."""
+    die_with_parent()
+    what, *rest = arguments
+    if what == "exec":
+        os.execvp(rest[0], rest)  # noqa: S606 (no shell wanted)
+    try:
+        return serve(what, *rest)
+    except DropscribeError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+
+
+def serve(role: str, name: str, *rest: str) -> int:
+    """Be a scheduler or a worker; returns its exit status."""
+    settings = load()
+    if role == "scheduler":
+        from scheduler import service
+
+        return service.run(settings, [Path(folder) for folder in rest], name=name)
+    from worker import service as worker_service
+
+    return worker_service.run(settings, role, gpu_index=int(rest[0]) if rest else None, name=name)
+
+
+def die_with_parent() -> None:
+    """Let the kernel send SIGTERM when the parent ends, so that kill -9 of `up` leaves nothing behind (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,133 @@
+"""What the commands that ask, change and check take; the modules that answer are imported when one is called."""
+
+from __future__ import annotations
+
+import gc
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.errors import UsageError
+from core.types import JobState
+
+
+class Format(StrEnum):
+    """The formats a transcript can be printed in."""
+
+    TXT = "txt"
+    SRT = "srt"
+    VTT = "vtt"
+    JSON = "json"
+    TSV = "tsv"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+STATES = f"Only jobs in this state; repeatable. States: {', '.join(JobState)}."
+JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, the start of it, or a recording's path.")]
+JobNames = Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, starts of ids, or recordings' paths.")]
+
+
+def status(
+    ctx: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw every second until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what waits, who works, how fast it goes, and what is wrong."""
+    if watch and as_json:
+        raise UsageError("--watch and --json exclude each other")
+    gc.disable()  # importing leaves no garbage; not looking for any saves 20 ms
+    from admin import status as answer
+
+    gc.enable()
+    if watch:
+        answer.watch(ctx.obj)
+    else:
+        answer.show(ctx.obj, as_json=as_json)
+
+
+def jobs(
+    ctx: typer.Context,
+    state: Annotated[list[JobState] | None, typer.Option("--state", "-s", metavar="STATE", help=STATES)] = None,
+    folder: Annotated[Path | None, typer.Option(help="Only recordings below this folder.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many, the newest first; 0: all.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List jobs, the newest first."""
+    from admin import jobs as answer
+
+    answer.listing(ctx.obj, states=state or [], folder=folder, limit=limit, as_json=as_json)
+
+
+def show(ctx: typer.Context, job: JobName, as_json: Json = False) -> None:
+    """Show everything about one job: the recording, its progress, its files, what happened to it."""
+    from admin import jobs as answer
+
+    answer.show(ctx.obj, job, as_json=as_json)
+
+
+def transcript(
+    ctx: typer.Context,
+    job: JobName,
+    fmt: Annotated[Format, typer.Option("--format", "-f", help="What to print it as.")] = Format.TXT,
+) -> None:
+    """Print a transcript."""
+    from admin import jobs as answer
+
+    answer.transcript(ctx.obj, job, fmt)
+
+
+def workers(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the processes of the fleet and what each is doing."""
+    from admin import status as answer
+
+    answer.workers(ctx.obj, as_json=as_json)
+
+
+def retry(
+    ctx: typer.Context,
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Ids, starts of ids, or paths.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All failed and parked jobs.")] = False,
+) -> None:
+    """Give failed, parked, cancelled or suspect jobs another chance."""
+    from admin import change
+
+    if bool(jobs) == failed:
+        raise UsageError("name the jobs, or give --failed for all failed and parked ones")
+    raise typer.Exit(change.retry_failed(ctx.obj) if failed else change.retry(ctx.obj, jobs or []))
+
+
+def cancel(ctx: typer.Context, jobs: JobNames) -> None:
+    """Cancel jobs: at once where they wait, within seconds where a worker reads them."""
+    from admin import change
+
+    raise typer.Exit(change.cancel(ctx.obj, jobs))
+
+
+def pause(ctx: typer.Context) -> None:
+    """Let no worker start anything new; what runs goes on."""
+    from admin import change
+
+    change.pause(ctx.obj)
+
+
+def resume(ctx: typer.Context) -> None:
+    """Go on after `pause`."""
+    from admin import change
+
+    change.resume(ctx.obj)
+
+
+def doctor(ctx: typer.Context, as_json: Json = False) -> None:
+    """Check everything that dropscribe needs, and say what to do about what is missing."""
+    from admin import doctor as answer
+
+    raise typer.Exit(answer.doctor(ctx.obj, as_json=as_json))
+
+
+def config(ctx: typer.Context, as_json: Json = False) -> None:
+    """List every setting: its value, where that came from, and its environment variable."""
+    from admin import config as answer
+
+    answer.show(ctx.obj, as_json=as_json)

@@ -1,0 +1,100 @@
+"""The command line's composition root: settings, store, doorbell and consoles, each made when first asked for."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import DropscribeError, StoreError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from core.queue import Doorbell
+    from core.settings import Settings
+    from store.session import Database
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file that an SQLite URL names; None for any other database."""
+    scheme, _, rest = url.partition(":///")
+    path = rest.partition("?")[0]
+    return Path(path) if scheme.split("+")[0] == "sqlite" and path else None
+
+
+class Context:
+    """What the commands of one process share. Close it at the end."""
+
+    def __init__(self) -> None:
+        """Reads and opens nothing yet."""
+        self.verbose = False
+        self._closing = ExitStack()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """All settings. Raises SettingsError."""
+        from core.settings import load
+
+        return load()
+
+    @property
+    def has_store(self) -> bool:
+        """False where the SQLite store was not made yet; opening it would make it."""
+        file = sqlite_file(self.settings.database)
+        return file is None or file.exists()
+
+    @cached_property
+    def database(self) -> Database:
+        """The store, as it is: no command that asks creates or migrates it. Raises StoreError."""
+        from store.session import open_database
+
+        if not self.has_store:
+            file = sqlite_file(self.settings.database)
+            raise StoreError(f"nothing here yet (no {file}); start with `dropscribe up FOLDER`")
+        database = open_database(self.settings.database, migrate=False)
+        self._closing.callback(database.close)
+        return database
+
+    @cached_property
+    def doorbell(self) -> Doorbell:
+        """The way to the workers; opens no connection before it is rung."""
+        from core.queue import Doorbell
+
+        doorbell = Doorbell(self.settings)
+        self._closing.callback(doorbell.close)
+        return doorbell
+
+    @cached_property
+    def out(self) -> Console:
+        """Standard output, for answers."""
+        from admin.render import console
+
+        return console()
+
+    @cached_property
+    def err(self) -> Console:
+        """Standard error, for remarks."""
+        from admin.render import console
+
+        return console(stderr=True)
+
+    def complain(self, error: DropscribeError) -> None:
+        """Say an error in one red line, after its traceback where `--verbose` asks for it."""
+        if self.verbose:
+            traceback.print_exception(error)
+        self.remark("error", str(error), "red")
+
+    def remark(self, label: str, message: str, style: str) -> None:
+        """One coloured line on standard error."""
+        from rich.text import Text
+
+        from admin.render import safe
+
+        self.err.print(Text(f"{label}: {safe(message)}", style=style), soft_wrap=True)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._closing.close()

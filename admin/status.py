@@ -1,0 +1,270 @@
+"""`dropscribe status` and `workers`: what waits, who works, how fast, and what is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from admin import render as looks
+from admin.context import Context
+from core.settings import Settings
+from core.types import ACTIVE_STATES, JobState
+from store import fleet, queries
+from store.queries import Backlog, WatchedRoot, Worker
+from store.session import Database
+
+MISSED_BEATS = 3  # a worker that missed so many heartbeats is presumed dead
+REDRAW_SECONDS = 1.0
+SHOWN_WORK = 8  # lines of a worker in the table; a CPU worker's processes are seldom more
+
+# Without one of these roles nothing moves: the role, who is missing, and the command that starts one.
+NEEDED = (
+    ("scheduler", "no scheduler runs, so new recordings and lost work go unseen", "dropscribe watch FOLDER"),
+    ("cpu", "no CPU worker runs, so recordings are neither prepared nor finished", "dropscribe worker --role cpu"),
+    ("model", "no model worker runs, so nothing is transcribed", "dropscribe worker --role model"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of the fleet at one moment.
+
+    `engine` is the configured one; a worker silent for more than `silence` seconds is presumed dead.
+    """
+
+    jobs: dict[JobState, int]
+    backlog: Backlog
+    workers: tuple[Worker, ...]
+    roots: tuple[WatchedRoot, ...]
+    paused_since: float | None
+    engine: str
+    silence: float
+
+    @property
+    def alive(self) -> tuple[Worker, ...]:
+        """Workers whose heartbeat is fresh."""
+        return tuple(worker for worker in self.workers if worker.silent < self.silence)
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs that are not in a final state."""
+        return sum(self.jobs.get(state, 0) for state in ACTIVE_STATES)
+
+    @property
+    def speed(self) -> float | None:
+        """Seconds of audio that the living model workers read per second; None before the first was measured."""
+        return sum(worker.rtfx or 0.0 for worker in self.alive if worker.role == "model") or None
+
+    @property
+    def time_to_finish(self) -> float | None:
+        """Seconds until the known audio is read; None where the speed is not known."""
+        return self.backlog.audio_seconds / self.speed if self.speed else None
+
+    @property
+    def engines(self) -> list[dict[str, Any]]:
+        """The distinct engines of the living model workers, each with the number of its `workers`."""
+        found: dict[tuple[str, ...], dict[str, Any]] = {}
+        for engine in (worker.engine for worker in self.alive if worker.engine):
+            told = {name: str(engine.get(name, "")) for name in ("engine", "model", "precision", "notice")}
+            entry = found.setdefault(tuple(told.values()), told | {"workers": 0})
+            entry["workers"] += 1
+        return list(found.values())
+
+    @property
+    def warnings(self) -> list[str]:
+        """What keeps the fleet from its work, each with what to do."""
+        return [*self._missing_roles(), *self._troubles()]
+
+    def _missing_roles(self) -> Iterator[str]:
+        there = {worker.role for worker in self.alive}
+        for role, what, command in NEEDED:
+            if self.unfinished and role not in there:
+                yield f"{what}; start `dropscribe up FOLDER` or `{command}`"
+
+    def _troubles(self) -> Iterator[str]:
+        if silent := [worker.id for worker in self.workers if worker.silent >= self.silence]:
+            number = looks.count(len(silent), "worker")
+            yield f"{number} silent, whose work goes to others: {', '.join(silent)}"
+        for root in self.roots:
+            if not root.online:
+                yield f"folder {root.path} on {root.host} is offline: {root.reason}"
+        if parked := self.jobs.get(JobState.PARKED):
+            yield f"{looks.count(parked, 'job')} parked and in need of a person; see `dropscribe jobs --state parked`"
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/cli.md describes it."""
+        return {
+            "jobs": {state.value: self.jobs.get(state, 0) for state in JobState},
+            "unfinished": self.unfinished,
+            "waiting": asdict(self.backlog),
+            "speed": self.speed,
+            "seconds_to_finish": self.time_to_finish,
+            "paused_since": self.paused_since,
+            "engine": self.engine,
+            "engines": self.engines,
+            "workers": [worker_document(worker, self.silence) for worker in self.workers],
+            "folders": [asdict(root) for root in self.roots],
+            "warnings": self.warnings,
+        }
+
+
+def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
+    """A worker as docs/cli.md describes it."""
+    return asdict(worker) | {"rtfx": worker.rtfx, "alive": worker.silent < silence}
+
+
+def silence_limit(settings: Settings) -> float:
+    """Seconds without a heartbeat after which a worker is presumed dead."""
+    return MISSED_BEATS * settings.renew_seconds
+
+
+def gather(database: Database, settings: Settings) -> Status:
+    """Ask the store. Raises StoreError."""
+    return Status(
+        jobs=queries.count_by_state(database),
+        backlog=queries.backlog(database),
+        workers=tuple(queries.list_workers(database)),
+        roots=tuple(queries.list_roots(database)),
+        paused_since=fleet.paused_since(database),
+        engine=settings.engine,
+        silence=silence_limit(settings),
+    )
+
+
+def render(status: Status) -> RenderableType:
+    """The status as a person reads it."""
+    parts: list[RenderableType] = [_summary(status)]
+    if status.workers:
+        parts.append(workers_table(status.workers, status.silence))
+    if status.roots:
+        parts.append(_folders_table(status.roots))
+    parts += [Text(f"warning: {looks.safe(warning)}", style="yellow") for warning in status.warnings]
+    return Group(*parts)
+
+
+def _summary(status: Status) -> Table:
+    facts = looks.facts()
+    facts.add_row("jobs", _states(status))
+    facts.add_row("waiting", _waiting(status.backlog))
+    facts.add_row("speed", _speed(status))
+    for engine in status.engines:
+        name = " ".join(part for part in (engine["engine"], engine["model"], engine["precision"]) if part)
+        facts.add_row("engine", looks.safe(f"{name}, {looks.count(engine['workers'], 'worker')}"))
+        if engine["notice"]:
+            facts.add_row("notice", Text(looks.safe(engine["notice"]), style="bold yellow"))
+    if not status.engines:
+        facts.add_row("engine", f"{status.engine}, not running")
+    if status.paused_since is not None:
+        since = looks.moment(status.paused_since)
+        facts.add_row("paused", Text(f"since {since}; `dropscribe resume` goes on", style="bold yellow"))
+    return facts
+
+
+def _states(status: Status) -> Text:
+    shown = [state for state in JobState if status.jobs.get(state)]
+    parts = [Text(f"{status.jobs[state]:,} {state}", style=looks.STATE_STYLES[state]) for state in shown]
+    return Text(", ").join(parts) if parts else Text("none yet")
+
+
+def _waiting(backlog: Backlog) -> str:
+    unknown = f"{looks.count(backlog.unprepared_files, 'file')} of unknown length"
+    if not backlog.audio_seconds:
+        return unknown if backlog.unprepared_files else "nothing"
+    audio = f"{looks.duration(backlog.audio_seconds)} of audio"
+    return f"{audio} and {unknown}" if backlog.unprepared_files else audio
+
+
+def _speed(status: Status) -> str:
+    if status.speed is None:
+        return "not measured yet"
+    speed = f"{status.speed:.1f} times real time"
+    if not status.backlog.audio_seconds:
+        return speed
+    return f"{speed}; what is known to wait takes {looks.duration(status.time_to_finish)}"
+
+
+def workers_table(workers: Sequence[Worker], silence: float) -> Table:
+    """One row a worker."""
+    table = looks.table(
+        "worker", "role", "state", "GPU", "speed", "heard", "doing", whole=("role", "state"), right=("speed", "heard")
+    )
+    for worker in workers:
+        dead = worker.silent >= silence
+        table.add_row(
+            looks.safe(worker.id),
+            worker.role,
+            Text("silent", style="red") if dead else looks.safe(worker.state),
+            looks.safe(worker.gpu),
+            f"{worker.rtfx:.1f} x" if worker.rtfx else "",
+            looks.duration(worker.silent),
+            _doing(worker),
+        )
+    return table
+
+
+def _doing(worker: Worker) -> str:
+    lines = [looks.safe(work) for work in worker.doing[:SHOWN_WORK]]
+    if len(worker.doing) > SHOWN_WORK:
+        lines.append(f"and {len(worker.doing) - SHOWN_WORK} more")
+    return "\n".join(lines)
+
+
+def _folders_table(roots: Sequence[WatchedRoot]) -> Table:
+    table = looks.table(
+        "folder", "host", "kind", "state", "files", "pending", "not media", "ignored", "scanned",
+        whole=("state",), right=("files", "pending", "not media", "ignored", "scanned"),
+    )  # fmt: skip
+    for root in roots:
+        table.add_row(
+            looks.safe(root.path),
+            looks.safe(root.host),
+            root.filesystem,
+            Text("online", style="green") if root.online else Text("offline", style="red"),
+            f"{root.files:,}",
+            f"{root.pending:,}",
+            f"{root.not_media:,}",
+            f"{root.ignored:,}",
+            looks.duration(root.age),
+        )
+    return table
+
+
+def show(context: Context, *, as_json: bool) -> None:
+    """Print the status once."""
+    status = gather(context.database, context.settings)
+    if as_json:
+        looks.write_json(status.to_json())
+    else:
+        context.out.print(render(status))
+
+
+def watch(context: Context) -> None:
+    """Redraw the status until Ctrl-C."""
+    from rich.live import Live
+
+    database, settings = context.database, context.settings
+    try:
+        with Live(render(gather(database, settings)), console=context.out, auto_refresh=False) as live:
+            while True:
+                time.sleep(REDRAW_SECONDS)
+                live.update(render(gather(database, settings)), refresh=True)
+    except KeyboardInterrupt:  # the way to end it
+        return
+
+
+def workers(context: Context, *, as_json: bool) -> None:
+    """Print who is there."""
+    found = queries.list_workers(context.database)
+    silence = silence_limit(context.settings)
+    if as_json:
+        looks.write_json({"workers": [worker_document(worker, silence) for worker in found]})
+    elif found:
+        context.out.print(workers_table(found, silence))
+    else:
+        context.out.print("no workers; start `dropscribe up FOLDER` or `dropscribe worker`")

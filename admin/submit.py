@@ -1,0 +1,112 @@
+"""`dropscribe submit`: single files, with a priority or a context of their own, and waiting for the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from admin import drain, report, status
+from admin.context import Context
+from admin.jobs import as_document
+from admin.render import safe, write_json
+from core.errors import BrokerError, UsageError
+from core.queue import PREPARE
+from core.settings import Settings
+from core.types import Priority
+from store import jobs, queries
+from store.jobs import NewJob
+from store.queries import Job
+from store.session import Database
+
+POLL_SECONDS = 0.5
+
+
+def submit(
+    context: Context,
+    files: Sequence[Path],
+    *,
+    priority: Priority | None,
+    extra: str | None,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Admit the files; with `wait`, return when all are through, with `drain`'s exit status."""
+    settings, database = context.settings, context.database
+    wanted = [recording(database, settings, file, priority, extra) for file in files]
+    ids = [admit(context, job) for job in wanted]
+    if wait:
+        return await_all(context, ids, as_json=as_json)
+    found = [queries.job(database, job_id) for job_id in ids]
+    if as_json:
+        write_json({"jobs": [as_document(job) for job in found]})
+    else:
+        for job in found:
+            context.out.print(f"{job.id}  {job.state.value}  {safe(job.source)}", soft_wrap=True)
+    return 0
+
+
+def recording(
+    database: Database, settings: Settings, file: Path, priority: Priority | None, extra: str | None
+) -> NewJob:
+    """The file as a job, under the watched folder that it lies in, else under its own. Raises UsageError."""
+    path = file.expanduser().parent.resolve() / file.name
+    try:
+        stat = path.lstat()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; name an existing recording") from error
+    if not path.is_file() or path.is_symlink():
+        raise UsageError(f"{file} is not a regular file; name the recording itself")
+    watched = [Path(root.path) for root in queries.list_roots(database)]
+    root = next((folder for folder in watched if path.is_relative_to(folder)), path.parent)
+    text = settings.context if extra is None else extra
+    return NewJob(
+        str(root),
+        str(path.relative_to(root)),
+        stat.st_size,
+        stat.st_mtime_ns,
+        settings.digest(text),
+        priority or settings.priority,
+        text,
+    )
+
+
+def admit(context: Context, wanted: NewJob) -> str:
+    """Insert the job, or find the one that is there already; returns its id."""
+    admitted = jobs.admit(context.database, [wanted], again=True)
+    if not admitted:
+        job_id = jobs.find_admitted(context.database, wanted)
+        if job_id is None:
+            raise UsageError(f"{wanted.source} could not be admitted just now; try again")
+        job = queries.job(context.database, job_id)
+        context.remark("note", f"{wanted.path} is known already as {job.id}, {job.state.value}", "yellow")
+        return job_id
+    try:
+        context.doorbell.ring(PREPARE, admitted[0], wanted.priority)
+    except BrokerError as error:
+        context.remark("warning", f"{error}; the job is safe and starts when Redis is back", "yellow")
+    return admitted[0]
+
+
+def await_all(context: Context, ids: Sequence[str], *, as_json: bool) -> int:
+    """Show progress until every job is in a final state; returns the exit status."""
+    told: set[str] = set()
+    shown = report.make(as_json=as_json)
+    with shown:
+        while True:
+            found = queries.list_jobs(context.database, ids=ids)
+            _tell(shown, found, told)
+            if len(told) == len(set(ids)):
+                break
+            shown.update(status.gather(context.database, context.settings))
+            time.sleep(POLL_SECONDS)
+    if as_json:
+        shown.summary(found)
+    return drain.exit_status(job.state for job in found)
+
+
+def _tell(shown: report.Report, found: Sequence[Job], told: set[str]) -> None:
+    for job in found:
+        if job.state.is_final and job.id not in told:
+            told.add(job.id)
+            shown.ended(job)

@@ -1,0 +1,118 @@
+"""Keeps child processes running: starts them, restarts those that die, stops them in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.errors import DropscribeError
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.5  # seconds before a child is started again; doubles each time it dies young
+LONGEST_PAUSE = 30.0
+YOUNG_SECONDS = 20.0  # a child that dies younger has not worked
+YOUNG_DEATHS = 5  # so many in a row, and it is no use
+LOG_BYTES = 10_000_000  # a log file longer than this is set aside at the next start
+
+# Told of a death; answers whether the child had been able to work.
+Died = Callable[[str], bool]
+
+
+@dataclass
+class Child:
+    """One supervised process. `name` is that of its log file and, for workers, its name in the store."""
+
+    name: str
+    arguments: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    young_deaths: int = 0
+    start_at: float = 0.0
+
+
+@dataclass
+class Supervisor:
+    """Runs children with a common environment; `died` hears of each death, before the restart."""
+
+    logs: Path
+    environment: Mapping[str, str]
+    died: Died
+    children: list[Child] = field(default_factory=list)
+
+    def start(self, name: str, *arguments: str) -> Child:
+        """Add a child and start it; `arguments` are those of `admin.child`."""
+        child = Child(name, arguments)
+        self.children.append(child)
+        self._spawn(child)
+        return child
+
+    def tend(self) -> None:
+        """Restart what died. Raises DropscribeError for a child that cannot live."""
+        for child in self.children:
+            if child.process and child.process.poll() is not None:
+                self._bury(child, child.process.returncode)
+            if child.process is None and time.monotonic() >= child.start_at:
+                self._spawn(child)
+
+    def stop(self, children: Sequence[Child], grace: float) -> None:
+        """SIGTERM, and SIGKILL for those that are still there after `grace` seconds."""
+        for child in children:
+            if child.process:
+                child.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace
+        for child in children:
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("%s does not stop; killing it", child.name)
+                child.process.kill()
+                child.process.wait()
+            child.process = None
+            self.children.remove(child)
+
+    def last_words(self, child: Child) -> str:
+        """The last error in the child's log."""
+        lines = self._log(child).read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((line for line in reversed(lines) if line.startswith("error:")), lines[-1] if lines else "")
+
+    def _log(self, child: Child) -> Path:
+        return self.logs / f"{child.name}.log"
+
+    def _spawn(self, child: Child) -> None:
+        path = self._log(child)
+        if path.exists() and path.stat().st_size > LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        with path.open("ab") as output:
+            child.process = subprocess.Popen(  # noqa: S603 (our own module)
+                [sys.executable, "-P", "-m", "admin.child", *child.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | dict(self.environment),
+                start_new_session=True,  # Ctrl-C reaches `up` alone, which stops the others in order
+            )
+        child.started = time.monotonic()
+
+    def _bury(self, child: Child, status: int) -> None:
+        lived = time.monotonic() - child.started
+        child.process = None
+        useless = not self.died(child.name) and lived < YOUNG_SECONDS
+        child.young_deaths = child.young_deaths + 1 if useless else 0
+        if child.young_deaths >= YOUNG_DEATHS:
+            raise DropscribeError(
+                f"{child.name} ends as soon as it is started (status {status}): "
+                f"{self.last_words(child)}; its log is {self._log(child)}"
+            )
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**child.young_deaths)
+        child.start_at = time.monotonic() + pause
+        log.warning("%s ended with status %s; starting it again in %.1f s", child.name, status, pause)

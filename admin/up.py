@@ -1,0 +1,218 @@
+"""`dropscribe up`: everything on one machine, supervised, with live progress, until Ctrl-C or until all is done.
+
+The same processes as in a fleet: a private Redis, a scheduler, a CPU worker, a model worker for each GPU (or one).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from admin import drain, embedded, report, status
+from admin.report import Report
+from admin.status import Status
+from admin.supervisor import Child, Supervisor
+from core import logs
+from core.errors import DropscribeError, UsageError
+from core.settings import PREFIX, Settings, load
+from models import registry
+from scheduler import roots
+from store import fleet, queries, recovery
+from store.queries import WatchedRoot
+from store.session import Database, open_database
+from worker import gpu
+
+REDIS = "redis"
+TICK_SECONDS = 0.5
+RECONCILE_SECONDS = "5"  # nobody else's load to spare here, and somebody watching
+INTERRUPTED_EXIT = 130
+SCHEDULER_GRACE = 10.0  # seconds
+WORKER_GRACE = 20.0
+REDIS_GRACE = 5.0
+
+
+def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json: bool) -> int:
+    """Run the whole system over `folders`; returns the exit status."""
+    settings = load(overrides={"engine": engine})
+    logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
+    chosen = registry.resolve(settings.engine)
+    watched = [folder.expanduser().resolve() for folder in folders]
+    roots.check_roots(watched)
+    if until_drained:
+        require_folders(watched)
+    with only_one(settings.home), stop_signals() as stop:
+        database = open_database(settings.database, where="up")
+        try:
+            fleet.forget_roots(database, socket.gethostname())
+            if database.is_sqlite:  # nobody else can be working on it: what is owned was left by a crash
+                recovery.expire_all(database, settings.lost_attempts)
+            system = System(settings, database, chosen, watched, stop, report.make(as_json=as_json))
+            return system.run(until_drained=until_drained)
+        finally:
+            database.close()
+
+
+def require_folders(folders: Sequence[Path]) -> None:
+    """Raise UsageError for a folder that is not there: it could never be drained."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is not a folder; create it, or correct the path")
+
+
+@contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """Let one `up` at a time use this home. Raises DropscribeError when there is another."""
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (home / "up.lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise DropscribeError(f"cannot use {home}: {error.strerror}; set DROPSCRIBE_HOME elsewhere") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DropscribeError(
+                f"another `dropscribe up` (process {_pid(file)}) uses {home}; stop it, or set DROPSCRIBE_HOME"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _pid(file: TextIO) -> str:
+    file.seek(0)
+    return file.read().strip() or "unknown"
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second Ctrl-C interrupts."""
+    stop = threading.Event()
+
+    def handle(number: int, _frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class System:
+    """The processes of one machine and what is shown of them."""
+
+    settings: Settings
+    database: Database
+    engine: str
+    folders: Sequence[Path]
+    stop: threading.Event
+    report: Report
+    told: float = 0.0
+
+    def run(self, *, until_drained: bool) -> int:
+        """Start everything, show progress until told to stop or drained, stop everything in order."""
+        log_dir = self.settings.home / "logs"
+        log_dir.mkdir(exist_ok=True)
+        self.told = self.database.clock()
+        supervisor = Supervisor(log_dir, self._environment(), self._died)
+        groups: list[list[Child]] = []
+        try:
+            with self.report:
+                self._start(supervisor, groups)
+                drained = self._attend(supervisor, until_drained=until_drained)
+        finally:
+            # Nothing new comes in, then workers give back what they have, then the queue goes.
+            self._stop(supervisor, groups)
+        if not until_drained:
+            return 0
+        found = drain.latest_jobs(self.database, self.folders)
+        self.report.summary(found)
+        return drain.exit_status(job.state for job in found) if drained else INTERRUPTED_EXIT
+
+    def _environment(self) -> dict[str, str]:
+        chosen = {PREFIX + "HOME": str(self.settings.home), PREFIX + "ENGINE": self.engine}
+        if "reconcile_seconds" not in self.settings.model_fields_set:
+            chosen[PREFIX + "RECONCILE_SECONDS"] = RECONCILE_SECONDS
+        return chosen
+
+    def _start(self, supervisor: Supervisor, groups: list[list[Child]]) -> None:
+        """Redis first, since all others need it; then workers, then the scheduler that gives them work."""
+        groups += [[], [], []]
+        if not self.settings.redis_url:
+            groups[0].append(supervisor.start(REDIS, "exec", *embedded.server_command(self.settings)))
+            embedded.wait_until_up(self.settings)
+        groups[1].append(self._worker(supervisor, "cpu"))
+        gpus = gpu.list_gpus() if self.engine == "vibevoice" else []
+        for index in range(len(gpus)):
+            groups[1].append(self._worker(supervisor, "model", str(index)))
+        if not gpus:
+            groups[1].append(self._worker(supervisor, "model"))
+        name = f"{socket.gethostname()}-scheduler"
+        groups[2].append(supervisor.start(name, "scheduler", name, *map(str, self.folders)))
+        self._greet()
+
+    def _worker(self, supervisor: Supervisor, role: str, *index: str) -> Child:
+        name = "-".join([socket.gethostname(), role, *index])
+        return supervisor.start(name, role, name, *index)
+
+    def _greet(self) -> None:
+        for folder in self.folders:
+            self.report.say(f"watching {folder}; transcripts appear {self._where()}")
+        self.report.say(f"engine {self.engine}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
+        if notice := registry.notice(self.engine):
+            self.report.say(notice)
+
+    def _where(self) -> str:
+        return f"under {self.settings.results}" if self.settings.results else "beside the recordings"
+
+    def _attend(self, supervisor: Supervisor, *, until_drained: bool) -> bool:
+        """True when everything was drained, False when told to stop."""
+        while not self.stop.wait(TICK_SECONDS):
+            supervisor.tend()
+            self._tell_ended()
+            now = status.gather(self.database, self.settings)
+            self.report.update(now)
+            if until_drained and drain.is_drained(self._own(now), self.folders, now.unfinished):
+                self._tell_ended()
+                return True
+        return False
+
+    def _own(self, now: Status) -> list[WatchedRoot]:
+        """Folders as this run's scheduler reported them, not an earlier one's."""
+        return [root for root in now.roots if root.host == socket.gethostname()]
+
+    def _tell_ended(self) -> None:
+        for job in queries.ended_since(self.database, self.told):
+            self.report.ended(job)
+            self.told = max(self.told, job.finished_at or 0.0)
+
+    def _died(self, name: str) -> bool:
+        """A child died: its work is free at once. True when it had been at work."""
+        if name == REDIS:
+            return True
+        recovery.expire_of(self.database, name, self.settings.lost_attempts)
+        worker = next((w for w in queries.list_workers(self.database) if w.id == name), None)
+        fleet.leave(self.database, name)
+        return worker is not None and worker.state == "ready"
+
+    def _stop(self, supervisor: Supervisor, groups: Sequence[list[Child]]) -> None:
+        redis, workers, scheduler = groups
+        for group, grace in ((scheduler, SCHEDULER_GRACE), (workers, WORKER_GRACE), (redis, REDIS_GRACE)):
+            supervisor.stop(group, grace)
+        for child in workers:  # in case one had to be killed
+            recovery.disown(self.database, child.name)
+            fleet.leave(self.database, child.name)

@@ -1,0 +1,130 @@
+"""What waiting costs: CPU use of watching a quiet folder, beside watchdog's PollingObserver on the same files.
+
+Run as `python -m bench.idle`; takes about a minute. The folder is made in the system's temporary directory, or
+where `--directory` says, and removed afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from watchdog.events import FileSystemEventHandler
+from watchdog.observers.polling import PollingObserver
+
+from scheduler.bell import Bell
+from scheduler.roots import Root, open_root
+from scheduler.scan import scan
+from scheduler.stability import Stability
+
+FILES_PER_DIRECTORY = 100
+SCAN_PERIOD = 60.0  # seconds; the default of the setting scan_seconds
+BELL_SECONDS = 5.0  # the bell sleeps in the kernel, so a short look suffices
+SCANS = 5
+POLLS = {1.0: 6, 10.0: 2}  # period in seconds: how many periods are measured
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way of watching: user and system seconds per second."""
+
+    name: str
+    load: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the files, measure each way in turn, print the table."""
+    options = _parse(argv)
+    with tempfile.TemporaryDirectory(prefix="dropscribe-idle-", dir=options.directory) as name:
+        _make_files(Path(name), options.files)
+        root = open_root(Path(name))
+        print(f"{options.files:,} files on {root.filesystem}, nothing happening")
+        rows = [_ours(root), *(_polling(root, period, count) for period, count in POLLS.items())]
+    _print_table(rows)
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.idle", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("--files", type=int, default=100_000, help="recordings, 100 to a directory")
+    parser.add_argument("--directory", type=Path, help="where to make them")
+    return parser.parse_args(argv)
+
+
+def _make_files(root: Path, count: int) -> None:
+    for number in range(count):
+        directory = root / f"{number // FILES_PER_DIRECTORY:05d}"
+        if number % FILES_PER_DIRECTORY == 0:
+            directory.mkdir()
+        (directory / f"recording-{number:06d}.wav").touch()
+
+
+def _ours(root: Root) -> Row:
+    """The bell's own use, and a scan with its evaluation spread over the period between two."""
+    with ExitStack() as stack:
+        bell = Bell()
+        stack.callback(bell.stop)
+        # The bench compares what runs on local disks, whatever the temporary directory lies on.
+        if not bell.start(replace(root, is_network=False)):
+            raise SystemExit("inotify has no watches left; raise fs.inotify.max_user_watches")
+        waiting = _load(lambda: bell.wait(BELL_SECONDS))
+        scanning = _seconds_a_scan(root) / SCAN_PERIOD
+    print(f"inotify waits at {waiting:.3%}, a scan takes {scanning * SCAN_PERIOD:.2f} s of CPU")
+    return Row(f"dropscribe: inotify, and a scan every {SCAN_PERIOD:.0f} s", waiting + scanning)
+
+
+def _seconds_a_scan(root: Root) -> float:
+    stability = Stability(0)
+    costs = []
+    for _ in range(SCANS):
+        start = time.process_time()
+        stability.observe(scan(root.path).files, time.monotonic())
+        costs.append(time.process_time() - start)
+    return statistics.median(costs)
+
+
+def _polling(root: Root, period: float, count: int) -> Row:
+    """Whole periods only: watchdog pauses for `period` and then takes a snapshot, as it did for its start."""
+    observer = PollingObserver(timeout=period)
+    observer.schedule(FileSystemEventHandler(), str(root.path), recursive=True)
+    with _running(observer) as first_snapshot:
+        load = _load(lambda: time.sleep(count * (period + first_snapshot)))
+    return Row(f"watchdog PollingObserver every {period:.0f} s", load)
+
+
+@contextmanager
+def _running(observer: PollingObserver) -> Iterator[float]:
+    """Yields how many seconds the start took, which takes the first snapshot."""
+    start = time.perf_counter()
+    observer.start()
+    try:
+        yield time.perf_counter() - start
+    finally:
+        observer.stop()
+        observer.join()
+
+
+def _load(wait: Callable[[], object]) -> float:
+    """CPU seconds of this process, all threads, per second, while `wait` waits."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    wait()
+    return (time.process_time() - cpu) / (time.perf_counter() - wall)
+
+
+def _print_table(rows: Sequence[Row]) -> None:
+    ours = rows[0].load
+    print(f"\n{'':44}{'CPU':>8}{'ratio':>8}")
+    for row in rows:
+        print(f"{row.name:44}{row.load:8.2%}{row.load / ours:7.1f}x")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,136 @@
+"""How long `dropscribe status` takes as a process, with 100,000 jobs in an SQLite store.
+
+Run `python -m bench.status [JOBS]`. Beside it stand what no program in Python goes below: an interpreter that does
+nothing, and one that imports SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert
+
+from core.types import ChunkState, EngineInfo, JobState
+from store import fleet
+from store.fleet import RootReport
+from store.session import open_database
+from store.tables import chunks, jobs, now, path_key
+
+RUNS = 5
+SHARES = {  # of a busy store: most is done, a third waits
+    JobState.DONE: 60.0,
+    JobState.QUEUED: 20.0,
+    JobState.TRANSCRIBING: 14.0,
+    JobState.DUPLICATE: 3.0,
+    JobState.SUSPECT: 1.5,
+    JobState.FAILED: 1.0,
+    JobState.PARKED: 0.1,
+    JobState.PREPARING: 0.005,
+    JobState.FINISHING: 0.005,
+}
+CHUNK = 1800.0  # seconds
+PLANNED = {JobState.DONE, JobState.SUSPECT, JobState.TRANSCRIBING, JobState.FINISHING}
+
+
+def job_row(index: int, state: JobState) -> dict[str, Any]:
+    """One job; `now` is left to the caller, since it is an expression of the database."""
+    path = f"interviews/{index % 1000:03d}/recording-{index:06d}.mp3"
+    return {
+        "id": f"{index:08d}", "root": "/data", "path": path, "path_key": path_key(f"/data/{path}"),
+        "identity": f"{index:064d}", "size": 40_000_000, "mtime_ns": 1, "settings_digest": "d" * 16,
+        "context": "", "priority": "normal", "state": state, "reason": "", "notes": [], "missing": [],
+        "cancel_requested": False, "attempt": 1, "lost": 0, "failures": 0, "not_before": 0.0,
+        "owner": f"worker-{index % 8}" if state in {JobState.PREPARING, JobState.FINISHING} else None,
+        "duration": 2700.0, "speech_detector": "webrtc", "timings": {"decode": 4.0},
+        "media": {"format": "mp3", "codec": "mp3", "channels": 2, "sample_rate": 44_100,
+                  "speech": [[3.0 * k, 3.0 * k + 2] for k in range(100)]},
+        "created_at": float(index),
+    }  # fmt: skip
+
+
+def chunk_rows(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """The two chunks of a job that was prepared."""
+    if job["state"] not in PLANNED:
+        return []
+    state = ChunkState.QUEUED if job["state"] == JobState.TRANSCRIBING else ChunkState.DONE
+    spans = [(0.0, CHUNK), (CHUNK, job["duration"])]
+    return [
+        {
+            "id": f"{job['id']}.{index}",
+            "job_id": job["id"],
+            "position": index,
+            "start": start,
+            "end": end,
+            "state": state,
+            "attempt": 1,
+            "lost": 0,
+            "failures": 0,
+            "not_before": 0.0,
+            "sent_at": 1.0,
+            "progress": 0.0 if state == ChunkState.QUEUED else end - start,
+            "reasons": [],
+            "timings": {},
+            "prompt_tokens": 0,
+            "output_tokens": 0,
+        }
+        for index, (start, end) in enumerate(spans)
+    ]
+
+
+def fill(home: Path, number: int) -> None:
+    """Make a store with so many jobs, 8 workers and 3 folders."""
+    draw = random.Random(1)
+    rows = [job_row(index, draw.choices(list(SHARES), list(SHARES.values()))[0]) for index in range(number)]
+    parts = [chunk for row in rows for chunk in chunk_rows(row)]
+    for running in draw.sample([part for part in parts if part["state"] == ChunkState.QUEUED], min(8, number // 10)):
+        running |= {"state": ChunkState.RUNNING, "owner": f"worker-{draw.randrange(8)}", "progress": 60.0}
+    owners = [{"owner": None} | part for part in parts]
+    database = open_database(f"sqlite:///{home / 'dropscribe.db'}")
+    with database.begin() as connection:
+        connection.execute(insert(jobs), rows)
+        connection.execute(insert(chunks).values(finished_at=now()), owners)
+    for index in range(8):
+        role = "model" if index < 4 else "cpu"
+        fleet.register(database, f"worker-{index}", host="bench", pid=index, role=role, state="ready")
+        engine = EngineInfo("pocketsphinx", "en-us", "fp32") if role == "model" else None
+        fleet.heartbeat(database, f"worker-{index}", engine=engine, audio=500.0, busy=10.0)
+    fleet.report_roots(database, [RootReport(f"/data{n}", "bench", "ext4", online=True, files=9) for n in range(3)])
+    database.close()
+
+
+def median_seconds(command: list[str], environment: dict[str, str]) -> float:
+    """Median wall time of the command as a process, after one run that warms the caches."""
+    spent = []
+    for _ in range(RUNS + 1):
+        start = time.perf_counter()
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent[1:])
+
+
+def main() -> None:
+    """Fill, measure, print."""
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    with tempfile.TemporaryDirectory() as home:
+        fill(Path(home), number)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("DROPSCRIBE_")}
+        environment["DROPSCRIBE_HOME"] = home
+        status = ["-c", "from admin.main import run; run()", "status"]
+        for label, arguments in (
+            ("python -c pass", ["-c", "pass"]),
+            ("python -c 'import sqlalchemy'", ["-c", "import sqlalchemy"]),
+            (f"dropscribe status, {number:,} jobs", status),
+        ):
+            print(f"{label:36} {median_seconds([sys.executable, *arguments], environment):.3f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""How fast recordings and chunks go through everything around a model, beside a Celery task that does nothing.
+
+Run as `python -m bench.throughput`; takes about a minute. The model is scripted and takes no time; scheduler, workers,
+store (SQLite) and Redis are the real ones, each in its process. Moments are read from the store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import redis
+import soundfile
+from sqlalchemy import func, select
+
+from bench import bare
+from bench.machine import PATIENCE, Machine, private
+from core.mounts import filesystem_of
+from core.queue import TRANSCRIBE, Doorbell, redis_url
+from core.types import ChunkState, JobState
+from store import queries
+from store.tables import chunks, jobs
+from tests.e2e.harness import speech
+from worker.decode import DecodeLimits, decode
+
+CHUNK_SECONDS = 1.0
+RECORDING_SECONDS = 1.0
+BLOCK_SECONDS = 10.0  # of the long recording, which repeats them
+SLOW_MESSAGES = 20  # Celery's threads without prefetching take up to a second each
+LONG = "long.wav"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: how many things in how many seconds."""
+
+    name: str
+    count: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Things a second."""
+        return self.count / self.seconds
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure each in turn, print the tables."""
+    options = _parse(argv)
+    with tempfile.TemporaryDirectory(prefix="dropscribe-throughput-", dir=options.directory) as name:
+        folder = Path(name)
+        print(f"a model that takes no time; SQLite and everything else on {filesystem_of(folder)}")
+        settings = {"engine": "scripted", "stable_seconds": "0", "chunk_seconds": str(CHUNK_SECONDS)}
+        with private(folder, **settings) as machine:
+            tasks = [_bare(machine, kind, options.messages) for kind in bare.KINDS]
+            recordings, chunked = _product(machine, folder / "inbox", options)
+            decoding = _decoding(machine, folder / "inbox", min(options.recordings, 20))
+    _print_table("messages", [tasks[0], chunked, *tasks[1:]])
+    _print_table("recordings", [decoding, recordings])
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.throughput", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("--recordings", type=int, default=100, help="short recordings, a second each")
+    parser.add_argument("--chunks", type=int, default=1000, help="length of the long recording, in chunks")
+    parser.add_argument("--messages", type=int, default=1000, help="messages to each bare Celery worker")
+    parser.add_argument("--directory", type=Path, help="where to work")
+    return parser.parse_args(argv)
+
+
+def _bare(machine: Machine, kind: str, messages: int) -> Row:
+    """From the first message sent to the last executed."""
+    count = min(messages, SLOW_MESSAGES) if kind == "threads" else messages
+    command = [sys.executable, "-m", "bench.bare", kind, str(count)]
+    child = machine.start(f"bare-{kind}", "exec", *command)
+    doorbell = Doorbell(machine.settings)
+    with redis.Redis.from_url(redis_url(machine.settings)) as client:
+        _hear(client, bare.READY_KEY)
+        began = time.time()
+        for number in range(count):
+            doorbell.ring(TRANSCRIBE, f"nothing.{number}")
+        seconds = _hear(client, bare.DONE_KEY) - began
+    doorbell.close()
+    machine.stop(child)
+    return Row(f"bare task, {bare.KINDS[kind].title}", count, seconds)
+
+
+def _hear(client: Any, key: str) -> float:
+    """The moment that the bare worker tells, in seconds since the epoch."""
+    heard = client.blpop(key, timeout=PATIENCE)
+    if heard is None:
+        raise SystemExit(f"the bare Celery worker did not answer within {PATIENCE:.0f} s")
+    return float(heard[1])
+
+
+def _product(machine: Machine, inbox: Path, options: argparse.Namespace) -> tuple[Row, Row]:
+    """Short recordings from admission to their transcripts, then the chunks of a long one."""
+    inbox.mkdir()
+    for number in range(options.recordings):
+        speech(inbox / f"{number:05d}.wav", RECORDING_SECONDS, seed=number)
+    machine.start_workers()
+    machine.start("scheduler", "scheduler", "scheduler", str(inbox))
+    _wait_for_jobs(machine, options.recordings)
+    recordings = _from_admission(machine)
+    _write_long(inbox / LONG, options.chunks * CHUNK_SECONDS)
+    _wait_for_jobs(machine, options.recordings + 1)
+    return recordings, _from_message(machine)
+
+
+def _write_long(path: Path, seconds: float) -> None:
+    block, rate = soundfile.read(speech(path.with_name(".block.wav"), BLOCK_SECONDS), dtype=np.float32)
+    part = path.with_name(".long.part")
+    soundfile.write(part, np.tile(block, int(np.ceil(seconds / BLOCK_SECONDS)))[: int(seconds * rate)], rate, format="WAV")
+    part.replace(path)
+
+
+def _wait_for_jobs(machine: Machine, count: int) -> None:
+    def ended() -> int:
+        return queries.count_by_state(machine.database).get(JobState.DONE, 0)
+
+    machine.wait_until(lambda: ended() >= count, progress=lambda: (ended(), queries.backlog(machine.database)))
+
+
+def _from_admission(machine: Machine) -> Row:
+    query = select(func.count(), func.max(jobs.c.finished_at) - func.min(jobs.c.created_at))
+    with machine.database.read() as connection:
+        count, seconds = connection.execute(query).one()
+    return Row(f"recording of {RECORDING_SECONDS:.0f} s, from admission to its five files", count, seconds)
+
+
+def _from_message(machine: Machine) -> Row:
+    long = select(jobs.c.id).where(jobs.c.path == LONG).scalar_subquery()
+    query = select(func.count(), func.max(chunks.c.finished_at) - func.min(jobs.c.timings))
+    with machine.database.read() as connection:
+        count, seconds = connection.execute(query.where(chunks.c.job_id == long)).one()
+    return Row("chunk, from its message to its committed text", count, seconds)

@@ -1,0 +1,213 @@
+"""A transcriber without a model: it says what its script tells it to, as slowly or as wrongly as told.
+
+Everything around the model can be tried with it in milliseconds: progress, cancellation, gates, crashes. The
+script is the setting `script`: JSON text, or `@` and the path of a JSON file, whose keys are the fields of
+`Script`. The same audio with the same script always gives the same segments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from core.errors import ModelError, ModelFatalError, SettingsError
+from core.settings import Settings
+from core.types import Ended, EngineInfo, RawTranscript, Segment
+from models import registry
+from models.base import SAMPLE_RATE, Audio, TranscribeRequest
+
+POLL_SECONDS = 0.05  # between two looks at the clock while pretending to work
+WORDS_A_SEGMENT = 8  # in 5 s: 96 words a minute, slow speech
+REPEATS = 40  # of a phrase in a loop; 12 in a row already count as one
+WORDS = (
+    "amber anchor apple autumn basin beacon birch bridge candle canyon cedar circle clover copper cotton "
+    "creek dawn desert drift eagle ember engine fable feather field forest garden ginger glacier granite "
+    "harbor hazel island ivory jacket juniper kernel kettle ladder lantern linen maple marble meadow mirror "
+    "mountain north oak ocean orchard paper pebble pepper planet quiet raven river saddle silver summer "
+    "thunder timber valley velvet willow"
+).split()
+
+Behaviour = Literal["speak", "silent", "loop", "truncate", "error", "fatal", "exit", "segfault", "hang"]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What to say and how to behave.
+
+    What is said: `text` for every segment (empty: words chosen by the audio's bytes), one segment for each
+    `segment_seconds`, by `speakers` voices in turn.
+
+    How long a chunk takes: `seconds`, and its own length divided by `realtime_factor` (0: no time).
+
+    `behave` is what happens after that time: `silent` hears nothing; `loop` ends in a phrase said over and
+    over; `truncate` stops half-way; `error` and `fatal` raise ModelError and ModelFatalError; `exit` and
+    `segfault` end the process at once; `hang` waits until it is cancelled.
+
+    A behaviour other than `speak` can be limited: to requests whose context contains `when_context`, to
+    chunks of more than `when_longer_than` seconds, to the first `first_n` such chunks of a process (0: all),
+    and to a single one among all processes, by `once`, the path of a file that marks that it happened.
+    """
+
+    text: str = ""
+    segment_seconds: Annotated[float, Field(gt=0)] = 5.0
+    speakers: Annotated[int, Field(ge=1)] = 2
+    seconds: NotNegative = 0.0
+    realtime_factor: NotNegative = 0.0
+    behave: Behaviour = "speak"
+    when_context: str = ""
+    when_longer_than: NotNegative = 0.0
+    first_n: Annotated[int, Field(ge=0)] = 0
+    once: str = ""
+
+
+def parse(script: str) -> Script:
+    """Read a script from JSON text, or from the file that is named after an `@`; empty text is the default.
+
+    Raises SettingsError for a file that cannot be read, text that is no JSON object, an unknown key or a
+    value that does not fit.
+    """
+    values = _read_json(script) if script.strip() else {}
+    known = [field.name for field in fields(Script)]
+    for key in values:
+        if key not in known:
+            raise SettingsError(f"unknown key {key} in the script; {_hint(key, known)}")
+    try:
+        return TypeAdapter(Script).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{key} in the script: {first['msg'].lower()}; correct it") from error
+
+
+def _read_json(script: str) -> dict[str, object]:
+    try:
+        text = Path(script[1:]).expanduser().read_text(encoding="utf-8") if script.startswith("@") else script
+        values = json.loads(text)
+    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON
+        raise SettingsError(f"cannot read the script {script[:80]!r}: {error}; mend it") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"the script {script[:80]!r} is not a JSON object; write it as {{...}}")
+    return values
+
+
+def _hint(key: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else f"the keys are {', '.join(known)}"
+
+
+class Scripted:
+    """A Transcriber that follows a `Script`; safe for as many threads as `model_slots`."""
+
+    def __init__(self, script: Script, *, slots: int = 1) -> None:
+        self.info = EngineInfo("scripted", "scripted", "none", slots, notice=registry.NOTICES["scripted"])
+        self._script = script
+        self._misbehaved = 0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, settings: Settings) -> Scripted:
+        """Read the script. Raises SettingsError when it is wrong."""
+        return cls(parse(settings.script), slots=settings.model_slots)
+
+    def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
+        """Take the time, then behave as the script says. Raises ModelError or ModelFatalError when told to."""
+        started = time.monotonic()
+        duration = audio.size / SAMPLE_RATE
+        finished = self._pass_time(duration, request)
+        if not finished:
+            return RawTranscript((), Ended.CANCELLED)
+        behaviour = self._script.behave if self._misbehaves(duration, request) else "speak"
+        if behaviour == "hang":
+            request.cancel.wait()
+            return RawTranscript((), Ended.CANCELLED)
+        segments = _speak(audio, self._script)
+        answer = _answer(behaviour, segments)
+        request.progress(duration)
+        return replace(answer, timings={"scripted": time.monotonic() - started})
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _pass_time(self, duration: float, request: TranscribeRequest) -> bool:
+        factor = self._script.realtime_factor
+        total = self._script.seconds + (duration / factor if factor else 0.0)
+        started = time.monotonic()
+        while (elapsed := time.monotonic() - started) < total:
+            request.progress(duration * elapsed / total)
+            if request.cancel.wait(min(POLL_SECONDS, total - elapsed)):
+                break
+        return not request.cancel.is_set()
+
+    def _misbehaves(self, duration: float, request: TranscribeRequest) -> bool:
+        script = self._script
+        if script.behave == "speak" or script.when_context not in request.context:
+            return False
+        if duration <= script.when_longer_than:
+            return False
+        with self._lock:
+            if script.first_n and self._misbehaved >= script.first_n:
+                return False
+            if script.once and not _is_first(Path(script.once)):
+                return False
+            self._misbehaved += 1
+        return True
+
+
+def _is_first(marker: Path) -> bool:
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _speak(audio: Audio, script: Script) -> tuple[Segment, ...]:
+    length = max(1, round(script.segment_seconds * SAMPLE_RATE))
+    return tuple(
+        Segment(
+            start=start / SAMPLE_RATE,
+            end=min(start + length, audio.size) / SAMPLE_RATE,
+            text=script.text or _words_of(audio[start : start + length]),
+            speaker=index % script.speakers,
+        )
+        for index, start in enumerate(range(0, audio.size, length))
+    )
+
+
+def _words_of(audio: Audio) -> str:
+    digest = hashlib.blake2b(audio.tobytes(), digest_size=WORDS_A_SEGMENT).digest()
+    return " ".join(WORDS[byte % len(WORDS)] for byte in digest)
+
+
+def _answer(behaviour: Behaviour, segments: tuple[Segment, ...]) -> RawTranscript:
+    if behaviour in {"error", "fatal", "exit", "segfault"}:
+        _fail(behaviour)
+    if behaviour == "silent":
+        return RawTranscript(())
+    if behaviour == "loop":
+        stuck = tuple(replace(segment, text=" ".join([segment.text] * REPEATS)) for segment in segments[-1:])
+        return RawTranscript(segments[:-1] + stuck, Ended.LOOP)
+    if behaviour == "truncate":
+        return RawTranscript(segments[: len(segments) // 2], Ended.TRUNCATED)
+    return RawTranscript(segments)
+
+
+def _fail(behaviour: Behaviour) -> NoReturn:
+    if behaviour == "error":
+        raise ModelError("the script told the model to fail on this chunk; change the script")
+    if behaviour == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if behaviour == "exit":
+        os._exit(1)  # no clean-up of any kind, as if the kernel had killed it
+    raise ModelFatalError("the script told the model to be beyond repair; change the script")

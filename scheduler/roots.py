@@ -1,0 +1,144 @@
+"""A watched root: what kind of filesystem holds it, and the guard that notices when its mount went away."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import ClassVar
+
+from core.errors import DropscribeError, UsageError
+from core.mounts import Mount, filesystem_kind, is_network, kinds_below, mount_of, mount_table
+
+# Below ten files, people who tidy up by hand easily take more than half of them.
+_FEWEST_FOR_A_MASS = 10
+
+
+class RootOfflineError(DropscribeError):
+    """A watched folder is out of reach for now; mount it again or restore its permissions."""
+
+    retryable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder that is watched.
+
+    `path` is absolute and without symlinks; `name` is a slug, unique to the path, for mirrored results;
+    `is_network` says that other hosts may write here unseen by inotify, at the root or at a mount below it.
+    """
+
+    path: Path
+    name: str
+    filesystem: str
+    is_network: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RootIdentity:
+    """What lay under a root's path when watching began: device number (`st_dev`) and mount."""
+
+    device: int
+    mount: Mount | None
+
+
+def open_root(path: Path) -> Root:
+    """Look at a folder that is to be watched. Raises UsageError when it is no readable directory."""
+    resolved = path.expanduser().resolve()
+    if reason := _unreadable(resolved):
+        raise UsageError(f"cannot watch {path}: {reason}; create or mount the folder, or name another")
+    table = mount_table()
+    kind = filesystem_kind(resolved, table)
+    kinds = [kind, *kinds_below(resolved, table)]
+    return Root(resolved, _slug(resolved), kind, any(is_network(one) for one in kinds))
+
+
+def check_roots(paths: Sequence[Path]) -> None:
+    """Raise UsageError when a root is given twice or lies in another: its files would be admitted twice."""
+    for first, second in combinations(paths, 2):
+        one, other = first.expanduser().resolve(), second.expanduser().resolve()
+        if one == other:
+            raise UsageError(f"{first} and {second} are the same folder; name it once")
+        if one in other.parents or other in one.parents:
+            raise UsageError(f"{first} and {second} lie in one another; watch only the outer one")
+
+
+def identify(path: Path) -> RootIdentity:
+    """Note what lies under a root now, for `check`. Raises RootOfflineError when it is out of reach."""
+    if reason := _unreadable(path):
+        raise RootOfflineError(f"{path} is offline: {reason}; mount it or restore its permissions")
+    try:
+        return _identity(path)
+    except OSError as error:
+        raise RootOfflineError(f"{path} is offline: {error.strerror}; mount it again") from error
+
+
+def check(root: Path, identity: RootIdentity) -> str | None:
+    """Why the root must not be believed now, or None. To be asked before and after each scan."""
+    if reason := _unreadable(root):
+        return reason
+    try:
+        now = _identity(root)
+    except OSError as error:
+        return _reason(error)
+    return None if _same(identity, now) else _describe_change(identity, now)
+
+
+def mass_disappearance(known: int, seen: int) -> bool:
+    """True when more than half of the `known` files are gone: rather a fault than somebody tidying up.
+
+    `seen` is how many of the known ones are still there.
+    """
+    return known >= _FEWEST_FOR_A_MASS and 2 * seen < known
+
+
+def _unreadable(path: Path) -> str | None:
+    """Opening the directory, unlike stat, also wakes an automount."""
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        return _reason(error)
+    return None
+
+
+def _reason(error: OSError) -> str:
+    match error:
+        case FileNotFoundError():
+            return "it does not exist"
+        case NotADirectoryError():
+            return "it is not a directory"
+        case PermissionError():
+            return "it may not be read by this user"
+    return error.strerror or str(error)
+
+
+def _identity(path: Path) -> RootIdentity:
+    return RootIdentity(path.stat().st_dev, mount_of(path, mount_table()))
+
+
+def _same(then: RootIdentity, now: RootIdentity) -> bool:
+    """Network filesystems get a new device number with each mount, so there a telling source decides."""
+    if then.mount is None or now.mount is None:
+        return then == now
+    by_source = then.mount.source_is_telling or then.device == now.device
+    return by_source and then.mount.same_place(now.mount)
+
+
+def _describe_change(then: RootIdentity, now: RootIdentity) -> str:
+    return f"another filesystem is mounted there now ({_describe(now)}, was {_describe(then)})"
+
+
+def _describe(identity: RootIdentity) -> str:
+    if identity.mount is None:
+        return f"device {identity.device}"
+    return f"{identity.mount.kind} {identity.mount.source} on {identity.mount.point}"
+
+
+def _slug(path: Path) -> str:
+    """The folder's name in plain characters, and six hex digits that tell folders of one name apart."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name).strip("-.") or "root"
+    return f"{plain}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:6]}"

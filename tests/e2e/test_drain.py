@@ -1,0 +1,147 @@
+"""`dropscribe up --drain`: from folder to files, and the exit status that says how it went."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from core.types import JobState
+from tests.conftest import SAMPLES
+from tests.e2e.harness import Machine, speech
+
+
+def test_every_recording_gets_its_transcripts_and_a_second_run_admits_nothing_twice(machine: Machine) -> None:
+    (machine.inbox / "sub").mkdir()
+    names = ["a.wav", "b.wav", "sub/c.wav"]
+    for seed, name in enumerate(names):
+        speech(machine.inbox / name, seed=seed)
+    first = machine.run("up", str(machine.inbox), "--drain")
+    assert first.returncode == 0, first.stdout + first.stderr
+    machine.assert_whole("a.wav", "b.wav")
+    assert (machine.inbox / "sub" / "c.srt").exists()
+    written = {path: path.stat().st_mtime_ns for path in machine.inbox.rglob("*.*")}
+    second = machine.run("up", str(machine.inbox), "--drain", "--json")
+    assert second.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in machine.inbox.rglob("*.*")} == written
+    *_, summary = map(json.loads, second.stdout.splitlines())
+    assert summary["event"] == "summary"
+    assert [job["path"] for job in summary["jobs"]] == names
+
+
+def test_the_same_bytes_under_another_name_are_a_duplicate_with_a_transcript(machine: Machine) -> None:
+    speech(machine.inbox / "a.wav")
+    shutil.copy(machine.inbox / "a.wav", machine.inbox / "copy.wav")
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    assert ran.returncode == 0, ran.stdout
+    states = {machine.job("a.wav").state, machine.job("copy.wav").state}
+    assert states == {JobState.DONE, JobState.DUPLICATE}
+    one, other = machine.transcript("a"), machine.transcript("copy")
+    assert one["segments"] == other["segments"]
+    assert other["source"]["path"].endswith("copy.wav")
+
+
+def test_what_is_no_recording_fails_with_a_reason_and_status_4(machine: Machine) -> None:
+    speech(machine.inbox / "good.wav")
+    (machine.inbox / "text.wav").write_text("this is not audio\n" * 100)
+    (machine.inbox / "list.mp3").write_text("#EXTM3U\n/etc/passwd\n")
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    assert ran.returncode == 4, ran.stdout
+    machine.assert_whole("good.wav")
+    for name in ("text.wav", "list.mp3"):
+        job = machine.job(name)
+        assert job.state is JobState.FAILED
+        assert name in job.reason
+        assert name in ran.stdout
+
+
+def test_a_doubtful_transcript_is_suspect_and_status_3(make_machine: Callable[..., Machine]) -> None:
+    machine = make_machine(SCRIPT=json.dumps({"behave": "truncate"}))
+    speech(machine.inbox / "a.wav", seconds=20)
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    assert ran.returncode == 3, ran.stdout
+    assert "breaks off" in machine.job("a.wav").reason
+    document = machine.transcript("a")
+    assert document["reasons"]
+    assert document["missing"][0]["end"] > 15
+    assert "SUSPECT" in (machine.inbox / "a.txt").read_text()
+
+
+def test_silence_is_done_with_an_empty_transcript_and_a_note(machine: Machine) -> None:
+    soundfile.write(machine.inbox / "silence.flac", np.zeros(48_000), 16_000)
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    assert ran.returncode == 0, ran.stdout
+    machine.assert_whole("silence.flac")
+    document = machine.transcript("silence")
+    assert document["segments"] == []
+    assert document["notes"] == ["no speech was found"]
+
+
+def test_a_long_recording_is_read_in_chunks_and_comes_out_as_one(make_machine: Callable[..., Machine]) -> None:
+    machine = make_machine(CHUNK_SECONDS="10")
+    speech(machine.inbox / "long.wav", seconds=45)
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    assert ran.returncode == 0, ran.stdout
+    machine.assert_whole("long.wav")
+    segments = machine.transcript("long")["segments"]
+    starts = [segment["start"] for segment in segments]
+    assert starts == sorted(starts)
+    assert segments[0]["start"] < 1
+    assert segments[-1]["end"] > 40
+
+
+def test_transcripts_go_to_a_mirror_when_the_share_is_read_only(
+    make_machine: Callable[..., Machine], tmp_path: Path
+) -> None:
+    machine = make_machine(RESULTS=str(tmp_path / "results"), OUTPUTS="txt")
+    (machine.inbox / "sub").mkdir()
+    speech(machine.inbox / "sub" / "a.wav")
+    assert machine.run("up", str(machine.inbox), "--drain").returncode == 0
+    assert [path.name for path in machine.inbox.rglob("*")] == ["sub", "a.wav"]
+    (written,) = (tmp_path / "results").rglob("*.txt")
+    assert written.relative_to(tmp_path / "results").parts[1:] == ("sub", "a.txt")
+
+
+def test_files_of_others_are_never_overwritten_and_stems_never_collide(machine: Machine) -> None:
+    speech(machine.inbox / "talk.wav", seed=1)
+    speech(machine.inbox / "talk.flac", seed=2)
+    (machine.inbox / "talk.srt").write_text("mine")
+    assert machine.run("up", str(machine.inbox), "--drain").returncode == 0
+    assert (machine.inbox / "talk.srt").read_text() == "mine"
+    assert (machine.inbox / "talk.wav.srt").exists()
+    assert (machine.inbox / "talk.flac.srt").exists()
+    texts = list(machine.inbox.glob("*.txt"))
+    assert len(texts) == 2
+    assert len({path.read_text() for path in texts}) == 2
+
+
+def test_the_samples_are_recognized_for_real(make_machine: Callable[..., Machine]) -> None:
+    machine = make_machine(ENGINE="auto")
+    for sample in SAMPLES.iterdir():
+        if sample.suffix in {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4"}:
+            shutil.copy(sample, machine.inbox)
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    assert ran.returncode == 0, ran.stdout
+    assert "for real transcripts use VibeVoice-ASR on a GPU" in ran.stdout
+    for document in map(json.loads, (path.read_text() for path in machine.inbox.glob("*.json"))):
+        assert document["engine"]["engine"] == "pocketsphinx"
+        assert "for real transcripts" in document["engine"]["notice"]
+        assert len(" ".join(segment["text"] for segment in document["segments"]).split()) > 5
+
+
+def test_the_real_recordings_are_all_done(make_machine: Callable[..., Machine], audio: Path) -> None:
+    machine = make_machine(ENGINE="pocketsphinx")
+    for path in audio.iterdir():
+        shutil.copy(path, machine.inbox)
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    assert ran.returncode == 0, ran.stdout
+    documents = {path.stem: json.loads(path.read_text()) for path in machine.inbox.glob("*.json")}
+    recordings = {path.stem for path in audio.iterdir() if path.suffix not in {".txt", ".md"}}
+    assert documents.keys() == recordings
+    texts = {stem: " ".join(s["text"] for s in document["segments"]) for stem, document in documents.items()}
+    assert all(texts.values()), texts
+    assert "country can do for you" in texts["jfk"]

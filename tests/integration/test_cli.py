@@ -1,0 +1,564 @@
+"""The command line against a real store: what it answers, what it changes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from admin.context import Context
+from admin.main import app, main
+from core.queue import CPU_QUEUE, Doorbell
+from core.settings import load
+from core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Source, Span, Transcript
+from store import chunks, fleet, jobs, queries, recovery, transcripts
+from store.fleet import RootReport
+from store.jobs import NewJob, Prepared
+from store.session import Database
+from tests.conftest import missing
+from worker.outputs import render
+
+DOC = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+ENGINE = EngineInfo("scripted", "none", "fp32", notice="for tests only")
+HEAVY = "alembic av celery kombu models numpy redis scheduler torch transformers watchdog worker".split()
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.out.isascii()
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Ended]
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in [name for name in os.environ if name.startswith("DROPSCRIBE_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command in this process."""
+
+    def call(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = main(arguments, Context())
+        out, err = capsys.readouterr()
+        return Ended(code, out, err)
+
+    return call
+
+
+def process(*arguments: str, code: str = "from admin.main import run; run()") -> Ended:
+    """Run a command as a process of its own."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def store(database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """The store that the command line is told to use."""
+    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", database_url)
+    return database
+
+
+@pytest.fixture
+def redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = shutil.which("redis-server") or shutil.which("valkey-server")
+    if not server:
+        missing("Redis")
+    socket = tmp_path / "r.sock"
+    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)]
+    running = subprocess.Popen([str(server), *options], stdout=subprocess.DEVNULL)
+    while not socket.exists():
+        time.sleep(0.02)
+    url = f"unix://{socket}"
+    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", url)
+    yield url
+    running.terminate()
+    running.wait(10)
+
+
+def admit(store: Database, path: str, root: str = "/rec") -> str:
+    (job_id,) = jobs.admit(store, [NewJob(root, path, 1234, hash(path) % 10**9, "digest", "normal", "budget")])
+    return job_id
+
+
+def prepare(store: Database, job_id: str, *spans: tuple[float, float]) -> None:
+    claim = jobs.claim_prepare(store, job_id, "cpu-1", 90)
+    assert claim
+    assert jobs.lead_or_follow(store, claim, job_id) == (None, [])
+    plan = [Chunk(index, start, end) for index, (start, end) in enumerate(spans)]
+    media = {"format": "wav", "codec": "pcm_s16le", "channels": 1, "sample_rate": 16_000}
+    speech = [Span(start, end) for start, end in spans]
+    jobs.prepared(store, claim, Prepared(spans[-1][1] if spans else 3.0, media, "webrtc", plan, speech))
+
+
+def fail(store: Database, path: str, reason: str = "it is not audio") -> str:
+    job_id = admit(store, path)
+    claim = jobs.claim_prepare(store, job_id, "cpu-1", 90)
+    assert claim
+    jobs.fail(store, claim, reason)
+    return job_id
+
+
+def read(store: Database, job_id: str, index: int = 0) -> None:
+    work = chunks.claim(store, f"{job_id}.{index}", "model-1", 90)
+    assert work
+    said = RawTranscript((Segment(work.start, work.end, "hello there", 0),))
+    chunks.commit(store, work.claim, said, engine=ENGINE, reasons=[])
+
+
+def document(job_id: str) -> str:
+    source = Source("/rec/a.wav", 1234, "ab" * 32, 60.0, "wav", "pcm_s16le", 1, 16_000)
+    return render(Transcript(job_id, source, ENGINE, (Segment(0.0, 2.0, "hello there", 0),)), "json").decode()
+
+
+def finish(store: Database, job_id: str, state: JobState = JobState.DONE) -> str:
+    claim = jobs.claim_finish(store, job_id, "cpu-1", 90)
+    assert claim
+    text = document(job_id)
+    transcripts.save(store, claim, text)
+    assert transcripts.reserve(store, claim, f"/rec/{job_id}.txt", "txt", "cd" * 32, replaces=None)
+    transcripts.written(store, claim, [f"/rec/{job_id}.txt"])
+    reason = "speech is missing" if state == JobState.SUSPECT else ""
+    gaps = [Span(10.0, 70.0)] if reason else []
+    jobs.complete(store, claim, state, reason=reason, missing=gaps, timings={"stitch": 0.1})
+    return text
+
+
+def done(store: Database, path: str, state: JobState = JobState.DONE) -> str:
+    job_id = admit(store, path)
+    prepare(store, job_id, (0.0, 60.0))
+    read(store, job_id)
+    finish(store, job_id, state)
+    return job_id
+
+
+def state_of(store: Database, job_id: str) -> JobState:
+    return queries.job(store, job_id).state
+
+
+# Asking
+
+
+def test_the_status_of_an_empty_store_is_calm(store: Database, cli: Cli) -> None:
+    shown = cli("status")
+    assert shown.code == 0
+    assert "none yet" in shown.out
+    assert "warning" not in shown.out
+    assert cli("status", "--json").json["warnings"] == []
+
+
+def test_the_status_tells_jobs_audio_speed_and_what_is_wrong(store: Database, cli: Cli) -> None:
+    done(store, "a.wav")
+    fail(store, "b.wav")
+    waiting = admit(store, "c.wav")
+    prepare(store, waiting, (0.0, 100.0), (100.0, 300.0))
+    read(store, waiting)
+    admit(store, "d.wav")
+    fleet.register(store, "model-1", host="here", pid=1, role="model", state="ready")
+    fleet.heartbeat(store, "model-1", engine=ENGINE, audio=80.0, busy=8.0)
+    fleet.report_roots(store, [RootReport("/rec", "here", "ext4", online=False, reason="unmounted", files=4)])
+    told = cli("status", "--json").json
+    assert {state: count for state, count in told["jobs"].items() if count} == {
+        "done": 1,
+        "failed": 1,
+        "transcribing": 1,
+        "queued": 1,
+    }
+    assert told["unfinished"] == 2
+    assert told["waiting"] == {"audio_seconds": 200.0, "unprepared_files": 1}
+    assert (told["speed"], told["seconds_to_finish"]) == (10.0, 20.0)
+    assert [worker["alive"] for worker in told["workers"]] == [True]
+    text = cli("status").out
+    assert "for tests only" in text  # the engine's notice
+    assert "3 min 20 s of audio and 1 file of unknown length" in text
+    assert "warning: no scheduler" in text
+    assert "warning: no CPU worker" in text
+    assert "warning: no model worker" not in text
+    assert "offline: unmounted" in text
+
+
+def test_a_worker_that_missed_three_heartbeats_is_shown_as_silent(
+    store: Database, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.register(store, "cpu-1", host="here", pid=1, role="cpu", state="ready")
+    assert "silent" not in cli("workers").out
+    monkeypatch.setenv("DROPSCRIBE_RENEW_SECONDS", "0.0001")
+    assert "silent" in cli("workers").out
+    (worker,) = cli("workers", "--json").json["workers"]
+    assert (worker["id"], worker["alive"]) == ("cpu-1", False)
+
+
+def test_jobs_are_chosen_by_state_folder_and_number(store: Database, cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "rec"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    first = admit(store, "one/a.wav", str(folder))
+    second = admit(store, "two/b.wav", str(folder))
+    failed = fail(store, "c.wav")
+
+    def listed(*options: str) -> list[str]:
+        return [job["id"] for job in cli("jobs", "--json", *options).json["jobs"]]
+
+    assert listed() == [failed, second, first]
+    assert listed("--state", "failed", "--state", "parked") == [failed]
+    assert listed("--folder", "link/one") == [first]
+    assert listed("--limit", "1") == [failed]
+    assert cli("jobs", "--json", "--limit", "1").json["more"] is True
+    assert cli("jobs", "--json", "--limit", "3").json["more"] is False
+    assert listed("--limit", "0") == [failed, second, first]
+    table = cli("jobs").out
+    assert all(job in table for job in (first, second, failed))
+    assert "it is not audio" in table
+
+
+def test_no_jobs_is_a_sentence(store: Database, cli: Cli) -> None:
+    assert "no jobs yet" in cli("jobs").out
+    assert "no such jobs" in cli("jobs", "--state", "done").out
+
+
+def test_a_job_is_found_by_id_prefix_and_path(store: Database, cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "rec"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    job_id = admit(store, "a.wav", str(folder))
+    for name in (job_id, job_id[:5].upper(), "rec/a.wav", "link/a.wav", str(folder / "a.wav"), "./rec/../rec/a.wav"):
+        assert cli("show", name, "--json").json["id"] == job_id
+
+
+def test_a_name_that_no_or_many_jobs_have_is_refused(store: Database, cli: Cli) -> None:
+    ids = [admit(store, f"{number}.wav") for number in range(40)]
+    starts = [job_id[0] for job_id in ids]
+    shared = next(start for start in starts if starts.count(start) > 1)
+    many = cli("show", shared)
+    assert (many.code, many.out) == (1, "")
+    assert "type more" in many.err
+    for nothing in ("zzzzzzzzz", "none/such.wav", "b\udcffd.wav"):
+        assert cli("show", nothing).code == 1
+
+
+def test_show_tells_the_whole_story_of_a_job(store: Database, cli: Cli) -> None:
+    job_id = done(store, "a.wav", JobState.SUSPECT)
+    text = cli("show", job_id).out
+    for part in ("/rec/a.wav", "suspect", "speech is missing", "0:00:10-0:01:10", "16000 Hz", f"/rec/{job_id}.txt"):
+        assert part in text
+    assert text.index("admitted") < text.index("prepared") < text.rindex("suspect")
+    told = cli("show", job_id, "--json").json
+    assert told["missing"] == [{"start": 10.0, "end": 70.0}]
+    assert told["speech"] == [{"start": 0.0, "end": 60.0}]
+    assert [file["written"] for file in told["files"]] == [True]
+    assert [event["kind"] for event in told["events"]][:2] == ["admitted", "preparing"]
+
+
+def test_names_cannot_command_the_terminal_and_json_keeps_them(store: Database, cli: Cli) -> None:
+    name = "x\x1b]0;owned\x07\x1b[2J\nb\udce9\u202egnp.wav"
+    job_id = admit(store, name)
+    for command in (["jobs"], ["show", job_id]):
+        shown = cli(*command).out
+        assert "xb" in shown.replace(" ", "")
+        assert not set(shown) & set("\x1b\x07\u202e\udce9")
+    assert cli("show", job_id, "--json").json["path"] == name
+
+
+def test_a_transcript_is_printed_in_every_format(store: Database, cli: Cli) -> None:
+    job_id = done(store, "a.wav")
+    assert cli("transcript", job_id).out.count("hello there") == 1
+    assert "-->" in cli("transcript", job_id, "--format", "srt").out
+    assert cli("transcript", job_id, "-f", "vtt").out.startswith("WEBVTT")
+    assert cli("transcript", job_id, "--format", "json").out == document(job_id)
+
+
+def test_a_suspect_transcript_is_printed_with_a_remark(store: Database, cli: Cli) -> None:
+    shown = cli("transcript", done(store, "a.wav", JobState.SUSPECT))
+    assert shown.code == 0
+    assert "speech is missing" in shown.err
+    assert "speech is missing" not in shown.out
+
+
+def test_a_job_without_a_transcript_says_so(store: Database, cli: Cli) -> None:
+    shown = cli("transcript", admit(store, "a.wav"))
+    assert (shown.code, shown.out) == (1, "")
+    assert "queued and has no transcript" in shown.err
+
+
+def test_config_tells_sources_and_masks_passwords(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", "postgresql://me:hunter2@db/x")
+    Path("dropscribe.toml").write_text('engine = "scripted"\n')
+    for shown in (cli("config"), cli("config", "--json")):
+        assert "hunter2" not in shown.out
+        assert "***" in shown.out
+    told = {setting["name"]: setting for setting in cli("config", "--json").json["settings"]}
+    assert told["database_url"]["source"] == "environment"
+    assert (told["engine"]["value"], told["engine"]["source"]) == ("scripted", "dropscribe.toml")
+    assert told["spool"]["source"] == "default"
+
+
+# Changing
+
+
+def test_retry_restarts_and_rings(store: Database, redis: str, cli: Cli) -> None:
+    job_id = fail(store, "a.wav")
+    shown = cli("retry", "/rec/a.wav")
+    assert (shown.code, shown.err) == (0, "")
+    assert state_of(store, job_id) == JobState.QUEUED
+    bell = Doorbell(load())
+    assert bell.depth(CPU_QUEUE) == 1
+    bell.close()
+
+
+def test_retry_without_redis_warns_once_and_loses_nothing(store: Database, cli: Cli) -> None:
+    names = [fail(store, "a.wav"), fail(store, "b.wav")]
+    shown = cli("retry", *names)
+    assert shown.code == 0
+    assert shown.err.count("warning") == 1
+    assert {state_of(store, name) for name in names} == {JobState.QUEUED}
+    assert len(recovery.unsent(store, "prepare", 3600, 10)) == 2  # so the reconciler sends them
+
+
+def test_retry_goes_on_after_a_job_that_cannot_be_retried(store: Database, redis: str, cli: Cli) -> None:
+    good, bad = done(store, "a.wav"), fail(store, "b.wav")
+    shown = cli("retry", good, "zzzz", bad)
+    assert shown.code == 1
+    assert shown.err.count("error: ") == 2
+    assert state_of(store, bad) == JobState.QUEUED
+
+
+def test_retry_failed_means_failed_and_parked(store: Database, redis: str, cli: Cli) -> None:
+    failed, good, lost = fail(store, "a.wav"), done(store, "b.wav"), admit(store, "c.wav")
+    assert jobs.claim_prepare(store, lost, "dead", -1)
+    recovery.expire(store, 1)
+    assert state_of(store, lost) == JobState.PARKED
+    assert cli("retry", "--failed").code == 0
+    assert [state_of(store, one) for one in (failed, good, lost)] == [JobState.QUEUED, JobState.DONE, JobState.QUEUED]
+    assert "no job is failed" in cli("retry", "--failed").out
+
+
+def test_retry_needs_names_or_failed_but_not_both(store: Database, cli: Cli) -> None:
+    assert cli("retry").code == 2
+    assert cli("retry", "--failed", "k3v9").code == 2
+
+
+def test_cancel_ends_what_waits_and_asks_the_worker_of_what_runs(store: Database, cli: Cli) -> None:
+    waits, runs, over = admit(store, "a.wav"), admit(store, "b.wav"), done(store, "c.wav")
+    assert jobs.claim_prepare(store, runs, "cpu-1", 90)
+    shown = cli("cancel", waits, runs, over)
+    assert shown.code == 1
+    assert f"{waits} is cancelled" in shown.out
+    assert f"{runs} is preparing; its worker stops" in shown.out
+    assert "nothing to cancel" in shown.err
+    assert queries.job(store, runs).cancel_requested
+
+
+def test_pause_and_resume_are_seen_in_the_status(store: Database, cli: Cli) -> None:
+    assert cli("pause").code == 0
+    assert cli("status", "--json").json["paused_since"] == pytest.approx(store.clock(), abs=60)
+    assert "paused" in cli("status").out
+    assert cli("resume").code == 0
+    assert cli("status", "--json").json["paused_since"] is None
+
+
+# Checking
+
+
+def by_name(shown: Ended) -> dict[str, dict[str, str]]:
+    return {check["name"]: check for check in shown.json["checks"]}
+
+
+def test_the_doctor_finds_a_sound_machine_sound(
+    store: Database, redis: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPSCRIBE_ENGINE", "scripted")
+    host = os.uname().nodename
+    fleet.report_roots(store, [RootReport(str(tmp_path), host, "ext4", online=True, files=3)])
+    shown = cli("doctor", "--json")
+    found = by_name(shown)
+    for name in ("database", "clock", f"folder {tmp_path}", "decoder", "engine"):
+        assert found[name]["level"] == "ok", found[name]
+    assert "redis" in found
+    assert shown.code == 0
+    assert "decodes" in cli("doctor").out
+
+
+def test_the_doctor_of_a_fresh_machine_names_the_first_command(cli: Cli, tmp_path: Path) -> None:
+    found = by_name(cli("doctor", "--json"))
+    assert (found["database"]["level"], found["redis"]["level"]) == ("warn", "warn")
+    assert "dropscribe up" in found["database"]["remedy"]
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_doctor_fails_where_a_configured_server_is_gone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", "redis://:secret@127.0.0.1:1/0")
+    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    shown = cli("doctor", "--json")
+    found = by_name(shown)
+    assert shown.code == 1
+    assert (found["database"]["level"], found["redis"]["level"]) == ("fail", "fail")
+    assert "secret" not in shown.out
+
+
+# How a command ends
+
+
+@pytest.mark.parametrize("command", ["status", "jobs", "show x", "transcript x", "workers", "retry x", "pause"])
+def test_a_store_that_is_not_there_is_named_and_not_made(command: str, cli: Cli, tmp_path: Path) -> None:
+    shown = cli(*command.split())
+    assert (shown.code, shown.out) == (1, "")
+    assert shown.err.startswith("error: nothing here yet")
+    assert "dropscribe up FOLDER" in shown.err
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_wrong_setting_exits_2_and_names_the_right_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPSCRIBE_REDIS_ULR", "redis://x")
+    shown = cli("status")
+    assert shown.code == 2
+    assert "did you mean DROPSCRIBE_REDIS_URL?" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["statsu"], "status"),
+        (["status", "--jsno"], "--json"),
+        (["jobs", "--state", "faild"], "failed"),
+        (["worker"], "--role"),
+        (["show"], "JOB"),
+        (["status", "--watch", "--json"], "exclude"),
+    ],
+)
+def test_a_usage_error_exits_2_with_a_hint(arguments: list[str], hint: str, cli: Cli) -> None:
+    shown = cli(*arguments)
+    assert (shown.code, shown.out) == (2, "")
+    assert hint in shown.err
+
+
+def test_an_interrupted_command_exits_130(store: Database, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("admin.status.show", interrupt)
+    assert cli("status").code == 130
+
+
+def test_verbose_adds_the_traceback(cli: Cli) -> None:
+    assert "Traceback" not in cli("status").err
+    assert "Traceback" in cli("-v", "status").err
+
+
+def test_the_version_is_told(cli: Cli) -> None:
+    assert cli("--version").out.startswith("dropscribe ")
+
+
+@pytest.mark.parametrize("name", [command.name for command in app.registered_commands])
+def test_every_command_has_help_with_an_example_and_is_documented(name: str, cli: Cli) -> None:
+    shown = cli(name, "--help")
+    assert shown.code == 0
+    assert f"dropscribe {name}" in shown.out.partition("Examples:")[2]
+    assert f"`{name}" in DOC
+
+
+def keys(told: Any) -> set[str]:
+    if isinstance(told, list):
+        return set().union(*map(keys, told))
+    return set(told).union(*map(keys, told.values())) if isinstance(told, dict) else set()
+
+
+def test_every_field_of_the_json_is_documented(store: Database, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = done(store, "a.wav", JobState.SUSPECT)
+    fleet.register(store, "model-1", host="here", pid=1, role="model", state="ready")
+    fleet.report_roots(store, [RootReport("/rec", "here", "ext4", online=True)])
+    monkeypatch.setenv("DROPSCRIBE_ENGINE", "scripted")
+    commands = (["show", job_id], ["jobs"], ["status"], ["workers"], ["config"], ["doctor"])
+    told = set().union(*(keys(cli(*command, "--json").json) for command in commands))
+    told -= {"stitch", *JobState}  # a phase, and values that are keys
+    assert [key for key in sorted(told) if f"`{key}`" not in DOC and f'"{key}"' not in DOC] == []
+
+
+# As a process
+
+
+def test_asking_imports_nothing_heavy(store: Database) -> None:
+    code = (
+        "import sys; from admin.main import main; from admin.context import Context\n"
+        "before = {name.partition('.')[0] for name in sys.modules}\n"
+        "code = main(['status'], Context())\n"
+        "after = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(*sorted(before & {'sqlalchemy', 'pydantic', 'rich', 'store'}), sep=',')\n"
+        f"print(*sorted(after & set({HEAVY})), sep=',')\n"
+        "sys.exit(code)"
+    )
+    ended = process(code=code)
+    assert ended.code == 0
+    assert ended.out.splitlines()[-2:] == ["", ""]
+
+
+def test_a_defect_is_one_line_and_exit_1() -> None:
+    code = "import admin.status, admin.main\ndel admin.status.show\nadmin.main.run()"
+    ended = process("status", code=code)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.count("\n") == 1
+    assert ended.err.startswith("internal error: AttributeError")
+    assert "Traceback" in process("-v", "status", code=code).err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(store: Database) -> None:
+    for number in range(3):
+        admit(store, f"{number}.wav")
+    command = [sys.executable, "-c", "from admin.main import run; run()", "jobs", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        assert running.stderr.read() == b""
+
+
+def test_the_status_is_redrawn_until_ctrl_c(store: Database) -> None:
+    command = [sys.executable, "-c", "from admin.main import run; run()", "status", "--watch"]
+    environment = os.environ | {"TTY_COMPATIBLE": "1"}  # as on a terminal
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as running:
+        assert running.stdout
+        assert running.stderr
+        shown = b""
+        while shown.count(b"none yet") < 2:
+            piece = os.read(running.stdout.fileno(), 4096)
+            assert piece
+            shown += piece
+        running.send_signal(signal.SIGINT)
+        assert running.stderr.read() == b""
+    assert running.returncode == 0
+
+
+def test_a_locale_without_unicode_shows_what_it_can(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    admit(store, "日本.wav")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    ended = process("jobs")
+    assert ended.code == 0
+    assert "??.wav" in ended.out
+
+
+def test_commands_are_grouped() -> None:
+    panels = {command.rich_help_panel for command in app.registered_commands}
+    assert panels == {"Run", "Ask", "Change", "Check"}

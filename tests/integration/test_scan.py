@@ -1,0 +1,170 @@
+"""What one pass over real folders sees."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scheduler.roots import RootOfflineError
+from scheduler.scan import Observation, look, scan
+
+
+def put(path: Path, content: bytes = b"sound") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_recordings_are_found_with_size_and_time_at_any_depth(tmp_path: Path) -> None:
+    put(tmp_path / "a.wav", b"123")
+    put(tmp_path / "x/y/b.MP3")
+    os.utime(tmp_path / "a.wav", ns=(1, 1_700_000_000_123_456_789))
+    seen = scan(tmp_path)
+    assert set(seen.files) == {"a.wav", "x/y/b.MP3"}
+    assert seen.files["a.wav"] == Observation(3, 1_700_000_000_123_456_789)
+    assert seen.directories == 3
+    assert seen.unreadable == ()
+    assert seen.seconds > 0
+
+
+def test_other_files_are_counted_and_left_out(tmp_path: Path) -> None:
+    put(tmp_path / "a.wav")
+    put(tmp_path / "a.wav.part")
+    put(tmp_path / ".b.wav")
+    put(tmp_path / "notes.txt")
+    seen = scan(tmp_path)
+    assert (list(seen.files), seen.ignored, seen.not_media) == (["a.wav"], 2, 1)
+
+
+def test_system_and_excluded_directories_are_not_entered(tmp_path: Path) -> None:
+    put(tmp_path / "@eaDir/a.wav")
+    put(tmp_path / ".stversions/a.wav")
+    put(tmp_path / "x/state/spool.flac")
+    put(tmp_path / "x/state2/b.wav")
+    assert set(scan(tmp_path, exclude={tmp_path / "x/state"}).files) == {"x/state2/b.wav"}
+
+
+def test_an_excluded_directory_is_known_through_symlinks_as_well(tmp_path: Path) -> None:
+    put(tmp_path / "root/state/spool.flac")
+    (tmp_path / "link").symlink_to("root")
+    assert scan(tmp_path / "root", exclude={tmp_path / "link/state"}).files == {}
+    assert scan(tmp_path / "link", exclude={tmp_path / "root/state"}).files == {}
+
+
+def test_no_symlink_is_followed(tmp_path: Path) -> None:
+    outside = put(tmp_path / "outside/secret.wav")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "file.wav").symlink_to(outside)
+    (root / "directory").symlink_to(outside.parent)
+    (root / "loop").symlink_to(root)
+    (root / "dangling.wav").symlink_to("nowhere")
+    assert scan(root).files == {}
+
+
+def test_a_fifo_with_the_name_of_a_recording_is_ignored(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    assert scan(tmp_path).files == {}
+    assert look(tmp_path, "a.wav") is None
+
+
+def test_names_that_are_not_text_survive_the_round_trip(tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path) + b"/caf\xe9.wav"
+    Path(os.fsdecode(raw)).write_bytes(b"1234")
+    (name,) = scan(tmp_path).files
+    assert os.fsencode(name) == b"caf\xe9.wav"
+    assert (tmp_path / name).stat().st_size == 4
+
+
+def test_a_root_that_cannot_be_listed_is_offline(tmp_path: Path) -> None:
+    with pytest.raises(RootOfflineError, match="gone"):
+        scan(tmp_path / "gone")
+    with pytest.raises(RootOfflineError, match="Not a directory"):
+        scan(put(tmp_path / "file"))
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[list[str]]:
+    """Makes directories of the names put into the list, one in the other; pytest itself cannot remove them."""
+    names: list[str] = []
+    yield names
+    home = Path.cwd()
+    os.chdir(tmp_path)
+    for name in names:
+        os.chdir(name)
+    for name in reversed(names):
+        os.chdir("..")
+        os.rmdir(name)
+    os.chdir(home)
+
+
+def make(root: Path, names: list[str]) -> None:
+    home = Path.cwd()
+    os.chdir(root)
+    for name in names:
+        os.mkdir(name)
+        os.chdir(name)
+    os.chdir(home)
+
+
+def test_directories_deeper_than_the_recursion_limit_are_scanned(tmp_path: Path, deep: list[str]) -> None:
+    deep += ["d"] * 1200
+    make(tmp_path, deep)
+    assert scan(tmp_path).directories == 1201
+
+
+def test_a_directory_that_cannot_be_listed_is_named_and_the_rest_is_scanned(tmp_path: Path, deep: list[str]) -> None:
+    put(tmp_path / "a.wav")
+    deep += ["d" * 200] * 21  # beyond PATH_MAX, which stops the superuser as well
+    make(tmp_path, deep)
+    seen = scan(tmp_path)
+    assert list(seen.files) == ["a.wav"]
+    (complaint,) = seen.unreadable
+    assert complaint.endswith(": File name too long")
+    hidden = complaint.removesuffix(": File name too long")
+    assert seen.is_blind_to(f"{hidden}b.wav")
+    assert not seen.is_blind_to("a.wav")
+
+
+def test_a_clear_view_is_blind_to_nothing(tmp_path: Path) -> None:
+    assert not scan(tmp_path).is_blind_to("a.wav")
+
+
+def test_a_look_at_one_file_agrees_with_the_scan(tmp_path: Path) -> None:
+    put(tmp_path / "x/a.wav")
+    assert look(tmp_path, "x/a.wav") == scan(tmp_path).files["x/a.wav"]
+
+
+def test_a_look_at_what_is_no_regular_file_sees_nothing(tmp_path: Path) -> None:
+    put(tmp_path / "a.wav")
+    (tmp_path / "link.wav").symlink_to("a.wav")
+    (tmp_path / "directory.wav").mkdir()
+    for name in ("link.wav", "directory.wav", "gone.wav"):
+        assert look(tmp_path, name) is None
+
+
+def test_files_that_come_and_go_during_a_scan_do_no_harm(tmp_path: Path) -> None:
+    put(tmp_path / "stays.wav")
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            put(tmp_path / "sub/passing.wav").unlink()
+            (tmp_path / "sub").rmdir()
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        end = time.monotonic() + 0.5
+        scans = []
+        while time.monotonic() < end:
+            scans.append(scan(tmp_path))
+    finally:
+        stop.set()
+        thread.join()
+    assert all("stays.wav" in seen.files and not seen.unreadable for seen in scans)

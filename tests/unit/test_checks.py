@@ -1,0 +1,87 @@
+"""What the doctor concludes from a disk, a driver, a limit, a clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from admin import checks
+from admin.checks import Level
+from admin.doctor import CLOCK_SECONDS, clock
+from core.settings import load
+
+PLAIN = load({})
+VIBEVOICE = load({"DROPSCRIBE_ENGINE": "vibevoice"})
+FLEET = load({"DROPSCRIBE_ENGINE": "vibevoice", "DROPSCRIBE_DATABASE_URL": "postgresql://db/x"})
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only directory that programs are looked for in."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(checks, "DRIVER", tmp_path / "version")
+    return tmp_path
+
+
+def nvidia_smi(tools: Path, script: str) -> None:
+    (tools / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (tools / "nvidia-smi").chmod(0o755)
+
+
+def test_no_gpu_is_well_unless_the_engine_needs_one(tools: Path) -> None:
+    assert checks.gpu(PLAIN).level == Level.OK
+    assert checks.gpu(VIBEVOICE).level == Level.FAIL
+    assert checks.gpu(FLEET).level == Level.WARN  # another host may have one
+
+
+def test_a_driver_without_its_tool_is_warned_of(tools: Path) -> None:
+    (tools / "version").touch()
+    assert checks.gpu(PLAIN).level == Level.WARN
+
+
+def test_gpus_are_listed_and_a_broken_driver_fails(tools: Path) -> None:
+    nvidia_smi(tools, "echo 'NVIDIA L4, 23034 MiB, 570.1'; echo 'NVIDIA L4, 23034 MiB, 570.1'")
+    found = checks.gpu(VIBEVOICE)
+    assert (found.level, found.finding.count("NVIDIA L4")) == (Level.OK, 2)
+    nvidia_smi(tools, "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
+    found = checks.gpu(PLAIN)
+    assert found.level == Level.FAIL
+    assert "mismatch" in found.finding
+
+
+def test_a_full_disk_is_noticed_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "SPACE_FAIL", 0)
+    monkeypatch.setattr(checks, "SPACE_WARN", 0)
+    assert checks.space("home", tmp_path / "not" / "made" / "yet").level == Level.OK
+    monkeypatch.setattr(checks, "SPACE_WARN", 1e18)
+    assert checks.space("home", tmp_path).level == Level.WARN
+    monkeypatch.setattr(checks, "SPACE_FAIL", 1e18)
+    assert checks.space("home", tmp_path).level == Level.FAIL
+
+
+def test_a_place_that_cannot_be_written_fails_and_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = checks.space("spool", tmp_path / "file" / "spool")
+    assert found.level == Level.FAIL
+    assert "DROPSCRIBE_SPOOL" in found.remedy
+
+
+@pytest.mark.parametrize(("limit", "level"), [("8192\n", Level.WARN), ("65536\n", Level.OK), (None, Level.OK)])
+def test_a_low_limit_of_watches_is_warned_of(
+    limit: str | None, level: Level, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "WATCH_LIMIT", tmp_path / "limit")
+    if limit:
+        (tmp_path / "limit").write_text(limit)
+    assert checks.inotify().level == level
+
+
+@pytest.mark.parametrize(
+    ("drift", "level", "word"),
+    [(0.3, Level.OK, "ahead"), (-CLOCK_SECONDS - 1, Level.WARN, "behind"), (CLOCK_SECONDS + 1, Level.WARN, "ahead")],
+)
+def test_a_clock_that_is_off_is_warned_of(drift: float, level: Level, word: str) -> None:
+    found = clock(drift)
+    assert found.level == level
+    assert word in found.finding

@@ -1,0 +1,83 @@
+"""Which names are recordings."""
+
+from __future__ import annotations
+
+import pytest
+
+from scheduler.ignore import MEDIA_EXTENSIONS, Verdict, ignored_directory, verdict
+
+
+@pytest.mark.parametrize("extension", sorted(MEDIA_EXTENSIONS))
+def test_every_media_extension_is_admitted_in_any_case(extension: str) -> None:
+    assert verdict(f"talk.{extension}") is Verdict.ADMIT
+    assert verdict(f"TALK.{extension.upper()}") is Verdict.ADMIT
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Müller, 3. Sitzung (final).wav",
+        "a.part.wav",
+        "no~tilde.mp3",
+        "~.wav",
+        "tmp.wav",
+        "undecodable-\udcff.flac",
+    ],
+)
+def test_unusual_but_sound_names_are_admitted(name: str) -> None:
+    assert verdict(name) is Verdict.ADMIT
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".hidden.wav",
+        ".wav",
+        "._talk.wav",
+        "talk.wav.part",
+        "talk.wav.partial",
+        "talk.wav.filepart",
+        "talk.wav.tmp",
+        "talk.wav.TMP",
+        "Unconfirmed 1.crdownload",
+        "talk.wav.download",
+        "talk.wav~",
+        "~$talk.wav",
+        ".syncthing.talk.wav.tmp",
+        ".nfs000000000001.wav",
+        ".fuse_hidden0001.wav",
+        ".dropscribe-talk.1.tmp",
+    ],
+)
+def test_unfinished_and_hidden_files_are_never_admitted(name: str) -> None:
+    assert verdict(name) is Verdict.IGNORED_PATTERN
+
+
+@pytest.mark.parametrize("name", ["talk.json", "talk.srt", "wav", "talk", "part", "talk.wav.txt", "talk.", ""])
+def test_other_files_are_not_media(name: str) -> None:
+    assert verdict(name) is Verdict.NOT_MEDIA
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".git",
+        ".stfolder",
+        ".stversions",
+        "@eaDir",
+        "#recycle",
+        "#snapshot",
+        ".Trash-1000",
+        "$RECYCLE.BIN",
+        "$Recycle.Bin",
+        "lost+found",
+        "System Volume Information",
+    ],
+)
+def test_hidden_and_system_directories_are_not_entered(name: str) -> None:
+    assert ignored_directory(name)
+
+
+@pytest.mark.parametrize("name", ["2026", "interviews.part", "recycle", "snapshot", "~old"])
+def test_other_directories_are_entered(name: str) -> None:
+    assert not ignored_directory(name)
