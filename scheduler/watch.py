@@ -47,6 +47,7 @@ class RootWatch:
     _stability: Stability | None = None
     _listens: bool = False
     _seen: frozenset[str] = frozenset()
+    _gone: set[str] = field(default_factory=set)
     _void: int = 0
 
     def __post_init__(self) -> None:
@@ -68,11 +69,18 @@ class RootWatch:
             return
         stability = self._settled()
         complete = self._confirmed(stability, found, stability.observe(found.files, now))
-        gone = {path for path in self._seen - found.files.keys() if not found.is_blind_to(path)}
-        self._seen = frozenset(found.files)
+        self._note_gone(found)
         if complete:
-            self._admit_or_forget(complete, gone, stability)
+            self._admit_or_forget(complete, self._gone, stability)
+        if not stability.pending:
+            self._gone.clear()
         self._plan(found, stability, now)
+
+    def _note_gone(self, found: Scan) -> None:
+        """Remember what vanished for as long as files are growing: one of them may be its new name."""
+        self._gone |= {path for path in self._seen - found.files.keys() if not found.is_blind_to(path)}
+        self._gone -= found.files.keys()
+        self._seen = frozenset(found.files)
 
     def _confirmed(self, stability: Stability, found: Scan, complete: list[str]) -> dict[str, Observation]:
         """Without those that a cache of the network filesystem only made look still."""

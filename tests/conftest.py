@@ -15,8 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from sqlalchemy import create_engine, text
 
+from admin import embedded
+from core import queue
+from core.errors import BrokerError
+from core.settings import Settings, load
 from store.session import Database, open_database
 
 AUDIO = Path(__file__).parents[2] / "shared" / "audio"
@@ -83,3 +88,28 @@ def database(database_url: str) -> Iterator[Database]:
     opened = open_database(database_url, where="test")
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def redis_home() -> Iterator[Path]:
+    """The home of a private Redis: settings with this home reach it by its socket."""
+    home = Path(tempfile.mkdtemp(prefix="redis-", dir="/tmp"))
+    settings = load({"DROPSCRIBE_HOME": str(home)})
+    try:
+        command = embedded.server_command(settings)
+    except BrokerError:
+        missing("Redis")
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        embedded.wait_until_up(settings)
+        yield home
+        server.terminate()
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def settings(redis_home: Path) -> Settings:
+    """Settings that reach the private Redis, emptied."""
+    found = load({"DROPSCRIBE_HOME": str(redis_home), "DROPSCRIBE_ENGINE": "scripted"})
+    with redis.Redis.from_url(queue.redis_url(found)) as client:
+        client.flushall()
+    return found

@@ -16,6 +16,8 @@ import numpy as np
 import psutil
 import soundfile
 
+from core.queue import socket_path
+from core.settings import load
 from core.types import JobState
 from store import queries
 from store.queries import Job
@@ -110,12 +112,17 @@ class Machine:
         wait_until("no process of the test is left", lambda: not self.processes())
 
     def processes(self, part: str = "") -> list[psutil.Process]:
-        """Running processes that have this machine's home in their environment and `part` in their command line."""
+        """Running processes of this machine with `part` in their command line.
+
+        They are known by its home in their environment; Redis, which writes its title over that, by its socket.
+        """
+        socket = str(socket_path(load(self.environment)))
         found = []
         for process in psutil.process_iter():
             try:
-                mine = process.environ().get("DROPSCRIBE_HOME") == str(self.home)
-                if mine and part in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                command = " ".join(process.cmdline())
+                mine = socket in command or process.environ().get("DROPSCRIBE_HOME") == str(self.home)
+                if mine and part in command and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
@@ -169,6 +176,6 @@ class Machine:
                 assert (self.inbox / f"{Path(name).stem}.{kind}").exists()
             done = [event for event in queries.events_of(self.database, job.id) if event.kind == "done"]
             assert len(done) == 1
+            assert not list((self.home / "spool").glob(f"{job.id}*"))
         assert not list(self.inbox.glob(".dropscribe-*"))
-        assert not list((self.home / "spool").glob("*"))
         assert not list((self.home / "scratch").glob("*"))

@@ -1,0 +1,109 @@
+"""Word error rate of transcripts against references: `python -m bench.wer TRANSCRIPTS_DIR`.
+
+Compares `NAME.json`, as dropscribe writes it, with `NAME.txt` in the folder of references: both in lower case
+and without punctuation, numbers as they stand. Exits with 1 when the total is above `--max` percent or a
+reference has no transcript, with 2 when a file cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jiwer
+
+REFERENCES = Path(__file__).parent.parent / "samples" / "references"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How one recording was read: words of the reference, and words wrong, missing or too many.
+
+    `errors` is None where there is no transcript.
+    """
+
+    name: str
+    words: int
+    errors: int | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score every reference and print a table; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    references = sorted(options.references.glob("*.txt"))
+    if not references:
+        sys.stderr.write(f"no references (NAME.txt) in {options.references}; name their folder by --references\n")
+        return 2
+    try:
+        scores = [score(reference, options.transcripts) for reference in references]
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(table(scores) + "\n")
+    complete = all(one.errors is not None for one in scores)
+    return 0 if complete and total(scores) <= options.max else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.wer", description="Word error rate of transcripts.")
+    parser.add_argument("transcripts", type=Path, help="folder of transcripts, NAME.json")
+    parser.add_argument(
+        "--references", type=Path, default=REFERENCES, help="folder of references, NAME.txt; default: the samples'"
+    )
+    parser.add_argument("--max", type=float, default=10.0, help="highest total in percent; default: %(default)s")
+    return parser
+
+
+def score(reference: Path, transcripts: Path) -> Score:
+    """Compare one reference with its transcript. Raises ValueError when either is unusable."""
+    expected = normalize(reference.read_text(encoding="utf-8"))
+    if not expected:
+        raise ValueError(f"{reference} has no words; write down what is said, or delete it")
+    words = len(expected.split())
+    transcript = transcripts / f"{reference.stem}.json"
+    if not transcript.exists():
+        return Score(reference.stem, words, None)
+    counts = jiwer.process_words(expected, normalize(read_transcript(transcript)))
+    return Score(reference.stem, words, counts.substitutions + counts.deletions + counts.insertions)
+
+
+def read_transcript(path: Path) -> str:
+    """Everything that was said, in order. Raises ValueError when the file is no transcript of dropscribe."""
+    try:
+        segments = json.loads(path.read_text(encoding="utf-8"))["segments"]
+        return " ".join(segment["text"] for segment in segments if segment.get("kind", "speech") == "speech")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a transcript written by dropscribe: {error!r}; delete it") from error
+
+
+def normalize(text: str) -> str:
+    """Lower case, words parted by single spaces, no punctuation but apostrophes within words."""
+    plain = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return " ".join(re.findall(r"\w+(?:'\w+)*", plain))
+
+
+def total(scores: Sequence[Score]) -> float:
+    """Percent of errors over the words of all recordings; a missing transcript has every word wrong."""
+    errors = sum(one.words if one.errors is None else one.errors for one in scores)
+    return 100 * errors / sum(one.words for one in scores)
+
+
+def table(scores: Sequence[Score]) -> str:
+    """One line a recording, and the total."""
+    width = max(len("recording"), *(len(one.name) for one in scores))
+    lines = [f"{'recording':{width}}  {'words':>5}  {'WER %':>6}"]
+    for one in scores:
+        rate = "none" if one.errors is None else f"{100 * one.errors / one.words:.1f}"
+        lines.append(f"{one.name:{width}}  {one.words:5}  {rate:>6}")
+    words = sum(one.words for one in scores)
+    lines.append(f"{'total':{width}}  {words:5}  {total(scores):6.1f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

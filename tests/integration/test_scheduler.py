@@ -1,0 +1,271 @@
+"""Admission and reconciliation with a real Redis: files become rows and messages, and what was lost comes again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import update
+
+from core import queue
+from core.queue import CPU_QUEUE, FINISH, PREPARE, Doorbell
+from core.settings import Settings, load
+from scheduler import admission, reconciler, watch
+from scheduler.bell import Bell
+from scheduler.scan import Observation
+from scheduler.watch import RootWatch
+from store import jobs, leases, queries, recovery, tables
+from store.jobs import NewJob
+from store.session import Database
+
+
+@pytest.fixture
+def doorbell(settings: Settings) -> Iterator[Doorbell]:
+    made = Doorbell(settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(queue.redis_url(settings)) as made:
+        yield made
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    made = tmp_path / "inbox"
+    made.mkdir()
+    return made
+
+
+MakeWatch = Callable[..., RootWatch]
+
+
+@pytest.fixture
+def make_watch(database: Database, doorbell: Doorbell, settings: Settings, inbox: Path) -> Iterator[MakeWatch]:
+    bells: list[Bell] = []
+
+    def make(path: Path = inbox) -> RootWatch:
+        bells.append(Bell())
+
+        def admit(root: str, complete: dict[str, Observation], gone: set[str]) -> None:
+            admission.admit(database, doorbell, settings, root, complete, gone)
+
+        return RootWatch(path, settings, bells[-1], lambda root: jobs.known(database, root), admit, frozenset())
+
+    yield make
+    for bell in bells:
+        bell.stop()
+
+
+def put(path: Path, content: bytes = b"sound") -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_a_file_that_stands_still_becomes_one_row_and_one_message(
+    database: Database, doorbell: Doorbell, make_watch: MakeWatch, inbox: Path
+) -> None:
+    put(inbox / "a.wav")
+    put(inbox / "notes.txt")
+    watched = make_watch()
+    watched.look(0.0)
+    assert queries.list_jobs(database) == []
+    assert watched.report.pending == 1
+    assert watched.next_look == pytest.approx(10.0), "it looks again when the file can be complete"
+    watched.look(10.0)
+    (job,) = queries.list_jobs(database)
+    assert job.source == str(inbox / "a.wav")
+    assert doorbell.depth(CPU_QUEUE) == 1
+    watched.look(20.0)
+    assert len(queries.list_jobs(database)) == 1
+    assert (watched.report.online, watched.report.files, watched.report.not_media) == (True, 1, 1)
+
+
+def test_a_restart_admits_nothing_twice_and_what_changed_again(
+    database: Database, make_watch: MakeWatch, inbox: Path
+) -> None:
+    put(inbox / "a.wav")
+    put(inbox / "b.wav")
+    first = make_watch()
+    first.look(0.0)
+    first.look(10.0)
+    put(inbox / "b.wav", b"another sound")
+    second = make_watch()
+    second.look(100.0)
+    second.look(110.0)
+    assert sorted(job.path for job in queries.list_jobs(database)) == ["a.wav", "b.wav", "b.wav"]
+
+
+def test_a_root_that_vanishes_cancels_nothing_and_comes_back(
+    database: Database, make_watch: MakeWatch, inbox: Path
+) -> None:
+    for n in range(12):
+        put(inbox / f"{n}.wav")
+    watched = make_watch()
+    watched.look(0.0)
+    watched.look(10.0)
+    away = inbox.rename(inbox.parent / "away")
+    watched.look(20.0)
+    assert not watched.report.online
+    assert "does not exist" in watched.report.reason
+    inbox.mkdir()  # an empty mount point in its place
+    watched.look(30.0)
+    assert "12 of 12 files are gone at once" in watched.report.reason
+    shutil.rmtree(inbox)
+    away.rename(inbox)
+    watched.look(40.0)
+    assert watched.report.online
+    assert len(queries.list_jobs(database)) == 12
+    assert {job.state for job in queries.list_jobs(database)} == {"queued"}
+
+
+def test_files_that_stay_away_are_believed_to_be_gone_in_the_end(make_watch: MakeWatch, inbox: Path) -> None:
+    for n in range(12):
+        put(inbox / f"{n}.wav")
+    watched = make_watch()
+    watched.look(0.0)
+    for path in inbox.iterdir():
+        path.unlink()
+    for moment in range(watch.VOID_SCANS):
+        watched.look(10.0 + moment)
+        assert not watched.report.online
+    watched.look(20.0)
+    assert watched.report.online
+
+
+def test_a_rename_in_the_queue_moves_the_job(database: Database, make_watch: MakeWatch, inbox: Path) -> None:
+    put(inbox / "old.wav")
+    watched = make_watch()
+    watched.look(0.0)
+    watched.look(10.0)
+    (job,) = queries.list_jobs(database)
+    (inbox / "old.wav").rename(inbox / "new.wav")
+    watched.look(20.0)
+    watched.look(30.0)
+    (moved,) = queries.list_jobs(database)
+    assert (moved.id, moved.path) == (job.id, "new.wav")
+
+
+def test_names_that_are_not_utf_8_are_admitted(database: Database, make_watch: MakeWatch, inbox: Path) -> None:
+    put(inbox / os.fsdecode(b"caf\xe9.wav"))
+    watched = make_watch()
+    watched.look(0.0)
+    watched.look(10.0)
+    (job,) = queries.list_jobs(database)
+    assert os.fsencode(job.source) == os.fsencode(inbox) + b"/caf\xe9.wav"
+
+
+def test_a_file_is_not_lost_when_admission_fails(
+    database: Database, doorbell: Doorbell, settings: Settings, inbox: Path
+) -> None:
+    put(inbox / "a.wav")
+    refusals = [OSError("no store just now")]
+
+    def admit(root: str, complete: dict[str, Observation], gone: set[str]) -> None:
+        if refusals:
+            raise refusals.pop()
+        admission.admit(database, doorbell, settings, root, complete, gone)
+
+    watched = RootWatch(inbox, settings, Bell(), lambda root: {}, admit, frozenset())
+    watched.look(0.0)
+    with pytest.raises(OSError, match="no store"):
+        watched.look(10.0)
+    watched.look(20.0)
+    watched.look(30.0)
+    watched.bell.stop()
+    assert len(queries.list_jobs(database)) == 1
+
+
+def admit_some(database: Database, count: int) -> list[str]:
+    found = [NewJob("/root", f"{n}.wav", 1, 1, "d", "normal") for n in range(count)]
+    return jobs.admit(database, found)
+
+
+def let_time_pass(database: Database) -> None:
+    with database.begin() as connection:
+        for table in (tables.jobs, tables.chunks):
+            connection.execute(update(table).values(sent_at=table.c.sent_at - 3600))
+
+
+def test_messages_lost_with_redis_are_sent_again_and_no_more_than_those(
+    database: Database, doorbell: Doorbell, settings: Settings, client: redis.Redis
+) -> None:
+    for job_id in admit_some(database, 5):
+        doorbell.ring(PREPARE, job_id)
+    reconciler.reconcile(database, doorbell, settings, "me")
+    assert doorbell.depth(CPU_QUEUE) == 5, "young messages are not doubled"
+    let_time_pass(database)
+    reconciler.reconcile(database, doorbell, settings, "me")
+    assert doorbell.depth(CPU_QUEUE) == 5, "a long queue is no loss"
+    client.flushall()
+    for _ in range(2):
+        reconciler.reconcile(database, doorbell, settings, "me")
+        assert doorbell.depth(CPU_QUEUE) == 5
+
+
+def test_a_job_admitted_without_a_message_gets_one(database: Database, doorbell: Doorbell, settings: Settings) -> None:
+    admit_some(database, 3)
+    let_time_pass(database)
+    reconciler.reconcile(database, doorbell, settings, "me")
+    assert doorbell.depth(CPU_QUEUE) == 3
+
+
+def test_work_of_a_vanished_worker_gets_a_new_message_at_once(
+    database: Database, doorbell: Doorbell, settings: Settings
+) -> None:
+    (job_id,) = admit_some(database, 1)
+    assert jobs.claim_prepare(database, job_id, "dead", -1.0)
+    reconciler.reconcile(database, doorbell, settings, "me")
+    assert doorbell.depth(CPU_QUEUE) == 1
+    assert jobs.claim_prepare(database, job_id, "alive", 60.0)
+
+
+def test_only_the_holder_of_the_role_reconciles(database: Database, doorbell: Doorbell, settings: Settings) -> None:
+    assert reconciler.reconcile(database, doorbell, settings, "one")
+    assert not reconciler.reconcile(database, doorbell, settings, "other")
+
+
+def test_a_redis_out_of_reach_loses_nothing(database: Database, tmp_path: Path, settings: Settings) -> None:
+    away = load({"DROPSCRIBE_HOME": str(tmp_path / "nobody listens here")})
+    deaf = Doorbell(away)
+    (job_id,) = admission.admit(database, deaf, away, "/root", {"a.wav": Observation(1, 1)})
+    reconciler.reconcile(database, deaf, away, "me")
+    deaf.close()
+    let_time_pass(database)
+    back = Doorbell(settings)
+    reconciler.reconcile(database, back, settings, "me")
+    assert back.depth(CPU_QUEUE) == 1
+    back.close()
+    assert queries.job(database, job_id).state == "queued"
+
+
+def test_urgent_jobs_go_first_and_nearly_done_ones_before_new_ones(doorbell: Doorbell, client: redis.Redis) -> None:
+    doorbell.ring(PREPARE, "low", "low")
+    doorbell.ring(PREPARE, "normal", "normal")
+    doorbell.ring(FINISH, "finish", "normal")
+    doorbell.ring(PREPARE, "high", "high")
+    assert doorbell.depth(CPU_QUEUE) == 4
+    app = queue.make_app(load({"DROPSCRIBE_HOME": str(Path(client.connection_pool.connection_kwargs["path"]).parent)}))
+    order = []
+    with app.connection_for_read() as connection, connection.SimpleQueue(app.conf.task_queues[0]) as waiting:
+        for _ in range(4):
+            message = waiting.get(timeout=5)
+            order.append(message.payload[0][0])
+            message.ack()
+    app.close()
+    assert order == ["high", "finish", "normal", "low"]
+
+
+def test_a_retried_chunk_is_found_by_the_reconciler(database: Database) -> None:
+    (job_id,) = admit_some(database, 1)
+    assert jobs.claim_prepare(database, job_id, "cpu", 60.0)
+    recovery.expire_of(database, "cpu", 3)
+    assert [row.id for row in recovery.unsent(database, "prepare", 15.0, 0)] == [job_id]
+    with database.read() as connection:
+        assert connection.execute(tables.jobs.select().where(leases.owned(tables.jobs))).first() is None
