@@ -7,6 +7,7 @@ store (SQLite) and Redis are the real ones, each in its process. Moments are rea
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -25,17 +26,19 @@ from bench import bare
 from bench.machine import PATIENCE, Machine, private
 from core.mounts import filesystem_of
 from core.queue import TRANSCRIBE, Doorbell, redis_url
-from core.types import ChunkState, JobState
+from core.types import JobState
 from store import queries
-from store.tables import chunks, jobs
+from store.tables import chunks, events, jobs
 from tests.e2e.harness import speech
 from worker.decode import DecodeLimits, decode
+from worker.service import MOST_CPU_THREADS
 
 CHUNK_SECONDS = 1.0
 RECORDING_SECONDS = 1.0
 BLOCK_SECONDS = 10.0  # of the long recording, which repeats them
 SLOW_MESSAGES = 20  # Celery's threads without prefetching take up to a second each
 LONG = "long.wav"
+SETTINGS = {"engine": "scripted", "stable_seconds": "0", "chunk_seconds": str(CHUNK_SECONDS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="dropscribe-throughput-", dir=options.directory) as name:
         folder = Path(name)
         print(f"a model that takes no time; SQLite and everything else on {filesystem_of(folder)}")
-        settings = {"engine": "scripted", "stable_seconds": "0", "chunk_seconds": str(CHUNK_SECONDS)}
+        settings = SETTINGS | {"cpu_processes": str(min(os.cpu_count() or 1, MOST_CPU_THREADS))}
         with private(folder, **settings) as machine:
             tasks = [_bare(machine, kind, options.messages) for kind in bare.KINDS]
             recordings, chunked = _product(machine, folder / "inbox", options)
@@ -115,13 +118,15 @@ def _product(machine: Machine, inbox: Path, options: argparse.Namespace) -> tupl
     recordings = _from_admission(machine)
     _write_long(inbox / LONG, options.chunks * CHUNK_SECONDS)
     _wait_for_jobs(machine, options.recordings + 1)
-    return recordings, _from_message(machine)
+    return recordings, _from_plan(machine)
 
 
 def _write_long(path: Path, seconds: float) -> None:
     block, rate = soundfile.read(speech(path.with_name(".block.wav"), BLOCK_SECONDS), dtype=np.float32)
     part = path.with_name(".long.part")
-    soundfile.write(part, np.tile(block, int(np.ceil(seconds / BLOCK_SECONDS)))[: int(seconds * rate)], rate, format="WAV")
+    soundfile.write(
+        part, np.tile(block, int(np.ceil(seconds / BLOCK_SECONDS)))[: int(seconds * rate)], rate, format="WAV"
+    )
     part.replace(path)
 
 
@@ -139,9 +144,38 @@ def _from_admission(machine: Machine) -> Row:
     return Row(f"recording of {RECORDING_SECONDS:.0f} s, from admission to its five files", count, seconds)
 
 
-def _from_message(machine: Machine) -> Row:
+def _from_plan(machine: Machine) -> Row:
+    """The plan is committed directly before the first message is sent."""
     long = select(jobs.c.id).where(jobs.c.path == LONG).scalar_subquery()
-    query = select(func.count(), func.max(chunks.c.finished_at) - func.min(jobs.c.timings))
+    planned = select(events.c.at).where(events.c.job_id == long, events.c.kind == "prepared").scalar_subquery()
+    query = select(func.count(), func.max(chunks.c.finished_at) - planned).where(chunks.c.job_id == long)
     with machine.database.read() as connection:
-        count, seconds = connection.execute(query.where(chunks.c.job_id == long)).one()
+        count, seconds = connection.execute(query).one()
     return Row("chunk, from its message to its committed text", count, seconds)
+
+
+def _decoding(machine: Machine, inbox: Path, count: int) -> Row:
+    """Decoding alone, with as many child processes at a time as the CPU worker has."""
+    sources = sorted(inbox.glob("*.wav"))[:count]
+    target = machine.settings.scratch_dir
+    began = time.monotonic()
+    with ThreadPoolExecutor(machine.settings.cpu_processes) as pool:
+        decoded = [pool.submit(_decode, source, target / f"{source.stem}.flac") for source in sources]
+        for future in decoded:
+            future.result()
+    return Row("decoding alone", len(sources), time.monotonic() - began)
+
+
+def _decode(source: Path, target: Path) -> None:
+    decode(source, target, DecodeLimits(), label=source.name)
+
+
+def _print_table(things: str, rows: Sequence[Row]) -> None:
+    """The first row is the rival that the ratios refer to."""
+    print(f"\n{'':54}{things + ' a second':>22}{'ratio':>8}")
+    for row in rows:
+        print(f"{row.name:54}{row.rate:22,.1f}{row.rate / rows[0].rate:7.3f}x")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

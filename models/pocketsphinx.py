@@ -7,7 +7,7 @@ everything is fed to it in small pieces, between which leases are renewed and ca
 The settings that matter, measured on read speech (jfk, Austen, Harvard sentences: 166 words):
 
 - Means of the cepstra come from the speech itself, by a first quick look. With the means of the model, that
-  adapt while decoding, more than twice as many words are wrong.
+  adapt while decoding, twice as many words are wrong.
 - No second search over the flat lexicon: it made one word more in fifty wrong, and held the lock for up to
   3 s at the end of an utterance.
 - Everything else as the model's authors set it: no change of beams or weights helped beyond chance.
@@ -45,7 +45,7 @@ LONGEST_UTTERANCE = 15.0  # s; the best path through one is found in a single ca
 LONGEST_SEGMENT = 15.0  # s; as much as a subtitle's reader can follow
 SEGMENT_PAUSE = 0.6  # s between two words that belong to different segments
 GROUP_SECONDS = 30.0  # of speech whose cepstra are averaged: enough for firm means, short enough for a voice
-LONGEST_CHUNK = 300.0  # s; a worker lost in the middle costs two minutes at most
+LONGEST_CHUNK = 300.0  # s; as much is read again when a worker is lost, in some minutes
 
 Pcm = NDArray[np.int16]
 

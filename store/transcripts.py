@@ -25,6 +25,7 @@ class ReadChunk:
     reasons: tuple[str, ...]
     engine: EngineInfo
     timings: dict[str, float]
+    finished_at: float
 
 
 def read_chunks(database: Database, job_id: str) -> list[ReadChunk]:
@@ -47,6 +48,7 @@ def read_chunks(database: Database, job_id: str) -> list[ReadChunk]:
             tuple(row.reasons),
             EngineInfo(**row.engine),
             row.timings,
+            row.finished_at,
         )
         for row in rows
     ]

@@ -5,9 +5,7 @@ A server that is not installed skips its tests on a developer's machine and fail
 
 from __future__ import annotations
 
-import glob
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +21,7 @@ from core import queue
 from core.errors import BrokerError
 from core.settings import Settings, load
 from store.session import Database, open_database
+from tests import servers
 
 AUDIO = Path(__file__).parents[2] / "shared" / "audio"
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -45,27 +44,11 @@ def audio() -> Path:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """URL of a private PostgreSQL server on a unix socket."""
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
-    initdb = shutil.which("initdb") or (found[-1] if found else None)
-    if not initdb:
+    programs = servers.find_postgresql()
+    if programs is None:
         missing("PostgreSQL")
-    binaries = Path(str(initdb)).resolve().parent
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    user = None
-    if os.geteuid() == 0:  # the server refuses to run as root
-        user = "nobody"
-        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-    data = folder / "data"
-    quiet = {"user": user, "stdout": subprocess.DEVNULL, "check": True, "cwd": folder}
-    subprocess.run([initdb, "-D", data, "-U", "test", "-A", "trust", "--no-sync", "-E", "UTF8"], **quiet)
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    control = [binaries / "pg_ctl", "-D", data, "-w"]
-    subprocess.run([*control, "-o", options, "-l", folder / "log", "start"], **quiet)
-    try:
-        yield f"postgresql+psycopg://test@/postgres?host={folder}"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
-        shutil.rmtree(folder)
+    with servers.private_postgresql(programs) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -45,7 +45,7 @@ def outcome(context: WorkerContext, job: Job) -> Outcome | None:
 
 
 def assemble(job: Job, chunks: list[ReadChunk]) -> Transcript:
-    """One transcript from a job's chunks."""
+    """One transcript from a job's chunks; always the same, so that a second attempt finds its files in place."""
     media: dict[str, Any] = job.media or {"speech": []}
     speech = tuple(Span(start, end) for start, end in media["speech"])
     stitched = stitch([Part(chunk.span, chunk.segments, chunk.reasons) for chunk in chunks], speech)
@@ -73,7 +73,7 @@ def assemble(job: Job, chunks: list[ReadChunk]) -> Transcript:
         reasons=stitched.reasons,
         missing=stitched.missing,
         timings=timings,
-        created_at=_now(),
+        created_at=_moment(max((chunk.finished_at for chunk in chunks), default=job.created_at)),
     )
 
 
@@ -94,5 +94,5 @@ def end(context: WorkerContext, claim: Claim, result: Outcome) -> list[str]:
     )
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

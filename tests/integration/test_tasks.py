@@ -1,0 +1,298 @@
+"""The worker's tasks, called one by one: what each leaves in store, spool and folder, also after a crash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from core.queue import CPU_QUEUE, MODEL_QUEUE, Doorbell
+from core.settings import Settings
+from core.types import JobState, RawTranscript
+from models.base import Audio, TranscribeRequest
+from models.scripted import Script, Scripted
+from store import jobs, queries, recovery, tables, transcripts
+from store.jobs import NewJob
+from store.session import Database
+from tests.e2e.harness import speech
+from worker import tasks
+from worker.context import Tally, WorkerContext
+from worker.lease import LeaseKeeper
+from worker.outputs import files
+
+
+class Died(BaseException):
+    """The process was killed here."""
+
+
+def die(_status: int) -> None:
+    raise Died
+
+
+MakeContext = Callable[..., WorkerContext]
+
+
+@pytest.fixture
+def make_context(database: Database, settings: Settings, tmp_path: Path) -> Iterator[MakeContext]:
+    """A worker of both roles, with a script for its model."""
+    keepers: list[LeaseKeeper] = []
+    own = settings.model_copy(update={"spool": tmp_path / "spool"})
+    doorbell = Doorbell(own)
+
+    def make(script: Script | None = None, **changes: object) -> WorkerContext:
+        keepers.append(LeaseKeeper(database, lease=60, renew=1, beat=lambda: None))
+        keepers[-1].start()
+        model = Scripted(script or Script())
+        changed = own.model_copy(update=changes)
+        return WorkerContext(changed, database, doorbell, keepers[-1], "worker", model, Tally(), die)
+
+    yield make
+    for keeper in keepers:
+        keeper.end()
+    doorbell.close()
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    (tmp_path / "inbox").mkdir()
+    return speech(tmp_path / "inbox" / "talk.wav")
+
+
+def admit(context: WorkerContext, path: Path) -> str:
+    stat = path.stat()
+    new = NewJob(str(path.parent), path.name, stat.st_size, stat.st_mtime_ns, "digest", "normal")
+    (job_id,) = jobs.admit(context.database, [new])
+    return job_id
+
+
+def carry_through(context: WorkerContext, job_id: str) -> queries.Job:
+    """Run the three tasks as the messages would."""
+    tasks.prepare_job(context, job_id)
+    for index in range(10):
+        tasks.transcribe_chunk(context, f"{job_id}.{index}")
+    tasks.finish_job(context, job_id)
+    return queries.job(context.database, job_id)
+
+
+def make_due(context: WorkerContext) -> None:
+    with context.database.begin() as connection:
+        for table in (tables.jobs, tables.chunks):
+            connection.execute(update(table).values(not_before=0.0))
+
+
+def test_three_tasks_make_a_transcript(make_context: MakeContext, recording: Path) -> None:
+    context = make_context()
+    job_id = admit(context, recording)
+    tasks.prepare_job(context, job_id)
+    assert context.spooled(job_id).exists()
+    assert context.doorbell.depth(MODEL_QUEUE) == 1
+    tasks.transcribe_chunk(context, f"{job_id}.0")
+    assert context.doorbell.depth(CPU_QUEUE) == 1
+    tasks.finish_job(context, job_id)
+    job = queries.job(context.database, job_id)
+    assert (job.state, job.reason) == (JobState.DONE, "")
+    assert not context.spooled(job_id).exists()
+    assert {path.suffix for path in recording.parent.iterdir()} == {".wav", ".json", ".txt", ".srt", ".vtt", ".tsv"}
+    document = json.loads(recording.with_suffix(".json").read_text())
+    assert document["source"]["sha256"] == job.sha256
+    assert document["timings"].keys() >= {"decode", "speech", "model"}
+    assert transcripts.document(context.database, job_id) == recording.with_suffix(".json").read_text()
+
+
+def test_doubled_and_stale_messages_do_no_harm(make_context: MakeContext, recording: Path) -> None:
+    context = make_context()
+    job_id = admit(context, recording)
+    for task in (tasks.prepare_job, tasks.finish_job, tasks.prepare_job):
+        task(context, job_id)
+    for _ in range(2):
+        tasks.transcribe_chunk(context, f"{job_id}.0")
+        tasks.transcribe_chunk(context, "unknown.0")
+    for _ in range(2):
+        tasks.finish_job(context, job_id)
+    tasks.finish_job(context, "unknown")
+    kinds = [event.kind for event in queries.events_of(context.database, job_id)]
+    assert kinds == ["admitted", "preparing", "prepared", "reading", "read", "finishing", "done"]
+
+
+def test_a_chunk_whose_spool_file_is_gone_is_prepared_again(make_context: MakeContext, recording: Path) -> None:
+    context = make_context()
+    job_id = admit(context, recording)
+    tasks.prepare_job(context, job_id)
+    context.spooled(job_id).unlink()
+    tasks.transcribe_chunk(context, f"{job_id}.0")
+    assert queries.job(context.database, job_id).state is JobState.QUEUED
+    assert carry_through(context, job_id).state is JobState.DONE
+
+
+def test_a_failing_model_is_tried_three_times(make_context: MakeContext, recording: Path) -> None:
+    context = make_context(Script(behave="error"))
+    job_id = admit(context, recording)
+    tasks.prepare_job(context, job_id)
+    for _ in range(3):
+        make_due(context)
+        tasks.transcribe_chunk(context, f"{job_id}.0")
+    job = queries.job(context.database, job_id)
+    assert job.state is JobState.FAILED
+    assert "the script told the model to fail" in job.reason
+
+
+def test_a_model_that_fails_once_costs_nothing_but_time(make_context: MakeContext, recording: Path) -> None:
+    context = make_context(Script(behave="error", first_n=1))
+    job_id = admit(context, recording)
+    tasks.prepare_job(context, job_id)
+    tasks.transcribe_chunk(context, f"{job_id}.0")
+    make_due(context)
+    assert carry_through(context, job_id).state is JobState.DONE
+
+
+def test_a_model_beyond_repair_ends_the_process_and_keeps_the_claim(make_context: MakeContext, recording: Path) -> None:
+    context = make_context(Script(behave="fatal"))
+    job_id = admit(context, recording)
+    tasks.prepare_job(context, job_id)
+    with pytest.raises(Died):
+        tasks.transcribe_chunk(context, f"{job_id}.0")
+    assert recovery.expire_of(context.database, "worker", 3) == 1, "it counts as an attempt that was lost"
+
+
+class Broken(Scripted):
+    """Raises what no model should."""
+
+    def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
+        raise ZeroDivisionError("a defect")
+
+
+def test_a_defect_does_not_lose_the_job(make_context: MakeContext, recording: Path) -> None:
+    context = replace(make_context(), model=Broken(Script()))
+    job_id = admit(context, recording)
+    tasks.prepare_job(context, job_id)
+    for _ in range(3):
+        make_due(context)
+        tasks.transcribe_chunk(context, f"{job_id}.0")
+    assert "internal error: ZeroDivisionError: a defect" in queries.job(context.database, job_id).reason
+
+
+def test_a_file_that_is_not_there_is_tried_again_and_fails_in_the_end(
+    make_context: MakeContext, recording: Path
+) -> None:
+    context = make_context()
+    job_id = admit(context, recording)
+    hidden = recording.rename(recording.with_suffix(".away"))
+    tasks.prepare_job(context, job_id)
+    assert queries.job(context.database, job_id).state is JobState.QUEUED
+    hidden.rename(recording)
+    make_due(context)
+    assert carry_through(context, job_id).state is JobState.DONE
+
+
+def test_a_link_out_of_the_folder_is_refused(make_context: MakeContext, recording: Path, tmp_path: Path) -> None:
+    context = make_context()
+    job_id = admit(context, recording)
+    recording.rename(tmp_path / "outside.wav")
+    recording.symlink_to(tmp_path / "outside.wav")
+    tasks.prepare_job(context, job_id)
+    job = queries.job(context.database, job_id)
+    assert job.state is JobState.FAILED
+    assert "talk.wav" in job.reason
+
+
+@pytest.mark.parametrize("step", ["stage", "publish"])
+def test_a_crash_while_files_are_written_is_mended_without_writing_twice(
+    make_context: MakeContext, recording: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    context = make_context()
+    job_id = admit(context, recording)
+    tasks.prepare_job(context, job_id)
+    tasks.transcribe_chunk(context, f"{job_id}.0")
+    real = getattr(files, step)
+    calls = []
+
+    def crash_at_the_third(*arguments: object, **options: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise Died
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(files, step, crash_at_the_third)
+    with pytest.raises(Died):
+        tasks.finish_job(context, job_id)
+    before = {path: path.stat().st_mtime_ns for path in recording.parent.glob("talk.*")}
+    assert len(before) == 3
+    recovery.expire_of(context.database, "worker", 3)
+    tasks.finish_job(context, job_id)
+    assert queries.job(context.database, job_id).state is JobState.DONE
+    after = {path: path.stat().st_mtime_ns for path in recording.parent.iterdir()}
+    assert sorted(path.name for path in after) == [
+        f"talk.{kind}" for kind in ("json", "srt", "tsv", "txt", "vtt", "wav")
+    ]
+    assert after[recording] == before[recording]
+
+
+def test_a_newer_transcript_replaces_ours_but_not_one_that_was_edited(
+    make_context: MakeContext, recording: Path
+) -> None:
+    context = make_context()
+    carry_through(context, admit(context, recording))
+    recording.with_suffix(".txt").write_text("corrected by hand")
+    speech(recording, seed=7)
+    assert carry_through(context, admit(context, recording)).state is JobState.DONE
+    assert recording.with_suffix(".txt").read_text() == "corrected by hand"
+    assert recording.with_name("talk.wav.txt").exists()
+    assert sorted(path.name for path in recording.parent.glob("*.srt")) == ["talk.srt"]
+
+
+def test_no_name_left_fails_the_job_with_the_way_out(
+    make_context: MakeContext, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(outputs=("txt",))
+    job_id = admit(context, recording)
+    for path in files.candidates(recording, "txt", job_id, recording.parent):
+        path.write_text("mine")
+    for _ in range(3):
+        make_due(context)
+        job = carry_through(context, job_id)
+    assert job.state is JobState.FAILED
+    assert f"dropscribe retry {job_id}" in job.reason
+    assert all(path.read_text() == "mine" for path in recording.parent.glob("*.txt"))
+    for path in recording.parent.glob("*.txt"):
+        path.unlink()
+    assert recovery.retry(context.database, job_id) is JobState.FINISHING, "what was read is not read again"
+    tasks.finish_job(context, job_id)
+    assert recording.with_suffix(".txt").exists()
+
+
+def test_a_file_put_there_this_very_moment_is_not_overwritten(
+    make_context: MakeContext, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(outputs=("txt",))
+    job_id = admit(context, recording)
+    real = files.stage
+
+    def stage_and_lose_the_race(target: Path, *arguments: object) -> Path:
+        staged = real(target, *arguments)
+        if target.name == "talk.txt":
+            target.write_text("mine")
+        return staged
+
+    monkeypatch.setattr(files, "stage", stage_and_lose_the_race)
+    assert carry_through(context, job_id).state is JobState.DONE
+    assert recording.with_suffix(".txt").read_text() == "mine"
+    assert recording.with_name("talk.wav.txt").exists()
+    (file,) = transcripts.files_of(context.database, job_id)
+    assert file.path.endswith("talk.wav.txt")
+
+
+def test_results_that_cannot_be_written_fail_with_the_reason_and_keep_the_transcript(
+    make_context: MakeContext, recording: Path
+) -> None:
+    context = make_context(results=recording / "below a file")
+    job_id = admit(context, recording)
+    for _ in range(3):
+        make_due(context)
+        job = carry_through(context, job_id)
+    assert job.state is JobState.FAILED
+    assert "below a file" in job.reason
+    assert transcripts.document(context.database, job_id)
