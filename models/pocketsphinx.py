@@ -192,7 +192,7 @@ def resample(audio: Audio) -> Pcm:
     frame.sample_rate = SAMPLE_RATE
     resampler = av.AudioResampler("s16", "mono", MODEL_RATE)
     parts = [part.to_ndarray()[0] for fed in (frame, None) for part in resampler.resample(fed)]
-    return np.concatenate(parts).astype(np.int16)
+    return np.concatenate([np.zeros(0, np.int16), *parts])  # a sample or two give no part at all
 
 
 def detect_speech(pcm: Pcm) -> list[bool]:

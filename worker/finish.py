@@ -40,7 +40,7 @@ def outcome(context: WorkerContext, job: Job) -> Outcome | None:
     same = f"same content as job {leader.id} ({leader.path})"
     return Outcome(
         JobState.DUPLICATE,
-        replace(theirs, job_id=job.id, source=source, notes=(*theirs.notes, same), created_at=_now()),
+        replace(theirs, job_id=job.id, source=source, notes=(*theirs.notes, same)),
     )
 
 

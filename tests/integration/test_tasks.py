@@ -296,3 +296,21 @@ def test_results_that_cannot_be_written_fail_with_the_reason_and_keep_the_transc
     assert job.state is JobState.FAILED
     assert "below a file" in job.reason
     assert transcripts.document(context.database, job_id)
+
+
+def test_a_duplicate_gets_the_leaders_transcript_under_its_own_name(make_context: MakeContext, recording: Path) -> None:
+    context = make_context()
+    leader = admit(context, recording)
+    copy = recording.with_name("copy.wav")
+    copy.write_bytes(recording.read_bytes())
+    follower = admit(context, copy)
+    tasks.prepare_job(context, leader)
+    tasks.prepare_job(context, follower)
+    assert queries.job(context.database, follower).duplicate_of == leader
+    carry_through(context, leader)
+    tasks.finish_job(context, follower)
+    job = queries.job(context.database, follower)
+    assert (job.state, job.reason) == (JobState.DUPLICATE, f"same content as job {leader} (talk.wav)")
+    theirs, ours = (json.loads(path.with_suffix(".json").read_text()) for path in (recording, copy))
+    assert ours["segments"] == theirs["segments"]
+    assert ours["source"] == theirs["source"] | {"path": str(copy)}

@@ -1,0 +1,139 @@
+"""How many files a second are admitted: found, seen to stand still, made jobs in the store, announced in Redis.
+
+Run as `python -m bench.admission`; takes about a minute. Beside it stands a bare loop over the same files that walks,
+stats and hashes, which a folder watcher without a store would do. With PostgreSQL's programs installed, the same is
+measured on a private server of it, which syncs to disk as SQLite does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bench.machine import Machine, private
+from core.mounts import filesystem_of
+from core.queue import CPU_QUEUE, Doorbell
+from scheduler import admission
+from scheduler.bell import Bell
+from scheduler.watch import RootWatch
+from store import jobs
+from tests.servers import find_postgresql, private_postgresql
+
+FILES_PER_DIRECTORY = 100
+FILE_BYTES = 4096  # small, so that the store is measured and not the disk
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way of taking files in."""
+
+    name: str
+    files: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Files a second."""
+        return self.files / self.seconds
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the files, measure each way in turn, print the table."""
+    options = _parse(argv)
+    with tempfile.TemporaryDirectory(prefix="dropscribe-admission-", dir=options.directory) as name:
+        inbox = Path(name) / "inbox"
+        _make_files(inbox, options.files)
+        print(f"{options.files:,} files of {FILE_BYTES:,} bytes on {filesystem_of(inbox)}")
+        rows = [_walk_and_hash(inbox)]
+        with private(Path(name) / "sqlite") as machine:
+            rows.append(_admitted("SQLite", machine, inbox))
+        with _postgresql() as url:
+            if url:
+                with private(Path(name) / "postgresql", database_url=url) as machine:
+                    rows.append(_admitted("PostgreSQL", machine, inbox))
+    _print_table(rows)
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.admission", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("--files", type=int, default=20_000, help="recordings, 100 to a directory")
+    parser.add_argument("--directory", type=Path, help="where to make them")
+    return parser.parse_args(argv)
+
+
+def _make_files(root: Path, count: int) -> None:
+    for number in range(count):
+        directory = root / f"{number // FILES_PER_DIRECTORY:05d}"
+        if number % FILES_PER_DIRECTORY == 0:
+            directory.mkdir(parents=True)
+        content = f"{number:08d}".encode() * (FILE_BYTES // 8)
+        (directory / f"recording-{number:06d}.wav").write_bytes(content)
+
+
+@contextmanager
+def _postgresql() -> Iterator[str]:
+    """URL of a private server, or nothing where it is not installed."""
+    programs = find_postgresql()
+    if programs is None:
+        yield ""
+        return
+    with private_postgresql(programs, fsync=True) as url:
+        yield url
+
+
+def _walk_and_hash(inbox: Path) -> Row:
+    began = time.perf_counter()
+    taken = [_hashed(Path(folder) / name) for folder, _, names in os.walk(inbox) for name in names]
+    return Row("bare loop: os.walk, stat, SHA-256", len(taken), time.perf_counter() - began)
+
+
+def _hashed(path: Path) -> tuple[int, int, str]:
+    seen = path.stat()
+    with path.open("rb") as file:
+        return seen.st_size, seen.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _admitted(name: str, machine: Machine, inbox: Path) -> Row:
+    """Two looks, as a file is complete once it was seen twice without a change."""
+    settings = machine.settings.model_copy(update={"stable_seconds": 0.0, "stable_seconds_network": 0.0})
+    doorbell = Doorbell(settings)
+    bell = Bell()
+    try:
+        watch = RootWatch(
+            inbox,
+            settings,
+            bell,
+            known=partial(jobs.known, machine.database),
+            admit=lambda *found: _discard(admission.admit(machine.database, doorbell, settings, *found)),
+            exclude=frozenset(),
+        )
+        began = time.perf_counter()
+        watch.look(time.monotonic())
+        watch.look(time.monotonic())
+        seconds = time.perf_counter() - began
+        return Row(f"dropscribe: jobs in {name}, messages in Redis", doorbell.depth(CPU_QUEUE), seconds)
+    finally:
+        bell.stop()
+        doorbell.close()
+
+
+def _print_table(rows: Sequence[Row]) -> None:
+    """The first row is the rival that the ratios refer to."""
+    print(f"\n{'':54}{'files a second':>22}{'ratio':>9}")
+    for row in rows:
+        print(f"{row.name:54}{row.rate:22,.0f}{row.rate / rows[0].rate:8.3f}x")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
