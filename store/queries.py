@@ -211,6 +211,14 @@ class Worker:
         return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
 
 
+def longest_chunk(database: Database, silence: float) -> float | None:
+    """The longest window, in seconds, that every model worker heard of within `silence` seconds can read."""
+    fresh = select(workers.c.engine).where(workers.c.role == "model", workers.c.heartbeat_at > now() - silence)
+    with database.read() as connection:
+        engines = [engine for engine in connection.execute(fresh).scalars() if engine]
+    return min((engine["longest_chunk"] for engine in engines), default=None)
+
+
 _WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__]
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.types import Chunk
+from store import queries
 from store.jobs import Prepared
 from store.queries import Job
 from worker import chunking, decode, speech, staging
@@ -16,7 +17,7 @@ from worker.lease import Held
 from worker.staging import Staged
 
 NO_SPEECH = "no speech was found"
-DEFAULT_LONGEST = 1800.0  # seconds; what VibeVoice-ASR transcribes without drifting
+DEFAULT_LONGEST = 1800.0  # seconds, where no model worker lives yet; VibeVoice-ASR does not drift within that
 
 
 @contextmanager
@@ -68,8 +69,10 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
 
 
 def longest_chunk(context: WorkerContext) -> float:
-    """The longest window to hand to a model, in seconds."""
-    return context.settings.chunk_seconds or DEFAULT_LONGEST
+    """The longest window to hand to a model, in seconds: as set, or what the living model workers can hold."""
+    settings = context.settings
+    held = queries.longest_chunk(context.database, settings.lease_seconds) or DEFAULT_LONGEST
+    return min(settings.chunk_seconds or held, held)
 
 
 def notes(decoded: decode.Decoded, chunks: tuple[Chunk, ...]) -> tuple[str, ...]:

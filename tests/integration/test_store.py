@@ -499,3 +499,15 @@ def test_chunks_that_are_cancelled_with_their_job_are_not_claimed(database: Data
         states = connection.execute(text("SELECT state FROM chunks")).scalars().all()
     assert states == [ChunkState.CANCELLED]
     assert chunks.claim(database, chunk_id, "model", LEASE) is None
+
+
+def test_the_longest_chunk_is_what_every_living_model_worker_can_read(database: Database) -> None:
+    assert queries.longest_chunk(database, 60.0) is None
+    for name, longest in (("large", 1800.0), ("small", 300.0)):
+        fleet.register(database, name, host="h", pid=1, role="model", state="loading")
+        fleet.heartbeat(database, name, engine=EngineInfo("scripted", "script", "none", longest_chunk=longest))
+    fleet.register(database, "starting", host="h", pid=1, role="model", state="loading")
+    assert queries.longest_chunk(database, 60.0) == 300.0
+    fleet.leave(database, "small")
+    assert queries.longest_chunk(database, 60.0) == 1800.0
+    assert queries.longest_chunk(database, -1.0) is None

@@ -35,7 +35,12 @@ def folders(tmp_path: Path) -> Folders:
 
 
 def test_case_and_punctuation_do_not_count(folders: Folders, capsys: pytest.CaptureFixture[str]) -> None:
-    folders.add("one", "Don't ask - not what\nyour country, 'can' do?", "don’t ask not what", "your country can do")
+    folders.add(
+        "one",
+        "Don't ask - not what\nyour country, 'can' do?",
+        "don\N{RIGHT SINGLE QUOTATION MARK}t ask not what",
+        "your country can do",
+    )
     assert folders.run("--max", "0") == 0
     assert "one            8     0.0" in capsys.readouterr().out
 
