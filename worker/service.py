@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: st
     if role not in ROLES:
         raise UsageError(f"unknown role {role}; one of {', '.join(ROLES)}")
     logs.configure(settings)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery has its own: loading a model takes minutes
     identity = Identity(name or new_name(role), role, gpu.pin(gpu_index) if gpu_index is not None else "")
     database = open_database(settings.database, where=identity.name)
     try:
@@ -79,8 +81,6 @@ def _work(settings: Settings, database: Database, identity: Identity) -> int:
         model = _load_model(settings) if identity.role == "model" else None
         context = WorkerContext(settings, database, Doorbell(settings, app), keeper, identity.name, model, tally, _die)
         tasks.register(app, context)
-        engine = model.info if model else None
-        fleet.heartbeat(database, identity.name, state="ready", engine=engine)
         return _consume(app, context, identity)
     finally:
         # Leases are renewed to the last task's end, and only then is the worker struck off.
@@ -109,13 +109,18 @@ def _load_model(settings: Settings) -> Transcriber:
 
 
 def _consume(app: Celery, context: WorkerContext, identity: Identity) -> int:
+    def ready(**_: Any) -> None:
+        engine = context.model.info if context.model else None
+        fleet.heartbeat(context.database, identity.name, state="ready", engine=engine)
+        log.info("%s is ready", identity.name)
+
     def stop(**_: Any) -> None:
         # Celery waits for running tasks; they give their work back instead of keeping the machine waiting.
         log.info("stopping")
         context.keeper.shut_down()
 
+    signals.worker_ready.connect(ready)
     signals.worker_shutting_down.connect(stop)
-    log.info("%s is ready", identity.name)
     worker = app.Worker(
         hostname=identity.name,
         queues=[ROLES[identity.role]],
