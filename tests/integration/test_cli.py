@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,13 @@ import pytest
 
 from admin.context import Context
 from admin.main import app, main
-from core.queue import CPU_QUEUE, Doorbell
-from core.settings import load
+from core.queue import CPU_QUEUE, Doorbell, redis_url
+from core.settings import Settings, load
 from core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Source, Span, Transcript
 from store import chunks, fleet, jobs, queries, recovery, transcripts
 from store.fleet import RootReport
 from store.jobs import NewJob, Prepared
 from store.session import Database
-from tests.conftest import missing
 from worker.outputs import render
 
 DOC = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
@@ -84,20 +81,11 @@ def store(database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    server = shutil.which("redis-server") or shutil.which("valkey-server")
-    if not server:
-        missing("Redis")
-    socket = tmp_path / "r.sock"
-    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)]
-    running = subprocess.Popen([str(server), *options], stdout=subprocess.DEVNULL)
-    while not socket.exists():
-        time.sleep(0.02)
-    url = f"unix://{socket}"
+def redis(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A private Redis that the command line is told to use."""
+    url = redis_url(settings)
     monkeypatch.setenv("DROPSCRIBE_REDIS_URL", url)
-    yield url
-    running.terminate()
-    running.wait(10)
+    return url
 
 
 def admit(store: Database, path: str, root: str = "/rec") -> str:

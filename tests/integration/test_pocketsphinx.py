@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import av
 import jiwer
@@ -18,11 +17,10 @@ from bench.wer import normalize
 from core.errors import ModelUnavailableError
 from core.settings import Settings
 from core.types import Ended, RawTranscript
+from models import pocketsphinx as engine
 from models import registry
 from models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
 from tests.conftest import SAMPLES
-
-engine: Any = pytest.importorskip("models.pocketsphinx")
 
 FRAMES = st.lists(st.tuples(st.booleans(), st.integers(1, 1500)), max_size=8).map(
     lambda runs: [flag for flag, count in runs for _ in range(count)]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -188,7 +189,6 @@ class TestJson:
 
     @given(transcripts)
     def test_every_transcript_follows_the_schema(self, transcript: Transcript) -> None:
-        jsonschema = pytest.importorskip("jsonschema")
         schema = json.loads((DOCS / "transcript.schema.json").read_text())
         jsonschema.Draft202012Validator(schema).validate(json.loads(text_of(transcript, "json")))
 
