@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from core.mounts import filesystem_of
 from core.queue import CPU_QUEUE, Doorbell
 from scheduler import admission
 from scheduler.bell import Bell
+from scheduler.scan import Observation
 from scheduler.watch import RootWatch
 from store import jobs
 from tests.servers import find_postgresql, private_postgresql
@@ -109,15 +110,12 @@ def _admitted(name: str, machine: Machine, inbox: Path) -> Row:
     settings = machine.settings.model_copy(update={"stable_seconds": 0.0, "stable_seconds_network": 0.0})
     doorbell = Doorbell(settings)
     bell = Bell()
+
+    def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str]) -> None:
+        admission.admit(machine.database, doorbell, settings, root, complete, gone)
+
+    watch = RootWatch(inbox, settings, bell, partial(jobs.known, machine.database), admit, frozenset())
     try:
-        watch = RootWatch(
-            inbox,
-            settings,
-            bell,
-            known=partial(jobs.known, machine.database),
-            admit=lambda *found: _discard(admission.admit(machine.database, doorbell, settings, *found)),
-            exclude=frozenset(),
-        )
         began = time.perf_counter()
         watch.look(time.monotonic())
         watch.look(time.monotonic())

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="dropscribe-throughput-", dir=options.directory) as name:
         folder = Path(name)
         print(f"a model that takes no time; SQLite and everything else on {filesystem_of(folder)}")
-        settings = SETTINGS | {"cpu_processes": str(min(os.cpu_count() or 1, MOST_CPU_THREADS))}
+        settings = SETTINGS | {"cpu_slots": str(min(os.cpu_count() or 1, MOST_CPU_THREADS))}
         with private(folder, **settings) as machine:
             tasks = [_bare(machine, kind, options.messages) for kind in bare.KINDS]
             recordings, chunked = _product(machine, folder / "inbox", options)
@@ -159,7 +159,7 @@ def _decoding(machine: Machine, inbox: Path, count: int) -> Row:
     sources = sorted(inbox.glob("*.wav"))[:count]
     target = machine.settings.scratch_dir
     began = time.monotonic()
-    with ThreadPoolExecutor(machine.settings.cpu_processes) as pool:
+    with ThreadPoolExecutor(machine.settings.cpu_slots) as pool:
         decoded = [pool.submit(_decode, source, target / f"{source.stem}.flac") for source in sources]
         for future in decoded:
             future.result()

@@ -80,7 +80,9 @@ class Settings(BaseModel):
         0, ge=0, description="longest piece of a recording read in one go; 0: what the model can hold"
     )
     model_slots: int = Field(1, ge=1, description="chunks that one model worker reads at the same time")
-    cpu_processes: int = Field(0, ge=0, description="processes of a CPU worker; 0: one for each core, at most 4")
+    cpu_slots: int = Field(
+        0, ge=0, description="recordings that a CPU worker prepares at once; 0: one for each core, at most 4"
+    )
 
     lease_seconds: float = Field(90, gt=0, description="work not renewed for so long is given to another worker")
     renew_seconds: float = Field(20, gt=0, description="how often a worker renews its lease and its heartbeat")

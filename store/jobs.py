@@ -317,6 +317,14 @@ def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, 
         return []
 
 
+def postpone(database: Database, claim: Claim, reason: str, *, delay: float) -> None:
+    """Let the job go back to its queue for `delay` seconds for something that is not its fault."""
+    with database.begin() as connection:
+        back = leases.FALLS_BACK[claim.state]
+        leases.let_go(connection, claim, state=back, reason=reason, not_before=now() + delay)
+        leases.note(connection, claim.id, "postponed", reason, where=claim.owner)
+
+
 def start_over(database: Database, claim: Claim, reason: str) -> list[str]:
     """A follower whose leader came to nothing transcribes by itself; returns its id to send `prepare` for."""
     with database.begin() as connection:

@@ -137,7 +137,14 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed.database or "", str(parsed))
         if parsed.get_backend_name() == "postgresql":
-            return create_engine(parsed, pool_pre_ping=True, pool_size=5, max_overflow=20)
+            return create_engine(
+                parsed,
+                pool_pre_ping=True,
+                pool_size=5,
+                max_overflow=20,
+                # Text comes back as text even from a database that was created without an encoding (SQL_ASCII).
+                connect_args={"client_encoding": "utf8"},
+            )
     except exc.ArgumentError as error:
         raise StoreError(f"{mask(url)} is not a database URL; example: postgresql://user@host/name") from error
     except ModuleNotFoundError as error:

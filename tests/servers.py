@@ -30,7 +30,7 @@ def private_postgresql(programs: Path, *, fsync: bool = False) -> Iterator[str]:
         os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
 
     def do(program: str, *arguments: str) -> None:
-        command = [programs / program, "-D", folder / "data", *arguments]
+        command: list[str | Path] = [programs / program, "-D", folder / "data", *arguments]
         subprocess.run(command, user=user, stdout=subprocess.DEVNULL, check=True, cwd=folder)
 
     do("initdb", "-U", "test", "-A", "trust", "--no-sync", "-E", "UTF8")

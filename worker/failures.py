@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from core import queue
 from core.errors import (
@@ -15,7 +16,7 @@ from core.errors import (
     SourceMissingError,
     StoreUnavailableError,
 )
-from store import chunks, jobs
+from store import chunks, jobs, queries
 from store.chunks import ChunkWork
 from store.leases import Claim
 from worker.context import WorkerContext
@@ -42,11 +43,33 @@ def of_job(context: WorkerContext, claim: Claim, failures: int) -> Iterator[None
     except SourceError as error:
         log.info("failed: %s", error)
         context.ring(queue.FINISH, jobs.fail(context.database, claim, str(error)))
+    except SourceMissingError as error:
+        _missing(context, claim, error)
     except Exception as error:  # noqa: BLE001 (a defect of ours must not lose the job: it is tried again, then failed)
-        limit = context.settings.failed_attempts
-        reason = _reason(error)
-        woken = jobs.retry_later(context.database, claim, reason, delay=_delay(context, error, failures), limit=limit)
-        context.ring(queue.FINISH, woken)
+        _retry(context, claim, _reason(error), FIRST_DELAY * 3.0**failures)
+
+
+def _missing(context: WorkerContext, claim: Claim, error: SourceMissingError) -> None:
+    """A file that is gone may be renamed or come back; where its whole folder is away, it waits for that."""
+    job = queries.job(context.database, claim.id)
+    reason = str(error)
+    if _is_offline(context, job.root):
+        log.info("waiting for %s: %s", job.root, reason)
+        delay = context.settings.scan_seconds_network
+        jobs.postpone(context.database, claim, f"{reason}; its folder is offline", delay=delay)
+        return
+    waits = max(1, context.settings.failed_attempts - 1)
+    _retry(context, claim, reason, context.settings.missing_seconds / waits)
+
+
+def _is_offline(context: WorkerContext, root: str) -> bool:
+    reported = [folder for folder in queries.list_roots(context.database) if folder.path == root]
+    return not Path(root).is_dir() or any(not folder.online for folder in reported)
+
+
+def _retry(context: WorkerContext, claim: Claim, reason: str, delay: float) -> None:
+    limit = context.settings.failed_attempts
+    context.ring(queue.FINISH, jobs.retry_later(context.database, claim, reason, delay=delay, limit=limit))
 
 
 @contextmanager
@@ -76,9 +99,3 @@ def _reason(error: Exception) -> str:
         return str(error)
     log.error("internal error", exc_info=error)
     return f"internal error: {type(error).__name__}: {error}; please report it with the worker's log"
-
-
-def _delay(context: WorkerContext, error: Exception, failures: int) -> float:
-    if isinstance(error, SourceMissingError):  # a rename or a share that comes back: all tries within the time set
-        return context.settings.missing_seconds / context.settings.failed_attempts
-    return FIRST_DELAY * 3.0**failures

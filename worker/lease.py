@@ -106,7 +106,7 @@ class LeaseKeeper:
     def _say_alive(self) -> None:
         try:
             self._beat()
-        except StoreError as error:
+        except (StoreError, OSError) as error:  # OSError: what else the beat looks after may be on a share
             log.warning("no heartbeat: %s", error)
 
     def _tend(self, held: Held) -> None:

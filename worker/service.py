@@ -138,7 +138,7 @@ def _consume(app: Celery, context: WorkerContext, identity: Identity) -> int:
 def _threads(context: WorkerContext) -> int:
     if context.model:
         return context.model.info.slots
-    return context.settings.cpu_processes or min(os.cpu_count() or 1, MOST_CPU_THREADS)
+    return context.settings.cpu_slots or min(os.cpu_count() or 1, MOST_CPU_THREADS)
 
 
 def _die(status: int) -> None:

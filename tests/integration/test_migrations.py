@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -56,3 +57,11 @@ def test_what_is_no_database_is_refused_with_the_next_step() -> None:
         open_database("nonsense")
     with pytest.raises(StoreError, match="use sqlite or postgresql"):
         open_database("mysql://x/y")
+
+
+def test_sqlite_on_a_network_filesystem_is_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.session.filesystem_of", lambda _: "nfs4")
+    with pytest.raises(StoreError, match=r"network filesystem \(nfs4\).*DROPSCRIBE_DATABASE_URL"):
+        open_database(f"sqlite:///{tmp_path}/x.db")

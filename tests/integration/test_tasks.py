@@ -188,6 +188,22 @@ def test_a_file_that_is_not_there_is_tried_again_and_fails_in_the_end(
     assert carry_through(context, job_id).state is JobState.DONE
 
 
+def test_a_job_whose_whole_folder_is_away_waits_for_it_however_long(make_context: MakeContext, recording: Path) -> None:
+    context = make_context()
+    job_id = admit(context, recording)
+    away = recording.parent.rename(recording.parent.with_name("away"))
+    for _ in range(5):
+        make_due(context)
+        tasks.prepare_job(context, job_id)
+        job = queries.job(context.database, job_id)
+        assert (job.state, job.failures) == (JobState.QUEUED, 0)
+        assert "its folder is offline" in job.reason
+    away.rename(recording.parent)
+    make_due(context)
+    done = carry_through(context, job_id)
+    assert (done.state, done.reason) == (JobState.DONE, "")
+
+
 def test_a_link_out_of_the_folder_is_refused(make_context: MakeContext, recording: Path, tmp_path: Path) -> None:
     context = make_context()
     job_id = admit(context, recording)

@@ -1,0 +1,176 @@
+"""Documents and deployment files say what is so: commands, settings, files and tests that they name exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from admin.main import app
+from core.settings import CONFIG_VARIABLE, PREFIX, Settings
+from tests.documents import DOCUMENTS, REPOSITORY, blocks, inline, make_targets
+
+DEPLOYED = sorted(path for path in (REPOSITORY / "deploy").iterdir() if path.is_file())
+UNITS = [path for path in DEPLOYED if path.suffix == ".service"]
+COMPOSE = REPOSITORY / "deploy" / "compose.yaml"
+PACKAGES = ("core", "store", "scheduler", "worker", "models", "admin")
+ENDS_A_COMMAND = {"|", "||", "&&", ";", ">"}
+NAMES = {f"dropscribe {command}" for command in typer.main.get_command(app).commands} | {"dropscribe COMMAND --help"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def all_documents(function):
+    return pytest.mark.parametrize("document", DOCUMENTS, ids=name)(function)
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The arguments of every `dropscribe ...` in bash blocks and in backticks, but for mere names of commands there."""
+    lines = [line for block in blocks(text) if block.language == "bash" for line in joined(block.body).splitlines()]
+    spoken = [words for words in inline(text) if words not in NAMES]
+    for line in [*lines, *spoken]:
+        if line.startswith("dropscribe "):
+            words = shlex.split(line, comments=True)[1:]
+            end = next((index for index, word in enumerate(words) if word in ENDS_A_COMMAND), len(words))
+            yield words[:end]
+
+
+def joined(body: str) -> str:
+    return body.replace("\\\n", " ")
+
+
+def parse(arguments: list[str]) -> None:
+    """Parse a command line without running it. Raises UsageError of click for one that is wrong."""
+    group = typer.main.get_command(app)
+    try:
+        parent = group.make_context("dropscribe", list(arguments))
+        command_name, command, rest = group.resolve_command(parent, [*parent._protected_args, *parent.args])
+        command.make_context(command_name, rest, parent=parent)
+    except typer.Exit:  # --help and --version have nothing more to say
+        return
+
+
+def variables(text: str) -> set[str]:
+    return set(re.findall(PREFIX + r"[A-Z][A-Z_]*", text))
+
+
+def known_variables() -> set[str]:
+    return {CONFIG_VARIABLE} | {PREFIX + field.upper() for field in Settings.model_fields}
+
+
+@all_documents
+def test_every_command_line_in_the_documents_parses(document: Path) -> None:
+    for arguments in commands(document.read_text(encoding="utf-8")):
+        parse(arguments)
+
+
+def test_a_wrong_command_line_would_be_noticed() -> None:
+    for wrong in (["jobs", "--stat", "failed"], ["job"], ["worker", "--role", "gpu"], ["show"]):
+        with pytest.raises(Exception, match=r"No such|Missing|Invalid|not one of"):
+            parse(wrong)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=name)
+def test_every_unit_starts_a_command_that_parses(unit: Path) -> None:
+    (line,) = re.findall(r"^ExecStart=/opt/dropscribe/bin/dropscribe (.*)$", unit.read_text(), re.MULTILINE)
+    parse(shlex.split(line.replace("%i", "0")))
+
+
+def test_every_service_of_the_compose_file_starts_a_command_that_parses() -> None:
+    found = re.findall(r"command: \[((?:watch|worker).*)\]", COMPOSE.read_text())
+    assert len(found) == 4
+    for line in found:
+        parse(shlex.split(line.replace(",", " ")))
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *DEPLOYED, REPOSITORY / "Makefile"], ids=name)
+def test_every_variable_that_is_named_is_a_setting(path: Path) -> None:
+    assert variables(path.read_text(encoding="utf-8")) <= known_variables()
+
+
+def test_the_example_of_the_environment_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.settings import load
+
+    text = (REPOSITORY / "deploy" / "dropscribe.env.example").read_text()
+    given = dict(re.findall(rf"^#?({PREFIX}\w+)=(.*)$", text, re.MULTILINE))
+    monkeypatch.chdir("/")  # away from a dropscribe.toml
+    assert load(given).database_url == given["DROPSCRIBE_DATABASE_URL"]
+
+
+@all_documents
+def test_every_relative_link_leads_to_something(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):
+        path = document.parent / target if target else document
+        assert path.exists(), target
+        if anchor:
+            assert anchor in anchors(path.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_architecture_names_every_module_and_no_other() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {word for word in inline(text) if re.fullmatch(r"[\w/]+\.py", word)}
+    modules = {
+        str(path.relative_to(REPOSITORY))
+        for package in PACKAGES
+        for path in (REPOSITORY / package).rglob("*.py")
+        if not path.name.startswith("__")
+    }
+    assert not modules - named, "describe them in docs/architecture.md"
+    assert not named - modules, "they are no more"
+
+
+@all_documents
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    for path, function in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", document.read_text(encoding="utf-8")):
+        text = (REPOSITORY / path).read_text(encoding="utf-8")
+        assert re.search(rf"^ *def {function}\(", text, re.MULTILINE), f"{path}::{function}"
+
+
+@all_documents
+def test_every_make_target_and_measurement_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    makefile = (REPOSITORY / "Makefile").read_text()
+    spoken = "\n".join([*(block.body for block in blocks(text)), *inline(text)])
+    for target in make_targets(spoken):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for module in re.findall(r"python -m (bench\.\w+)", spoken):
+        assert (REPOSITORY / module.replace(".", "/")).with_suffix(".py").is_file(), module
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=name)
+def test_systemd_takes_every_unit(unit: Path, tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd is not installed")
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text().replace("/opt/dropscribe/bin/dropscribe", sys.executable))
+    verified = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True)
+    # It also looks at the machine's own units; only what it says of ours counts.
+    assert unit.name.partition("@")[0].partition(".")[0] not in verified.stderr, verified.stderr
+
+
+def test_docker_takes_the_compose_file(tmp_path: Path) -> None:
+    docker = shutil.which("docker")
+    if not docker or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("docker compose is not installed")
+    example = (REPOSITORY / "deploy" / "compose.env.example").read_text()
+    filled = tmp_path / "env"
+    filled.write_text(example.replace("PASSWORD=\n", "PASSWORD=secret\n"))
+    command = [docker, "compose", "--env-file", str(filled), "--file", str(COMPOSE), "--profile", "*", "config"]
+    checked = subprocess.run([*command, "--quiet"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
