@@ -1,7 +1,9 @@
 """The command `dropscribe`: which commands there are, and how a command ends.
 
-Exit codes: 0 all is well; 1 it failed; 2 the command line or a setting was wrong; 70 a model's process must start
-anew; 130 interrupted. Importing this module imports neither store nor settings nor rich.
+Exit codes: 0 all is well; 1 it failed; 2 the command line or a setting was wrong; of `up --drain` and `submit --wait`
+also 3 a transcript is suspect, 4 a recording has none; 70 a model's process must start anew; 130 interrupted.
+
+Importing this module imports neither store nor settings nor rich.
 """
 
 from __future__ import annotations
