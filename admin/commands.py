@@ -126,6 +126,21 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     raise typer.Exit(answer.doctor(ctx.obj, as_json=as_json))
 
 
+def plan(
+    ctx: typer.Context,
+    vram: Annotated[float | None, typer.Option(metavar="GB", min=1, help="Memory of a card, as on its box.")] = None,
+    gpu: Annotated[int | None, typer.Option(metavar="N", min=0, help="One of this machine's GPUs, by index.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what of VibeVoice-ASR fits on a card: precisions, chunk lengths, slots, and what `auto` takes.
+
+    Without options it looks at this machine's GPUs, and without any at common sizes.
+    """
+    from admin import plan as answer
+
+    answer.show(ctx.obj, gigabytes=vram, gpu=gpu, as_json=as_json)
+
+
 def config(ctx: typer.Context, as_json: Json = False) -> None:
     """List every setting: its value, where that came from, and its environment variable."""
     from admin import config as answer

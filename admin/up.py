@@ -6,6 +6,7 @@ The same processes as in a fleet: a private Redis, a scheduler, a CPU worker, a 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from admin.report import Report
 from admin.status import Status
 from admin.supervisor import Child, Supervisor
 from core import logs
-from core.errors import DropscribeError, UsageError
+from core.errors import DropscribeError, StoreUnavailableError, UsageError
 from core.settings import PREFIX, Settings, load
 from models import registry
 from scheduler import roots
@@ -29,6 +30,8 @@ from store import fleet, queries, recovery
 from store.queries import WatchedRoot
 from store.session import Database, open_database
 from worker import gpu
+
+log = logging.getLogger(__name__)
 
 REDIS = "redis"
 TICK_SECONDS = 0.5
@@ -135,6 +138,8 @@ class System:
                 self._start(supervisor, groups)
                 drained = self._attend(supervisor, until_drained=until_drained)
         finally:
+            if self.stop.is_set():
+                self.report.say("stopping; what is not finished goes on with the next `dropscribe up`")
             # Nothing new comes in, then workers give back what they have, then the queue goes.
             self._stop(supervisor, groups)
         if not until_drained:
@@ -182,14 +187,21 @@ class System:
     def _attend(self, supervisor: Supervisor, *, until_drained: bool) -> bool:
         """True when everything was drained, False when told to stop."""
         while not self.stop.wait(TICK_SECONDS):
-            supervisor.tend()
-            self._tell_ended()
-            now = status.gather(self.database, self.settings)
-            self.report.update(now)
-            if until_drained and drain.is_drained(self._own(now), self.folders, now.unfinished):
-                self._tell_ended()
-                return True
+            try:
+                supervisor.tend()
+                if self._tell() and until_drained:
+                    return True
+            except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
+                log.warning("%s", error)
         return False
+
+    def _tell(self) -> bool:
+        """Show the state of things; True when nothing is left to do."""
+        now = status.gather(self.database, self.settings)
+        drained = drain.is_drained(self._own(now), self.folders, now.unfinished)
+        self._tell_ended()
+        self.report.update(now)
+        return drained
 
     def _own(self, now: Status) -> list[WatchedRoot]:
         """Folders as this run's scheduler reported them, not an earlier one's."""
