@@ -211,6 +211,15 @@ class Worker:
         return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
 
 
+def priorities(database: Database, ids: set[str]) -> dict[str, str]:
+    """The priority of each of the given jobs."""
+    if not ids:
+        return {}
+    with database.read() as connection:
+        rows = connection.execute(select(jobs.c.id, jobs.c.priority).where(jobs.c.id.in_(ids))).all()
+    return dict(rows)
+
+
 def longest_chunk(database: Database, silence: float) -> float | None:
     """The longest window, in seconds, that every model worker heard of within `silence` seconds can read."""
     fresh = select(workers.c.engine).where(workers.c.role == "model", workers.c.heartbeat_at > now() - silence)

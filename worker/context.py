@@ -60,10 +60,11 @@ class WorkerContext:
 
     def ring(self, task: str, rows: Iterable[str]) -> None:
         """Send messages; a Redis that is out of reach is left to the reconciler."""
-        for row in rows:
-            job = queries.job(self.database, row.partition(".")[0])
+        waiting = list(rows)
+        urgency = queries.priorities(self.database, {row.partition(".")[0] for row in waiting})
+        for row in waiting:
             try:
-                self.doorbell.ring(task, row, job.priority)
+                self.doorbell.ring(task, row, urgency[row.partition(".")[0]])
             except BrokerError as error:
                 log.warning("message not sent, the reconciler will: %s", error)
                 return
