@@ -43,7 +43,7 @@ def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json:
     """
     settings = context.settings
     cards = choose_cards(gigabytes, gpu)
-    seconds, slots = settings.chunk_seconds or vram.LONGEST_CHUNK, max(1, settings.model_slots)
+    seconds, slots = settings.chunk_seconds or vram.LONGEST_CHUNK, settings.model_slots
     plans = [vram.choose(card.memory, PUBLISHED, seconds, slots) for card in cards]
     if as_json:
         render.write_json({"cards": [_document(*pair) for pair in zip(cards, plans, strict=True)]})

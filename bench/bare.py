@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
         hostname="bare",
         queues=[MODEL_QUEUE],
         pool=kind.pool,
-        concurrency=settings.model_slots,
+        concurrency=settings.model_slots or 1,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

@@ -67,6 +67,17 @@ class Settings(BaseModel):
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = Field(
         "auto", description="number format of the model's weights"
     )
+    model: str = Field(
+        "microsoft/VibeVoice-ASR-HF", min_length=1, description="checkpoint of vibevoice: folder or Hugging Face id"
+    )
+    revision: str = Field("", description="commit or tag of that id; empty: its newest")
+    attention: Literal["auto", "flash", "varlen", "sdpa", "eager"] = Field(
+        "auto", description="how vibevoice computes attention; auto: flash-attn where it can run, else sdpa"
+    )
+    batching: bool = Field(True, description="read several chunks at once; off: one at a time, the reference")
+    temperature: float = Field(0, ge=0, le=2, description="chance in the choice of words; 0: the likeliest word")
+    repetition_penalty: float = Field(1, gt=0, le=2, description="above 1: words of the answer so far get less likely")
+    max_new_tokens: int = Field(32_768, ge=1, le=32_768, description="longest answer to one chunk")
     context: str = Field("", max_length=10_000, description="names and topics that help the model to spell")
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
     script: str = Field("", description="what the scripted engine answers (for tests), as JSON")
@@ -79,7 +90,9 @@ class Settings(BaseModel):
     chunk_seconds: float = Field(
         0, ge=0, description="longest piece of a recording read in one go; 0: what the model can hold"
     )
-    model_slots: int = Field(1, ge=1, description="chunks that one model worker reads at the same time")
+    model_slots: int = Field(
+        0, ge=0, description="chunks that one model worker reads at once; 0: as many as fit its GPU"
+    )
     cpu_slots: int = Field(
         0, ge=0, description="recordings that a CPU worker prepares at once; 0: one for each core, at most 4"
     )
@@ -119,6 +132,11 @@ class Settings(BaseModel):
         shaping = {
             "engine": self.engine,
             "precision": self.precision,
+            "model": self.model,
+            "revision": self.revision,
+            "temperature": self.temperature,
+            "repetition_penalty": self.repetition_penalty,
+            "max_new_tokens": self.max_new_tokens,
             "context": self.context if context is None else context,
             "chunk_seconds": self.chunk_seconds,
             "script": self.script,

@@ -125,7 +125,9 @@ class EngineInfo:
     """What a model says of itself, copied into the workers' table and into every transcript.
 
     `slots` is how many chunks it reads at once, `longest_chunk` in seconds. `notice` is what a user has to
-    know before trusting a transcript, empty where there is nothing to say.
+    know before trusting a transcript, empty where there is nothing to say. `attention` is how it computes
+    attention and `attention_reason` why so; loading took `load_seconds`, after which the process held
+    `memory_held` bytes of the GPU's memory, and `memory_free` were free (0 without a GPU).
     """
 
     engine: str
@@ -134,6 +136,11 @@ class EngineInfo:
     slots: int = 1
     longest_chunk: float = 1800.0
     notice: str = ""
+    attention: str = ""
+    attention_reason: str = ""
+    load_seconds: float = 0.0
+    memory_held: int = 0
+    memory_free: int = 0
 
 
 @dataclass(frozen=True, slots=True)

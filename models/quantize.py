@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
-from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 from torch import nn
 from transformers import BitsAndBytesConfig
 
@@ -62,7 +62,9 @@ def stored_precision(config: Mapping[str, Any]) -> Kind | None:
     if stored.get("load_in_4bit"):
         return "nf4" if stored.get("bnb_4bit_quant_type") == "nf4" else "fp4"
     method = stored.get("quant_method", "an unknown method")
-    raise ModelUnavailableError(f"the checkpoint is quantized by {method}; use one in bf16, or in bitsandbytes' formats")
+    raise ModelUnavailableError(
+        f"the checkpoint is quantized by {method}; use one in bf16, or in bitsandbytes' formats"
+    )
 
 
 def intended(model: nn.Module) -> frozenset[str]:
@@ -100,7 +102,7 @@ def _kind(module: nn.Module) -> Kind | None:
     if isinstance(module, Linear8bitLt):
         return "int8"
     if isinstance(module, Linear4bit):
-        return "nf4" if module.weight.quant_type == "nf4" else "fp4"
+        return "nf4" if getattr(module.weight, "quant_type", "") == "nf4" else "fp4"
     return None
 
 

@@ -19,8 +19,9 @@ from models.base import Transcriber
 ENGINES: dict[str, str] = {
     "pocketsphinx": "models.pocketsphinx:PocketSphinx",
     "scripted": "models.scripted:Scripted",
+    "vibevoice": "models.vibevoice.transcriber:VibeVoice",
 }
-EXTRAS: dict[str, str] = {"pocketsphinx": "local"}  # the optional dependencies that an engine needs
+EXTRAS: dict[str, str] = {"pocketsphinx": "local", "vibevoice": "gpu"}  # the optional dependencies that an engine needs
 NOTICES: dict[str, str] = {
     "pocketsphinx": (
         "pocketsphinx: small offline English model, for trying dropscribe out; "

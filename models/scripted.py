@@ -118,7 +118,7 @@ class Scripted:
     @classmethod
     def load(cls, settings: Settings) -> Scripted:
         """Read the script. Raises SettingsError when it is wrong."""
-        return cls(parse(settings.script), slots=settings.model_slots)
+        return cls(parse(settings.script), slots=settings.model_slots or 1)
 
     def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
         """Take the time, then behave as the script says. Raises ModelError or ModelFatalError when told to."""

@@ -15,6 +15,7 @@ from core.errors import (
     SourceError,
     SourceMissingError,
     StoreUnavailableError,
+    UsageError,
 )
 from store import chunks, jobs, queries
 from store.chunks import ChunkWork
@@ -88,7 +89,7 @@ def of_chunk(context: WorkerContext, work: ChunkWork) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 (as above)
         reason = f"{_reason(error)} (at {work.start:.0f}-{work.end:.0f} s)"
         delay = FIRST_DELAY * 3.0**work.failures
-        limit = context.settings.failed_attempts
+        limit = 1 if isinstance(error, UsageError) else context.settings.failed_attempts  # a setting stays as it is
         woken = chunks.retry_later(context.database, work.claim, reason, delay=delay, limit=limit)
         context.ring(queue.FINISH, woken)
 

@@ -93,7 +93,8 @@ def test_members_stop_in_order_and_strike_themselves_off(fleet: Fleet) -> None:
 
 
 def test_a_worker_whose_model_cannot_be_loaded_does_not_start(fleet: Fleet) -> None:
-    for options, cause in ((["--engine", "vibevoice"], "vibevoice"), (["--gpu", "7"], "GPU 7")):
+    fleet.environment["DROPSCRIBE_MODEL"] = "/nowhere"
+    for options, cause in ((["--engine", "vibevoice"], "/nowhere is not a folder"), (["--gpu", "7"], "GPU 7")):
         ran = fleet.run("worker", "--role", "model", *options)
         assert ran.returncode == 1
         assert ran.stderr.splitlines()[-1].startswith("error: ")

@@ -90,6 +90,13 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(without_pocket
         registry.create("pocketsphinx", Settings())
 
 
+def test_without_torch_the_extra_for_gpus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "models.vibevoice.transcriber", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModelUnavailableError, match=r"vibevoice cannot be imported: .*pip install 'dropscribe\[gpu\]'"):
+        registry.create("vibevoice", Settings())
+
+
 def test_an_engine_that_needs_nothing_but_cannot_be_imported_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.ENGINES, "scripted", "models.no_such_module:Scripted")
     with pytest.raises(ModuleNotFoundError):

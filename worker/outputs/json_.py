@@ -91,6 +91,11 @@ def _engine(item: dict[str, Any]) -> EngineInfo:
         slots=item["slots"],
         longest_chunk=float(item["longest_chunk"]),
         notice=item["notice"],
+        attention=item["attention"],
+        attention_reason=item["attention_reason"],
+        load_seconds=float(item["load_seconds"]),
+        memory_held=item["memory_held"],
+        memory_free=item["memory_free"],
     )
 
 

@@ -1,0 +1,1 @@
+"""VibeVoice-ASR: loading, serving many requests at once, and reading its answers."""

@@ -1,0 +1,158 @@
+"""The shape of a VibeVoice-ASR checkpoint, read from its config: how many numbers, of what kind. Pure, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
+from typing import Any
+
+from core.errors import ModelUnavailableError
+from models.base import SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """An audio encoder: a stem and one stage for each ratio, each halving the rate by it and doubling the channels."""
+
+    latent: int
+    filters: int = 32
+    channels: int = 1
+    kernel: int = 7
+    expansion: int = 4
+    ratios: tuple[int, ...] = (2, 2, 4, 5, 5, 8)
+    depths: tuple[int, ...] = (3, 3, 3, 3, 3, 3, 8)
+
+    @property
+    def hop(self) -> int:
+        """Samples that become one token."""
+        samples: int = math.prod(self.ratios)
+        return samples
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the stem and of each stage."""
+        return tuple(self.filters * 2**stage for stage in range(len(self.ratios) + 1))
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers."""
+        widths = self.widths
+        inputs = (self.channels, *widths)
+        kernels = (self.kernel, *(2 * ratio for ratio in self.ratios), self.kernel)
+        outputs = (*widths, self.latent)
+        convolutions = sum(map(_convolution, inputs, outputs, kernels))
+        return convolutions + sum(depth * self._block(width) for depth, width in zip(self.depths, widths, strict=True))
+
+    def _block(self, width: int) -> int:
+        """Two norms and two layer scales, a convolution for each channel, and the feed-forward part."""
+        inner = self.expansion * width
+        return 4 * width + width * (self.kernel + 1) + 2 * width * inner + inner + width
+
+    def live(self, samples: int) -> int:
+        """Numbers alive at the worst moment: two expanded tensors of a feed-forward part, its input and two copies."""
+        rates = accumulate((1, *self.ratios), mul)
+        widest: int = max(-(-samples // rate) * width for rate, width in zip(rates, self.widths, strict=True))
+        return widest * (2 * self.expansion + 3)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int) -> int:
+    return inputs * outputs * kernel + outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The shape of a checkpoint, named as in its config."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocabulary: int
+    encoders: tuple[Encoder, ...]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Geometry:
+        """Read a checkpoint's config.json. Raises ModelUnavailableError when it is of another kind of model."""
+        try:
+            text = config["text_config"]
+            heads, hidden = int(text["num_attention_heads"]), int(text["hidden_size"])
+            return cls(
+                layers=int(text["num_hidden_layers"]),
+                hidden=hidden,
+                heads=heads,
+                kv_heads=int(text.get("num_key_value_heads") or heads),
+                head_dim=int(text.get("head_dim") or hidden // heads),
+                intermediate=int(text["intermediate_size"]),
+                vocabulary=int(text["vocab_size"]),
+                encoders=(
+                    _encoder(config["acoustic_tokenizer_encoder_config"]),
+                    _encoder(config["semantic_tokenizer_encoder_config"]),
+                ),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+            raise ModelUnavailableError(
+                f"the config is not that of a VibeVoice-ASR checkpoint ({type(error).__name__}: {error}); "
+                "use microsoft/VibeVoice-ASR-HF or one in its layout"
+            ) from error
+
+    @property
+    def linear_rows(self) -> int:
+        """Outputs of the linears of all language model layers."""
+        attention = 2 * self.kv_heads * self.head_dim + self.heads * self.head_dim + self.hidden
+        return self.layers * (attention + 2 * self.intermediate + self.hidden)
+
+    @property
+    def linears(self) -> int:
+        """Weights of these linears: what quantization makes smaller."""
+        attention = 2 * self.hidden * (self.heads + self.kv_heads) * self.head_dim
+        return self.layers * (attention + 3 * self.hidden * self.intermediate)
+
+    @property
+    def parameters(self) -> int:
+        """All trained numbers."""
+        biases_and_norms = self.layers * ((self.heads + 2 * self.kv_heads) * self.head_dim + 2 * self.hidden)
+        embeddings = 2 * self.vocabulary * self.hidden  # at the input and at the output; never tied
+        projector = sum(self.hidden * (encoder.latent + self.hidden + 3) for encoder in self.encoders)
+        encoders = sum(encoder.parameters for encoder in self.encoders)
+        return self.linears + biases_and_norms + self.hidden + embeddings + projector + encoders
+
+    @property
+    def hop(self) -> int:
+        """Samples that become one token."""
+        return self.encoders[0].hop
+
+    def audio_tokens(self, seconds: float) -> int:
+        """Tokens that a chunk's audio takes: 7.5 a second in the published checkpoint."""
+        return math.ceil(seconds * SAMPLE_RATE / self.hop)
+
+
+def _encoder(config: Mapping[str, Any]) -> Encoder:
+    """What the config leaves out has the default of transformers' class, which is the published shape."""
+    usual = Encoder(latent=64)
+    return Encoder(
+        latent=int(config.get("hidden_size", usual.latent)),
+        filters=int(config.get("num_filters", usual.filters)),
+        channels=int(config.get("channels", usual.channels)),
+        kernel=int(config.get("kernel_size", usual.kernel)),
+        expansion=int(config.get("ffn_expansion", usual.expansion)),
+        ratios=tuple(map(int, config.get("downsampling_ratios", usual.ratios))),
+        depths=tuple(map(int, config.get("depths", usual.depths))),
+    )
+
+
+PUBLISHED = Geometry(
+    layers=28,
+    hidden=3584,
+    heads=28,
+    kv_heads=4,
+    head_dim=128,
+    intermediate=18_944,
+    vocabulary=152_064,
+    encoders=(Encoder(latent=64), Encoder(latent=128)),
+)
+"""microsoft/VibeVoice-ASR-HF: 8,330,325,888 parameters."""

@@ -1,0 +1,236 @@
+"""A checkpoint becomes a model in memory: layout, precision and attention chosen, named and checked."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoProcessor, PretrainedConfig, VibeVoiceAsrForConditionalGeneration
+from transformers.utils import logging as transformers_log
+
+from core.errors import ModelUnavailableError
+from models import quantize
+from models.vibevoice import attention as varlen
+from models.vibevoice import faults
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "microsoft/VibeVoice-ASR-HF"
+MODEL_TYPE = "vibevoice_asr"
+FLASH_CAPABILITY = (8, 0)  # Ampere: the oldest that flash-attn supports, and the oldest with bf16
+ATTENTIONS = {"flash": "flash_attention_2", "sdpa": "sdpa", "eager": "eager", "varlen": "varlen"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to be used, and what is to be told about it.
+
+    `revision` is the commit on the hub, empty for a folder. `attention` is what `choose_attention` found, and why.
+    Loading took `seconds`; on a GPU the process then held `memory_held` bytes of its memory, and `memory_free` were
+    free; both are 0 on a CPU.
+    """
+
+    model: Any
+    processor: Any
+    source: str
+    revision: str
+    precision: str
+    attention: str
+    attention_reason: str
+    seconds: float
+    memory_held: int = 0
+    memory_free: int = 0
+
+
+def read_config(source: str, revision: str = "") -> dict[str, Any]:
+    """The config.json of a checkpoint: a local folder, or a hub id at a revision (empty: its main branch).
+
+    Raises ModelUnavailableError when there is none, or of a model or layout that is not ours.
+    """
+    if Path(source).expanduser().is_absolute() and not Path(source).expanduser().is_dir():
+        raise ModelUnavailableError(f"{source} is not a folder; set DROPSCRIBE_MODEL to a checkpoint's")
+    try:
+        config, _ = PretrainedConfig.get_config_dict(_place(source), revision=revision or None)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailableError(_not_readable(source, error)) from error
+    if not config:
+        raise ModelUnavailableError(_not_readable(source, FileNotFoundError("it has no config.json")))
+    _check_layout(source, config)
+    return dict(config)
+
+
+def _place(source: str) -> str:
+    folder = Path(source).expanduser()
+    return str(folder) if folder.is_dir() else source
+
+
+def _not_readable(source: str, error: Exception) -> str:
+    first = str(error).strip().partition("\n")[0]
+    return (
+        f"cannot read the checkpoint {source}: {first}; check DROPSCRIBE_MODEL, or fetch it: hf download {CHECKPOINT}"
+    )
+
+
+def _check_layout(source: str, config: Mapping[str, Any]) -> None:
+    kind = config.get("model_type")
+    if kind == MODEL_TYPE:
+        return
+    if kind == "vibevoice":
+        raise ModelUnavailableError(f"{source} is in the original layout, which is not read here; use {CHECKPOINT}")
+    raise ModelUnavailableError(f"{source} holds a model of type {kind or 'unknown'}; use {CHECKPOINT}")
+
+
+def half(device: torch.device) -> torch.dtype:
+    """The 16-bit format that a device computes in: bf16, which cannot overflow, where it is built in."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
+        return torch.float16
+    return torch.bfloat16
+
+
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """What is not quantized is kept and computed in."""
+    fixed = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    return fixed.get(precision) or half(device)
+
+
+def choose_attention(
+    asked: str, dtype: torch.dtype, capability: tuple[int, int] | None, *, installed: bool
+) -> tuple[str, str]:
+    """The attention to use and why: flash-attn where it can run, else PyTorch's sdpa.
+
+    The answer is transformers' name for it, or `varlen` for our own (see `attention.py`). `capability` is the GPU's
+    compute capability, None without a GPU. Raises ModelUnavailableError when what is asked for cannot run.
+    """
+    if asked in {"sdpa", "eager"} or (asked == "varlen" and capability is None):
+        return ATTENTIONS[asked], "set by DROPSCRIBE_ATTENTION"
+    if asked == "varlen":
+        return _varlen(_flash_hindrance(dtype, capability, installed=True))
+    hindrance = _flash_hindrance(dtype, capability, installed=installed)
+    if not hindrance:
+        return ATTENTIONS["flash"], "flash-attn is installed and the card supports it"
+    if asked == "flash":
+        raise ModelUnavailableError(f"flash-attn cannot be used: {hindrance}; set DROPSCRIBE_ATTENTION=sdpa")
+    return ATTENTIONS["sdpa"], hindrance
+
+
+def _varlen(hindrance: str) -> tuple[str, str]:
+    if hindrance:
+        raise ModelUnavailableError(
+            f"PyTorch's flash kernel cannot be used: {hindrance}; set DROPSCRIBE_ATTENTION=sdpa"
+        )
+    return ATTENTIONS["varlen"], "set by DROPSCRIBE_ATTENTION"
+
+
+def _flash_hindrance(dtype: torch.dtype, capability: tuple[int, int] | None, *, installed: bool) -> str:
+    if capability is None:
+        return "there is no GPU"
+    if capability < FLASH_CAPABILITY:
+        return f"the card's compute capability is {capability[0]}.{capability[1]}, and flash-attn needs 8.0"
+    if dtype == torch.float32:
+        return "flash-attn takes 16-bit numbers only"
+    return "" if installed else "flash-attn is not installed (pip install 'dropscribe[flash]')"
+
+
+def load(source: str, precision: str, *, device: torch.device, revision: str = "", attention: str = "auto") -> Loaded:
+    """Load a checkpoint in a precision other than `auto`; one that comes quantized keeps its own.
+
+    Raises ModelUnavailableError when the checkpoint, the precision or the attention cannot be had, and
+    QuantizationError when other modules are quantized than should be.
+    """
+    began = time.monotonic()
+    config = read_config(source, revision)
+    stored = quantize.stored_precision(config)
+    if stored and stored != precision:
+        raise ModelUnavailableError(f"{source} comes in {stored}, not in {precision}; set DROPSCRIBE_PRECISION=auto")
+    dtype = dtype_of(precision, device)
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    installed = importlib.util.find_spec("flash_attn") is not None
+    implementation, reason = choose_attention(attention, dtype, capability, installed=installed)
+    commit = "" if Path(_place(source)).is_dir() else str(config.get("_commit_hash") or revision)
+    options = {
+        "revision": commit or None,  # the weights of the same commit as the config
+        "dtype": dtype,  # always named: a quantized checkpoint without it gives other tokens than quantizing on load
+        "attn_implementation": _named(implementation),
+        "quantization_config": None if stored else quantize.config(precision, dtype),
+        "device_map": {"": device},
+    }
+    model, processor = _read(source, {name: value for name, value in options.items() if value is not None})
+    if implementation == "varlen":
+        varlen.use(model.model.language_model)
+    quantize.verify(model, precision)
+    seconds = time.monotonic() - began
+    loaded = Loaded(model, processor, source, commit, precision, implementation, reason, seconds, *_memory(device))
+    _tell(loaded)
+    return loaded
+
+
+def _named(implementation: str) -> dict[str, str]:
+    """For the language model alone: the encoders have no attention, and refuse to have one chosen."""
+    return {"text_config": "sdpa" if implementation == "varlen" else implementation}
+
+
+def save(loaded: Loaded, folder: Path) -> None:
+    """Write a model as it was loaded, quantized or not, for others to load; before it is made to serve.
+
+    Raises ModelUnavailableError when it cannot be written.
+    """
+    try:
+        loaded.model.save_pretrained(folder)
+        loaded.processor.save_pretrained(folder)
+    except OSError as error:
+        raise ModelUnavailableError(f"cannot write {folder}: {error}; choose another folder") from error
+
+
+def _read(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    _hush()
+    try:
+        reader: Any = VibeVoiceAsrForConditionalGeneration
+        model, info = reader.from_pretrained(_place(source), output_loading_info=True, **options)
+        processor = AutoProcessor.from_pretrained(_place(source), revision=options.get("revision"))
+    except torch.OutOfMemoryError as error:
+        raise ModelUnavailableError(str(faults.translate(error))) from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelUnavailableError(_not_readable(source, error)) from error
+    # Transformers would go on with random numbers in the place of weights that are not there.
+    if lacking := [*info["missing_keys"], *info["mismatched_keys"]]:
+        raise ModelUnavailableError(
+            f"{source} lacks {len(lacking)} weights, the first {lacking[0]}; fetch it again: hf download {CHECKPOINT}"
+        )
+    return model.eval(), processor
+
+
+def _hush() -> None:
+    """Nobody watches progress bars here, and bitsandbytes tells at every call that int8 is multiplied in fp16."""
+    transformers_log.disable_progress_bar()
+    logging.getLogger("bitsandbytes.autograd._functions").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("MatMul8bitLt: inputs will be cast")
+
+
+def _memory(device: torch.device) -> tuple[int, int]:
+    if device.type != "cuda":
+        return 0, 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return torch.cuda.memory_allocated(device), free
+
+
+def _tell(loaded: Loaded) -> None:
+    log.info(
+        "loaded %s in %s in %.1f s; attention: %s, since %s; GPU memory: %.2f GB held, %.2f GB free",
+        loaded.source,
+        loaded.precision,
+        loaded.seconds,
+        loaded.attention,
+        loaded.attention_reason,
+        loaded.memory_held / 1e9,
+        loaded.memory_free / 1e9,
+    )

@@ -1,0 +1,179 @@
+"""From the text that VibeVoice-ASR writes to segments, while it streams. Takes whatever comes and never raises.
+
+The answer should be `[{"Start":0.0,"End":7.5,"Speaker":0,"Content":"..."}, ...]`. Known to come too: a word before
+it, code fences, other names for the keys, times and speakers as text, no speaker, several speakers in one content,
+sounds in brackets, unescaped quotes, an end in the middle.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from core.types import Segment, SegmentKind
+from models.vibevoice.reader import ObjectReader, State
+
+FIELDS = {
+    "start": ("start", "starttime", "begin"),
+    "end": ("end", "endtime", "stop"),
+    "speaker": ("speaker", "speakerid"),
+    "content": ("content", "text", "transcript"),
+}
+_FIELD_OF = {name: field for field, names in FIELDS.items() for name in names}
+
+_TIME = re.compile(
+    r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d+(?:[.,]\d*)?|[.,]\d+)\s*(?:s|sec|seconds)?", re.ASCII | re.IGNORECASE
+)
+_SPEAKER = re.compile(r"(?:[a-z]+[\s_#-]*)?(\d{1,4})(?:\.0*)?", re.ASCII | re.IGNORECASE)
+_NAMED = re.compile(r"\[?speaker[\s_#-]*(\d{1,4})\]?\s*[:\uff1a]\s*", re.ASCII | re.IGNORECASE)
+# A content that is nothing but one bracket is a sound, whatever its name; within words only the known names are.
+_SOUND = re.compile(r"\[[^\W\d_][\w /,'-]{0,60}\]")
+_SOUND_WITHIN = re.compile(
+    r"(\[(?:silence|music|noise|laughter|applause|(?:environmental|human|background) (?:sounds?|noises?)"
+    r"|unintelligible(?: speech)?)\])",
+    re.IGNORECASE,
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What an answer said. `complete`: its array was closed. `error` says what could not be read, or is empty."""
+
+    segments: tuple[Segment, ...]
+    complete: bool
+    error: str = ""
+
+
+class StreamParser:
+    """Reads an answer piece by piece; the pieces may be cut anywhere, and it never matters where."""
+
+    def __init__(self) -> None:
+        """Nothing is read yet."""
+        self._reader = ObjectReader(lambda key: _field(key) == "content")
+        self._segments: list[Segment] = []
+        self._last_end = 0.0
+        self._blank = True
+        self._untimed = 0
+
+    @property
+    def last_end(self) -> float:
+        """The largest end of a complete segment so far, in seconds: how far the model has read."""
+        return self._last_end
+
+    def feed(self, text: str) -> list[Segment]:
+        """Read on; the segments that are complete now."""
+        self._blank = self._blank and not text.strip()
+        fresh = [segment for values in self._reader.feed(text) for segment in self._segments_of(values)]
+        self._segments += fresh
+        return fresh
+
+    def take_content(self) -> str:
+        """What was said in the contents since the last call, as it grows; a newline ends each content."""
+        heard = "".join(self._reader.heard)
+        self._reader.heard.clear()
+        return heard
+
+    def finish(self) -> Parsed:
+        """All that was read."""
+        complete = self._reader.state is State.AFTER
+        return Parsed(tuple(self._segments), complete, self._error(complete))
+
+    def _error(self, complete: bool) -> str:
+        if self._blank:
+            return "the answer is empty"
+        problems = []
+        if not self._segments and not complete:
+            problems.append("the answer holds no segment")
+        if self._reader.broken:
+            problems.append(f"segments that cannot be read: {self._reader.broken}")
+        if self._untimed:
+            problems.append(f"segments without a start or an end: {self._untimed}")
+        return "; ".join(problems)
+
+    def _segments_of(self, values: dict[str, str]) -> list[Segment]:
+        """One object's segments: none where nothing was said. Unknown times are taken from the neighbours."""
+        fields = {field: value for key, value in values.items() if (field := _field(key))}
+        content = _clean(fields.get("content", ""))
+        start, end = _seconds(fields.get("start", "")), _seconds(fields.get("end", ""))
+        self._untimed += bool(content) and (start is None or end is None)
+        start = self._last_end if start is None else start
+        end = max(start, self._last_end) if end is None else end
+        self._last_end = max(self._last_end, end)
+        return list(_spread(list(_turns(content, speaker_of(fields.get("speaker", "")))), start, end))
+
+
+def parse(text: str) -> Parsed:
+    """Read a whole answer."""
+    parser = StreamParser()
+    parser.feed(text)
+    return parser.finish()
+
+
+def speaker_of(text: str) -> int | None:
+    """A speaker's number: `0`, `Speaker 1`, `SPEAKER_02`, `3.0`; None for anything else."""
+    found = _SPEAKER.fullmatch(text.strip())
+    return int(found[1]) if found else None
+
+
+def _field(key: str) -> str:
+    """The field that a key means, however it is spelled; empty for none."""
+    return _FIELD_OF.get(re.sub(r"[\W_]", "", key).lower(), "")
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds: `1.50`, `1,5 s`, `00:01:02.5`; None for anything else."""
+    text = text.strip()
+    if found := _TIME.fullmatch(text):
+        hours, minutes, seconds = found.groups(default="0")
+        value = 3600 * int(hours) + 60 * int(minutes) + float(seconds.replace(",", "."))
+    else:
+        try:
+            value = float(text)  # a sign, an exponent
+        except ValueError:
+            return None
+    return value if math.isfinite(value) else None
+
+
+def _clean(text: str) -> str:
+    """Text that any file and database takes: no control characters, no surrogates but joined or replaced."""
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _CONTROL.sub("", joined).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    text: str
+    speaker: int | None
+    kind: SegmentKind
+
+
+def _turns(content: str, speaker: int | None) -> Iterator[_Turn]:
+    """The parts of one content. A new line is a new voice: nobody knows whose, unless it is named."""
+    for line in filter(None, map(str.strip, re.split(r"[\r\n]+", content))):
+        named = _NAMED.match(line)
+        voice = int(named[1]) if named else speaker
+        turns = [_turn(part.strip(), voice) for part in _parts(line[named.end() :] if named else line) if part.strip()]
+        yield from turns
+        if any(turn.kind is SegmentKind.SPEECH for turn in turns):
+            speaker = None
+
+
+def _parts(line: str) -> list[str]:
+    return [line] if _SOUND.fullmatch(line) else _SOUND_WITHIN.split(line)
+
+
+def _turn(text: str, speaker: int | None) -> _Turn:
+    return _Turn(text, speaker, SegmentKind.EVENT if _SOUND.fullmatch(text) else SegmentKind.SPEECH)
+
+
+def _spread(turns: Sequence[_Turn], start: float, end: float) -> Iterator[Segment]:
+    """The turns one after the other, each as long as its share of the characters."""
+    total = sum(len(turn.text) for turn in turns)
+    edges = [read / total for read in accumulate((len(turn.text) for turn in turns), initial=0)] if turns else []
+    times = [start * (1 - share) + end * share for share in edges]
+    for turn, (begin, finish) in zip(turns, pairwise(times), strict=True):
+        yield Segment(begin, finish, turn.text, turn.speaker, turn.kind)

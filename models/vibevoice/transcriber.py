@@ -1,0 +1,231 @@
+"""VibeVoice-ASR resident in memory: audio in, who said what and when out, from many threads at once."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import logging
+import os
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.errors import ModelError, ModelUnavailableError
+from core.settings import Settings
+from core.types import Ended, EngineInfo, RawTranscript
+from models import quantize, vram
+from models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from models.vibevoice import loader
+from models.vibevoice.answer import Answer
+from models.vibevoice.batching import Batched, Sizes
+from models.vibevoice.encoder import CancelledError, Encoder
+from models.vibevoice.engine import Decoding, Engine, Reference
+from models.vibevoice.geometry import Geometry
+from models.vibevoice.loader import Loaded
+from models.vibevoice.prompt import check_context, context_text
+from models.vibevoice.soft_tokens import SoftTokens, install
+from models.vram import Plan, Precision
+
+log = logging.getLogger(__name__)
+
+WARM_UP_SECONDS = 2.0  # of silence: every kernel runs once
+WARM_UP_TOKENS = 8
+CANCELLED = RawTranscript((), Ended.CANCELLED)
+
+
+class VibeVoice:
+    """A Transcriber; safe for as many threads as `info.slots`."""
+
+    def __init__(self, loaded: Loaded, plan: Plan, settings: Settings) -> None:
+        """Serve a loaded model within its plan. Raises ModelUnavailableError when it does not fit after all."""
+        self.loaded = loaded
+        self.plan = plan
+        name = f"{loaded.source}@{loaded.revision}" if loaded.revision else loaded.source
+        self.info = EngineInfo(
+            "vibevoice",
+            name,
+            loaded.precision,
+            plan.slots,
+            plan.chunk_seconds,
+            attention=loaded.attention,
+            attention_reason=loaded.attention_reason,
+            load_seconds=round(loaded.seconds, 1),
+            memory_held=loaded.memory_held,
+            memory_free=loaded.memory_free,
+        )
+        self._most_tokens = settings.max_new_tokens
+        self._encoder = Encoder(loaded.model, plan.piece_seconds)
+        self.soft: SoftTokens = install(loaded.model, plan.audio_rows)
+        self._engine = _serve(loaded, plan, self.soft, settings)
+
+    @classmethod
+    def load(cls, settings: Settings) -> VibeVoice:
+        """Plan, load, check and warm up. Raises ModelUnavailableError with the reason or the numbers."""
+        device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        plan = make_plan(settings, device)
+        loaded = loader.load(
+            settings.model, str(plan.precision), device=device, revision=settings.revision, attention=settings.attention
+        )
+        log.info("planned: %s", plan.explain())
+        model = cls(loaded, plan, settings)
+        try:
+            model.warm_up()
+        except ModelError:
+            model.close()  # its thread would keep the process from ending
+            raise
+        gc.freeze()  # what is here stays: without looking through it, no collection stops the threads for long
+        return model
+
+    def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
+        """See `Transcriber`. Raises SettingsError when the context is too long."""
+        if not audio.size:
+            return RawTranscript(())
+        seconds = audio.size / SAMPLE_RATE
+        if self._encoder.count(audio) > self.plan.audio_rows // self.plan.slots:  # the others' rows are not to be taken
+            raise ModelError(
+                f"a chunk of {seconds:.1f} s came to a model that takes at most {self.plan.chunk_seconds:g} s on this "
+                "machine; set DROPSCRIBE_CHUNK_SECONDS to that"
+            )
+        budget = min(self._most_tokens, vram.answer_budget(seconds))
+        answer = Answer(self.loaded.processor.tokenizer, lambda end: request.progress(min(end, seconds)))
+        return self._transcribe(audio, request, answer, budget)
+
+    def close(self) -> None:
+        """Stop serving and give the memory back."""
+        self._engine.close()
+        self.loaded = replace(self.loaded, model=None)
+        del self._engine, self._encoder, self.soft
+        gc.unfreeze()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def warm_up(self) -> None:
+        """Read a moment of silence, so that the first recording does not pay for what is set up on first use."""
+        began = time.monotonic()
+        silence = np.zeros(round(WARM_UP_SECONDS * SAMPLE_RATE), dtype=np.float32)
+        answer = Answer(self.loaded.processor.tokenizer, lambda _: None)
+        self._transcribe(silence, TranscribeRequest(), answer, WARM_UP_TOKENS)
+        log.info("warmed up in %.1f s", time.monotonic() - began)
+
+    def _transcribe(self, audio: Audio, request: TranscribeRequest, answer: Answer, budget: int) -> RawTranscript:
+        words = self.prompt(audio, request.context)
+        began = time.monotonic()
+        try:
+            embeddings = self._encoder.encode(audio, request.cancel)
+        except CancelledError:
+            return CANCELLED
+        encoded = time.monotonic()
+        ids = self.soft.allocate(embeddings)
+        try:
+            prompt = _insert(words, self.loaded.processor.audio_token_id, ids)
+            generation = self._engine.generate(prompt, budget, answer.listen, request.cancel)
+        finally:
+            self.soft.free(ids)
+        segments, ended = answer.end(generation.stop)
+        timings = {"encoder": encoded - began, "prefill": generation.prefill, "decode": generation.decode}
+        return RawTranscript(segments, ended, len(prompt), len(generation.tokens), timings)
+
+    def prompt(self, audio: Audio, context: str) -> list[int]:
+        """The tokens of the request, with a single one where the audio belongs."""
+        processor = self.loaded.processor
+        extra = context_text(context)
+        check_context(extra, lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]))
+        # Without tokenizing, the processor neither reads the audio nor makes it louder or softer; it is as loud as
+        # the whole recording needs, and a chunk of its own level would merge voices.
+        [text] = processor.apply_transcription_request(audio[:1], prompt=extra or None, tokenize=False)
+        text = text.replace(processor.audio_duration_token, f"{audio.size / SAMPLE_RATE:.2f}")
+        ids: list[int] = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+def _insert(words: list[int], place: int, ids: list[int]) -> list[int]:
+    at = words.index(place)
+    return [*words[:at], *ids, *words[at + 1 :]]
+
+
+def _serve(loaded: Loaded, plan: Plan, soft: SoftTokens, settings: Settings) -> Engine:
+    decoding = _decoding(loaded, settings)
+    if not settings.batching:
+        return Reference(loaded.model, soft, decoding)
+    sizes = Sizes(
+        slots=plan.slots,
+        tokens_per_slot=plan.slot_tokens,
+        step_tokens=plan.prefill_tokens,
+        flash="flash" in loaded.attention,
+        graphs=False if loaded.precision == "int8" else None,  # its outliers make shapes that depend on the data
+    )
+    return Batched(loaded.model, soft, decoding, sizes)
+
+
+def _decoding(loaded: Loaded, settings: Settings) -> Decoding:
+    eos = loaded.model.generation_config.eos_token_id
+    ends = [eos] if isinstance(eos, int) else list(eos or [loaded.processor.tokenizer.eos_token_id])
+    pad = loaded.model.generation_config.pad_token_id
+    return Decoding(
+        eos=tuple(ends),
+        pad=ends[0] if pad is None else pad,
+        temperature=settings.temperature,
+        repetition_penalty=settings.repetition_penalty,
+    )
+
+
+def make_plan(settings: Settings, device: torch.device) -> Plan:
+    """What to load, and how much it will serve at once.
+
+    Raises ModelUnavailableError when the checkpoint cannot be read, or the card cannot hold what is asked for.
+    """
+    config = loader.read_config(settings.model, settings.revision)
+    precisions = _precisions(settings, config, device)
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    installed = importlib.util.find_spec("flash_attn") is not None
+    dtype = loader.dtype_of(str(precisions[0]), device)
+    attention, _ = loader.choose_attention(settings.attention, dtype, capability, installed=installed)
+    plan = vram.choose(
+        _memory(device),
+        Geometry.from_config(config),
+        settings.chunk_seconds or vram.LONGEST_CHUNK,
+        _slots(settings, device),
+        precisions=precisions,
+        batching=settings.batching,
+        flash=attention not in {"sdpa", "eager"},  # those need a mask
+    )
+    if not plan.fits or plan.chunk_seconds < settings.chunk_seconds:
+        raise ModelUnavailableError(
+            f"{settings.model} does not fit: {plan.explain()}; set DROPSCRIBE_PRECISION=auto, lower "
+            "DROPSCRIBE_CHUNK_SECONDS or DROPSCRIBE_MODEL_SLOTS, or see `dropscribe plan` for what fits"
+        )
+    return plan
+
+
+def _slots(settings: Settings, device: torch.device) -> int:
+    """0 lets the plan fill the card; a CPU gains nothing by reading several chunks at once."""
+    if not settings.batching:
+        return 1
+    return settings.model_slots or (0 if device.type == "cuda" else 1)
+
+
+def _precisions(settings: Settings, config: dict[str, Any], device: torch.device) -> list[Precision]:
+    """What may be taken, the best first: what is asked for, else what the checkpoint comes in, else what fits."""
+    if settings.precision != "auto":
+        return [Precision(settings.precision)]
+    stored = quantize.stored_precision(config)
+    if stored == "fp4":
+        raise ModelUnavailableError(f"{settings.model} is quantized to fp4; use nf4, int8 or an unquantized checkpoint")
+    if stored:
+        return [Precision(stored)]
+    if device.type != "cuda":
+        return [Precision.FP32, Precision.BF16]
+    unquantized = Precision.BF16 if loader.half(device) == torch.bfloat16 else Precision.FP16
+    return [unquantized, Precision.INT8, Precision.NF4]
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes that this process may take: what is free, and what its own context has taken already."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return min(total, free + vram.CUDA_CONTEXT)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

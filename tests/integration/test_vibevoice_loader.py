@@ -1,0 +1,141 @@
+"""Checkpoints: which are read, which are refused, and what is chosen for the machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from core.errors import ModelUnavailableError
+from core.settings import Settings
+from models.vibevoice import loader, transcriber
+from models.vram import Precision
+from tests.tiny.checkpoint import random_checkpoint
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+def with_config(checkpoint: Path, folder: Path, **changes: object) -> str:
+    copy = shutil.copytree(checkpoint, folder / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | changes))
+    return str(copy)
+
+
+def test_a_loaded_model_says_how_it_was_loaded(checkpoint: Path) -> None:
+    loaded = loader.load(str(checkpoint), "fp32", device=CPU)
+    assert (loaded.precision, loaded.attention, loaded.attention_reason) == ("fp32", "sdpa", "there is no GPU")
+    assert loaded.model.model.language_model.config._attn_implementation == "sdpa"
+    assert not loaded.model.training
+    assert loaded.processor.audio_token_id == loaded.model.config.audio_token_id
+    assert (loaded.memory_held, loaded.memory_free) == (0, 0)
+
+
+def test_the_original_layout_is_refused_with_the_name_of_the_right_one(checkpoint: Path, tmp_path: Path) -> None:
+    original = with_config(
+        checkpoint, tmp_path, model_type="vibevoice", architectures=["VibeVoiceForASRTraining"], decoder_config={}
+    )
+    with pytest.raises(ModelUnavailableError, match=r"original layout.*use microsoft/VibeVoice-ASR-HF"):
+        loader.load(original, "fp32", device=CPU)
+
+
+def test_another_model_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailableError, match=r"model of type whisper; use microsoft/VibeVoice-ASR-HF"):
+        loader.read_config(with_config(checkpoint, tmp_path, model_type="whisper"))
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailableError, match=r"gone is not a folder; set DROPSCRIBE_MODEL"):
+        loader.read_config(str(tmp_path / "gone"))
+
+
+def test_a_folder_without_a_checkpoint_says_how_to_fetch_one(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailableError, match=r"cannot read the checkpoint .*hf download"):
+        loader.read_config(str(tmp_path))
+
+
+def test_a_checkpoint_without_some_weights_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    del weights[next(name for name in weights if "lm_head" in name)]
+    safetensors.torch.save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelUnavailableError, match=r"lacks 1 weights, the first lm_head\.weight"):
+        loader.load(str(copy), "fp32", device=CPU)
+
+
+def test_a_torn_file_of_weights_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    whole = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelUnavailableError, match="cannot read the checkpoint"):
+        loader.load(str(copy), "fp32", device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("asked", "dtype", "capability", "installed", "chosen", "reason"),
+    [
+        ("auto", torch.bfloat16, (9, 0), True, "flash_attention_2", "supports it"),
+        ("auto", torch.bfloat16, (9, 0), False, "sdpa", "not installed"),
+        ("auto", torch.float16, (7, 5), True, "sdpa", "capability is 7.5"),
+        ("auto", torch.float32, (9, 0), True, "sdpa", "16-bit"),
+        ("auto", torch.bfloat16, None, True, "sdpa", "no GPU"),
+        ("flash", torch.bfloat16, (8, 0), True, "flash_attention_2", "supports it"),
+        ("sdpa", torch.bfloat16, (9, 0), True, "sdpa", "DROPSCRIBE_ATTENTION"),
+        ("eager", torch.bfloat16, (9, 0), True, "eager", "DROPSCRIBE_ATTENTION"),
+        ("varlen", torch.bfloat16, (9, 0), False, "varlen", "DROPSCRIBE_ATTENTION"),
+        ("varlen", torch.float32, None, False, "varlen", "DROPSCRIBE_ATTENTION"),
+    ],
+)
+def test_attention_is_chosen_with_a_reason(
+    asked: str, dtype: torch.dtype, capability: tuple[int, int] | None, installed: bool, chosen: str, reason: str
+) -> None:
+    found, why = loader.choose_attention(asked, dtype, capability, installed=installed)
+    assert found == chosen
+    assert reason in why
+
+
+def test_flash_attention_that_cannot_run_is_refused_when_asked_for() -> None:
+    with pytest.raises(ModelUnavailableError, match=r"not installed .*set DROPSCRIBE_ATTENTION=sdpa"):
+        loader.choose_attention("flash", torch.bfloat16, (9, 0), installed=False)
+
+
+def test_pytorchs_flash_kernel_is_refused_on_a_card_that_lacks_it() -> None:
+    with pytest.raises(ModelUnavailableError, match=r"capability is 7\.5, .*set DROPSCRIBE_ATTENTION=sdpa"):
+        loader.choose_attention("varlen", torch.float16, (7, 5), installed=True)
+
+
+def test_without_a_gpu_auto_is_full_precision(checkpoint: Path) -> None:
+    plan = transcriber.make_plan(Settings(model=str(checkpoint)), CPU)
+    assert plan.precision is Precision.FP32
+
+
+def test_a_checkpoint_that_comes_quantized_is_planned_as_it_is(checkpoint: Path, tmp_path: Path) -> None:
+    loader.save(loader.load(str(checkpoint), "nf4", device=CPU), tmp_path)
+    plan = transcriber.make_plan(Settings(model=str(tmp_path)), CPU)
+    assert plan.precision is Precision.NF4
+
+
+def test_a_plan_that_does_not_fit_is_refused_with_the_numbers(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcriber, "_memory", lambda _: 100_000_000)
+    with pytest.raises(ModelUnavailableError, match=r"does not fit: .* takes .* GB \(weights .*of 0\.10 GB"):
+        transcriber.make_plan(Settings(model=str(checkpoint)), CPU)
+
+
+def test_a_chunk_length_that_was_asked_for_is_not_silently_shortened(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcriber, "_memory", lambda _: 700_000_000)
+    assert transcriber.make_plan(Settings(model=str(checkpoint)), CPU).chunk_seconds < 1800
+    with pytest.raises(ModelUnavailableError, match="does not fit"):
+        transcriber.make_plan(Settings(model=str(checkpoint), chunk_seconds=1800), CPU)
