@@ -14,11 +14,11 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bench.machine import Machine, private
+from bench.table import Row, print_rates
 from core.mounts import filesystem_of
 from core.queue import CPU_QUEUE, Doorbell
 from scheduler import admission
@@ -30,20 +30,6 @@ from tests.servers import find_postgresql, private_postgresql
 
 FILES_PER_DIRECTORY = 100
 FILE_BYTES = 4096  # small, so that the store is measured and not the disk
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One way of taking files in."""
-
-    name: str
-    files: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Files a second."""
-        return self.files / self.seconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if url:
                 with private(Path(name) / "postgresql", database_url=url) as machine:
                     rows.append(_admitted("PostgreSQL", machine, inbox))
-    _print_table(rows)
+    print_rates("files", rows)
     return 0
 
 
@@ -124,13 +110,6 @@ def _admitted(name: str, machine: Machine, inbox: Path) -> Row:
     finally:
         bell.stop()
         doorbell.close()
-
-
-def _print_table(rows: Sequence[Row]) -> None:
-    """The first row is the rival that the ratios refer to."""
-    print(f"\n{'':54}{'files a second':>22}{'ratio':>9}")
-    for row in rows:
-        print(f"{row.name:54}{row.rate:22,.0f}{row.rate / rows[0].rate:8.3f}x")
 
 
 if __name__ == "__main__":

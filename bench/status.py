@@ -6,6 +6,7 @@ nothing, and one that imports SQLAlchemy.
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import statistics
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,21 +118,36 @@ def median_seconds(command: list[str], environment: dict[str, str]) -> float:
     return statistics.median(spent[1:])
 
 
-def main() -> None:
-    """Fill, measure, print."""
-    number = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fill, measure, print; the ratios are to an interpreter that does nothing."""
+    number = _parse(argv).jobs
     with tempfile.TemporaryDirectory() as home:
         fill(Path(home), number)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("DROPSCRIBE_")}
         environment["DROPSCRIBE_HOME"] = home
         status = ["-c", "from admin.main import run; run()", "status"]
-        for label, arguments in (
-            ("python -c pass", ["-c", "pass"]),
-            ("python -c 'import sqlalchemy'", ["-c", "import sqlalchemy"]),
-            (f"dropscribe status, {number:,} jobs", status),
-        ):
-            print(f"{label:36} {median_seconds([sys.executable, *arguments], environment):.3f} s")
+        commands = {
+            "python -c pass": ["-c", "pass"],
+            "python -c 'import sqlalchemy'": ["-c", "import sqlalchemy"],
+            f"dropscribe status, {number:,} jobs": status,
+        }
+        spent = {
+            label: median_seconds([sys.executable, *arguments], environment) for label, arguments in commands.items()
+        }
+    least = next(iter(spent.values()))
+    print(f"{'':36}{'seconds':>9}{'ratio':>8}")
+    for label, seconds in spent.items():
+        print(f"{label:36}{seconds:9.3f}{seconds / least:7.1f}x")
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.status", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("jobs", type=int, nargs="?", default=100_000, help="jobs in the store")
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from sqlalchemy import func, select
 
 from bench import bare
 from bench.machine import PATIENCE, Machine, private
+from bench.table import Row, print_rates
 from core.mounts import filesystem_of
 from core.queue import TRANSCRIBE, Doorbell, redis_url
 from core.types import JobState
@@ -41,20 +41,6 @@ LONG = "long.wav"
 SETTINGS = {"engine": "scripted", "stable_seconds": "0", "chunk_seconds": str(CHUNK_SECONDS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table: how many things in how many seconds."""
-
-    name: str
-    count: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Things a second."""
-        return self.count / self.seconds
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure each in turn, print the tables."""
     options = _parse(argv)
@@ -65,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with private(folder, **settings) as machine:
             tasks = [_bare(machine, kind, options.messages) for kind in bare.KINDS]
             recordings, chunked = _product(machine, folder / "inbox", options)
-            decoding = _decoding(machine, folder / "inbox", min(options.recordings, 20))
-    _print_table("messages", [tasks[0], chunked, *tasks[1:]])
-    _print_table("recordings", [decoding, recordings])
+            decoding = _decoding(machine, folder / "inbox", min(options.recordings, 50))
+    print_rates("messages", [tasks[0], chunked, *tasks[1:]])
+    print_rates("recordings", [decoding, recordings])
     return 0
 
 
@@ -77,7 +63,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--recordings", type=int, default=100, help="short recordings, a second each")
     parser.add_argument("--chunks", type=int, default=1000, help="length of the long recording, in chunks")
-    parser.add_argument("--messages", type=int, default=1000, help="messages to each bare Celery worker")
+    parser.add_argument("--messages", type=int, default=2000, help="messages to each bare Celery worker")
     parser.add_argument("--directory", type=Path, help="where to work")
     return parser.parse_args(argv)
 
@@ -168,13 +154,6 @@ def _decoding(machine: Machine, inbox: Path, count: int) -> Row:
 
 def _decode(source: Path, target: Path) -> None:
     decode(source, target, DecodeLimits(), label=source.name)
-
-
-def _print_table(things: str, rows: Sequence[Row]) -> None:
-    """The first row is the rival that the ratios refer to."""
-    print(f"\n{'':54}{things + ' a second':>22}{'ratio':>8}")
-    for row in rows:
-        print(f"{row.name:54}{row.rate:22,.1f}{row.rate / rows[0].rate:7.3f}x")
 
 
 if __name__ == "__main__":
