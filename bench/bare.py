@@ -1,7 +1,7 @@
-"""A Celery worker whose task does nothing, on the settings of dropscribe's own: what a message costs at least.
+"""A Celery worker with a bare task, on the settings of dropscribe's own: what a message costs at least.
 
-Run by `bench.throughput` as `python -m bench.bare KIND TOTAL`. It says in Redis when it listens, and when the last of
-TOTAL messages was executed.
+Run by `bench.throughput` as `python -m bench.bare KIND TOTAL SECONDS`, where the task sleeps for SECONDS. It says in
+Redis when it listens, and when the last of TOTAL messages was executed.
 """
 
 from __future__ import annotations
@@ -35,21 +35,23 @@ class Kind:
 CELERY_PREFETCH = {"worker_disable_prefetch": False, "worker_prefetch_multiplier": 4}  # Celery's defaults
 
 KINDS = {
-    "ours": Kind("our settings and pool", WakingPool),
-    "prefetch": Kind("Celery's prefetching and threads", "threads", CELERY_PREFETCH),
-    "threads": Kind("no prefetching, Celery's threads", "threads"),
+    "ours": Kind("without prefetching, our pool", WakingPool),
+    "prefetch": Kind("with Celery's prefetching and threads", "threads", CELERY_PREFETCH),
+    "threads": Kind("without prefetching, Celery's threads", "threads"),
 }
 
 
 def main(arguments: list[str]) -> int:
     """Work until SIGTERM."""
-    kind, total = KINDS[arguments[0]], int(arguments[1])
+    kind, total, seconds = KINDS[arguments[0]], int(arguments[1]), float(arguments[2])
     settings = load()
     app = make_app(settings)
     app.conf.update(kind.settings)
     executed = itertools.count(1)
 
-    def nothing(row: str) -> None:  # noqa: ARG001 (what a message of ours brings along)
+    def bare(row: str) -> None:  # noqa: ARG001 (what a message of ours brings along)
+        if seconds:
+            time.sleep(seconds)
         if next(executed) == total:
             say(DONE_KEY)
 
@@ -60,7 +62,7 @@ def main(arguments: list[str]) -> int:
     def listens(**_: Any) -> None:
         say(READY_KEY)
 
-    app.task(nothing, name=TRANSCRIBE)
+    app.task(bare, name=TRANSCRIBE)
     signals.worker_ready.connect(listens)
     worker = app.Worker(
         hostname="bare",

@@ -36,7 +36,8 @@ from worker.service import MOST_CPU_THREADS
 CHUNK_SECONDS = 1.0
 RECORDING_SECONDS = 1.0
 BLOCK_SECONDS = 10.0  # of the long recording, which repeats them
-SLOW_MESSAGES = 20  # Celery's threads without prefetching take up to a second each
+WORK_SECONDS = 0.02  # of a task that keeps its worker from listening for a while, as every real one does
+FEW_MESSAGES = 20  # such tasks; Celery's threads without prefetching take up to a second for each
 LONG = "long.wav"
 SETTINGS = {"engine": "scripted", "stable_seconds": "0", "chunk_seconds": str(CHUNK_SECONDS)}
 
@@ -49,10 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"a model that takes no time; SQLite and everything else on {filesystem_of(folder)}")
         settings = SETTINGS | {"cpu_slots": str(min(os.cpu_count() or 1, MOST_CPU_THREADS))}
         with private(folder, **settings) as machine:
-            tasks = [_bare(machine, kind, options.messages) for kind in bare.KINDS]
+            empty = [_bare(machine, kind, options.messages) for kind in ("ours", "prefetch")]
+            few = min(options.messages, FEW_MESSAGES)
+            working = [_bare(machine, kind, few, WORK_SECONDS) for kind in ("threads", "prefetch", "ours")]
             recordings, chunked = _product(machine, folder / "inbox", options)
             decoding = _decoding(machine, folder / "inbox", min(options.recordings, 50))
-    print_rates("messages", [tasks[0], chunked, *tasks[1:]])
+    print_rates("messages", [empty[0], chunked, *empty[1:]])
+    print_rates(f"{WORK_SECONDS * 1000:.0f} ms tasks", working)
     print_rates("recordings", [decoding, recordings])
     return 0
 
@@ -68,21 +72,20 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _bare(machine: Machine, kind: str, messages: int) -> Row:
+def _bare(machine: Machine, kind: str, count: int, work: float = 0.0) -> Row:
     """From the first message sent to the last executed."""
-    count = min(messages, SLOW_MESSAGES) if kind == "threads" else messages
-    command = [sys.executable, "-m", "bench.bare", kind, str(count)]
+    command = [sys.executable, "-m", "bench.bare", kind, str(count), str(work)]
     child = machine.start(f"bare-{kind}", "exec", *command)
     doorbell = Doorbell(machine.settings)
-    with redis.Redis.from_url(redis_url(machine.settings)) as client:
+    with redis.Redis.from_url(redis_url(machine.settings), socket_timeout=None) as client:
         _hear(client, bare.READY_KEY)
         began = time.time()
         for number in range(count):
-            doorbell.ring(TRANSCRIBE, f"nothing.{number}")
+            doorbell.ring(TRANSCRIBE, f"bare.{number}")
         seconds = _hear(client, bare.DONE_KEY) - began
     doorbell.close()
     machine.stop(child)
-    return Row(f"bare task, {bare.KINDS[kind].title}", count, seconds)
+    return Row(f"bare task {bare.KINDS[kind].title}", count, seconds)
 
 
 def _hear(client: Any, key: str) -> float:

@@ -1,0 +1,118 @@
+"""What is taken of a GPU's memory is what was planned, also by two workers on one card."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.gpu import choose_attention
+from bench.random_model import build
+from bench.roofline import TOLERANCE, Memory, Work
+from bench.serving import Clock, Meter, Subject, batched_rates, encoder_speed
+from core.errors import ModelUnavailableError
+from core.settings import Settings
+from models import vram
+from models.base import SAMPLE_RATE, TranscribeRequest
+from models.vibevoice.geometry import Encoder, Geometry
+from models.vibevoice.transcriber import VibeVoice, make_plan
+from models.vram import Precision
+
+ROOT = Path(__file__).parents[2]
+MIDDLE = Geometry(  # 0.4 B parameters: large enough that what is not planned does not weigh
+    layers=12,
+    hidden=1536,
+    heads=12,
+    kv_heads=2,
+    head_dim=128,
+    intermediate=6144,
+    vocabulary=32_768,
+    encoders=(Encoder(latent=64, filters=16), Encoder(latent=128, filters=16)),
+)
+FILL = """
+import sys, torch
+held = []
+for size in (2**30, 2**26, 2**22):
+    try:
+        while True:
+            held.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+    except torch.OutOfMemoryError:
+        pass
+print("full", flush=True)
+sys.stdin.read()
+"""
+LISTEN = """
+import json, sys
+from tests.gpu.test_memory import listen
+print(json.dumps(listen(sys.argv[1])))
+"""
+
+
+@pytest.fixture(scope="module", params=["bf16", "int8", "nf4"])
+def subject(request: pytest.FixtureRequest, device: torch.device) -> Subject:
+    precision = Precision(request.param)
+    meter = Meter(device)
+    memory = meter.available()
+    meter.reset()
+    attention, _ = choose_attention("auto", precision, device)
+    before = meter.held()
+    model = build(MIDDLE, precision, device, attention)
+    taken = Memory("weights", vram.weights(MIDDLE, precision), meter.held() - before)
+    assert abs(taken.ratio - 1) <= TOLERANCE, taken
+    return Subject(model, MIDDLE, precision, "flash" in attention, memory, 32, Clock(600), meter)
+
+
+def test_serving_takes_the_memory_that_is_planned(subject: Subject) -> None:
+    rates, parts = batched_rates(subject, Work.of(MIDDLE, 300), 8)
+    taken = {part.part: part for part in parts}
+    assert rates.requests == 8
+    assert abs(taken["audio"].ratio - 1) <= TOLERANCE, taken
+    assert taken["cache"].ratio >= 1 - TOLERANCE, taken  # masks that are made with it are planned with attention
+    assert 0.6 <= taken["all but encoder and reserve"].ratio <= 1 + TOLERANCE, taken
+
+
+def test_encoding_takes_no_more_memory_than_is_planned(subject: Subject) -> None:
+    _, [taken] = encoder_speed(subject, Work.of(MIDDLE, 300))
+    assert 0.5 <= taken.ratio <= 1 + TOLERANCE, taken
+
+
+def settings(checkpoint: Path, **changes: object) -> Settings:
+    chosen = {"engine": "vibevoice", "model": str(checkpoint), "precision": "bf16", "max_new_tokens": 32}
+    return Settings.model_validate(chosen | {"chunk_seconds": 60} | changes)
+
+
+def listen(checkpoint: str) -> tuple[int, int]:
+    """Tokens of prompt and answer of a second of noise."""
+    model = VibeVoice.load(settings(Path(checkpoint)))
+    audio = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32)
+    found = model.transcribe(audio, TranscribeRequest())
+    model.close()
+    return found.prompt_tokens, found.output_tokens
+
+
+def another_worker(program: str, *arguments: str) -> subprocess.Popen[str]:
+    """Another process on the same card."""
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_a_second_worker_refuses_a_card_that_the_first_has_filled(checkpoint: Path, device: torch.device) -> None:
+    make_plan(settings(checkpoint, chunk_seconds=1800), device)
+    with another_worker(FILL) as first:
+        assert first.stdout
+        assert first.stdout.readline() == "full\n"
+        with pytest.raises(ModelUnavailableError, match=r"does not fit: bf16 with chunks of .* GB \(weights"):
+            make_plan(settings(checkpoint, chunk_seconds=1800), device)
+        first.communicate()
+
+
+def test_two_workers_share_a_card_that_has_room_for_both(checkpoint: Path) -> None:
+    workers = [another_worker(LISTEN, str(checkpoint)) for _ in range(2)]
+    first, second = (json.loads(worker.communicate(timeout=150)[0].splitlines()[-1]) for worker in workers)
+    assert first == second
+    assert first[1] > 0

@@ -1,0 +1,242 @@
+"""The measurements on a GPU: their arithmetic, and that they run, in a size that says nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import engine_cpu, gpu
+from bench.gpu import BATCHED, PADDED, SINGLE, Report, compare
+from bench.random_model import TINY, build, config_of
+from bench.roofline import (
+    CARDS,
+    Card,
+    Floor,
+    Memory,
+    Rates,
+    Row,
+    Work,
+    decode_rate,
+    kernel_table,
+    known_card,
+    step_floor,
+    trace_of,
+)
+from bench.serving import Clock, Meter, OutOfTimeError, Subject, parts_of, rates_of, serve
+from models import quantize, vram
+from models.vibevoice.engine import Generation, Reference, Stop, language_model
+from models.vibevoice.geometry import PUBLISHED, Geometry
+from models.vram import Precision
+
+CPU = torch.device("cpu")
+H200 = CARDS[0]
+WORK = Work(seconds=60, audio=450, prompt=500, answer=360)
+ROW = Row("bf16", BATCHED, 16, WORK, encoder=120, rates=Rates(16, 1000, 720), floor=Floor(0.003, 0.001))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a model is only slowed down by more
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("name", "bandwidth"),
+    [
+        ("NVIDIA H200", 4.8e12),
+        ("NVIDIA H100 80GB HBM3", 3.35e12),
+        ("NVIDIA A100-SXM4-80GB", 2.04e12),
+        ("NVIDIA L40S", 0.864e12),
+        ("NVIDIA GeForce RTX 4090", 1.008e12),
+    ],
+)
+def test_known_cards_are_found_by_their_names(name: str, bandwidth: float) -> None:
+    card = known_card(name)
+    assert card
+    assert card.bandwidth == bandwidth
+
+
+@pytest.mark.parametrize("name", ["NVIDIA L4", "NVIDIA H100 PCIe", "NVIDIA GeForce RTX 4090 Laptop GPU", "Tesla T4"])
+def test_other_cards_are_not_taken_for_them(name: str) -> None:
+    assert known_card(name) is None
+
+
+def test_the_floor_of_one_step_is_the_time_to_read_the_weights() -> None:
+    floor = step_floor(H200, PUBLISHED, Precision.BF16, 1, 0)
+    assert floor.bandwidth == pytest.approx(2 * (6.526e9 + 0.545e9) / 4.8e12, rel=1e-3)
+    assert floor.arithmetic == pytest.approx(2 * (6.526e9 + 0.545e9) / 989e12, rel=1e-3)
+
+
+def test_each_request_adds_its_cache_to_the_floor() -> None:
+    one, many = (step_floor(H200, PUBLISHED, Precision.BF16, requests, 3000) for requests in (1, 65))
+    assert many.bandwidth - one.bandwidth == pytest.approx(64 * 3000 * 57_344 / 4.8e12)
+    assert many.arithmetic == pytest.approx(65 * one.arithmetic)
+
+
+def test_quantized_weights_lower_the_floor() -> None:
+    bf16, int8, nf4 = (step_floor(H200, PUBLISHED, precision, 1, 0).bandwidth for precision in vram.BEST_FIRST)
+    assert nf4 < int8 < bf16
+    assert int8 * 4.8e12 == pytest.approx(6.526e9 + 2 * 0.545e9, rel=1e-3)
+
+
+def test_five_minutes_are_so_many_tokens() -> None:
+    work = Work.of(PUBLISHED, 300)
+    assert (work.audio, work.answer) == (2250, 1800)
+    assert work.middle == work.prompt + 900
+
+
+def test_speed_is_the_audio_over_the_time_of_all_its_parts() -> None:
+    assert ROW.parts == {"encoder": 0.5, "prefill": 0.5, "decode": 0.5}
+    assert ROW.rtfx == pytest.approx(40)
+    assert ROW.step == pytest.approx(16 / 720)
+    assert ROW.facts()["rtfx"] == ROW.rtfx
+
+
+def test_a_row_shows_speed_ratio_and_floors() -> None:
+    words = str(replace(ROW, ratio=8.25)).split()
+    assert words == "bf16 dropscribe 16 16 1 720 40.0 8.25x 22.22 3.00 1.00 0.500 0.500 0.500".split()
+
+
+@given(
+    st.lists(st.floats(0, 5), min_size=1, max_size=20),
+    st.floats(1, 200),
+)
+def test_tokens_are_counted_while_all_requests_write(starts: list[float], rate: float) -> None:
+    traces = [[(start, 1), (start + 6, 1 + round(6 * rate))] for start in starts]
+    assert decode_rate(traces) == pytest.approx(len(starts) * round(6 * rate) / 6)
+
+
+def test_what_is_written_while_others_are_read_does_not_count() -> None:
+    early = [(0.0, 1), (10.0, 1001), (20.0, 1101)]  # quick as long as it is alone
+    late = [(10.0, 1), (20.0, 101)]
+    assert decode_rate([early, late]) == pytest.approx(20)
+
+
+def test_requests_that_never_write_at_once_count_as_a_whole() -> None:
+    assert decode_rate([[(0.0, 1), (1.0, 11)], [(1.0, 1), (2.0, 11)]]) == pytest.approx(10)
+
+
+def test_a_trace_has_both_ends_exactly_and_what_was_heard_between() -> None:
+    generation = Generation(tuple(range(9)), Stop.BUDGET, prefill=2.0, decode=4.0)
+    heard = [(1.9, 1), (4.0, 5), (6.05, 9)]
+    assert trace_of(0.0, generation, heard) == [(2.0, 1), (4.0, 5), (6.0, 9)]
+
+
+def test_requests_that_were_stopped_too_early_are_no_measurement() -> None:
+    with pytest.raises(OutOfTimeError):
+        rates_of(0.0, [[(1.0, 1), (2.0, 9)], [(1.5, 1), (1.5, 1)]], 100)
+
+
+def test_prompts_are_read_until_the_last_first_token() -> None:
+    rates = rates_of(1.0, [[(2.0, 1), (5.0, 31)], [(3.0, 1), (5.0, 21)]], 1000)
+    assert rates == Rates(2, 500.0, 20.0)
+
+
+@pytest.mark.parametrize(("measured", "marked"), [(91, False), (109, False), (89, True), (111, True)])
+def test_memory_further_than_a_tenth_from_the_plan_is_marked(measured: int, marked: bool) -> None:
+    assert ("more than 10% off" in str(Memory("cache", 100, measured))) == marked
+
+
+def test_memory_is_compared_part_by_part() -> None:
+    plan = vram.plan(80 * vram.GIB, PUBLISHED, Precision.BF16, 300, 4)
+    base = plan.parts["weights"]
+    table, cache = base + plan.parts["audio"], base + plan.parts["audio"] + plan.parts["cache"]
+    peak = cache + plan.parts["attention"] + plan.parts["prefill"]
+    assert {part.ratio for part in parts_of(plan, base, table, cache, peak, peak)} == {1.0}
+
+
+def test_kernels_are_listed_by_the_time_they_take_of_a_step() -> None:
+    lines = kernel_table({"copy": 0.1, "gemm": 0.4}, steps=10, seconds=1.0)
+    assert [line.split(maxsplit=3) for line in lines] == [
+        ["40.000", "ms", "40.0%", "gemm"],
+        ["10.000", "ms", "10.0%", "copy"],
+        ["50.000", "ms", "50.0%", "all kernels"],
+        ["100.000", "ms", "100.0%", "a step, as the clock sees it"],
+    ]
+
+
+@pytest.mark.parametrize("geometry", [PUBLISHED, TINY])
+def test_the_random_model_has_the_shape_that_is_planned(geometry: Geometry) -> None:
+    assert Geometry.from_config(config_of(geometry).to_dict()) == geometry
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8, Precision.NF4])
+def test_random_models_are_quantized_where_they_should_be_and_compute(precision: Precision) -> None:
+    model = build(TINY, precision, CPU, "sdpa")
+    assert len(quantize.quantized_modules(model)) == (0 if precision is Precision.FP32 else 2 * 7)
+    with torch.no_grad():
+        logits = model(input_ids=torch.arange(12)[None]).logits
+    assert torch.isfinite(logits).all()
+    assert logits.std() > 0.1
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_the_random_model_reads_with_the_attention_that_was_chosen(attention: str) -> None:
+    model = language_model(build(TINY, Precision.FP32, CPU, attention))
+    assert model.config._attn_implementation == attention
+
+
+def test_the_random_model_has_as_many_numbers_as_are_planned() -> None:
+    model = build(TINY, Precision.FP32, CPU, "sdpa")
+    assert sum(parameter.numel() for parameter in model.parameters()) == TINY.parameters
+    assert not any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
+
+
+@pytest.fixture
+def subject() -> Subject:
+    model = build(TINY, Precision.FP32, CPU, "sdpa")
+    return Subject(model, TINY, Precision.FP32, False, vram.GIB, 8, Clock(600), Meter(CPU))
+
+
+def test_answers_are_as_long_as_they_are_told(subject: Subject) -> None:
+    with subject.soft(4) as soft:
+        engine = Reference(subject.model, soft, subject.decoding())
+        generation = engine.generate([1, 2, 3], 50, lambda _: True, subject.clock.over)
+        assert serve(subject, engine, [[1, 2], [3, 4]], 5).requests == 2
+    assert len(generation.tokens) == 50
+
+
+def test_what_was_measured_before_the_time_was_up_is_kept(subject: Subject, tmp_path: Path) -> None:
+    class Last(Report):
+        def row(self, row: Row) -> None:
+            super().row(row)
+            subject.clock.over.set()
+
+    file = tmp_path / "figures.json"
+    compare(subject, Last(file, device="CPU"), Card("none", 1e9, 1e9), Work.of(TINY, 3), [1, 2])
+    kept = json.loads(file.read_text())
+    assert [row["engine"] for row in kept["rows"]] == [SINGLE]
+    assert [failure["why"] for failure in kept["failures"]] == ["not measured, the time is up"] * 3
+
+
+def test_the_measurement_runs_and_tells_the_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "figures.json"
+    options = "--device cpu --tiny --precision nf4 --chunks 1 3 --minutes 0.05 --steps 6 --profile"
+    assert gpu.main([*options.split(), "--json", str(file)]) == 0
+    facts = json.loads(file.read_text())
+    assert [row["engine"] for row in facts["rows"]] == [SINGLE, BATCHED, BATCHED, PADDED]
+    assert all(row["rtfx"] > 0 for row in facts["rows"])
+    assert [one["of"] for one in facts["kernels"]] == ["nf4, 0.05 min, 3 chunks"]
+    out = capsys.readouterr().out
+    assert "1.00x" in out
+    assert "a step, as the clock sees it" in out
+
+
+def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main([]) == 2
+    assert "finds no CUDA device" in capsys.readouterr().err
+
+
+def test_the_comparison_on_a_cpu_prints_ratios(capsys: pytest.CaptureFixture[str]) -> None:
+    assert engine_cpu.main(["--length", "1", "--chunks", "2"]) == 0
+    assert capsys.readouterr().out.count("x ") >= 3
