@@ -72,7 +72,7 @@ class Machine:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         command = [sys.executable, "-m", "admin", *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=500)
 
     def up(self, *options: str) -> None:
         """Start `dropscribe up` and wait until its scheduler has looked at the inbox."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from core.types import JobState
@@ -133,6 +134,7 @@ def test_the_samples_are_recognized_for_real(make_machine: Callable[..., Machine
         assert len(" ".join(segment["text"] for segment in document["segments"]).split()) > 5
 
 
+@pytest.mark.timeout(600)  # two minutes of sound through a recognizer that may have a fraction of a core
 def test_the_real_recordings_are_all_done(make_machine: Callable[..., Machine], audio: Path) -> None:
     machine = make_machine(ENGINE="pocketsphinx")
     for path in audio.iterdir():
