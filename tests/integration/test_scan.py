@@ -36,7 +36,8 @@ def test_other_files_are_counted_and_left_out(tmp_path: Path) -> None:
     put(tmp_path / "a.wav")
     put(tmp_path / "a.wav.part")
     put(tmp_path / ".b.wav")
-    put(tmp_path / "notes.txt")
+    put(tmp_path / "notes.pdf")
+    put(tmp_path / "a.txt")
     seen = scan(tmp_path)
     assert (list(seen.files), seen.ignored, seen.not_media) == (["a.wav"], 2, 1)
 

@@ -72,7 +72,8 @@ def test_a_file_that_stands_still_becomes_one_row_and_one_message(
     database: Database, doorbell: Doorbell, make_watch: MakeWatch, inbox: Path
 ) -> None:
     put(inbox / "a.wav")
-    put(inbox / "notes.txt")
+    put(inbox / "notes.pdf")
+    put(inbox / "a.txt")
     watched = make_watch()
     watched.look(0.0)
     assert queries.list_jobs(database) == []

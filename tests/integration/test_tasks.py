@@ -99,7 +99,7 @@ def test_three_tasks_make_a_transcript(make_context: MakeContext, recording: Pat
     assert {path.suffix for path in recording.parent.iterdir()} == {".wav", ".json", ".txt", ".srt", ".vtt", ".tsv"}
     document = json.loads(recording.with_suffix(".json").read_text())
     assert document["source"]["sha256"] == job.sha256
-    assert document["timings"].keys() >= {"decode", "speech", "model"}
+    assert document["timings"].keys() >= {"audio_decode", "speech_detection", "model"}
     assert transcripts.document(context.database, job_id) == recording.with_suffix(".json").read_text()
 
 
