@@ -54,7 +54,7 @@ def line(job: Job) -> Text:
         (f"{job.state.value:9}", render.STATE_STYLES[job.state]), " ", render.safe(job.path), f"  ({job.id}"
     )
     if job.finished_at:
-        text.append(f", {render.duration(job.finished_at - job.created_at)}")
+        text.append(f", {render.duration(job.finished_at - job.created_at)} after it was found")
     text.append(")")
     if job.reason:
         text.append(f"  {render.safe(job.reason)}")

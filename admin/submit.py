@@ -14,6 +14,7 @@ from core.errors import BrokerError, UsageError
 from core.queue import PREPARE
 from core.settings import Settings
 from core.types import Priority
+from scheduler.ignore import Verdict, verdict
 from store import jobs, queries
 from store.jobs import NewJob
 from store.queries import Job
@@ -57,6 +58,8 @@ def recording(
         raise UsageError(f"{file}: {error.strerror}; name an existing recording") from error
     if not path.is_file() or path.is_symlink():
         raise UsageError(f"{file} is not a regular file; name the recording itself")
+    if verdict(path.name) is not Verdict.ADMIT:
+        raise UsageError(f"{file} has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it")
     watched = [Path(root.path) for root in queries.list_roots(database)]
     root = next((folder for folder in watched if path.is_relative_to(folder)), path.parent)
     text = settings.context if extra is None else extra
@@ -84,7 +87,10 @@ def admit(context: Context, wanted: NewJob) -> str:
     try:
         context.doorbell.ring(PREPARE, admitted[0], wanted.priority)
     except BrokerError as error:
-        context.remark("warning", f"{error}; the job is safe and starts when Redis is back", "yellow")
+        if context.settings.redis_url:
+            context.remark("warning", f"{error}; the job is safe and starts when Redis is back", "yellow")
+        else:
+            context.remark("note", "nothing is running here; `dropscribe up FOLDER` will transcribe it", "yellow")
     return admitted[0]
 
 

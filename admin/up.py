@@ -49,8 +49,7 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
     chosen = registry.resolve(settings.engine)
     watched = [folder.expanduser().resolve() for folder in folders]
     roots.check_roots(watched)
-    if until_drained:
-        require_folders(watched)
+    require_folders(watched, there=until_drained)
     with only_one(settings.home), stop_signals() as stop:
         database = open_database(settings.database, where="up")
         try:
@@ -63,10 +62,10 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
             database.close()
 
 
-def require_folders(folders: Sequence[Path]) -> None:
-    """Raise UsageError for a folder that is not there: it could never be drained."""
+def require_folders(folders: Sequence[Path], *, there: bool) -> None:
+    """Raise UsageError for a file, and with `there` for a folder that is missing: it could never be drained."""
     for folder in folders:
-        if not folder.is_dir():
+        if (folder.exists() and not folder.is_dir()) or (there and not folder.exists()):
             raise UsageError(f"{folder} is not a folder; create it, or correct the path")
 
 
@@ -177,6 +176,10 @@ class System:
     def _greet(self) -> None:
         for folder in self.folders:
             self.report.say(f"watching {folder}; transcripts appear {self._where()}")
+            if not folder.exists():
+                self.report.say(
+                    f"warning: {folder} does not exist; waiting for it. Is the name right, the share mounted?"
+                )
         self.report.say(f"engine {self.engine}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
         if notice := registry.notice(self.engine):
             self.report.say(notice)

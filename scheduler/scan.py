@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from core.settings import OUTPUT_FORMATS
 from scheduler.ignore import Verdict, ignored_directory, verdict
 from scheduler.roots import RootOfflineError
 
@@ -29,8 +30,8 @@ class Scan:
     """What one pass saw.
 
     `files` maps paths relative to the root, undecodable bytes as surrogates, to observations. `ignored`
-    counts names that are never admitted, links and special files; `not_media` all others. `unreadable` tells
-    in words which places could not be listed and why; see `is_blind_to`.
+    counts names that are never admitted, links and special files; `not_media` all others but transcripts.
+    `unreadable` tells in words which places could not be listed and why; see `is_blind_to`.
     """
 
     files: dict[str, Observation]
@@ -44,6 +45,9 @@ class Scan:
     def is_blind_to(self, path: str) -> bool:
         """True when `path` lies where nothing could be read, so that its absence proves nothing."""
         return path.startswith(self.blind)
+
+
+TRANSCRIPTS = tuple(f".{fmt}" for fmt in OUTPUT_FORMATS)  # no news beside recordings
 
 
 @dataclass(slots=True)
@@ -75,7 +79,7 @@ class _Pass:
     def meet_file(self, entry: os.DirEntry[str], path: str) -> None:
         judged = verdict(entry.name)
         if judged is Verdict.NOT_MEDIA:
-            self.not_media += 1
+            self.not_media += not entry.name.endswith(TRANSCRIPTS)
         elif judged is Verdict.IGNORED_PATTERN or not entry.is_file(follow_symlinks=False):
             self.ignored += 1
         else:

@@ -45,7 +45,7 @@ def claim(database: Database, chunk_id: str, owner: str, seconds: float) -> Chun
         chunk = connection.execute(select(chunks).where(chunks.c.id == chunk_id)).one()
         job = connection.execute(select(jobs.c.context, jobs.c.media).where(jobs.c.id == won.job_id)).one()
         connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(progress=0.0))
-        leases.note(connection, won.job_id, "reading", f"chunk {chunk.position}, attempt {won.attempt}", where=owner)
+        leases.note(connection, won.job_id, "reading", f"chunk {chunk.position}", where=owner)
         speech = tuple((start, end) for start, end in job.media["speech"] if end > chunk.start and start < chunk.end)
         return ChunkWork(won, chunk.start, chunk.end, job.context, chunk.failures, speech)
 
@@ -74,8 +74,12 @@ def commit(
         rows = [_segment_row(claim.id, index, segment) for index, segment in enumerate(result.segments)]
         if rows:
             connection.execute(insert(segments), rows)
-        leases.note(connection, claim.job_id, "read", f"chunk {claim.id}", where=claim.owner)
+        leases.note(connection, claim.job_id, "read", _chunk(claim), where=claim.owner)
         return advance(connection, claim.job_id, where=claim.owner)
+
+
+def _chunk(claim: Claim) -> str:
+    return f"chunk {claim.id.partition('.')[2]}"
 
 
 def _segment_row(chunk_id: str, index: int, segment: Segment) -> dict[str, Any]:
@@ -100,7 +104,7 @@ def release(database: Database, claim: Claim) -> None:
         job = job_store.lock(connection, claim.job_id)
         state = ChunkState.CANCELLED if job.cancel_requested else ChunkState.QUEUED
         leases.let_go(connection, claim, state=state)
-        leases.note(connection, claim.job_id, "released", f"chunk {claim.id}", where=claim.owner)
+        leases.note(connection, claim.job_id, "released", _chunk(claim), where=claim.owner)
         advance(connection, claim.job_id, where=claim.owner)
 
 

@@ -181,7 +181,7 @@ def _claim(
     with database.begin() as connection:
         claim = leases.take(connection, jobs, job_id, waits=waits, becomes=becomes, owner=owner, seconds=seconds)
         if claim:
-            leases.note(connection, job_id, becomes, f"attempt {claim.attempt}", where=owner)
+            leases.note(connection, job_id, becomes, where=owner)
         return claim
 
 
@@ -245,7 +245,7 @@ def prepared(database: Database, claim: Claim, result: Prepared) -> list[str]:
         connection.execute(chunks.delete().where(chunks.c.job_id == claim.id))
         for chunk_id, chunk in zip(ids, result.chunks, strict=True):
             connection.execute(insert(chunks).values(_chunk_row(chunk_id, claim.id, chunk)))
-        leases.note(connection, claim.id, "prepared", f"{len(ids)} chunks", where=claim.owner)
+        leases.note(connection, claim.id, "prepared", f"chunks: {len(ids)}", where=claim.owner)
     return ids
 
 

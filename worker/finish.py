@@ -90,7 +90,7 @@ def end(context: WorkerContext, claim: Claim, result: Outcome) -> list[str]:
         reason=reason,
         notes=transcript.notes,
         missing=transcript.missing,
-        timings=transcript.timings,
+        timings={} if result.state is JobState.DUPLICATE else transcript.timings,
     )
 
 

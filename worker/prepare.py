@@ -64,7 +64,7 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
         chunks=chunks,
         speech=found.spans,
         notes=notes(decoded, chunks),
-        timings={"decode": decoding, "speech": time.monotonic() - began - decoding},
+        timings={"audio_decode": decoding, "speech_detection": time.monotonic() - began - decoding},
     )
 
 

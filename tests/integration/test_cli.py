@@ -524,7 +524,9 @@ def test_a_reader_that_has_seen_enough_is_no_error(store: Database) -> None:
 
 
 def test_the_status_is_redrawn_until_ctrl_c(store: Database) -> None:
-    command = [sys.executable, "-c", "from admin.main import run; run()", "status", "--watch"]
+    # As from a terminal: a runner in the background may have handed down that SIGINT is ignored.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from admin.main import run; run()"
+    command = [sys.executable, "-c", code, "status", "--watch"]
     environment = os.environ | {"TTY_COMPATIBLE": "1"}  # as on a terminal
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as running:
         assert running.stdout
