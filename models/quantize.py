@@ -92,10 +92,7 @@ def verify(model: nn.Module, precision: str) -> None:
     ]
     if any(faults):
         difference = "; ".join(filter(None, faults))
-        raise QuantizationError(
-            f"quantization to {precision} went wrong: {difference}; "
-            "use an unquantized checkpoint, or one that `dropscribe models quantize` saved"
-        )
+        raise QuantizationError(f"quantization to {precision} went wrong: {difference}; use an unquantized checkpoint")
 
 
 def _kind(module: nn.Module) -> Kind | None:
