@@ -27,6 +27,11 @@ AUDIO = Path(__file__).parents[2] / "shared" / "audio"
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
+def pytest_configure() -> None:
+    """Tables are as wide as in a pipe: neither a developer's terminal nor pytest-xdist, which sets it, decides."""
+    os.environ.pop("COLUMNS", None)
+
+
 def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is not installed, and CI must not skip its tests")
