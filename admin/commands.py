@@ -85,6 +85,25 @@ def workers(ctx: typer.Context, as_json: Json = False) -> None:
     answer.workers(ctx.obj, as_json=as_json)
 
 
+def speakers(
+    ctx: typer.Context,
+    job: JobName,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", "-n", metavar="NUMBER=NAME", help="Call a speaker so; without a name, no longer."),
+    ] = None,
+    merge: Annotated[
+        list[str] | None,
+        typer.Option("--merge", "-m", metavar="NUMBER=NUMBER", help="The first is the second; 3=3 undoes it."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show who speaks in a recording; name and merge speakers, and write the transcript again."""
+    from admin import speakers as answer
+
+    answer.run(ctx.obj, job, names=name or [], merges=merge or [], as_json=as_json)
+
+
 def retry(
     ctx: typer.Context,
     jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Ids, starts of ids, or paths.")] = None,

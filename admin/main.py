@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from admin import commands
+from admin import commands, models_
 from admin import run as running
 from admin.context import Context
 from core.errors import DropscribeError
@@ -33,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RUN, ASK, CHANGE, CHECK = "Run", "Ask", "Change", "Check"
+RUN, ASK, CHANGE, CHECK, MODELS = "Run", "Ask", "Change", "Check", "Models"
 
 
 def _add(panel: str, command: Callable[..., Any], name: str, *examples: str) -> None:
@@ -44,7 +44,14 @@ def _add(panel: str, command: Callable[..., Any], name: str, *examples: str) -> 
 _add(RUN, running.up, "up", "~/Recordings", "~/Recordings --drain", "/data/a /data/b --engine pocketsphinx")
 _add(RUN, running.watch, "watch", "/mnt/nas/interviews")
 _add(RUN, running.worker, "worker", "--role cpu", "--role model --gpu 0")
-_add(RUN, running.submit, "submit", "talk.mp3 --wait", "talk.mp3 --priority high --context 'Ada Lovelace, Babbage'")
+_add(
+    RUN,
+    running.submit,
+    "submit",
+    "talk.mp3 --wait",
+    "talk.mp3 --priority high --context 'Ada Lovelace, Babbage'",
+    "talk.mp3 --hotwords names.txt",
+)
 
 _add(ASK, commands.status, "status", "", "--watch", "--json")
 _add(ASK, commands.jobs, "jobs", "", "--state failed --state parked", "--folder ~/Recordings --limit 0")
@@ -52,6 +59,7 @@ _add(ASK, commands.show, "show", "k3v9", "~/Recordings/talk.mp3", "k3v9 --json")
 _add(ASK, commands.transcript, "transcript", "k3v9", "~/Recordings/talk.mp3 --format srt")
 _add(ASK, commands.workers, "workers", "", "--json")
 
+_add(CHANGE, commands.speakers, "speakers", "k3v9", "k3v9 --name 0=Alice --name 1=Bob", "k3v9 --merge 3=0")
 _add(CHANGE, commands.retry, "retry", "k3v9", "--failed")
 _add(CHANGE, commands.cancel, "cancel", "k3v9 ~/Recordings/talk.mp3")
 _add(CHANGE, commands.pause, "pause", "")
@@ -60,6 +68,8 @@ _add(CHANGE, commands.resume, "resume", "")
 _add(CHECK, commands.doctor, "doctor", "", "--json")
 _add(CHECK, commands.plan, "plan", "", "--vram 24", "--gpu 0 --json")
 _add(CHECK, commands.config, "config", "", "--json")
+
+app.add_typer(models_.app, name="models", rich_help_panel=MODELS)
 
 
 def _print_version(wanted: bool) -> None:

@@ -42,7 +42,7 @@ def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json:
     does not answer.
     """
     settings = context.settings
-    cards = choose_cards(gigabytes, gpu)
+    cards = [shared(card, settings.gpu_share) for card in choose_cards(gigabytes, gpu)]
     seconds, slots = settings.chunk_seconds or vram.LONGEST_CHUNK, settings.model_slots
     plans = [vram.choose(card.memory, PUBLISHED, seconds, slots) for card in cards]
     if as_json:
@@ -73,6 +73,13 @@ def choose_cards(gigabytes: float | None, gpu: int | None) -> list[Card]:
         there = ", ".join(map(str, found)) or "none"
         raise UsageError(f"there is no GPU {gpu}; nvidia-smi shows: {there}; or give its memory with --vram")
     return [found[gpu]]
+
+
+def shared(card: Card, share: float) -> Card:
+    """What one worker may take of a card, by the setting `gpu_share`."""
+    if share == 1:
+        return card
+    return Card(f"{card.name}, {share:.0%} of it", vram.allowance(card.memory, card.memory, share))
 
 
 def of_size(gigabytes: float) -> Card:

@@ -69,10 +69,15 @@ def submit(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Recordings, in any folder.")],
     priority: Annotated[Priority | None, typer.Option(help="How urgent they are.")] = None,
     context: Annotated[str | None, typer.Option(help="Names and topics that help the model to spell.")] = None,
+    hotwords: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Terms to add to the context, one a line or with commas between."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when they are transcribed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Transcribe single recordings without watching their folder."""
     from admin.submit import submit as send
 
-    raise typer.Exit(send(ctx.obj, files, priority=priority, extra=context, wait=wait, as_json=as_json))
+    code = send(ctx.obj, files, priority=priority, topic=context, hotwords=hotwords, wait=wait, as_json=as_json)
+    raise typer.Exit(code)

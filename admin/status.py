@@ -16,6 +16,7 @@ from admin.context import Context
 from core.settings import Settings
 from core.types import ACTIVE_STATES, JobState
 from store import fleet, queries
+from store.leases import SPOOL_FULL
 from store.queries import Backlog, WatchedRoot, Worker
 from store.session import Database
 
@@ -43,6 +44,7 @@ class Status:
     workers: tuple[Worker, ...]
     roots: tuple[WatchedRoot, ...]
     paused_since: float | None
+    spool_full_since: float | None
     engine: str
     silence: float
 
@@ -91,6 +93,9 @@ class Status:
         if silent := [worker.id for worker in self.workers if worker.silent >= self.silence]:
             number = looks.count(len(silent), "worker")
             yield f"{number} silent, whose work goes to others: {', '.join(silent)}"
+        if self.spool_full_since is not None:
+            since = looks.moment(self.spool_full_since)
+            yield f"preparing pauses since {since}, for the spool is full; it goes on by itself as chunks are read"
         for root in self.roots:
             if not root.online:
                 yield f"folder {root.path} on {root.host} is offline: {root.reason}"
@@ -106,6 +111,7 @@ class Status:
             "speed": self.speed,
             "seconds_to_finish": self.time_to_finish,
             "paused_since": self.paused_since,
+            "spool_full_since": self.spool_full_since,
             "engine": self.engine,
             "engines": self.engines,
             "workers": [worker_document(worker, self.silence) for worker in self.workers],
@@ -132,6 +138,7 @@ def gather(database: Database, settings: Settings) -> Status:
         workers=tuple(queries.list_workers(database)),
         roots=tuple(queries.list_roots(database)),
         paused_since=fleet.paused_since(database),
+        spool_full_since=fleet.paused_since(database, SPOOL_FULL),
         engine=settings.engine,
         silence=silence_limit(settings),
     )

@@ -11,6 +11,7 @@ from admin.context import Context
 from admin.jobs import as_document
 from admin.render import safe, write_json
 from core.errors import BrokerError, UsageError
+from core.hotwords import context_of
 from core.queue import PREPARE
 from core.settings import Settings
 from core.types import Priority
@@ -28,13 +29,15 @@ def submit(
     files: Sequence[Path],
     *,
     priority: Priority | None,
-    extra: str | None,
+    topic: str | None,
+    hotwords: Path | None,
     wait: bool,
     as_json: bool,
 ) -> int:
     """Admit the files; with `wait`, return when all are through, with `drain`'s exit status."""
     settings, database = context.settings, context.database
-    wanted = [recording(database, settings, file, priority, extra) for file in files]
+    text = context_of(settings, topic, hotwords)
+    wanted = [recording(database, settings, file, priority, text) for file in files]
     ids = [admit(context, job) for job in wanted]
     if wait:
         return await_all(context, ids, as_json=as_json)
@@ -47,10 +50,11 @@ def submit(
     return 0
 
 
-def recording(
-    database: Database, settings: Settings, file: Path, priority: Priority | None, extra: str | None
-) -> NewJob:
-    """The file as a job, under the watched folder that it lies in, else under its own. Raises UsageError."""
+def recording(database: Database, settings: Settings, file: Path, priority: Priority | None, text: str) -> NewJob:
+    """The file as a job, under the watched folder that it lies in, else under its own; `text` is its context.
+
+    Raises UsageError.
+    """
     path = file.expanduser().parent.resolve() / file.name
     try:
         stat = path.lstat()
@@ -62,7 +66,6 @@ def recording(
         raise UsageError(f"{file} has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it")
     watched = [Path(root.path) for root in queries.list_roots(database)]
     root = next((folder for folder in watched if path.is_relative_to(folder)), path.parent)
-    text = settings.context if extra is None else extra
     return NewJob(
         str(root),
         str(path.relative_to(root)),

@@ -23,6 +23,7 @@ from admin.status import Status
 from admin.supervisor import Child, Supervisor
 from core import logs
 from core.errors import DropscribeError, StoreUnavailableError, UsageError
+from core.hotwords import context_of
 from core.settings import PREFIX, Settings, load
 from models import registry
 from scheduler import roots
@@ -46,6 +47,7 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
     """Run the whole system over `folders`; returns the exit status."""
     settings = load(overrides={"engine": engine})
     logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
+    context_of(settings)  # the scheduler would end over a hotwords file that is not there
     chosen = registry.resolve(settings.engine)
     watched = [folder.expanduser().resolve() for folder in folders]
     roots.check_roots(watched)

@@ -108,7 +108,7 @@ def _admitted(name: str, machine: Machine, inbox: Path) -> Row:
         seconds = time.perf_counter() - began
         return Row(f"dropscribe: jobs in {name}, messages in Redis", doorbell.depth(CPU_QUEUE), seconds)
     finally:
-        bell.stop()
+        watch.close()
         doorbell.close()
 
 

@@ -25,6 +25,7 @@ from core.types import Priority
 PREFIX = "DROPSCRIBE_"
 CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in it
 CONFIG_NAME = "dropscribe.toml"
+MOST_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at most 2,048 tokens
 
 OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
@@ -74,11 +75,17 @@ class Settings(BaseModel):
     attention: Literal["auto", "flash", "varlen", "sdpa", "eager"] = Field(
         "auto", description="how vibevoice computes attention; auto: flash-attn where it can run, else sdpa"
     )
+    gpu_share: float = Field(
+        1, gt=0, le=1, description="part of a GPU's memory that one model worker may plan with; 0.45 for two on a card"
+    )
     batching: bool = Field(True, description="read several chunks at once; off: one at a time, the reference")
     temperature: float = Field(0, ge=0, le=2, description="chance in the choice of words; 0: the likeliest word")
     repetition_penalty: float = Field(1, gt=0, le=2, description="above 1: words of the answer so far get less likely")
     max_new_tokens: int = Field(32_768, ge=1, le=32_768, description="longest answer to one chunk")
-    context: str = Field("", max_length=10_000, description="names and topics that help the model to spell")
+    context: str = Field("", max_length=MOST_CONTEXT, description="names and topics that help the model to spell")
+    hotwords: Path | None = Field(
+        None, description="file of terms to add to the context: one a line or with commas between; # begins a comment"
+    )
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
     script: str = Field("", description="what the scripted engine answers (for tests), as JSON")
 
@@ -87,8 +94,31 @@ class Settings(BaseModel):
     scan_seconds: float = Field(60, gt=0, description="longest time between two scans of a local folder")
     scan_seconds_network: float = Field(30, gt=0, description="longest time between two scans of a network folder")
 
+    scan_deadline_seconds: float = Field(
+        300, gt=0, description="a look into a folder that makes no progress for so long is given up"
+    )
+
     chunk_seconds: float = Field(
         0, ge=0, description="longest piece of a recording read in one go; 0: what the model can hold"
+    )
+    chunk_target_seconds: float = Field(
+        0, ge=0, description="length aimed at; 0: so that all workers have a part, from ten minutes to the longest"
+    )
+    overlap_seconds: float = Field(
+        30, ge=0, description="what neighbouring pieces share, so that no word and no speaker is lost at a cut"
+    )
+    smallest_chunk_seconds: float = Field(
+        15, gt=0, description="a piece that failed its checks is halved and read again, but not below this length"
+    )
+    most_halvings: int = Field(3, ge=0, le=6, description="how often it is halved at most")
+    gate_coverage: float = Field(
+        0.8, ge=0, le=1, description="part of the detected speech that a transcript must cover to be trusted"
+    )
+    gate_words_per_second: float = Field(7, gt=0, description="more words in a second of speech are not believed")
+    gate_slack_seconds: float = Field(0.5, ge=0, description="how far a segment may stick out of its piece")
+    lineup: bool = Field(
+        False,
+        description="ask the model which speakers of different pieces share a voice (experimental)",
     )
     model_slots: int = Field(
         0, ge=0, description="chunks that one model worker reads at once; 0: as many as fit its GPU"
@@ -105,6 +135,9 @@ class Settings(BaseModel):
     lost_attempts: int = Field(3, ge=1, description="a recording that so many workers did not survive is parked")
     failed_attempts: int = Field(3, ge=1, description="how often a failing step is tried before the job fails")
 
+    spool_gb: float = Field(
+        100, gt=0, description="decoded audio that may wait for a model (an hour takes 0.1 GB); then preparing pauses"
+    )
     decode_hours: float = Field(24, gt=0, description="longest recording that is accepted")
     decode_memory_mb: int = Field(1024, ge=256, description="memory that decoding may take")
     decode_cpu_seconds: int = Field(7200, gt=0, description="CPU time that decoding may take")
@@ -139,6 +172,9 @@ class Settings(BaseModel):
             "max_new_tokens": self.max_new_tokens,
             "context": self.context if context is None else context,
             "chunk_seconds": self.chunk_seconds,
+            "chunk_target_seconds": self.chunk_target_seconds,
+            "overlap_seconds": self.overlap_seconds,
+            "lineup": self.lineup,
             "script": self.script,
         }
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
@@ -252,8 +288,8 @@ def _build(layers: dict[str, dict[str, Any]], file: Path | None) -> Settings:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise SettingsError(_explain(error, layers, file)) from error
-    paths = {"home": settings.home, "results": settings.results, "spool": settings.spool}
-    return settings.model_copy(update={k: p.expanduser().absolute() for k, p in paths.items() if p})
+    paths = {name: getattr(settings, name) for name in ("home", "results", "spool", "hotwords")}
+    return settings.model_copy(update={name: path.expanduser().absolute() for name, path in paths.items() if path})
 
 
 def _explain(error: ValidationError, layers: dict[str, dict[str, Any]], file: Path | None) -> str:

@@ -34,12 +34,25 @@ ACTIVE_STATES = frozenset({JobState.QUEUED, JobState.PREPARING, JobState.TRANSCR
 
 
 class ChunkState(StrEnum):
-    """Where one window of a recording is: waiting, with a model, read, or given up with its job."""
+    """Where one window of a recording is.
 
+    `HELD` waits for others of its job, so that a long recording does not fill the queue; `SPLIT` failed its checks
+    and its halves are read instead; `CANCELLED` was given up with its job.
+    """
+
+    HELD = "held"
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
+    SPLIT = "split"
     CANCELLED = "cancelled"
+
+
+class ChunkKind(StrEnum):
+    """What a model is to read: a window of the recording, or clips of its speakers side by side."""
+
+    WINDOW = "window"
+    LINEUP = "lineup"
 
 
 class Priority(StrEnum):
@@ -97,11 +110,16 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A window of a recording that the model reads in one go: `index` in order of `start`."""
+    """A window of a recording that the model reads in one go: `index` in order of `start`.
+
+    Neighbours overlap. What is said within `keep` is this chunk's to tell; the kept spans of a recording's chunks
+    follow each other without a gap.
+    """
 
     index: int
     start: float
     end: float
+    keep: Span
 
     @property
     def duration(self) -> float:
@@ -111,12 +129,16 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class RawTranscript:
-    """A model's answer to one chunk; times count from the chunk's start. `timings` are seconds by phase."""
+    """A model's answer to one chunk; times count from the chunk's start.
+
+    `timings` are seconds by phase; `budget` is the number of tokens it was allowed, 0 where there is no such limit.
+    """
 
     segments: tuple[Segment, ...]
     ended: Ended = Ended.COMPLETE
     prompt_tokens: int = 0
     output_tokens: int = 0
+    budget: int = 0
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -158,6 +180,21 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Speaker:
+    """Somebody who speaks in a recording.
+
+    `number` is what segments call them, by first appearance; `name` what people call them, empty until somebody
+    says; `seconds` how long they speak. `perhaps` are numbers of speakers that may be the same voice: nothing proved
+    it, nothing ruled it out.
+    """
+
+    number: int
+    name: str = ""
+    seconds: float = 0.0
+    perhaps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """One recording, read: everything an output format may need.
 
@@ -169,6 +206,7 @@ class Transcript:
     source: Source
     engine: EngineInfo
     segments: tuple[Segment, ...]
+    speakers: tuple[Speaker, ...] = ()
     speech_detector: str = ""
     settings: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
+import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from core.errors import ModelError, ModelFatalError, SettingsError
@@ -28,6 +29,10 @@ from models.base import SAMPLE_RATE, Audio, TranscribeRequest
 
 POLL_SECONDS = 0.05  # between two looks at the clock while pretending to work
 WORDS_A_SEGMENT = 8  # in 5 s: 96 words a minute, slow speech
+LOUD = 1e-2  # of full scale; the decoder sets speech to 0.06
+PAUSE_SECONDS = 0.4
+SYLLABLE_PAUSE_SECONDS = 0.05
+PITCH_STEP = 40.0  # Hz; voices nearer than that are one
 REPEATS = 40  # of a phrase in a loop; 12 in a row already count as one
 WORDS = (
     "amber anchor apple autumn basin beacon birch bridge candle canyon cedar circle clover copper cotton "
@@ -46,7 +51,8 @@ class Script:
     """What to say and how to behave.
 
     What is said: `text` for every segment (empty: words chosen by the audio's bytes), one segment for each
-    `segment_seconds`, by `speakers` voices in turn.
+    `segment_seconds`, by `speakers` voices in turn. With `hears` a segment is what lies between two pauses, and its
+    voice is told by its pitch: so the same sounds are read alike in whatever window they come.
 
     How long a chunk takes: `seconds`, and its own length divided by `realtime_factor` (0: no time).
 
@@ -62,6 +68,7 @@ class Script:
     text: str = ""
     segment_seconds: Annotated[float, Field(gt=0)] = 5.0
     speakers: Annotated[int, Field(ge=1)] = 2
+    hears: bool = False
     seconds: NotNegative = 0.0
     realtime_factor: NotNegative = 0.0
     behave: Behaviour = "speak"
@@ -131,7 +138,7 @@ class Scripted:
         if behaviour == "hang":
             request.cancel.wait()
             return RawTranscript((), Ended.CANCELLED)
-        segments = _speak(audio, self._script)
+        segments = (_hear if self._script.hears else _speak)(audio, self._script)
         answer = _answer(behaviour, segments)
         request.progress(duration)
         return replace(answer, timings={"scripted": time.monotonic() - started})
@@ -183,6 +190,37 @@ def _speak(audio: Audio, script: Script) -> tuple[Segment, ...]:
         )
         for index, start in enumerate(range(0, audio.size, length))
     )
+
+
+def _hear(audio: Audio, script: Script) -> tuple[Segment, ...]:
+    """One segment between pauses, one word a syllable; voices are numbered by first appearance."""
+    segments, voices = [], list[int]()
+    for start, end in _stretches(audio, PAUSE_SECONDS):
+        heard = audio[start:end]
+        pitch = round(_pitch(heard) / PITCH_STEP)
+        if pitch not in voices:
+            voices.append(pitch)
+        words = (_word_of(heard[first:last]) for first, last in _stretches(heard, SYLLABLE_PAUSE_SECONDS))
+        text = script.text or " ".join(words)
+        segments.append(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, text, voices.index(pitch)))
+    return tuple(segments)
+
+
+def _stretches(audio: Audio, pause: float) -> list[tuple[int, int]]:
+    """Where it is loud, in samples; silences shorter than `pause` seconds are within."""
+    loud = np.flatnonzero(np.abs(audio) > LOUD)
+    breaks = np.flatnonzero(np.diff(loud) > pause * SAMPLE_RATE) + 1
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(loud, breaks) if part.size]
+
+
+def _pitch(samples: Audio) -> float:
+    """The strongest frequency, in Hz."""
+    spectrum = np.abs(np.fft.rfft(samples))
+    return float(np.argmax(spectrum)) * SAMPLE_RATE / samples.size
+
+
+def _word_of(audio: Audio) -> str:
+    return WORDS[hashlib.blake2b(audio.tobytes(), digest_size=1).digest()[0] % len(WORDS)]
 
 
 def _words_of(audio: Audio) -> str:

@@ -92,6 +92,14 @@ def prompt_tokens(geometry: Geometry, seconds: float) -> int:
     return geometry.audio_tokens(seconds) + FRAME_TOKENS + CONTEXT_TOKENS
 
 
+def allowance(free: int, total: int, share: float = 1.0) -> int:
+    """What a process may plan with on a card of `total` bytes: its share, but no more than is free.
+
+    Its own CUDA context has been taken from `free` already, and every plan counts it.
+    """
+    return min(int(share * total), free + CUDA_CONTEXT)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One setting on a card of `vram` bytes. `parts` are bytes by name.

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from core.errors import BrokerError
+from core.hotwords import context_of
 from core.queue import PREPARE, Doorbell
 from core.settings import Settings
 from scheduler.scan import Observation
@@ -27,11 +28,13 @@ def admit(
     """Make jobs of complete files; returns the ids of those that are new.
 
     `gone` are files seen before that are there no more: a queued job of one of them whose size and time are those of a
-    complete file follows the file to its new name, instead of a second job.
+    complete file follows the file to its new name, instead of a second job. Raises SettingsError when the hotwords
+    cannot be read: without them the files are not what they should be, so they wait.
     """
-    digest = settings.digest()
+    context = context_of(settings)
+    digest = settings.digest(context)
     found = [
-        NewJob(root, path, seen.size, seen.mtime_ns, digest, settings.priority, settings.context)
+        NewJob(root, path, seen.size, seen.mtime_ns, digest, settings.priority, context)
         for path, seen in complete.items()
     ]
     fresh = [job for job in found if not (gone and jobs.adopt_renamed(database, job, gone))]

@@ -41,19 +41,20 @@ class _Ear:
     observer: BaseObserver
     directory: tuple[int, int]
 
-    def hears(self, path: Path) -> bool:
+    def hears(self, directory: tuple[int, int]) -> bool:
         """False when the root vanished, or is another directory by now."""
-        return all(emitter.is_alive() for emitter in self.observer.emitters) and (_directory(path) == self.directory)
+        return all(emitter.is_alive() for emitter in self.observer.emitters) and directory == self.directory
 
 
 class Bell:
     """Rings when a recording may have come to one of its roots.
 
-    All methods but `ring` belong to one thread. Directories in `exclude` (absolute) are not listened to.
+    All methods but `ring` belong to one thread. Directories in `exclude` (absolute, without symlinks) are not
+    listened to.
     """
 
     def __init__(self, *, exclude: Iterable[Path] = frozenset()) -> None:
-        self._exclude = frozenset(os.path.realpath(path) for path in exclude)
+        self._exclude = frozenset(map(os.fspath, exclude))
         self._ears: dict[Path, _Ear] = {}
         self._reasons: dict[Path, str] = {}
         # Its put, unlike the set of an Event, may interrupt its own get: signal handlers ring as well.
@@ -62,11 +63,12 @@ class Bell:
     def start(self, root: Root) -> bool:
         """Listen to `root`; False when that is impossible, so that it has to be polled.
 
-        Costs one stat when it listens already: call it before every scan, and it mends itself after the root
-        was away. The reason for a False is logged when it is new.
+        `root` must have been opened just now, as a share that hangs would hang the caller too. Costs nothing when
+        it listens already: call it before every scan, and it mends itself after the root was away. The reason
+        for a False is logged when it is new.
         """
         ear = self._ears.get(root.path)
-        if ear and ear.hears(root.path):
+        if ear and not root.is_network and ear.hears(root.directory):
             return True
         self._close(root.path)
         reason = self._listen(root)
@@ -101,7 +103,7 @@ class Bell:
             return f"inotify does not hear what other hosts write ({root.filesystem})"
         try:
             os.scandir(root.path).close()  # watchdog passes over a lack of permission
-            self._ears[root.path] = _open_ear(root.path, _Striker(root.path, self._exclude, self.ring))
+            self._ears[root.path] = _open_ear(root, _Striker(root.path, self._exclude, self.ring))
         except OSError as error:
             return f"inotify: {error.strerror}"
         return ""
@@ -132,21 +134,18 @@ class _Striker(FileSystemEventHandler):
         return not any(path.startswith(directory + "/") for directory in self._exclude)
 
 
-def _open_ear(path: Path, handler: FileSystemEventHandler) -> _Ear:
+def _open_ear(root: Root, handler: FileSystemEventHandler) -> _Ear:
     """Raises OSError when the path is away or the kernel has no watches left for all its directories."""
-    directory = _directory(path)
-    if directory is None:
-        raise FileNotFoundError(2, "it does not exist", str(path))
     _tolerate_double_reports()
     observer = Observer()
     observer.start()  # before the watch is added, as only a started observer can be stopped
     try:
-        observer.schedule(handler, str(path), recursive=True, event_filter=_HEARD)
-        _try_one_more(path)
+        observer.schedule(handler, str(root.path), recursive=True, event_filter=_HEARD)
+        _try_one_more(root.path)
     except OSError:
         _end(observer)
         raise
-    return _Ear(observer, directory)
+    return _Ear(observer, root.directory)
 
 
 def _tolerate_double_reports() -> None:
@@ -166,11 +165,3 @@ def _try_one_more(path: Path) -> None:
 def _end(observer: BaseObserver) -> None:
     observer.stop()
     observer.join()
-
-
-def _directory(path: Path) -> tuple[int, int] | None:
-    try:
-        now = path.stat()
-    except OSError:
-        return None
-    return now.st_dev, now.st_ino

@@ -12,7 +12,7 @@ import logging
 from core.errors import BrokerError
 from core.queue import CPU_QUEUE, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE, Doorbell
 from core.settings import Settings
-from store import fleet, recovery
+from store import fleet, plans, queries, recovery
 from store.session import Database
 
 log = logging.getLogger(__name__)
@@ -28,9 +28,20 @@ def reconcile(database: Database, doorbell: Doorbell, settings: Settings, owner:
     if mended := recovery.expire(database, settings.lost_attempts):
         log.warning("took back %d pieces of work from workers that vanished", mended)
     recovery.reunite_followers(database)
+    widen(database, doorbell, settings)
     for queue in TASKS_OF:
         resend(database, doorbell, settings, queue)
     return True
+
+
+def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
+    """Let more chunks of long recordings in where workers have joined."""
+    window = queries.capacity(database, settings.lease_seconds).window
+    try:
+        for row, priority in plans.widen(database, window):
+            doorbell.ring(TRANSCRIBE, row, priority)
+    except BrokerError as error:
+        log.warning("cannot send messages: %s", error)
 
 
 def resend(database: Database, doorbell: Doorbell, settings: Settings, queue: str) -> int:

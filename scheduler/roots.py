@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 
 from core.errors import DropscribeError, UsageError
@@ -29,13 +29,15 @@ class Root:
     """A folder that is watched.
 
     `path` is absolute and without symlinks; `name` is a slug, unique to the path, for mirrored results;
-    `is_network` says that other hosts may write here unseen by inotify, at the root or at a mount below it.
+    `is_network` says that other hosts may write here unseen by inotify, at the root or at a mount below it;
+    `directory` are the device and inode numbers of `path`.
     """
 
     path: Path
     name: str
     filesystem: str
     is_network: bool
+    directory: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,18 @@ def open_root(path: Path) -> Root:
     table = mount_table()
     kind = filesystem_kind(resolved, table)
     kinds = [kind, *kinds_below(resolved, table)]
-    return Root(resolved, _slug(resolved), kind, any(is_network(one) for one in kinds))
+    here = resolved.stat()
+    return Root(resolved, _slug(resolved), kind, any(is_network(one) for one in kinds), (here.st_dev, here.st_ino))
 
 
-def check_roots(paths: Sequence[Path]) -> None:
+def _resolve(path: Path) -> Path:
+    return path.expanduser().resolve()
+
+
+def check_roots(paths: Sequence[Path], resolve: Callable[[Path], Path] = _resolve) -> None:
     """Raise UsageError when a root is given twice or lies in another: its files would be admitted twice."""
     for first, second in combinations(paths, 2):
-        one, other = first.expanduser().resolve(), second.expanduser().resolve()
+        one, other = resolve(first), resolve(second)
         if one == other:
             raise UsageError(f"{first} and {second} are the same folder; name it once")
         if one in other.parents or other in one.parents:
@@ -68,7 +75,7 @@ def check_roots(paths: Sequence[Path]) -> None:
 
 
 def identify(path: Path) -> RootIdentity:
-    """Note what lies under a root now, for `check`. Raises RootOfflineError when it is out of reach."""
+    """Note what lies under a root now, for `difference`. Raises RootOfflineError when it is out of reach."""
     if reason := _unreadable(path):
         raise RootOfflineError(f"{path} is offline: {reason}; mount it or restore its permissions")
     try:
@@ -77,15 +84,16 @@ def identify(path: Path) -> RootIdentity:
         raise RootOfflineError(f"{path} is offline: {error.strerror}; mount it again") from error
 
 
-def check(root: Path, identity: RootIdentity) -> str | None:
-    """Why the root must not be believed now, or None. To be asked before and after each scan."""
-    if reason := _unreadable(root):
-        return reason
-    try:
-        now = _identity(root)
-    except OSError as error:
-        return _reason(error)
-    return None if _same(identity, now) else _describe_change(identity, now)
+def difference(then: RootIdentity, now: RootIdentity) -> str | None:
+    """Why a root must not be believed now, or None. To be asked before and after each scan."""
+    return None if _same(then, now) else _describe_change(then, now)
+
+
+def came_over(then: RootIdentity, now: RootIdentity) -> bool:
+    """True when something was mounted on the root or above it since: a share that came late, and no loss."""
+    if then.mount is None or now.mount is None:
+        return False
+    return PurePath(then.mount.point) in PurePath(now.mount.point).parents
 
 
 def mass_disappearance(known: int, seen: int) -> bool:

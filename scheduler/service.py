@@ -10,16 +10,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
 from core import logs
-from core.errors import StoreError
+from core.errors import SettingsError, StoreError, UsageError
+from core.hotwords import context_of
 from core.queue import Doorbell
 from core.settings import Settings
 from scheduler import admission, reconciler, roots
 from scheduler.bell import Bell
 from scheduler.scan import Observation
+from scheduler.scan_process import ScannerStoppedError
+from scheduler.scanner import Scanner
 from scheduler.watch import RootWatch
 from store import fleet, jobs
 from store.session import Database, open_database
@@ -34,15 +38,12 @@ class Scheduler:
 
     def __init__(self, settings: Settings, database: Database, folders: Sequence[Path], name: str) -> None:
         """`folders` are made absolute; raises UsageError when they overlap."""
-        roots.check_roots(folders)
         self._settings = settings
         self._database = database
         self._doorbell = Doorbell(settings)
         self._name = name
         self._stop = threading.Event()
-        exclude = {settings.home, settings.spool_dir, *([settings.results] if settings.results else [])}
-        self._bell = Bell(exclude=exclude)
-        self._watches = [self._watch(folder.expanduser().resolve(), frozenset(exclude)) for folder in folders]
+        self._watches = self._watch(folders, _kept_out(settings))
 
     def run(self) -> None:
         """Work until `stop`."""
@@ -50,47 +51,58 @@ class Scheduler:
             self._database, self._name, host=socket.gethostname(), pid=os.getpid(), role="scheduler", state="ready"
         )
         fleet.forget_roots(self._database, socket.gethostname())
-        mending = threading.Thread(target=self._reconcile_for_ever, name="reconciler")
-        mending.start()
-        try:
-            while not self._stop.is_set():
-                self._tend_roots()
-                self._rest()
-        finally:
-            # First nothing new comes in, then what was mended is complete, then the entry goes.
-            self._stop.set()
-            self._bell.stop()
-            mending.join()
-            self._doorbell.close()
-            self._forgivingly(lambda: fleet.leave(self._database, self._name))
+        with ThreadPoolExecutor(1 + len(self._watches)) as threads:
+            tending = [threads.submit(self._tend, watch) for watch in self._watches]
+            tending.append(threads.submit(self._reconcile_for_ever))
+            try:
+                wait(tending, return_when=FIRST_EXCEPTION)
+            finally:
+                self.stop()
+        # Now nothing new comes in and what was mended is complete, so the entry goes.
+        self._doorbell.close()
+        self._forgivingly(lambda: fleet.leave(self._database, self._name))
+        for one in tending:
+            one.result()
 
     def stop(self) -> None:
         """End `run` soon; for signal handlers too."""
         self._stop.set()
-        self._bell.ring()
+        for watch in self._watches:
+            watch.bell.ring()
 
-    def _watch(self, folder: Path, exclude: frozenset[Path]) -> RootWatch:
-        return RootWatch(
-            folder, self._settings, self._bell, lambda root: jobs.known(self._database, root), self._admit, exclude
-        )
+    def _watch(self, folders: Sequence[Path], exclude: frozenset[Path]) -> list[RootWatch]:
+        deadline = self._settings.scan_deadline_seconds
+        scanners = [Scanner(deadline=deadline, stop=self._stop) for _ in folders]
+        with ThreadPoolExecutor(len(folders) or 1) as threads:  # at once, as several may hang
+            places = list(threads.map(Scanner.resolve, scanners, folders))
+        try:
+            roots.check_roots(folders, dict(zip(folders, places, strict=True)).__getitem__)
+        except UsageError:
+            for scanner in scanners:
+                scanner.close()
+            raise
+        known, bells = partial(jobs.known, self._database), (Bell(exclude=exclude) for _ in folders)
+        return [
+            RootWatch(place, self._settings, bell, known, self._admit, exclude, scanner)
+            for place, bell, scanner in zip(places, bells, scanners, strict=True)
+        ]
 
     def _admit(self, root: str, complete: Mapping[str, Observation], gone: Collection[str]) -> None:
         admission.admit(self._database, self._doorbell, self._settings, root, complete, gone)
 
-    def _tend_roots(self) -> None:
-        looked = []
-        for watch in self._watches:
-            if watch.next_look <= time.monotonic() and not self._stop.is_set():
-                self._forgivingly(partial(watch.look, time.monotonic()))
-                looked.append(watch.report)
-        if looked:
-            self._forgivingly(lambda: fleet.report_roots(self._database, looked))
-
-    def _rest(self) -> None:
-        next_look = min(watch.next_look for watch in self._watches)
-        if self._bell.wait(min(LONGEST_WAIT, max(0.0, next_look - time.monotonic()))):
-            for watch in self._watches:
-                watch.rung()
+    def _tend(self, watch: RootWatch) -> None:
+        """Each root has a thread of its own, so that one which hangs stops no other."""
+        try:
+            while not self._stop.is_set():
+                if watch.next_look <= time.monotonic():
+                    self._forgivingly(partial(watch.look, time.monotonic()))
+                    self._forgivingly(lambda: fleet.report_roots(self._database, [watch.report]))
+                if watch.bell.wait(min(LONGEST_WAIT, watch.next_look - time.monotonic())):
+                    watch.rung()
+        except ScannerStoppedError:
+            log.info("stopped while scanning %s", watch.path)
+        finally:
+            watch.close()
 
     def _reconcile_for_ever(self) -> None:
         beat = min(self._settings.reconcile_seconds, self._settings.renew_seconds)
@@ -101,16 +113,32 @@ class Scheduler:
                 return
 
     def _forgivingly(self, step: Callable[[], object]) -> None:
-        """A store that is away comes back; until then nothing is admitted and nothing is lost."""
+        """A store that is away comes back; until then nothing is admitted and nothing is lost.
+
+        The same holds for a hotwords file that somebody moves or breaks meanwhile.
+        """
         try:
             step()
         except StoreError as error:
             log.warning("%s", error)
+        except SettingsError as error:
+            log.warning("%s; new recordings wait until then", error)
+
+
+def _kept_out(settings: Settings) -> frozenset[Path]:
+    """Our own directories; one of them may lie on a share that hangs."""
+    ours = [settings.home, settings.spool_dir, *([settings.results] if settings.results else [])]
+    scanner = Scanner()
+    try:
+        return frozenset(scanner.resolve(path) for path in ours)
+    finally:
+        scanner.close()
 
 
 def run(settings: Settings, folders: Sequence[Path], *, name: str | None = None) -> int:
     """Watch until SIGTERM or SIGINT; returns the exit status. Raises UsageError or StoreError at start."""
     logs.configure(settings)
+    context_of(settings)  # a hotwords file that is not there is a mistake to be told now
     database = open_database(settings.database, where="scheduler")
     try:
         named = name or f"{socket.gethostname()}-scheduler-{secrets.token_hex(3)}"

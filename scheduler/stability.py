@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from scheduler.scan import Observation
@@ -28,22 +28,31 @@ class Stability:
     """
 
     def __init__(self, seconds: float, known: Mapping[str, Observation] | None = None) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._settled = {path: _packed(seen) for path, seen in (known or {}).items()}
         self._candidates: dict[str, _Candidate] = {}
 
-    def observe(self, files: Mapping[str, Observation], now: float) -> list[str]:
+    def observe(
+        self,
+        files: Mapping[str, Observation],
+        now: float,
+        *,
+        took: float = 0.0,
+        hidden: Callable[[str], bool] = lambda _: False,
+    ) -> list[str]:
         """Take in all files of a root; return those that became complete, each once until it changes.
 
-        A file that is not among `files` is forgotten.
+        The pass that saw them began at `now` and took so many seconds. Nobody knows when in between it came to a
+        file, so a wait begins with the end of one pass and ends before the start of another. A file that is not
+        among `files` is forgotten, unless it is `hidden` for the moment.
         """
-        _keep_only(files, self._settled)
+        _keep_only(files, self._settled, hidden)
         _keep_only(files, self._candidates)
         settled = self._settled
         return [
             path
             for path, seen in files.items()
-            if settled.get(path) != _packed(seen) and self._became_complete(path, seen, now)
+            if settled.get(path) != _packed(seen) and self._became_complete(path, seen, now, now + took)
         ]
 
     def forget(self, path: str) -> None:
@@ -61,11 +70,11 @@ class Stability:
         ready = [candidate.since + self._patience(candidate.seen) for candidate in self._candidates.values()]
         return max(0.0, min(ready) - now) if ready else None
 
-    def _became_complete(self, path: str, seen: Observation, now: float) -> bool:
+    def _became_complete(self, path: str, seen: Observation, now: float, ended: float) -> bool:
         candidate = self._candidates.get(path)
         if candidate is None or candidate.seen != seen:
             self._settled.pop(path, None)
-            self._candidates[path] = _Candidate(seen, now)
+            self._candidates[path] = _Candidate(seen, ended)
             return False
         if now < candidate.since + self._patience(seen):
             return False
@@ -74,7 +83,7 @@ class Stability:
         return True
 
     def _patience(self, seen: Observation) -> float:
-        return self._seconds if seen.size else self._seconds * EMPTY_PATIENCE
+        return self.seconds if seen.size else self.seconds * EMPTY_PATIENCE
 
 
 def _packed(seen: Observation) -> int:
@@ -82,8 +91,13 @@ def _packed(seen: Observation) -> int:
     return seen.size << 64 | seen.mtime_ns & _LOW_64_BITS
 
 
-def _keep_only(files: Mapping[str, Observation], remembered: dict[str, int] | dict[str, _Candidate]) -> None:
+def _keep_only(
+    files: Mapping[str, Observation],
+    remembered: dict[str, int] | dict[str, _Candidate],
+    hidden: Callable[[str], bool] = lambda _: False,
+) -> None:
     """Drop what vanished, and build a set only if something did."""
     if not remembered.keys() <= files.keys():
         for path in remembered.keys() - files.keys():
-            del remembered[path]
+            if not hidden(path):
+                del remembered[path]

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import UsageError
 from core.settings import Settings
 from scheduler import roots
 from scheduler.bell import Bell
 from scheduler.roots import Root, RootIdentity, RootOfflineError
-from scheduler.scan import Observation, Scan, look, scan
+from scheduler.scan import Observation, Scan
+from scheduler.scanner import RootHungError, Scanner
 from scheduler.stability import Stability
 from store.fleet import RootReport
 
 log = logging.getLogger(__name__)
 
+UNSEEN = "not looked at yet"
 RETRY_SECONDS = 10.0  # how soon a root that is offline is looked for again
+MOST_DOUBLINGS = 5  # of that, while looks hang one after the other: 320 s at most
 VOID_SCANS = 3  # so many scans in a row may miss most files before it is believed that they are gone
 REST_FACTOR = 5.0  # a scan is followed by a rest of so many times its length: at most a sixth of a core
 SHORTEST_REST = 1.0  # seconds
@@ -39,6 +43,7 @@ class RootWatch:
     known: Known
     admit: Admit
     exclude: frozenset[Path]
+    scanner: Scanner = field(default_factory=Scanner)
     next_look: float = 0.0
     earliest: float = 0.0
     report: RootReport = field(init=False)
@@ -46,13 +51,14 @@ class RootWatch:
     _identity: RootIdentity | None = None
     _stability: Stability | None = None
     _listens: bool = False
-    _seen: frozenset[str] = frozenset()
+    _seen: set[str] = field(default_factory=set)
     _gone: set[str] = field(default_factory=set)
     _void: int = 0
+    _hangs: int = 0
 
     def __post_init__(self) -> None:
         """Nothing is known of the root before the first look."""
-        self.report = self._offline("not looked at yet")
+        self.report = self._offline(UNSEEN)
 
     def rung(self) -> None:
         """The bell rang: look as soon as the rest after the last scan is over."""
@@ -60,15 +66,20 @@ class RootWatch:
             self.next_look = min(self.next_look, self.earliest)
 
     def look(self, now: float) -> None:
-        """Scan, admit what is complete, and set `next_look` and `report`. Raises what `admit` raises."""
+        """Scan, admit what is complete, and set `next_look` and `report`.
+
+        Raises what `admit` and `known` raise, and ScannerStoppedError.
+        """
         self.next_look = now + RETRY_SECONDS
+        began = time.monotonic()
         try:
             found = self._scan()
-        except (RootOfflineError, UsageError) as error:
-            self._note_offline(str(error))
+            stability = self._settled()
+            complete = self._confirmed(stability, found, self._complete(stability, found, now))
+        except RootOfflineError as error:
+            self._note_offline(error, now + time.monotonic() - began)
             return
-        stability = self._settled()
-        complete = self._confirmed(stability, found, stability.observe(found.files, now))
+        self._hangs = 0
         self._note_gone(found)
         if complete:
             self._admit_or_forget(complete, self._gone, stability)
@@ -76,27 +87,48 @@ class RootWatch:
             self._gone.clear()
         self._plan(found, stability, now)
 
+    def close(self) -> None:
+        """Look no more."""
+        self.bell.stop()
+        self.scanner.close()
+
+    def _complete(self, stability: Stability, found: Scan, now: float) -> list[str]:
+        # In whole seconds: a pass that takes less is one moment.
+        return stability.observe(found.files, now, took=math.floor(found.seconds), hidden=found.is_blind_to)
+
     def _note_gone(self, found: Scan) -> None:
         """Remember what vanished for as long as files are growing: one of them may be its new name."""
-        self._gone |= {path for path in self._seen - found.files.keys() if not found.is_blind_to(path)}
+        missing = self._seen - found.files.keys()
+        hidden = {path for path in missing if found.is_blind_to(path)}
+        self._gone |= missing - hidden
         self._gone -= found.files.keys()
-        self._seen = frozenset(found.files)
+        self._seen = hidden.union(found.files)
 
     def _confirmed(self, stability: Stability, found: Scan, complete: list[str]) -> dict[str, Observation]:
         """Without those that a cache of the network filesystem only made look still."""
+        if not self._is_network:
+            return {path: found.files[path] for path in complete}
         confirmed = {}
-        for path in complete:
-            if not self._is_network or look(self.path, path) == found.files[path]:
-                confirmed[path] = found.files[path]
+        for path, seen in zip(complete, self._looks(stability, complete), strict=True):
+            if seen == found.files[path]:
+                confirmed[path] = seen
             else:
                 stability.forget(path)
         return confirmed
+
+    def _looks(self, stability: Stability, paths: list[str]) -> list[Observation | None]:
+        try:
+            return self.scanner.look(self._place, paths)
+        except BaseException:
+            for path in paths:  # they come again with the next scans
+                stability.forget(path)
+            raise
 
     def _admit_or_forget(
         self, complete: Mapping[str, Observation], gone: Collection[str], stability: Stability
     ) -> None:
         try:
-            self.admit(str(self.path), complete, gone)
+            self.admit(str(self._place), complete, gone)
         except BaseException:
             for path in complete:  # they come again with the next scans
                 stability.forget(path)
@@ -105,35 +137,48 @@ class RootWatch:
     def _scan(self) -> Scan:
         root, identity = self._open()
         self._listens = self.bell.start(root)
-        if roots.check(root.path, identity) and not self._seen:
-            # Nothing was ever seen there: it was a mount point before its share came.
-            root, identity = self._open(anew=True)
-        self._require(roots.check(root.path, identity))
-        found = scan(root.path, exclude=self.exclude)
-        self._require(roots.check(root.path, identity))
-        kept = sum(path in found.files for path in self._seen)
-        if roots.mass_disappearance(len(self._seen), kept) and self._void < VOID_SCANS:
-            self._void += 1
-            self._require(f"{len(self._seen) - kept} of {len(self._seen)} files are gone at once")
-        self._void = 0
+        found, afterwards = self.scanner.scan(root.path, self.exclude)
+        self._require(roots.difference(identity, afterwards))
+        self._guard(found)
         return found
+
+    def _guard(self, found: Scan) -> None:
+        gone = sum(path not in found.files and not found.is_blind_to(path) for path in self._seen)
+        if roots.mass_disappearance(len(self._seen), len(self._seen) - gone) and self._void < VOID_SCANS:
+            self._void += 1
+            self._require(f"{gone} of {len(self._seen)} files are gone at once")
+        self._void = 0
 
     def _require(self, reason: str | None) -> None:
         if reason:
             raise RootOfflineError(f"{self.path} is offline: {reason}")
 
-    def _open(self, *, anew: bool = False) -> tuple[Root, RootIdentity]:
-        if anew or self._root is None or self._identity is None:
-            self._root = roots.open_root(self.path)
-            self._identity = roots.identify(self._root.path)
-            log.info("watching %s (%s)", self.path, self._root.filesystem)
-        return self._root, self._identity
+    def _open(self) -> tuple[Root, RootIdentity]:
+        """What lies there now, if it is what lay there before."""
+        root, identity = self.scanner.open(self.path)
+        if self._identity is None or self._is_news(self._identity, identity):
+            log.info("watching %s (%s)", self.path, root.filesystem)
+            self._identity, self._stability = identity, None
+            self._seen.clear()
+        self._require(roots.difference(self._identity, identity))
+        self._root = root
+        return root, self._identity
+
+    def _is_news(self, then: RootIdentity, now: RootIdentity) -> bool:
+        """The share came late: until now it was an empty mount point, or a local folder that it covers."""
+        return roots.difference(then, now) is not None and (not self._seen or roots.came_over(then, now))
 
     def _settled(self) -> Stability:
         if self._stability is None:
-            known = {path: Observation(*seen) for path, seen in self.known(str(self.path)).items()}
+            known = {path: Observation(*seen) for path, seen in self.known(str(self._place)).items()}
             self._stability = Stability(self._patience, known)
+        self._stability.seconds = self._patience  # a network share may be mounted below a local root at any time
         return self._stability
+
+    @property
+    def _place(self) -> Path:
+        """The root without symlinks, as far as that is known: under it, its recordings are stored."""
+        return self._root.path if self._root else self.path
 
     @property
     def _is_network(self) -> bool:
@@ -149,7 +194,7 @@ class RootWatch:
         rest = max(SHORTEST_REST, REST_FACTOR * found.seconds)
         self.earliest = now + rest
         self.next_look = now + max(rest, min(interval, interval if due is None else due))
-        if not self.report.online and self.report.scan_seconds:
+        if not self.report.online and self.report.reason != UNSEEN:
             log.info("%s is online again", self.path)
         self.report = RootReport(
             path=str(self.path),
@@ -164,9 +209,14 @@ class RootWatch:
             scan_seconds=found.seconds,
         )
 
-    def _note_offline(self, reason: str) -> None:
+    def _note_offline(self, error: RootOfflineError, now: float) -> None:
+        reason = str(error)
         if self.report.online or self.report.reason != reason:
             log.warning("%s", reason)
+        self._hangs = self._hangs + 1 if isinstance(error, RootHungError) else 0
+        self.next_look = now + RETRY_SECONDS * 2 ** min(max(0, self._hangs - 1), MOST_DOUBLINGS)
+        self.bell.stop()  # it may be another directory when it comes back, and nothing there rings meanwhile
+        self._listens = False
         self.report = self._offline(reason)
 
     def _offline(self, reason: str) -> RootReport:

@@ -1,4 +1,4 @@
-"""What can happen to a chunk: claim, commit, retry, release. Its job moves on with the last of them."""
+"""What can happen to a chunk: claim, commit, split, retry, release. Its job moves on with the last of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from core.types import ChunkState, EngineInfo, JobState, RawTranscript, Segment
+from core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
 from store import jobs as job_store
-from store import leases
+from store import leases, plans
 from store.leases import Claim
 from store.session import Database
 from store.tables import chunks, jobs, now, segments
@@ -18,14 +18,26 @@ from store.tables import chunks, jobs, now, segments
 
 @dataclass(frozen=True, slots=True)
 class ChunkWork:
-    """What a worker needs to know of the chunk it claimed; times in seconds of the recording."""
+    """What a worker needs to know of the chunk it claimed; times in seconds of the recording.
+
+    `clips` describe a line-up, which lasts from 0 to `end`; `depth` is how often the chunk was halved.
+    """
 
     claim: Claim
-    start: float
-    end: float
+    chunk: Chunk
     context: str
     failures: int
-    speech: tuple[tuple[float, float], ...]
+    depth: int
+    speech: tuple[Span, ...]
+    clips: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """What is to be sent after a chunk ended: chunks that may be read now, and whether the job may be finished."""
+
+    transcribe: list[str]
+    finish: bool = False
 
 
 def claim(database: Database, chunk_id: str, owner: str, seconds: float) -> ChunkWork | None:
@@ -45,15 +57,33 @@ def claim(database: Database, chunk_id: str, owner: str, seconds: float) -> Chun
         chunk = connection.execute(select(chunks).where(chunks.c.id == chunk_id)).one()
         job = connection.execute(select(jobs.c.context, jobs.c.media).where(jobs.c.id == won.job_id)).one()
         connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(progress=0.0))
-        leases.note(connection, won.job_id, "reading", f"chunk {chunk.position}", where=owner)
-        speech = tuple((start, end) for start, end in job.media["speech"] if end > chunk.start and start < chunk.end)
-        return ChunkWork(won, chunk.start, chunk.end, job.context, chunk.failures, speech)
+        leases.note(connection, won.job_id, "reading", _chunk(won), where=owner)
+        spans = (Span(start, end) for start, end in job.media["speech"])
+        return ChunkWork(
+            claim=won,
+            chunk=Chunk(chunk.position, chunk.start, chunk.end, Span(chunk.keep_from, chunk.keep_to)),
+            context=job.context,
+            failures=chunk.failures,
+            depth=chunk.depth,
+            speech=tuple(span for span in spans if span.end > chunk.start and span.start < chunk.end),
+            clips=chunk.clips,
+        )
 
 
 def commit(
-    database: Database, claim: Claim, result: RawTranscript, *, engine: EngineInfo, reasons: Sequence[str]
-) -> bool:
-    """Store the chunk's segments (in the recording's time). True when it was the last: send `finish`."""
+    database: Database,
+    claim: Claim,
+    result: RawTranscript,
+    *,
+    engine: EngineInfo,
+    reasons: Sequence[str] = (),
+    missing: Sequence[Span] = (),
+    window: int = 1,
+) -> Onward:
+    """Store the chunk's segments and what nothing covers (in the recording's time); let the next chunks in.
+
+    `window` is how many of the job's chunks may wait or run at once.
+    """
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
         leases.let_go(
@@ -63,6 +93,7 @@ def commit(
             lost=0,
             ended=result.ended,
             reasons=list(reasons),
+            missing=[[span.start, span.end] for span in missing],
             engine=asdict(engine),
             timings=result.timings,
             prompt_tokens=result.prompt_tokens,
@@ -75,7 +106,23 @@ def commit(
         if rows:
             connection.execute(insert(segments), rows)
         leases.note(connection, claim.job_id, "read", _chunk(claim), where=claim.owner)
-        return advance(connection, claim.job_id, where=claim.owner)
+        if advance(connection, claim.job_id, where=claim.owner):
+            return Onward([], finish=True)
+        return Onward(plans.release(connection, claim.job_id, window))
+
+
+def split(database: Database, claim: Claim, halves: Sequence[Chunk], reasons: Sequence[str]) -> Onward:
+    """Read two halves instead of a chunk that failed its checks. Raises LeaseLostError."""
+    with database.begin() as connection:
+        job = job_store.lock(connection, claim.job_id)
+        if job.cancel_requested:
+            leases.let_go(connection, claim, state=ChunkState.CANCELLED)
+            advance(connection, claim.job_id, where=claim.owner)
+            return Onward([])
+        leases.let_go(connection, claim, state=ChunkState.SPLIT, lost=0, reasons=list(reasons), finished_at=now())
+        why = f"{_chunk(claim)} is read again in two halves: {'; '.join(reasons)}"
+        leases.note(connection, claim.job_id, "split", why, where=claim.owner)
+        return Onward(plans.halve(connection, claim, halves))
 
 
 def _chunk(claim: Claim) -> str:
@@ -87,15 +134,42 @@ def _segment_row(chunk_id: str, index: int, segment: Segment) -> dict[str, Any]:
 
 
 def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, limit: int) -> list[str]:
-    """Let the chunk go back to its queue for `delay` seconds; at the `limit`-th failure its job fails."""
+    """Let the chunk go back to its queue for `delay` seconds; at the `limit`-th failure its job fails.
+
+    A job does without a line-up that fails. Returns the jobs to send `finish` for.
+    """
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
-        failures = connection.execute(select(chunks.c.failures).where(chunks.c.id == claim.id)).scalar_one() + 1
+        chunk = connection.execute(select(chunks.c.failures, chunks.c.kind).where(chunks.c.id == claim.id)).one()
+        failures = chunk.failures + 1
         leases.let_go(connection, claim, state=ChunkState.QUEUED, failures=failures, not_before=now() + delay)
+        if failures >= limit and chunk.kind == ChunkKind.LINEUP:
+            return do_without(connection, claim.id, reason, where=claim.owner)
         if failures >= limit:
             return job_store.close(connection, claim.job_id, JobState.FAILED, reason, where=claim.owner)
         leases.note(connection, claim.job_id, "retry", reason, where=claim.owner)
         return []
+
+
+def skip(database: Database, claim: Claim, reason: str) -> Onward:
+    """Go on without the claimed line-up. Raises LeaseLostError."""
+    with database.begin() as connection:
+        job_store.lock(connection, claim.job_id)
+        leases.write(connection, claim, owner=claim.owner)
+        return Onward([], finish=bool(do_without(connection, claim.id, reason, where=claim.owner)))
+
+
+def do_without(connection: Connection, line_up: str, reason: str, *, where: str) -> list[str]:
+    """Go on without what a line-up would have told; returns the job to send `finish` for."""
+    job_id = line_up.partition(".")[0]
+    given_up = update(chunks).where(chunks.c.id == line_up)
+    connection.execute(
+        given_up.values(
+            **leases.FREE, state=ChunkState.DONE, reasons=[reason], progress=chunks.c.end, finished_at=now()
+        )
+    )
+    leases.note(connection, job_id, "no_line_up", reason, where=where)
+    return [job_id] if advance(connection, job_id, where=where) else []
 
 
 def release(database: Database, claim: Claim) -> None:
@@ -124,7 +198,7 @@ def advance(connection: Connection, job_id: str, *, where: str) -> bool:
     if job.cancel_requested:
         job_store.close(connection, job_id, JobState.CANCELLED, "cancelled on request", where=where)
         return False
-    if set(counts) != {ChunkState.DONE}:
+    if set(counts) - {ChunkState.SPLIT} != {ChunkState.DONE}:
         return False
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(state=JobState.FINISHING, sent_at=now()))
     return True
@@ -138,7 +212,7 @@ def prepare_again(database: Database, claim: Claim, reason: str) -> list[str]:
         again = update(jobs).where(jobs.c.id == claim.job_id, jobs.c.state == JobState.TRANSCRIBING)
         if not connection.execute(again.values(state=JobState.QUEUED, sent_at=now())).rowcount:
             return []
-        others = update(chunks).where(chunks.c.job_id == claim.job_id)
+        others = update(chunks).where(chunks.c.job_id == claim.job_id, chunks.c.state.in_(job_store.UNREAD))
         connection.execute(others.values(**leases.FREE, state=ChunkState.CANCELLED))
         leases.note(connection, claim.job_id, "prepare_again", reason, where=claim.owner)
         return [claim.job_id]

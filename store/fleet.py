@@ -109,22 +109,24 @@ def hold(database: Database, role: str, owner: str, seconds: float) -> bool:
         return connection.execute(fresh.returning(locks.c.name)).first() is not None
 
 
-def pause(database: Database) -> None:
-    """Let no worker start anything new; what runs goes on."""
+def pause(database: Database, switch: str = PAUSED) -> bool:
+    """Let no worker start anything new (or, by its switch, no preparing); what runs goes on. False if it was so."""
     with database.begin() as connection:
-        connection.execute(insert_ignoring(connection, switches).values(name=PAUSED, since=now()))
+        thrown = insert_ignoring(connection, switches).values(name=switch, since=now())
+        return connection.execute(thrown.returning(switches.c.name)).first() is not None
 
 
-def resume(database: Database) -> None:
+def resume(database: Database, switch: str = PAUSED) -> None:
     """Undo `pause`. Messages that arrived meanwhile were answered with nothing, so all are to be sent again."""
     with database.begin() as connection:
-        connection.execute(delete(switches).where(switches.c.name == PAUSED))
+        if not connection.execute(delete(switches).where(switches.c.name == switch)).rowcount:
+            return
         for table in (jobs, chunks):
             connection.execute(update(table).where(table.c.state == "queued").values(sent_at=None))
         connection.execute(update(jobs).where(jobs.c.state == "finishing", jobs.c.owner.is_(None)).values(sent_at=None))
 
 
-def paused_since(database: Database) -> float | None:
+def paused_since(database: Database, switch: str = PAUSED) -> float | None:
     """When the fleet was paused (seconds since the epoch), or None."""
     with database.read() as connection:
-        return connection.execute(select(switches.c.since).where(switches.c.name == PAUSED)).scalar()
+        return connection.execute(select(switches.c.since).where(switches.c.name == switch)).scalar()

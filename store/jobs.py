@@ -1,4 +1,4 @@
-"""What can happen to a recording, each event one transaction: admit, claim, prepare, follow, complete, fail.
+"""What can happen to a recording, each event one transaction: admit, claim, follow, complete, fail.
 
 Functions that make work return the ids for which a message is to be sent, always after the commit.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from sqlalchemy import Connection, exc, insert, select, update
+from sqlalchemy import Connection, exc, select, update
 
 from core.errors import LeaseLostError
-from core.types import Chunk, ChunkState, JobState, Span
+from core.types import ChunkState, JobState, Span
 from store import leases
 from store.leases import Claim
 from store.session import Database, insert_ignoring
@@ -23,6 +23,7 @@ from store.tables import chunks, jobs, now, path_key
 
 ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # without those that are mistaken for one another
 ID_LENGTH = 8  # 40 bits; a clash refuses the row, and the next scan admits it under another id
+UNREAD = (ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING)
 BATCH = 200  # rows an INSERT; SQLite takes 32,766 parameters
 
 
@@ -48,19 +49,6 @@ class NewJob:
         """Digest of what makes this admission the same as another."""
         text = f"{path_key(self.source)}:{self.size}:{self.mtime_ns}:{self.settings_digest}"
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What preparing a recording found out; `media` is format, codec, channels and sample_rate."""
-
-    duration: float
-    media: dict[str, Any]
-    speech_detector: str
-    chunks: Sequence[Chunk]
-    speech: Sequence[Span]
-    notes: tuple[str, ...] = ()
-    timings: dict[str, float] = field(default_factory=dict)
 
 
 def new_id() -> str:
@@ -222,54 +210,6 @@ def _follow(database: Database, claim: Claim, sha256: str, key: str) -> tuple[st
         return leader.id, [claim.id] if through else []
 
 
-def prepared(database: Database, claim: Claim, result: Prepared) -> list[str]:
-    """Record the chunk plan and let the job go on; returns the new chunks' ids, none where there is no speech.
-
-    A job prepared before (its worker died in between, or it is tried again) gets a new plan.
-    """
-    state = JobState.TRANSCRIBING if result.chunks else JobState.FINISHING
-    ids = [f"{claim.id}.{chunk.index}" for chunk in result.chunks]
-    with database.begin() as connection:
-        leases.let_go(
-            connection,
-            claim,
-            state=state,
-            lost=0,
-            failures=0,
-            duration=result.duration,
-            media=result.media | {"speech": [[span.start, span.end] for span in result.speech]},
-            speech_detector=result.speech_detector,
-            notes=list(result.notes),
-            timings=result.timings,
-        )
-        connection.execute(chunks.delete().where(chunks.c.job_id == claim.id))
-        for chunk_id, chunk in zip(ids, result.chunks, strict=True):
-            connection.execute(insert(chunks).values(_chunk_row(chunk_id, claim.id, chunk)))
-        leases.note(connection, claim.id, "prepared", f"chunks: {len(ids)}", where=claim.owner)
-    return ids
-
-
-def _chunk_row(chunk_id: str, job_id: str, chunk: Chunk) -> dict[str, Any]:
-    return {
-        "id": chunk_id,
-        "job_id": job_id,
-        "position": chunk.index,
-        "start": chunk.start,
-        "end": chunk.end,
-        "state": ChunkState.QUEUED,
-        "attempt": 0,
-        "lost": 0,
-        "failures": 0,
-        "not_before": 0.0,
-        "sent_at": now(),
-        "progress": 0.0,
-        "reasons": [],
-        "timings": {},
-        "prompt_tokens": 0,
-        "output_tokens": 0,
-    }
-
-
 def complete(
     database: Database,
     claim: Claim,
@@ -356,7 +296,7 @@ def close(connection: Connection, job_id: str, state: JobState, reason: str, *, 
     )
     connection.execute(
         update(chunks)
-        .where(chunks.c.job_id == job_id, chunks.c.state.in_([ChunkState.QUEUED, ChunkState.RUNNING]))
+        .where(chunks.c.job_id == job_id, chunks.c.state.in_(UNREAD))
         .values(**leases.FREE, state=ChunkState.CANCELLED)
     )
     leases.note(connection, job_id, state, reason, where=where)

@@ -18,7 +18,9 @@ from core.types import ChunkState, JobState
 from store.session import Database
 from store.tables import chunks, events, jobs, now, switches
 
+# Switches thrown for the whole fleet: nothing new is begun; or nothing is prepared.
 PAUSED = "paused"
+SPOOL_FULL = "spool_full"
 
 # Where a row goes when its owner lets go of it or dies.
 FALLS_BACK: dict[str, str] = {
@@ -60,7 +62,7 @@ def table_of(claim: Claim) -> Table[Any]:
 def take(
     connection: Connection, table: Table[Any], row: str, *, waits: str, becomes: str, owner: str, seconds: float
 ) -> Claim | None:
-    """Claim the row if it waits in that state, is due, and the fleet is not paused; None otherwise."""
+    """Claim the row if it waits in that state, is due, and no switch forbids it; None otherwise."""
     won = connection.execute(
         update(table)
         .where(
@@ -68,13 +70,18 @@ def take(
             table.c.state == waits,
             table.c.owner.is_(None),
             table.c.not_before <= now(),
-            ~exists().where(switches.c.name == PAUSED),
+            ~exists().where(switches.c.name.in_(forbidding(becomes))),
         )
         .values(state=becomes, attempt=table.c.attempt + 1, owner=owner, lease_until=now() + seconds)
         .returning(table.c.attempt)
     ).first()
     job = row if table is jobs else row.partition(".")[0]
     return Claim(table.name, row, job, becomes, won.attempt, owner) if won else None
+
+
+def forbidding(becomes: str) -> tuple[str, ...]:
+    """The switches of which none may be thrown for a row to be taken into that state."""
+    return (PAUSED, SPOOL_FULL) if becomes == JobState.PREPARING else (PAUSED,)
 
 
 def owned(table: Table[Any]) -> ColumnElement[bool]:

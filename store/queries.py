@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from core.errors import AmbiguousJobError, JobNotFoundError
-from core.types import ACTIVE_STATES, ChunkState, JobState
+from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState
 from store.leases import owned
 from store.session import Database
 from store.tables import chunks, events, jobs, now, path_key, roots, workers
@@ -31,6 +31,7 @@ class Job:
     context: str
     notes: list[str]
     missing: list[list[float]]
+    speakers: dict[str, Any]
     attempt: int
     failures: int
     lost: int
@@ -64,8 +65,9 @@ _JOB_COLUMNS = [c for c in jobs.c if c.name in Job.__dataclass_fields__]
 
 
 def _jobs_query() -> Any:
-    read = select(func.coalesce(func.sum(chunks.c.progress), 0.0)).where(chunks.c.job_id == jobs.c.id)
-    total = select(func.coalesce(func.sum(chunks.c.end - chunks.c.start), 0.0)).where(chunks.c.job_id == jobs.c.id)
+    of_job = (chunks.c.job_id == jobs.c.id, chunks.c.state != ChunkState.SPLIT)
+    read = select(func.coalesce(func.sum(chunks.c.progress), 0.0)).where(*of_job)
+    total = select(func.coalesce(func.sum(chunks.c.end - chunks.c.start), 0.0)).where(*of_job)
     return select(*_JOB_COLUMNS, read.scalar_subquery().label("read"), total.scalar_subquery().label("to_read"))
 
 
@@ -167,7 +169,7 @@ class Backlog:
 def backlog(database: Database) -> Backlog:
     """What is left to do."""
     left = select(func.coalesce(func.sum(chunks.c.end - chunks.c.start - chunks.c.progress), 0.0)).where(
-        chunks.c.state.in_([ChunkState.QUEUED, ChunkState.RUNNING])
+        chunks.c.state.in_([ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING])
     )
     unread = select(func.count()).select_from(jobs).where(jobs.c.state.in_([JobState.QUEUED, JobState.PREPARING]))
     with database.read() as connection:
@@ -220,12 +222,33 @@ def priorities(database: Database, ids: set[str]) -> dict[str, str]:
     return dict(rows)
 
 
-def longest_chunk(database: Database, silence: float) -> float | None:
-    """The longest window, in seconds, that every model worker heard of within `silence` seconds can read."""
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the living model workers can do together: `slots` chunks at once, each at most `longest_chunk` seconds.
+
+    None where no model worker is known.
+    """
+
+    workers: int = 0
+    slots: int = 0
+    longest_chunk: float | None = None
+
+    @property
+    def window(self) -> int:
+        """How many chunks of one job may wait or run at once: one for each slot, one a worker to follow."""
+        return max(LEAST_WINDOW, self.slots + self.workers)
+
+
+LEAST_WINDOW = 2  # of a fleet that is not known yet
+
+
+def capacity(database: Database, silence: float) -> Capacity:
+    """Of the model workers heard of within `silence` seconds."""
     fresh = select(workers.c.engine).where(workers.c.role == "model", workers.c.heartbeat_at > now() - silence)
     with database.read() as connection:
         engines = [engine for engine in connection.execute(fresh).scalars() if engine]
-    return min((engine["longest_chunk"] for engine in engines), default=None)
+    longest = min((engine["longest_chunk"] for engine in engines), default=None)
+    return Capacity(len(engines), sum(engine["slots"] for engine in engines), longest)
 
 
 _WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__]
@@ -235,7 +258,7 @@ def list_workers(database: Database) -> list[Worker]:
     """Registered processes and what they do, by role and name."""
     busy_jobs = select(jobs.c.owner, jobs.c.state, jobs.c.path, jobs.c.id).where(owned(jobs))
     busy_chunks = (
-        select(chunks.c.owner, chunks.c.start, chunks.c.end, chunks.c.progress, jobs.c.path, jobs.c.id)
+        select(chunks.c.owner, chunks.c.start, chunks.c.end, chunks.c.progress, chunks.c.kind, jobs.c.path, jobs.c.id)
         .join(jobs, jobs.c.id == chunks.c.job_id)
         .where(chunks.c.state == ChunkState.RUNNING)
     )
@@ -245,7 +268,8 @@ def list_workers(database: Database) -> list[Worker]:
             doing.setdefault(row.owner, []).append(f"{row.state} {row.path}")
         for row in connection.execute(busy_chunks):
             share = row.progress / (row.end - row.start) if row.end > row.start else 0.0
-            doing.setdefault(row.owner, []).append(f"{row.path} {row.start:.0f}-{row.end:.0f} s, {share:.0%}")
+            what = "line-up" if row.kind == ChunkKind.LINEUP else f"{row.start:.0f}-{row.end:.0f} s"
+            doing.setdefault(row.owner, []).append(f"{row.path} {what}, {share:.0%}")
         query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent"))
         rows = connection.execute(query.order_by(workers.c.role, workers.c.id)).all()
     return [Worker(**row._mapping, doing=tuple(doing.get(row.id, ()))) for row in rows]  # noqa: SLF001

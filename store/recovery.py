@@ -11,13 +11,14 @@ from typing import Any
 from sqlalchemy import Connection, Table, Text, and_, cast, exists, func, literal, or_, select, update
 
 from core.errors import DropscribeError
-from core.types import ACTIVE_STATES, ChunkState, JobState
+from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState
 from store import chunks as chunk_store
 from store import jobs as job_store
-from store import leases
+from store import leases, plans
 from store.session import Database
 from store.tables import chunks, jobs, now, switches
 
+RETRY_WINDOW = 2  # chunks of a retried job that wait for a model at once; the reconciler lets the others in
 BATCH = 500  # rows mended in one transaction, so that workers are not kept waiting
 
 
@@ -86,7 +87,9 @@ def _take_back(database: Database, table: Table[Any], row: str, dead: Any, lost_
         )
         what = f"attempt {found.attempt} of {found.owner} at {row} was lost"
         leases.note(connection, job.id, "lost", what, where=database.where)
-        if found.lost + 1 >= lost_limit:
+        if found.lost + 1 >= lost_limit and table is chunks and found.kind == ChunkKind.LINEUP:
+            chunk_store.do_without(connection, row, "no worker survived it", where=database.where)
+        elif found.lost + 1 >= lost_limit:
             reason = f"{lost_limit} workers did not survive it; look at its events, then `dropscribe retry {job.id}`"
             job_store.close(connection, job.id, JobState.PARKED, reason, where=database.where)
         elif job.cancel_requested:
@@ -126,7 +129,8 @@ def unsent(database: Database, kind: str, older_than: float, limit: int) -> list
     Those never sent come first; then, up to `limit`, the ones whose message is the oldest.
     """
     _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
-    due = and_(waits, table.c.not_before <= now(), ~exists().where(switches.c.name == leases.PAUSED))
+    forbidding = leases.forbidding(JobState.PREPARING if kind == "prepare" else "")
+    due = and_(waits, table.c.not_before <= now(), ~exists().where(switches.c.name.in_(forbidding)))
     never = select(table.c.id).where(due, table.c.sent_at.is_(None)).limit(BATCH)
     stale = select(table.c.id).where(due, table.c.sent_at < now() - older_than).order_by(table.c.sent_at).limit(limit)
     with database.begin() as connection:
@@ -170,7 +174,7 @@ def cancel(database: Database, job_id: str) -> tuple[JobState, list[str]]:
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
         connection.execute(
             update(chunks)
-            .where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.QUEUED)
+            .where(chunks.c.job_id == job_id, chunks.c.state.in_([ChunkState.HELD, ChunkState.QUEUED]))
             .values(state=ChunkState.CANCELLED)
         )
         leases.note(connection, job_id, "cancel_requested", where=database.where)
@@ -198,12 +202,17 @@ def retry(database: Database, job_id: str) -> JobState:
         of_job = update(chunks).where(chunks.c.job_id == job_id)
         again = chunks.c.state == ChunkState.CANCELLED
         if job.state == JobState.SUSPECT:
-            again = or_(again, cast(chunks.c.reasons, Text) != "[]")
-        connection.execute(
+            doubtful = and_(chunks.c.state == ChunkState.DONE, cast(chunks.c.reasons, Text) != "[]")
+            again = or_(again, doubtful)
+        requeued = connection.execute(
             of_job.where(again).values(
-                **leases.FREE, state=ChunkState.QUEUED, lost=0, failures=0, not_before=0.0, progress=0.0
+                **leases.FREE, state=ChunkState.HELD, lost=0, failures=0, not_before=0.0, progress=0.0
             )
         )
+        if requeued.rowcount:  # what a line-up told of the readings before does not hold for the new ones
+            connection.execute(chunks.delete().where(chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.LINEUP))
+        let_in = plans.release(connection, job_id, RETRY_WINDOW)
+        connection.execute(update(chunks).where(chunks.c.id.in_(let_in)).values(sent_at=None))
         state = _restart_state(connection, job_id)
         connection.execute(
             update(jobs)
@@ -228,4 +237,4 @@ def _restart_state(connection: Connection, job_id: str) -> JobState:
     states = set(connection.execute(select(chunks.c.state).where(chunks.c.job_id == job_id)).scalars())
     if not states:
         return JobState.QUEUED
-    return JobState.FINISHING if states == {ChunkState.DONE} else JobState.TRANSCRIBING
+    return JobState.FINISHING if states <= {*plans.SETTLED} else JobState.TRANSCRIBING

@@ -133,19 +133,28 @@ class JobColumns(TypedColumns):
     media = Column(JSON, nullable=True)
     speech_detector = Column(String(32), nullable=False)
     timings = Column(JSON, nullable=False)
+    speakers = Column(JSON, nullable=False, server_default="{}")
 
     created_at = Column(Double, nullable=False)
     finished_at = Column(Double, nullable=True)
 
 
 class ChunkColumns(TypedColumns):
-    """One window of a recording."""
+    """One window of a recording, or a line-up of its speakers (`clips`; then it lasts from 0 to `end`).
+
+    `keep_from` and `keep_to` bound what is this chunk's to tell; `depth` counts how often it was halved.
+    """
 
     id = Column(String(24), primary_key=True)
     job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True)
     position = Column(Integer, nullable=False)
+    kind = Column(String(8), nullable=False, server_default="window")
+    depth = Column(Integer, nullable=False, server_default="0")
     start = Column(Double, nullable=False)
     end = Column(Double, nullable=False)
+    keep_from = Column(Double, nullable=False, server_default="0")
+    keep_to = Column(Double, nullable=False, server_default="0")
+    clips = Column(JSON, nullable=True)
 
     state = Column(String(16), nullable=False)
     attempt = Column(Integer, nullable=False)
@@ -159,6 +168,7 @@ class ChunkColumns(TypedColumns):
     progress = Column(Double, nullable=False)
     ended = Column(String(16), nullable=True)
     reasons = Column(JSON, nullable=False)
+    missing = Column(JSON, nullable=False, server_default="[]")
     engine = Column(JSON, nullable=True)
     timings = Column(JSON, nullable=False)
     prompt_tokens = Column(Integer, nullable=False)

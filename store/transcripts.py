@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from core.errors import LeaseLostError
-from core.types import EngineInfo, Segment, SegmentKind, Span
+from core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span
 from store import leases
 from store.leases import Claim
 from store.session import Database, insert_ignoring
@@ -20,38 +20,66 @@ from store.tables import chunks, jobs, now, outputs, path_key, segments, transcr
 class ReadChunk:
     """A chunk with what the model said; times in seconds of the recording."""
 
-    span: Span
+    window: Span
+    keep: Span
     segments: tuple[Segment, ...]
     reasons: tuple[str, ...]
+    missing: tuple[Span, ...]
     engine: EngineInfo
     timings: dict[str, float]
     finished_at: float
 
 
 def read_chunks(database: Database, job_id: str) -> list[ReadChunk]:
-    """All chunks of a job with their segments, in order of time."""
+    """All windows of a job that were read, with their segments, in order of time."""
     said: dict[str, list[Segment]] = {}
-    of_job = select(chunks.c.id).where(chunks.c.job_id == job_id)
+    windows = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW, chunks.c.state == ChunkState.DONE)
+    of_job = select(chunks.c.id).where(*windows)
     with database.read() as connection:
-        rows = connection.execute(select(chunks).where(chunks.c.job_id == job_id).order_by(chunks.c.start)).all()
+        rows = connection.execute(select(chunks).where(*windows).order_by(chunks.c.keep_from, chunks.c.start)).all()
         query = (
             select(segments).where(segments.c.chunk_id.in_(of_job)).order_by(segments.c.chunk_id, segments.c.position)
         )
         for row in connection.execute(query):
-            said.setdefault(row.chunk_id, []).append(
-                Segment(row.start, row.end, row.text, row.speaker, SegmentKind(row.kind), row.quality)
-            )
+            said.setdefault(row.chunk_id, []).append(_segment(row))
     return [
         ReadChunk(
             Span(row.start, row.end),
+            Span(row.keep_from, row.keep_to),
             tuple(said.get(row.id, ())),
             tuple(row.reasons),
+            tuple(Span(start, end) for start, end in row.missing),
             EngineInfo(**row.engine),
             row.timings,
             row.finished_at,
         )
         for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLineUp:
+    """A line-up as it was planned, and what the model said; nothing where it failed. Times in the line-up's own."""
+
+    clips: dict[str, Any]
+    segments: tuple[Segment, ...]
+
+
+def read_line_ups(database: Database, job_id: str) -> list[ReadLineUp]:
+    """The job's line-ups that are over."""
+    over = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.LINEUP, chunks.c.state == ChunkState.DONE)
+    with database.read() as connection:
+        rows = connection.execute(select(chunks).where(*over).order_by(chunks.c.position)).all()
+        return [ReadLineUp(row.clips, _said(connection, row.id)) for row in rows]
+
+
+def _said(connection: Connection, chunk_id: str) -> tuple[Segment, ...]:
+    query = select(segments).where(segments.c.chunk_id == chunk_id).order_by(segments.c.position)
+    return tuple(_segment(row) for row in connection.execute(query))
+
+
+def _segment(row: Any) -> Segment:
+    return Segment(row.start, row.end, row.text, row.speaker, SegmentKind(row.kind), row.quality)
 
 
 def save(database: Database, claim: Claim, document: str) -> None:

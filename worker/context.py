@@ -58,6 +58,10 @@ class WorkerContext:
         """Where the decoded audio of a job is."""
         return self.settings.spool_dir / f"{job_id}.flac"
 
+    def window(self) -> int:
+        """How many chunks of one job may wait for a model or be with one at once."""
+        return queries.capacity(self.database, self.settings.lease_seconds).window
+
     def ring(self, task: str, rows: Iterable[str]) -> None:
         """Send messages; a Redis that is out of reach is left to the reconciler."""
         waiting = list(rows)

@@ -87,7 +87,7 @@ def of_chunk(context: WorkerContext, work: ChunkWork) -> Iterator[None]:
         log.critical("the model cannot go on: %s", error)
         context.die(FATAL_EXIT)
     except Exception as error:  # noqa: BLE001 (as above)
-        reason = f"{_reason(error)} (at {work.start:.0f}-{work.end:.0f} s)"
+        reason = f"{_reason(error)} (at {work.chunk.start:.0f}-{work.chunk.end:.0f} s)"
         delay = FIRST_DELAY * 3.0**work.failures
         limit = 1 if isinstance(error, UsageError) else context.settings.failed_attempts  # a setting stays as it is
         woken = chunks.retry_later(context.database, work.claim, reason, delay=delay, limit=limit)

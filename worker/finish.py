@@ -1,19 +1,22 @@
-"""From read chunks to a finished transcript: stitch, or take over the leader's; write; end the job."""
+"""From read chunks to a finished transcript: line up its speakers, stitch, or take over the leader's; end the job."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from core.types import EngineInfo, JobState, Source, Span, Transcript
-from store import jobs, queries, transcripts
+from store import jobs, queries, speakers, transcripts
 from store.leases import Claim
 from store.queries import Job
-from store.transcripts import ReadChunk
+from store.transcripts import ReadChunk, ReadLineUp
+from worker import lineup, prepare, stitch, voices
 from worker.context import WorkerContext
+from worker.lineup import LineUp
 from worker.outputs import json_
-from worker.stitch import Part, stitch
+from worker.stitch import Part
 
 NO_ENGINE = EngineInfo(engine="none", model="none", precision="none")  # of a recording without speech
 
@@ -29,7 +32,8 @@ class Outcome:
 def outcome(context: WorkerContext, job: Job) -> Outcome | None:
     """The transcript of a job whose chunks are read, or of its leader; None when the leader came to nothing."""
     if job.duplicate_of is None:
-        transcript = assemble(job, transcripts.read_chunks(context.database, job.id))
+        chunks = transcripts.read_chunks(context.database, job.id)
+        transcript = named(assemble(job, chunks, transcripts.read_line_ups(context.database, job.id)), job)
         return Outcome(JobState.SUSPECT if transcript.reasons else JobState.DONE, transcript)
     document = transcripts.document(context.database, job.duplicate_of)
     if document is None:
@@ -38,17 +42,40 @@ def outcome(context: WorkerContext, job: Job) -> Outcome | None:
     theirs = json_.from_json(document)
     source = replace(theirs.source, path=job.source, size=job.size)
     same = f"same content as job {leader.id} ({leader.path})"
-    return Outcome(
-        JobState.DUPLICATE,
-        replace(theirs, job_id=job.id, source=source, notes=(*theirs.notes, same)),
-    )
+    ours = replace(theirs, job_id=job.id, source=source, notes=(*theirs.notes, same))
+    return Outcome(JobState.DUPLICATE, named(ours, job))
 
 
-def assemble(job: Job, chunks: list[ReadChunk]) -> Transcript:
+def line_ups(context: WorkerContext, job: Job) -> tuple[LineUp, ...]:
+    """The line-ups that are to be read before the job is finished; none where they were read or cannot be."""
+    if not context.settings.lineup or job.duplicate_of or not context.spooled(job.id).exists():
+        return ()
+    if transcripts.read_line_ups(context.database, job.id):
+        return ()
+    parts = _parts(transcripts.read_chunks(context.database, job.id))
+    return lineup.plan(voices.link(parts), parts, longest=prepare.longest_chunk(context))
+
+
+def _parts(chunks: list[ReadChunk]) -> list[Part]:
+    return [Part(chunk.window, chunk.keep, chunk.segments, chunk.reasons, chunk.missing) for chunk in chunks]
+
+
+def named(transcript: Transcript, job: Job) -> Transcript:
+    """With what people said of its speakers."""
+    said = speakers.read(job.speakers)
+    segments, people = stitch.merge(transcript.segments, transcript.speakers, said.merged)
+    return replace(transcript, segments=segments, speakers=stitch.named(people, said.names))
+
+
+def assemble(job: Job, chunks: list[ReadChunk], read: Sequence[ReadLineUp] = ()) -> Transcript:
     """One transcript from a job's chunks; always the same, so that a second attempt finds its files in place."""
     media: dict[str, Any] = job.media or {"speech": []}
     speech = tuple(Span(start, end) for start, end in media["speech"])
-    stitched = stitch([Part(chunk.span, chunk.segments, chunk.reasons) for chunk in chunks], speech)
+    parts = _parts(chunks)
+    linked = voices.link(parts)
+    if read:
+        linked = lineup.link(linked, [(lineup.from_json(one.clips), one.segments) for one in read])
+    stitched = stitch.stitch(parts, speech, linked)
     timings = dict(job.timings)
     for chunk in chunks:
         for phase, seconds in chunk.timings.items():
@@ -67,6 +94,7 @@ def assemble(job: Job, chunks: list[ReadChunk]) -> Transcript:
         ),
         engine=chunks[0].engine if chunks else NO_ENGINE,
         segments=stitched.segments,
+        speakers=stitched.speakers,
         speech_detector=job.speech_detector,
         settings={"digest": job.settings_digest, "context": job.context},
         notes=(*job.notes, *stitched.notes),

@@ -1,8 +1,9 @@
-"""One chunk through the model: the window from the spool, the answer in the recording's time."""
+"""One chunk through the model: the window from the spool, the answer in the recording's time, and its verdict."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy as np
 import soundfile
 
 from core.errors import DropscribeError, SpoolError
-from core.types import EngineInfo, RawTranscript, Span
+from core.settings import Settings
+from core.types import Chunk, EngineInfo, RawTranscript, Span
 from models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from store.chunks import ChunkWork
-from worker import gate
+from worker import chunking, gate, lineup
 from worker.context import WorkerContext
 from worker.lease import Held
 
@@ -24,50 +26,90 @@ class SpoolGoneError(DropscribeError):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A model's answer in the recording's time, and the reasons not to trust it."""
+    """A model's answer in the recording's time, the reasons not to trust it, and the speech that nothing covers."""
 
     result: RawTranscript
     engine: EngineInfo
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+    missing: tuple[Span, ...] = ()
 
 
-def read_window(path: Path, start: float, end: float) -> Audio:
-    """Samples of the spool file from `start` to `end` seconds: float32, shape (samples,), 24 kHz.
+def read_spans(path: Path, spans: Sequence[Span], at: Sequence[float], seconds: float) -> Audio:
+    """Stretches of the spool file, each placed `at` its moment in `seconds` of silence.
 
-    Raises SpoolGoneError when the file is not there, SpoolError when it cannot be read.
+    Returns float32 of shape (samples,), 24 kHz. Raises SpoolGoneError when the file is not there, SpoolError when it
+    cannot be read.
     """
     if not path.exists():
         raise SpoolGoneError(f"{path} is not in the spool; is DROPSCRIBE_SPOOL the same on every host?")
+    audio: Audio = np.zeros(round(seconds * SAMPLE_RATE), dtype=np.float32)
     try:
         with soundfile.SoundFile(path) as file:
-            first = round(start * SAMPLE_RATE)
-            file.seek(min(first, file.frames))
-            samples: Audio = file.read(round(end * SAMPLE_RATE) - first, dtype=np.float32)
-            return samples
+            for span, moment in zip(spans, at, strict=True):
+                first, place = round(span.start * SAMPLE_RATE), round(moment * SAMPLE_RATE)
+                file.seek(min(first, file.frames))
+                samples = file.read(round(span.end * SAMPLE_RATE) - first, dtype=np.float32)[: audio.size - place]
+                audio[place : place + samples.size] = samples
     except (soundfile.LibsndfileError, OSError) as error:
         raise SpoolError(f"cannot read {path}: {error}; remove it, and the job is prepared again") from error
+    return audio
 
 
 def listen(context: WorkerContext, work: ChunkWork, held: Held) -> Heard:
     """Let the resident model read the chunk. Raises ModelError, or what `Held.check` raises."""
     if context.model is None:
         raise TypeError("a worker without a model got a chunk to read")
-    audio = read_window(context.spooled(work.claim.job_id), work.start, work.end)
+    window, spooled = work.chunk, context.spooled(work.claim.job_id)
+    if work.clips:
+        clips = lineup.from_json(work.clips).clips
+        audio = read_spans(spooled, [c.source for c in clips], [c.at.start for c in clips], window.duration)
+    else:
+        audio = read_spans(spooled, [Span(window.start, window.end)], [0.0], window.duration)
 
     def progress(seconds: float) -> None:
-        held.progress = min(max(held.progress, seconds), work.end - work.start)
+        held.progress = min(max(held.progress, seconds), window.duration)
 
     began = time.monotonic()
-    request = TranscribeRequest(context=work.context, cancel=held.stop, progress=progress)
+    # A line-up's sentences are torn out of the talk: the names and topics would only tempt the model.
+    request = TranscribeRequest(context="" if work.clips else work.context, cancel=held.stop, progress=progress)
     result = context.model.transcribe(audio, request)
     held.check()
     busy = time.monotonic() - began
-    context.tally.add(work.end - work.start, busy)
-    speech = [Span(start - work.start, end - work.start) for start, end in work.speech]
-    reasons = gate.check(result, work.end - work.start, speech)
-    return Heard(_absolute(result, work.start, busy), context.model.info, reasons)
+    context.tally.add(window.duration, busy)
+    heard = Heard(replace(result, timings=result.timings | {"model": busy}), context.model.info)
+    return heard if work.clips else _judged(heard, work, limits(context.settings))
 
 
-def _absolute(result: RawTranscript, offset: float, busy: float) -> RawTranscript:
-    moved = tuple(replace(s, start=s.start + offset, end=s.end + offset) for s in result.segments)
-    return replace(result, segments=moved, timings=result.timings | {"model": busy})
+def limits(settings: Settings) -> gate.Limits:
+    """The thresholds in force."""
+    return gate.Limits(
+        coverage=settings.gate_coverage,
+        words_per_second=settings.gate_words_per_second,
+        slack=settings.gate_slack_seconds,
+    )
+
+
+def _judged(heard: Heard, work: ChunkWork, bounds: gate.Limits) -> Heard:
+    """With its verdict, and in the recording's time."""
+    offset = work.chunk.start
+    verdict = gate.check(heard.result, work.chunk.duration, [_moved(span, -offset) for span in work.speech], bounds)
+    segments = tuple(replace(s, start=s.start + offset, end=s.end + offset) for s in heard.result.segments)
+    return replace(
+        heard,
+        result=replace(heard.result, segments=segments),
+        reasons=tuple(str(failure) for failure in verdict.failures),
+        missing=() if verdict.passed else tuple(_moved(span, offset) for span in verdict.missing),
+    )
+
+
+def _moved(span: Span, seconds: float) -> Span:
+    return Span(span.start + seconds, span.end + seconds)
+
+
+def halves(settings: Settings, work: ChunkWork, heard: Heard) -> tuple[Chunk, Chunk] | None:
+    """What to read instead of an answer that failed its checks; None where it is good, or cannot be halved again."""
+    if not heard.reasons or work.depth >= settings.most_halvings:
+        return None
+    return chunking.halve(
+        work.chunk, work.speech, overlap=settings.overlap_seconds, smallest=settings.smallest_chunk_seconds
+    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.types import Chunk
+from core.settings import Settings
+from core.types import Chunk, Span
 from store import queries
-from store.jobs import Prepared
-from store.queries import Job
+from store.plans import Prepared
+from store.queries import Capacity, Job
 from worker import chunking, decode, speech, staging
 from worker.context import WorkerContext
 from worker.lease import Held
@@ -51,7 +52,7 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
     decoding = time.monotonic() - began
     found = speech.detect(target) if not decoded.silent else speech.SpeechMap((), "none needed")
     held.check()
-    chunks = chunking.plan(found.spans, decoded.duration, longest_chunk(context))
+    chunks = plan(context, found.spans, decoded.duration)
     return Prepared(
         duration=decoded.duration,
         media={
@@ -68,10 +69,25 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
     )
 
 
+def plan(context: WorkerContext, speech: Sequence[Span], duration: float) -> tuple[Chunk, ...]:
+    """Chunks as long as is set, or as the living model workers can hold and all of them get a part."""
+    settings = context.settings
+    fleet = queries.capacity(context.database, settings.lease_seconds)
+    longest = _longest(settings, fleet)
+    overlap = settings.overlap_seconds
+    target = settings.chunk_target_seconds or chunking.target_for(
+        duration, longest, max(1, fleet.slots), overlap=overlap
+    )
+    return chunking.plan(speech, duration, longest, target=target, overlap=overlap)
+
+
 def longest_chunk(context: WorkerContext) -> float:
     """The longest window to hand to a model, in seconds: as set, or what the living model workers can hold."""
-    settings = context.settings
-    held = queries.longest_chunk(context.database, settings.lease_seconds) or DEFAULT_LONGEST
+    return _longest(context.settings, queries.capacity(context.database, context.settings.lease_seconds))
+
+
+def _longest(settings: Settings, fleet: Capacity) -> float:
+    held = fleet.longest_chunk or DEFAULT_LONGEST
     return min(settings.chunk_seconds or held, held)
 
 

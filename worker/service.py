@@ -97,6 +97,7 @@ def _keeper(settings: Settings, database: Database, identity: Identity, tally: T
         fleet.heartbeat(database, identity.name, audio=audio, busy=busy)
         if identity.role == "cpu":
             spool.sweep(settings, database)
+            spool.has_room(settings, database)
 
     return LeaseKeeper(database, lease=settings.lease_seconds, renew=settings.renew_seconds, beat=beat)
 

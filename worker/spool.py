@@ -1,20 +1,51 @@
-"""Keeps the spool free of what no job needs any more."""
+"""Keeps the spool within its bounds, and free of what no job needs any more."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import time
 from pathlib import Path
 
 from core.settings import Settings
-from store import queries
+from store import fleet, queries
+from store.leases import SPOOL_FULL
 from store.session import Database
 
 log = logging.getLogger(__name__)
 
 ORPHAN_SECONDS = 600.0  # younger files may belong to work that is just being written
 SCRATCH_SECONDS = 86_400.0  # no decoding takes as long
+GIGABYTE = 1e9
+RESERVE = 0.02  # of the disk: room that other programs and the store, perhaps on the same disk, need to go on
+EASED = 0.9  # of the bound; preparing begins again below it, so that it does not stop and go with every recording
+
+
+def has_room(settings: Settings, database: Database) -> bool:
+    """Whether more audio may be decoded; says so to the whole fleet when that changes."""
+    full_since = fleet.paused_since(database, SPOOL_FULL)
+    reason = why_full(settings, EASED if full_since else 1.0)
+    if reason and not full_since and fleet.pause(database, SPOOL_FULL):
+        log.warning("preparing pauses: %s", reason)
+    if full_since and not reason:
+        fleet.resume(database, SPOOL_FULL)
+        log.info("preparing goes on: the spool has room again")
+    return not reason
+
+
+def why_full(settings: Settings, part: float = 1.0) -> str:
+    """What is wrong with a spool that holds `part` of its bound or more; empty when there is room."""
+    folder = settings.spool_dir
+    bound = settings.spool_gb * GIGABYTE
+    used = sum(_size(path) for path in _entries(folder))
+    if used >= bound * part:
+        return f"the spool {folder} holds {used / GIGABYTE:.1f} of {settings.spool_gb:g} GB (DROPSCRIBE_SPOOL_GB)"
+    with contextlib.suppress(FileNotFoundError):  # nothing was ever decoded
+        disk = shutil.disk_usage(folder)
+        if disk.free < disk.total * RESERVE / part:
+            return f"only {disk.free / GIGABYTE:.1f} GB are free on the disk of the spool {folder}"
+    return ""
 
 
 def sweep(settings: Settings, database: Database) -> int:
@@ -35,6 +66,20 @@ def _job_of(path: Path) -> str:
 
 def _older(folder: Path, seconds: float) -> list[Path]:
     found = []
-    with contextlib.suppress(FileNotFoundError):  # the folder is made with the first file; files come and go
-        found = [path for path in folder.iterdir() if time.time() - path.stat().st_mtime > seconds]
+    for path in _entries(folder):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > seconds:
+                found.append(path)
     return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    with contextlib.suppress(FileNotFoundError):  # the folder is made with the first file
+        return list(folder.iterdir())
+    return []
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):  # files come and go
+        return path.stat().st_size
+    return 0

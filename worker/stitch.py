@@ -1,75 +1,140 @@
-"""Chunks into one timeline: order, speakers, what is missing. Pure."""
+"""Pure: chunks into one recording: its timeline, its speakers, what is doubtful and what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
-from core.types import Segment, Span
+from core.types import Segment, SegmentKind, Span, Speaker
+from worker import voices as who
+from worker.seams import Part, in_order, select
+from worker.spans import clip, without
+from worker.voices import Pair, Voices
 
+__all__ = ["UNMATCHED", "Part", "Stitched", "merge", "named", "stitch"]
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One chunk's outcome; times in seconds of the recording."""
+LEAST_MISSING = 0.5  # s of speech; in less is hardly a word
+MOST_REMARKS = 3  # pairs of speakers that are named one by one; the speakers themselves list them all
 
-    span: Span
-    segments: tuple[Segment, ...]
-    reasons: tuple[str, ...] = ()
+UNMATCHED = "not all speakers could be compared with each other: a voice may have several numbers"
 
 
 @dataclass(frozen=True, slots=True)
 class Stitched:
-    """One recording's outcome."""
+    """One recording's outcome: the fields of a transcript that come of its chunks."""
 
     segments: tuple[Segment, ...]
+    speakers: tuple[Speaker, ...]
     reasons: tuple[str, ...]
     missing: tuple[Span, ...]
     notes: tuple[str, ...]
 
 
-UNMATCHED = "speakers are numbered anew in each chunk: a voice may have several numbers"
+def stitch(parts: Sequence[Part], speech: Sequence[Span], voices: Voices | None = None) -> Stitched:
+    """Join the chunks of one recording, in any order.
 
-
-def stitch(parts: Sequence[Part], speech: Sequence[Span]) -> Stitched:
-    """Join the chunks of one recording; `speech` is where speech was detected.
-
-    Each chunk's speakers get numbers of their own, since nothing says yet which of them share a voice.
+    `speech` is where speech was detected, empty where that is not known; `voices` who is who in these parts, by
+    default as far as the overlaps tell. Speakers are numbered by first appearance in the timeline.
     """
-    ordered = sorted(parts, key=lambda part: part.span.start)
-    segments: list[Segment] = []
-    voices = 0
-    several = 0
-    for part in ordered:
-        own = {s.speaker for s in part.segments if s.speaker is not None}
-        segments += [_renumber(segment, voices) for segment in part.segments]
-        voices += max(own) + 1 if own else 0
-        several += bool(own)
+    known = who.link(parts) if voices is None else voices
+    taken = select(parts)
+    heard = [known.numbers.get((part, s.speaker)) if s.speaker is not None else None for part, s in taken]
+    numbers = {voice: at for at, voice in enumerate(dict.fromkeys(voice for voice in heard if voice is not None))}
+    segments = tuple(
+        replace(segment, speaker=None if voice is None else numbers[voice])
+        for (_, segment), voice in zip(taken, heard, strict=True)
+    )
+    perhaps = [(numbers[a], numbers[b]) for a, b in known.perhaps if a in numbers and b in numbers]
     return Stitched(
-        tuple(_in_order(segments)),
-        tuple(f"{_clock(part.span)}: {reason}" for part in ordered for reason in part.reasons),
-        tuple(gap for part in ordered if part.reasons for gap in _missing(part, speech)),
-        (UNMATCHED,) if several > 1 else (),
+        segments,
+        _speakers(segments, perhaps),
+        tuple(f"{_clock(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
+        tuple(_missing(parts, segments, speech)),
+        tuple(_notes(known, perhaps)),
     )
 
 
-def _renumber(segment: Segment, first: int) -> Segment:
-    return segment if segment.speaker is None else replace(segment, speaker=segment.speaker + first)
+def _speakers(segments: Iterable[Segment], perhaps: Iterable[Pair]) -> tuple[Speaker, ...]:
+    seconds: dict[int, float] = {}
+    for segment in segments:
+        if segment.speaker is not None:
+            spoken = segment.end - segment.start if segment.kind is SegmentKind.SPEECH else 0.0
+            seconds[segment.speaker] = seconds.get(segment.speaker, 0.0) + spoken
+    doubts: dict[int, set[int]] = defaultdict(set)
+    for one, other in perhaps:
+        doubts[one].add(other)
+        doubts[other].add(one)
+    return tuple(
+        Speaker(number, "", round(seconds[number], 3), tuple(sorted(doubts[number]))) for number in sorted(seconds)
+    )
 
 
-def _in_order(segments: Sequence[Segment]) -> list[Segment]:
-    """By start, with ends never before starts."""
-    ordered = sorted(segments, key=lambda segment: (segment.start, segment.end))
-    return [replace(s, start=max(0.0, s.start), end=max(s.start, s.end, 0.0)) for s in ordered]
+def _notes(voices: Voices, perhaps: Sequence[Pair]) -> Iterator[str]:
+    """Remarks on speakers; people count them from 1."""
+    if not voices.compared and who.undecided(voices):
+        yield UNMATCHED
+    if len(perhaps) > MOST_REMARKS:
+        yield f"{len(perhaps)} pairs of speakers may be the same voice"
+    else:
+        for one, other in sorted(tuple(sorted(pair)) for pair in perhaps):
+            yield f"speakers {one + 1} and {other + 1} may be the same voice"
 
 
-def _missing(part: Part, speech: Sequence[Span]) -> list[Span]:
-    """Speech in a failed chunk after the last thing that was read in it."""
-    reached = max((segment.end for segment in part.segments), default=part.span.start)
-    return [
-        Span(max(span.start, reached), min(span.end, part.span.end))
-        for span in speech
-        if span.end > reached and span.start < part.span.end
-    ]
+def _missing(parts: Sequence[Part], segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[Span]:
+    """What a part missed of its own time and no other part made good, from the first to the last speech in it."""
+    told = [Span(s.start, s.end) for s in segments if s.kind is SegmentKind.SPEECH]
+    gaps = without((clip(gap, part.keep) for part in parts for gap in part.missing), told)
+    if not gaps or not speech:
+        yield from (gap for gap in gaps if gap.duration >= LEAST_MISSING)
+        return
+    starts = [gap.start for gap in gaps]
+    silence = without([Span(gaps[0].start, gaps[-1].end)], speech)
+    for _, group in groupby(without(gaps, silence), key=lambda piece: bisect_right(starts, piece.start)):
+        pieces = list(group)
+        if sum(piece.duration for piece in pieces) >= LEAST_MISSING:
+            yield Span(pieces[0].start, pieces[-1].end)
+
+
+def merge(
+    segments: Sequence[Segment], speakers: Sequence[Speaker], merged: Mapping[int, int]
+) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
+    """Segments and speakers after a person said who is who: `merged` says of a speaker's number whose it is in truth.
+
+    Those who were merged are gone, their time is the other's; nobody else's number changes. Numbers that there are
+    not are passed over. Raises ValueError when somebody is merged into themselves by way of others.
+    """
+    numbers = {speaker.number for speaker in speakers}
+    truth = {number: _end(number, merged, numbers) for number in sorted(numbers)}
+    people: dict[int, Speaker] = {}
+    for speaker in sorted(speakers, key=lambda speaker: truth[speaker.number] != speaker.number):  # themselves first
+        number = truth[speaker.number]
+        before = people.get(number, Speaker(number))
+        people[number] = Speaker(
+            number,
+            before.name or speaker.name,
+            round(before.seconds + speaker.seconds, 3),
+            tuple(sorted({*before.perhaps, *(truth.get(other, other) for other in speaker.perhaps)} - {number})),
+        )
+    renumbered = (s if s.speaker is None else replace(s, speaker=truth.get(s.speaker, s.speaker)) for s in segments)
+    return tuple(renumbered), tuple(people[number] for number in sorted(people))
+
+
+def _end(number: int, merged: Mapping[int, int], numbers: Container[int]) -> int:
+    """Where following the merges ends."""
+    seen = [number]
+    while (after := merged.get(seen[-1], seen[-1])) != seen[-1] and after in numbers:
+        if after in seen:
+            raise ValueError(f"speaker {number} is merged into themselves: {merged}")
+        seen.append(after)
+    return seen[-1]
+
+
+def named(speakers: Sequence[Speaker], names: Mapping[int, str]) -> tuple[Speaker, ...]:
+    """The speakers with the names that people gave them by number."""
+    return tuple(replace(speaker, name=names.get(speaker.number, speaker.name)) for speaker in speakers)
 
 
 def _clock(span: Span) -> str:

@@ -9,8 +9,9 @@ from celery import Celery
 
 from core import logs, queue
 from core.errors import DropscribeError, LeaseLostError
-from store import chunks, jobs, queries, transcripts
-from worker import failures, finish, listen, outputs, prepare, publish
+from store import chunks, jobs, plans, queries, transcripts
+from store.chunks import ChunkWork, Onward
+from worker import failures, finish, lineup, listen, outputs, prepare, publish, spool
 from worker.context import WorkerContext
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,12 @@ def _run(context: WorkerContext, step: Callable[[WorkerContext, str], None]) -> 
 
 
 def prepare_job(context: WorkerContext, job_id: str) -> None:
-    """Stage and hash; follow the job that has the same content, or decode, find speech and plan chunks."""
+    """Stage and hash; follow the job that has the same content, or decode, find speech and plan chunks.
+
+    While the spool is full, jobs stay in the queue.
+    """
+    if not spool.has_room(context.settings, context.database):
+        return
     claim = jobs.claim_prepare(context.database, job_id, context.owner, context.settings.lease_seconds)
     if claim is None:
         return
@@ -53,12 +59,12 @@ def prepare_job(context: WorkerContext, job_id: str) -> None:
                 context.ring(queue.FINISH, woken)
                 return
             result = prepare.prepare(context, job, copy, held)
-        ids = jobs.prepared(context.database, claim, result)
-        context.ring(queue.TRANSCRIBE if ids else queue.FINISH, ids or [job_id])
+        ids = plans.prepared(context.database, claim, result, window=context.window())
+        context.ring(queue.TRANSCRIBE if result.chunks else queue.FINISH, ids if result.chunks else [job_id])
 
 
 def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
-    """Let the resident model read a chunk, check the answer, commit it."""
+    """Let the resident model read a chunk, check the answer, commit it, or have its halves read instead."""
     work = chunks.claim(context.database, chunk_id, context.owner, context.settings.lease_seconds)
     if work is None:
         return
@@ -66,19 +72,49 @@ def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
         try:
             heard = listen.listen(context, work, held)
         except listen.SpoolGoneError as error:
-            context.ring(queue.PREPARE, chunks.prepare_again(context.database, work.claim, str(error)))
+            _without_audio(context, work, str(error))
             return
-        last = chunks.commit(context.database, work.claim, heard.result, engine=heard.engine, reasons=heard.reasons)
-        context.ring(queue.FINISH, [work.claim.job_id] if last else [])
+        if halves := listen.halves(context.settings, work, heard):
+            onward = chunks.split(context.database, work.claim, halves, heard.reasons)
+        else:
+            onward = chunks.commit(
+                context.database,
+                work.claim,
+                heard.result,
+                engine=heard.engine,
+                reasons=heard.reasons,
+                missing=heard.missing,
+                window=context.window(),
+            )
+        _go_on(context, work.claim.job_id, onward)
+
+
+def _without_audio(context: WorkerContext, work: ChunkWork, reason: str) -> None:
+    if work.clips:
+        _go_on(context, work.claim.job_id, chunks.skip(context.database, work.claim, reason))
+    else:
+        context.ring(queue.PREPARE, chunks.prepare_again(context.database, work.claim, reason))
+
+
+def _go_on(context: WorkerContext, job_id: str, onward: Onward) -> None:
+    context.ring(queue.TRANSCRIBE, onward.transcribe)
+    context.ring(queue.FINISH, [job_id] if onward.finish else [])
 
 
 def finish_job(context: WorkerContext, job_id: str) -> None:
-    """Stitch, or take over the leader's transcript; write every output; end the job."""
+    """Stitch, or take over the leader's transcript; write every output; end the job.
+
+    Where speakers are to be lined up, that comes first, and the job comes back here.
+    """
     claim = jobs.claim_finish(context.database, job_id, context.owner, context.settings.lease_seconds)
     if claim is None:
         return
     job = queries.job(context.database, job_id)
     with context.keeper.holding(claim), failures.of_job(context, claim, job.failures):
+        if planned := finish.line_ups(context, job):
+            line_ups = [(lineup.to_json(one), one.seconds) for one in planned]
+            context.ring(queue.TRANSCRIBE, plans.line_up(context.database, claim, line_ups))
+            return
         outcome = finish.outcome(context, job)
         if outcome is None:
             again = jobs.start_over(context.database, claim, f"{job.duplicate_of} came to nothing")

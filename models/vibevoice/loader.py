@@ -55,7 +55,7 @@ def read_config(source: str, revision: str = "") -> dict[str, Any]:
     Raises ModelUnavailableError when there is none, or of a model or layout that is not ours.
     """
     if Path(source).expanduser().is_absolute() and not Path(source).expanduser().is_dir():
-        raise ModelUnavailableError(f"{source} is not a folder; set DROPSCRIBE_MODEL to a checkpoint's")
+        raise ModelUnavailableError(f"{source} is not a folder; name a checkpoint's (DROPSCRIBE_MODEL)")
     try:
         config, _ = PretrainedConfig.get_config_dict(_place(source), revision=revision or None)
     except (OSError, ValueError) as error:
@@ -74,7 +74,8 @@ def _place(source: str) -> str:
 def _not_readable(source: str, error: Exception) -> str:
     first = str(error).strip().partition("\n")[0]
     return (
-        f"cannot read the checkpoint {source}: {first}; check DROPSCRIBE_MODEL, or fetch it: hf download {CHECKPOINT}"
+        f"cannot read the checkpoint {source}: {first}; check its name (DROPSCRIBE_MODEL), or fetch it: "
+        f"hf download {CHECKPOINT}"
     )
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 import torch
 
 from core.errors import ModelError, ModelUnavailableError
+from core.hotwords import context_text
 from core.settings import Settings
 from core.types import Ended, EngineInfo, RawTranscript
-from models import quantize, vram
+from models import gpu_lock, quantize, vram
 from models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from models.vibevoice import loader
 from models.vibevoice.answer import Answer
@@ -25,7 +27,7 @@ from models.vibevoice.encoder import CancelledError, Encoder
 from models.vibevoice.engine import Decoding, Engine, Reference
 from models.vibevoice.geometry import Geometry
 from models.vibevoice.loader import Loaded
-from models.vibevoice.prompt import check_context, context_text
+from models.vibevoice.prompt import check_context
 from models.vibevoice.soft_tokens import SoftTokens, install
 from models.vram import Plan, Precision
 
@@ -63,8 +65,16 @@ class VibeVoice:
 
     @classmethod
     def load(cls, settings: Settings) -> VibeVoice:
-        """Plan, load, check and warm up. Raises ModelUnavailableError with the reason or the numbers."""
+        """Plan, load, check and warm up. Raises ModelUnavailableError with the reason or the numbers.
+
+        From measuring the free memory until all that is planned is taken, no other worker does the same on this GPU.
+        """
         device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        with _alone(device, settings):
+            return cls._load(settings, device)
+
+    @classmethod
+    def _load(cls, settings: Settings, device: torch.device) -> VibeVoice:
         plan = make_plan(settings, device)
         loaded = loader.load(
             settings.model, str(plan.precision), device=device, revision=settings.revision, attention=settings.attention
@@ -127,7 +137,7 @@ class VibeVoice:
             self.soft.free(ids)
         segments, ended = answer.end(generation.stop)
         timings = {"encoder": encoded - began, "prefill": generation.prefill, "decode": generation.decode}
-        return RawTranscript(segments, ended, len(prompt), len(generation.tokens), timings)
+        return RawTranscript(segments, ended, len(prompt), len(generation.tokens), budget=budget, timings=timings)
 
     def prompt(self, audio: Audio, context: str) -> list[int]:
         """The tokens of the request, with a single one where the audio belongs."""
@@ -140,6 +150,14 @@ class VibeVoice:
         text = text.replace(processor.audio_duration_token, f"{audio.size / SAMPLE_RATE:.2f}")
         ids: list[int] = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+
+def _alone(device: torch.device, settings: Settings) -> AbstractContextManager[None]:
+    """Wait for the workers that are about to take memory of this GPU, and let others wait."""
+    if device.type != "cuda":
+        return nullcontext()
+    gpu = str(torch.cuda.get_device_properties(device).uuid)
+    return gpu_lock.held(gpu, gpu_lock.place(settings.home))
 
 
 def _insert(words: list[int], place: int, ids: list[int]) -> list[int]:
@@ -185,7 +203,7 @@ def make_plan(settings: Settings, device: torch.device) -> Plan:
     dtype = loader.dtype_of(str(precisions[0]), device)
     attention, _ = loader.choose_attention(settings.attention, dtype, capability, installed=installed)
     plan = vram.choose(
-        _memory(device),
+        _memory(device, settings.gpu_share),
         Geometry.from_config(config),
         settings.chunk_seconds or vram.LONGEST_CHUNK,
         _slots(settings, device),
@@ -194,8 +212,9 @@ def make_plan(settings: Settings, device: torch.device) -> Plan:
         flash=attention not in {"sdpa", "eager"},  # those need a mask
     )
     if not plan.fits or plan.chunk_seconds < settings.chunk_seconds:
+        share = f"raise DROPSCRIBE_GPU_SHARE (now {settings.gpu_share:g}), " if settings.gpu_share < 1 else ""
         raise ModelUnavailableError(
-            f"{settings.model} does not fit: {plan.explain()}; set DROPSCRIBE_PRECISION=auto, lower "
+            f"{settings.model} does not fit: {plan.explain()}; set DROPSCRIBE_PRECISION=auto, {share}lower "
             "DROPSCRIBE_CHUNK_SECONDS or DROPSCRIBE_MODEL_SLOTS, or see `dropscribe plan` for what fits"
         )
     return plan
@@ -223,9 +242,12 @@ def _precisions(settings: Settings, config: dict[str, Any], device: torch.device
     return [unquantized, Precision.INT8, Precision.NF4]
 
 
-def _memory(device: torch.device) -> int:
-    """Bytes that this process may take: what is free, and what its own context has taken already."""
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        return min(total, free + vram.CUDA_CONTEXT)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _memory(device: torch.device, share: float) -> int:
+    """Bytes that this process may take: its share of the card, but no more than is free.
+
+    What its own context has taken already counts as free. On a CPU it is the machine's memory.
+    """
+    if device.type != "cuda":
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free, total = torch.cuda.mem_get_info(device)
+    return vram.allowance(free, total, share)

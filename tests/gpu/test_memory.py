@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,8 +51,9 @@ sys.stdin.read()
 LISTEN = """
 import json, sys
 from tests.gpu.test_memory import listen
-print(json.dumps(listen(sys.argv[1])))
+listen(sys.argv[1], float(sys.argv[2]), lambda found: (print(json.dumps(found), flush=True), sys.stdin.read()))
 """
+SHARE = 0.45  # of the card for each of two workers; the rest is for what else is on it
 
 
 @pytest.fixture(scope="module", params=["bf16", "int8", "nf4"])
@@ -86,13 +89,14 @@ def settings(checkpoint: Path, **changes: object) -> Settings:
     return Settings.model_validate(chosen | {"chunk_seconds": 60} | changes)
 
 
-def listen(checkpoint: str) -> tuple[int, int]:
-    """Tokens of prompt and answer of a second of noise."""
-    model = VibeVoice.load(settings(Path(checkpoint)))
+def listen(checkpoint: str, share: float, tell: Callable[[dict[str, Any]], object]) -> None:
+    """Read a second of noise, and tell what came of it and what was planned while the model is still there."""
+    model = VibeVoice.load(settings(Path(checkpoint), gpu_share=share))
     audio = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32)
     found = model.transcribe(audio, TranscribeRequest())
+    planned = {"slots": model.plan.slots, "total": model.plan.total, "vram": model.plan.vram}
+    tell(planned | {"prompt": found.prompt_tokens, "output": found.output_tokens})
     model.close()
-    return found.prompt_tokens, found.output_tokens
 
 
 def another_worker(program: str, *arguments: str) -> subprocess.Popen[str]:
@@ -111,8 +115,39 @@ def test_a_second_worker_refuses_a_card_that_the_first_has_filled(checkpoint: Pa
         first.communicate()
 
 
-def test_two_workers_share_a_card_that_has_room_for_both(checkpoint: Path) -> None:
-    workers = [another_worker(LISTEN, str(checkpoint)) for _ in range(2)]
-    first, second = (json.loads(worker.communicate(timeout=150)[0].splitlines()[-1]) for worker in workers)
-    assert first == second
-    assert first[1] > 0
+def both(checkpoint: Path, share: float) -> list[dict[str, Any]]:
+    """What two workers that start at the same moment tell; each still has its model when the other tells."""
+    workers = [another_worker(LISTEN, str(checkpoint), str(share)) for _ in range(2)]
+    try:
+        return [json.loads(told(worker)) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.communicate(timeout=150)
+
+
+def told(worker: subprocess.Popen[str]) -> str:
+    """The first line of JSON; what comes before it is chatter of libraries."""
+    assert worker.stdout
+    return next(line for line in worker.stdout if line.startswith("{"))
+
+
+def test_two_workers_that_start_at_once_share_a_card_that_has_room_for_both(checkpoint: Path) -> None:
+    first, second = both(checkpoint, 1)
+    assert (first["prompt"], first["output"]) == (second["prompt"], second["output"])
+    assert first["output"] > 0
+
+
+def test_two_workers_with_a_share_each_plan_within_it(checkpoint: Path, device: torch.device) -> None:
+    total = torch.cuda.get_device_properties(device).total_memory
+    first, second = both(checkpoint, SHARE)
+    assert max(first["vram"], second["vram"]) <= SHARE * total
+    assert first["total"] <= first["vram"]
+    assert second["total"] <= second["vram"]
+    assert first["total"] + second["total"] <= total
+    assert (first["prompt"], first["output"]) == (second["prompt"], second["output"])
+
+
+def test_a_share_that_is_too_small_is_refused_by_its_name(checkpoint: Path, device: torch.device) -> None:
+    small = vram.CUDA_CONTEXT / torch.cuda.get_device_properties(device).total_memory  # nothing is left for a model
+    with pytest.raises(ModelUnavailableError, match=r"does not fit: .*raise DROPSCRIBE_GPU_SHARE \(now 0\."):
+        make_plan(settings(checkpoint, gpu_share=small), device)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.bell import Bell
-from scheduler.roots import Root
+from scheduler.roots import Root, open_root
 
 PATIENCE = 30.0  # seconds until a ring that did not come counts as missing
 SILENCE = 0.4  # seconds; a wrong ring comes far sooner
@@ -25,7 +25,12 @@ SILENCE = 0.4  # seconds; a wrong ring comes far sooner
 def root(tmp_path: Path) -> Root:
     path = tmp_path.resolve() / "root"
     path.mkdir()
-    return Root(path, "root", "ext4", is_network=False)
+    return local(path)
+
+
+def local(path: Path) -> Root:
+    """What comes of opening it, on a local disk."""
+    return replace(open_root(path), is_network=False)
 
 
 @pytest.fixture
@@ -119,7 +124,7 @@ def test_a_root_that_vanishes_rings_and_is_heard_again_when_back(listening: Bell
     assert listening.wait(PATIENCE)
     assert not listening.start(root)
     root.path.mkdir()
-    assert listening.start(root)
+    assert listening.start(local(root.path))
     (root.path / "a.wav").write_bytes(b"1")
     assert listening.wait(PATIENCE)
 
@@ -127,14 +132,14 @@ def test_a_root_that_vanishes_rings_and_is_heard_again_when_back(listening: Bell
 def test_a_root_that_was_swapped_for_another_directory_is_heard_after_a_start(listening: Bell, root: Root) -> None:
     root.path.rename(root.path.with_name("old"))
     root.path.mkdir()
-    assert listening.start(root)
+    assert listening.start(local(root.path))
     (root.path / "a.wav").write_bytes(b"1")
     assert listening.wait(PATIENCE)
 
 
 def test_two_roots_share_a_bell_and_one_may_vanish(listening: Bell, root: Root, tmp_path: Path) -> None:
-    second = replace(root, path=tmp_path.resolve() / "second")
-    second.path.mkdir()
+    (tmp_path / "second").mkdir()
+    second = local(tmp_path.resolve() / "second")
     assert listening.start(second)
     shutil.rmtree(root.path)
     assert listening.wait(PATIENCE)
@@ -173,15 +178,16 @@ def test_a_stopped_bell_hears_nothing_and_can_be_started_again(listening: Bell, 
 
 SHORT_OF_WATCHES = """
 import logging, sys
+from dataclasses import replace
 from pathlib import Path
 
 Path("/proc/sys/user/max_inotify_watches").write_text("3")
 from scheduler.bell import Bell
-from scheduler.roots import Root
+from scheduler.roots import open_root
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 bell = Bell()
-print(bell.start(Root(Path(sys.argv[1]), "root", "ext4", is_network=False)))
+print(bell.start(replace(open_root(Path(sys.argv[1])), is_network=False)))
 bell.stop()
 """
 

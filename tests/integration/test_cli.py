@@ -18,11 +18,13 @@ from admin.context import Context
 from admin.main import app, main
 from core.queue import CPU_QUEUE, Doorbell, redis_url
 from core.settings import Settings, load
-from core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Source, Span, Transcript
-from store import chunks, fleet, jobs, queries, recovery, transcripts
+from core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Source, Span, Speaker, Transcript
+from store import chunks, fleet, jobs, plans, queries, recovery, speakers, transcripts
 from store.fleet import RootReport
-from store.jobs import NewJob, Prepared
+from store.jobs import NewJob
+from store.plans import Prepared
 from store.session import Database
+from store.speakers import Said
 from worker.outputs import render
 
 DOC = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
@@ -97,10 +99,10 @@ def prepare(store: Database, job_id: str, *spans: tuple[float, float]) -> None:
     claim = jobs.claim_prepare(store, job_id, "cpu-1", 90)
     assert claim
     assert jobs.lead_or_follow(store, claim, job_id) == (None, [])
-    plan = [Chunk(index, start, end) for index, (start, end) in enumerate(spans)]
+    plan = [Chunk(index, start, end, Span(start, end)) for index, (start, end) in enumerate(spans)]
     media = {"format": "wav", "codec": "pcm_s16le", "channels": 1, "sample_rate": 16_000}
     speech = [Span(start, end) for start, end in spans]
-    jobs.prepared(store, claim, Prepared(spans[-1][1] if spans else 3.0, media, "webrtc", plan, speech))
+    plans.prepared(store, claim, Prepared(spans[-1][1] if spans else 3.0, media, "webrtc", plan, speech), window=9)
 
 
 def fail(store: Database, path: str, reason: str = "it is not audio") -> str:
@@ -114,13 +116,15 @@ def fail(store: Database, path: str, reason: str = "it is not audio") -> str:
 def read(store: Database, job_id: str, index: int = 0) -> None:
     work = chunks.claim(store, f"{job_id}.{index}", "model-1", 90)
     assert work
-    said = RawTranscript((Segment(work.start, work.end, "hello there", 0),))
-    chunks.commit(store, work.claim, said, engine=ENGINE, reasons=[])
+    said = RawTranscript((Segment(work.chunk.start, work.chunk.end, "hello there", 0),))
+    chunks.commit(store, work.claim, said, engine=ENGINE)
 
 
 def document(job_id: str) -> str:
     source = Source("/rec/a.wav", 1234, "ab" * 32, 60.0, "wav", "pcm_s16le", 1, 16_000)
-    return render(Transcript(job_id, source, ENGINE, (Segment(0.0, 2.0, "hello there", 0),)), "json").decode()
+    said = (Segment(0.0, 2.0, "hello there", 0), Segment(2.0, 3.0, "hello", 1), Segment(3.0, 4.0, "you there", 2))
+    people = (Speaker(0, "", 2.0, perhaps=(2,)), Speaker(1, "Bob", 1.0), Speaker(2, "", 1.0, perhaps=(0,)))
+    return render(Transcript(job_id, source, ENGINE, said, people), "json").decode()
 
 
 def finish(store: Database, job_id: str, state: JobState = JobState.DONE) -> str:
@@ -136,12 +140,22 @@ def finish(store: Database, job_id: str, state: JobState = JobState.DONE) -> str
     return text
 
 
+def finish_again(store: Database, job_id: str) -> None:
+    claim = jobs.claim_finish(store, job_id, "cpu-1", 90)
+    assert claim
+    jobs.complete(store, claim, JobState.DONE)
+
+
 def done(store: Database, path: str, state: JobState = JobState.DONE) -> str:
     job_id = admit(store, path)
     prepare(store, job_id, (0.0, 60.0))
     read(store, job_id)
     finish(store, job_id, state)
     return job_id
+
+
+def read_said(store: Database, job_id: str) -> Said:
+    return speakers.read(queries.job(store, job_id).speakers)
 
 
 def state_of(store: Database, job_id: str) -> JobState:
@@ -304,7 +318,127 @@ def test_config_tells_sources_and_masks_passwords(cli: Cli, monkeypatch: pytest.
     assert told["spool"]["source"] == "default"
 
 
+# Submitting
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(b"sound")
+    return path
+
+
+def submitted(cli: Cli, *arguments: str) -> dict[str, Any]:
+    (job,) = cli("submit", *arguments, "--json").json["jobs"]
+    return job
+
+
+def test_a_submitted_recording_is_told_its_context_and_its_hotwords(
+    store: Database, redis: str, cli: Cli, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine.txt").write_text("Ada, Babbage\n")
+    Path("ours.txt").write_text("Byron\n")
+    monkeypatch.setenv("DROPSCRIBE_CONTEXT", "engines")
+    monkeypatch.setenv("DROPSCRIBE_HOTWORDS", "ours.txt")
+    jobs_by_context = {
+        job["context"]: job
+        for job in (
+            submitted(cli, str(recording)),
+            submitted(cli, str(recording), "--hotwords", "mine.txt"),
+            submitted(cli, str(recording), "--context", "a talk"),
+            submitted(cli, str(recording), "--context", "a talk", "--hotwords", "mine.txt"),
+        )
+    }
+    assert set(jobs_by_context) == {"engines; Byron", "engines; Ada, Babbage", "a talk; Byron", "a talk; Ada, Babbage"}
+    assert len({job["settings_digest"] for job in jobs_by_context.values()}) == 4
+    again = cli("submit", str(recording))
+    assert "is known already" in again.err
+    Path("ours.txt").write_text("Byron, Menabrea\n")
+    assert submitted(cli, str(recording))["context"] == "engines; Byron, Menabrea"
+
+
+def test_hotwords_that_cannot_be_read_admit_nothing(store: Database, redis: str, cli: Cli, recording: Path) -> None:
+    shown = cli("submit", str(recording), "--hotwords", "trems.txt")
+    assert (shown.code, shown.out) == (2, "")
+    assert "cannot read the hotwords file trems.txt: No such file or directory; mend it, or name another" in shown.err
+    Path("long.txt").write_text("x" * 10_001)
+    assert "has 10,001 characters and 10,000 are allowed" in cli("submit", str(recording), "--hotwords", "long.txt").err
+    assert queries.list_jobs(store) == []
+
+
+@pytest.mark.parametrize("command", ["watch", "up"])
+def test_nothing_starts_without_its_hotwords(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPSCRIBE_HOTWORDS", "gone.txt")
+    ended = process(command, str(tmp_path))
+    assert (ended.code, ended.out) == (2, "")
+    assert f"error: cannot read the hotwords file {tmp_path / 'gone.txt'}: No such file" in ended.err
+    assert not (tmp_path / "home").exists()
+
+
 # Changing
+
+
+def test_speakers_are_listed_with_who_may_be_the_same(store: Database, cli: Cli) -> None:
+    job_id = done(store, "a.wav")
+    shown = cli("speakers", job_id)
+    assert shown.code == 0
+    assert [line.split() for line in shown.out.splitlines() if line.lstrip()[:1].isdigit()] == [
+        ["0", "Speaker", "1", "2.0", "s", "2"],
+        ["1", "Bob", "1.0", "s"],
+        ["2", "Speaker", "3", "1.0", "s", "0"],
+    ]
+    assert cli("speakers", job_id, "--json").json["speakers"][1] == {
+        "number": 1,
+        "name": "Bob",
+        "seconds": 1.0,
+        "perhaps": [],
+    }
+
+
+def test_speakers_are_named_and_merged_by_number_or_name(store: Database, redis: str, cli: Cli) -> None:
+    job_id = done(store, "a.wav")
+    assert cli("speakers", job_id, "--name", "0=Ada Lovelace", "--name", "bob=Charles").code == 0
+    assert state_of(store, job_id) is JobState.FINISHING
+    bell = Doorbell(load())
+    assert bell.depth(CPU_QUEUE) == 1
+    bell.close()
+    assert read_said(store, job_id) == Said({0: "Ada Lovelace", 1: "Charles"}, {})
+    finish_again(store, job_id)
+    assert cli("speakers", job_id, "--merge", "Speaker 3=0", "--name", "1=").code == 0
+    assert read_said(store, job_id) == Said({0: "Ada Lovelace"}, {2: 0})
+    finish_again(store, job_id)
+    assert cli("speakers", job_id, "--merge", "2=2").code == 0
+    assert read_said(store, job_id) == Said({0: "Ada Lovelace"}, {})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--name", "Ada", "write NUMBER=NAME, such as 0=Alice"),
+        ("--name", "7=Ada", "there is no speaker 7; the speakers are 0 (Speaker 1), 1 (Bob), 2 (Speaker 3)"),
+        ("--merge", "2=Eve", "there is no speaker Eve"),
+    ],
+)
+def test_a_speaker_that_is_not_there_is_refused(
+    store: Database, cli: Cli, option: str, value: str, complaint: str
+) -> None:
+    job_id = done(store, "a.wav")
+    shown = cli("speakers", job_id, option, value)
+    assert (shown.code, state_of(store, job_id)) == (2, JobState.DONE)
+    assert complaint in " ".join(shown.err.split())
+
+
+def test_speakers_cannot_be_merged_in_a_circle(store: Database, cli: Cli) -> None:
+    job_id = done(store, "a.wav")
+    shown = cli("speakers", job_id, "--merge", "0=1", "--merge", "1=0")
+    assert shown.code == 2
+    assert "would be merged with itself" in shown.err
+
+
+def test_speakers_of_a_job_without_transcript_are_not_named(store: Database, cli: Cli) -> None:
+    shown = cli("speakers", admit(store, "a.wav"), "--name", "0=Ada")
+    assert shown.code == 1
+    assert "has no transcript yet" in " ".join(shown.err.split())
 
 
 def test_retry_restarts_and_rings(store: Database, redis: str, cli: Cli) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,11 +16,13 @@ import redis
 from sqlalchemy import update
 
 from core import queue
+from core.errors import UsageError
 from core.queue import CPU_QUEUE, FINISH, PREPARE, Doorbell
 from core.settings import Settings, load
 from scheduler import admission, reconciler, watch
 from scheduler.bell import Bell
 from scheduler.scan import Observation
+from scheduler.service import Scheduler
 from scheduler.watch import RootWatch
 from store import jobs, leases, queries, recovery, tables
 from store.jobs import NewJob
@@ -48,19 +54,20 @@ MakeWatch = Callable[..., RootWatch]
 
 @pytest.fixture
 def make_watch(database: Database, doorbell: Doorbell, settings: Settings, inbox: Path) -> Iterator[MakeWatch]:
-    bells: list[Bell] = []
+    made: list[RootWatch] = []
 
     def make(path: Path = inbox) -> RootWatch:
-        bells.append(Bell())
 
         def admit(root: str, complete: dict[str, Observation], gone: set[str]) -> None:
             admission.admit(database, doorbell, settings, root, complete, gone)
 
-        return RootWatch(path, settings, bells[-1], lambda root: jobs.known(database, root), admit, frozenset())
+        known = partial(jobs.known, database)
+        made.append(RootWatch(path, settings, Bell(), known, admit, frozenset()))
+        return made[-1]
 
     yield make
-    for bell in bells:
-        bell.stop()
+    for watched in made:
+        watched.close()
 
 
 def put(path: Path, content: bytes = b"sound") -> Path:
@@ -179,8 +186,81 @@ def test_a_file_is_not_lost_when_admission_fails(
         watched.look(10.0)
     watched.look(20.0)
     watched.look(30.0)
-    watched.bell.stop()
+    watched.close()
     assert len(queries.list_jobs(database)) == 1
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait until it holds; only a failing test waits for long."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_hotwords_are_read_for_each_admission_and_stand_in_the_row(
+    database: Database, doorbell: Doorbell, settings: Settings, tmp_path: Path
+) -> None:
+    file = put(tmp_path / "terms.txt", b"Ada Lovelace\nBabbage # both\n")
+    chosen = settings.model_copy(update={"context": "a talk", "hotwords": file})
+    (first,) = admission.admit(database, doorbell, chosen, "/root", {"a.wav": Observation(1, 1)})
+    put(file, b"Byron")
+    (second,) = admission.admit(database, doorbell, chosen, "/root", {"b.wav": Observation(1, 1)})
+    told = [queries.job(database, job_id) for job_id in (first, second)]
+    assert [job.context for job in told] == ["a talk; Ada Lovelace, Babbage", "a talk; Byron"]
+    assert [job.settings_digest for job in told] == [chosen.digest(job.context) for job in told]
+    assert told[0].settings_digest != told[1].settings_digest
+
+
+def test_recordings_wait_for_hotwords_that_cannot_be_read(
+    database: Database,
+    settings: Settings,
+    inbox: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(watch, "RETRY_SECONDS", 0.05)
+    file = tmp_path / "terms.txt"
+    chosen = settings.model_copy(update={"hotwords": file, "stable_seconds": 0.0})
+    put(inbox / "a.wav")
+    scheduler = Scheduler(chosen, database, [inbox], "me")
+    running = threading.Thread(target=scheduler.run)
+    with caplog.at_level(logging.WARNING):
+        running.start()
+        eventually(lambda: caplog.messages)
+        assert f"cannot read the hotwords file {file}: No such file" in caplog.messages[0]
+        assert "new recordings wait" in caplog.messages[0]
+        assert queries.list_jobs(database) == []
+        put(file, b"Ada")
+        eventually(lambda: queries.list_jobs(database))
+        scheduler.stop()
+        running.join()
+    assert [job.context for job in queries.list_jobs(database)] == ["Ada"]
+
+
+def test_a_defect_in_one_watch_ends_the_scheduler_and_is_told(
+    database: Database, settings: Settings, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    scheduler = Scheduler(settings, database, [inbox, tmp_path / "other"], "me")
+
+    def look(self: RootWatch, now: float) -> None:
+        raise ZeroDivisionError(self.path)
+
+    monkeypatch.setattr(RootWatch, "look", look)
+    with pytest.raises(ZeroDivisionError):
+        scheduler.run()
+    assert queries.list_workers(database) == []
+
+
+def test_folders_that_overlap_through_a_symlink_are_refused(
+    database: Database, settings: Settings, inbox: Path
+) -> None:
+    (inbox / "sub").mkdir()
+    (inbox.parent / "link").symlink_to("inbox/sub")
+    with pytest.raises(UsageError, match="lie in one another"):
+        Scheduler(settings, database, [inbox, inbox.parent / "link"], "me")
 
 
 def admit_some(database: Database, count: int) -> list[str]:

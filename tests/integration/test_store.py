@@ -12,10 +12,14 @@ from sqlalchemy import text, update
 
 from core.errors import AmbiguousJobError, DropscribeError, JobNotFoundError, LeaseLostError
 from core.types import Chunk, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
-from store import chunks, fleet, jobs, leases, queries, recovery, tables, transcripts
-from store.jobs import NewJob, Prepared
+from store import chunks, fleet, jobs, leases, plans, queries, recovery, speakers, tables, transcripts
+from store.chunks import Onward
+from store.jobs import NewJob
 from store.leases import Claim, Renewal
+from store.plans import Prepared
+from store.queries import Capacity
 from store.session import Database
+from store.speakers import Said
 from store.tables import FileName, Prose
 
 ENGINE = EngineInfo("scripted", "script", "none")
@@ -32,20 +36,24 @@ def admit(database: Database, path: str = "talk.wav", **options: object) -> str:
     return job_id
 
 
-def prepare(database: Database, job_id: str, *, windows: int = 1) -> list[str]:
+def windows_of(count: int) -> list[Chunk]:
+    return [Chunk(n, n * 10.0, n * 10.0 + 10.0, Span(n * 10.0, n * 10.0 + 10.0)) for n in range(count)]
+
+
+def prepare(database: Database, job_id: str, *, windows: int = 1, at_once: int = 100) -> list[str]:
     claim = jobs.claim_prepare(database, job_id, "cpu", LEASE)
     assert claim
     assert jobs.lead_or_follow(database, claim, f"hash of {job_id}") == (None, [])
-    plan = [Chunk(n, n * 10.0, n * 10.0 + 10.0) for n in range(windows)]
     speech = [Span(0.0, windows * 10.0)]
-    return jobs.prepared(database, claim, Prepared(windows * 10.0, {"format": "wav"}, "energy", plan, speech))
+    result = Prepared(windows * 10.0, {"format": "wav"}, "energy", windows_of(windows), speech)
+    return plans.prepared(database, claim, result, window=at_once)
 
 
-def read(database: Database, chunk_id: str, *, reasons: tuple[str, ...] = ()) -> bool:
+def read(database: Database, chunk_id: str, *, reasons: tuple[str, ...] = (), at_once: int = 100) -> Onward:
     work = chunks.claim(database, chunk_id, "model", LEASE)
     assert work
-    result = RawTranscript((Segment(work.start, work.end, f"words of {chunk_id}", 0),))
-    return chunks.commit(database, work.claim, result, engine=ENGINE, reasons=reasons)
+    result = RawTranscript((Segment(work.chunk.start, work.chunk.end, f"words of {chunk_id}", 0),))
+    return chunks.commit(database, work.claim, result, engine=ENGINE, reasons=reasons, window=at_once)
 
 
 def finish(database: Database, job_id: str, state: JobState = JobState.DONE) -> list[str]:
@@ -70,8 +78,8 @@ def test_a_recording_goes_from_queued_to_done(database: Database) -> None:
     job_id = admit(database)
     first, second = prepare(database, job_id, windows=2)
     assert state(database, job_id) is JobState.TRANSCRIBING
-    assert read(database, second) is False
-    assert read(database, first) is True, "the last chunk's commit says that it was the last"
+    assert read(database, second) == Onward([])
+    assert read(database, first) == Onward([], finish=True), "the last chunk's commit says that it was the last"
     assert state(database, job_id) is JobState.FINISHING
     assert [part.segments[0].text for part in transcripts.read_chunks(database, job_id)] == [
         f"words of {first}",
@@ -127,7 +135,7 @@ def test_of_two_last_chunks_at_once_exactly_one_is_the_last(database: Database) 
 
         def commit(claim: Claim, last: list[bool] = last, barrier: threading.Barrier = barrier) -> None:
             barrier.wait()
-            last.append(chunks.commit(database, claim, RawTranscript(()), engine=ENGINE, reasons=()))
+            last.append(chunks.commit(database, claim, RawTranscript(()), engine=ENGINE).finish)
 
         threads = [threading.Thread(target=commit, args=(work.claim,)) for work in works if work]
         for thread in threads:
@@ -149,7 +157,9 @@ def test_a_worker_that_lost_its_lease_can_write_nothing(database: Database) -> N
     assert new.claim.attempt == 2
     assert leases.renew(database, old.claim, LEASE) is Renewal.LOST
     for write in (
-        lambda: chunks.commit(database, old.claim, RawTranscript(()), engine=ENGINE, reasons=()),
+        lambda: chunks.commit(database, old.claim, RawTranscript(()), engine=ENGINE),
+        lambda: chunks.split(database, old.claim, windows_of(2), ("no",)),
+        lambda: chunks.skip(database, old.claim, "no"),
         lambda: chunks.release(database, old.claim),
         lambda: chunks.retry_later(database, old.claim, "no", delay=0, limit=3),
         lambda: chunks.prepare_again(database, old.claim, "no"),
@@ -157,7 +167,7 @@ def test_a_worker_that_lost_its_lease_can_write_nothing(database: Database) -> N
         with pytest.raises(LeaseLostError):
             write()
     assert leases.renew(database, new.claim, LEASE) is Renewal.HELD
-    chunks.commit(database, new.claim, RawTranscript(()), engine=ENGINE, reasons=())
+    chunks.commit(database, new.claim, RawTranscript(()), engine=ENGINE)
     assert state(database, job_id) is JobState.FINISHING
 
 
@@ -169,7 +179,7 @@ def test_a_job_that_lost_its_lease_can_write_nothing(database: Database) -> None
     recovery.expire(database, LIMIT)
     for write in (
         lambda: jobs.lead_or_follow(database, old, "hash"),
-        lambda: jobs.prepared(database, old, Prepared(1.0, {}, "energy", (), ())),
+        lambda: plans.prepared(database, old, Prepared(1.0, {}, "energy", (), ()), window=1),
         lambda: jobs.fail(database, old, "no"),
         lambda: jobs.retry_later(database, old, "no", delay=0, limit=1),
         lambda: jobs.complete(database, old, JobState.DONE),
@@ -256,6 +266,148 @@ def test_a_chunk_whose_audio_is_gone_sends_its_job_back_to_be_prepared(database:
     finish(database, job_id)
 
 
+def test_a_long_recording_lets_a_few_chunks_in_at_a_time(database: Database) -> None:
+    job_id = admit(database)
+    first, second = prepare(database, job_id, windows=4, at_once=2)
+    assert chunks.claim(database, f"{job_id}.2", "model", LEASE) is None, "it is held"
+    assert read(database, first, at_once=2) == Onward([f"{job_id}.2"])
+    assert plans.widen(database, 2) == []
+    assert plans.widen(database, 9) == [(f"{job_id}.3", "normal")], "workers have joined"
+    for chunk_id in (second, f"{job_id}.2"):
+        assert read(database, chunk_id, at_once=9) == Onward([])
+    assert read(database, f"{job_id}.3").finish
+
+
+def test_held_chunks_end_with_their_job(database: Database) -> None:
+    cancelled, failed = admit(database, "a.wav"), admit(database, "b.wav")
+    prepare(database, cancelled, windows=3, at_once=1)
+    (first,) = prepare(database, failed, windows=3, at_once=1)
+    recovery.cancel(database, cancelled)
+    work = chunks.claim(database, first, "model", LEASE)
+    assert work
+    chunks.retry_later(database, work.claim, "no", delay=0, limit=1)
+    assert plans.widen(database, 9) == []
+    for job_id in (cancelled, failed):
+        assert recovery.retry(database, job_id) is JobState.TRANSCRIBING
+        waiting = recovery.unsent(database, "transcribe", 60, 0)
+        assert sorted(row.id for row in waiting) == [f"{job_id}.0", f"{job_id}.1"], "the reconciler sends for these"
+
+
+def test_a_chunk_that_failed_its_checks_is_read_in_halves(database: Database) -> None:
+    job_id = admit(database)
+    first, second = prepare(database, job_id, windows=2)
+    read(database, second)
+    work = chunks.claim(database, first, "model", LEASE)
+    assert work
+    halves = (Chunk(0, 0.0, 6.0, Span(0.0, 5.0)), Chunk(0, 4.0, 10.0, Span(5.0, 10.0)))
+    assert chunks.split(database, work.claim, halves, ("it loops",)) == Onward([f"{first}.0", f"{first}.1"])
+    assert queries.job(database, job_id).progress == pytest.approx(10 / 22), "the halves count, not what they replace"
+    work = chunks.claim(database, f"{first}.1", "model", LEASE)
+    assert work
+    assert (work.chunk, work.depth) == (halves[1], 1)
+    chunks.release(database, work.claim)
+    assert not read(database, f"{first}.0").finish
+    assert read(database, f"{first}.1").finish
+    spans = [(part.window, part.keep) for part in transcripts.read_chunks(database, job_id)]
+    assert spans == [
+        (Span(0.0, 6.0), Span(0.0, 5.0)),
+        (Span(4.0, 10.0), Span(5.0, 10.0)),
+        (Span(10.0, 20.0), Span(10.0, 20.0)),
+    ]
+
+
+def test_a_cancelled_job_is_not_read_in_halves(database: Database) -> None:
+    job_id = admit(database)
+    (chunk_id,) = prepare(database, job_id)
+    work = chunks.claim(database, chunk_id, "model", LEASE)
+    assert work
+    recovery.cancel(database, job_id)
+    assert chunks.split(database, work.claim, windows_of(2), ("it loops",)) == Onward([])
+    assert state(database, job_id) is JobState.CANCELLED
+
+
+def test_what_was_read_stays_read_when_the_audio_is_prepared_again(database: Database) -> None:
+    job_id = admit(database)
+    first, second = prepare(database, job_id, windows=2)
+    read(database, first)
+    work = chunks.claim(database, second, "model", LEASE)
+    assert work
+    chunks.prepare_again(database, work.claim, "gone")
+    assert prepare(database, job_id, windows=2) == [second]
+    assert read(database, second).finish
+
+
+def test_a_recording_that_is_planned_shorter_is_read_anew(database: Database) -> None:
+    job_id = admit(database)
+    claim = jobs.claim_prepare(database, job_id, "cpu", LEASE)
+    assert claim
+    whole = Prepared(20.0, {}, "energy", [Chunk(0, 0.0, 20.0, Span(0.0, 20.0))], [Span(0.0, 20.0)])
+    jobs.lead_or_follow(database, claim, "hash")
+    (chunk_id,) = plans.prepared(database, claim, whole, window=1)
+    work = chunks.claim(database, chunk_id, "model", LEASE)
+    assert work
+    chunks.prepare_again(database, work.claim, "gone")
+    assert len(prepare(database, job_id, windows=2)) == 2, "no worker left can read 20 s in one go"
+
+
+def test_a_line_up_is_read_before_the_job_is_finished(database: Database) -> None:
+    job_id = admit(database)
+    (chunk_id,) = prepare(database, job_id)
+    read(database, chunk_id)
+    claim = jobs.claim_finish(database, job_id, "cpu", LEASE)
+    assert claim
+    assert transcripts.read_line_ups(database, job_id) == []
+    line_ups = [f"{job_id}.lineup0", f"{job_id}.lineup1"]
+    assert plans.line_up(database, claim, [({"clips": [1]}, 12.0), ({"clips": [2]}, 9.0)]) == line_ups
+    assert state(database, job_id) is JobState.TRANSCRIBING
+    assert not read(database, line_ups[1]).finish
+    work = chunks.claim(database, line_ups[0], "model", LEASE)
+    assert work
+    assert (work.clips, work.chunk.end) == ({"clips": [1]}, 12.0)
+    said = Segment(1.0, 4.0, "who is this", 0)
+    assert chunks.commit(database, work.claim, RawTranscript((said,)), engine=ENGINE).finish
+    found = transcripts.read_line_ups(database, job_id)
+    assert [one.clips for one in found] == [{"clips": [1]}, {"clips": [2]}]
+    assert found[0].segments == (said,)
+    assert len(transcripts.read_chunks(database, job_id)) == 1, "it is no part of the recording"
+    finish(database, job_id)
+
+
+@pytest.mark.parametrize("fate", ["fails", "is lost", "has no audio"])
+def test_a_line_up_that_comes_to_nothing_does_not_keep_the_transcript(database: Database, fate: str) -> None:
+    job_id = admit(database)
+    (chunk_id,) = prepare(database, job_id)
+    read(database, chunk_id)
+    claim = jobs.claim_finish(database, job_id, "cpu", LEASE)
+    assert claim
+    (line_up,) = plans.line_up(database, claim, [({"clips": []}, 12.0)])
+    work = chunks.claim(database, line_up, "model", LEASE)
+    assert work
+    if fate == "fails":
+        assert chunks.retry_later(database, work.claim, "out of memory", delay=0, limit=1) == [job_id]
+    elif fate == "is lost":
+        assert recovery.expire_of(database, "model", 1) == 1
+    else:
+        assert chunks.skip(database, work.claim, "gone").finish
+    assert state(database, job_id) is JobState.FINISHING
+    (found,) = transcripts.read_line_ups(database, job_id)
+    assert found.segments == ()
+
+
+def test_what_is_said_of_speakers_is_kept_and_has_the_files_written_again(database: Database) -> None:
+    job_id = admit(database)
+    with pytest.raises(DropscribeError, match="is queued"):
+        speakers.say(database, job_id, Said({0: "Ada"}))
+    (chunk_id,) = prepare(database, job_id)
+    read(database, chunk_id)
+    finish(database, job_id)
+    said = Said({0: "Ada"}, {3: 0})
+    speakers.say(database, job_id, said)
+    assert state(database, job_id) is JobState.FINISHING
+    assert speakers.read(queries.job(database, job_id).speakers) == said
+    finish(database, job_id)
+
+
 def test_cancelling_a_waiting_job_ends_it_at_once(database: Database) -> None:
     waiting, planned = admit(database, "a.wav"), admit(database, "b.wav")
     prepare(database, planned, windows=2)
@@ -302,7 +454,7 @@ def test_a_retried_job_keeps_the_chunks_that_were_read(database: Database) -> No
     recovery.cancel(database, job_id)
     assert recovery.retry(database, job_id) is JobState.TRANSCRIBING
     assert chunks.claim(database, first, "model", LEASE) is None
-    assert read(database, second) is True
+    assert read(database, second).finish
     with pytest.raises(DropscribeError, match="only failed"):
         recovery.retry(database, job_id)
 
@@ -318,7 +470,7 @@ def test_retrying_a_suspect_job_reads_its_doubtful_chunks_again(database: Databa
         assert connection.execute(text("SELECT count(*) FROM chunks WHERE state = 'done'")).scalar() == 2
     assert recovery.retry(database, job_id) is JobState.TRANSCRIBING
     assert chunks.claim(database, first, "model", LEASE) is None
-    assert read(database, second) is True
+    assert read(database, second).finish
 
 
 def follow(database: Database, path: str, sha256: str) -> tuple[str, str | None, list[str]]:
@@ -338,7 +490,7 @@ def test_the_same_content_follows_the_job_that_transcribes_it(database: Database
     claim = jobs.claim_prepare(database, leader, "cpu", LEASE)
     assert claim
     assert jobs.lead_or_follow(database, claim, "same") == (None, [])
-    jobs.prepared(database, claim, Prepared(1.0, {}, "energy", (), ()))
+    plans.prepared(database, claim, Prepared(1.0, {}, "energy", (), ()), window=1)
     assert finish(database, leader) == [follower], "the leader's end wakes its followers"
     assert state(database, follower) is JobState.FINISHING
     late, followed, woken = follow(database, "c.wav", "same")
@@ -501,13 +653,14 @@ def test_chunks_that_are_cancelled_with_their_job_are_not_claimed(database: Data
     assert chunks.claim(database, chunk_id, "model", LEASE) is None
 
 
-def test_the_longest_chunk_is_what_every_living_model_worker_can_read(database: Database) -> None:
-    assert queries.longest_chunk(database, 60.0) is None
-    for name, longest in (("large", 1800.0), ("small", 300.0)):
+def test_the_fleet_can_do_what_its_living_model_workers_can(database: Database) -> None:
+    assert queries.capacity(database, 60.0) == Capacity()
+    for name, longest, slots in (("large", 1800.0, 4), ("small", 300.0, 1)):
         fleet.register(database, name, host="h", pid=1, role="model", state="loading")
-        fleet.heartbeat(database, name, engine=EngineInfo("scripted", "script", "none", longest_chunk=longest))
+        info = EngineInfo("scripted", "script", "none", slots, longest)
+        fleet.heartbeat(database, name, engine=info)
     fleet.register(database, "starting", host="h", pid=1, role="model", state="loading")
-    assert queries.longest_chunk(database, 60.0) == 300.0
+    assert queries.capacity(database, 60.0) == Capacity(workers=2, slots=5, longest_chunk=300.0)
     fleet.leave(database, "small")
-    assert queries.longest_chunk(database, 60.0) == 1800.0
-    assert queries.longest_chunk(database, -1.0) is None
+    assert queries.capacity(database, 60.0).longest_chunk == 1800.0
+    assert queries.capacity(database, -1.0) == Capacity()

@@ -3,85 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
 
-from core.queue import CPU_QUEUE, MODEL_QUEUE, Doorbell
-from core.settings import Settings
+from core.queue import CPU_QUEUE, MODEL_QUEUE
 from core.types import JobState, RawTranscript
 from models.base import Audio, TranscribeRequest
 from models.scripted import Script, Scripted
-from store import jobs, queries, recovery, tables, transcripts
-from store.jobs import NewJob
-from store.session import Database
+from store import fleet, queries, recovery, transcripts
+from store.leases import SPOOL_FULL
 from tests.e2e.harness import speech
+from tests.integration.one_worker import Died, MakeContext, admit, carry_through, make_due
 from worker import tasks
-from worker.context import Tally, WorkerContext
-from worker.lease import LeaseKeeper
 from worker.outputs import files
-
-
-class Died(BaseException):
-    """The process was killed here."""
-
-
-def die(_status: int) -> None:
-    raise Died
-
-
-MakeContext = Callable[..., WorkerContext]
-
-
-@pytest.fixture
-def make_context(database: Database, settings: Settings, tmp_path: Path) -> Iterator[MakeContext]:
-    """A worker of both roles, with a script for its model."""
-    keepers: list[LeaseKeeper] = []
-    own = settings.model_copy(update={"spool": tmp_path / "spool"})
-    doorbell = Doorbell(own)
-
-    def make(script: Script | None = None, **changes: object) -> WorkerContext:
-        keepers.append(LeaseKeeper(database, lease=60, renew=1, beat=lambda: None))
-        keepers[-1].start()
-        model = Scripted(script or Script())
-        changed = own.model_copy(update=changes)
-        return WorkerContext(changed, database, doorbell, keepers[-1], "worker", model, Tally(), die)
-
-    yield make
-    for keeper in keepers:
-        keeper.end()
-    doorbell.close()
-
-
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    (tmp_path / "inbox").mkdir()
-    return speech(tmp_path / "inbox" / "talk.wav")
-
-
-def admit(context: WorkerContext, path: Path) -> str:
-    stat = path.stat()
-    new = NewJob(str(path.parent), path.name, stat.st_size, stat.st_mtime_ns, "digest", "normal")
-    (job_id,) = jobs.admit(context.database, [new])
-    return job_id
-
-
-def carry_through(context: WorkerContext, job_id: str) -> queries.Job:
-    """Run the three tasks as the messages would."""
-    tasks.prepare_job(context, job_id)
-    for index in range(10):
-        tasks.transcribe_chunk(context, f"{job_id}.{index}")
-    tasks.finish_job(context, job_id)
-    return queries.job(context.database, job_id)
-
-
-def make_due(context: WorkerContext) -> None:
-    with context.database.begin() as connection:
-        for table in (tables.jobs, tables.chunks):
-            connection.execute(update(table).values(not_before=0.0))
+from worker.spool import has_room
 
 
 def test_three_tasks_make_a_transcript(make_context: MakeContext, recording: Path) -> None:
@@ -330,3 +267,27 @@ def test_a_duplicate_gets_the_leaders_transcript_under_its_own_name(make_context
     theirs, ours = (json.loads(path.with_suffix(".json").read_text()) for path in (recording, copy))
     assert ours["segments"] == theirs["segments"]
     assert ours["source"] == theirs["source"] | {"path": str(copy)}
+
+
+def test_preparing_pauses_while_the_spool_is_full(make_context: MakeContext, recording: Path) -> None:
+    context = make_context(spool_gb=0.001)
+    job_id = admit(context, recording)
+    spool = context.settings.spool_dir
+    spool.mkdir()
+    (spool / "other.flac").write_bytes(bytes(1_000_000))
+    tasks.prepare_job(context, job_id)
+    assert queries.job(context.database, job_id).state is JobState.QUEUED
+    assert fleet.paused_since(context.database, SPOOL_FULL)
+    assert recovery.unsent(context.database, "prepare", 0, 10) == [], "nothing is sent that could not be taken up"
+    (spool / "other.flac").unlink()
+    assert has_room(context.settings, context.database), "as the worker's heartbeat asks"
+    assert [row.id for row in recovery.unsent(context.database, "prepare", 60, 0)] == [job_id]
+    assert carry_through(context, job_id).state is JobState.DONE
+
+
+def test_a_spool_that_is_nearly_full_stays_paused(make_context: MakeContext) -> None:
+    context = make_context(spool_gb=0.001)
+    context.settings.spool_dir.mkdir()
+    for size, room in ((950_000, True), (1_000_000, False), (950_000, False), (890_000, True)):
+        (context.settings.spool_dir / "other.flac").write_bytes(bytes(size))
+        assert has_room(context.settings, context.database) is room, size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 
 from core.errors import ModelUnavailableError
 from core.settings import Settings
+from models import gpu_lock
 from models.vibevoice import loader, transcriber
+from models.vibevoice.transcriber import VibeVoice
 from models.vram import Precision
 from tests.tiny.checkpoint import random_checkpoint
 
@@ -54,7 +57,7 @@ def test_another_model_is_refused(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailableError, match=r"gone is not a folder; set DROPSCRIBE_MODEL"):
+    with pytest.raises(ModelUnavailableError, match=r"gone is not a folder; name a checkpoint.s \(DROPSCRIBE_MODEL\)"):
         loader.read_config(str(tmp_path / "gone"))
 
 
@@ -127,15 +130,47 @@ def test_a_checkpoint_that_comes_quantized_is_planned_as_it_is(checkpoint: Path,
 def test_a_plan_that_does_not_fit_is_refused_with_the_numbers(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcriber, "_memory", lambda _: 100_000_000)
+    monkeypatch.setattr(transcriber, "_memory", lambda *_: 100_000_000)
     with pytest.raises(ModelUnavailableError, match=r"does not fit: .* takes .* GB \(weights .*of 0\.10 GB"):
         transcriber.make_plan(Settings(model=str(checkpoint)), CPU)
+
+
+def test_a_plan_that_does_not_fit_its_share_names_the_setting(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcriber, "_memory", lambda _, share: int(share * 1e9))
+    transcriber.make_plan(Settings(model=str(checkpoint)), CPU)
+    with pytest.raises(ModelUnavailableError, match=r"of 0\.45 GB; .*raise DROPSCRIBE_GPU_SHARE \(now 0\.45\), lower"):
+        transcriber.make_plan(Settings(model=str(checkpoint), gpu_share=0.45), CPU)
+
+
+def test_the_memory_of_a_card_is_measured_and_taken_under_its_lock(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = []
+
+    def look(*_: object) -> None:
+        with (tmp_path / "dropscribe-gpu-card.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append(True)
+            else:
+                locked.append(False)
+
+    measure, warm_up = transcriber._memory, VibeVoice.warm_up
+    monkeypatch.setattr(transcriber, "_alone", lambda *_: gpu_lock.held("card", tmp_path))
+    monkeypatch.setattr(transcriber, "_memory", lambda *arguments: look() or measure(*arguments))
+    monkeypatch.setattr(VibeVoice, "warm_up", lambda self: warm_up(self) or look())
+    VibeVoice.load(Settings(model=str(checkpoint), chunk_seconds=30)).close()
+    look()
+    assert locked == [True, True, False]
 
 
 def test_a_chunk_length_that_was_asked_for_is_not_silently_shortened(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcriber, "_memory", lambda _: 700_000_000)
+    monkeypatch.setattr(transcriber, "_memory", lambda *_: 700_000_000)
     assert transcriber.make_plan(Settings(model=str(checkpoint)), CPU).chunk_seconds < 1800
     with pytest.raises(ModelUnavailableError, match="does not fit"):
         transcriber.make_plan(Settings(model=str(checkpoint), chunk_seconds=1800), CPU)

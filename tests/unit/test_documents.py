@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -22,7 +23,17 @@ UNITS = [path for path in DEPLOYED if path.suffix == ".service"]
 COMPOSE = REPOSITORY / "deploy" / "compose.yaml"
 PACKAGES = ("core", "store", "scheduler", "worker", "models", "admin")
 ENDS_A_COMMAND = {"|", "||", "&&", ";", ">"}
-NAMES = {f"dropscribe {command}" for command in typer.main.get_command(app).commands} | {"dropscribe COMMAND --help"}
+
+
+def names(group: Any, path: str) -> Iterator[str]:
+    """What commands are called, those of groups too."""
+    for one, command in group.commands.items():
+        yield f"{path} {one}"
+        if hasattr(command, "commands"):
+            yield from names(command, f"{path} {one}")
+
+
+NAMES = {*names(typer.main.get_command(app), "dropscribe"), "dropscribe COMMAND --help"}
 
 
 def name(path: Path) -> str:
@@ -50,11 +61,11 @@ def joined(body: str) -> str:
 
 def parse(arguments: list[str]) -> None:
     """Parse a command line without running it. Raises UsageError of click for one that is wrong."""
-    group = typer.main.get_command(app)
     try:
-        parent = group.make_context("dropscribe", list(arguments))
-        command_name, command, rest = group.resolve_command(parent, [*parent._protected_args, *parent.args])
-        command.make_context(command_name, rest, parent=parent)
+        reached = typer.main.get_command(app).make_context("dropscribe", list(arguments))
+        while hasattr(reached.command, "commands"):
+            name, command, rest = reached.command.resolve_command(reached, [*reached._protected_args, *reached.args])
+            reached = command.make_context(name, rest, parent=reached)
     except typer.Exit:  # --help and --version have nothing more to say
         return
 
@@ -74,7 +85,8 @@ def test_every_command_line_in_the_documents_parses(document: Path) -> None:
 
 
 def test_a_wrong_command_line_would_be_noticed() -> None:
-    for wrong in (["jobs", "--stat", "failed"], ["job"], ["worker", "--role", "gpu"], ["show"]):
+    group = (["models", "quantise"], ["models", "quantize", "a", "b"])
+    for wrong in (["jobs", "--stat", "failed"], ["job"], ["worker", "--role", "gpu"], ["show"], *group):
         with pytest.raises(Exception, match=r"No such|Missing|Invalid|not one of"):
             parse(wrong)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.ignore import MEDIA_EXTENSIONS, Verdict, ignored_directory, verdict
+from core.settings import OUTPUT_FORMATS
+from scheduler.ignore import MEDIA_EXTENSIONS, TRANSCRIPTS, Verdict, ignored_directory, verdict
 
 
 @pytest.mark.parametrize("extension", sorted(MEDIA_EXTENSIONS))
@@ -81,3 +82,7 @@ def test_hidden_and_system_directories_are_not_entered(name: str) -> None:
 @pytest.mark.parametrize("name", ["2026", "interviews.part", "recycle", "snapshot", "~old"])
 def test_other_directories_are_entered(name: str) -> None:
     assert not ignored_directory(name)
+
+
+def test_every_output_format_is_known_as_a_transcript() -> None:
+    assert {f".{one}" for one in OUTPUT_FORMATS} == set(TRANSCRIPTS)

@@ -17,8 +17,8 @@ from core.mounts import UNKNOWN, filesystem_kind, is_network
 from scheduler.roots import (
     RootIdentity,
     RootOfflineError,
-    check,
     check_roots,
+    difference,
     identify,
     mass_disappearance,
     open_root,
@@ -142,17 +142,18 @@ def test_a_root_given_twice_is_refused_even_through_a_symlink(tmp_path: Path) ->
 
 
 def test_an_untouched_root_is_online(tmp_path: Path) -> None:
-    assert check(tmp_path, identify(tmp_path)) is None
+    assert difference(identify(tmp_path), identify(tmp_path)) is None
 
 
 def test_a_root_that_was_removed_is_offline(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    identity = identify(root)
     root.rmdir()
-    assert check(root, identity) == "it does not exist"
+    with pytest.raises(RootOfflineError, match="it does not exist"):
+        identify(root)
     root.touch()
-    assert check(root, identity) == "it is not a directory"
+    with pytest.raises(RootOfflineError, match="it is not a directory"):
+        identify(root)
 
 
 def test_what_is_missing_cannot_be_identified(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_another_source_under_the_path_is_offline(tmp_path: Path) -> None:
     if identity.mount is None:
         pytest.skip("this system has no mount table")
     elsewhere = replace(identity, mount=replace(identity.mount, kind="nfs", source="server:/export"))
-    reason = check(tmp_path, elsewhere)
+    reason = difference(elsewhere, identity)
     assert reason is not None
     assert "another filesystem" in reason
     assert "nfs server:/export" in reason
@@ -177,15 +178,15 @@ def test_a_remounted_share_is_the_same_though_its_numbers_change(tmp_path: Path)
         pytest.skip("this system has no mount table")
     then = RootIdentity(now.device + 1, replace(now.mount, id="4711"))
     same = now.mount.source_is_telling
-    assert (check(tmp_path, then) is None) == same
+    assert (difference(then, now) is None) == same
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_root_without_read_permission_is_offline(tmp_path: Path) -> None:
-    identity = identify(tmp_path)
     tmp_path.chmod(0)
     try:
-        assert check(tmp_path, identity) == "it may not be read by this user"
+        with pytest.raises(RootOfflineError, match="it may not be read by this user"):
+            identify(tmp_path)
     finally:
         tmp_path.chmod(0o700)
 
@@ -193,19 +194,20 @@ def test_a_root_without_read_permission_is_offline(tmp_path: Path) -> None:
 MOUNTING = """
 import subprocess, sys
 from pathlib import Path
-from scheduler.roots import check, identify, open_root
+from scheduler.roots import came_over, difference, identify, open_root
 
 root = Path(sys.argv[1])
 before = identify(root)
 subprocess.run(["mount", "-t", "tmpfs", "one", root], check=True)
-print(check(root, before))
-print(open_root(root).filesystem)
 during = identify(root)
+print(difference(before, during))
+print(came_over(before, during), came_over(during, before))
+print(open_root(root).filesystem)
 subprocess.run(["mount", "-t", "tmpfs", "one", root], check=True)
-print(check(root, during))
+print(difference(during, identify(root)))
 subprocess.run(["umount", root], check=True)
 subprocess.run(["umount", root], check=True)
-print(check(root, before))
+print(difference(before, identify(root)))
 """
 
 
@@ -218,8 +220,9 @@ def test_mounting_and_unmounting_over_a_root_is_noticed(tmp_path: Path) -> None:
     command = [*namespace, sys.executable, "-c", MOUNTING, str(tmp_path)]
     repository = Path(__file__).parents[2]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=repository).stdout
-    covered, kind, replaced, uncovered = printed.splitlines()
+    covered, over, kind, replaced, uncovered = printed.splitlines()
     assert covered.startswith("another filesystem is mounted there now (tmpfs one on ")
+    assert over == "True False"
     assert kind == "tmpfs"
     assert replaced.startswith("another filesystem")
     assert uncovered == "None"

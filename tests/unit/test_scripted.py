@@ -171,3 +171,24 @@ def test_a_script_can_lie_in_a_file(tmp_path: Path) -> None:
 def test_a_wrong_script_is_refused_with_its_cause(script: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         parse(script)
+
+
+def tones(*pitches: float, seconds: float = 2.0, pause: float = 1.0) -> Audio:
+    """A tone for each pitch in Hz, a pause after each."""
+    time_line = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    silence = np.zeros(round(pause * SAMPLE_RATE))
+    return np.concatenate(
+        [part for hertz in pitches for part in (0.1 * np.sin(2 * np.pi * hertz * time_line), silence)]
+    ).astype(np.float32)
+
+
+def test_a_script_that_hears_reads_the_same_sounds_alike_in_any_window() -> None:
+    audio = tones(200, 320, 200, 450)
+    model = Scripted(Script(hears=True))
+    whole = model.transcribe(audio, TranscribeRequest()).segments
+    assert [segment.speaker for segment in whole] == [0, 1, 0, 2]
+    assert [round(segment.start) for segment in whole] == [0, 3, 6, 9]
+    late = model.transcribe(audio[round(2.7 * SAMPLE_RATE) :], TranscribeRequest()).segments
+    assert [segment.text for segment in late] == [segment.text for segment in whole[1:]]
+    assert [segment.speaker for segment in late] == [0, 1, 2], "numbered by first appearance in the window"
+    assert model.transcribe(np.zeros(1000, dtype=np.float32), TranscribeRequest()).segments == ()

@@ -67,7 +67,14 @@ def test_a_broken_file_is_named(elsewhere: Path) -> None:
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("ENGINE", "whispr"), ("STABLE_SECONDS", "-1"), ("OUTPUTS", "txt,pdf"), ("LOST_ATTEMPTS", "many")],
+    [
+        ("ENGINE", "whispr"),
+        ("STABLE_SECONDS", "-1"),
+        ("OUTPUTS", "txt,pdf"),
+        ("LOST_ATTEMPTS", "many"),
+        ("GPU_SHARE", "0"),
+        ("GPU_SHARE", "1.1"),
+    ],
 )
 def test_a_value_that_does_not_fit_is_named_by_its_variable(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"DROPSCRIBE_{variable}"):
@@ -76,6 +83,12 @@ def test_a_value_that_does_not_fit_is_named_by_its_variable(variable: str, value
 
 def test_an_empty_variable_is_as_good_as_none() -> None:
     assert settings.load({"DROPSCRIBE_REDIS_URL": "", "DROPSCRIBE_STABLE_SECONDS": ""}).stable_seconds == 10
+
+
+def test_paths_are_absolute_and_may_begin_with_the_home(elsewhere: Path) -> None:
+    found = settings.load({"DROPSCRIBE_HOTWORDS": "terms.txt", "DROPSCRIBE_SPOOL": "~/spool"})
+    assert found.hotwords == elsewhere / "terms.txt"
+    assert found.spool == Path.home() / "spool"
 
 
 def test_secrets_are_masked() -> None:

@@ -57,6 +57,21 @@ def test_known_files_are_reported_only_when_changed() -> None:
     assert stability.observe(files, 1) == ["b.wav"]
 
 
+def test_a_wait_begins_with_the_end_of_the_pass_that_saw_the_file_first() -> None:
+    stability = Stability(10)
+    stability.observe({"a.wav": ONE}, 0, took=60)
+    assert stability.observe({"a.wav": ONE}, 61, took=60) == [], "it may have been seen late, and early now"
+    assert stability.due(61) == 9
+    assert stability.observe({"a.wav": ONE}, 70) == ["a.wav"]
+
+
+def test_what_is_hidden_is_not_forgotten() -> None:
+    stability = Stability(10, known={"a.wav": ONE})
+    stability.observe({}, 0, hidden=lambda path: path == "a.wav")
+    assert stability.observe({"a.wav": ONE}, 10) == []
+    assert stability.pending == ()
+
+
 def test_an_empty_file_waits_longer_but_not_for_ever() -> None:
     stability = Stability(10)
     stability.observe({"a.wav": EMPTY}, 0)

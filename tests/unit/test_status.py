@@ -9,7 +9,16 @@ from core.types import EngineInfo, JobState
 from store.queries import Backlog, WatchedRoot, Worker
 
 SPHINX = asdict(EngineInfo("pocketsphinx", "en-us", "fp32", notice="expect mistakes"))
-NOTHING = Status(jobs={}, backlog=Backlog(0.0, 0), workers=(), roots=(), paused_since=None, engine="auto", silence=60.0)
+NOTHING = Status(
+    jobs={},
+    backlog=Backlog(0.0, 0),
+    workers=(),
+    roots=(),
+    paused_since=None,
+    spool_full_since=None,
+    engine="auto",
+    silence=60.0,
+)
 
 
 def worker(role: str, name: str = "", *, silent: float = 1.0, audio: float = 0.0, busy: float = 0.0) -> Worker:

@@ -11,11 +11,13 @@ from models.vibevoice.geometry import PUBLISHED, Encoder, Geometry
 from models.vram import (
     BEST_FIRST,
     COMPARED_CHUNKS,
+    CUDA_CONTEXT,
     GIB,
     LONGEST_CHUNK,
     MAX_NEW_TOKENS,
     SHORTEST_CHUNK,
     Precision,
+    allowance,
     answer_budget,
     cache_per_token,
     choose,
@@ -196,3 +198,17 @@ def test_the_table_holds_the_most_that_fits(vram, precision, seconds) -> None:
 def test_a_small_checkpoint_fits_everywhere() -> None:
     small = Geometry.from_config(SMALL)
     assert choose(2 * GIB, small, 300, 4).precision is Precision.BF16
+
+
+def test_a_worker_plans_with_its_share_and_never_with_more_than_is_free() -> None:
+    total = 24 * GIB
+    assert allowance(total - CUDA_CONTEXT, total) == total
+    assert allowance(total, total) == total
+    assert allowance(total - CUDA_CONTEXT, total, 0.45) == int(0.45 * total)
+    assert allowance(5 * GIB, total, 0.45) == 5 * GIB + CUDA_CONTEXT
+
+
+@given(CARDS, st.floats(0.01, 0.5))
+def test_two_equal_shares_are_never_more_than_the_card(total, share) -> None:
+    one = allowance(total, total, share)
+    assert one + allowance(total - one, total, share) <= total

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from core.errors import StoreError
-from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Transcript
+from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript
 
 SCHEMA = "dropscribe.transcript/1"
 
@@ -48,6 +48,7 @@ def _document(transcript: Transcript) -> dict[str, Any]:
         "reasons": transcript.reasons,
         "missing": [asdict(span) for span in transcript.missing],
         "timings": transcript.timings,
+        "speakers": [asdict(speaker) for speaker in transcript.speakers],
         "segments": segments,
     }
 
@@ -60,6 +61,7 @@ def _transcript(document: dict[str, Any]) -> Transcript:
         source=_source(document["source"]),
         engine=_engine(document["engine"]),
         segments=tuple(_segment(item) for item in document["segments"]),
+        speakers=tuple(_speaker(item) for item in document.get("speakers", ())),
         speech_detector=document["speech_detector"],
         settings=dict(document["settings"]),
         notes=tuple(document["notes"]),
@@ -97,6 +99,10 @@ def _engine(item: dict[str, Any]) -> EngineInfo:
         memory_held=item["memory_held"],
         memory_free=item["memory_free"],
     )
+
+
+def _speaker(item: dict[str, Any]) -> Speaker:
+    return Speaker(item["number"], item["name"], float(item["seconds"]), tuple(item["perhaps"]))
 
 
 def _segment(item: dict[str, Any]) -> Segment:

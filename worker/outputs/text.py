@@ -42,16 +42,24 @@ def join(before: str, after: str) -> str:
 
 
 def name(speaker: int | None) -> str:
-    """What people call a speaker: they count from one."""
+    """What a speaker is called until somebody names them: people count from one."""
     return "Speaker ?" if speaker is None else f"Speaker {speaker + 1}"
+
+
+def names(transcript: Transcript) -> dict[int, str]:
+    """What the speakers that have a name are called, made safe for one line."""
+    return {speaker.number: clean(speaker.name) for speaker in transcript.speakers if clean(speaker.name)}
 
 
 def labeller(transcript: Transcript) -> Callable[[Segment], str]:
     """A function that names a segment's speaker: empty for sounds, and where nobody was told apart."""
     anyone = bool(_speakers(transcript) - {None})
+    called = names(transcript)
 
     def label(segment: Segment) -> str:
-        return name(segment.speaker) if anyone and segment.kind is SegmentKind.SPEECH else ""
+        if not anyone or segment.kind is not SegmentKind.SPEECH:
+            return ""
+        return called.get(segment.speaker, name(segment.speaker)) if segment.speaker is not None else name(None)
 
     return label
 

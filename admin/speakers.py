@@ -1,0 +1,101 @@
+"""`dropscribe speakers`: who speaks in a recording; names for them, and which of them are one person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from admin import render
+from admin.context import Context
+from admin.jobs import find
+from core.errors import BrokerError, DropscribeError, UsageError
+from core.types import Speaker
+from store import queries, speakers, transcripts
+from store.queries import Job
+from store.speakers import Said
+
+
+def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[str], as_json: bool) -> None:
+    """Print the job's speakers, or name and merge them and have its files written again."""
+    job = queries.job(context.database, find(context.database, name))
+    people = _people(context, job)
+    if names or merges:
+        _say(context, job, people, names, merges)
+    elif as_json:
+        render.write_json({"job": job.id, "speakers": [asdict(speaker) for speaker in people]})
+    else:
+        _show(context, people)
+
+
+def _people(context: Context, job: Job) -> tuple[Speaker, ...]:
+    from worker.outputs import json_
+
+    document = transcripts.document(context.database, job.id)
+    if document is None:
+        raise DropscribeError(f"{job.id} is {job.state} and has no transcript yet; see `dropscribe show {job.id}`")
+    return json_.from_json(document).speakers
+
+
+def _show(context: Context, people: Sequence[Speaker]) -> None:
+    if not people:
+        context.out.print("no speakers were told apart")
+        return
+    table = render.table("number", "called", "speaks", "perhaps the same as", right=("number", "speaks"))
+    for speaker in people:
+        perhaps = ", ".join(str(number) for number in speaker.perhaps)
+        table.add_row(str(speaker.number), render.safe(_called(speaker)), render.duration(speaker.seconds), perhaps)
+    context.out.print(table)
+
+
+def _called(speaker: Speaker) -> str:
+    return speaker.name or f"Speaker {speaker.number + 1}"
+
+
+def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[str], merges: Sequence[str]) -> None:
+    before = speakers.read(job.speakers)
+    known = {speaker.number for speaker in people} | set(before.merged)
+    named = {**before.names, **{_number(who, people, known): what for who, what in map(_pair, names)}}
+    merged = dict(before.merged)
+    for who, into in map(_pair, merges):
+        merged[_number(who, people, known)] = _number(into, people, known)
+    kept = {number: into for number, into in merged.items() if number != into}
+    for number in kept:
+        _check_end(number, kept)
+    speakers.say(context.database, job.id, Said({n: what for n, what in named.items() if what}, kept))
+    _ring(context, job)
+    context.out.print(f"{job.id}: its files are written again", soft_wrap=True)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    who, equals, what = text.partition("=")
+    if not equals or not who.strip():
+        raise UsageError(f"{text!r} does not say who is meant; write NUMBER=NAME, such as 0=Alice")
+    return who.strip(), what.strip()
+
+
+def _number(who: str, people: Sequence[Speaker], known: set[int]) -> int:
+    """The speaker that is meant by a number, or by what they are called now."""
+    called = {_called(speaker).casefold(): speaker.number for speaker in people}
+    number = int(who) if who.isascii() and who.isdigit() else called.get(who.casefold(), -1)
+    if number not in known:
+        listed = ", ".join(f"{speaker.number} ({_called(speaker)})" for speaker in people) or "none"
+        raise UsageError(f"there is no speaker {who}; the speakers are {listed}")
+    return number
+
+
+def _check_end(number: int, merged: dict[int, int]) -> None:
+    """Raise UsageError where following the merges comes back to the same speaker."""
+    seen = {number}
+    while (number := merged.get(number, -1)) != -1:
+        if number in seen:
+            raise UsageError(f"speaker {number} would be merged with itself; undo one merge with {number}={number}")
+        seen.add(number)
+
+
+def _ring(context: Context, job: Job) -> None:
+    from core.queue import FINISH
+
+    try:
+        context.doorbell.ring(FINISH, job.id, job.priority)
+    except BrokerError as error:
+        context.remark("warning", f"{error}. Nothing is lost: the scheduler sends it when it can", "yellow")

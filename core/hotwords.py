@@ -1,0 +1,94 @@
+"""Names and topics that help a model to spell: a file of terms, and the one line of context that a job keeps.
+
+The line is made when a recording is admitted, so that what a transcript was read with stands in its row, and an
+edited file counts for later recordings.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from core.errors import SettingsError
+from core.settings import MOST_CONTEXT, Settings
+
+MOST_BYTES = 1_000_000  # of a file; terms and comments that somebody wrote are far fewer
+
+_SEPARATOR = r",;\uff0c\u3001\uff1b"  # the comma and the semicolon, and the Chinese and Japanese ones
+_COMMENT = re.compile(rf"(?:^|[\s{_SEPARATOR}])#.*")
+
+
+def context_of(settings: Settings, topic: str | None = None, file: Path | None = None) -> str:
+    """What a recording that is admitted now is told: the topic, then the terms of the file, which is read anew.
+
+    Where they are not given, the settings `context` and `hotwords` hold. Raises SettingsError when the file cannot
+    be read, or both together are too long.
+    """
+    named = file or settings.hotwords
+    text = context_text(settings.context if topic is None else topic, read_file(named) if named else ())
+    if len(text) > MOST_CONTEXT:
+        terms = f" with the hotwords of {named}" if named else ""
+        raise SettingsError(
+            f"the context{terms} has {len(text):,} characters and {MOST_CONTEXT:,} are allowed; shorten it"
+        )
+    return text
+
+
+def read_file(path: Path) -> tuple[str, ...]:
+    """The terms of a hotwords file in UTF-8. Raises SettingsError when it cannot be read."""
+    path = path.expanduser()
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep its reader waiting
+            raise _unreadable(path, "it is not a regular file")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    if len(data) > MOST_BYTES:
+        raise _unreadable(path, f"it has more than {MOST_BYTES:,} bytes")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, "it is not in UTF-8") from error
+    if "\0" in text:  # UTF-16, or no text at all; no database would take it
+        raise _unreadable(path, "it is not in UTF-8")
+    return read_hotwords(text)
+
+
+def _unreadable(path: Path, cause: str) -> SettingsError:
+    return SettingsError(
+        f"cannot read the hotwords file {path}: {cause}; mend it, or name another one (DROPSCRIBE_HOTWORDS, --hotwords)"
+    )
+
+
+def read_hotwords(text: str) -> tuple[str, ...]:
+    """The terms of a hotwords file, in order: one a line, or separated by commas or semicolons.
+
+    A `#` that begins a word begins a comment; within a word it is kept (`C#`). Of terms that differ in nothing but
+    case the first is kept.
+    """
+    lines = (_COMMENT.sub("", line) for line in text.removeprefix("\ufeff").splitlines())
+    return _distinct(term for line in lines for term in re.split(f"[{_SEPARATOR}]", line))
+
+
+def context_text(context: str, hotwords: Sequence[str] = ()) -> str:
+    """The extra information as one line: the context, then the terms that it does not name yet."""
+    topic = " ".join(context.split())
+    terms = ", ".join(term for term in _distinct(hotwords) if not _names(topic, term))
+    return "; ".join(part for part in (topic, terms) if part)
+
+
+def _names(text: str, term: str) -> bool:
+    """Does the text hold the term as a word of its own?"""
+    return re.search(rf"(?<!\w){re.escape(term)}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def _distinct(terms: Iterable[str]) -> tuple[str, ...]:
+    tidy = (" ".join(term.split()) for term in terms)
+    first: dict[str, str] = {}
+    for term in tidy:
+        if term:
+            first.setdefault(term.casefold(), term)
+    return tuple(first.values())

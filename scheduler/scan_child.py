@@ -1,0 +1,86 @@
+"""The scanner's process: every call into a watched folder is made here, so that one that never returns stops no other.
+
+Run as `python -m scheduler.scan_child`. It reads requests as lines of JSON from standard input and writes, for each,
+lines of JSON to standard output: any number that tell of progress, then one with `done` or `error`. ASCII escapes
+carry names that are not UTF-8. It ends with its standard input, so it never outlives its scheduler for long. Only what
+a scan needs is imported, as each root has such a process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from core.errors import DropscribeError
+from scheduler import roots
+from scheduler.scan import Observation, look, scan
+
+Request = Mapping[str, Any]
+Answer = dict[str, Any]
+
+
+def main() -> None:
+    """Answer until there are no more requests, or nobody to answer to."""
+    try:
+        for line in sys.stdin.buffer:
+            request = json.loads(line)
+            tell(answer(request))
+    except BrokenPipeError:
+        os._exit(0)  # anything gentler would write to the same pipe once more
+
+
+def answer(request: Request) -> Answer:
+    """Do what is asked; a folder out of reach is an answer too."""
+    try:
+        return {"done": DOES[request["do"]](request)}
+    except DropscribeError as error:
+        return {"error": str(error)}
+    except OSError as error:
+        return {"error": f"{request['path']} is offline: {error.strerror}; mount it again"}
+
+
+def tell(message: Answer) -> None:
+    """Write one line at once, as nobody knows when there will be another."""
+    sys.stdout.buffer.write(json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _resolve(request: Request) -> str:
+    return os.path.realpath(str(request["path"]))
+
+
+def _open(request: Request) -> Answer:
+    identity = roots.identify(Path(request["path"]))
+    root = roots.open_root(Path(request["path"]))
+    return {"root": asdict(root) | {"path": str(root.path)}, "identity": asdict(identity)}
+
+
+def _scan(request: Request) -> Answer:
+    path = Path(request["path"])
+    found = scan(path, exclude=map(Path, request["exclude"]), deliver=_deliver)
+    passed = asdict(found) | {"blind": list(found.blind)}
+    return {"scan": passed, "identity": asdict(roots.identify(path))}
+
+
+def _deliver(directory: str, files: dict[str, Observation]) -> None:
+    tell({"at": directory, "files": files})
+
+
+def _look(request: Request) -> list[Observation | None]:
+    seen = []
+    for name in request["names"]:
+        tell({"at": name})
+        seen.append(look(Path(request["path"]), name))
+    return seen
+
+
+DOES: dict[str, Callable[[Request], Any]] = {"resolve": _resolve, "open": _open, "scan": _scan, "look": _look}
+
+
+if __name__ == "__main__":
+    main()

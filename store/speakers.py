@@ -1,0 +1,55 @@
+"""What people say about a job's speakers: names, and which of them are one person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import update
+
+from core.errors import DropscribeError
+from core.types import JobState
+from store import jobs as job_store
+from store import leases
+from store.session import Database
+from store.tables import jobs, now
+
+WRITTEN = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """By number of the speaker: `names`, and in `merged` the number of the speaker that they are in truth."""
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    merged: Mapping[int, int] = field(default_factory=dict)
+
+
+def read(stored: Mapping[str, Any]) -> Said:
+    """From the job's column `speakers`; JSON has no numbers for keys."""
+    names = {int(number): str(name) for number, name in stored.get("names", {}).items()}
+    return Said(names, {int(number): int(into) for number, into in stored.get("merged", {}).items()})
+
+
+def say(database: Database, job_id: str, said: Said) -> None:
+    """Replace what was said of the job's speakers, and have its outputs written again (send `finish`).
+
+    Raises DropscribeError for a job that has no transcript.
+    """
+    stored = {
+        "names": {str(number): name for number, name in said.names.items()},
+        "merged": {str(number): into for number, into in said.merged.items()},
+    }
+    with database.begin() as connection:
+        job = job_store.lock(connection, job_id)
+        if job.state not in WRITTEN:
+            raise DropscribeError(f"{job_id} is {job.state}; speakers are named once its transcript is written")
+        values = leases.FREE | {"sent_at": now()}
+        again = update(jobs).where(jobs.c.id == job_id)
+        connection.execute(
+            again.values(**values, state=JobState.FINISHING, speakers=stored, lost=0, failures=0, not_before=0.0)
+        )
+        leases.note(
+            connection, job_id, "speakers", "named or merged; its files are written again", where=database.where
+        )

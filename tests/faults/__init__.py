@@ -1,0 +1,1 @@
+"""What goes wrong around dropscribe, made to go wrong."""

@@ -1,0 +1,60 @@
+"""One worker of both roles whose tasks a test calls by hand, and what it needs to get through a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import select, update
+
+from core.types import ChunkState
+from store import jobs, queries, tables
+from store.jobs import NewJob
+from worker import tasks
+from worker.context import WorkerContext
+
+
+class Died(BaseException):
+    """The process was killed here."""
+
+
+def die(_status: int) -> None:
+    raise Died
+
+
+MakeContext = Callable[..., WorkerContext]
+
+
+def admit(context: WorkerContext, path: Path) -> str:
+    stat = path.stat()
+    new = NewJob(str(path.parent), path.name, stat.st_size, stat.st_mtime_ns, "digest", "normal")
+    (job_id,) = jobs.admit(context.database, [new])
+    return job_id
+
+
+def carry_through(context: WorkerContext, job_id: str) -> queries.Job:
+    """Run the tasks as the messages would."""
+    tasks.prepare_job(context, job_id)
+    while waiting := queued(context, job_id):
+        for chunk_id in waiting:
+            tasks.transcribe_chunk(context, chunk_id)
+        tasks.finish_job(context, job_id)
+    tasks.finish_job(context, job_id)
+    return queries.job(context.database, job_id)
+
+
+def queued(context: WorkerContext, job_id: str) -> list[str]:
+    """The chunks that wait for a model and are due."""
+    query = select(tables.chunks.c.id).where(
+        tables.chunks.c.job_id == job_id,
+        tables.chunks.c.state == ChunkState.QUEUED,
+        tables.chunks.c.not_before <= tables.now(),
+    )
+    with context.database.read() as connection:
+        return list(connection.execute(query.order_by(tables.chunks.c.start)).scalars())
+
+
+def make_due(context: WorkerContext) -> None:
+    with context.database.begin() as connection:
+        for table in (tables.jobs, tables.chunks):
+            connection.execute(update(table).values(not_before=0.0))

@@ -1,0 +1,199 @@
+"""A long recording in many chunks: read as if it were one, whatever fails on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.types import JobState
+from models.scripted import Script
+from store import queries, recovery, speakers
+from store.speakers import Said
+from tests import tones
+from tests.integration.one_worker import MakeContext, admit, carry_through, queued
+from worker import tasks
+
+HEARS = Script(hears=True)
+MINUTE = {"chunk_seconds": 60.0}
+SCENE = {"chunk_seconds": 75.0}
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    """Five minutes of four voices in turns."""
+    (tmp_path / "inbox").mkdir()
+    return tones.write(tmp_path / "inbox" / "talk.wav", tones.turns(300))
+
+
+def document(recording: Path) -> Any:
+    return json.loads(recording.with_suffix(".json").read_text())
+
+
+def lines(transcript: Any) -> list[tuple[Any, ...]]:
+    return [(round(s["start"], 2), round(s["end"], 2), s["speaker"], s["text"]) for s in transcript["segments"]]
+
+
+def words(transcript: Any) -> list[str]:
+    return [segment["text"] for segment in transcript["segments"]]
+
+
+def read_in_one_go(make_context: MakeContext, recording: Path) -> list[tuple[Any, ...]]:
+    """What the model reads when nothing is cut."""
+    copy = recording.with_name("whole.wav")
+    copy.write_bytes(recording.read_bytes())
+    context = make_context(HEARS)
+    job_id = admit(context, copy)
+    assert carry_through(context, job_id).state is JobState.DONE
+    with context.database.begin() as connection:  # so that the next job is no duplicate of it
+        connection.exec_driver_sql("UPDATE jobs SET content_key = NULL")
+    return lines(document(copy))
+
+
+def kinds(context: Any, job_id: str) -> list[str]:
+    return [event.kind for event in queries.events_of(context.database, job_id)]
+
+
+def test_chunks_make_the_same_transcript_as_the_whole(make_context: MakeContext, talk: Path) -> None:
+    whole = read_in_one_go(make_context, talk)
+    assert len(whole) > 50
+    context = make_context(HEARS, **MINUTE, lineup=True)  # not every voice is heard in every overlap
+    job_id = admit(context, talk)
+    job = carry_through(context, job_id)
+    assert (job.state, job.reason, job.notes) == (JobState.DONE, "", [])
+    assert kinds(context, job_id).count("read") >= 6
+    assert lines(document(talk)) == whole
+
+
+def test_only_a_few_chunks_wait_at_once(make_context: MakeContext, talk: Path) -> None:
+    context = make_context(HEARS, **MINUTE)
+    job_id = admit(context, talk)
+    tasks.prepare_job(context, job_id)
+    for _ in range(3):
+        first, *others = queued(context, job_id)
+        assert len(others) == 1, "two, where no worker is known"
+        tasks.transcribe_chunk(context, first)
+
+
+def test_a_chunk_on_which_the_model_breaks_off_is_read_in_halves(make_context: MakeContext, talk: Path) -> None:
+    whole = read_in_one_go(make_context, talk)
+    context = make_context(Script(hears=True, behave="truncate", when_longer_than=35), **MINUTE)
+    job_id = admit(context, talk)
+    assert carry_through(context, job_id).state is JobState.DONE
+    assert "split" in kinds(context, job_id)
+    assert words(document(talk)) == [line[3] for line in whole]
+
+
+def test_what_fails_down_to_the_smallest_length_is_kept_and_named(make_context: MakeContext, talk: Path) -> None:
+    whole = read_in_one_go(make_context, talk)
+    context = make_context(Script(hears=True, behave="truncate", when_longer_than=12), **MINUTE)
+    job = carry_through(context, admit(context, talk))
+    assert job.state is JobState.SUSPECT
+    assert "breaks off" in job.reason
+    assert job.missing
+    got = document(talk)
+    assert 0 < len(got["segments"]) < len(whole)
+    known = [*got["segments"], *got["missing"]]
+    for start, end, _, text in whole:
+        told = sum(max(0.0, min(one["end"], end) - max(one["start"], start)) for one in known)
+        assert told > 0.8 * (end - start), f"{text} at {start}-{end} is neither read nor named as missing"
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """Voices that are silent around every cut: 0 and 1 speak in the first and the third scene only."""
+    (tmp_path / "inbox").mkdir()
+    said = []
+    for scene, voices in enumerate([(0, 1), (2, 3), (0, 1)]):
+        part = tones.turns(45, voices=voices, seed=scene)
+        said += [tones.Said(one.voice, one.start + 75 * scene, one.end + 75 * scene) for one in part]
+    return tones.write(tmp_path / "inbox" / "scenes.wav", said)
+
+
+def test_without_a_line_up_voices_that_are_not_linked_are_said_to_be_uncertain(
+    make_context: MakeContext, scenes: Path
+) -> None:
+    context = make_context(HEARS, **SCENE)
+    job = carry_through(context, admit(context, scenes))
+    assert job.state is JobState.DONE
+    assert len(document(scenes)["speakers"]) == 6
+    assert job.notes
+
+
+def test_a_line_up_gives_a_voice_that_comes_back_its_old_number(make_context: MakeContext, scenes: Path) -> None:
+    whole = read_in_one_go(make_context, scenes)
+    context = make_context(HEARS, **SCENE, lineup=True)
+    job_id = admit(context, scenes)
+    job = carry_through(context, job_id)
+    assert (job.state, job.notes) == (JobState.DONE, [])
+    assert kinds(context, job_id).count("line_up") == 1
+    assert lines(document(scenes)) == whole
+    assert [speaker["number"] for speaker in document(scenes)["speakers"]] == [0, 1, 2, 3]
+
+
+def test_a_line_up_that_fails_leaves_the_transcript_as_it_was(make_context: MakeContext, scenes: Path) -> None:
+    context = make_context(HEARS, **SCENE, lineup=True)
+    job_id = admit(context, scenes)
+    tasks.prepare_job(context, job_id)
+    while waiting := queued(context, job_id):
+        for chunk_id in waiting:
+            tasks.transcribe_chunk(context, chunk_id)
+    tasks.finish_job(context, job_id)
+    assert queued(context, job_id) == [f"{job_id}.lineup0"]
+    context.spooled(job_id).unlink()
+    tasks.transcribe_chunk(context, f"{job_id}.lineup0")
+    tasks.finish_job(context, job_id)
+    job = queries.job(context.database, job_id)
+    assert job.state is JobState.DONE
+    assert len(document(scenes)["speakers"]) == 6
+
+
+def test_names_and_merges_are_written_into_every_file(make_context: MakeContext, scenes: Path) -> None:
+    context = make_context(HEARS, **SCENE)
+    job_id = admit(context, scenes)
+    carry_through(context, job_id)
+    speakers.say(context.database, job_id, Said({0: "Ada", 2: "Bob"}, {4: 0, 5: 1}))
+    tasks.finish_job(context, job_id)
+    job = queries.job(context.database, job_id)
+    assert job.state is JobState.DONE
+    assert "Ada: " in scenes.with_suffix(".txt").read_text()
+    assert "<v Bob>" in scenes.with_suffix(".vtt").read_text()
+    assert [(one["number"], one["name"]) for one in document(scenes)["speakers"]] == [
+        (0, "Ada"),
+        (1, ""),
+        (2, "Bob"),
+        (3, ""),
+    ]
+    assert {line[2] for line in lines(document(scenes))} == {0, 1, 2, 3}
+    speakers.say(context.database, job_id, Said())
+    tasks.finish_job(context, job_id)
+    assert len(document(scenes)["speakers"]) == 6, "nothing is lost by a merge"
+
+
+def test_only_unfinished_chunks_are_read_again_after_a_crash(make_context: MakeContext, talk: Path) -> None:
+    context = make_context(HEARS, **MINUTE)
+    job_id = admit(context, talk)
+    tasks.prepare_job(context, job_id)
+    first, _ = queued(context, job_id)
+    tasks.transcribe_chunk(context, first)
+    context.spooled(job_id).unlink()  # the disk of the spool was lost
+    tasks.transcribe_chunk(context, queued(context, job_id)[0])
+    assert queries.job(context.database, job_id).state is JobState.QUEUED
+    assert carry_through(context, job_id).state is JobState.DONE
+    reading = [event.detail for event in queries.events_of(context.database, job_id) if event.kind == "reading"]
+    assert reading.count("chunk 0") == 1
+
+
+def test_a_suspect_recording_that_is_retried_is_read_where_it_was_doubtful(
+    make_context: MakeContext, talk: Path
+) -> None:
+    whole = read_in_one_go(make_context, talk)
+    context = make_context(Script(hears=True, behave="truncate", first_n=1), **MINUTE, most_halvings=0)
+    job_id = admit(context, talk)
+    assert carry_through(context, job_id).state is JobState.SUSPECT
+    recovery.retry(context.database, job_id)
+    carry_through(context, job_id)  # finds that its audio is gone
+    assert carry_through(context, job_id).state is JobState.DONE
+    assert words(document(talk)) == [line[3] for line in whole]

@@ -1,0 +1,286 @@
+"""`dropscribe models quantize`: the copy answers as the model that is quantized on load, or there is no copy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+
+from admin.context import Context
+from admin.main import app, main
+from models import quantize
+from models.vibevoice import checkpoint as copying
+from models.vibevoice import loader
+
+TINY = Path(__file__).parents[1] / "tiny"
+CHECKPOINT = TINY / "checkpoint"
+DOC = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+CPU = torch.device("cpu")
+LINEARS = 28  # of the tiny model's language model
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """So small a model is only slowed down by more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `dropscribe models` in this process, on the CPU."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(["models", *arguments], Context())
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return call
+
+
+def copy(run: Run, source: Path | str = CHECKPOINT, precision: str = "int8", name: str = "copy", *more: str) -> Any:
+    return run("quantize", str(source), name, "--precision", precision, "--device", "cpu", *more)
+
+
+def changed(folder: Path, **changes: Any) -> Path:
+    """The tiny checkpoint with another config."""
+    made = Path(shutil.copytree(CHECKPOINT, folder / "changed"))
+    config = json.loads((made / "config.json").read_text())
+    (made / "config.json").write_text(json.dumps(config | changes))
+    return made
+
+
+def answer(source: Path, precision: str) -> list[int]:
+    """The tokens that follow a recording."""
+    loaded = loader.load(str(source), precision, device=CPU)
+    audio, rate = soundfile.read(TINY / "recordings" / "turns0.flac", dtype="float32")
+    inputs = loaded.processor.apply_transcription_request(audio, processor_kwargs={"sampling_rate": rate})
+    inputs = inputs.to(CPU, loaded.model.dtype)
+    return loaded.model.generate(**inputs, sample=False, max_new_tokens=40)[0].tolist()
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_a_copy_answers_token_for_token_as_the_model_quantized_on_load(
+    precision: str, run: Run, tmp_path: Path
+) -> None:
+    code, out, err = copy(run, CHECKPOINT, precision)
+    assert code == 0, err
+    assert f"{tmp_path / 'copy'} is in {precision}: {LINEARS} modules quantized" in out
+    assert err.index("reading") < err.index("writing") < err.index("checking")
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {path.name for path in CHECKPOINT.iterdir()}
+    assert answer(tmp_path / "copy", precision) == answer(CHECKPOINT, precision)
+
+
+def test_whoever_may_read_one_file_may_read_all(run: Run, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        assert copy(run)[0] == 0
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "copy").iterdir()} == {0o640}
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o750
+
+
+def test_an_empty_folder_is_filled_and_the_summary_is_one_json_document(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    code, out, _ = copy(run, CHECKPOINT, "nf4", "copy", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert (told["source"], told["folder"], told["precision"]) == (str(CHECKPOINT), str(tmp_path / "copy"), "nf4")
+    assert (told["device"], told["revision"], told["quantized"]) == ("cpu", "", LINEARS)
+    assert told["size"] == sum(path.stat().st_size for path in (tmp_path / "copy").iterdir())
+    assert [key for key in told if f"`{key}`" not in DOC] == []
+
+
+def test_a_terminal_sees_what_is_being_done_while_it_is_done(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    code, out, err = copy(run)
+    assert code == 0
+    assert "checking" in err
+    assert "copy is in int8" in out
+
+
+@pytest.mark.parametrize("taken", ["file", "folder", "link"])
+def test_what_is_there_is_not_touched(taken: str, run: Run, tmp_path: Path) -> None:
+    if taken == "file":
+        (tmp_path / "copy").write_text("mine")
+    else:
+        folder = tmp_path / ("copy" if taken == "folder" else "other")
+        folder.mkdir()
+        (folder / "mine").touch()
+        if taken == "link":
+            (tmp_path / "copy").symlink_to(folder)
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = copy(run)
+    assert (code, out) == (2, "")
+    assert "error: copy is there already; name another folder" in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_source_that_cannot_be_used_is_refused_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    original = changed(tmp_path, model_type="vibevoice", decoder_config={})
+    code, _, err = copy(run, original)
+    assert code == 1
+    assert "is in the original layout, which is not read here; use microsoft/VibeVoice-ASR-HF" in err
+    assert copy(run, CHECKPOINT, "int8", "first")[0] == 0
+    code, _, err = copy(run, tmp_path / "first", "nf4")
+    assert code == 1
+    assert "first is in int8 already; name the checkpoint that it was made from" in err
+    for typo in ("chekpoint", "./chekpoint", "a/b/chekpoint", str(tmp_path / "chekpoint")):
+        code, _, err = copy(run, typo)
+        assert code == 2
+        assert f"{typo} is not a folder; name a checkpoint's" in err
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_disk_that_is_too_small_is_noticed_before_anything_is_read(run: Run, tmp_path: Path) -> None:
+    config = json.loads((CHECKPOINT / "config.json").read_text())
+    endless = config["text_config"] | {"num_hidden_layers": 10**9}
+    code, _, err = copy(run, changed(tmp_path, text_config=endless))
+    assert code == 1
+    assert "GB free and the copy takes" in err
+    assert "reading" not in err
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_place_that_is_none_is_refused(run: Run, tmp_path: Path) -> None:
+    code, _, err = copy(run, CHECKPOINT, "int8", "not/there/copy")
+    assert code == 2
+    assert f"{tmp_path / 'not' / 'there'} is not a folder; create it" in err
+    code, _, err = copy(run, CHECKPOINT, "int8", "/proc")
+    assert code == 2
+    assert "/proc is a mount point; name a folder below it" in err
+    code, _, err = copy(run, CHECKPOINT, "int8", "x" * 250)
+    assert code == 1
+    assert "cannot write" in err
+    assert "File name too long; choose another folder" in err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_when_asked_for(run: Run) -> None:
+    code, _, err = run("quantize", str(CHECKPOINT), "copy", "--precision", "int8", "--device", "cuda")
+    assert code == 1
+    assert "PyTorch sees no GPU; use --device cpu" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["quantise", "a", "b"], "Did you mean 'quantize'"),
+        (["quantize", "a", "b"], "--precision"),
+        (["quantize", "a", "--precision", "int8"], "DST"),
+        (["quantize", "a", "b", "--precision", "int4"], "int8"),
+        (["quantize", "a", "b", "--precision", "int8", "--device", "gpu"], "cuda"),
+    ],
+)
+def test_a_typo_is_an_error_with_a_hint(arguments: list[str], hint: str, run: Run) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert hint in err
+
+
+def test_a_copy_that_reads_back_differently_gets_no_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = loader.save
+
+    def save_badly(loaded: Any, folder: Path) -> None:
+        save(loaded, folder)
+        with (folder / "model.safetensors").open("r+b") as file:
+            middle = file.seek(0, os.SEEK_END) // 2
+            file.seek(middle)
+            [byte] = file.read(1)
+            file.seek(middle)
+            file.write(bytes([byte ^ 1]))
+
+    monkeypatch.setattr(loader, "save", save_badly)
+    code, _, err = copy(run)
+    assert code == 1
+    assert copying.READ_BACK in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_wrongly_quantized_is_not_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantize, "SKIPPED", quantize.SKIPPED[:3])
+    code, _, err = copy(run)
+    assert code == 1
+    assert "1 quantized, but should not be: lm_head" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def command(code: str) -> list[str]:
+    arguments = ["models", "quantize", str(CHECKPOINT), "copy", "--precision", "int8", "--device", "cpu"]
+    return [sys.executable, "-c", f"{code}\nfrom admin.main import run; run()", *arguments]
+
+
+INTERRUPTED = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background may have it ignored
+from models.vibevoice import loader
+save = loader.save
+def wait(loaded, folder):
+    save(loaded, folder)
+    print("written", flush=True)
+    time.sleep(300)
+loader.save = wait
+"""
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen(command(INTERRUPTED), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "written\n"
+        (half,) = tmp_path.iterdir()
+        assert half.name.startswith(".copy.")
+        assert half.name.endswith(".partial")
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_packages_of_vibevoice_it_says_how_to_get_them() -> None:
+    ended = subprocess.run(
+        command("import sys; sys.modules['bitsandbytes'] = None"), text=True, capture_output=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert "error: vibevoice needs more packages" in ended.stderr
+    assert "pip install 'dropscribe[gpu]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_every_command_of_a_group_has_help_with_an_example_and_is_documented(run: Run) -> None:
+    (group,) = app.registered_groups
+    assert (group.name, group.rich_help_panel) == ("models", "Models")
+    for one in group.typer_instance.registered_commands:
+        name = one.name or one.callback.__name__
+        code, out, _ = run(name, "--help")
+        assert code == 0
+        assert f"dropscribe models {name}" in out.partition("Examples:")[2]
+        assert f"`models {name}" in DOC
