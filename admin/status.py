@@ -96,6 +96,9 @@ class Status:
         if self.spool_full_since is not None:
             since = looks.moment(self.spool_full_since)
             yield f"preparing pauses since {since}, for the spool is full; it goes on by itself as chunks are read"
+        for worker in self.workers:
+            if worker.state == fleet.UNFIT:
+                yield f"{worker.id} took itself out: recordings failed on it one after the other; see its log"
         for root in self.roots:
             if not root.online:
                 yield f"folder {root.path} on {root.host} is offline: {root.reason}"

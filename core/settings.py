@@ -134,6 +134,9 @@ class Settings(BaseModel):
     missing_seconds: float = Field(120, ge=0, description="how long a vanished file may take to come back")
     lost_attempts: int = Field(3, ge=1, description="a recording that so many workers did not survive is parked")
     failed_attempts: int = Field(3, ge=1, description="how often a failing step is tried before the job fails")
+    unfit_failures: int = Field(
+        5, ge=1, description="a worker on which so many different recordings fail in a row ends and is started anew"
+    )
 
     spool_gb: float = Field(
         100, gt=0, description="decoded audio that may wait for a model (an hour takes 0.1 GB); then preparing pauses"

@@ -13,6 +13,7 @@ from store.leases import PAUSED
 from store.session import Database, insert_ignoring
 from store.tables import chunks, jobs, locks, now, path_key, roots, switches, workers
 
+UNFIT = "unfit"  # the state of a worker that took itself out
 FORGET_SECONDS = 3600.0  # a worker silent for so long is no longer listed
 
 

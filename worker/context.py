@@ -41,6 +41,26 @@ class Tally:
             return taken
 
 
+@dataclass
+class Fitness:
+    """Whether the fault is in the recordings or in this worker: how many different jobs failed on it in a row."""
+
+    limit: int
+    _failed: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def succeeded(self) -> None:
+        """Something worked, so the failures before were the recordings' own."""
+        with self._lock:
+            self._failed.clear()
+
+    def failed(self, job_id: str) -> bool:
+        """Count a failure; True when it is one too many."""
+        with self._lock:
+            self._failed.add(job_id)
+            return len(self._failed) >= self.limit
+
+
 @dataclass(frozen=True)
 class WorkerContext:
     """The parts of a worker. `owner` is its name in the store; `model` only where the role has one."""
@@ -52,6 +72,7 @@ class WorkerContext:
     owner: str
     model: Transcriber | None
     tally: Tally
+    fitness: Fitness
     die: Callable[[int], None]
 
     def spooled(self, job_id: str) -> Path:

@@ -17,8 +17,9 @@ from core.errors import (
     StoreUnavailableError,
     UsageError,
 )
-from store import chunks, jobs, queries
+from store import chunks, fleet, jobs, queries
 from store.chunks import ChunkWork
+from store.fleet import UNFIT
 from store.leases import Claim
 from worker.context import WorkerContext
 from worker.lease import StoppedError
@@ -48,6 +49,9 @@ def of_job(context: WorkerContext, claim: Claim, failures: int) -> Iterator[None
         _missing(context, claim, error)
     except Exception as error:  # noqa: BLE001 (a defect of ours must not lose the job: it is tried again, then failed)
         _retry(context, claim, _reason(error), FIRST_DELAY * 3.0**failures)
+        _doubt_oneself(context, claim)
+    else:
+        context.fitness.succeeded()
 
 
 def _missing(context: WorkerContext, claim: Claim, error: SourceMissingError) -> None:
@@ -92,6 +96,19 @@ def of_chunk(context: WorkerContext, work: ChunkWork) -> Iterator[None]:
         limit = 1 if isinstance(error, UsageError) else context.settings.failed_attempts  # a setting stays as it is
         woken = chunks.retry_later(context.database, work.claim, reason, delay=delay, limit=limit)
         context.ring(queue.FINISH, woken)
+        _doubt_oneself(context, work.claim)
+    else:
+        context.fitness.succeeded()
+
+
+def _doubt_oneself(context: WorkerContext, claim: Claim) -> None:
+    """Where one recording after the other fails, the worker is more likely broken than all of them."""
+    if context.fitness.failed(claim.job_id):
+        log.critical(
+            "%d different recordings failed here in a row; this worker takes itself out", context.fitness.limit
+        )
+        fleet.heartbeat(context.database, context.owner, state=UNFIT)
+        context.die(FATAL_EXIT)
 
 
 def _reason(error: Exception) -> str:

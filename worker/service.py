@@ -26,7 +26,7 @@ from models.base import Transcriber
 from store import fleet, recovery
 from store.session import Database, open_database
 from worker import gpu, spool, tasks
-from worker.context import Tally, WorkerContext
+from worker.context import Fitness, Tally, WorkerContext
 from worker.lease import LeaseKeeper
 from worker.pool import WakingPool
 
@@ -79,7 +79,9 @@ def _work(settings: Settings, database: Database, identity: Identity) -> int:
     model = None
     try:
         model = _load_model(settings) if identity.role == "model" else None
-        context = WorkerContext(settings, database, Doorbell(settings, app), keeper, identity.name, model, tally, _die)
+        fitness = Fitness(settings.unfit_failures)
+        doorbell = Doorbell(settings, app)
+        context = WorkerContext(settings, database, doorbell, keeper, identity.name, model, tally, fitness, _die)
         tasks.register(app, context)
         return _consume(app, context, identity)
     finally:

@@ -13,7 +13,7 @@ from models.scripted import Script, Scripted
 from store.session import Database
 from tests.e2e.harness import speech
 from tests.integration.one_worker import MakeContext, die
-from worker.context import Tally, WorkerContext
+from worker.context import Fitness, Tally, WorkerContext
 from worker.lease import LeaseKeeper
 
 
@@ -29,7 +29,8 @@ def make_context(database: Database, settings: Settings, tmp_path: Path) -> Iter
         keepers[-1].start()
         model = Scripted(script or Script())
         changed = own.model_copy(update=changes)
-        return WorkerContext(changed, database, doorbell, keepers[-1], "worker", model, Tally(), die)
+        fitness = Fitness(changed.unfit_failures)
+        return WorkerContext(changed, database, doorbell, keepers[-1], "worker", model, Tally(), fitness, die)
 
     yield make
     for keeper in keepers:

@@ -12,7 +12,8 @@ from core.queue import CPU_QUEUE, MODEL_QUEUE
 from core.types import JobState, RawTranscript
 from models.base import Audio, TranscribeRequest
 from models.scripted import Script, Scripted
-from store import fleet, queries, recovery, transcripts
+from store import fleet, jobs, queries, recovery, transcripts
+from store.jobs import NewJob
 from store.leases import SPOOL_FULL
 from tests.e2e.harness import speech
 from tests.integration.one_worker import Died, MakeContext, admit, carry_through, make_due
@@ -291,3 +292,31 @@ def test_a_spool_that_is_nearly_full_stays_paused(make_context: MakeContext) -> 
     for size, room in ((950_000, True), (1_000_000, False), (950_000, False), (890_000, True)):
         (context.settings.spool_dir / "other.flac").write_bytes(bytes(size))
         assert has_room(context.settings, context.database) is room, size
+
+
+def test_a_worker_on_which_everything_fails_takes_itself_out(make_context: MakeContext, recording: Path) -> None:
+    context = make_context(Script(behave="error"), unfit_failures=3)
+    fleet.register(context.database, "worker", host="h", pid=1, role="model", state="ready")
+    waiting = [admit(context, speech(recording.with_name(f"{number}.wav"), seed=number)) for number in (1, 2, 3)]
+    for job_id in waiting:
+        tasks.prepare_job(context, job_id)
+    tasks.transcribe_chunk(context, f"{waiting[0]}.0")
+    make_due(context)
+    tasks.transcribe_chunk(context, f"{waiting[0]}.0")  # the same recording again says nothing new
+    tasks.transcribe_chunk(context, f"{waiting[1]}.0")
+    with pytest.raises(Died):
+        tasks.transcribe_chunk(context, f"{waiting[2]}.0")
+    assert queries.list_workers(context.database)[0].state == fleet.UNFIT
+    assert queries.job(context.database, waiting[2]).state is JobState.TRANSCRIBING, "and gave its work back"
+
+
+def test_a_success_in_between_clears_a_worker_of_suspicion(make_context: MakeContext, recording: Path) -> None:
+    context = make_context(Script(behave="error", when_context="bad"), unfit_failures=2)
+    names = ["bad 1", "good", "bad 2"]
+    for number, name in enumerate(names):
+        path = speech(recording.with_name(f"{name}.wav"), seed=number)
+        stat = path.stat()
+        new = NewJob(str(path.parent), path.name, stat.st_size, stat.st_mtime_ns, "digest", "normal", name)
+        (job_id,) = jobs.admit(context.database, [new])
+        tasks.prepare_job(context, job_id)
+        tasks.transcribe_chunk(context, f"{job_id}.0")
