@@ -17,7 +17,7 @@ from core.errors import (
     StoreUnavailableError,
     UsageError,
 )
-from store import chunks, fleet, jobs, queries
+from store import chunks, fleet, jobs, queries, recovery
 from store.chunks import ChunkWork
 from store.fleet import UNFIT
 from store.leases import Claim
@@ -108,6 +108,7 @@ def _doubt_oneself(context: WorkerContext, claim: Claim) -> None:
             "%d different recordings failed here in a row; this worker takes itself out", context.fitness.limit
         )
         fleet.heartbeat(context.database, context.owner, state=UNFIT)
+        recovery.disown(context.database, context.owner)  # what its other threads have is not to blame
         context.die(FATAL_EXIT)
 
 

@@ -48,8 +48,7 @@ def read_spans(path: Path, spans: Sequence[Span], at: Sequence[float], seconds: 
             for span, moment in zip(spans, at, strict=True):
                 first, place = round(span.start * SAMPLE_RATE), round(moment * SAMPLE_RATE)
                 file.seek(min(first, file.frames))
-                samples = file.read(round(span.end * SAMPLE_RATE) - first, dtype=np.float32)[: audio.size - place]
-                audio[place : place + samples.size] = samples
+                file.read(out=audio[place : place + round(span.end * SAMPLE_RATE) - first])
     except (soundfile.LibsndfileError, OSError) as error:
         raise SpoolError(f"cannot read {path}: {error}; remove it, and the job is prepared again") from error
     return audio

@@ -1,0 +1,113 @@
+"""What a file's own header says of its size, where ffmpeg would rather believe what is there: so a cut one is noticed.
+
+Everything read here was written by a stranger: each look is bounded, and any nonsense means that nothing is claimed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import BinaryIO
+
+SLACK = 4096  # bytes; writers disagree on padding and on whether headers count
+MOST_CHUNKS = 64  # of RIFF and ASF; the one that is looked for stands among the first
+UNKNOWN = range(0x7FFF0000, 0x80010000)  # sizes near 2 GiB: written to a pipe by a program that could not go back
+UNKNOWN_BYTES = 0xFFFF0000  # from here on likewise
+
+W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+EBML, SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
+
+# Where "Xing" or "Info" stands in the first frame of an mp3: behind four bytes of header and the side information
+# of MPEG 1 stereo, MPEG 1 mono or MPEG 2 stereo, MPEG 2 mono.
+XING = (36, 21, 13)
+
+
+def is_cut(file: BinaryIO) -> bool:
+    """True when the file is smaller than its header says, by more than `SLACK` bytes."""
+    size = os.fstat(file.fileno()).st_size
+    return claimed_size(file) > size + SLACK
+
+
+def claimed_size(file: BinaryIO) -> int:
+    """Bytes up to the end of the sound by the header of a WAV, W64, Matroska or ASF file; 0 where it does not say."""
+    head = _at(file, 0, 64)
+    for magic, reader in READERS.items():
+        if head.startswith(magic):
+            return reader(file)
+    return 0
+
+
+def mp3_frames(file: BinaryIO) -> int:
+    """Frames by the Xing or Info header of an mp3 file; 0 where there is none."""
+    head = _at(file, 0, 10)
+    start = 0
+    if head.startswith(b"ID3") and len(head) == 10:
+        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    frame = _at(file, start, 64)
+    if len(frame) < 64 or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0:
+        return 0
+    for at in XING:
+        if frame[at : at + 4] in {b"Xing", b"Info"} and frame[at + 7] & 1:
+            return int.from_bytes(frame[at + 8 : at + 12], "big")
+    return 0
+
+
+def _wav(file: BinaryIO) -> int:
+    at = 12
+    for _ in range(MOST_CHUNKS):
+        head = _at(file, at, 8)
+        if len(head) < 8:
+            return 0
+        size = int.from_bytes(head[4:], "little")
+        if head.startswith(b"data"):
+            return 0 if size in UNKNOWN or size >= UNKNOWN_BYTES else at + 8 + size
+        at += 8 + size + size % 2
+    return 0
+
+
+def _w64(file: BinaryIO) -> int:
+    return _number(_at(file, 16, 8), 8)
+
+
+def _matroska(file: BinaryIO) -> int:
+    _, size, start = _element(file, 0)
+    name, size, start = _element(file, start + size)
+    return start + size if name == SEGMENT and size else 0
+
+
+def _element(file: BinaryIO, at: int) -> tuple[bytes, int, int]:
+    """Name, size (0: unknown) and start of the content of an EBML element whose name has four bytes."""
+    head = _at(file, at, 12)
+    if len(head) < 12 or not head[4]:
+        return b"", 0, at
+    width = 9 - head[4].bit_length()
+    size = int.from_bytes(head[4 : 4 + width], "big") - (1 << 7 * width)
+    unknown = (1 << 7 * width) - 1
+    return head[:4], 0 if size == unknown else size, at + 4 + width
+
+
+def _asf(file: BinaryIO) -> int:
+    at = 30
+    for _ in range(MOST_CHUNKS):
+        head = _at(file, at, 92)
+        if head.startswith(ASF_FILE) and len(head) == 92:
+            is_broadcast = head[88] & 1
+            return 0 if is_broadcast else _number(head[40:48], 8)
+        at += max(24, _number(head[16:24], 8))
+    return 0
+
+
+def _number(data: bytes, size: int) -> int:
+    return int.from_bytes(data, "little") if len(data) == size else 0
+
+
+def _at(file: BinaryIO, at: int, size: int) -> bytes:
+    if at >= 1 << 62:  # no file is so large, and no seek takes more
+        return b""
+    file.seek(at)
+    return file.read(size)
+
+
+READERS: dict[bytes, Callable[[BinaryIO], int]] = {b"RIFF": _wav, W64: _w64, EBML: _matroska, ASF: _asf}
