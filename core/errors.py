@@ -16,7 +16,8 @@ DropscribeError                 exit 1; `retryable` says whether trying again ca
 |   |-- StoreUnavailableError   out of reach, or locked too long; retried
 |   `-- SchemaError             the tables are newer or older than this program
 |-- BrokerError                 Redis is out of reach; retried
-|-- SpoolError                  no room or no right to write working files; retried
+|-- SpoolError                  working files cannot be written or read; retried
+|   `-- NoRoomError             their disk is full, or the user's part of it
 |-- OutputError                 a transcript could not be written; retried
 |-- ModelError                  the model failed on this chunk; retried
 |   |-- ModelUnavailableError   the engine is not installed or does not fit; the worker does not start
@@ -114,6 +115,10 @@ class SpoolError(DropscribeError):
     """Working files cannot be written."""
 
     retryable: ClassVar[bool] = True
+
+
+class NoRoomError(SpoolError):
+    """Working files or transcripts have no room: the disk or the quota is full, and is waited for."""
 
 
 class OutputError(DropscribeError):

@@ -8,6 +8,7 @@ import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from core.printable import printable
 from core.settings import Settings
 
 job_id: ContextVar[str] = ContextVar("job_id", default="")
@@ -40,10 +41,10 @@ class TextFormatter(logging.Formatter):
         """See the base class."""
         job = f"[{job_id.get()}] " if job_id.get() else ""
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        line = f"{moment} {record.levelname.lower():7} {job}{record.getMessage()}"
+        line = f"{moment} {record.levelname.lower():7} {job}{printable(record.getMessage())}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
-        return line.encode("utf-8", "backslashreplace").decode()
+        return line
 
 
 def configure(settings: Settings) -> None:

@@ -13,7 +13,7 @@ import ssl
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from celery import Celery
 from kombu.entity import Exchange, Queue
@@ -93,9 +93,22 @@ def make_app(settings: Settings) -> Celery:
         # A replacement process that starts slowly on a loaded machine is not to be killed for it (default: 4 s).
         worker_proc_alive_timeout=60,
         broker_transport_options=transport_options(settings),
-        broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if redis_url(settings).startswith("rediss://") else None,
+        broker_use_ssl=tls_options(redis_url(settings)),
     )
     return app
+
+
+def tls_options(url: str) -> dict[str, Any] | None:
+    """How kombu speaks TLS to a `rediss://` Redis: its certificate is always checked.
+
+    By the system's authorities, or by `?ssl_ca_certs=FILE` in the URL, where `ssl_certfile` and `ssl_keyfile` may
+    name a certificate of our own too, as in redis-py's URLs.
+    """
+    if not url.startswith("rediss://"):
+        return None
+    asked = dict(parse_qsl(urlsplit(url).query))
+    files = {key: asked[key] for key in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if key in asked}
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True} | files
 
 
 def transport_options(settings: Settings) -> dict[str, Any]:

@@ -101,3 +101,15 @@ def settings(redis_home: Path) -> Settings:
     with redis.Redis.from_url(queue.redis_url(found)) as client:
         client.flushall()
     return found
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 2 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a filesystem")
+    yield disk
+    subprocess.run(["umount", disk], check=True)

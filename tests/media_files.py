@@ -18,6 +18,29 @@ TONES = (440.0, 1000.0)  # Hz; both within the band of a telephone
 LABEL = "talks/original.xyz"  # what the tests call the original
 LIMITS = DecodeLimits(max_seconds=60, memory_mb=1024, cpu_seconds=30)
 
+# name of the kind: container, codec, sample rate, layout, with a picture
+FORMATS = {
+    "wav": ("wav", "pcm_s16le", 44100, "stereo", False),
+    "wav float": ("wav", "pcm_f32le", 48000, "mono", False),
+    "wav 24 bit": ("wav", "pcm_s24le", 96000, "stereo", False),
+    "wav telephone": ("wav", "pcm_mulaw", 8000, "mono", False),
+    "mp3": ("mp3", "libmp3lame", 44100, "stereo", False),
+    "flac": ("flac", "flac", 44100, "stereo", False),
+    "ogg vorbis": ("ogg", "vorbis", 44100, "stereo", False),
+    "opus": ("ogg", "libopus", 48000, "stereo", False),
+    "m4a": ("ipod", "aac", 44100, "stereo", False),
+    "m4a lossless": ("ipod", "alac", 44100, "stereo", False),
+    "aac": ("adts", "aac", 44100, "stereo", False),
+    "aiff": ("aiff", "pcm_s16be", 44100, "stereo", False),
+    "amr": ("amr", "libopencore_amrnb", 8000, "mono", False),
+    "3gp": ("3gp", "libopencore_amrnb", 8000, "mono", False),
+    "wma": ("asf", "wmav2", 44100, "stereo", False),
+    "mp4": ("mp4", "aac", 44100, "stereo", True),
+    "mkv": ("matroska", "ac3", 48000, "5.1", True),
+    "webm": ("webm", "libopus", 48000, "stereo", True),
+    "mov": ("mov", "pcm_s16le", 48000, "stereo", True),
+}
+
 
 def tone(seconds: float = SECONDS, rate: int = 24_000, level: float = 0.2) -> np.ndarray:
     clock = np.arange(round(seconds * rate)) / rate
@@ -51,7 +74,7 @@ def write(path: Path, container: str, codec: str | None, rate=44100, layout="mon
             video.width = video.height = 64
             video.pix_fmt = "yuv420p"
         audio = out.add_stream(codec, rate=rate, layout=layout) if codec else None
-        if codec in {"wmav2", "vorbis"}:
+        if codec in {"wmav1", "wmav2", "vorbis"}:
             audio.bit_rate, audio.codec_context.options = 64_000, {"strict": "experimental"}
         for stream, frames in ((video, picture_frames(SECONDS)), (audio, sound_frames(samples, rate, layout))):
             for frame in [*frames, None] if stream is not None else ():

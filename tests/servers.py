@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,9 +21,17 @@ def find_postgresql() -> Path | None:
     return initdb.resolve().parent if initdb else None
 
 
+def _free_port() -> int:
+    with socket.create_server(("localhost", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 @contextmanager
-def private_postgresql(programs: Path, *, fsync: bool = False) -> Iterator[str]:
-    """URL of an empty PostgreSQL server on a unix socket; with `fsync` it is as safe, and as slow, as in earnest."""
+def private_postgresql(programs: Path, *, fsync: bool = False, certificates: Path | None = None) -> Iterator[str]:
+    """URL of an empty PostgreSQL server on a unix socket; with `fsync` it is as safe, and as slow, as in earnest.
+
+    With `certificates` (a folder with ca.pem, server.pem and server.key) it is reached on localhost by TLS only.
+    """
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a short path, as a socket needs
     user = None
     if os.geteuid() == 0:  # the server refuses to run as root
@@ -34,10 +43,25 @@ def private_postgresql(programs: Path, *, fsync: bool = False) -> Iterator[str]:
         subprocess.run(command, user=user, stdout=subprocess.DEVNULL, check=True, cwd=folder)
 
     do("initdb", "-U", "test", "-A", "trust", "--no-sync", "-E", "UTF8")
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync={'on' if fsync else 'off'}"
+    options = f"-c unix_socket_directories={folder} -c fsync={'on' if fsync else 'off'}"
+    url = f"postgresql+psycopg://test@/postgres?host={folder}"
+    if certificates:
+        port = _free_port()
+        for name in ("server.pem", "server.key"):
+            shutil.copy(certificates / name, folder / name)
+            (folder / name).chmod(0o600)
+            if user:
+                shutil.chown(folder / name, user)
+        (folder / "data" / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
+        options += f" -c listen_addresses=localhost -c port={port} -c ssl=on"
+        options += f" -c ssl_cert_file={folder}/server.pem -c ssl_key_file={folder}/server.key"
+        trust = f"sslmode=verify-full&sslrootcert={certificates}/ca.pem"
+        url = f"postgresql+psycopg://test@localhost:{port}/postgres?{trust}"
+    else:
+        options += " -c listen_addresses=''"
     do("pg_ctl", "-w", "-o", options, "-l", str(folder / "log"), "start")
     try:
-        yield f"postgresql+psycopg://test@/postgres?host={folder}"
+        yield url
     finally:
         do("pg_ctl", "-w", "-m", "immediate", "stop")
         shutil.rmtree(folder)

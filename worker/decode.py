@@ -6,6 +6,7 @@ What comes out is mono, 24 kHz, 16 bit, at -25 dBFS RMS for the whole file. `wor
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import signal
@@ -13,18 +14,31 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from core.errors import DecodeLimitError, DropscribeError, NoAudioError, NotMediaError, SpoolError
+from core.errors import (
+    DecodeLimitError,
+    DropscribeError,
+    NoAudioError,
+    NoRoomError,
+    NotMediaError,
+    SpoolError,
+)
+from worker.staging import cannot_write
+
+log = logging.getLogger(__name__)
 
 SAMPLE_RATE = 24_000  # Hz; the rate of the spool
 POLL_SECONDS = 0.5  # between two looks at `stop`; the end of the child is noticed at once
 FLOAT_BYTES = 4  # a sample of the unscaled pass
+KILL_SECONDS = 10.0  # a process that outlives SIGKILL for so long hangs in the kernel
+AGES = 10 * 366 * 86_400  # s; no setting means more, and the kernel counts CPU time in 64 bits of nanoseconds
 
 # What the child may report by name; anything else it says is a defect of dropscribe.
-REPORTED = {kind.__name__: kind for kind in (NotMediaError, NoAudioError, DecodeLimitError, SpoolError)}
+REPORTED = {kind.__name__: kind for kind in (NotMediaError, NoAudioError, DecodeLimitError, NoRoomError, SpoolError)}
 
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 
@@ -37,22 +51,24 @@ KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
 class DecodeLimits:
     """What one recording may take: its length and CPU time in seconds, address space in MiB.
 
-    Python, PyAV and numpy take 220 MiB of that space by themselves (56 MB are in use).
+    `stall_seconds` is for how long the decoder may stand still, on a disk that does not answer. Python, PyAV
+    and numpy take 220 MiB of that space by themselves (56 MB are in use).
     """
 
     max_seconds: float = 24 * 3600
     memory_mb: int = 1024
     cpu_seconds: int = 7200
+    stall_seconds: float = 300
 
     @property
     def wall_seconds(self) -> float:
         """Time on the clock: reading and writing may take as long as computing, and Python needs a start."""
-        return 2.0 * self.cpu_seconds + 60
+        return 2.0 * min(self.cpu_seconds, AGES) + 60
 
     @property
     def file_bytes(self) -> int:
         """Size of the largest file written: the unscaled pass, float32, and 1 MiB for headers."""
-        return int(self.max_seconds * SAMPLE_RATE) * FLOAT_BYTES + (1 << 20)
+        return int(min(self.max_seconds, AGES) * SAMPLE_RATE) * FLOAT_BYTES + (1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,8 @@ def decode(
 
     `label` is the name of the original in messages. `scratch` is a directory for 345 MB an hour of working
     data, that of `target` unless given. Setting `stop` ends the decoder within a second. Raises
-    NotMediaError, NoAudioError, DecodeLimitError, SpoolError, and DecodeStoppedError after `stop`.
+    NotMediaError, NoAudioError, DecodeLimitError, NoRoomError (a disk is full), SpoolError (one fails or does not
+    answer), and DecodeStoppedError after `stop`.
     """
     # A name of its own: an attempt that lost its lease may still be at work on the same target.
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
@@ -107,24 +124,24 @@ def decode(
         "limits": asdict(limits),
         "file_bytes": limits.file_bytes,
     }
+    child = _start(request, label)
     try:
-        decoded = _interpret(_run_child(request, limits, label, stop or threading.Event()), label)
+        decoded = _interpret(_finished(child, limits, label, stop or threading.Event()), label)
         _publish(part, target, label)
     finally:
-        part.unlink(missing_ok=True)
+        if child.poll() is not None:  # else it hangs in a disk, and so would this
+            part.unlink(missing_ok=True)
     return decoded
 
 
-def _run_child(
-    request: dict[str, Any], limits: DecodeLimits, label: str, stop: threading.Event
+def _finished(
+    child: subprocess.Popen[bytes], limits: DecodeLimits, label: str, stop: threading.Event
 ) -> subprocess.CompletedProcess[bytes]:
-    child = _start(request, label)
-    with child:
-        try:
-            output, complaint = _wait(child, limits.wall_seconds, label, stop)
-        except BaseException:
-            _kill(child)  # it has a session of its own, so Ctrl-C does not reach it
-            raise
+    try:
+        output, complaint = _wait(child, limits, label, stop)
+    except BaseException:
+        _kill(child)  # it has a session of its own, so Ctrl-C does not reach it
+        raise
     return subprocess.CompletedProcess(child.args, child.returncode, output, complaint)
 
 
@@ -145,8 +162,12 @@ def _start(request: dict[str, Any], label: str) -> subprocess.Popen[bytes]:
         raise SpoolError(f"cannot start a process to decode {label}: {error.strerror}; free some memory") from error
 
 
-def _wait(child: subprocess.Popen[bytes], seconds: float, label: str, stop: threading.Event) -> tuple[bytes, bytes]:
-    deadline = time.monotonic() + seconds
+def _wait(
+    child: subprocess.Popen[bytes], limits: DecodeLimits, label: str, stop: threading.Event
+) -> tuple[bytes, bytes]:
+    deadline = time.monotonic() + limits.wall_seconds
+    has_moved = _watch(child.pid)
+    still = 0.0  # by looks and not by the clock, which goes on while a machine sleeps
     while True:
         try:
             return child.communicate(timeout=max(0.0, min(POLL_SECONDS, deadline - time.monotonic())))
@@ -154,7 +175,31 @@ def _wait(child: subprocess.Popen[bytes], seconds: float, label: str, stop: thre
             if stop.is_set():
                 raise DecodeStoppedError(f"{label}: told to stop while decoding; it starts anew") from error
             if time.monotonic() >= deadline:
-                raise DecodeLimitError(_too_slow(label, f"{seconds:.0f} s")) from error
+                raise DecodeLimitError(_too_slow(label, f"{limits.wall_seconds:.0f} s")) from error
+            still = 0.0 if has_moved() else still + POLL_SECONDS
+            if still >= limits.stall_seconds:
+                raise SpoolError(_stalled(label, limits.stall_seconds)) from error
+
+
+def _watch(pid: int) -> Callable[[], bool]:
+    """A function that tells whether the process has computed anything since it was asked last."""
+    spent = _cpu_ticks(pid)
+
+    def has_moved() -> bool:
+        nonlocal spent
+        before, spent = spent, _cpu_ticks(pid)
+        return spent != before
+
+    return has_moved
+
+
+def _cpu_ticks(pid: int) -> int:
+    """CPU time of a process so far, by which it is seen to move. Where that is not told it always moves."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return time.monotonic_ns()
+    return int(fields[11]) + int(fields[12])  # utime and stime of proc(5), which counts from the name
 
 
 def _environment() -> dict[str, str]:
@@ -163,8 +208,17 @@ def _environment() -> dict[str, str]:
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End the decoder and all that it started; one that hangs in the kernel is left to end when its disk answers."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
+    for pipe in (child.stdout, child.stderr):
+        if pipe:
+            pipe.close()
+    try:
+        child.wait(KILL_SECONDS)
+    except subprocess.TimeoutExpired:
+        log.warning("decoder %d hangs in a disk beyond any signal; it ends when that answers", child.pid)
+        threading.Thread(target=child.wait, daemon=True).start()  # so that it leaves no zombie
 
 
 def _interpret(child: subprocess.CompletedProcess[bytes], label: str) -> Decoded:
@@ -196,8 +250,16 @@ def _too_slow(label: str, limit: str) -> str:
     return f"{label} takes longer to decode than {limit}; convert it to WAV or raise DROPSCRIBE_DECODE_CPU_SECONDS"
 
 
+def _stalled(label: str, seconds: float) -> str:
+    return (
+        f"{label}: the decoder stood still for {seconds:g} s, so a disk does not answer; "
+        "check those of DROPSCRIBE_HOME and DROPSCRIBE_SPOOL"
+    )
+
+
 def _publish(part: Path, target: Path, label: str) -> None:
     try:
         part.replace(target)
     except OSError as error:
-        raise SpoolError(f"cannot write the audio of {label} to {target}: {error.strerror}") from error
+        message = f"cannot write the audio of {label} to {target}: {error.strerror}; check the disk of the spool"
+        raise cannot_write(message, error) from error

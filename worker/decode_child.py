@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import DecodeLimitError, DropscribeError
-from worker.decode import DecodeLimits
+from worker.decode import AGES, DecodeLimits
 
 GRACE = 5  # s of CPU time between SIGXCPU and the kernel's SIGKILL
+MOST = (1 << 63) - 1  # bytes; no limit that the system takes is larger
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
@@ -57,9 +58,10 @@ def _detach() -> None:
 
 
 def _limit(limits: DecodeLimits, file_bytes: int) -> None:
-    memory = limits.memory_mb << 20
+    memory = min(limits.memory_mb << 20, MOST)
+    cpu = min(limits.cpu_seconds, AGES)
     _set_limit(resource.RLIMIT_AS, memory, memory)
-    _set_limit(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + GRACE)
+    _set_limit(resource.RLIMIT_CPU, cpu, cpu + GRACE)
     _set_limit(resource.RLIMIT_FSIZE, file_bytes, file_bytes)
     _set_limit(resource.RLIMIT_CORE, 0, 0)
 

@@ -12,6 +12,7 @@ from core.errors import (
     DropscribeError,
     LeaseLostError,
     ModelFatalError,
+    NoRoomError,
     SourceError,
     SourceMissingError,
     StoreUnavailableError,
@@ -27,6 +28,7 @@ from worker.lease import StoppedError
 log = logging.getLogger(__name__)
 
 FIRST_DELAY = 10.0  # seconds before a failed step is tried again; each further wait is three times as long
+NO_ROOM_DELAY = 60.0  # seconds before a step that found a full disk is tried again, without end
 FATAL_EXIT = 70  # EX_SOFTWARE of sysexits.h: the supervisor starts the process anew
 
 # The row is somebody else's or cannot be reached: nothing may or can be written, and the lease brings it back.
@@ -42,6 +44,9 @@ def of_job(context: WorkerContext, claim: Claim, failures: int) -> Iterator[None
         raise
     except StoppedError:
         context.ring(queue.FINISH, jobs.release(context.database, claim))
+    except NoRoomError as error:  # a full disk is no fault of the recording
+        log.warning("%s", error)
+        jobs.postpone(context.database, claim, str(error), delay=NO_ROOM_DELAY)
     except SourceError as error:
         log.info("failed: %s", error)
         context.ring(queue.FINISH, jobs.fail(context.database, claim, str(error)))

@@ -16,15 +16,16 @@ from typing import IO
 
 import av
 import numpy as np
-import soundfile
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
 from core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
+from worker import claims, flac
 from worker.decode import SAMPLE_RATE, Decoded
 from worker.mixing import Mixer, Timeline
+from worker.staging import cannot_write
 
 # A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's
 # "mov,mp4,m4a,3gp,3g2,mj2" and "matroska" its "matroska,webm". Playlists (hls, concat, sdp) read other files.
@@ -50,6 +51,7 @@ TARGET_DBFS = -25.0  # RMS; what VibeVoice-ASR's own processor brings its input 
 MAX_GAIN_DB = 40.0  # speech at -65 dBFS still gets there; below is hiss, and louder hiss helps nobody
 FLOOR = 1e-6  # -120 dBFS, the least level reported
 STEP = 1 / 32768  # one step of 16 bits
+LOUDEST = 2.0**31  # full scale of the widest integers: programs write those as floats too. Beyond is damage
 
 BLOCK = 10 * SAMPLE_RATE  # samples of the second pass in memory at once
 
@@ -89,19 +91,19 @@ def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Dec
     The level follows VibeVoice's processor: plain RMS over the whole file (silence included) to -25 dBFS,
     less where the peak would exceed full scale, so nothing clips; and never more than +40 dB. Digital
     silence stays as it is. Holes in the time line are filled with silence, so that times stay right.
-    Raises NotMediaError, NoAudioError, DecodeLimitError or SpoolError with the reason, MemoryError.
+    Raises NotMediaError, NoAudioError, DecodeLimitError, NoRoomError or SpoolError with the reason, MemoryError.
     """
     with _opened(source) as container, _temporary(scratch) as raw:
         stream = _choose(container)
         timeline = _timeline(container, max_seconds)
         damage = Damage()
-        frames = _frames(container, stream, damage)
+        frames = _frames(source, container, stream, damage)
         level = _measure(_mono(frames, timeline), raw, max_seconds)
         if level.samples == 0 or damage.errors > 9 * timeline.frames:  # noise that happens to decode
             raise NotMediaError("truncated or damaged: no audio could be decoded; copy or export it again")
-        damage.truncated |= timeline.elapsed < 0.99 * _claimed(container, stream) - 1.0
+        damage.truncated |= _is_cut(source, timeline.elapsed, _claimed(container, stream), stream.sample_rate)
         gain = _gain(level)
-        _encode(raw, target, gain)
+        flac.write(_scaled(raw, gain), target)
         return Decoded(
             duration=level.samples / SAMPLE_RATE,
             format=container.format.name,
@@ -122,11 +124,22 @@ def _opened(source: Path) -> InputContainer:
         return av.open(str(source), options=OPTIONS, metadata_errors="replace")
     except MemoryError:
         raise
+    except OSError as error:
+        _check_readable(source)
+        raise NotMediaError("damaged, or no media; check the file, or convert it to WAV") from error
     except av.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise SpoolError(f"its working copy cannot be read ({error.strerror}); check that disk") from error
         cause = "a format that is not read" if isinstance(error, av.ArgumentError) else "damaged, or no media"
         raise NotMediaError(f"{cause} ({error.strerror}); check the file, or convert it to WAV") from error
+
+
+def _check_readable(source: Path) -> None:
+    """Raise SpoolError if the disk withholds a byte: demuxers call damage an I/O error, too."""
+    try:
+        with source.open("rb") as file:
+            while file.read(BLOCK):
+                pass
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
 def _temporary(scratch: Path) -> IO[bytes]:
@@ -168,8 +181,19 @@ def _claimed(container: InputContainer, stream: AudioStream) -> float:
     return _length(container) if len(container.streams) == 1 else 0.0
 
 
-def _frames(container: InputContainer, stream: AudioStream, damage: Damage) -> Iterator[AudioFrame]:
-    for packet in _packets(container, stream, damage):
+def _is_cut(source: Path, heard: float, claimed: float, rate: int) -> bool:
+    """Whether the file ends before the seconds or the bytes that it claims."""
+    try:
+        with source.open("rb") as file:
+            # Only layer 3 has that header: 1152 samples a frame, 576 at the sample rates of MPEG 2.
+            claimed = max(claimed, claims.mp3_frames(file) * (1152 if rate >= 32_000 else 576) / rate)
+            return heard < 0.99 * claimed - 1.0 or claims.is_cut(file)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _frames(source: Path, container: InputContainer, stream: AudioStream, damage: Damage) -> Iterator[AudioFrame]:
+    for packet in _packets(source, container, stream, damage):
         try:
             frames = packet.decode()
         except MemoryError:
@@ -180,12 +204,16 @@ def _frames(container: InputContainer, stream: AudioStream, damage: Damage) -> I
         yield from (frame for frame in frames if frame.samples)
 
 
-def _packets(container: InputContainer, stream: AudioStream, damage: Damage) -> Iterator[av.Packet[AudioStream]]:
+def _packets(
+    source: Path, container: InputContainer, stream: AudioStream, damage: Damage
+) -> Iterator[av.Packet[AudioStream]]:
     try:
         yield from container.demux(stream)
     except MemoryError:
         raise
-    except av.FFmpegError:
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            _check_readable(source)
         damage.truncated = True
 
 
@@ -212,14 +240,20 @@ def _silence(seconds: float) -> Iterator[NDArray[np.float32]]:
 def _measure(blocks: Iterable[NDArray[np.float32]], raw: IO[bytes], max_seconds: float) -> Level:
     level = Level()
     for block in blocks:
-        # Float formats can hold NaN and infinity, which are no sound.
-        clean = block if np.isfinite(block).all() else np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+        clean = _only_sound(block)
         level.add(clean)
         if level.samples > max_seconds * SAMPLE_RATE:
             raise _too_long(max_seconds)
         _write(raw, clean)
     _rewind(raw)
     return level
+
+
+def _only_sound(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The block with silence for what damaged floats say: one of them would hold the gain of the whole file down."""
+    with np.errstate(invalid="ignore"):  # NaN is not within any bound
+        sound = np.abs(block) <= LOUDEST
+    return block if sound.all() else np.where(sound, block, np.float32(0))
 
 
 def _write(raw: IO[bytes], block: NDArray[np.float32]) -> None:
@@ -244,14 +278,10 @@ def _gain(level: Level) -> float:
     return min(wanted, 1 / level.peak, 10 ** (MAX_GAIN_DB / 20))
 
 
-def _encode(raw: IO[bytes], target: Path, gain: float) -> None:
-    try:
-        with soundfile.SoundFile(target, "w", SAMPLE_RATE, 1, subtype="PCM_16", format="FLAC") as flac:
-            while data := raw.read(BLOCK * 4):
-                scaled = np.frombuffer(data, np.float32) * np.float32(gain * 32767)
-                flac.write(np.rint(scaled).clip(-32767, 32767).astype(np.int16))
-    except (soundfile.LibsndfileError, OSError, AssertionError) as error:  # it asserts that all was written
-        raise SpoolError(f"its audio cannot be written ({error}); make room on the disk of the spool") from error
+def _scaled(raw: IO[bytes], gain: float) -> Iterator[NDArray[np.int16]]:
+    while data := raw.read(BLOCK * 4):
+        scaled = np.frombuffer(data, np.float32) * np.float32(gain * 32767)
+        yield np.rint(scaled).clip(-32767, 32767).astype(np.int16)
 
 
 def _decibels(amplitude: float) -> float:
@@ -262,5 +292,9 @@ def _too_long(max_seconds: float) -> DecodeLimitError:
     return DecodeLimitError(f"longer than {max_seconds / 3600:g} h; split it, or raise DROPSCRIBE_DECODE_HOURS")
 
 
+def _unreadable(error: OSError) -> SpoolError:
+    return SpoolError(f"its working copy cannot be read ({error.strerror}); check that disk")
+
+
 def _no_room(error: OSError) -> SpoolError:
-    return SpoolError(f"its working data cannot be written ({error.strerror}); make room on that disk")
+    return cannot_write(f"its working data cannot be written ({error.strerror}); make room on that disk", error)

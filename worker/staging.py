@@ -12,7 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import NotMediaError, OutsideRootError, SourceChangedError, SourceMissingError, SpoolError
+from core.errors import (
+    NoRoomError,
+    NotMediaError,
+    OutsideRootError,
+    SourceChangedError,
+    SourceMissingError,
+    SpoolError,
+)
+from core.printable import printable
 
 BLOCK = 1 << 20  # bytes read at once: one request of a usual NFS mount (rsize 1 MiB)
 
@@ -21,6 +29,8 @@ SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 # What open() says of a symbolic link, and of a socket or a device without a driver.
 NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,8 @@ def stage(source: Path, root: Path | None, scratch: Path) -> Staged:
 
     With a `root`, the opened file has to lie under it, whatever links its path held. On any failure no copy
     is left. Raises SourceMissingError (gone or unreadable for now), OutsideRootError (a link, not a regular
-    file, outside), SourceChangedError (written to meanwhile), NotMediaError (empty) or SpoolError (no room).
+    file, outside), SourceChangedError (written to meanwhile), NotMediaError (empty), NoRoomError (scratch is
+    full) or SpoolError (scratch cannot be written).
     """
     name = shown(source)
     with _opened(source, name) as fd:
@@ -46,15 +57,15 @@ def stage(source: Path, root: Path | None, scratch: Path) -> Staged:
         before = os.fstat(fd)
         if before.st_size == 0:
             raise NotMediaError(f"{name} is empty; record or copy it again")
-        with _new_copy(scratch, name) as (copy, copy_fd):
+        with _new_copy(scratch, before.st_size, name) as (copy, copy_fd):
             sha256 = _copy(fd, copy_fd, before.st_size, name)
             _check_unchanged(before, os.fstat(fd), name)
     return Staged(copy, before.st_size, before.st_mtime_ns, sha256)
 
 
 def shown(path: Path) -> str:
-    """The path as text that can be printed and stored: bytes that are no UTF-8 appear as `\\udcXX`."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+    """The path as text that can be printed, logged and stored: what is no UTF-8 or no visible character is escaped."""
+    return printable(str(path))
 
 
 @contextmanager
@@ -80,20 +91,32 @@ def _check_place(fd: int, root: Path | None, name: str) -> None:
 
 
 @contextmanager
-def _new_copy(scratch: Path, name: str) -> Iterator[tuple[Path, int]]:
+def _new_copy(scratch: Path, size: int, name: str) -> Iterator[tuple[Path, int]]:
     try:
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _check_room(scratch, size, name)
         fd, path = tempfile.mkstemp(prefix="source-", dir=scratch)
     except OSError as error:
-        raise _no_room(name, error) from error
+        raise _unwritable(name, error) from error
     copy = Path(path)
     try:
-        yield copy, fd
+        try:
+            yield copy, fd
+        finally:
+            _close(fd, name)
     except BaseException:
         copy.unlink(missing_ok=True)
         raise
-    finally:
-        os.close(fd)
+
+
+def _check_room(scratch: Path, size: int, name: str) -> None:
+    """Fill no disk with a copy that will not fit. Only what fits the empty disk is worth waiting for."""
+    disk = os.statvfs(scratch)
+    needed = f"a working copy of {name} takes {size / 1e9:.1f} GB, and the disk of DROPSCRIBE_HOME has"
+    if size > disk.f_blocks * disk.f_frsize > 0:
+        raise SpoolError(f"{needed} {disk.f_blocks * disk.f_frsize / 1e9:.1f}; move that to a larger one")
+    if size > disk.f_bavail * disk.f_frsize and disk.f_blocks:
+        raise NoRoomError(f"{needed} {disk.f_bavail * disk.f_frsize / 1e9:.1f} GB left; make room there")
 
 
 def _copy(fd: int, copy_fd: int, size: int, name: str) -> str:
@@ -124,7 +147,15 @@ def _write(fd: int, block: bytes, name: str) -> None:
         while rest:
             rest = rest[os.write(fd, rest) :]
     except OSError as error:
-        raise _no_room(name, error) from error
+        raise _unwritable(name, error) from error
+
+
+def _close(fd: int, name: str) -> None:
+    """Close the copy: some filesystems say only now that they had no room for it."""
+    try:
+        os.close(fd)
+    except OSError as error:
+        raise _unwritable(name, error) from error
 
 
 def _check_unchanged(before: os.stat_result, after: os.stat_result, name: str) -> None:
@@ -142,8 +173,14 @@ def _unreadable(name: str, error: OSError) -> SourceMissingError:
     )
 
 
-def _no_room(name: str, error: OSError) -> SpoolError:
-    return SpoolError(
+def _unwritable(name: str, error: OSError) -> SpoolError:
+    return cannot_write(
         f"cannot write a working copy of {name}: {error.strerror}; "
-        "make room there, or move DROPSCRIBE_HOME to another disk"
+        "make room there, or move DROPSCRIBE_HOME to another disk",
+        error,
     )
+
+
+def cannot_write(message: str, error: OSError) -> SpoolError:
+    """The error for working files that `error` kept from being written: NoRoomError if for want of room."""
+    return NoRoomError(message) if error.errno in FULL else SpoolError(message)

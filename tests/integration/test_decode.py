@@ -10,31 +10,8 @@ import pytest
 import soundfile
 
 from core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
-from tests.media_files import LABEL, LIMITS, SECONDS, long_silence, refused, tone, wav, write
+from tests.media_files import FORMATS, LABEL, LIMITS, SECONDS, long_silence, refused, tone, wav, write
 from worker.decode import Decoded, DecodeLimits, decode
-
-# name of the kind: container, codec, sample rate, layout, with a picture
-FORMATS = {
-    "wav": ("wav", "pcm_s16le", 44100, "stereo", False),
-    "wav float": ("wav", "pcm_f32le", 48000, "mono", False),
-    "wav 24 bit": ("wav", "pcm_s24le", 96000, "stereo", False),
-    "wav telephone": ("wav", "pcm_mulaw", 8000, "mono", False),
-    "mp3": ("mp3", "libmp3lame", 44100, "stereo", False),
-    "flac": ("flac", "flac", 44100, "stereo", False),
-    "ogg vorbis": ("ogg", "vorbis", 44100, "stereo", False),
-    "opus": ("ogg", "libopus", 48000, "stereo", False),
-    "m4a": ("ipod", "aac", 44100, "stereo", False),
-    "m4a lossless": ("ipod", "alac", 44100, "stereo", False),
-    "aac": ("adts", "aac", 44100, "stereo", False),
-    "aiff": ("aiff", "pcm_s16be", 44100, "stereo", False),
-    "amr": ("amr", "libopencore_amrnb", 8000, "mono", False),
-    "3gp": ("3gp", "libopencore_amrnb", 8000, "mono", False),
-    "wma": ("asf", "wmav2", 44100, "stereo", False),
-    "mp4": ("mp4", "aac", 44100, "stereo", True),
-    "mkv": ("matroska", "ac3", 48000, "5.1", True),
-    "webm": ("webm", "libopus", 48000, "stereo", True),
-    "mov": ("mov", "pcm_s16le", 48000, "stereo", True),
-}
 
 
 def bare(path: Path) -> Path:
@@ -128,12 +105,28 @@ def test_sound_that_starts_late_in_a_video_keeps_its_time(tmp_path):
     assert np.flatnonzero(np.abs(out) > 0.02)[0] / 24_000 == pytest.approx(1, abs=0.05)
 
 
-def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path):
-    source = write(tmp_path / "a.flac", "flac", "flac", samples=np.random.default_rng(0).normal(0, 0.1, 44_100 * 8))
+# Those whose header tells how much there should be: ogg, aac and amr do not, the index of mp4 ends the file.
+TELLING = ["wav", "wav float", "wav telephone", "mp3", "flac", "aiff", "wma", "mkv", "webm"]
+
+
+@pytest.mark.parametrize("name", TELLING)
+def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes_and_noted(name, tmp_path):
+    container, codec, rate, layout, picture = FORMATS[name]
+    noise = np.random.default_rng(0).normal(0, 0.1, rate * 8)
+    source = write(tmp_path / "a", container, codec, rate, layout, picture, samples=noise)
+    assert not run(source)[0].truncated
     os.truncate(source, source.stat().st_size // 2)
     decoded, _ = run(source)
     assert decoded.truncated
     assert 3 < decoded.duration < 5
+
+
+@pytest.mark.parametrize("claimed", [0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF])
+def test_a_wav_from_a_pipe_does_not_know_its_length_and_is_not_cut(claimed, tmp_path):
+    with wav(tmp_path / "a.wav", tone()).open("r+b") as file:
+        file.seek(40)
+        file.write(claimed.to_bytes(4, "little"))
+    assert not run(tmp_path / "a.wav")[0].truncated
 
 
 def test_damaged_packets_are_skipped_and_counted(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -320,3 +321,44 @@ def test_a_success_in_between_clears_a_worker_of_suspicion(make_context: MakeCon
         (job_id,) = jobs.admit(context.database, [new])
         tasks.prepare_job(context, job_id)
         tasks.transcribe_chunk(context, f"{job_id}.0")
+
+
+def fill(disk: Path, *, leave: int) -> Path:
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(free - leave))
+    return ballast
+
+
+def test_a_full_disk_of_results_is_waited_for(make_context: MakeContext, recording: Path, small_disk: Path) -> None:
+    context = make_context(results=small_disk / "results")
+    job_id = admit(context, recording)
+    ballast = fill(small_disk, leave=8192)
+    for _ in range(5):
+        make_due(context)
+        job = carry_through(context, job_id)
+        assert (job.state, job.failures) == (JobState.FINISHING, 0)
+        assert "is full; make room there" in job.reason
+    ballast.unlink()
+    make_due(context)
+    done = carry_through(context, job_id)
+    assert (done.state, done.reason) == (JobState.DONE, "")
+    assert sorted(path.suffix for path in (small_disk / "results" / "inbox").iterdir()) == sorted(
+        [".json", ".srt", ".tsv", ".txt", ".vtt"]
+    )
+
+
+def test_a_full_spool_is_waited_for(make_context: MakeContext, recording: Path, small_disk: Path) -> None:
+    context = make_context(spool=small_disk / "spool")
+    speech(recording, 60)
+    job_id = admit(context, recording)
+    ballast = fill(small_disk, leave=200_000)  # enough to begin with
+    for _ in range(4):
+        make_due(context)
+        tasks.prepare_job(context, job_id)
+        job = queries.job(context.database, job_id)
+        assert (job.state, job.failures) == (JobState.QUEUED, 0)
+        assert "make room" in job.reason
+    ballast.unlink()
+    make_due(context)
+    assert carry_through(context, job_id).state is JobState.DONE

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import NotMediaError, OutsideRootError, SourceChangedError, SourceMissingError, SpoolError
+from core.errors import (
+    NoRoomError,
+    NotMediaError,
+    OutsideRootError,
+    SourceChangedError,
+    SourceMissingError,
+    SpoolError,
+)
 from worker import staging
 from worker.staging import BLOCK, shown, stage
 
@@ -64,8 +71,17 @@ def test_a_name_that_is_no_utf8_is_staged_and_can_be_shown(root, scratch):
     str(caught.value).encode()
 
 
-def test_a_common_name_is_shown_as_it_is():
-    assert shown(Path("/a/Gespräch.wav")) == "/a/Gespräch.wav"
+@pytest.mark.parametrize("name", ["/a/Gespräch.wav", "/a/\u0645\u06cc\u200c\u062e 🎙️.wav"])
+def test_a_common_name_is_shown_as_it_is(name):
+    assert shown(Path(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a\nb", r"a\nb"), ("\x1b[2J", r"\x1b[2J"), ("\x9b1m", r"\x9b1m"), ("\u202efdp", r"\u202efdp")],
+)
+def test_what_a_terminal_or_a_log_would_obey_is_shown_escaped(name, text):
+    assert shown(Path(name)) == text
 
 
 def test_a_missing_file_and_a_missing_folder_may_come_back(root, scratch):
@@ -172,12 +188,15 @@ def test_a_share_that_fails_while_reading_may_come_back(code, monkeypatch, root,
     assert left(scratch) == []
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_full_scratch_says_so_and_keeps_no_piece(code, monkeypatch, root, scratch):
+@pytest.mark.parametrize(
+    ("code", "error"), [(errno.ENOSPC, NoRoomError), (errno.EDQUOT, NoRoomError), (errno.EROFS, SpoolError)]
+)
+def test_a_full_scratch_says_so_and_keeps_no_piece(code, error, monkeypatch, root, scratch):
     source = write(root / "a.wav")
     monkeypatch.setattr(staging.os, "write", failing(code))
-    with pytest.raises(SpoolError, match="make room"):
+    with pytest.raises(SpoolError, match="make room") as caught:
         stage(source, root, scratch)
+    assert type(caught.value) is error
     assert left(scratch) == []
 
 

@@ -11,7 +11,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.errors import OutputError
+from core.errors import NoRoomError, OutputError
+from worker.staging import FULL
 
 NAME_BYTES = 255  # longest file name on every common filesystem (NAME_MAX)
 
@@ -179,6 +180,8 @@ def _translated(path: Path, verb: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in FULL:
+            raise NoRoomError(f"{_shown(path.parent)} is full; make room there, and dropscribe goes on") from error
         raise OutputError(
             f"cannot {verb} {_shown(path)}: {error.strerror or error}; "
             f"see that {_shown(path.parent)} is a folder, writable and not full; dropscribe tries again"

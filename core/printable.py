@@ -1,0 +1,13 @@
+"""Text from outside, made fit for a terminal, a log line and a database."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters, line separators, turns of the writing direction, and bytes that are no UTF-8.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""The text in one line, with what no terminal should obey, or no database takes, escaped as in Python (`\x1b`)."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,0 +1,145 @@
+"""A fleet whose Redis wants a password, keeps it to its own keys, and speaks TLS; and whose PostgreSQL speaks TLS."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import redis
+
+from admin import embedded
+from core.types import JobState
+from store.session import open_database
+from tests import servers
+from tests.conftest import missing
+from tests.e2e.harness import speech
+from tests.e2e.test_fleet import Fleet
+
+ACL = Path(__file__).parents[2] / "deploy" / "redis-users.acl.example"
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate authority, `ca.pem`, and its certificate for localhost, `server.pem` with `server.key`."""
+    if not shutil.which("openssl"):
+        missing("openssl")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
+            "-subj", "/CN=test authority")  # fmt: skip
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "server.csr",
+            "-subj", "/CN=localhost")  # fmt: skip
+    (folder / "names").write_text("subjectAltName=DNS:localhost")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+            "-out", "server.pem", "-days", "2", "-extfile", "names")  # fmt: skip
+    return folder
+
+
+@contextmanager
+def tls_in_front_of(path: Path, certificates: Path) -> Iterator[int]:
+    """A port that speaks TLS and passes on what it hears to a unix socket: not every Redis is built with TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    listener = socket.create_server(("localhost", 0))
+
+    def copy(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError), source, sink:
+            while data := source.recv(65_536):
+                sink.sendall(data)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                threading.Thread(target=greet, args=(plain,), daemon=True).start()
+
+    def greet(plain: socket.socket) -> None:
+        with suppress(OSError):  # a client that will not trust us hangs up
+            secured = context.wrap_socket(plain, server_side=True)
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(str(path))
+            threading.Thread(target=copy, args=(server, secured), daemon=True).start()
+            copy(secured, server)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.close()
+
+
+@pytest.fixture
+def guarded_redis(tmp_path: Path, certificates: Path) -> Iterator[str]:
+    """Where a Redis with ACL and TLS listens: `localhost:PORT`."""
+    (tmp_path / "users.acl").write_text(ACL.read_text().replace("PASSWORD", "secret"))
+    program = embedded.server_program()
+    path = tmp_path / "r.sock"
+    command = [
+        program,
+        "--port",
+        "0",
+        "--unixsocket",
+        str(path),
+        "--save",
+        "",
+        "--aclfile",
+        str(tmp_path / "users.acl"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server, tls_in_front_of(path, certificates) as port:
+        deadline = time.monotonic() + 20
+        while not path.exists():
+            assert time.monotonic() < deadline, "Redis did not start"
+            time.sleep(0.05)
+        yield f"localhost:{port}"
+        server.terminate()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, guarded_redis: str, certificates: Path) -> Iterator[Fleet]:
+    programs = servers.find_postgresql()
+    if programs is None:
+        missing("PostgreSQL")
+    with ExitStack() as stack:
+        url = stack.enter_context(servers.private_postgresql(programs, certificates=certificates))
+        open_database(url).close()
+        fleet = Fleet(
+            tmp_path / "fleet",
+            DATABASE_URL=url,
+            REDIS_URL=f"rediss://dropscribe:secret@{guarded_redis}/0?ssl_ca_certs={certificates / 'ca.pem'}",
+        )
+        stack.callback(fleet.close)
+        yield fleet
+
+
+def test_a_fleet_works_through_tls_with_no_more_rights_than_it_needs(guarded: Fleet) -> None:
+    guarded.start()
+    speech(guarded.inbox / "talk.wav", 5)
+    guarded.wait_for("talk.wav", JobState.DONE)
+    guarded.assert_whole("talk.wav")
+    found = guarded.run("doctor")
+    assert "secret" not in found.stdout + found.stderr
+    assert "redis" in found.stdout
+
+
+def test_a_redis_of_an_unknown_authority_is_not_trusted(guarded_redis: str, certificates: Path) -> None:
+    trusting = f"rediss://dropscribe:secret@{guarded_redis}/0?ssl_ca_certs={certificates / 'ca.pem'}"
+    with redis.Redis.from_url(trusting) as client:
+        assert client.ping()
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.get("somebody elses key")
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.flushall()
+    distrusting = redis.Redis.from_url(f"rediss://dropscribe:secret@{guarded_redis}/0")
+    with distrusting as client, pytest.raises(redis.exceptions.ConnectionError, match="certificate verify failed"):
+        client.ping()
