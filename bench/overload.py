@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -85,7 +86,8 @@ def _report(machine: Machine, inbox: Path, files: int) -> None:
     print(f"meanwhile {read:.0f} s of the recording that was being read, {read / seconds:.1f} times real time")
     for role, most in sorted(seen.memory.items()):
         print(f"most memory of {role}: {most / MEGABYTE:.0f} MB")
-    print(f"`dropscribe status`: {min(seen.status):.2f} to {max(seen.status):.2f} s, {len(seen.status)} times")
+    took = statistics.quantiles(seen.status, n=20)
+    print(f"`dropscribe status`: {took[9]:.2f} s (median), {took[18]:.2f} s (95th percentile of {len(seen.status)})")
     print(f"an urgent recording, submitted then, was done after {_urgent(machine, inbox):.1f} s")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from core.errors import BrokerError
@@ -14,6 +15,8 @@ from store import jobs
 from store.jobs import NewJob
 from store.session import Database
 
+AT_ONCE = 400  # recordings
+
 log = logging.getLogger(__name__)
 
 
@@ -24,9 +27,12 @@ def admit(
     root: str,
     complete: Mapping[str, Observation],
     gone: Collection[str] = (),
+    *,
+    stop: threading.Event | None = None,
 ) -> list[str]:
     """Make jobs of complete files; returns the ids of those that are new.
 
+    A few hundred at a time, so that work on the first begins while the others are admitted; none once `stop` is set.
     `gone` are files seen before that are there no more: a queued job of one of them whose size and time are those of a
     complete file follows the file to its new name, instead of a second job. Raises SettingsError when the hotwords
     cannot be read: without them the files are not what they should be, so they wait.
@@ -38,9 +44,14 @@ def admit(
         for path, seen in complete.items()
     ]
     fresh = [job for job in found if not (gone and jobs.adopt_renamed(database, job, gone))]
-    admitted = jobs.admit(database, fresh)
+    admitted: list[str] = []
+    for first in range(0, len(fresh), AT_ONCE):
+        if stop and stop.is_set():
+            break
+        batch = jobs.admit(database, fresh[first : first + AT_ONCE])
+        ring(doorbell, PREPARE, batch, settings.priority)
+        admitted += batch
     log.info("%s: admitted %d of %d complete files", root, len(admitted), len(complete))
-    ring(doorbell, PREPARE, admitted, settings.priority)
     return admitted
 
 

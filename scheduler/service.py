@@ -88,7 +88,7 @@ class Scheduler:
         ]
 
     def _admit(self, root: str, complete: Mapping[str, Observation], gone: Collection[str]) -> None:
-        admission.admit(self._database, self._doorbell, self._settings, root, complete, gone)
+        admission.admit(self._database, self._doorbell, self._settings, root, complete, gone, stop=self._stop)
 
     def _tend(self, watch: RootWatch) -> None:
         """Each root has a thread of its own, so that one which hangs stops no other."""

@@ -198,6 +198,24 @@ def eventually(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def test_a_flood_is_admitted_a_few_hundred_at_a_time_until_told_to_stop(
+    database: Database, doorbell: Doorbell, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    rung: list[str] = []
+
+    def ring(_task: str, row: str, _priority: str) -> None:
+        rung.append(row)
+        stop.set()
+
+    monkeypatch.setattr(doorbell, "ring", ring)
+    flood = {f"{number}.wav": Observation(1, number) for number in range(3 * admission.AT_ONCE)}
+    admitted = admission.admit(database, doorbell, settings, "/root", flood, stop=stop)
+    assert len(admitted) == len(rung) == admission.AT_ONCE
+    again = admission.admit(database, doorbell, settings, "/root", flood)
+    assert len(again) == 2 * admission.AT_ONCE, "the rest is admitted by the next scheduler"
+
+
 def test_hotwords_are_read_for_each_admission_and_stand_in_the_row(
     database: Database, doorbell: Doorbell, settings: Settings, tmp_path: Path
 ) -> None:
