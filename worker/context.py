@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from core.errors import BrokerError
@@ -13,6 +16,7 @@ from core.queue import Doorbell
 from core.settings import Settings
 from models.base import Transcriber
 from store import queries
+from store.queries import Capacity
 from store.session import Database
 from worker.lease import LeaseKeeper
 
@@ -39,6 +43,25 @@ class Tally:
             taken = self.audio, self.busy
             self.audio = self.busy = 0.0
             return taken
+
+
+@dataclass
+class FleetView:
+    """What the fleet can do, asked for as often as workers tell: every chunk's commit needs it."""
+
+    database: Database
+    settings: Settings
+    _seen: Capacity = field(default_factory=Capacity)
+    _asked: float = -math.inf
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def capacity(self) -> Capacity:
+        """At most a heartbeat old."""
+        with self._lock:
+            if time.monotonic() - self._asked >= self.settings.renew_seconds:
+                self._seen = queries.capacity(self.database, self.settings.lease_seconds)
+                self._asked = time.monotonic()
+            return self._seen
 
 
 @dataclass
@@ -79,9 +102,10 @@ class WorkerContext:
         """Where the decoded audio of a job is."""
         return self.settings.spool_dir / f"{job_id}.flac"
 
-    def window(self) -> int:
-        """How many chunks of one job may wait for a model or be with one at once."""
-        return queries.capacity(self.database, self.settings.lease_seconds).window
+    @cached_property
+    def fleet(self) -> FleetView:
+        """The fleet as this process sees it."""
+        return FleetView(self.database, self.settings)
 
     def ring(self, task: str, rows: Iterable[str]) -> None:
         """Send messages; a Redis that is out of reach is left to the reconciler."""

@@ -59,7 +59,7 @@ def prepare_job(context: WorkerContext, job_id: str) -> None:
                 context.ring(queue.FINISH, woken)
                 return
             result = prepare.prepare(context, job, copy, held)
-        ids = plans.prepared(context.database, claim, result, window=context.window())
+        ids = plans.prepared(context.database, claim, result, window=context.fleet.capacity().window)
         context.ring(queue.TRANSCRIBE if result.chunks else queue.FINISH, ids if result.chunks else [job_id])
 
 
@@ -84,7 +84,7 @@ def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
                 engine=heard.engine,
                 reasons=heard.reasons,
                 missing=heard.missing,
-                window=context.window(),
+                window=context.fleet.capacity().window,
             )
         _go_on(context, work.claim.job_id, onward)
 

@@ -37,7 +37,7 @@ class Fleet(Machine):
 
     def start(self) -> None:
         """Start every role, and wait until all are at work."""
-        self.home.mkdir()
+        self.home.mkdir(exist_ok=True)
         for number, words in enumerate(COMMANDS):
             command = [sys.executable, "-m", "admin", *(word.format(inbox=self.inbox) for word in words)]
             with (self.home / f"{number}.log").open("wb") as log:
