@@ -12,7 +12,7 @@ GPU := $(if $(wildcard /proc/driver/nvidia/version),$(comma)gpu)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help up demo test lint type format bench clean
+.PHONY: help up demo test lint type format bench soak clean
 
 help:  ## show the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -41,6 +41,9 @@ format: $(VENV)/develop  ## format the code
 
 bench: $(VENV)/develop  ## measure the overheads, beside rivals in the same run
 	$(BIN)/python -m bench
+
+soak: $(VENV)/develop  ## attack a fleet at random for long: make soak SOAK_ARGS="--database postgresql --seed 7"
+	$(BIN)/python -m tests.faults.soak $(SOAK_ARGS)
 
 clean:  ## remove what the verbs made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

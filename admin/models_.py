@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Make checkpoints of VibeVoice-ASR ready for use.", no_args_is_help=True)
+app = typer.Typer(help="Look at checkpoints, fetch them, make them ready for use.", no_args_is_help=True)
 
 
 class Precision(StrEnum):
@@ -16,6 +16,14 @@ class Precision(StrEnum):
 
     INT8 = "int8"
     NF4 = "nf4"
+
+
+class Dtype(StrEnum):
+    """What a checkpoint can be converted to."""
+
+    FP16 = "fp16"
+    BF16 = "bf16"
+    FP32 = "fp32"
 
 
 class Device(StrEnum):
@@ -26,6 +34,7 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+Verify = Annotated[bool, typer.Option("--verify", help="Hold every byte against the hashes of the hub.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 EXAMPLES = """Examples:
 
@@ -53,4 +62,119 @@ def quantize(
 
     answer.quantize(
         ctx.obj, source, destination, precision=precision, device=device, revision=revision, as_json=as_json
+    )
+
+
+LIST_EXAMPLES = """Examples:
+
+  dropscribe models list
+
+  dropscribe models list /srv/models --verify
+"""
+
+
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_(
+    ctx: typer.Context,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Checkpoints, or folders that hold some.")
+    ] = None,
+    verify: Verify = False,
+    as_json: Json = False,
+) -> None:
+    """List the checkpoints of Hugging Face's cache and of folders: which, in what precision, how large, are they whole.
+
+    Exit code 1 if something is wrong with one.
+    """
+    from admin import checkpoints
+
+    if not checkpoints.show_all(ctx.obj, folders or [], verify=verify, as_json=as_json):
+        raise typer.Exit(1)
+
+
+SHOW_EXAMPLES = """Examples:
+
+  dropscribe models show microsoft/VibeVoice-ASR-HF --verify
+
+  dropscribe models show /srv/models/vibevoice-fp16 --json
+"""
+
+
+@app.command(epilog=SHOW_EXAMPLES)
+def show(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint's folder, or an id in the cache.")],
+    revision: Annotated[str, typer.Option(help="Commit or branch of the id.")] = "",
+    verify: Verify = False,
+    as_json: Json = False,
+) -> None:
+    """Show one checkpoint: its layout, number formats and size, and whether it is whole (exit code 1 if not)."""
+    from admin import checkpoints
+
+    if not checkpoints.show_one(ctx.obj, source, revision=revision, verify=verify, as_json=as_json):
+        raise typer.Exit(1)
+
+
+FETCH_EXAMPLES = """Examples:
+
+  dropscribe models fetch microsoft/VibeVoice-ASR-HF
+"""
+
+
+@app.command(epilog=FETCH_EXAMPLES)
+def fetch(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="ID", help="Its name on Hugging Face.")],
+    revision: Annotated[str, typer.Option(help="Commit, tag or branch; its newest if not given.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Fetch a checkpoint from Hugging Face into its cache; called again, it goes on where it was."""
+    from admin import checkpoints
+
+    if not checkpoints.fetch(ctx.obj, name, revision=revision, as_json=as_json):
+        raise typer.Exit(1)
+
+
+CONVERT_EXAMPLES = """Examples:
+
+  dropscribe models convert microsoft/VibeVoice-ASR-HF ~/models/vibevoice-fp16 --dtype fp16 --test
+
+  dropscribe models convert ~/models/vibevoice ~/models/vibevoice-fp16 --dtype fp16 --keep-fp32 '*lm_head*'
+"""
+
+
+@app.command(epilog=CONVERT_EXAMPLES)
+def convert(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SRC", help="The checkpoint: its folder, or an id in the cache.")],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="The new folder; absent or empty.")],
+    *,
+    dtype: Annotated[Dtype, typer.Option(help="Number format of the copy.")],
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep-fp32", metavar="PATTERN", help="Tensors to keep in fp32 too, by a glob of their names."),
+    ] = None,
+    mixed: Annotated[
+        bool, typer.Option("--mixed/--no-mixed", help="Keep normalization weights and layer scales in fp32.")
+    ] = True,
+    test: Annotated[bool, typer.Option("--test", help="Read the copy back and compare it with its source.")] = False,
+    revision: Annotated[str, typer.Option(help="Commit or branch of the id.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a copy of a checkpoint in another number format, of any architecture, in less than 1 GB of memory.
+
+    DST appears when the copy is complete, not before. What would overflow keeps the format that it has.
+    """
+    from admin import convert as answer
+
+    answer.convert(
+        ctx.obj,
+        source,
+        destination,
+        dtype=dtype,
+        keep=keep or [],
+        mixed=mixed,
+        test=test,
+        revision=revision,
+        as_json=as_json,
     )

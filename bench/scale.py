@@ -142,7 +142,7 @@ def _plan(machine: Machine, folder: Path, lengths: Sequence[float]) -> list[str]
         (machine.settings.spool_dir / f"{job_id}.flac").hardlink_to(silence)
         claim = jobs.claim_prepare(machine.database, job_id, "bench", 3600)
         if claim is None:
-            raise SystemExit(f"{job_id} is not to be had")
+            raise SystemExit(f"{job_id} is not to be had: {queries.job(machine.database, job_id)}")
         jobs.lead_or_follow(machine.database, claim, hashlib.sha256(job_id.encode()).hexdigest())
         speech = [Span(at + UTTERANCE.start, at + UTTERANCE.end) for at in np.arange(0.0, seconds, 10.0).tolist()]
         plan = chunking.plan(speech, seconds, CHUNK_SECONDS, overlap=machine.settings.overlap_seconds)

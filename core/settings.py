@@ -132,6 +132,9 @@ class Settings(BaseModel):
     reconcile_seconds: float = Field(30, gt=0, description="how often lost work is looked for")
     resend_seconds: float = Field(15, gt=0, description="a message younger than this is not taken for lost")
     missing_seconds: float = Field(120, ge=0, description="how long a vanished file may take to come back")
+    stall_seconds: float = Field(
+        3600, gt=0, description="a model that shows no progress for so long hangs; its worker starts anew"
+    )
     lost_attempts: int = Field(3, ge=1, description="a recording that so many workers did not survive is parked")
     failed_attempts: int = Field(3, ge=1, description="how often a failing step is tried before the job fails")
     unfit_failures: int = Field(

@@ -8,6 +8,9 @@ many does no harm.
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from core.errors import BrokerError
 from core.queue import CPU_QUEUE, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE, Doorbell
@@ -21,11 +24,46 @@ ROLE = "reconciler"
 TASKS_OF = {CPU_QUEUE: (FINISH, PREPARE), MODEL_QUEUE: (TRANSCRIBE,)}
 
 
-def reconcile(database: Database, doorbell: Doorbell, settings: Settings, owner: str) -> bool:
+LONGEST_DELAY = 300.0  # seconds; a step that failed waits for 10, 30, 90, 270 s
+
+
+@dataclass
+class Vigil:
+    """Whether leases that ran out may be believed; times in seconds.
+
+    They may not when the database was away or locked, its clock was stepped or the machine slept: then live workers
+    get `grace` to renew what they have.
+    """
+
+    grace: float
+    monotonic: Callable[[], float] = field(default=time.monotonic)
+    _offset: float | None = None  # of the database's clock from ours
+    _patient_until: float = 0.0
+
+    def believes(self, read_clock: Callable[[], float]) -> bool:
+        """To be asked in every round, with a way to read the database's clock. Raises what that raises."""
+        began = self.monotonic()
+        before, self._offset = self._offset, None
+        clock, here = read_clock(), self.monotonic()
+        self._offset = clock - here
+        stepped = before is None or abs(self._offset - before) > self.grace / 2
+        if stepped or here - began > self.grace / 2:
+            log.info("leases that ran out are believed again in %.0f s", self.grace)
+            self._patient_until = here + self.grace
+        return here >= self._patient_until
+
+
+def reconcile(
+    database: Database, doorbell: Doorbell, settings: Settings, owner: str, vigil: Vigil | None = None
+) -> bool:
     """One round, if this process has the reconciler's role; False when another has it."""
+    believes = vigil is None or vigil.believes(lambda: database.clock(writing=True))
     if not fleet.hold(database, ROLE, owner, settings.lease_seconds):
         return False
-    if mended := recovery.expire(database, settings.lost_attempts):
+    delay = max(LONGEST_DELAY, settings.missing_seconds, settings.scan_seconds_network)
+    if hastened := recovery.hasten(database, lease=settings.lease_seconds, delay=delay):
+        log.warning("the database's clock was set back: %d moments were too far ahead", hastened)
+    if believes and (mended := recovery.expire(database, settings.lost_attempts)):
         log.warning("took back %d pieces of work from workers that vanished", mended)
     recovery.reunite_followers(database)
     widen(database, doorbell, settings)

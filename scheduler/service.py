@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from core import logs
-from core.errors import SettingsError, StoreError, UsageError
+from core.errors import SchemaError, SettingsError, StoreError, UsageError
 from core.hotwords import context_of
 from core.queue import Doorbell
 from core.settings import Settings
@@ -106,19 +106,24 @@ class Scheduler:
 
     def _reconcile_for_ever(self) -> None:
         beat = min(self._settings.reconcile_seconds, self._settings.renew_seconds)
+        vigil = reconciler.Vigil(2 * self._settings.renew_seconds)
+        parts = (self._database, self._doorbell, self._settings, self._name, vigil)
         while True:
+            self._forgivingly(self._database.require_schema)
             self._forgivingly(lambda: fleet.heartbeat(self._database, self._name))
-            self._forgivingly(lambda: reconciler.reconcile(self._database, self._doorbell, self._settings, self._name))
+            self._forgivingly(lambda: reconciler.reconcile(*parts))
             if self._stop.wait(beat):
                 return
 
     def _forgivingly(self, step: Callable[[], object]) -> None:
         """A store that is away comes back; until then nothing is admitted and nothing is lost.
 
-        The same holds for a hotwords file that somebody moves or breaks meanwhile.
+        The same holds for a hotwords file that somebody moves or breaks meanwhile. Raises SchemaError.
         """
         try:
             step()
+        except SchemaError:  # another version has taken over
+            raise
         except StoreError as error:
             log.warning("%s", error)
         except SettingsError as error:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, select, update
 
 from core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
 from store import jobs as job_store
 from store import leases, plans
 from store.leases import Claim
-from store.session import Database
+from store.session import Database, insert_all
 from store.tables import chunks, jobs, now, segments
 
 
@@ -103,8 +103,7 @@ def commit(
         )
         connection.execute(segments.delete().where(segments.c.chunk_id == claim.id))
         rows = [_segment_row(claim.id, index, segment) for index, segment in enumerate(result.segments)]
-        if rows:
-            connection.execute(insert(segments), rows)
+        insert_all(connection, segments, rows)
         leases.note(connection, claim.job_id, "read", _chunk(claim), where=claim.owner)
         if advance(connection, claim.job_id, where=claim.owner):
             return Onward([], finish=True)

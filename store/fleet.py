@@ -89,8 +89,10 @@ def report_roots(database: Database, reports: Sequence[RootReport]) -> None:
     with database.begin() as connection:
         for report in reports:
             key = path_key(f"{report.host}:{report.path}")
-            connection.execute(delete(roots).where(roots.c.path_key == key))
-            connection.execute(insert(roots).values(asdict(report) | {"path_key": key, "scanned_at": now()}))
+            values = asdict(report) | {"scanned_at": now()}
+            # Two schedulers may watch one folder: whoever comes second finds the row there.
+            connection.execute(insert_ignoring(connection, roots).values(values | {"path_key": key}))
+            connection.execute(update(roots).where(roots.c.path_key == key).values(values))
 
 
 def forget_roots(database: Database, host: str) -> None:
@@ -101,7 +103,8 @@ def forget_roots(database: Database, host: str) -> None:
 
 def hold(database: Database, role: str, owner: str, seconds: float) -> bool:
     """Take or renew a role that one process of the fleet has at a time; False while another has it."""
-    free = or_(locks.c.owner == owner, locks.c.lease_until < now())
+    # An end far ahead was set by a clock that has been set back since.
+    free = or_(locks.c.owner == owner, locks.c.lease_until < now(), locks.c.lease_until > now() + 2 * seconds)
     with database.begin() as connection:
         renewed = update(locks).where(locks.c.name == role, free).values(owner=owner, lease_until=now() + seconds)
         if connection.execute(renewed).rowcount:

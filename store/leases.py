@@ -15,12 +15,14 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, exists, insert, s
 
 from core.errors import LeaseLostError
 from core.types import ChunkState, JobState
-from store.session import Database
+from store.session import HEAD, VERSION, Database
 from store.tables import chunks, events, jobs, now, switches
 
 # Switches thrown for the whole fleet: nothing new is begun; or nothing is prepared.
 PAUSED = "paused"
 SPOOL_FULL = "spool_full"
+
+OF_THIS_VERSION = exists().where(VERSION.c.version_num == HEAD)
 
 # Where a row goes when its owner lets go of it or dies.
 FALLS_BACK: dict[str, str] = {
@@ -62,7 +64,10 @@ def table_of(claim: Claim) -> Table[Any]:
 def take(
     connection: Connection, table: Table[Any], row: str, *, waits: str, becomes: str, owner: str, seconds: float
 ) -> Claim | None:
-    """Claim the row if it waits in that state, is due, and no switch forbids it; None otherwise."""
+    """Claim the row if it waits in that state, is due, and no switch forbids it; None otherwise.
+
+    None also where another version of dropscribe has changed the tables since this process began.
+    """
     won = connection.execute(
         update(table)
         .where(
@@ -70,6 +75,7 @@ def take(
             table.c.state == waits,
             table.c.owner.is_(None),
             table.c.not_before <= now(),
+            OF_THIS_VERSION,
             ~exists().where(switches.c.name.in_(forbidding(becomes))),
         )
         .values(state=becomes, attempt=table.c.attempt + 1, owner=owner, lease_until=now() + seconds)

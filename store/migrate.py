@@ -24,6 +24,7 @@ def upgrade(connection: Connection) -> None:
     newer version of dropscribe made.
     """
     if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL lock_timeout = 0"))  # however long another one migrates
         connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
     try:
         command.upgrade(configuration(connection), "head")

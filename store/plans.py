@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from core.types import Chunk, ChunkKind, ChunkState, JobState, Span
 from store import jobs as job_store
 from store import leases
 from store.leases import Claim
-from store.session import Database
+from store.session import Database, insert_all
 from store.tables import chunks, jobs, now
 
 SETTLED = (ChunkState.DONE, ChunkState.SPLIT)
@@ -65,8 +65,7 @@ def prepared(database: Database, claim: Claim, result: Prepared, *, window: int)
         else:
             connection.execute(chunks.delete().where(chunks.c.job_id == claim.id))
             rows = [_row(f"{claim.id}.{chunk.index}", claim.id, chunk) for chunk in result.chunks]
-            if rows:
-                connection.execute(insert(chunks), rows)
+            insert_all(connection, chunks, rows)
         leases.note(connection, claim.id, "prepared", f"chunks: {len(result.chunks)}", where=claim.owner)
         return release(connection, claim.id, window)
 
@@ -150,7 +149,7 @@ def halve(connection: Connection, claim: Claim, halves: Sequence[Chunk]) -> list
     depth = connection.execute(select(chunks.c.depth).where(chunks.c.id == claim.id)).scalar_one()
     ids = [f"{claim.id}.{number}" for number in range(len(halves))]
     rows = [_row(new, claim.job_id, half) | {"depth": depth + 1} for new, half in zip(ids, halves, strict=True)]
-    connection.execute(insert(chunks), rows)
+    insert_all(connection, chunks, rows)
     return _queue(connection, chunks.c.id.in_(ids))
 
 
@@ -166,7 +165,7 @@ def line_up(database: Database, claim: Claim, line_ups: Sequence[tuple[dict[str,
         rows.append(row | {"kind": ChunkKind.LINEUP, "clips": clips})
     with database.begin() as connection:
         leases.let_go(connection, claim, state=JobState.TRANSCRIBING)
-        connection.execute(insert(chunks), rows)
+        insert_all(connection, chunks, rows)
         seconds = sum(length for _, length in line_ups)
         leases.note(connection, claim.job_id, "line_up", f"{seconds:.0f} s of clips", where=claim.owner)
         return _queue(connection, chunks.c.id.in_([row["id"] for row in rows]))

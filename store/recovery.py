@@ -8,17 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, Text, and_, cast, exists, func, literal, or_, select, update
+from sqlalchemy import Column, Connection, Table, Text, and_, cast, exists, func, literal, or_, select, update
 
 from core.errors import DropscribeError
-from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState
+from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Priority
 from store import chunks as chunk_store
 from store import jobs as job_store
 from store import leases, plans
+from store.leases import Claim
 from store.session import Database
-from store.tables import chunks, jobs, now, switches
+from store.tables import chunks, jobs, now, switches, workers
 
 RETRY_WINDOW = 2  # chunks of a retried job that wait for a model at once; the reconciler lets the others in
+AHEAD = {Priority.HIGH: Priority.HIGH, Priority.NORMAL: Priority.HIGH, Priority.LOW: Priority.NORMAL}
 BATCH = 500  # rows mended in one transaction, so that workers are not kept waiting
 
 
@@ -39,6 +41,25 @@ def expire(database: Database, lost_limit: int) -> int:
     return sum(_mend(database, table, table.c.lease_until < now(), lost_limit) for table in (jobs, chunks))
 
 
+def hasten(database: Database, *, lease: float, delay: float) -> int:
+    """Pull in moments too far ahead to be ours, left by a clock that was set back since; returns how many.
+
+    No lease ends later than in `lease` seconds, no wait in more than `delay`. The doubled lease leaves alone those
+    hosts whose settings are a little different.
+    """
+    bounds: list[tuple[Column[Any], float, float]] = [(workers.c.heartbeat_at, lease, 0.0)]
+    for table in (jobs, chunks):
+        bounds.append((table.c.lease_until, 2 * lease, lease))
+        bounds += [(table.c.not_before, delay, 0.0), (table.c.sent_at, lease, 0.0)]
+    with database.begin() as connection:
+        return sum(
+            connection.execute(
+                update(column.table).where(column > now() + bound).values({column.name: now() + becomes})
+            ).rowcount
+            for column, bound, becomes in bounds
+        )
+
+
 def expire_of(database: Database, owner: str, lost_limit: int) -> int:
     """Take back the work of a worker that is known to be dead, without waiting for its leases."""
     return sum(_mend(database, table, table.c.owner == owner, lost_limit) for table in (jobs, chunks))
@@ -53,8 +74,9 @@ def _mend(database: Database, table: Table[Any], dead: Any, lost_limit: int) -> 
     mended = 0
     query = select(table.c.id).where(leases.owned(table), dead).limit(BATCH)
     while ids := _ids(database, query):
-        mended += sum(_take_back(database, table, row, dead, lost_limit) for row in ids)
-        if len(ids) < BATCH:
+        taken = sum(_take_back(database, table, row, dead, lost_limit) for row in ids)
+        mended += taken
+        if not taken or len(ids) < BATCH:
             break
     return mended
 
@@ -70,6 +92,17 @@ def disown(database: Database, owner: str) -> int:
     return given_back
 
 
+def give_back(database: Database, claim: Claim) -> None:
+    """Give back one piece of work that could not be finished for want of the store; no loss is counted.
+
+    Raises LeaseLostError when it is somebody else's by now.
+    """
+    if claim.table == jobs.name:
+        job_store.release(database, claim)
+    else:
+        chunk_store.release(database, claim)
+
+
 def _ids(database: Database, query: Any) -> list[str]:
     with database.read() as connection:
         return list(connection.execute(query).scalars())
@@ -77,9 +110,12 @@ def _ids(database: Database, query: Any) -> list[str]:
 
 def _take_back(database: Database, table: Table[Any], row: str, dead: Any, lost_limit: int) -> bool:
     with database.begin() as connection:
-        job = job_store.lock(connection, row.partition(".")[0])
-        found = connection.execute(select(table).where(table.c.id == row, leases.owned(table), dead)).first()
-        if found is None:  # renewed, finished, or mended by another
+        # What somebody writes to this moment is left for the next round: one who froze there must not stop the others.
+        of_job = select(jobs).where(jobs.c.id == row.partition(".")[0]).with_for_update(skip_locked=True)
+        job = connection.execute(of_job).first()
+        lost = select(table).where(table.c.id == row, leases.owned(table), dead).with_for_update(skip_locked=True)
+        found = connection.execute(lost).first()
+        if job is None or found is None:  # renewed, finished, or mended by another
             return False
         back = ChunkState.CANCELLED if job.cancel_requested and table is chunks else leases.FALLS_BACK[found.state]
         connection.execute(
@@ -131,8 +167,10 @@ def unsent(database: Database, kind: str, older_than: float, limit: int) -> list
     _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
     forbidding = leases.forbidding(JobState.PREPARING if kind == "prepare" else "")
     due = and_(waits, table.c.not_before <= now(), ~exists().where(switches.c.name.in_(forbidding)))
-    never = select(table.c.id).where(due, table.c.sent_at.is_(None)).limit(BATCH)
-    stale = select(table.c.id).where(due, table.c.sent_at < now() - older_than).order_by(table.c.sent_at).limit(limit)
+    # Rows that somebody claims this moment need no message.
+    found = select(table.c.id).where(due).with_for_update(skip_locked=True)
+    never = found.where(table.c.sent_at.is_(None)).limit(BATCH)
+    stale = found.where(table.c.sent_at < now() - older_than).order_by(table.c.sent_at).limit(limit)
     with database.begin() as connection:
         ids = [*connection.execute(never).scalars(), *(connection.execute(stale).scalars() if limit > 0 else ())]
         connection.execute(update(table).where(table.c.id.in_(ids)).values(sent_at=now()))
@@ -140,11 +178,16 @@ def unsent(database: Database, kind: str, older_than: float, limit: int) -> list
 
 
 def _with_priority(connection: Connection, kind: str, table: Table[Any], ids: list[str]) -> list[Unsent]:
-    query = select(table.c.id, jobs.c.priority).where(table.c.id.in_(ids))
+    query = select(table.c.id, jobs.c.priority, table.c.lost).where(table.c.id.in_(ids))
     if table is chunks:
         query = query.join(jobs, jobs.c.id == chunks.c.job_id)
-    priorities: dict[str, str] = dict(connection.execute(query).all())
-    return [Unsent(kind, row, priorities[row]) for row in ids if row in priorities]
+    found = {row.id: row for row in connection.execute(query)}
+    return [Unsent(kind, row, _urgency(found[row].priority, found[row].lost)) for row in ids if row in found]
+
+
+def _urgency(priority: str, lost: int) -> str:
+    """What was lost waited already: it goes ahead of its equals, not behind all that came meanwhile."""
+    return AHEAD[Priority(priority)] if lost else priority
 
 
 def reunite_followers(database: Database) -> int:

@@ -8,21 +8,57 @@ from __future__ import annotations
 
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, inspect, make_url, select, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    String,
+    Table,
+    column,
+    create_engine,
+    event,
+    exc,
+    insert,
+    inspect,
+    make_url,
+    select,
+    table,
+)
 
 from core.errors import SchemaError, StoreError, StoreUnavailableError
 from core.mounts import filesystem_of, is_network
 from core.settings import mask
 from store.tables import now
 
-HEAD = "0002"  # the newest migration; kept here so that a start without migrations never imports Alembic
+HEAD = "0003"  # the newest migration; kept here so that a start without migrations never imports Alembic
+VERSION = table("alembic_version", column("version_num", String))
 READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}
 BUSY_MS = 15_000  # how long a SQLite writer waits for another
+
+# What PostgreSQL is told where neither the server nor the URL says otherwise. Whoever is frozen or cut off in the
+# middle of a transaction, which takes milliseconds, must not hold its rows' locks: nobody could take them over.
+POSTGRESQL_LIMITS = {
+    "idle_in_transaction_session_timeout": "15s",
+    "lock_timeout": f"{BUSY_MS}ms",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+# The same on our side: a server that is cut off is noticed after 25 s, not after the kernel's two hours.
+POSTGRESQL_CLIENT: dict[str, Any] = {
+    "connect_timeout": 10,  # s
+    "keepalives_idle": 10,  # s
+    "keepalives_interval": 5,  # s
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # ms
+    # Text comes back as text even from a database that was created without an encoding (SQL_ASCII).
+    "client_encoding": "utf8",
+}
 
 
 class Database:
@@ -66,9 +102,9 @@ class Database:
         except exc.SQLAlchemyError as error:
             raise StoreError(self._say(error)) from error
 
-    def clock(self) -> float:
-        """The database's time, in seconds since the epoch."""
-        with self.read() as connection:
+    def clock(self, *, writing: bool = False) -> float:
+        """The database's time, in seconds since the epoch; with `writing` it is also tried whether one can write."""
+        with self.begin() if writing else self.read() as connection:
             return float(connection.execute(select(now())).scalar_one())
 
     def migrate(self) -> None:
@@ -84,7 +120,11 @@ class Database:
         with self.read() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None
-            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            return connection.execute(select(VERSION.c.version_num)).scalar()
+
+    def is_current(self) -> bool:
+        """False when another version of dropscribe has changed the tables."""
+        return self.version() == HEAD
 
     def require_schema(self) -> None:
         """Raise SchemaError unless the tables are exactly this program's."""
@@ -137,19 +177,27 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed.database or "", str(parsed))
         if parsed.get_backend_name() == "postgresql":
-            return create_engine(
-                parsed,
-                pool_pre_ping=True,
-                pool_size=5,
-                max_overflow=20,
-                # Text comes back as text even from a database that was created without an encoding (SQL_ASCII).
-                connect_args={"client_encoding": "utf8"},
-            )
+            return _postgresql(parsed)
     except exc.ArgumentError as error:
         raise StoreError(f"{mask(url)} is not a database URL; example: postgresql://user@host/name") from error
     except ModuleNotFoundError as error:
         raise StoreError(f"the database driver {error.name} is missing; pip install 'dropscribe[postgres]'") from error
     raise StoreError(f"{parsed.drivername} is not supported; use sqlite or postgresql")
+
+
+def _postgresql(url: URL) -> Engine:
+    chosen = {name: value for name, value in POSTGRESQL_CLIENT.items() if name not in url.query}
+    engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=20, connect_args=chosen)
+    event.listen(engine, "connect", _postgresql_limits)
+    return engine
+
+
+def _postgresql_limits(connection: Any, _record: Any) -> None:
+    query = "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s AND source = 'default'"
+    with connection.cursor() as cursor:
+        for name, value in POSTGRESQL_LIMITS.items():
+            cursor.execute(query, (value, name))
+    connection.commit()
 
 
 def _sqlite(path: str, url: str) -> Engine:
@@ -184,13 +232,23 @@ def _sqlite_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
-def insert_ignoring(connection: Connection, table: Table[Any]) -> Any:
+def insert_all(connection: Connection, into: Table[Any], rows: Sequence[dict[str, Any]]) -> None:
+    """INSERT many rows in few statements, of which each is answered before the next.
+
+    psycopg sends many statements as one stream. PostgreSQL waits without any limit for the rest of a stream, and keeps
+    its locks, where whoever sends it was frozen.
+    """
+    if rows:
+        connection.execute(insert(into).returning(*into.primary_key.columns), list(rows)).all()
+
+
+def insert_ignoring(connection: Connection, into: Table[Any]) -> Any:
     """An INSERT that leaves rows out that exist already (by any unique key)."""
     # Imported here, as one costs `dropscribe status` what the other would.
     if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert
+        from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
 
-        return insert(table).on_conflict_do_nothing()
+        return insert_in_sqlite(into).on_conflict_do_nothing()
     from sqlalchemy.dialects.postgresql import insert as insert_in_postgresql
 
-    return insert_in_postgresql(table).on_conflict_do_nothing()
+    return insert_in_postgresql(into).on_conflict_do_nothing()

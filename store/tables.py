@@ -199,13 +199,17 @@ class TranscriptColumns(TypedColumns):
 
 
 class OutputColumns(TypedColumns):
-    """A file that dropscribe wrote or is about to write: the proof that it may be replaced."""
+    """A file that dropscribe wrote or is about to write: the proof that it may be replaced.
+
+    `replaced` is the digest of the file that gives way to it, as long as `written_at` is not set.
+    """
 
     path_key = Column(String(32), primary_key=True)
     path = Column(FileName, nullable=False)
     job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True)
     format = Column(String(8), nullable=False)
     sha256 = Column(String(64), nullable=False)
+    replaced = Column(String(64), nullable=True)
     written_at = Column(Double, nullable=True)
 
 

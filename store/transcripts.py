@@ -100,13 +100,17 @@ def document(database: Database, job_id: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file on disk that dropscribe wrote, or is about to: `sha256` of its content, in hex."""
+    """A file on disk that dropscribe wrote, or is about to: `sha256` of its content, in hex.
+
+    `replaced` is that of the file which was to give way, where a crash came in between.
+    """
 
     path: str
     job_id: str
     format: str
     sha256: str
     written: bool
+    replaced: str | None = None
 
 
 def file_at(database: Database, path: str) -> WrittenFile | None:
@@ -124,17 +128,32 @@ def files_of(database: Database, job_id: str) -> list[WrittenFile]:
 
 
 def _file(row: Any) -> WrittenFile:
-    return WrittenFile(row.path, row.job_id, row.format, row.sha256, row.written_at is not None)
+    return WrittenFile(row.path, row.job_id, row.format, row.sha256, row.written_at is not None, row.replaced)
 
 
-def reserve(database: Database, claim: Claim, path: str, fmt: str, sha256: str, *, replaces: str | None) -> bool:
+def reserve(
+    database: Database,
+    claim: Claim,
+    path: str,
+    fmt: str,
+    sha256: str,
+    *,
+    replaces: str | None,
+    replaced: str | None = None,
+) -> bool:
     """Record, before a file is put in place, that it is to be this job's; False when another job took the path.
 
-    `replaces` is the job whose file stands there and gives way. Raises LeaseLostError.
+    `replaces` is the job whose file, with the digest `replaced`, gives way. Raises LeaseLostError.
     """
     with database.begin() as connection:
         leases.write(connection, claim, owner=claim.owner)
-        values: dict[str, Any] = {"job_id": claim.id, "format": fmt, "sha256": sha256, "written_at": None}
+        values: dict[str, Any] = {
+            "job_id": claim.id,
+            "format": fmt,
+            "sha256": sha256,
+            "replaced": replaced,
+            "written_at": None,
+        }
         key = path_key(path)
         if replaces is not None:
             row = update(outputs).where(outputs.c.path_key == key, outputs.c.job_id == replaces)
@@ -161,5 +180,5 @@ def written(database: Database, claim: Claim, paths: Sequence[str]) -> None:
     keys = [path_key(path) for path in paths]
     with database.begin() as connection:
         rows = update(outputs).where(outputs.c.path_key.in_(keys), outputs.c.job_id == claim.id)
-        if connection.execute(rows.values(written_at=now())).rowcount != len(keys):
+        if connection.execute(rows.values(written_at=now(), replaced=None)).rowcount != len(keys):
             raise LeaseLostError(f"{claim.id}: its files belong to another job by now")

@@ -1,7 +1,8 @@
-"""One thread a process that keeps its leases and its heartbeat fresh, and tells tasks when to stop.
+"""Keeps a process's leases and its heartbeat fresh, and tells tasks when to stop.
 
 A task stops for one of three reasons: its job was cancelled, its lease was lost (also when the store could not be
-reached for as long as the lease lasts), or the worker shuts down.
+reached for as long as the lease lasts), or the worker shuts down. One thread asks the store, which may hang; another
+one only looks at the clock. Work that ended because the store was away is given back when the store is there again.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from core.errors import DropscribeError, LeaseLostError, StoreError
-from store import leases
+from core.errors import DropscribeError, LeaseLostError, StoreError, StoreUnavailableError
+from store import leases, recovery
 from store.leases import Claim, Renewal
 from store.session import Database
 
@@ -38,6 +39,19 @@ class Held:
     progress: float = 0.0
     renewed: float = field(default_factory=time.monotonic)
     shown: float = 0.0
+    moved: float = field(default_factory=time.monotonic)  # when progress was seen last,
+    reached: float = 0.0  # and how much
+
+    def hangs(self, patience: float) -> bool:
+        """True when there was no progress for so many seconds; to be asked now and then."""
+        if self.progress != self.reached:
+            self.reached, self.moved = self.progress, time.monotonic()
+        return self.claim.table == "chunks" and time.monotonic() - self.moved > patience
+
+    def lose(self) -> None:
+        """Another may have the work by now."""
+        self.lost = True
+        self.stop.set()
 
     def check(self) -> None:
         """Raise LeaseLostError or StoppedError when the task is to stop."""
@@ -48,23 +62,42 @@ class Held:
 
 
 class LeaseKeeper:
-    """Renews what this process holds. `beat` is called every `renew` seconds for the worker's heartbeat."""
+    """Renews what this process holds. `beat` is called every `renew` seconds for the worker's heartbeat.
 
-    def __init__(self, database: Database, *, lease: float, renew: float, beat: Callable[[], None]) -> None:
+    `hung` is called when a chunk shows no progress for `stall` seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease: float,
+        renew: float,
+        beat: Callable[[], None],
+        stall: float = float("inf"),
+        hung: Callable[[Claim], None] = lambda _: None,
+    ) -> None:
         """Times in seconds. `start` begins the thread."""
         self._database = database
         self._lease = lease
         self._renew = renew
         self._beat = beat
+        self._stall = stall
+        self._hung = hung
         self._held: dict[int, Held] = {}
+        self._left: list[Claim] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("leases", self._run), ("deadlines", self._watch))
+        ]
 
     def start(self) -> None:
         """Begin to renew."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def shut_down(self) -> None:
         """Tell every task to stop and give its work back; leases are renewed until `end`."""
@@ -76,7 +109,8 @@ class LeaseKeeper:
     def end(self) -> None:
         """Stop renewing."""
         self._ended.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[Held]:
@@ -88,6 +122,10 @@ class LeaseKeeper:
             held.stop.set()
         try:
             yield held
+        except (StoreUnavailableError, LeaseLostError):  # perhaps only because the store was away
+            with self._lock:
+                self._left.append(claim)
+            raise
         finally:
             with self._lock:
                 del self._held[id(held)]
@@ -99,9 +137,35 @@ class LeaseKeeper:
                 current = list(self._held.values())
             for held in current:
                 self._tend(held)
+            self._give_back()
             if time.monotonic() - last_beat >= self._renew:
                 last_beat = time.monotonic()
                 self._say_alive()
+
+    def _watch(self) -> None:
+        """Give up in time what could not be renewed, also while the store answers nothing at all; notice what hangs."""
+        while not self._ended.wait(min(TICK_SECONDS, self._renew)):
+            with self._lock:
+                current = list(self._held.values())
+            for held in current:
+                if time.monotonic() - held.renewed > self._lease * SAFETY:
+                    held.lose()
+                if held.hangs(self._stall):
+                    self._hung(held.claim)
+
+    def _give_back(self) -> None:
+        """Return what a store that was away kept from being finished; no loss is counted for that."""
+        with self._lock:
+            left, self._left = self._left, []
+        for claim in left:
+            try:
+                recovery.give_back(self._database, claim)
+            except LeaseLostError:
+                continue  # somebody else has it
+            except StoreError as error:
+                log.warning("cannot give %s back: %s", claim.id, error)
+                with self._lock:
+                    self._left.append(claim)
 
     def _say_alive(self) -> None:
         try:
@@ -120,11 +184,9 @@ class LeaseKeeper:
             renewal = leases.renew(self._database, held.claim, self._lease, progress=progress if is_chunk else None)
         except StoreError as error:
             log.warning("cannot renew the lease of %s: %s", held.claim.id, error)
-            if asked - held.renewed > self._lease * SAFETY:
-                held.lost = True
-                held.stop.set()
             return
         held.renewed, held.shown = asked, progress
-        held.lost = renewal is Renewal.LOST
-        if renewal is not Renewal.HELD:
+        if renewal is Renewal.LOST:
+            held.lose()
+        if renewal is Renewal.CANCEL:
             held.stop.set()

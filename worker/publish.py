@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import OutputError
@@ -45,12 +46,12 @@ def _place(context: WorkerContext, claim: Claim, job: Job, transcript: Transcrip
     data = outputs.render(transcript, fmt)
     sha256 = hashlib.sha256(data).hexdigest()
     for target in files.candidates(Path(job.source), fmt, job.id, folder):
-        replaces = _may_take(context, job, target)
-        if replaces is None:
+        taken = _may_take(context, job, target)
+        if taken is None:
             continue
-        if files.digest(target) == sha256 and replaces == job.id:
+        if taken.digest == sha256 and taken.by == job.id:
             return target  # an earlier attempt got this far
-        if _put(context, claim, target, data, fmt, sha256, replaces):
+        if _put(context, claim, target, data, fmt, sha256, taken):
             return target
     raise OutputError(
         f"every name for the {fmt} transcript of {job.path} in {folder} is taken by files that dropscribe did not "
@@ -58,30 +59,40 @@ def _place(context: WorkerContext, claim: Claim, job: Job, transcript: Transcrip
     )
 
 
-FREE = ""
+EMPTY = hashlib.sha256(b"").hexdigest()  # of a name that was claimed where there are no hard links
 
 
-def _may_take(context: WorkerContext, job: Job, target: Path) -> str | None:
-    """None when the path belongs to somebody else; FREE, or the job (perhaps this one) whose file may give way.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What stands at a path that may be ours: whose job's (none: nobody's), and what is there (None: nothing)."""
 
-    A file of ours gives way to a newer transcript of the same recording, unless somebody edited it.
+    by: str
+    digest: str | None
+
+
+def _may_take(context: WorkerContext, job: Job, target: Path) -> Taken | None:
+    """None when the path belongs to somebody else.
+
+    A file of ours gives way to a newer transcript of the same recording, unless somebody edited it. After a crash it
+    is the one that was to be written, the one that was to give way, or an empty one.
     """
     recorded = transcripts.file_at(context.database, str(target))
     on_disk = files.digest(target)
     if recorded is None:
-        return FREE if on_disk is None else None
+        return Taken("", None) if on_disk is None else None
     if not transcripts.same_recording(context.database, recorded.job_id, job.id):
         return None
-    unchanged = on_disk is None or on_disk == recorded.sha256 or (recorded.job_id == job.id and not recorded.written)
-    return recorded.job_id if unchanged else None
+    ours = {None, recorded.sha256} if recorded.written else {None, recorded.sha256, recorded.replaced, EMPTY}
+    return Taken(recorded.job_id, on_disk) if on_disk in ours else None
 
 
-def _put(context: WorkerContext, claim: Claim, target: Path, data: bytes, fmt: str, sha256: str, replaces: str) -> bool:
+def _put(context: WorkerContext, claim: Claim, target: Path, data: bytes, fmt: str, sha256: str, taken: Taken) -> bool:
     temporary = files.stage(target, data, claim.id, claim.attempt)
     try:
-        if not transcripts.reserve(context.database, claim, str(target), fmt, sha256, replaces=replaces or None):
+        replaces = {"replaces": taken.by or None, "replaced": taken.digest}
+        if not transcripts.reserve(context.database, claim, str(target), fmt, sha256, **replaces):
             return False
-        files.publish(temporary, target, replaces=bool(replaces))
+        files.publish(temporary, target, replaces=taken.digest is not None)
     except files.TargetExistsError:  # somebody put a file there this very moment
         transcripts.give_up(context.database, claim, str(target))
         return False

@@ -18,15 +18,17 @@ from typing import Any
 from celery import Celery, signals
 
 from core import logs
-from core.errors import UsageError
+from core.errors import StoreError, UsageError
 from core.queue import CPU_QUEUE, MODEL_QUEUE, Doorbell, make_app
 from core.settings import Settings
 from models import registry
 from models.base import Transcriber
 from store import fleet, recovery
+from store.leases import Claim
 from store.session import Database, open_database
 from worker import gpu, spool, tasks
 from worker.context import Fitness, Tally, WorkerContext
+from worker.failures import FATAL_EXIT
 from worker.lease import LeaseKeeper
 from worker.pool import WakingPool
 
@@ -89,19 +91,42 @@ def _work(settings: Settings, database: Database, identity: Identity) -> int:
         keeper.end()
         if model:
             model.close()
-        recovery.disown(database, identity.name)
-        fleet.leave(database, identity.name)
+        _leave(database, identity.name)
+
+
+def _leave(database: Database, name: str) -> None:
+    """A store that is away is not waited for: what this worker still has comes back when its leases end."""
+    try:
+        recovery.disown(database, name)
+        fleet.leave(database, name)
+    except StoreError as error:
+        log.warning("stopped without a word to the store: %s", error)
 
 
 def _keeper(settings: Settings, database: Database, identity: Identity, tally: Tally) -> LeaseKeeper:
     def beat() -> None:
         audio, busy = tally.take()
         fleet.heartbeat(database, identity.name, audio=audio, busy=busy)
+        if not database.is_current():
+            log.critical("the tables are of another version by now, this worker stops; install that version")
+            os.kill(os.getpid(), signal.SIGTERM)
         if identity.role == "cpu":
             spool.sweep(settings, database)
             spool.has_room(settings, database)
 
-    return LeaseKeeper(database, lease=settings.lease_seconds, renew=settings.renew_seconds, beat=beat)
+    def hung(claim: Claim) -> None:
+        # The lease is left to run out: a recording on which the model hangs counts as one that killed its worker.
+        log.critical("%s: no progress for %.0f s; this worker starts anew", claim.id, settings.stall_seconds)
+        _die(FATAL_EXIT)
+
+    return LeaseKeeper(
+        database,
+        lease=settings.lease_seconds,
+        renew=settings.renew_seconds,
+        beat=beat,
+        stall=settings.stall_seconds,
+        hung=hung,
+    )
 
 
 def _load_model(settings: Settings) -> Transcriber:

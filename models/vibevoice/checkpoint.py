@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import os
-import secrets
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +13,7 @@ from typing import Any
 import torch
 
 from core.errors import ModelUnavailableError, UsageError
-from models import quantize, vram
+from models import placing, quantize, vram
 from models.vibevoice import loader
 from models.vibevoice.geometry import Geometry
 from models.vram import Precision
@@ -68,12 +64,12 @@ def write_quantized(
     source cannot be used or the device or the disk cannot hold the copy, and QuantizationError when it went wrong.
     """
     began = time.monotonic()
-    target = _vacant(destination)
+    target = placing.vacant(destination)
     config = _unquantized(source, revision)
     size = vram.weights(Geometry.from_config(config), Precision(precision))
-    _require_room(target.parent, size + MARGIN)
+    placing.require_room(target.parent, size + MARGIN)
     job = _Job(source, revision, precision, _device(device, size))
-    with _beside(target) as folder:
+    with placing.beside(target) as folder:
         commit, bits = _write(job, folder, tell)
         tell(f"checking {size / 1e9:.2f} GB")
         quantized = _check(job, folder, bits)
@@ -81,18 +77,6 @@ def write_quantized(
     written = sum(file.stat().st_size for file in target.iterdir())
     seconds = time.monotonic() - began
     return Copy(source, commit, target, precision, job.device.type, quantized, written, seconds)
-
-
-def _vacant(destination: Path) -> Path:
-    """Where the copy goes. Raises UsageError when something is there."""
-    target = destination.expanduser().resolve()
-    if not target.parent.is_dir():
-        raise UsageError(f"{target.parent} is not a folder; create it, or name another place than {destination}")
-    if target.is_mount():
-        raise UsageError(f"{destination} is a mount point; name a folder below it")
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise UsageError(f"{destination} is there already; name another folder, or remove it")
-    return target
 
 
 def _unquantized(source: str, revision: str) -> dict[str, Any]:
@@ -104,15 +88,6 @@ def _unquantized(source: str, revision: str) -> dict[str, Any]:
     if stored := quantize.stored_precision(config):
         raise ModelUnavailableError(f"{source} is in {stored} already; name the checkpoint that it was made from")
     return config
-
-
-def _require_room(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise ModelUnavailableError(
-            f"{folder} has {free / 1e9:.2f} GB free and the copy takes {size / 1e9:.2f} GB; make room, or name a "
-            "folder on another disk"
-        )
 
 
 def _device(asked: str, size: int) -> torch.device:
@@ -130,21 +105,6 @@ def _device(asked: str, size: int) -> torch.device:
     raise ModelUnavailableError(
         f"the copy takes {size / 1e9:.2f} GB and the GPU has {free / 1e9:.2f} GB free; free it, or use --device cpu"
     )
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A folder on the same disk under a name that nobody takes for a checkpoint; removed unless it was renamed."""
-    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    try:
-        folder.mkdir()
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    try:
-        yield folder
-    finally:  # after Ctrl-C too
-        if folder.exists():
-            shutil.rmtree(folder)
 
 
 def _write(job: _Job, folder: Path, tell: Tell) -> tuple[str, dict[str, str]]:
@@ -186,29 +146,13 @@ def _give_memory_back() -> None:
 
 
 def _settle(folder: Path, target: Path) -> None:
-    """Onto the disk first, then the name: a power cut leaves no half checkpoint under it either."""
     try:
         mode = (folder / "config.json").stat().st_mode
         for path in folder.iterdir():
             path.chmod(mode)  # safetensors lets nobody else read the weights, whatever the umask
-            _sync(path)
-        _sync(folder)
-        folder.rename(target)  # takes the place of an empty folder
-        _sync(target.parent)
     except OSError as error:
-        raise _unwritable(target, error) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _unwritable(target: Path, error: OSError) -> ModelUnavailableError:
-    return ModelUnavailableError(f"cannot write {target}: {error.strerror}; choose another folder")
+        raise placing.unwritable(target, error) from error
+    placing.settle(folder, target)
 
 
 def _spoken(device: torch.device) -> str:

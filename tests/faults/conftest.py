@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from core.settings import Settings, load
+from tests.conftest import missing
+from tests.faults import fleet, postgres
+from tests.faults.fleet import Fleet
+from tests.faults.postgres import Server
+from tests.faults.recordings import Recordings
 from tests.faults.shares import PATIENCE, Share, Watched, watch_over
+from tests.servers import find_postgresql
 
 MakeWatched = Callable[..., Watched]
 
@@ -58,3 +64,44 @@ def over(plain: Settings) -> Iterator[MakeWatched]:
     yield make
     for watched in made:
         watched.watch.close()
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recordings]:
+    """Recordings whose transcripts are known."""
+    made = Recordings(tmp_path_factory.mktemp("recordings"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A PostgreSQL that may be broken."""
+    with postgres.server(postgresql_programs()) as running:
+        yield running
+
+
+def postgresql_programs() -> Path:
+    programs = find_postgresql()
+    if programs is None:
+        missing("PostgreSQL")
+    assert programs
+    return programs
+
+
+@pytest.fixture
+def make_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+    """Makes fleets, on SQLite or on a PostgreSQL server that is emptied for it, and leaves none running."""
+    made: list[Fleet] = []
+
+    def make(server: Server | None = None, **settings: str) -> Fleet:
+        url = settings.pop("DATABASE_URL", "")
+        if server:
+            server.empty()
+            url = url or server.url
+        made.append(fleet.make(tmp_path / f"fleet{len(made)}", database_url=url, settings=settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

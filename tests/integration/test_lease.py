@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import update
 
-from core.errors import LeaseLostError
+from core.errors import LeaseLostError, StoreUnavailableError
 from store import jobs, leases, queries, recovery, tables
 from store.jobs import NewJob
 from store.leases import Claim
@@ -110,3 +110,44 @@ def test_progress_reaches_the_store(database: Database, keeper: LeaseKeeper, cla
             time.sleep(0.05)
     assert queries.job(database, claim.id).progress == 0.5
     assert leases.renew(database, chunk, 1.0) is leases.Renewal.HELD
+
+
+def test_a_store_that_hangs_does_not_keep_a_task_from_giving_up_in_time(
+    database: Database, claim: Claim, keeper: LeaseKeeper
+) -> None:
+    with keeper.holding(claim) as held:
+        with database.begin() as connection:  # nobody else can write to the row, for longer than a lease
+            connection.execute(update(tables.jobs).values(reason="locked"))
+            assert held.stop.wait(PATIENCE)
+        with pytest.raises(LeaseLostError):
+            held.check()
+
+
+def test_what_a_store_that_was_away_kept_from_being_finished_is_given_back_without_a_loss(
+    database: Database, claim: Claim, keeper: LeaseKeeper
+) -> None:
+    with pytest.raises(StoreUnavailableError), keeper.holding(claim):
+        raise StoreUnavailableError("the network is cut")
+    deadline = time.monotonic() + PATIENCE
+    while queries.job(database, claim.id).owner:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    job = queries.job(database, claim.id)
+    assert (job.state, job.lost) == ("queued", 0)
+    assert [event.kind for event in queries.events_of(database, claim.id)][-1] == "released"
+
+
+def test_a_chunk_without_progress_is_told_of_and_one_that_moves_is_not(database: Database) -> None:
+    told: list[Claim] = []
+    keeper = LeaseKeeper(database, lease=60, renew=0.05, beat=lambda: None, stall=0.5, hung=told.append)
+    still = Claim("chunks", "still.0", "still", "running", 1, "worker")
+    moving = Claim("chunks", "moving.0", "moving", "running", 1, "worker")
+    keeper.start()
+    deadline = time.monotonic() + PATIENCE
+    with keeper.holding(still), keeper.holding(moving) as held:
+        while not told:
+            held.progress += 1
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    keeper.end()
+    assert set(told) == {still}

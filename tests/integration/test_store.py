@@ -664,3 +664,23 @@ def test_the_fleet_can_do_what_its_living_model_workers_can(database: Database) 
     fleet.leave(database, "small")
     assert queries.capacity(database, 60.0).longest_chunk == 1800.0
     assert queries.capacity(database, -1.0) == Capacity()
+
+
+def test_schedulers_that_report_one_folder_at_the_same_time_do_no_harm(database: Database) -> None:
+    errors: list[Exception] = []
+    report = fleet.RootReport("/rec", "here", "ext4", online=True)
+
+    def tell() -> None:
+        try:
+            for _ in range(30):
+                fleet.report_roots(database, [report])
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=tell) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert [root.path for root in queries.list_roots(database)] == ["/rec"]

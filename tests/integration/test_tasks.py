@@ -186,6 +186,50 @@ def test_a_crash_while_files_are_written_is_mended_without_writing_twice(
     assert after[recording] == before[recording]
 
 
+def test_a_file_that_somebody_puts_there_after_a_crash_is_not_overwritten(
+    make_context: MakeContext, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context()
+    job_id = admit(context, recording)
+    tasks.prepare_job(context, job_id)
+    tasks.transcribe_chunk(context, f"{job_id}.0")
+
+    def crash(*_: object, **__: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "publish", crash)  # the name is recorded by then, and not used yet
+        with pytest.raises(Died):
+            tasks.finish_job(context, job_id)
+    recording.with_suffix(".json").write_text("somebody else's")
+    recovery.expire_of(context.database, "worker", 3)
+    tasks.finish_job(context, job_id)
+    assert queries.job(context.database, job_id).state is JobState.DONE
+    assert recording.with_suffix(".json").read_text() == "somebody else's"
+    assert recording.with_name("talk.wav.json").exists()
+
+
+def test_a_crash_while_a_newer_transcript_replaces_ours_is_mended_under_the_same_names(
+    make_context: MakeContext, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context()
+    carry_through(context, admit(context, recording))
+    speech(recording, seed=7)
+    job_id = admit(context, recording)
+
+    def crash(*_: object, **__: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "publish", crash)
+        with pytest.raises(Died):
+            carry_through(context, job_id)
+    recovery.expire_of(context.database, "worker", 3)
+    tasks.finish_job(context, job_id)
+    assert queries.job(context.database, job_id).state is JobState.DONE
+    assert sorted(path.name for path in recording.parent.glob("talk.*json")) == ["talk.json"]
+
+
 def test_a_newer_transcript_replaces_ours_but_not_one_that_was_edited(
     make_context: MakeContext, recording: Path
 ) -> None:

@@ -1,0 +1,227 @@
+"""Which checkpoints this machine has, what they are made of, and whether they are whole. Pure Python, no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from core.errors import ModelUnavailableError, UsageError
+from models import shards
+from models.convert_plan import bytes_by_dtype
+from models.shards import Shard
+
+LAYOUTS = {"vibevoice_asr": "transformers", "vibevoice": "original"}  # by model_type
+OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx", "*.onnx_data*")
+BLOCK = 8_000_000  # bytes hashed at a time
+SHA1, SHA256 = 40, 64  # digits of a blob's name: git's hash for small files, else that of the content
+
+Tell = Callable[[str, int, int], None]  # what is being done, bytes done and in all
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on this disk. `problems` are sentences; `verified` says that every byte was looked at for them.
+
+    `layout` is `transformers`, which dropscribe reads, `original` or `other`. `dtypes` are bytes by safetensors' names.
+    """
+
+    name: str
+    folder: Path
+    revision: str
+    layout: str
+    architecture: str
+    quantization: str
+    dtypes: Mapping[str, int]
+    parameters: int
+    tensors: int
+    size: int
+    files: int
+    problems: tuple[str, ...] = ()
+    verified: bool = False
+
+
+def cache() -> Path:
+    """The folder in which Hugging Face's programs keep what they fetched."""
+    if hub := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(hub).expanduser()
+    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+def cached(name: str = "*") -> Iterator[tuple[str, Path]]:
+    """Id and folder of every snapshot in the cache, or of those of one id."""
+    for repository in sorted(cache().glob("models--" + name.replace("/", "--"))):
+        identity = repository.name.removeprefix("models--").replace("--", "/", 1)
+        yield from ((identity, path) for path in sorted(repository.glob("snapshots/*")) if path.is_dir())
+
+
+def locate(source: str, revision: str = "") -> tuple[Path, str]:
+    """The folder and the commit of a checkpoint: a folder itself, or the snapshot of an id in the cache.
+
+    Raises UsageError when it is not here.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder.resolve(), ""
+    looks_like_id = source.count("/") == 1 and not source.startswith((".", "~", "/"))
+    if not looks_like_id or "*" in source:
+        raise UsageError(f"{source} is not a folder; name a checkpoint's, or see `dropscribe models list`")
+    snapshots = {path.name: path for _, path in cached(source)}
+    commit = _commit(source, revision or "main")
+    if commit not in snapshots:
+        which = f"{source} at {revision}" if revision else source
+        raise UsageError(f"{which} is neither a folder nor in {cache()}; fetch it: dropscribe models fetch {source}")
+    return snapshots[commit], commit
+
+
+def _commit(source: str, revision: str) -> str:
+    reference = cache() / f"models--{source.replace('/', '--')}" / "refs" / revision
+    return reference.read_text().strip() if reference.is_file() else revision
+
+
+def survey(folders: Iterable[Path]) -> list[Checkpoint]:
+    """What the cache holds, and what these folders are or have directly in them. Raises UsageError."""
+    found = [examine(path, name, path.name) for name, path in cached()]
+    for folder in folders:
+        if not folder.expanduser().is_dir():
+            raise UsageError(f"{folder} is not a folder; name a checkpoint's, or one that has checkpoints in it")
+        place = folder.expanduser().resolve()
+        inside = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+        found += [examine(path) for path in ([place] if _is_checkpoint(place) else filter(_is_checkpoint, inside))]
+    return list({one.folder: one for one in found}.values())
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return (folder / "config.json").is_file() or any(folder.glob(f"*{shards.SUFFIX}"))
+
+
+def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
+    """What a folder holds, by its config and the headers of its weights. Whatever is wrong becomes a problem."""
+    problems: list[str] = []
+    config = _config(folder, problems)
+    read = list(_shards(folder, problems))
+    try:
+        problems += shards.missing(folder, read)
+    except ModelUnavailableError as error:
+        problems.append(str(error))
+    files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
+    problems += [f"{path.name} leads nowhere; fetch it again" for path in files if not path.exists()]
+    if not read and not problems:
+        problems.append(without_weights(folder))
+    tensors = [tensor for shard in read for tensor in shard.tensors]
+    return Checkpoint(
+        name=name or str(folder),
+        folder=folder,
+        revision=revision,
+        layout=LAYOUTS.get(str(config.get("model_type")), "other"),
+        architecture=", ".join(map(str, config.get("architectures") or ())) or str(config.get("model_type", "")),
+        quantization=quantization(config),
+        dtypes=bytes_by_dtype((tensor.dtype, tensor.size) for tensor in tensors),
+        parameters=sum(tensor.count for tensor in tensors),
+        tensors=len(tensors),
+        size=sum(path.stat().st_size for path in files if path.exists()),
+        files=len(files),
+        problems=tuple(problems),
+    )
+
+
+def _config(folder: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        return read_config(folder)
+    except ModelUnavailableError as error:
+        problems.append(str(error))
+        return {}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a folder, empty if it has none. Raises ModelUnavailableError."""
+    path = folder / "config.json"
+    if not path.exists() and not path.is_symlink():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise shards.broken(path, str(error)) from error
+    if not isinstance(config, dict):
+        raise shards.broken(path, "it holds no JSON object")
+    return config
+
+
+def _shards(folder: Path, problems: list[str]) -> Iterator[Shard]:
+    for path in shards.files(folder):
+        try:
+            yield shards.read(path)
+        except ModelUnavailableError as error:
+            problems.append(str(error))
+
+
+def without_weights(folder: Path) -> str:
+    """What to say of a folder without safetensors: what it has instead, and how that becomes safetensors."""
+    others = sorted({path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern)})
+    if others:
+        shown = ", ".join(others[:3])
+        return (
+            f"{folder} has no safetensors files, but {shown}; load it once with transformers and write it with "
+            "`save_pretrained(FOLDER)`, or fetch a version in safetensors"
+        )
+    names = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
+    return f"{folder} is no checkpoint: it holds {names}; name a folder with safetensors files"
+
+
+def quantization(config: Mapping[str, Any]) -> str:
+    """How a checkpoint is quantized by its config: `int8`, `nf4`, or another method's name; empty if it is not."""
+    stored = config.get("quantization_config")
+    if not isinstance(stored, Mapping):
+        return ""
+    if stored.get("load_in_8bit"):
+        return "int8"
+    if stored.get("load_in_4bit"):
+        return str(stored.get("bnb_4bit_quant_type", "4 bit"))
+    return str(stored.get("quant_method", "an unknown method"))
+
+
+def verify(checkpoint: Checkpoint, tell: Tell) -> Checkpoint:
+    """Hold every blob of the cache against its name, which is the hash of what was published.
+
+    What lies in a folder has no hash to go by: for it, the headers and the index are all there is.
+    """
+    blobs = list(_blobs(checkpoint.folder))
+    total, done = sum(path.stat().st_size for _, path in blobs), 0
+    problems = list(checkpoint.problems)
+    for path, blob in blobs:
+        before = done
+        for done in _hashed(path, blob, problems, before):
+            tell(f"checking {checkpoint.name}", done, total)
+    return replace(checkpoint, problems=tuple(problems), verified=True)
+
+
+def _blobs(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """The files of a snapshot that are links to something named by its hash, and that."""
+    for path in sorted(folder.rglob("*")):
+        blob = path.resolve()
+        digits = set(blob.name) <= set("0123456789abcdef")
+        if path.is_symlink() and blob.is_file() and digits and len(blob.name) in {SHA1, SHA256}:
+            yield path, blob
+
+
+def _hashed(path: Path, blob: Path, problems: list[str], done: int) -> Iterator[int]:
+    """Hash one file, yielding the bytes done so far."""
+    if len(blob.name) == SHA256:
+        digest = hashlib.sha256()
+    else:
+        digest = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
+    with blob.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            done += len(block)
+            yield done
+    if digest.hexdigest() != blob.name:
+        problems.append(
+            f"{path.name} is not what was published: its hash is {digest.hexdigest()[:12]}..., and should "
+            f"be {blob.name[:12]}...; remove {blob} and fetch it again"
+        )

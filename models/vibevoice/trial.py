@@ -1,0 +1,71 @@
+"""Does a converted checkpoint of VibeVoice-ASR answer as its source does? Both read two seconds of noise.
+
+The source computes in fp32, the copy in its own format: activations that overflow show here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from core.errors import ModelUnavailableError
+from models.base import SAMPLE_RATE, Audio
+from models.vibevoice import loader
+from models.vibevoice.encoder import Encoder
+
+SECONDS = 2.0
+LEVEL = 0.05  # of full scale: about -26 dBFS, as loud as recordings are made
+ROOM = 1.2  # times the weights in fp32: what loading and two seconds take beside them
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Over the logits of every position: the largest difference, the difference relative to their size, and the share
+    of positions at which the same token is the likeliest."""
+
+    absolute: float
+    relative: float
+    same_token: float
+
+
+def fits(parameters: int) -> bool:
+    """This machine can hold a model of so many numbers in fp32."""
+    return parameters * 4 * ROOM <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def compare(source: Path, copy: Path, precision: str) -> Trial:
+    """Read with both, one after the other. Raises ModelUnavailableError when one cannot, or gives no numbers."""
+    wanted, found = logits(source, "fp32"), logits(copy, precision)
+    if not bool(found.isfinite().all()):
+        raise ModelUnavailableError(
+            f"in {precision} the model computes numbers that overflow; use bf16, or keep more in fp32 (--keep-fp32)"
+        )
+    error = found - wanted
+    same = (found.argmax(-1) == wanted.argmax(-1)).double().mean()
+    return Trial(float(error.abs().max()), float(error.norm() / wanted.norm()), float(same))
+
+
+@torch.no_grad()
+def logits(folder: Path, precision: str) -> torch.Tensor:
+    """Logits (tokens, vocabulary) in float32 of two seconds of noise and the request to transcribe it, on the CPU."""
+    loaded = loader.load(str(folder), precision, device=torch.device("cpu"), attention="sdpa")
+    model, processor = loaded.model, loaded.processor
+    audio = _noise()
+    inputs = processor.apply_transcription_request(audio, processor_kwargs={"sampling_rate": SAMPLE_RATE})
+    heard = Encoder(model, SECONDS).encode(audio, threading.Event())
+    embeddings = model.get_input_embeddings()(inputs["input_ids"])
+    embeddings[inputs["input_ids"] == processor.audio_token_id] = heard
+    answer: torch.Tensor = model(inputs_embeds=embeddings, attention_mask=inputs["attention_mask"]).logits[0].float()
+    del loaded, model
+    gc.collect()  # of the first model, before the second comes
+    return answer
+
+
+def _noise() -> Audio:
+    return np.random.default_rng(0).normal(0, LEVEL, round(SECONDS * SAMPLE_RATE)).astype(np.float32)

@@ -1,0 +1,240 @@
+"""A real fleet in child processes, whose members a test kills, stops and freezes; what dies is started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import select
+
+from admin import embedded
+from core.settings import PREFIX, load
+from core.types import JobState
+from store import queries
+from store.queries import Job
+from store.session import Database, open_database
+from store.tables import jobs
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE = 120.0  # seconds; only a failing test waits for so long
+GRACE = 20.0  # seconds a member gets to stop, as `up` gives its workers
+RESTART = 0.3  # seconds until what died is started again
+HEARS = json.dumps({"hears": True})
+SHORT = {
+    "ENGINE": "scripted",
+    "SCRIPT": HEARS,
+    "STABLE_SECONDS": "0.3",
+    "SCAN_SECONDS": "3",
+    "LEASE_SECONDS": "6",
+    "RENEW_SECONDS": "1",
+    "RECONCILE_SECONDS": "0.5",
+    "RESEND_SECONDS": "2",
+    "MISSING_SECONDS": "3",
+    "CHUNK_SECONDS": "8",
+    "CHUNK_TARGET_SECONDS": "8",
+    "OVERLAP_SECONDS": "2",
+    "SMALLEST_CHUNK_SECONDS": "4",
+    "CPU_SLOTS": "2",
+    "LOG_FORMAT": "text",
+}
+REDIS = "redis"
+
+
+@dataclass
+class Member:
+    """One place in the fleet; each process that takes it has a name of its own."""
+
+    place: str
+    role: str
+    wrapper: Sequence[str] = ()
+    generation: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    died: float = 0.0
+    restarts: bool = True
+    frozen: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the process that is there now is called in the store."""
+        return f"{self.place}.{self.generation}"
+
+    @property
+    def pid(self) -> int:
+        """Of that process."""
+        assert self.process
+        return self.process.pid
+
+
+@dataclass
+class Fleet:
+    """Members on one store, one Redis and one inbox. Must be used by one thread: members end with it."""
+
+    folder: Path
+    environment: dict[str, str]
+    members: dict[str, Member] = field(default_factory=dict)
+    said: Callable[[str], object] = lambda _: None
+    killed: dict[str, float] = field(default_factory=dict)  # when, by the database's clock, a process was killed
+    _database: Database | None = None
+
+    @property
+    def home(self) -> Path:
+        """The state directory of all members."""
+        return Path(self.environment[PREFIX + "HOME"])
+
+    @property
+    def inbox(self) -> Path:
+        """The watched folder."""
+        return self.folder / "inbox"
+
+    @property
+    def lease(self) -> float:
+        """In seconds."""
+        return float(self.environment[PREFIX + "LEASE_SECONDS"])
+
+    @property
+    def database(self) -> Database:
+        """The store, seen from outside."""
+        if self._database is None:
+            self._database = open_database(load(self.environment).database, where="test")
+        return self._database
+
+    def start(self, *places: str) -> None:
+        """Start Redis and a member for each place, `ROLE` or `ROLE-NUMBER`, and wait until all are at work."""
+        if REDIS not in self.members:
+            self.add(REDIS)
+            embedded.wait_until_up(load(self.environment))
+        assert self.database
+        for place in places:
+            self.add(place)
+        self.wait_until("all are ready", lambda: self.ready() >= {self.members[place].name for place in places})
+
+    def add(self, place: str, *, wrapper: Sequence[str] = ()) -> Member:
+        """A further member; `wrapper` is a command that runs it."""
+        member = self.members[place] = Member(place, place.partition("-")[0], wrapper)
+        self._spawn(member)
+        return member
+
+    def ready(self) -> set[str]:
+        """The names of the processes that are at work."""
+        return {worker.id for worker in queries.list_workers(self.database) if worker.state == "ready"}
+
+    def _spawn(self, member: Member) -> None:
+        member.generation += 1
+        arguments = [member.role, member.name]
+        if member.role == REDIS:
+            arguments = ["exec", *embedded.server_command(load(self.environment))]
+        if member.role == "scheduler":
+            arguments.append(str(self.inbox))
+        with self.log_of(member).open("ab") as log:
+            member.process = subprocess.Popen(
+                [*member.wrapper, sys.executable, "-P", "-m", "admin.child", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,
+            )
+
+    def log_of(self, member: Member) -> Path:
+        """Where a member's processes write."""
+        return self.home / "logs" / f"{member.place}.log"
+
+    def tend(self) -> None:
+        """Start again what died."""
+        for member in self.members.values():
+            if member.process and member.process.poll() is not None:
+                self.said(f"{member.name} ended with status {member.process.returncode}")
+                member.process, member.died = None, time.monotonic()
+            if member.process is None and member.restarts and time.monotonic() - member.died > RESTART:
+                self._spawn(member)
+
+    def wait_until(self, what: str, condition: Callable[[], object], patience: float = PATIENCE) -> None:
+        """Poll until it holds, and keep the fleet running meanwhile."""
+        deadline = time.monotonic() + patience
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {patience:.0f} s in vain: {what}; {self.summary()}"
+            self.tend()
+            time.sleep(0.02)
+
+    def summary(self) -> str:
+        """What a failing test should show."""
+        counts = {str(state): count for state, count in queries.count_by_state(self.database).items()}
+        return f"jobs {counts}, logs in {self.home / 'logs'}"
+
+    def send(self, place: str, number: int) -> str:
+        """Send a signal to the process at a place; returns its name."""
+        member = self.members[place]
+        os.kill(member.pid, number)
+        member.frozen = number == signal.SIGSTOP
+        return member.name
+
+    def kill(self, place: str) -> str:
+        """kill -9, and wait until it is gone; returns its name. `tend` starts another."""
+        member = self.members[place]
+        name = self.send(place, signal.SIGKILL)
+        assert member.process
+        member.process.wait()
+        return name
+
+    def stop(self, place: str, grace: float = GRACE) -> int:
+        """SIGTERM; returns the exit status. It stays down. Fails when it takes longer than its grace."""
+        member = self.members[place]
+        member.restarts = False
+        assert member.process
+        member.process.terminate()
+        status = member.process.wait(grace)
+        member.process = None
+        return status
+
+    def place_of(self, owner: str | None) -> str:
+        """Where the process of that name is."""
+        return next(member.place for member in self.members.values() if member.name == owner)
+
+    def close(self) -> None:
+        """Leave nothing running, nothing open."""
+        for member in reversed(self.members.values()):
+            if member.process:
+                member.process.kill()
+                member.process.wait()
+        if self._database:
+            self._database.close()
+
+    def job(self, name: str) -> Job:
+        """The one job of that recording."""
+        (found,) = [job for job in queries.list_jobs(self.database) if job.path == name]
+        return found
+
+    def is_in(self, name: str, *states: JobState) -> bool:
+        """True when the recording has a job in one of the states."""
+        with self.database.read() as connection:
+            found = set(connection.execute(select(jobs.c.state).where(jobs.c.path == name)).scalars())
+        return bool(found & set(states))
+
+    def wait_for_all(self, names: Sequence[str], *states: JobState, patience: float = PATIENCE) -> None:
+        """Wait until each recording has a job in one of the states (`done`)."""
+        wanted = set(states or (JobState.DONE,))
+        self.wait_until(
+            f"{len(names)} jobs are {' or '.join(wanted)}",
+            lambda: {job.path for job in queries.list_jobs(self.database) if job.state in wanted} >= set(names),
+            patience,
+        )
+
+    def kinds(self, name: str) -> list[str]:
+        """The kinds of events of a recording's job, in order."""
+        return [event.kind for event in queries.events_of(self.database, self.job(name).id)]
+
+
+def make(folder: Path, *, database_url: str = "", settings: Mapping[str, str] | None = None) -> Fleet:
+    """A fleet with nothing running; on SQLite unless there is a URL. `settings` without the prefix."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    own = {"HOME": str(folder / "state"), "DATABASE_URL": database_url} | SHORT | dict(settings or {})
+    (folder / "inbox").mkdir(parents=True)
+    (folder / "state" / "logs").mkdir(parents=True, mode=0o700)
+    return Fleet(folder, inherited | {f"{PREFIX}{name}": value for name, value in own.items()})
