@@ -26,7 +26,8 @@ TINY = Path(__file__).parents[1] / "tiny"
 CHECKPOINT = TINY / "checkpoint"
 DOC = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 CPU = torch.device("cpu")
-LINEARS = 28  # of the tiny model's language model
+LAYERS = json.loads((CHECKPOINT / "config.json").read_text())["text_config"]["num_hidden_layers"]
+LINEARS = 7 * LAYERS  # of the tiny model's language model
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -26,6 +26,7 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from tests.tiny.phrases import DIGITS, WORDS
 
 Model = Any  # VibeVoiceAsrForConditionalGeneration, whose annotations are stricter than its code
+FEW_LAYERS, LAYERS = 4, 6  # of the language model: at random and for short recordings, and for long ones (growth.py)
 VOCABULARY = 768  # ids at most; training stops earlier, when every word is one token
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -102,7 +103,7 @@ def build_processor() -> VibeVoiceAsrProcessor:
     )
 
 
-def build_config(processor: VibeVoiceAsrProcessor) -> VibeVoiceAsrConfig:
+def build_config(processor: VibeVoiceAsrProcessor, layers: int) -> VibeVoiceAsrConfig:
     """Layer scale 0.5, as the default of 1e-6 learns nothing in so few steps; every linear of the language model has
     a multiple of 64 inputs, which bitsandbytes' 4-bit packing needs."""
     acoustic = VibeVoiceAcousticTokenizerEncoderConfig(
@@ -119,7 +120,7 @@ def build_config(processor: VibeVoiceAsrProcessor) -> VibeVoiceAsrConfig:
         vocab_size=len(processor.tokenizer),
         hidden_size=128,
         intermediate_size=384,
-        num_hidden_layers=4,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=32_768,
@@ -148,11 +149,11 @@ def _initialize(model: nn.Module) -> None:
             nn.init.normal_(module.weight, std=0.3)
 
 
-def build_model(processor: VibeVoiceAsrProcessor, *, seed: int = 0) -> Model:
+def build_model(processor: VibeVoiceAsrProcessor, *, layers: int = LAYERS, seed: int = 0) -> Model:
     """An untrained model in fp32, the same for the same seed; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = VibeVoiceAsrForConditionalGeneration(build_config(processor))
+        model = VibeVoiceAsrForConditionalGeneration(build_config(processor, layers))
         _initialize(model)
     generation = model.generation_config
     generation.pad_token_id = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
@@ -171,4 +172,4 @@ def save_checkpoint(model: Model, folder: Path) -> Path:
 
 def random_checkpoint(folder: Path, *, seed: int = 0) -> Path:
     """Write an untrained checkpoint (about 3 M parameters, bf16, 6 MB) into `folder` and return it."""
-    return save_checkpoint(build_model(build_processor(), seed=seed).to(torch.bfloat16), folder)
+    return save_checkpoint(build_model(build_processor(), layers=FEW_LAYERS, seed=seed).to(torch.bfloat16), folder)

@@ -1,12 +1,13 @@
 """Measure a tiny checkpoint on held-out recordings, in four precisions.
 
-`python -m tests.tiny.evaluate CHECKPOINT [--count N] [--precisions fp32,bf16]` prints a table. The recordings are
-drawn from phrases that training never spoke; the same seed gives the same ones.
+`python -m tests.tiny.evaluate CHECKPOINT [--count N] [--long] [--precisions fp32,bf16]` prints a table. The
+recordings are drawn from phrases that training never spoke; the same seed gives the same ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import time
@@ -26,7 +27,9 @@ from transformers import (
 )
 
 from tests.tiny import synthesis
-from tests.tiny.mixing import Mixer, Recording, Turn
+from tests.tiny.conversation import conversation, lineup
+from tests.tiny.mixing import Mixer, Recording, Turn, normalize
+from tests.tiny.synthesis import SAMPLE_RATE
 
 Segments = list[dict[str, Any]]
 Model = Any  # VibeVoiceAsrForConditionalGeneration, whose annotations are stricter than its code
@@ -57,7 +60,7 @@ PRECISIONS: dict[str, dict[str, Any]] = {
         ),
     },
 }
-TOKENS = 250  # more than four turns with eight words can take
+TOKENS = 900  # more than twenty turns of a minute can take
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,17 @@ class Score:
     valid: float  # the answer is JSON
     turns: float  # as many turns as there were, each over its own time
     speakers: float  # every turn by the right speaker, in order
+    attributed: float  # of the turns: the segment that shares most of its time has its speaker
     returning: float  # of the turns of a voice that was heard before: they got its number
     times: float
 
     def row(self) -> str:
-        shares = (self.wer, self.valid, self.turns, self.speakers, self.returning)
+        shares = (self.wer, self.valid, self.turns, self.speakers, self.attributed, self.returning)
         return "  ".join(f"{100 * share:8.1f} %" for share in shares) + f"  {self.times:6.2f} s"
 
 
-COLUMNS = ("WER", "JSON valid", "turns", "speakers", "returning", "times")
-HEADER = f"{'':8}" + "  ".join(f"{name:>10}" for name in COLUMNS)
+COLUMNS = ("WER", "JSON valid", "turns", "speakers", "attributed", "returning", "times")
+HEADER = f"{'':16}" + "  ".join(f"{name:>10}" for name in COLUMNS)
 
 
 def held_out_recordings(
@@ -86,6 +90,43 @@ def held_out_recordings(
     """Recordings that no training saw; training chooses its best checkpoint by others, of another seed."""
     mixer = Mixer(phrases, seed)
     return [mixer.next() for _ in range(count)]
+
+
+def windows(recording: Recording, longest: float) -> list[Recording]:
+    """The recording cut in the middle of pauses into windows of at most so many seconds, each as long as that allows,
+    with times and speakers' numbers of its own."""
+    cuts = [0.0]
+    pauses = [(turn.end + following.start) / 2 for turn, following in itertools.pairwise(recording.turns)]
+    for end in (*pauses, recording.audio.size / SAMPLE_RATE):
+        if len(cuts) > 1 and end - cuts[-2] <= longest:
+            cuts[-1] = end
+        else:
+            cuts.append(end)
+    return [_window(recording, start, end) for start, end in itertools.pairwise(cuts)]
+
+
+def _window(recording: Recording, start: float, end: float) -> Recording:
+    speakers: dict[int, int] = {}
+    turns = tuple(
+        Turn(
+            speakers.setdefault(turn.voice, len(speakers)),
+            turn.voice,
+            tuple((word, first - start, last - start) for word, first, last in turn.words),
+        )
+        for turn in recording.turns
+        if start <= turn.start < end
+    )
+    return Recording(normalize(recording.audio[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)]), turns)
+
+
+def long_recordings(count: int, *, seed: int = 1) -> dict[str, list[Recording]]:
+    """About so many of each: windows of up to 25, 40 and 60 s out of a conversation, and line-ups."""
+    whole = conversation(count, seed)
+    sets = {f"{longest} s": windows(whole, longest)[:count] for longest in (25, 40, 60)}
+    for least, most in ((2, 8), (9, 16)):
+        clips = itertools.islice(itertools.cycle(range(least, most + 1)), count)
+        sets[f"{least}-{most} clips"] = [lineup(number, 1000 * seed + i) for i, number in enumerate(clips)]
+    return sets
 
 
 def held_out_phrases(count: int = 400) -> list[synthesis.Phrase]:
@@ -110,6 +151,7 @@ def transcribe(
     processor: Processor,
     recordings: Sequence[Recording],
     batch: int = 16,
+    tokens: int = TOKENS,
 ) -> list[str]:
     """Greedy answers through the processor and `generate`, without the noise on the latents."""
     answers: list[str] = []
@@ -117,7 +159,7 @@ def transcribe(
         audio = [recording.audio for recording in recordings[first : first + batch]]
         inputs = processor.apply_transcription_request(audio, processor_kwargs={"sampling_rate": 24_000})
         inputs["input_values"] = inputs["input_values"].to(model.dtype)
-        output = model.generate(**inputs, sample=False, max_new_tokens=TOKENS)
+        output = model.generate(**inputs, sample=False, max_new_tokens=tokens)
         answers += processor.decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return answers
 
@@ -135,6 +177,7 @@ def score(recordings: Sequence[Recording], answers: Sequence[str]) -> Score:
         valid=float(np.mean([segments is not None for segments in parsed])),
         turns=float(np.mean([_turns_right(turns, segments) for turns, segments in pairs])),
         speakers=float(np.mean([[one.speaker for one in turns] == _speakers(segments) for turns, segments in pairs])),
+        attributed=float(np.mean([right for turns, segments in pairs for right in _attributed(turns, segments)])),
         returning=float(np.mean(returning)) if returning else float("nan"),
         times=float(np.mean(errors)) if errors else float("nan"),
     )
@@ -147,10 +190,21 @@ def _speakers(segments: Segments) -> list[Any]:
 def _turns_right(turns: Sequence[Turn], segments: Segments) -> bool:
     """As many, and each shares at least half of the time that it and its turn cover together."""
     return len(turns) == len(segments) and all(
-        2 * (min(turn.end, float(one["End"])) - max(turn.start, float(one["Start"])))
-        >= max(turn.end, float(one["End"])) - min(turn.start, float(one["Start"]))
+        2 * _overlap(turn, one) >= max(turn.end, float(one["End"])) - min(turn.start, float(one["Start"]))
         for turn, one in zip(turns, segments, strict=True)
     )
+
+
+def _overlap(turn: Turn, segment: dict[str, Any]) -> float:
+    return min(turn.end, float(segment["End"])) - max(turn.start, float(segment["Start"]))
+
+
+def _attributed(turns: Sequence[Turn], segments: Segments) -> list[bool]:
+    best = [max(segments, key=lambda one: _overlap(turn, one), default=None) for turn in turns]
+    return [
+        one is not None and _overlap(turn, one) > 0 and one["Speaker"] == turn.speaker
+        for turn, one in zip(turns, best, strict=True)
+    ]
 
 
 def _returning(turns: Sequence[Turn], segments: Segments) -> list[bool]:
@@ -189,22 +243,30 @@ def load(checkpoint: Path, precision: str) -> Model:
     return model.eval()
 
 
+def measure(checkpoint: Path, precision: str, sets: dict[str, list[Recording]]) -> None:
+    model, processor = load(checkpoint, precision), AutoProcessor.from_pretrained(checkpoint)
+    for name, recordings in sets.items():
+        begun = time.monotonic()
+        answers = transcribe(model, processor, recordings)
+        label = f"{precision} {name}"
+        print(f"{label:16}{score(recordings, answers).row()}   ({time.monotonic() - begun:.0f} s)", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--long", action="store_true", help="windows of a long conversation, and line-ups")
     parser.add_argument("--precisions", default=",".join(PRECISIONS))
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="MatMul8bitLt")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    processor = AutoProcessor.from_pretrained(options.checkpoint)
-    recordings = held_out_recordings(held_out_phrases(), options.count)
+    sets = (
+        long_recordings(options.count) if options.long else {"": held_out_recordings(held_out_phrases(), options.count)}
+    )
     print(HEADER)
     for precision in options.precisions.split(","):
-        model = load(options.checkpoint, precision)
-        begun = time.monotonic()
-        answers = transcribe(model, processor, recordings)
-        print(f"{precision:8}{score(recordings, answers).row()}   ({time.monotonic() - begun:.0f} s)", flush=True)
+        measure(options.checkpoint, precision, sets)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """What each position of a training sequence is to predict, and where in the audio it should look for it.
 
 A sequence is prompt, audio frames, request, answer, exactly as the processor lays it out. Beside the next token there
-are auxiliary targets: for every audio frame the number, identity, turn and speaker of the last word that ended, for
-every position of the answer the number and turn of the word that comes next, and the frames that hold what is written.
+are auxiliary targets. Every audio frame is to know the last word that ended: which word of its turn, which turn and
+when that began, and who spoke. Every position of the answer is to know the same of the frame where it should look. So a
+word is found by its turn and its place in the turn, and a turn by the one before it: nothing is counted over a whole
+recording but the turns, and they can be told by their starts as well.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import VibeVoiceAsrProcessor
 
-from tests.tiny.mixing import HOP, Recording, answer
+from tests.tiny.mixing import HOP, Recording, Turn, answer
 from tests.tiny.phrases import DIGITS, WORDS
 from tests.tiny.synthesis import SAMPLE_RATE
 
@@ -28,13 +30,19 @@ NONE = -100  # no target here
 class Labels:
     """Targets of one stretch of positions, each (positions,) int64, NONE where there is none.
 
-    `look_from` and `look_to` are the first and the last audio frame (from the recording's begin) to look at.
+    `ordinal` counts the words of a turn and `turn` the turns, both from one, zero before the first; `start` (of
+    the turn), `frame`, and the first and last frame to look at, `look_from` and `look_to`, are audio frames from the
+    recording's begin.
     """
 
     ordinal: Tensor
     word: Tensor
     turn: Tensor
     speaker: Tensor
+    start: Tensor
+    last: Tensor  # of a word's position in the answer: whether its turn is the recording's last
+    voice: Tensor  # of the positions before and after a speaker's number: whose voice it is
+    known: Tensor  # of the position before it: how many voices were heard in the turns before
     frame: Tensor
     look_from: Tensor
     look_to: Tensor
@@ -62,42 +70,66 @@ def frame_of(seconds: float) -> int:
 
 
 def _audio_rows(recording: Recording, frames: int) -> list[list[int]]:
-    """Per frame: the last word that has ended by the frame's end; ordinal 0 before the first."""
-    spoken = [(word, end, number, turn) for number, turn in enumerate(recording.turns) for word, _, end in turn.words]
-    rows = []
+    """Per frame: the last word that has ended by the frame's end."""
+    spoken = [
+        (end, [place, LEXICON[word], number, turn.speaker, frame_of(turn.start), NONE, NONE, NONE])
+        for number, turn in enumerate(recording.turns, 1)
+        for place, (word, _, end) in enumerate(turn.words, 1)
+    ]
+    rows, ended = [], 0
     for frame in range(frames):
-        ended = [entry for entry in spoken if entry[1] <= (frame + 1) / FRAME_RATE]
-        if ended:
-            word, _, number, turn = ended[-1]
-            rows.append([len(ended), LEXICON[word], number + 1, turn.speaker, frame, NONE, NONE])
-        else:
-            rows.append([0, NONE, 0, NONE, frame, NONE, NONE])
+        while ended < len(spoken) and spoken[ended][0] <= (frame + 1) / FRAME_RATE:
+            ended += 1
+        known = spoken[ended - 1][1] if ended else [0, NONE, 0, *[NONE] * 5]
+        rows.append([*known, frame, NONE, NONE])
     return rows
 
 
-def _answer_rows(recording: Recording, tokens: Sequence[str]) -> list[list[int]]:
+def _answer_rows(recording: Recording, tokens: Sequence[str], frames: int) -> list[list[int]]:
     """Per token of the answer, by a walk through its fields: what the position before it should know."""
     rows, number, said, field = [], -1, 0, ""
-    total = sum(len(turn.words) for turn in recording.turns)
-    flat = [entry for turn in recording.turns for entry in turn.words]
+    turns = recording.turns
     for token in tokens:
         text = token.strip("Ġ")
         if text in {"Start", "End", "Speaker", "Content"}:
             field = text
-            number += text == "Start"
-        look, frame = (NONE, NONE), NONE
-        turn = recording.turns[max(number, 0)]
+            number, said = number + (text == "Start"), 0
+        turn, frame, look, known = turns[max(number, 0)], NONE, (NONE, NONE), [NONE] * 8
+        if number >= 0:
+            known = [NONE, NONE, number + 1, NONE, frame_of(turn.start), NONE, NONE, NONE]
+        if field == "Start":
+            known = _known_before(turns, number)
         if field in {"Start", "End"} and text[0] in "0123456789.":
             frame = frame_of(turn.start if field == "Start" else turn.end)
             look = (frame, frame + 1)
-        elif field == "Speaker" and text.isdigit():
+        elif field == "Speaker" and (text.isdigit() or text == ',"'):
+            known[6] = turn.voice
+            known[7] = len({one.voice for one in turns[:number]}) if text.isdigit() else NONE
             look = (frame_of(turn.start) + 1, frame_of(turn.end) + 1)
         elif field == "Content" and text in LEXICON:
-            _, start, end = flat[said]
+            _, start, end = turn.words[said]
             look = (frame_of((start + end) / 2), frame_of(end) + 1)
-        rows.append([min(said + 1, total + 1), NONE, number + 1, NONE, frame, *look])
-        said += field == "Content" and text in LEXICON
+            said += 1
+            known[0], known[5] = said, int(number == len(turns) - 1)
+        elif field == "Content" and text.startswith('"') and said == len(turn.words):
+            look = _pause_after(turns, number, frames)
+        rows.append([*known, frame, *(min(one, frames - 1) for one in look)])
     return rows
+
+
+def _known_before(turns: Sequence[Turn], number: int) -> list[int]:
+    """What the frames at a turn's start know: the end of the turn before it."""
+    if number == 0:
+        return [0, NONE, 0, *[NONE] * 5]
+    before = turns[number - 1]
+    return [len(before.words), NONE, number, NONE, frame_of(before.start), NONE, NONE, NONE]
+
+
+def _pause_after(turns: Sequence[Turn], number: int, frames: int) -> tuple[int, int]:
+    """Up to a second of it: that no more words follow can be heard there."""
+    first = frame_of(turns[number].end) + 2
+    last = frame_of(turns[number + 1].start) - 1 if number + 1 < len(turns) else frames - 1
+    return first, max(first, min(last, first + int(FRAME_RATE)))
 
 
 class Builder:
@@ -122,7 +154,7 @@ class Builder:
         start = len(before) + frames + len(after)
         nothing = [NONE] * len(FIELDS)
         rows = [nothing] * len(before) + _audio_rows(recording, frames) + [nothing] * (len(after) - 1)
-        rows += [*_answer_rows(recording, self.tokenizer.convert_ids_to_tokens(reply)), nothing]
+        rows += [*_answer_rows(recording, self.tokenizer.convert_ids_to_tokens(reply), frames), nothing]
         columns = torch.tensor(rows).T
         return Example(
             ids=torch.tensor(before + [self.audio_id] * frames + after + reply),

@@ -24,7 +24,7 @@ from transformers import VibeVoiceAsrProcessor
 from transformers.utils import logging
 
 from tests.tiny import synthesis
-from tests.tiny.checkpoint import Model, build_model, build_processor, save_checkpoint
+from tests.tiny.checkpoint import FEW_LAYERS, Model, build_model, build_processor, save_checkpoint
 from tests.tiny.encoder import (
     encode,
     freeze_inner_biases,
@@ -47,6 +47,7 @@ ENCODER_PHASE = 0.3  # of the whole time at most
 ENCODER_READY = 0.2  # CTC loss a word at which the encoders' phase ends
 PHRASES = 6000
 SAVE_EVERY, EVALUATE_EVERY = 60, 360  # s
+MOST_TOKENS = 250  # more than four turns with eight words can take
 
 
 @dataclass
@@ -80,7 +81,7 @@ class Trainer:
         self.best = wer
         part = self.out / "best.part"
         shutil.rmtree(part, ignore_errors=True)
-        copy = build_model(self.processor)
+        copy = build_model(self.processor, layers=self.model.config.text_config.num_hidden_layers)
         copy.load_state_dict(self.model.state_dict())
         save_checkpoint(copy.to(torch.bfloat16), part)
         shutil.rmtree(self.out / "best", ignore_errors=True)
@@ -113,7 +114,7 @@ def batches(mixer: Mixer, builder: Builder) -> Iterator[Batch]:
 
 def build_trainer(out: Path, audio: Tensor, *, resume: bool) -> Trainer:
     processor = build_processor()
-    model = build_model(processor)
+    model = build_model(processor, layers=FEW_LAYERS)
     model.set_attn_implementation("eager")  # faster than SDPA in bf16 on a CPU, and shows its weights to the pointer
     trainer = Trainer(out, processor, model, build_heads(model.config.text_config.hidden_size))
     for encoder in trainer.encoders():
@@ -168,7 +169,7 @@ def step_once(trainer: Trainer, optimizer: torch.optim.Optimizer, batch: Batch, 
 def evaluate(trainer: Trainer, held_out: list[synthesis.Phrase]) -> None:
     recordings = held_out_recordings(held_out, 48, seed="selection")
     trainer.model.eval()
-    result = score(recordings, transcribe(trainer.model, trainer.processor, recordings))
+    result = score(recordings, transcribe(trainer.model, trainer.processor, recordings, tokens=MOST_TOKENS))
     print(f"{HEADER}\n{'held out':8}{result.row()}", flush=True)
     trainer.keep_best(result.wer)
 
