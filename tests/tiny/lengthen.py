@@ -1,4 +1,4 @@
-"""Teach a trained checkpoint long recordings: `python -m tests.tiny.lengthen OUT [--minutes N]`.
+"""Teach a trained checkpoint long recordings: `python -m tests.tiny.lengthen OUT [--minutes N] [--grown]`.
 
 Goes on from `OUT/state.pt` of train.py. What hears (encoders and projector) stays as it is, so only the language model
 is trained, on embeddings that a thread of its own prepares: short recordings as before, talks and line-ups whose length
@@ -31,12 +31,12 @@ from tests.tiny.train import SAVE_EVERY, Trainer, learning_rate, phrases
 
 POSITIONS = 7_000  # of one batch, padding included
 DRAWN = 96  # recordings that are drawn together and sorted by length
-SHORT_SHARE = 0.5  # of the recordings; they are a sixth of the positions
-LINEUP_SHARE = 0.25  # of the long ones
-GROWTH = ((0.1, 22.0), (0.25, 42.0), (1.0, 66.0))  # until that share of the time, seconds at most
+SHORT_SHARE = 0.4  # of the recordings; they are a tenth of the positions
+LINEUP_SHARE = 0.3  # of the long ones
+GROWTH = ((0.2, 24.0), (0.4, 42.0), (1.0, 68.0))  # until that share of the time, seconds at most
 LONGEST_LINEUP = 16  # clips
 CLIP = 3.9  # s, with its pause
-PEAK = 1e-3  # learning rate
+PEAK = 2e-3  # learning rate
 EVALUATE_EVERY = 480  # s
 KEPT = 64  # batches that may come again
 REPLAYS = 2  # of kept batches after each new one: to hear takes half as long as to learn
@@ -47,6 +47,7 @@ class Progress:
     """How much of the time is over, which the thread that draws recordings wants to know."""
 
     minutes: float
+    grown: bool = False  # recordings are as long as they will ever be from the start
     begun: float = field(default_factory=time.monotonic)
 
     @property
@@ -54,7 +55,9 @@ class Progress:
         return (time.monotonic() - self.begun) / (60 * self.minutes)
 
 
-def longest(share: float) -> float:
+def longest(progress: Progress) -> float:
+    """Seconds of a talk, at most."""
+    share = 1.0 if progress.grown else progress.share
     return next((seconds for until, seconds in GROWTH if share < until), GROWTH[-1][1])
 
 
@@ -91,7 +94,7 @@ def batches(model: Model, mixer: Mixer, builder: Builder, progress: Progress) ->
 
     def fill() -> None:
         while True:
-            drawn = [draw(mixer, choice, longest(progress.share)) for _ in range(DRAWN)]
+            drawn = [draw(mixer, choice, longest(progress)) for _ in range(DRAWN)]
             grouped = list(groups(drawn, builder))
             choice.shuffle(grouped)
             for group in grouped:
@@ -181,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--grown", action="store_true", help="long recordings from the start")
     parser.add_argument("--rate", type=float, default=PEAK, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -191,7 +195,7 @@ def main() -> None:
     trainer.model.model.language_model.set_attn_implementation("pointed")
     spoken, held_out = phrases(options.out, held_out=False), phrases(options.out, held_out=True)
     sets = {"short": held_out_recordings(held_out, 40, seed="selection"), **long_recordings(12, seed=2)}
-    progress = Progress(options.minutes)
+    progress = Progress(options.minutes, options.grown)
     source = batches(trainer.model, Mixer(spoken, f"long {time.time()}"), Builder(build_processor()), progress)
     train(trainer, source, sets, progress, options.rate)
 
