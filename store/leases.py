@@ -7,6 +7,7 @@ that a worker which slept through its lease can no longer write. What is lost wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -120,14 +121,27 @@ def let_go(connection: Connection, claim: Claim, **values: Any) -> None:
 
 def renew(database: Database, claim: Claim, seconds: float, *, progress: float | None = None) -> Renewal:
     """Push the lease's end to `seconds` from now; a chunk also notes how far it is (seconds of audio)."""
+    return renew_all(database, [(claim, progress)], seconds)[0]
+
+
+def renew_all(database: Database, held: Sequence[tuple[Claim, float | None]], seconds: float) -> list[Renewal]:
+    """`renew` for many claims, each with its progress, in one transaction: a GPU worker reads sixteen chunks at once,
+    and every second of each would else cost a commit. Always in the same order, so that no two workers deadlock."""
+    renewed: dict[int, Renewal] = {}
+    with database.begin() as connection:
+        for number in sorted(range(len(held)), key=lambda number: held[number][0].id):
+            renewed[number] = _renewed(connection, *held[number], seconds)
+    return [renewed[number] for number in range(len(held))]
+
+
+def _renewed(connection: Connection, claim: Claim, progress: float | None, seconds: float) -> Renewal:
     values: dict[str, Any] = {"lease_until": now() + seconds}
     if progress is not None:
         values["progress"] = progress
-    with database.begin() as connection:
-        if not connection.execute(update(table_of(claim)).where(fenced(claim)).values(**values)).rowcount:
-            return Renewal.LOST
-        cancel = connection.execute(select(jobs.c.cancel_requested).where(jobs.c.id == claim.job_id)).scalar()
-        return Renewal.CANCEL if cancel else Renewal.HELD
+    if not connection.execute(update(table_of(claim)).where(fenced(claim)).values(**values)).rowcount:
+        return Renewal.LOST
+    cancel = connection.execute(select(jobs.c.cancel_requested).where(jobs.c.id == claim.job_id)).scalar()
+    return Renewal.CANCEL if cancel else Renewal.HELD
 
 
 def note(connection: Connection, job_id: str, kind: str, detail: str = "", *, where: str) -> None:

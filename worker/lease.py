@@ -135,8 +135,7 @@ class LeaseKeeper:
         while not self._ended.wait(min(TICK_SECONDS, self._renew)):
             with self._lock:
                 current = list(self._held.values())
-            for held in current:
-                self._tend(held)
+            self._tend([held for held in current if self._is_due(held)])
             self._give_back()
             if time.monotonic() - last_beat >= self._renew:
                 last_beat = time.monotonic()
@@ -173,20 +172,23 @@ class LeaseKeeper:
         except (StoreError, OSError) as error:  # OSError: what else the beat looks after may be on a share
             log.warning("no heartbeat: %s", error)
 
-    def _tend(self, held: Held) -> None:
-        moved = held.progress != held.shown
-        if not moved and time.monotonic() - held.renewed < self._renew:
+    def _is_due(self, held: Held) -> bool:
+        return held.progress != held.shown or time.monotonic() - held.renewed >= self._renew
+
+    def _tend(self, due: list[Held]) -> None:
+        if not due:
             return
         asked = time.monotonic()
-        is_chunk = held.claim.table == "chunks"
-        progress = held.progress
+        progress = [held.progress if held.claim.table == "chunks" else None for held in due]
+        claims = [(held.claim, reached) for held, reached in zip(due, progress, strict=True)]
         try:
-            renewal = leases.renew(self._database, held.claim, self._lease, progress=progress if is_chunk else None)
+            renewals = leases.renew_all(self._database, claims, self._lease)
         except StoreError as error:
-            log.warning("cannot renew the lease of %s: %s", held.claim.id, error)
+            log.warning("cannot renew the leases of %s: %s", ", ".join(held.claim.id for held in due), error)
             return
-        held.renewed, held.shown = asked, progress
-        if renewal is Renewal.LOST:
-            held.lose()
-        if renewal is Renewal.CANCEL:
-            held.stop.set()
+        for held, reached, renewal in zip(due, progress, renewals, strict=True):
+            held.renewed, held.shown = asked, reached or 0.0
+            if renewal is Renewal.LOST:
+                held.lose()
+            if renewal is Renewal.CANCEL:
+                held.stop.set()

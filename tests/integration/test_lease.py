@@ -66,6 +66,16 @@ def test_a_cancelled_job_stops_the_task(database: Database, claim: Claim, keeper
     assert queries.job(database, claim.id).state == "cancelled"
 
 
+def test_leases_renewed_together_are_told_apart(database: Database) -> None:
+    found = [NewJob("/root", f"{name}.wav", 1, 1, "d", "normal") for name in "abc"]
+    claims = [jobs.claim_prepare(database, job_id, "worker", 9.0) for job_id in jobs.admit(database, found)]
+    held, cancelled, lost = [claim for claim in claims if claim]
+    recovery.cancel(database, cancelled.id)
+    jobs.release(database, lost)
+    renewed = leases.renew_all(database, [(claim, None) for claim in (lost, held, cancelled)], 9.0)
+    assert renewed == [leases.Renewal.LOST, leases.Renewal.HELD, leases.Renewal.CANCEL]
+
+
 def test_a_shutdown_stops_tasks_that_run_and_tasks_that_come(claim: Claim, keeper: LeaseKeeper) -> None:
     with keeper.holding(claim) as running:
         keeper.shut_down()
