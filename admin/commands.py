@@ -21,6 +21,7 @@ class Format(StrEnum):
     VTT = "vtt"
     JSON = "json"
     TSV = "tsv"
+    HTML = "html"
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -27,7 +27,7 @@ CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in i
 CONFIG_NAME = "dropscribe.toml"
 MOST_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at most 2,048 tokens
 
-OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv"]
+OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 EngineName = Literal["auto", "pocketsphinx", "scripted", "vibevoice"]
 

@@ -43,7 +43,7 @@ def folder_of(context: WorkerContext, job: Job) -> Path:
 
 
 def _place(context: WorkerContext, claim: Claim, job: Job, transcript: Transcript, fmt: str, folder: Path) -> Path:
-    data = outputs.render(transcript, fmt)
+    data = outputs.render(transcript, fmt, folder)
     sha256 = hashlib.sha256(data).hexdigest()
     for target in files.candidates(Path(job.source), fmt, job.id, folder):
         taken = _may_take(context, job, target)

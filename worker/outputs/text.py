@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable
+from pathlib import PurePosixPath
 
 from core.types import Segment, SegmentKind, Transcript
 
@@ -79,6 +80,23 @@ def remarks(transcript: Transcript) -> list[str]:
     suspect = [f"SUSPECT: {reason}" for reason in transcript.reasons]
     missing = [f"Missing: {clock(span.start)} to {clock(math.ceil(span.end))}" for span in transcript.missing]
     return [clean(line) for line in (*notes, *suspect, *missing)]
+
+
+def title(transcript: Transcript) -> str:
+    """The recording's file name."""
+    return clean(PurePosixPath(transcript.source.path).name)
+
+
+def facts(transcript: Transcript) -> list[tuple[str, str]]:
+    """What a reader may want to know of the recording and its reading: names and values."""
+    engine, precision = transcript.engine.model, transcript.engine.precision
+    found = {
+        "Length": clock(transcript.source.duration),
+        "Read on": clean(transcript.created_at[:10]),
+        "Read by": clean(f"{engine} ({precision})" if precision != "none" else engine),
+        "Job": clean(transcript.job_id),
+    }
+    return [(fact, value) for fact, value in found.items() if value]
 
 
 def milliseconds(seconds: float) -> int:

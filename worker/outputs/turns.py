@@ -1,0 +1,53 @@
+"""Turns: what one speaker says in one go, for the formats that are read like a book."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
+
+from core.types import Segment, SegmentKind, Transcript
+from worker.outputs.text import clean, join, labeller
+
+PARAGRAPH_PAUSE = 2.0  # seconds; a longer silence within one speaker's turn begins a new paragraph
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Segments with clean text, at least one; `label` names their speaker, empty where there is none to name."""
+
+    label: str
+    segments: tuple[Segment, ...]
+
+    @property
+    def start(self) -> float:
+        """When it begins, in seconds."""
+        return self.segments[0].start
+
+    @property
+    def text(self) -> str:
+        """All that is said, as one paragraph."""
+        return reduce(join, (segment.text for segment in self.segments))
+
+
+def turns(transcript: Transcript) -> list[Turn]:
+    """The transcript in order; each sound is a turn of its own, and segments without text are left out."""
+    label = labeller(transcript)
+    segments = (replace(segment, text=clean(segment.text)) for segment in transcript.segments)
+    groups = _groups(segment for segment in segments if segment.text)
+    return [Turn(label(group[0]), tuple(group)) for group in groups]
+
+
+def _groups(segments: Iterable[Segment]) -> list[list[Segment]]:
+    groups: list[list[Segment]] = []
+    for segment in segments:
+        if groups and _continues(groups[-1][-1], segment):
+            groups[-1].append(segment)
+        else:
+            groups.append([segment])
+    return groups
+
+
+def _continues(before: Segment, after: Segment) -> bool:
+    spoken = before.kind is SegmentKind.SPEECH and after.kind is SegmentKind.SPEECH
+    return spoken and before.speaker == after.speaker and after.start - before.end <= PARAGRAPH_PAUSE
