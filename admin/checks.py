@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import tempfile
 import wave
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from admin import render
 from core.errors import BrokerError, ModelUnavailableError
@@ -39,6 +41,13 @@ class Finding:
     level: Level
     finding: str
     remedy: str = ""
+
+
+def documents(findings: Sequence[Finding]) -> dict[str, Any]:
+    """All findings as docs/cli.md describes them."""
+    worst = max((finding.level for finding in findings), key=list(Level).index)
+    told = [asdict(finding) | {"level": finding.level.value} for finding in findings]
+    return {"status": worst.value, "checks": told}
 
 
 @dataclass(frozen=True, slots=True)

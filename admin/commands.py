@@ -24,6 +24,14 @@ class Format(StrEnum):
     HTML = "html"
 
 
+class Process(StrEnum):
+    """The kinds of processes that a fleet has."""
+
+    SCHEDULER = "scheduler"
+    CPU = "cpu"
+    MODEL = "model"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 STATES = f"Only jobs in this state; repeatable. States: {', '.join(JobState)}."
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, the start of it, or a recording's path.")]
@@ -144,6 +152,17 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     from admin import doctor as answer
 
     raise typer.Exit(answer.doctor(ctx.obj, as_json=as_json))
+
+
+def health(
+    ctx: typer.Context,
+    role: Annotated[Process | None, typer.Option(help="Only this one; without, whatever runs on this host.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether this host's processes are alive and ready, for checks of containers and monitors: exit 0 or 1."""
+    from admin import health as answer
+
+    raise typer.Exit(answer.health(ctx.obj, role=role, as_json=as_json))
 
 
 def plan(

@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 from rich.table import Table
 from rich.text import Text
@@ -31,8 +30,7 @@ def doctor(context: Context, *, as_json: bool) -> int:
     """Print all findings; returns 1 if anything fails, else 0."""
     findings = list(examine(context))
     if as_json:
-        worst = max((finding.level for finding in findings), key=list(Level).index)
-        render.write_json({"status": worst, "checks": [_document(finding) for finding in findings]})
+        render.write_json(checks.documents(findings))
     else:
         context.out.print(_table(findings))
     return int(any(finding.level == Level.FAIL for finding in findings))
@@ -120,10 +118,6 @@ def redis(context: Context) -> Finding:
         remedy = "set maxmemory-policy noeviction; what is dropped is sent again, but late"
         return Finding("redis", Level.WARN, f"{found}, and drops messages when full ({answer.eviction})", remedy)
     return Finding("redis", Level.OK, found)
-
-
-def _document(finding: Finding) -> dict[str, str]:
-    return asdict(finding) | {"level": finding.level.value}
 
 
 def _table(findings: Sequence[Finding]) -> Table:

@@ -66,6 +66,7 @@ _add(CHANGE, commands.pause, "pause", "")
 _add(CHANGE, commands.resume, "resume", "")
 
 _add(CHECK, commands.doctor, "doctor", "", "--json")
+_add(CHECK, commands.health, "health", "", "--role model", "--role scheduler --json")
 _add(CHECK, commands.plan, "plan", "", "--vram 24", "--gpu 0 --json")
 _add(CHECK, commands.config, "config", "", "--json")
 

@@ -20,7 +20,6 @@ from store.leases import SPOOL_FULL
 from store.queries import Backlog, WatchedRoot, Worker
 from store.session import Database
 
-MISSED_BEATS = 3  # a worker that missed so many heartbeats is presumed dead
 REDRAW_SECONDS = 1.0
 SHOWN_WORK = 8  # lines of a worker in the table; a CPU worker's processes are seldom more
 
@@ -128,11 +127,6 @@ def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
     return asdict(worker) | {"rtfx": worker.rtfx, "alive": worker.silent < silence}
 
 
-def silence_limit(settings: Settings) -> float:
-    """Seconds without a heartbeat after which a worker is presumed dead."""
-    return MISSED_BEATS * settings.renew_seconds
-
-
 def gather(database: Database, settings: Settings) -> Status:
     """Ask the store. Raises StoreError."""
     return Status(
@@ -143,7 +137,7 @@ def gather(database: Database, settings: Settings) -> Status:
         paused_since=fleet.paused_since(database),
         spool_full_since=fleet.paused_since(database, SPOOL_FULL),
         engine=settings.engine,
-        silence=silence_limit(settings),
+        silence=settings.silence_seconds,
     )
 
 
@@ -271,7 +265,7 @@ def watch(context: Context) -> None:
 def workers(context: Context, *, as_json: bool) -> None:
     """Print who is there."""
     found = queries.list_workers(context.database)
-    silence = silence_limit(context.settings)
+    silence = context.settings.silence_seconds
     if as_json:
         looks.write_json({"workers": [worker_document(worker, silence) for worker in found]})
     elif found:

@@ -25,6 +25,7 @@ from core.types import Priority
 PREFIX = "DROPSCRIBE_"
 CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in it
 CONFIG_NAME = "dropscribe.toml"
+MISSED_BEATS = 3  # so many heartbeats
 MOST_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at most 2,048 tokens
 
 OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html"]
@@ -151,10 +152,20 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["json", "text"] = Field("json", description="JSON lines for programs, text for people")
 
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="port of the metrics for Prometheus; more processes take the next; 0: none"
+    )
+    metrics_address: str = Field("127.0.0.1", min_length=1, description="address that the metrics are served at")
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL in force."""
         return self.database_url or f"sqlite:///{self.home / 'dropscribe.db'}"
+
+    @property
+    def silence_seconds(self) -> float:
+        """How long a process may go without a heartbeat before it is presumed dead."""
+        return MISSED_BEATS * self.renew_seconds
 
     @property
     def spool_dir(self) -> Path:

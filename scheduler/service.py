@@ -14,13 +14,14 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
-from core import logs
+from core import logs, metrics
 from core.errors import SchemaError, SettingsError, StoreError, UsageError
 from core.hotwords import context_of
 from core.queue import Doorbell
 from core.settings import Settings
 from scheduler import admission, reconciler, roots
 from scheduler.bell import Bell
+from scheduler.metrics import StoreCollector
 from scheduler.scan import Observation
 from scheduler.scan_process import ScannerStoppedError
 from scheduler.scanner import Scanner
@@ -47,8 +48,18 @@ class Scheduler:
 
     def run(self) -> None:
         """Work until `stop`."""
+        with metrics.served(self._settings, StoreCollector(self._database, self._settings)) as url:
+            self._run(url)
+
+    def _run(self, metrics_at: str) -> None:
         fleet.register(
-            self._database, self._name, host=socket.gethostname(), pid=os.getpid(), role="scheduler", state="ready"
+            self._database,
+            self._name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            role="scheduler",
+            state="ready",
+            metrics=metrics_at,
         )
         fleet.forget_roots(self._database, socket.gethostname())
         with ThreadPoolExecutor(1 + len(self._watches)) as threads:

@@ -15,6 +15,8 @@ from store.leases import Claim
 from store.session import Database, insert_all
 from store.tables import chunks, jobs, now, segments
 
+FAILED_CHECKS = "failed_checks"  # the event whose detail lists the rules that an answer failed, with commas between
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkWork:
@@ -77,12 +79,14 @@ def commit(
     *,
     engine: EngineInfo,
     reasons: Sequence[str] = (),
+    rules: Sequence[str] = (),
     missing: Sequence[Span] = (),
     window: int = 1,
 ) -> Onward:
     """Store the chunk's segments and what nothing covers (in the recording's time); let the next chunks in.
 
-    `window` is how many of the job's chunks may wait or run at once.
+    `rules` are the names of the checks that the answer failed, for the reasons that are given in words; `window` is
+    how many of the job's chunks may wait or run at once.
     """
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
@@ -104,14 +108,17 @@ def commit(
         connection.execute(segments.delete().where(segments.c.chunk_id == claim.id))
         rows = [_segment_row(claim.id, index, segment) for index, segment in enumerate(result.segments)]
         insert_all(connection, segments, rows)
+        _note_failed(connection, claim, rules)
         leases.note(connection, claim.job_id, "read", _chunk(claim), where=claim.owner)
         if advance(connection, claim.job_id, where=claim.owner):
             return Onward([], finish=True)
         return Onward(plans.release(connection, claim.job_id, window))
 
 
-def split(database: Database, claim: Claim, halves: Sequence[Chunk], reasons: Sequence[str]) -> Onward:
-    """Read two halves instead of a chunk that failed its checks. Raises LeaseLostError."""
+def split(
+    database: Database, claim: Claim, halves: Sequence[Chunk], reasons: Sequence[str], rules: Sequence[str] = ()
+) -> Onward:
+    """Read two halves instead of a chunk that failed its checks, the `rules`. Raises LeaseLostError."""
     with database.begin() as connection:
         job = job_store.lock(connection, claim.job_id)
         if job.cancel_requested:
@@ -119,9 +126,15 @@ def split(database: Database, claim: Claim, halves: Sequence[Chunk], reasons: Se
             advance(connection, claim.job_id, where=claim.owner)
             return Onward([])
         leases.let_go(connection, claim, state=ChunkState.SPLIT, lost=0, reasons=list(reasons), finished_at=now())
+        _note_failed(connection, claim, rules)
         why = f"{_chunk(claim)} is read again in two halves: {'; '.join(reasons)}"
         leases.note(connection, claim.job_id, "split", why, where=claim.owner)
         return Onward(plans.halve(connection, claim, halves))
+
+
+def _note_failed(connection: Connection, claim: Claim, rules: Sequence[str]) -> None:
+    if rules:
+        leases.note(connection, claim.job_id, FAILED_CHECKS, ", ".join(rules), where=claim.owner)
 
 
 def _chunk(claim: Claim) -> str:

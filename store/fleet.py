@@ -33,8 +33,10 @@ class RootReport:
     scan_seconds: float = 0.0
 
 
-def register(database: Database, worker: str, *, host: str, pid: int, role: str, state: str, gpu: str = "") -> None:
-    """Enter a process that starts; an older entry under its name is replaced."""
+def register(
+    database: Database, worker: str, *, host: str, pid: int, role: str, state: str, gpu: str = "", metrics: str = ""
+) -> None:
+    """Enter a process that starts, with the URL of its metrics; an older entry under its name is replaced."""
     with database.begin() as connection:
         connection.execute(
             delete(workers).where(or_(workers.c.id == worker, workers.c.heartbeat_at < now() - FORGET_SECONDS))
@@ -47,6 +49,7 @@ def register(database: Database, worker: str, *, host: str, pid: int, role: str,
                 role=role,
                 state=state,
                 gpu=gpu,
+                metrics=metrics,
                 audio_seconds=0.0,
                 busy_seconds=0.0,
                 started_at=now(),

@@ -206,6 +206,7 @@ class Worker:
     started_at: float
     silent: float
     doing: tuple[str, ...] = ()
+    metrics: str = ""
 
     @property
     def rtfx(self) -> float | None:

@@ -222,6 +222,7 @@ class WorkerColumns(TypedColumns):
     role = Column(String(16), nullable=False)
     state = Column(String(16), nullable=False)
     gpu = Column(String(64), nullable=False)
+    metrics = Column(String(255), nullable=False, server_default="")
     engine = Column(JSON, nullable=True)
     audio_seconds = Column(Double, nullable=False)
     busy_seconds = Column(Double, nullable=False)

@@ -19,30 +19,9 @@ from store import queries
 from store.queries import Capacity
 from store.session import Database
 from worker.lease import LeaseKeeper
+from worker.tally import Tally
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Tally:
-    """Seconds of audio read and seconds of work spent since the last heartbeat."""
-
-    audio: float = 0.0
-    busy: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, audio: float, busy: float) -> None:
-        """Count one chunk."""
-        with self._lock:
-            self.audio += audio
-            self.busy += busy
-
-    def take(self) -> tuple[float, float]:
-        """What was counted since the last call."""
-        with self._lock:
-            taken = self.audio, self.busy
-            self.audio = self.busy = 0.0
-            return taken
 
 
 @dataclass

@@ -26,11 +26,15 @@ class SpoolGoneError(DropscribeError):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A model's answer in the recording's time, the reasons not to trust it, and the speech that nothing covers."""
+    """A model's answer in the recording's time, the reasons not to trust it, and the speech that nothing covers.
+
+    `rules` are the names of the checks that gave the reasons.
+    """
 
     result: RawTranscript
     engine: EngineInfo
     reasons: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
     missing: tuple[Span, ...] = ()
 
 
@@ -74,7 +78,7 @@ def listen(context: WorkerContext, work: ChunkWork, held: Held) -> Heard:
     result = context.model.transcribe(audio, request)
     held.check()
     busy = time.monotonic() - began
-    context.tally.add(window.duration, busy)
+    context.tally.read(window.duration, busy, prompt=result.prompt_tokens, output=result.output_tokens)
     heard = Heard(replace(result, timings=result.timings | {"model": busy}), context.model.info)
     return heard if work.clips else _judged(heard, work, limits(context.settings))
 
@@ -97,6 +101,7 @@ def _judged(heard: Heard, work: ChunkWork, bounds: gate.Limits) -> Heard:
         heard,
         result=replace(heard.result, segments=segments),
         reasons=tuple(str(failure) for failure in verdict.failures),
+        rules=tuple(dict.fromkeys(failure.rule for failure in verdict.failures)),
         missing=() if verdict.passed else tuple(_moved(span, offset) for span in verdict.missing),
     )
 

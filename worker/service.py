@@ -12,12 +12,13 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery, signals
 
-from core import logs
+from core import logs, metrics
 from core.errors import StoreError, UsageError
 from core.queue import CPU_QUEUE, MODEL_QUEUE, Doorbell, make_app
 from core.settings import Settings
@@ -27,10 +28,12 @@ from store import fleet, recovery
 from store.leases import Claim
 from store.session import Database, open_database
 from worker import gpu, spool, tasks
-from worker.context import Fitness, Tally, WorkerContext
+from worker.context import Fitness, WorkerContext
 from worker.failures import FATAL_EXIT
 from worker.lease import LeaseKeeper
+from worker.metrics import WorkerCollector
 from worker.pool import WakingPool
+from worker.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -70,21 +73,35 @@ def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: st
 
 
 def _work(settings: Settings, database: Database, identity: Identity) -> int:
-    host = socket.gethostname()
-    fleet.register(
-        database, identity.name, host=host, pid=os.getpid(), role=identity.role, state="loading", gpu=identity.gpu
-    )
     tally = Tally()
+    told = WorkerCollector(identity.name, identity.role, identity.gpu, tally)
+    with metrics.served(settings, told) as url:
+        fleet.register(
+            database,
+            identity.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            role=identity.role,
+            state="loading",
+            gpu=identity.gpu,
+            metrics=url,
+        )
+        return _registered(settings, database, identity, told)
+
+
+def _registered(settings: Settings, database: Database, identity: Identity, told: WorkerCollector) -> int:
+    tally = told.tally
     keeper = _keeper(settings, database, identity, tally)
     keeper.start()  # before the model is loaded, which may take minutes in which the worker is to be seen alive
     app = make_app(settings)
     model = None
     try:
-        model = _load_model(settings) if identity.role == "model" else None
+        model = _load_model(settings, told) if identity.role == "model" else None
         fitness = Fitness(settings.unfit_failures)
         doorbell = Doorbell(settings, app)
         context = WorkerContext(settings, database, doorbell, keeper, identity.name, model, tally, fitness, _die)
         tasks.register(app, context)
+        told.slots = _threads(context)
         return _consume(app, context, identity)
     finally:
         # Leases are renewed to the last task's end, and only then is the worker struck off.
@@ -129,8 +146,10 @@ def _keeper(settings: Settings, database: Database, identity: Identity, tally: T
     )
 
 
-def _load_model(settings: Settings) -> Transcriber:
+def _load_model(settings: Settings, told: WorkerCollector) -> Transcriber:
+    began = time.monotonic()
     model = registry.create(registry.resolve(settings.engine), settings)
+    told.engine, told.load_seconds = model.info, time.monotonic() - began
     if model.info.notice:
         log.warning("%s", model.info.notice)
     return model

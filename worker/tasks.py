@@ -52,7 +52,8 @@ def prepare_job(context: WorkerContext, job_id: str) -> None:
     if claim is None:
         return
     job = queries.job(context.database, job_id)
-    with context.keeper.holding(claim) as held, failures.of_job(context, claim, job.failures):
+    doing = context.tally.doing(queue.PREPARE)
+    with context.keeper.holding(claim) as held, failures.of_job(context, claim, job.failures), doing:
         with prepare.staged(context, job) as copy:
             leader, woken = jobs.lead_or_follow(context.database, claim, copy.sha256)
             if leader:
@@ -68,14 +69,15 @@ def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
     work = chunks.claim(context.database, chunk_id, context.owner, context.settings.lease_seconds)
     if work is None:
         return
-    with context.keeper.holding(work.claim) as held, failures.of_chunk(context, work):
+    doing = context.tally.doing(queue.TRANSCRIBE)
+    with context.keeper.holding(work.claim) as held, failures.of_chunk(context, work), doing:
         try:
             heard = listen.listen(context, work, held)
         except listen.SpoolGoneError as error:
             _without_audio(context, work, str(error))
             return
         if halves := listen.halves(context.settings, work, heard):
-            onward = chunks.split(context.database, work.claim, halves, heard.reasons)
+            onward = chunks.split(context.database, work.claim, halves, heard.reasons, heard.rules)
         else:
             onward = chunks.commit(
                 context.database,
@@ -83,6 +85,7 @@ def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
                 heard.result,
                 engine=heard.engine,
                 reasons=heard.reasons,
+                rules=heard.rules,
                 missing=heard.missing,
                 window=context.fleet.capacity().window,
             )
@@ -110,7 +113,8 @@ def finish_job(context: WorkerContext, job_id: str) -> None:
     if claim is None:
         return
     job = queries.job(context.database, job_id)
-    with context.keeper.holding(claim), failures.of_job(context, claim, job.failures):
+    doing = context.tally.doing(queue.FINISH)
+    with context.keeper.holding(claim), failures.of_job(context, claim, job.failures), doing:
         if planned := finish.line_ups(context, job):
             line_ups = [(lineup.to_json(one), one.seconds) for one in planned]
             context.ring(queue.TRANSCRIBE, plans.line_up(context.database, claim, line_ups))

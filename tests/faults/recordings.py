@@ -16,8 +16,9 @@ from store.session import open_database
 from tests import tones
 from tests.faults.fleet import HEARS, SHORT
 from tests.integration import one_worker
-from worker.context import Fitness, Tally, WorkerContext
+from worker.context import Fitness, WorkerContext
 from worker.lease import LeaseKeeper
+from worker.tally import Tally
 
 FORMATS = ("json", "txt", "srt", "vtt", "tsv")
 # What an undisturbed run and a disturbed one may tell differently.

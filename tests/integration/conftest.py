@@ -13,8 +13,9 @@ from models.scripted import Script, Scripted
 from store.session import Database
 from tests.e2e.harness import speech
 from tests.integration.one_worker import MakeContext, die
-from worker.context import Fitness, Tally, WorkerContext
+from worker.context import Fitness, WorkerContext
 from worker.lease import LeaseKeeper
+from worker.tally import Tally
 
 
 @pytest.fixture

@@ -104,6 +104,15 @@ def test_every_service_of_the_compose_file_starts_a_command_that_parses() -> Non
         parse(shlex.split(line.replace(",", " ")))
 
 
+def test_every_service_of_ours_is_checked_by_a_command_that_parses() -> None:
+    found = re.findall(r"test: \[CMD, dropscribe, (.*)\]", COMPOSE.read_text())
+    dockerfile = (REPOSITORY / "deploy" / "Dockerfile").read_text()
+    (general,) = re.findall(r'^HEALTHCHECK .*CMD \["dropscribe", (.*)\]', dockerfile, re.MULTILINE)
+    assert len(found) == 3
+    for line in [*found, general]:
+        parse(shlex.split(line.replace(",", " ")))
+
+
 @pytest.mark.parametrize("path", [*DOCUMENTS, *DEPLOYED, REPOSITORY / "Makefile"], ids=name)
 def test_every_variable_that_is_named_is_a_setting(path: Path) -> None:
     assert variables(path.read_text(encoding="utf-8")) <= known_variables()
