@@ -22,6 +22,9 @@ class Format(StrEnum):
     JSON = "json"
     TSV = "tsv"
     HTML = "html"
+    MD = "md"
+    DOCX = "docx"
+    RTTM = "rttm"
 
 
 class Process(StrEnum):
@@ -80,11 +83,14 @@ def transcript(
     ctx: typer.Context,
     job: JobName,
     fmt: Annotated[Format, typer.Option("--format", "-f", help="What to print it as.")] = Format.TXT,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there; an existing file is kept.")
+    ] = None,
 ) -> None:
-    """Print a transcript."""
+    """Print a transcript, or write it to a file."""
     from admin import jobs as answer
 
-    answer.transcript(ctx.obj, job, fmt)
+    answer.transcript(ctx.obj, job, fmt, output)
 
 
 def workers(ctx: typer.Context, as_json: Json = False) -> None:

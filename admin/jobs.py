@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from admin import render
 from admin.context import Context
-from core.errors import DropscribeError, JobNotFoundError
+from core.errors import DropscribeError, JobNotFoundError, UsageError
 from core.types import JobState
 from store import queries, transcripts
 from store.queries import Event, Job
@@ -171,23 +171,47 @@ def _trail(events: Sequence[Event]) -> Table:
     return table
 
 
-def transcript(context: Context, name: str, fmt: str) -> None:
-    """Print a job's transcript; the JSON document as it is stored, other formats made from it.
+def transcript(context: Context, name: str, fmt: str, output: Path | None = None) -> None:
+    """Print a job's transcript or write it to `output`; the JSON document as it is stored, other formats made from it.
 
-    A job that waits for the transcript of equal content has that job's. Raises DropscribeError when there is none.
+    Raises DropscribeError when there is none, or when a format that is no text would reach a terminal.
     """
     from worker import outputs
+    from worker.outputs import files
 
-    database = context.database
-    job = queries.job(database, find(database, name))
+    if fmt in outputs.BINARY and not output and sys.stdout.isatty():
+        raise UsageError(f"{fmt} is not for a terminal; write it to a file with --output")
+    job = queries.job(context.database, find(context.database, name))
+    document = document_of(context.database, job)
+    if job.state == JobState.SUSPECT:
+        context.remark("suspect", job.reason, "yellow")
+    target = output.expanduser().absolute() if output else None
+    content = document.encode() if fmt == "json" else rendered(job, document, fmt, target.parent if target else None)
+    if target:
+        files.write(target, content, job.id, replaces=False)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def document_of(database: Database, job: Job) -> str:
+    """A job's transcript as it is stored; a job that waits for the transcript of equal content has that job's.
+
+    Raises DropscribeError when there is none.
+    """
     document = transcripts.document(database, job.id)
     if document is None and job.state == JobState.DUPLICATE and job.duplicate_of:
         document = transcripts.document(database, job.duplicate_of)
     if document is None:
         raise DropscribeError(f"{job.id} is {job.state} and has no transcript; see `dropscribe show {job.id}`")
-    if job.state == JobState.SUSPECT:
-        context.remark("suspect", job.reason, "yellow")
-    content = document.encode() if fmt == "json" else outputs.render(outputs.json_.from_json(document), fmt)
-    sys.stdout.flush()
-    sys.stdout.buffer.write(content)
-    sys.stdout.buffer.flush()
+    return document
+
+
+def rendered(job: Job, document: str, fmt: str, folder: Path | None) -> bytes:
+    """The stored document in another format, as a file in `folder`."""
+    from worker import outputs
+
+    stored = outputs.json_.from_json(document)
+    source = replace(stored.source, path=job.source)  # a document holds no bytes that are not UTF-8
+    return outputs.render(replace(stored, source=source), fmt, folder)

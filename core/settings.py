@@ -28,7 +28,7 @@ CONFIG_NAME = "dropscribe.toml"
 MISSED_BEATS = 3  # so many heartbeats
 MOST_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at most 2,048 tokens
 
-OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html"]
+OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html", "md", "docx", "rttm"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 EngineName = Literal["auto", "pocketsphinx", "scripted", "vibevoice"]
 

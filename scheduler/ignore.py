@@ -10,7 +10,7 @@ MEDIA_EXTENSIONS = frozenset(
 
 # Endings of our own outputs, `core.settings.OUTPUT_FORMATS`: no news beside recordings. They stand here once more
 # because the scanner's process has no use for pydantic.
-TRANSCRIPTS = (".json", ".txt", ".srt", ".vtt", ".tsv", ".html")
+TRANSCRIPTS = (".json", ".txt", ".srt", ".vtt", ".tsv", ".html", ".md", ".docx", ".rttm")
 
 # What copying and downloading programs call a file that is not whole yet.
 _UNFINISHED_EXTENSIONS = frozenset({"part", "partial", "filepart", "tmp", "crdownload", "download"})

@@ -26,20 +26,11 @@ log = logging.getLogger(__name__)
 
 def publish(context: WorkerContext, claim: Claim, job: Job, transcript: Transcript) -> list[Path]:
     """Write every configured format; returns the files. Raises OutputError, LeaseLostError."""
-    folder = folder_of(context, job)
+    folder = files.folder_of(job, context.settings.results)
     files.sweep(folder, job.id)
     placed = [_place(context, claim, job, transcript, fmt, folder) for fmt in context.settings.outputs]
     transcripts.written(context.database, claim, [str(path) for path in placed])
     return placed
-
-
-def folder_of(context: WorkerContext, job: Job) -> Path:
-    """Where a job's files go: beside the recording, or in the mirror of its root."""
-    results = context.settings.results
-    if results is None:
-        return Path(job.source).parent
-    root = Path(job.root or "/")
-    return results / (root.name or "files") / Path(job.path).parent
 
 
 def _place(context: WorkerContext, claim: Claim, job: Job, transcript: Transcript, fmt: str, folder: Path) -> Path:

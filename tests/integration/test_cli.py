@@ -25,7 +25,7 @@ from store.jobs import NewJob
 from store.plans import Prepared
 from store.session import Database
 from store.speakers import Said
-from worker.outputs import render
+from worker.outputs import FORMATS, render
 
 DOC = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 ENGINE = EngineInfo("scripted", "none", "fp32", notice="for tests only")
@@ -291,6 +291,30 @@ def test_a_transcript_is_printed_in_every_format(store: Database, cli: Cli) -> N
     assert "-->" in cli("transcript", job_id, "--format", "srt").out
     assert cli("transcript", job_id, "-f", "vtt").out.startswith("WEBVTT")
     assert cli("transcript", job_id, "--format", "json").out == document(job_id)
+
+
+def test_a_transcript_is_written_to_a_file_that_is_not_there_yet(store: Database, cli: Cli, tmp_path: Path) -> None:
+    job_id = done(store, "a.wav")
+    for fmt in FORMATS:
+        assert cli("transcript", job_id, "-f", fmt, "-o", f"talk.{fmt}") == Ended(0, "", "")
+    assert (tmp_path / "talk.json").read_text() == document(job_id)
+    assert (tmp_path / "talk.docx").read_bytes().startswith(b"PK")
+    assert f'src="{os.path.relpath("/rec/a.wav", tmp_path)}"' in (tmp_path / "talk.html").read_text()
+    again = cli("transcript", job_id, "-f", "docx", "-o", "talk.txt")
+    assert again.code == 1
+    assert "talk.txt exists" in again.err
+    assert not list(tmp_path.glob(".dropscribe*"))
+
+
+def test_no_terminal_is_given_what_is_no_text(store: Database) -> None:
+    job_id = done(store, "a.wav")
+    mother, child = os.openpty()
+    command = [sys.executable, "-c", "from admin.main import run; run()", "transcript", job_id, "-f", "docx"]
+    refused = subprocess.run(command, stdout=child, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(child)
+    os.close(mother)
+    assert refused.returncode == 2
+    assert "--output" in refused.stderr
 
 
 def test_a_suspect_transcript_is_printed_with_a_remark(store: Database, cli: Cli) -> None:

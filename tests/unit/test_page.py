@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as effort
 
 from core.types import Segment, SegmentKind, Span, Speaker, Transcript
 from tests.unit.test_outputs import BOARD, SOURCE, spoken, text_of, transcripts
@@ -52,6 +53,7 @@ def recording(path: str, folder: str | None = None) -> str | None:
 
 
 class TestText:
+    @effort(max_examples=30, deadline=None)
     @given(transcripts)
     def test_whatever_a_recording_says_the_page_has_the_same_tags(self, transcript: Transcript) -> None:
         harmless = re.compile("html|head|meta|title|style|body|a|header|h1|dl|div|dt|dd|ul|li|input|p|code|button|span")

@@ -1,4 +1,4 @@
-"""The output formats: one small module each, Transcript -> text; `files` alone touches the disk."""
+"""The output formats: one small module each, Transcript -> text or bytes; `files` alone touches the disk."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from pathlib import Path
 
 from core.errors import UsageError
 from core.types import Transcript
-from worker.outputs import html_, json_, srt, tsv, txt, vtt
+from worker.outputs import docx_, html_, json_, md, rttm, srt, tsv, txt, vtt
 
-FORMATS: dict[str, Callable[[Transcript], str]] = {
+FORMATS: dict[str, Callable[[Transcript], str | bytes]] = {
     "json": json_.render,
     "txt": txt.render,
     "srt": srt.render,
     "vtt": vtt.render,
     "tsv": tsv.render,
     "html": html_.render,
+    "md": md.render,
+    "docx": docx_.render,
+    "rttm": rttm.render,
 }
+
+# Those that a terminal or another program has to be kept from reading as text.
+BINARY = frozenset({"docx"})
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def render(transcript: Transcript, fmt: str, folder: Path | None = None) -> bytes:
-    """The content of the file `fmt` for this transcript, as UTF-8.
+    """The content of the file `fmt` for this transcript; text as UTF-8.
 
     `folder` is where the file will lie, for the page, which plays the recording; beside it unless told otherwise.
     Bytes of a file name that are not UTF-8 reach us as lone surrogates, which UTF-8 cannot hold; they are
@@ -33,4 +39,5 @@ def render(transcript: Transcript, fmt: str, folder: Path | None = None) -> byte
     if fmt not in FORMATS:
         raise UsageError(f"there is no output format {fmt!r}; choose from {', '.join(FORMATS)}")
     write = partial(html_.render, folder=folder) if fmt == "html" else FORMATS[fmt]
-    return _LONE_SURROGATE.sub("\ufffd", write(transcript)).encode()
+    content = write(transcript)
+    return content if isinstance(content, bytes) else _LONE_SURROGATE.sub("\ufffd", content).encode()

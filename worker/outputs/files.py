@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import NoRoomError, OutputError
+from store.queries import Job
 from worker.staging import FULL
 
 NAME_BYTES = 255  # longest file name on every common filesystem (NAME_MAX)
@@ -25,6 +26,14 @@ _NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, e
 
 class TargetExistsError(OutputError):
     """A file that dropscribe did not write has that name; the next candidate is to be tried."""
+
+
+def folder_of(job: Job, results: Path | None) -> Path:
+    """Where a job's files go: beside the recording, or under `results` in the mirror of its root."""
+    if results is None:
+        return Path(job.source).parent
+    root = Path(job.root or "/")
+    return results / (root.name or "files") / Path(job.path).parent
 
 
 def candidates(source: Path, fmt: str, job_id: str, folder: Path) -> list[Path]:
@@ -74,6 +83,15 @@ def publish(temporary: Path, target: Path, *, replaces: bool) -> None:
         # Two names of one file: replacing is then defined to do nothing, and linking leaves both.
         temporary.unlink(missing_ok=True)
         _sync_directory(target.parent)
+
+
+def write(target: Path, data: bytes, job_id: str, *, replaces: bool) -> None:
+    """Put a file in place that no attempt at a job answers for. Raises what `stage` and `publish` raise."""
+    temporary = stage(target, data, job_id, 0)
+    try:
+        publish(temporary, target, replaces=replaces)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def digest(path: Path) -> str | None:
