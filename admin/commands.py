@@ -93,6 +93,23 @@ def transcript(
     answer.transcript(ctx.obj, job, fmt, output)
 
 
+def export(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="JOB|FOLDER", help="Jobs, or folders: all their recordings.")],
+    fmt: Annotated[Format, typer.Option("--format", "-f", help="What to write.")],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Under this directory, in the folders of the recordings.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there and differ.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write finished transcripts in a format, beside their recordings or elsewhere."""
+    from admin import export as answer
+
+    wanted = answer.Wanted(fmt, to.expanduser().absolute() if to else None, force)
+    raise typer.Exit(answer.run(ctx.obj, names, wanted, as_json=as_json))
+
+
 def workers(ctx: typer.Context, as_json: Json = False) -> None:
     """List the processes of the fleet and what each is doing."""
     from admin import status as answer

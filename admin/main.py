@@ -57,6 +57,14 @@ _add(ASK, commands.status, "status", "", "--watch", "--json")
 _add(ASK, commands.jobs, "jobs", "", "--state failed --state parked", "--folder ~/Recordings --limit 0")
 _add(ASK, commands.show, "show", "k3v9", "~/Recordings/talk.mp3", "k3v9 --json")
 _add(ASK, commands.transcript, "transcript", "k3v9", "~/Recordings/talk.mp3 --format srt", "k3v9 -f docx -o talk.docx")
+_add(
+    ASK,
+    commands.export,
+    "export",
+    "~/Recordings --format html",
+    "k3v9 --format docx --to ~/Desktop",
+    "~/Recordings --format html --to /srv/pages --force",
+)
 _add(ASK, commands.workers, "workers", "", "--json")
 
 _add(CHANGE, commands.speakers, "speakers", "k3v9", "k3v9 --name 0=Alice --name 1=Bob", "k3v9 --merge 3=0")
