@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.table import Table
 from rich.text import Text
@@ -16,8 +17,10 @@ from rich.text import Text
 from admin import render
 from admin.context import Context
 from core.errors import DropscribeError, JobNotFoundError, UsageError
+from core.settings import mask
 from core.types import JobState
-from store import queries, transcripts
+from store import notifications, queries, transcripts
+from store.notifications import Delivery
 from store.queries import Event, Job
 from store.session import Database
 from store.transcripts import WrittenFile
@@ -92,12 +95,18 @@ def show(context: Context, name: str, *, as_json: bool) -> None:
     job = queries.job(database, find(database, name))
     files = transcripts.files_of(database, job.id)
     events = queries.events_of(database, job.id)
+    told = notifications.of_job(database, job.id)
     if as_json:
         speech = [{"start": start, "end": end} for start, end in (job.media or {}).get("speech", ())]
-        extra = {"speech": speech, "files": [_file_document(file) for file in files]}
-        render.write_json(as_document(job) | extra | {"events": [asdict(event) for event in events]})
+        extra = {
+            "speech": speech,
+            "files": [_file_document(file) for file in files],
+            "notifications": [asdict(one) | {"url": mask(one.url)} for one in told],
+            "events": [asdict(event) for event in events],
+        }
+        render.write_json(as_document(job) | extra)
         return
-    context.out.print(_facts(job, files))
+    context.out.print(_facts(job, files, told))
     if events:
         context.out.print(_trail(events))
 
@@ -106,7 +115,7 @@ def _file_document(file: WrittenFile) -> dict[str, Any]:
     return {"path": file.path, "format": file.format, "sha256": file.sha256, "written": file.written}
 
 
-def _facts(job: Job, files: Sequence[WrittenFile]) -> Table:
+def _facts(job: Job, files: Sequence[WrittenFile], told: Sequence[Delivery]) -> Table:
     lines: list[tuple[str, str | Text]] = [
         ("job", job.id),
         ("recording", job.source),
@@ -129,12 +138,23 @@ def _facts(job: Job, files: Sequence[WrittenFile]) -> Table:
         ("ended", _ended(job)),
         ("time spent", ", ".join(f"{phase} {render.duration(spent)}" for phase, spent in job.timings.items())),
         *(("file", file.path if file.written else f"{file.path} (being written)") for file in files),
+        *(("notification", _delivery(one)) for one in told),
     ]
     facts = render.facts()
     for label, value in lines:
         if value:
             facts.add_row(label, value if isinstance(value, Text) else render.safe(value))
     return facts
+
+
+def _delivery(one: Delivery) -> str:
+    """What became of a notification; of the receiver only its host, as the rest may be a secret."""
+    receiver = f" to {urlsplit(one.url).hostname}" if one.url else ""
+    text = f"{one.state}{receiver}: {one.status.replace('_', ' ')}, {render.count(one.tries, 'try', 'tries')}"
+    if one.delivered_at is not None:
+        return f"{text}, {render.moment(one.delivered_at)}"
+    again = f"; again {render.moment(one.next_at)}" if one.next_at is not None and one.tries else ""
+    return f"{text}{again}; {one.error}" if one.error else text
 
 
 def _progress(job: Job) -> str:

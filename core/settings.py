@@ -152,6 +152,22 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["json", "text"] = Field("json", description="JSON lines for programs, text for people")
 
+    webhook_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="address that is told of every final state by HTTP POST",
+        json_schema_extra={"secret": True},
+    )
+    webhook_secret: str = Field(
+        "", description="what notifications are signed with; empty: not signed", json_schema_extra={"secret": "whole"}
+    )
+    webhook_hosts: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = Field(
+        (), description="hosts (or host:port) that folders may name as receivers of notifications of their own"
+    )
+    webhook_tries: int = Field(
+        14, ge=1, description="how often a notification is tried, further and further apart; 14: for about five hours"
+    )
+
     metrics_port: int = Field(
         0, ge=0, le=65535, description="port of the metrics for Prometheus; more processes take the next; 0: none"
     )
@@ -232,8 +248,8 @@ def _origin(name: str, settings: Settings, layers: dict[str, dict[str, Any]], fi
     value = getattr(settings, name)
     shown = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
     extra = field.json_schema_extra
-    if isinstance(extra, dict) and extra.get("secret"):
-        shown = mask(shown)
+    if shown and isinstance(extra, dict) and (masked := extra.get("secret")):
+        shown = "***" if masked == "whole" else mask(shown)
     return Origin(name, PREFIX + name.upper(), shown, source, field.description or "")
 
 

@@ -17,7 +17,7 @@ from core.errors import StoreError
 from core.printable import printable
 from core.settings import Settings
 from core.types import ACTIVE_STATES, JobState
-from store import figures
+from store import figures, notifications
 from store.figures import Figures
 from store.session import Database
 
@@ -92,6 +92,7 @@ def _store(found: Figures | None) -> Iterator[Metric]:
     audio = GaugeMetricFamily("dropscribe_waiting_audio_seconds", "Audio of prepared jobs that no model has read yet.")
     paused = GaugeMetricFamily("dropscribe_paused", "1 while the fleet is paused.")
     full = GaugeMetricFamily("dropscribe_spool_full", "1 while preparing pauses for want of room in the spool.")
+    untold = GaugeMetricFamily("dropscribe_waiting_notifications", "Notifications that are not delivered yet.")
     workers = GaugeMetricFamily("dropscribe_workers", "Processes by role and state.", labels=["role", "state"])
     if found:
         for state in JobState:
@@ -101,9 +102,10 @@ def _store(found: Figures | None) -> Iterator[Metric]:
         audio.add_metric([], found.waiting_audio)
         paused.add_metric([], found.paused)
         full.add_metric([], found.spool_full)
+        untold.add_metric([], found.notifications)
         for (role, condition), count in sorted(found.workers.items()):
             workers.add_metric([role, condition], count)
-    yield from (jobs, oldest, audio, paused, full, workers)
+    yield from (jobs, oldest, audio, paused, full, untold, workers)
 
 
 def _folders(found: Figures | None) -> Iterator[Metric]:
@@ -135,6 +137,10 @@ def _happened(totals: Totals) -> Iterator[Metric]:
     yield attempts
     yield CounterMetricFamily("dropscribe_retries", "Steps that failed and are tried again.", totals.events["retry"])
     yield CounterMetricFamily("dropscribe_lease_expiries", "Steps lost with their worker.", totals.events["lost"])
+    told = CounterMetricFamily("dropscribe_notifications", "Notifications by what became of them.", labels=["result"])
+    for result, kind in ((notifications.DELIVERED, "notified"), (notifications.GIVEN_UP, "not_notified")):
+        told.add_metric([result], totals.events[kind])
+    yield told
     rules = CounterMetricFamily("dropscribe_failed_checks", "Answers that failed a check.", labels=["rule"])
     for rule, count in sorted(totals.rules.items()):
         rules.add_metric([rule], count)

@@ -22,6 +22,7 @@ from core.settings import Settings
 from scheduler import admission, reconciler, roots
 from scheduler.bell import Bell
 from scheduler.metrics import StoreCollector
+from scheduler.notifier import Notifier
 from scheduler.scan import Observation
 from scheduler.scan_process import ScannerStoppedError
 from scheduler.scanner import Scanner
@@ -38,12 +39,13 @@ class Scheduler:
     """Watches roots until it is told to stop."""
 
     def __init__(self, settings: Settings, database: Database, folders: Sequence[Path], name: str) -> None:
-        """`folders` are made absolute; raises UsageError when they overlap."""
+        """`folders` are made absolute; raises UsageError when they overlap or a setting does not fit."""
         self._settings = settings
         self._database = database
         self._doorbell = Doorbell(settings)
         self._name = name
         self._stop = threading.Event()
+        self._notifier = Notifier(settings, database)
         self._watches = self._watch(folders, _kept_out(settings))
 
     def run(self) -> None:
@@ -62,8 +64,10 @@ class Scheduler:
             metrics=metrics_at,
         )
         fleet.forget_roots(self._database, socket.gethostname())
-        with ThreadPoolExecutor(1 + len(self._watches)) as threads:
+        self._notifier.begin()
+        with ThreadPoolExecutor(2 + len(self._watches)) as threads:
             tending = [threads.submit(self._tend, watch) for watch in self._watches]
+            tending.append(threads.submit(self._notifier.run, self._stop))
             tending.append(threads.submit(self._reconcile_for_ever))
             try:
                 wait(tending, return_when=FIRST_EXCEPTION)

@@ -12,9 +12,10 @@ from core.types import JobState
 from store import queries
 from store.chunks import FAILED_CHECKS
 from store.leases import PAUSED, SPOOL_FULL
+from store.notifications import WAITING
 from store.queries import WatchedRoot
 from store.session import Database
-from store.tables import events, jobs, now, switches, workers
+from store.tables import events, jobs, notifications, now, switches, workers
 
 SILENT = "silent"  # the state of a worker that missed its heartbeats
 WRITTEN = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)
@@ -25,7 +26,8 @@ class Figures:
     """The fleet at one moment.
 
     `jobs` by state, `oldest` the age of each state's oldest job since its admission and `waiting_audio` what is not
-    read yet, in seconds; `workers` by role and state; the `switches` that are thrown.
+    read yet, in seconds; `workers` by role and state; the `switches` that are thrown; `notifications` that
+    wait to be sent.
     """
 
     jobs: Mapping[JobState, int]
@@ -34,6 +36,7 @@ class Figures:
     workers: Mapping[tuple[str, str], int]
     roots: tuple[WatchedRoot, ...]
     switches: frozenset[str]
+    notifications: int
 
     @property
     def paused(self) -> bool:
@@ -51,6 +54,7 @@ def figures(database: Database, silence: float) -> Figures:
     waiting = queries.backlog(database).audio_seconds
     roots = tuple(queries.list_roots(database))
     by_state = select(jobs.c.state, func.count(), now() - func.min(jobs.c.created_at)).group_by(jobs.c.state)
+    untold = select(func.count()).where(notifications.c.status == WAITING)
     with database.read() as connection:
         standing = {JobState(state): (count, age) for state, count, age in connection.execute(by_state)}
         return Figures(
@@ -60,6 +64,7 @@ def figures(database: Database, silence: float) -> Figures:
             workers=_workers(connection, silence),
             roots=roots,
             switches=frozenset(connection.execute(select(switches.c.name)).scalars()),
+            notifications=connection.execute(untold).scalar_one(),
         )
 
 

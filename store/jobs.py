@@ -16,7 +16,7 @@ from sqlalchemy import Connection, exc, select, update
 
 from core.errors import LeaseLostError
 from core.types import ChunkState, JobState, Span
-from store import leases
+from store import leases, notifications
 from store.leases import Claim
 from store.session import Database, insert_ignoring
 from store.tables import chunks, jobs, now, path_key
@@ -234,6 +234,7 @@ def complete(
             **values,
         )
         leases.note(connection, claim.id, state, reason, where=claim.owner)
+        notifications.announce(connection, claim.id, state, reason)
         return wake_followers(connection, claim.id)
 
 
@@ -300,6 +301,7 @@ def close(connection: Connection, job_id: str, state: JobState, reason: str, *, 
         .values(**leases.FREE, state=ChunkState.CANCELLED)
     )
     leases.note(connection, job_id, state, reason, where=where)
+    notifications.announce(connection, job_id, state, reason)
     return wake_followers(connection, job_id)
 
 

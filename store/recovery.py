@@ -17,10 +17,11 @@ from store import jobs as job_store
 from store import leases, plans
 from store.leases import Claim
 from store.session import Database
-from store.tables import chunks, jobs, now, switches, workers
+from store.tables import chunks, jobs, notifications, now, switches, workers
 
 RETRY_WINDOW = 2  # chunks of a retried job that wait for a model at once; the reconciler lets the others in
 AHEAD = {Priority.HIGH: Priority.HIGH, Priority.NORMAL: Priority.HIGH, Priority.LOW: Priority.NORMAL}
+LONGEST_WAIT = 2 * 3600.0  # seconds; no notification is tried later than in an hour
 BATCH = 500  # rows mended in one transaction, so that workers are not kept waiting
 
 
@@ -47,7 +48,10 @@ def hasten(database: Database, *, lease: float, delay: float) -> int:
     No lease ends later than in `lease` seconds, no wait in more than `delay`. The doubled lease leaves alone those
     hosts whose settings are a little different.
     """
-    bounds: list[tuple[Column[Any], float, float]] = [(workers.c.heartbeat_at, lease, 0.0)]
+    bounds: list[tuple[Column[Any], float, float]] = [
+        (workers.c.heartbeat_at, lease, 0.0),
+        (notifications.c.next_at, LONGEST_WAIT, 0.0),
+    ]
     for table in (jobs, chunks):
         bounds.append((table.c.lease_until, 2 * lease, lease))
         bounds += [(table.c.not_before, delay, 0.0), (table.c.sent_at, lease, 0.0)]

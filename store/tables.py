@@ -273,6 +273,25 @@ class EventColumns(TypedColumns):
     detail = Column(Prose, nullable=False)
 
 
+class NotificationColumns(TypedColumns):
+    """That a job came to a final state: to be told to `url` (empty: the setting `webhook_url`), or told already.
+
+    `next_at` is when it is tried next, and not set once it is over.
+    """
+
+    id = Column(String(32), primary_key=True)
+    job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True)
+    url = Column(Text, nullable=False)
+    state = Column(String(16), nullable=False)
+    reason = Column(Prose, nullable=False)
+    at = Column(Double, nullable=False)
+    status = Column(String(16), nullable=False)
+    tries = Column(Integer, nullable=False)
+    next_at = Column(Double, nullable=True)
+    error = Column(Prose, nullable=False)
+    delivered_at = Column(Double, nullable=True)
+
+
 jobs = Table("jobs", metadata, JobColumns)
 chunks = Table("chunks", metadata, ChunkColumns)
 segments = Table("segments", metadata, SegmentColumns)
@@ -283,6 +302,7 @@ roots = Table("roots", metadata, RootColumns)
 locks = Table("locks", metadata, LockColumns)
 switches = Table("switches", metadata, SwitchColumns)
 events = Table("events", metadata, EventColumns)
+notifications = Table("notifications", metadata, NotificationColumns)
 
 Index("ix_jobs_state", jobs.c.state, jobs.c.created_at)
 Index("ix_jobs_created", jobs.c.created_at)
@@ -290,3 +310,4 @@ Index("ix_jobs_finished", jobs.c.finished_at)
 Index("ix_jobs_owner", jobs.c.owner)
 Index("ix_chunks_owner", chunks.c.owner)
 Index("ix_chunks_state", chunks.c.state, chunks.c.sent_at)
+Index("ix_notifications_status", notifications.c.status, notifications.c.next_at)

@@ -173,7 +173,7 @@ def test_many_scrapes_share_one_look_of_few_queries(settings: Settings, database
             look(collector, clock, url)
             scrape(url)
     asked = [query for query in queries_made if query.startswith(("SELECT", "WITH"))]
-    assert len(asked) <= 5 * 9
+    assert len(asked) <= 5 * 10
 
 
 def test_a_store_that_is_away_is_told_and_comes_back(settings: Settings, tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""One notification by HTTP: may it be sent there, how is it signed, when is it tried again, and the sending itself.
+
+Signed as the Standard Webhooks specification says (https://github.com/standard-webhooks/standard-webhooks), so that
+receivers find a library in their language. Sent by the standard library: one POST needs neither a pool nor proxies,
+nobody follows redirects, and a receiver that takes its time can be cut off.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import SplitResult, urlsplit
+
+from core.errors import DropscribeError, SettingsError
+from core.settings import Settings
+
+FIRST_DELAY = 10.0  # seconds before a second try; doubles with each
+LONGEST_DELAY = 3600.0
+TIMEOUT = 5.0  # seconds of silence
+DEADLINE = 8.0  # seconds for everything, so that a scheduler that stops need not wait longer
+PORTS = {"http": 80, "https": 443}
+ENCODED = "whsec_"  # before a secret in base64, by the specification
+
+
+class DeliveryError(DropscribeError):
+    """The receiver did not take it."""
+
+
+def refusal(url: str, settings: Settings) -> str:
+    """Why nothing may be sent to this URL; empty where it may.
+
+    Anybody who may write to a share may name a URL for its recordings, so those need a host on the list.
+    """
+    if not url:
+        return "there is no webhook_url any more"
+    try:
+        parts = urlsplit(url)
+        place = _place(parts)
+    except ValueError:
+        place = ""
+    if not place:
+        return "it is no http:// or https:// address with a host and without a password"
+    if url != settings.webhook_url and place not in settings.webhook_hosts:
+        return f"{place} is not among webhook_hosts"
+    return ""
+
+
+def _place(parts: SplitResult) -> str:
+    """The host, with its port where that is not the usual one; empty for what is no web address."""
+    if parts.scheme not in PORTS or not parts.hostname or parts.username is not None:
+        return ""
+    usual = parts.port in (None, PORTS[parts.scheme])
+    return parts.hostname if usual else f"{parts.hostname}:{parts.port}"
+
+
+def key(secret: str) -> bytes:
+    """The key that a secret stands for; in base64 after `whsec_`, or any other text. Raises SettingsError."""
+    encoded = secret.removeprefix(ENCODED)
+    try:
+        return base64.b64decode(encoded, validate=True) if encoded != secret else secret.encode()
+    except ValueError as error:
+        raise SettingsError(f"webhook_secret begins with {ENCODED}, but the rest is not base64") from error
+
+
+def headers(key: bytes, identifier: str, moment: int, body: bytes) -> dict[str, str]:
+    """What goes with a body sent at `moment` (seconds since the epoch); signed where there is a key."""
+    told = {
+        "Content-Type": "application/json",
+        "User-Agent": "dropscribe",
+        "webhook-id": identifier,
+        "webhook-timestamp": str(moment),
+    }
+    return told | ({"webhook-signature": signature(key, identifier, moment, body)} if key else {})
+
+
+def signature(key: bytes, identifier: str, moment: int, body: bytes) -> str:
+    """HMAC-SHA256 of id, time and body with dots between, as `v1,BASE64`."""
+    signed = hmac.new(key, f"{identifier}.{moment}.".encode() + body, hashlib.sha256)
+    return f"v1,{base64.b64encode(signed.digest()).decode()}"
+
+
+def delay(tries: int, chance: float) -> float:
+    """Seconds until the next try after so many; `chance` from 0 to 1 keeps many from coming back at once."""
+    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (tries - 1)) * (0.5 + chance / 2)
+
+
+def post(url: str, body: bytes, told: Mapping[str, str]) -> None:
+    """Send it; of the answer, only the status is read. Raises DeliveryError unless that is one of success."""
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT)
+        with closing(connection), _cut_off(connection, DEADLINE):
+            connection.request("POST", path, body, dict(told))
+            status = connection.getresponse().status
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: a name that no host can have
+        raise DeliveryError(f"no answer: {type(error).__name__}: {error}") from error
+    if not 200 <= status < 300:
+        followed = "; redirects are not followed" if 300 <= status < 400 else ""
+        raise DeliveryError(f"it answered {status}{followed}")
+
+
+@contextmanager
+def _cut_off(connection: HTTPConnection, deadline: float) -> Iterator[None]:
+    """End the connection after so many seconds, however busily the receiver sends byte after byte."""
+
+    def cut() -> None:
+        with suppress(OSError):  # it was over already
+            if connection.sock:
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(deadline, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
