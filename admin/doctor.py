@@ -16,6 +16,7 @@ from rich.text import Text
 from admin import checks, render
 from admin.checks import Finding, Level
 from admin.context import Context
+from core import names
 from core.errors import BrokerError, DropscribeError
 from core.settings import mask
 from store import fleet, queries
@@ -91,6 +92,10 @@ def folders(context: Context, roots: Sequence[WatchedRoot]) -> Iterator[Finding]
         yield Finding("folders", Level.OK if roots else Level.WARN, f"none watched{where}", "dropscribe up FOLDER")
     for root in here:
         yield _folder(root, str(context.settings.results or root.path))
+        for folder, reason, files in root.waiting:
+            where = f"{root.path}/{folder}{names.SETTINGS}"
+            remedy = f"mend it; {render.count(files, 'recording')} waiting for that"
+            yield Finding(f"settings {root.path}/{folder}", Level.WARN, f"{where}: {reason}", remedy)
 
 
 def _folder(root: WatchedRoot, results: str) -> Finding:

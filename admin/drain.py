@@ -14,10 +14,13 @@ SUSPECT_EXIT = 3
 FAILED_EXIT = 4
 
 
-def exit_status(states: Iterable[JobState]) -> int:
-    """0 when every job is done or a duplicate, 3 when any is suspect, 4 when any ended without a transcript."""
+def exit_status(states: Iterable[JobState], waiting: int = 0) -> int:
+    """0 when every job is done or a duplicate, 3 when any is suspect, 4 when any ended without a transcript.
+
+    So has a recording that is `waiting` for the settings of its folder.
+    """
     found = set(states)
-    if found & {JobState.FAILED, JobState.PARKED, JobState.CANCELLED}:
+    if waiting or found & {JobState.FAILED, JobState.PARKED, JobState.CANCELLED}:
         return FAILED_EXIT
     return SUSPECT_EXIT if JobState.SUSPECT in found else 0
 
@@ -27,6 +30,11 @@ def is_drained(roots: Sequence[WatchedRoot], folders: Sequence[Path], unfinished
     scanned = {root.path for root in roots if root.online}
     pending = sum(root.pending for root in roots)
     return not unfinished and not pending and all(str(folder) in scanned for folder in folders)
+
+
+def waiting(roots: Sequence[WatchedRoot]) -> int:
+    """How many recordings wait until somebody mends the settings of their folder."""
+    return sum(folder.files for root in roots for folder in root.waiting)
 
 
 def latest_jobs(database: Database, folders: Sequence[Path]) -> list[Job]:

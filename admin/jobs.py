@@ -16,7 +16,9 @@ from rich.text import Text
 
 from admin import render
 from admin.context import Context
+from core import names
 from core.errors import DropscribeError, JobNotFoundError, UsageError
+from core.routing import wish_of
 from core.settings import mask
 from core.types import JobState
 from store import notifications, queries, transcripts
@@ -38,7 +40,26 @@ def find(database: Database, text: str) -> str:
     for path in (resolved, plain):
         with suppress(JobNotFoundError):
             return queries.find(database, start, str(path))
+    if resolved.is_file():
+        _require_admitted(database, resolved)
     raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
+
+
+def _require_admitted(database: Database, path: Path) -> None:
+    """Say why a recording has no job yet. Raises JobNotFoundError, if it lies in a watched folder and will have one."""
+    from scheduler.ignore import Verdict, verdict
+
+    for root in queries.list_roots(database):
+        if not path.is_relative_to(root.path) or verdict(path.name) is not Verdict.ADMIT:
+            continue
+        below = str(path.relative_to(root.path))
+        for folder, reason, _ in root.waiting:
+            if below.startswith(folder):
+                raise JobNotFoundError(f"{path} waits until {root.path}/{folder}{names.SETTINGS} is mended: {reason}")
+        raise JobNotFoundError(
+            f"{path} has no job yet: it is admitted once it has stood still for some seconds and the scheduler has "
+            "seen that; `dropscribe status` shows how many such files there are"
+        )
 
 
 def as_document(job: Job) -> dict[str, Any]:
@@ -106,7 +127,7 @@ def show(context: Context, name: str, *, as_json: bool) -> None:
         }
         render.write_json(as_document(job) | extra)
         return
-    context.out.print(_facts(job, files, told))
+    context.out.print(_facts(job, files, told, _waits_for(context, job)))
     if events:
         context.out.print(_trail(events))
 
@@ -115,12 +136,23 @@ def _file_document(file: WrittenFile) -> dict[str, Any]:
     return {"path": file.path, "format": file.format, "sha256": file.sha256, "written": file.written}
 
 
-def _facts(job: Job, files: Sequence[WrittenFile], told: Sequence[Delivery]) -> Table:
+def _waits_for(context: Context, job: Job) -> str:
+    """The model worker that is missing, or nothing."""
+    wish = wish_of(job.model_queue)
+    if not wish or job.state.is_final:
+        return ""
+    silence = context.settings.silence_seconds
+    fit = queries.capacity(context.database, silence, job.model_queue).workers
+    return "" if fit else f"a worker that has {wish}; none runs"
+
+
+def _facts(job: Job, files: Sequence[WrittenFile], told: Sequence[Delivery], waits_for: str) -> Table:
     lines: list[tuple[str, str | Text]] = [
         ("job", job.id),
         ("recording", job.source),
         ("state", render.state(job.state)),
         ("reason", job.reason),
+        ("waits for", waits_for),
         ("notes", "; ".join(job.notes)),
         ("missing", ", ".join(f"{render.clock(start)}-{render.clock(end)}" for start, end in job.missing)),
         ("progress", _progress(job)),
@@ -131,6 +163,7 @@ def _facts(job: Job, files: Sequence[WrittenFile], told: Sequence[Delivery]) -> 
         ("same content as", job.duplicate_of or ""),
         ("priority", job.priority),
         ("context", job.context),
+        ("folder's own", "; ".join(f"{key} {_shown(key, value)}" for key, value in job.overrides.items())),
         ("worked on by", job.owner or ""),
         ("cancellation", "requested" if job.cancel_requested else ""),
         ("attempts", f"{job.attempt}, {job.failures} failed, {job.lost} lost" if job.failures or job.lost else ""),
@@ -155,6 +188,12 @@ def _delivery(one: Delivery) -> str:
         return f"{text}, {render.moment(one.delivered_at)}"
     again = f"; again {render.moment(one.next_at)}" if one.next_at is not None and one.tries else ""
     return f"{text}{again}; {one.error}" if one.error else text
+
+
+def _shown(key: str, value: object) -> str:
+    if key == "notify":  # the rest of the address may be a secret
+        return urlsplit(str(value)).hostname or ""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _progress(job: Job) -> str:

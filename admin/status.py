@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,6 +13,8 @@ from rich.text import Text
 
 from admin import render as looks
 from admin.context import Context
+from core import names
+from core.routing import wish_of
 from core.settings import Settings
 from core.types import ACTIVE_STATES, JobState
 from store import fleet, queries
@@ -35,7 +37,8 @@ NEEDED = (
 class Status:
     """The state of the fleet at one moment.
 
-    `engine` is the configured one; a worker silent for more than `silence` seconds is presumed dead.
+    `engine` is the configured one; a worker silent for more than `silence` seconds is presumed dead; `model_queues`
+    is how many unfinished jobs go to which of them.
     """
 
     jobs: dict[JobState, int]
@@ -46,6 +49,7 @@ class Status:
     spool_full_since: float | None
     engine: str
     silence: float
+    model_queues: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def alive(self) -> tuple[Worker, ...]:
@@ -101,8 +105,18 @@ class Status:
         for root in self.roots:
             if not root.online:
                 yield f"folder {root.path} on {root.host} is offline: {root.reason}"
+            for folder, reason, files in root.waiting:
+                where = f"{root.path}/{folder}".rstrip("/")
+                yield f"{looks.count(files, 'recording')} waiting in {where} for its {names.SETTINGS}: {reason}"
+        yield from self._unserved()
         if parked := self.jobs.get(JobState.PARKED):
             yield f"{looks.count(parked, 'job')} parked and in need of a person; see `dropscribe jobs --state parked`"
+
+    def _unserved(self) -> Iterator[str]:
+        engines = [worker.engine for worker in self.alive if worker.engine]
+        for queue, number in self.model_queues.items():
+            if (wish := wish_of(queue)) and not queries.capacity_of(engines, queue).workers:
+                yield f"{looks.count(number, 'job')} waiting for {wish}, which no worker has; start one that has"
 
     def to_json(self) -> dict[str, Any]:
         """As docs/cli.md describes it."""
@@ -117,7 +131,7 @@ class Status:
             "engine": self.engine,
             "engines": self.engines,
             "workers": [worker_document(worker, self.silence) for worker in self.workers],
-            "folders": [asdict(root) for root in self.roots],
+            "folders": [folder_document(root) for root in self.roots],
             "warnings": self.warnings,
         }
 
@@ -125,6 +139,11 @@ class Status:
 def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
     """A worker as docs/cli.md describes it."""
     return asdict(worker) | {"rtfx": worker.rtfx, "alive": worker.silent < silence}
+
+
+def folder_document(root: WatchedRoot) -> dict[str, Any]:
+    """A watched folder as docs/cli.md describes it."""
+    return asdict(root) | {"waiting": [folder._asdict() for folder in root.waiting]}
 
 
 def gather(database: Database, settings: Settings) -> Status:
@@ -138,6 +157,7 @@ def gather(database: Database, settings: Settings) -> Status:
         spool_full_since=fleet.paused_since(database, SPOOL_FULL),
         engine=settings.engine,
         silence=settings.silence_seconds,
+        model_queues=queries.model_queues(database),
     )
 
 

@@ -11,11 +11,14 @@ from admin.context import Context
 from admin.jobs import as_document
 from admin.render import safe, write_json
 from core.errors import BrokerError, UsageError
-from core.hotwords import context_of
+from core.folder_settings import Given
+from core.hotwords import read_file
 from core.queue import PREPARE
 from core.settings import Settings
 from core.types import Priority
+from scheduler import admission
 from scheduler.ignore import Verdict, verdict
+from scheduler.scan import Observation
 from store import jobs, queries
 from store.jobs import NewJob
 from store.queries import Job
@@ -36,8 +39,14 @@ def submit(
 ) -> int:
     """Admit the files; with `wait`, return when all are through, with `drain`'s exit status."""
     settings, database = context.settings, context.database
-    text = context_of(settings, topic, hotwords)
-    wanted = [recording(database, settings, file, priority, text) for file in files]
+    over = {
+        "priority": priority,
+        "context": topic,
+        "hotwords": read_file(hotwords) if hotwords else None,
+    }
+    given = {key: value for key, value in over.items() if value is not None}
+    general = settings.model_copy(update={"hotwords": None}) if hotwords else settings
+    wanted = [recording(database, general, file, given) for file in files]
     ids = [admit(context, job) for job in wanted]
     if wait:
         return await_all(context, ids, as_json=as_json)
@@ -50,8 +59,8 @@ def submit(
     return 0
 
 
-def recording(database: Database, settings: Settings, file: Path, priority: Priority | None, text: str) -> NewJob:
-    """The file as a job, under the watched folder that it lies in, else under its own; `text` is its context.
+def recording(database: Database, settings: Settings, file: Path, given: Given) -> NewJob:
+    """The file as a job, under the watched folder that it lies in, else under its own; `given` wins over settings.
 
     Raises UsageError.
     """
@@ -66,15 +75,9 @@ def recording(database: Database, settings: Settings, file: Path, priority: Prio
         raise UsageError(f"{file} has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it")
     watched = [Path(root.path) for root in queries.list_roots(database)]
     root = next((folder for folder in watched if path.is_relative_to(folder)), path.parent)
-    return NewJob(
-        str(root),
-        str(path.relative_to(root)),
-        stat.st_size,
-        stat.st_mtime_ns,
-        settings.digest(text),
-        priority or settings.priority,
-        text,
-    )
+    below = str(path.relative_to(root))
+    seen = Observation(stat.st_size, stat.st_mtime_ns)
+    return admission.new_job(str(root), below, seen, admission.orders_above(settings, root, below, given))
 
 
 def admit(context: Context, wanted: NewJob) -> str:

@@ -147,7 +147,8 @@ class System:
             return 0
         found = drain.latest_jobs(self.database, self.folders)
         self.report.summary(found)
-        return drain.exit_status(job.state for job in found) if drained else INTERRUPTED_EXIT
+        waiting = drain.waiting(self._own(status.gather(self.database, self.settings)))
+        return drain.exit_status((job.state for job in found), waiting) if drained else INTERRUPTED_EXIT
 
     def _environment(self) -> dict[str, str]:
         chosen = {PREFIX + "HOME": str(self.settings.home), PREFIX + "ENGINE": self.engine}

@@ -23,6 +23,7 @@ from core.mounts import filesystem_of
 from core.queue import CPU_QUEUE, Doorbell
 from scheduler import admission
 from scheduler.bell import Bell
+from scheduler.folders import Folders
 from scheduler.scan import Observation
 from scheduler.watch import RootWatch
 from store import jobs
@@ -97,8 +98,8 @@ def _admitted(name: str, machine: Machine, inbox: Path) -> Row:
     doorbell = Doorbell(settings)
     bell = Bell()
 
-    def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str]) -> None:
-        admission.admit(machine.database, doorbell, settings, root, complete, gone)
+    def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:
+        admission.admit(machine.database, doorbell, folders, root, complete, gone)
 
     watch = RootWatch(inbox, settings, bell, partial(jobs.known, machine.database), admit, frozenset())
     try:

@@ -15,7 +15,8 @@ from typing import Any
 import redis
 from celery import signals
 
-from core.queue import MODEL_QUEUE, TRANSCRIBE, make_app, redis_url
+from core.queue import TRANSCRIBE, make_app, redis_url
+from core.routing import MODEL_QUEUE
 from core.settings import load
 from worker.pool import WakingPool
 

@@ -20,14 +20,18 @@ _SEPARATOR = r",;\uff0c\u3001\uff1b"  # the comma and the semicolon, and the Chi
 _COMMENT = re.compile(rf"(?:^|[\s{_SEPARATOR}])#.*")
 
 
-def context_of(settings: Settings, topic: str | None = None, file: Path | None = None) -> str:
-    """What a recording that is admitted now is told: the topic, then the terms of the file, which is read anew.
+def context_of(
+    settings: Settings, topic: str | None = None, file: Path | None = None, *, terms: Sequence[str] | None = None
+) -> str:
+    """What a recording that is admitted now is told: the topic, then the terms, or those of the file, read anew.
 
     Where they are not given, the settings `context` and `hotwords` hold. Raises SettingsError when the file cannot
     be read, or both together are too long.
     """
-    named = file or settings.hotwords
-    text = context_text(settings.context if topic is None else topic, read_file(named) if named else ())
+    named = (file or settings.hotwords) if terms is None else None
+    text = context_text(
+        settings.context if topic is None else topic, (read_file(named) if named else ()) if terms is None else terms
+    )
     if len(text) > MOST_CONTEXT:
         terms = f" with the hotwords of {named}" if named else ""
         raise SettingsError(

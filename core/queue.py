@@ -21,6 +21,7 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from core.errors import BrokerError
+from core.routing import MODEL_QUEUE
 from core.settings import Settings, mask
 from core.types import Priority
 
@@ -29,8 +30,6 @@ TRANSCRIBE = "transcribe"
 FINISH = "finish"
 
 CPU_QUEUE = "cpu"
-MODEL_QUEUE = "model"
-QUEUE_OF = {PREPARE: CPU_QUEUE, FINISH: CPU_QUEUE, TRANSCRIBE: MODEL_QUEUE}
 
 # Redis keeps one list a step, and serves 0 first. Finishing goes ahead of preparing: what is nearly done gets done.
 PRIORITY_STEPS = [0, 1, 3, 4, 6, 7]
@@ -67,7 +66,7 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("dropscribe", broker=broker_url(settings), set_as_current=False)
     app.conf.update(
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in (CPU_QUEUE, MODEL_QUEUE)],
-        task_create_missing_queues=False,
+        task_create_missing_queues=True,  # those of an engine or a precision (`core.routing`)
         task_default_queue=CPU_QUEUE,
         # The lease redelivers, not the broker: the visibility timeout can run no long job twice, and a recording
         # that kills its worker cannot loop.
@@ -116,7 +115,9 @@ def transport_options(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "global_keyprefix": KEY_PREFIX,
         "priority_steps": PRIORITY_STEPS,
-        "queue_order_strategy": "priority",
+        # Of equal priority, a model worker's queues take turns: neither all recordings nor those that only it may
+        # read are kept waiting by the others.
+        "queue_order_strategy": "round_robin",
         # A dead connection is noticed: silence is broken every 25 s, an answer is waited for 30 s at most.
         "socket_timeout": 30,
         "socket_connect_timeout": 5,
@@ -135,14 +136,17 @@ class Doorbell:
         self._app = app or make_app(settings)
         self._url = mask(redis_url(settings))
 
-    def ring(self, task: str, row: str, priority: str = Priority.NORMAL) -> None:
-        """Send one message. Raises BrokerError; the row then waits for the reconciler, and nothing is lost."""
+    def ring(self, task: str, row: str, priority: str = Priority.NORMAL, model_queue: str = MODEL_QUEUE) -> None:
+        """Send one message, for a chunk to its job's `model_queue`.
+
+        Raises BrokerError; the row then waits for the reconciler, and nothing is lost.
+        """
         step = (FINISH_STEP if task == FINISH else STEP_OF)[Priority(priority)]
         try:
             self._app.send_task(
                 task,
                 args=[row],
-                queue=QUEUE_OF[task],
+                queue=model_queue if task == TRANSCRIBE else CPU_QUEUE,
                 priority=step,
                 ignore_result=True,
                 retry=True,

@@ -193,6 +193,12 @@ class Settings(BaseModel):
         """Directory for copies of sources while they are decoded; local to this machine."""
         return self.home / "scratch"
 
+    def for_job(self, overrides: Mapping[str, Any]) -> Settings:
+        """These settings with those that the folder of a recording has of its own; see `core.folder_settings`."""
+        names = overrides.keys() & Settings.model_fields.keys()
+        own = Settings.model_validate({name: overrides[name] for name in names})
+        return self.model_copy(update={name: getattr(own, name) for name in names})
+
     def digest(self, context: str | None = None) -> str:
         """Hex digest of what shapes a transcript: equal content with an equal digest is a duplicate."""
         shaping = {

@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
-from core.errors import BrokerError
-from core.hotwords import context_of
+from core import names
+from core.errors import BrokerError, SettingsError
+from core.folder_settings import Given, Orders
 from core.queue import PREPARE, Doorbell
 from core.settings import Settings
-from scheduler.scan import Observation
+from core.types import Priority
+from scheduler.folder_files import read_settings
+from scheduler.folders import Folders, read_folders
+from scheduler.scan import Observation, places
 from store import jobs
 from store.jobs import NewJob
 from store.session import Database
@@ -23,7 +28,7 @@ log = logging.getLogger(__name__)
 def admit(
     database: Database,
     doorbell: Doorbell,
-    settings: Settings,
+    folders: Folders,
     root: str,
     complete: Mapping[str, Observation],
     gone: Collection[str] = (),
@@ -37,22 +42,42 @@ def admit(
     complete file follows the file to its new name, instead of a second job. Raises SettingsError when the hotwords
     cannot be read: without them the files are not what they should be, so they wait.
     """
-    context = context_of(settings)
-    digest = settings.digest(context)
-    found = [
-        NewJob(root, path, seen.size, seen.mtime_ns, digest, settings.priority, context)
-        for path, seen in complete.items()
-    ]
+    found = [new_job(root, path, seen, folders.orders(path)) for path, seen in complete.items()]
     fresh = [job for job in found if not (gone and jobs.adopt_renamed(database, job, gone))]
     admitted: list[str] = []
-    for first in range(0, len(fresh), AT_ONCE):
-        if stop and stop.is_set():
-            break
-        batch = jobs.admit(database, fresh[first : first + AT_ONCE])
-        ring(doorbell, PREPARE, batch, settings.priority)
-        admitted += batch
+    for priority in Priority:
+        alike = [job for job in fresh if job.priority == priority]
+        for first in range(0, len(alike), AT_ONCE):
+            if stop and stop.is_set():
+                break
+            batch = jobs.admit(database, alike[first : first + AT_ONCE])
+            ring(doorbell, PREPARE, batch, priority)
+            admitted += batch
     log.info("%s: admitted %d of %d complete files", root, len(admitted), len(complete))
     return admitted
+
+
+def orders_above(settings: Settings, root: Path, path: str, over: Given) -> Orders:
+    """What the folders from the root down to the recording say now, and `over` all of them. Raises SettingsError."""
+    files = {directory: read_settings(str(root), directory) for directory in ("", *places(path))}
+    folders = read_folders(settings, root, {name: found for name, found in files.items() if found}, over)
+    if (folder := folders.waits(path)) is not None:
+        raise SettingsError(f"{root / folder / names.SETTINGS}: {folders.wrong[folder]}; mend it")
+    return folders.orders(path)
+
+
+def new_job(root: str, path: str, seen: Observation, orders: Orders) -> NewJob:
+    """The recording at `path` (relative to the root) as a job under its folder's settings."""
+    return NewJob(
+        root,
+        path,
+        seen.size,
+        seen.mtime_ns,
+        orders.settings_digest,
+        orders.priority,
+        orders.context,
+        orders.overrides_at(path),
+    )
 
 
 def ring(doorbell: Doorbell, task: str, rows: Iterable[str] | Sequence[str], priority: str) -> None:

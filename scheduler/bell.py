@@ -24,6 +24,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from core import names
 from scheduler.ignore import Verdict, ignored_directory, verdict
 from scheduler.roots import Root
 
@@ -47,7 +48,7 @@ class _Ear:
 
 
 class Bell:
-    """Rings when a recording may have come to one of its roots.
+    """Rings when a recording, or a folder's settings, may have come to one of its roots.
 
     All methods but `ring` belong to one thread. Directories in `exclude` (absolute, without symlinks) are not
     listened to.
@@ -114,7 +115,7 @@ class Bell:
 
 
 class _Striker(FileSystemEventHandler):
-    """Rings for a recording's name and for the end of the root itself."""
+    """Rings for the names of recordings and of folders' settings, and for the end of the root itself."""
 
     def __init__(self, root: Path, exclude: frozenset[str], ring: Callable[[], None]) -> None:
         self._root = os.fspath(root)
@@ -129,7 +130,8 @@ class _Striker(FileSystemEventHandler):
     def _matters(self, path: str) -> bool:
         """The same judgement as the scan's, so that nothing rings for what a scan passes over."""
         *parents, name = os.path.relpath(path, self._root).split("/")
-        if verdict(name) is not Verdict.ADMIT or any(map(ignored_directory, parents)):
+        is_settings = name in {names.SETTINGS, names.HOTWORDS}
+        if (verdict(name) is not Verdict.ADMIT and not is_settings) or any(map(ignored_directory, parents)):
             return False
         return not any(path.startswith(directory + "/") for directory in self._exclude)
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.errors import BrokerError
-from core.queue import CPU_QUEUE, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE, Doorbell
+from core.queue import CPU_QUEUE, FINISH, PREPARE, TRANSCRIBE, Doorbell
+from core.routing import MODEL_QUEUE
 from core.settings import Settings
 from store import fleet, plans, queries, recovery
 from store.session import Database
@@ -21,9 +22,6 @@ from store.session import Database
 log = logging.getLogger(__name__)
 
 ROLE = "reconciler"
-TASKS_OF = {CPU_QUEUE: (FINISH, PREPARE), MODEL_QUEUE: (TRANSCRIBE,)}
-
-
 LONGEST_DELAY = 300.0  # seconds; a step that failed waits for 10, 30, 90, 270 s
 
 
@@ -67,17 +65,17 @@ def reconcile(
         log.warning("took back %d pieces of work from workers that vanished", mended)
     recovery.reunite_followers(database)
     widen(database, doorbell, settings)
-    for queue in TASKS_OF:
+    for queue in {CPU_QUEUE, MODEL_QUEUE, *queries.model_queues(database)}:
         resend(database, doorbell, settings, queue)
     return True
 
 
 def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     """Let more chunks of long recordings in where workers have joined."""
-    window = queries.capacity(database, settings.lease_seconds).window
+    engines = queries.engines(database, settings.lease_seconds)
     try:
-        for row, priority in plans.widen(database, window):
-            doorbell.ring(TRANSCRIBE, row, priority)
+        for chunk in plans.widen(database, lambda queue: queries.capacity_of(engines, queue).window):
+            doorbell.ring(TRANSCRIBE, *chunk)
     except BrokerError as error:
         log.warning("cannot send messages: %s", error)
 
@@ -85,15 +83,16 @@ def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
 def resend(database: Database, doorbell: Doorbell, settings: Settings, queue: str) -> int:
     """Send what waits without a message; returns how many messages were sent."""
     age = settings.resend_seconds
-    waiting = {task: recovery.waiting(database, task, age) for task in TASKS_OF[queue]}
+    tasks = (FINISH, PREPARE) if queue == CPU_QUEUE else (TRANSCRIBE,)
+    waiting = {task: recovery.waiting(database, task, age, queue) for task in tasks}
     sent = 0
     try:
         missing = max(0, sum(waiting.values()) - doorbell.depth(queue))
         for task, count in waiting.items():
             share = min(missing, count)
             missing -= share
-            for row in recovery.unsent(database, task, age, share):
-                doorbell.ring(task, row.id, row.priority)
+            for row in recovery.unsent(database, task, age, share, queue):
+                doorbell.ring(task, row.id, row.priority, queue)
                 sent += 1
     except BrokerError as error:
         log.warning("cannot send messages: %s", error)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from core import names
+from scheduler.folder_files import SettingsFile, read_settings
 from scheduler.ignore import TRANSCRIPTS, Verdict, ignored_directory, verdict
 from scheduler.roots import RootOfflineError
 
@@ -32,6 +34,8 @@ Deliver = Callable[[str, dict[str, Observation]], None]
 PIECE = 1000
 PIECE_SECONDS = 1.0
 
+MOST_SETTINGS = 4_000_000  # characters of all settings files of a root: what is told of them in one piece
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -40,7 +44,8 @@ class Scan:
     `files` maps paths relative to the root, undecodable bytes as surrogates, to observations. `ignored`
     counts names that are never admitted, links and special files; `not_media` all others but transcripts.
     `unreadable` tells in words which places could not be read and why; `blind` are those places, directories
-    with a slash at the end.
+    with a slash at the end. `settings` are the settings files by directory ("" for the root, else with a slash at the
+    end), `complaints` the directories with a file of ours that tells of mistakes in them.
     """
 
     files: dict[str, Observation]
@@ -50,10 +55,12 @@ class Scan:
     directories: int
     seconds: float
     blind: frozenset[str] = frozenset()
+    settings: dict[str, SettingsFile] = field(default_factory=dict)
+    complaints: frozenset[str] = frozenset()
 
     def is_blind_to(self, path: str) -> bool:
         """True when `path` lies where nothing could be read, so that its absence proves nothing."""
-        return bool(self.blind) and (path in self.blind or any(place in self.blind for place in _places(path)))
+        return bool(self.blind) and (path in self.blind or any(place in self.blind for place in places(path)))
 
 
 @dataclass(slots=True)
@@ -70,6 +77,9 @@ class _Pass:
     not_media: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
     directories: int = 0
+    settings: dict[str, SettingsFile] = field(default_factory=dict)
+    settings_size: int = 0
+    complaints: set[str] = field(default_factory=set)
 
     def enter(self, directory: str) -> None:
         self.hand_over(directory)
@@ -104,11 +114,21 @@ class _Pass:
         judged = verdict(entry.name)
         if judged is Verdict.NOT_MEDIA:
             self.not_media += not entry.name.endswith(TRANSCRIPTS)
+        elif entry.name == names.SETTINGS:
+            self.meet_settings(path.removesuffix(names.SETTINGS))
+        elif entry.name == names.ERROR:
+            self.complaints.add(path.removesuffix(names.ERROR))
         elif judged is Verdict.IGNORED_PATTERN or not entry.is_file(follow_symlinks=False):
             self.ignored += 1
         else:
             seen = entry.stat(follow_symlinks=False)
             self.files[path] = Observation(seen.st_size, seen.st_mtime_ns)
+
+    def meet_settings(self, directory: str) -> None:
+        if found := read_settings(self.base or "/", directory):
+            self.settings_size += len(found.text) + len(found.hotwords or "")
+            full = f"the settings files of this share have more than {MOST_SETTINGS:,} characters together"
+            self.settings[directory] = SettingsFile(problem=full) if self.settings_size > MOST_SETTINGS else found
 
     def finish(self, files: dict[str, Observation], seconds: float) -> Scan:
         return Scan(
@@ -119,6 +139,8 @@ class _Pass:
             directories=self.directories,
             seconds=seconds,
             blind=frozenset(self.unreadable),
+            settings=self.settings,
+            complaints=frozenset(self.complaints),
         )
 
 
@@ -155,7 +177,7 @@ def _descend(under_way: _Pass) -> None:
             under_way.unreadable[directory] = error.strerror or str(error)
 
 
-def _places(path: str) -> Iterator[str]:
+def places(path: str) -> Iterator[str]:
     """The directories above a path, each ending with a slash."""
     end = path.find("/")
     while end >= 0:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import DropscribeError
-from scheduler import roots
+from scheduler import folder_files, roots
 from scheduler.scan import Observation, look, scan
 
 Request = Mapping[str, Any]
@@ -63,7 +63,7 @@ def _open(request: Request) -> Answer:
 def _scan(request: Request) -> Answer:
     path = Path(request["path"])
     found = scan(path, exclude=map(Path, request["exclude"]), deliver=_deliver)
-    passed = asdict(found) | {"blind": list(found.blind)}
+    passed = asdict(found) | {"blind": list(found.blind), "complaints": list(found.complaints)}
     return {"scan": passed, "identity": asdict(roots.identify(path))}
 
 
@@ -79,7 +79,25 @@ def _look(request: Request) -> list[Observation | None]:
     return seen
 
 
-DOES: dict[str, Callable[[Request], Any]] = {"resolve": _resolve, "open": _open, "scan": _scan, "look": _look}
+def _put(request: Request) -> dict[str, str]:
+    """What could not be written or removed, each with the reason."""
+    refused = {}
+    for path, text in request["files"].items():
+        tell({"at": path})
+        try:
+            folder_files.put(request["path"], path, text)
+        except OSError as error:
+            refused[path] = error.strerror or str(error)
+    return refused
+
+
+DOES: dict[str, Callable[[Request], Any]] = {
+    "resolve": _resolve,
+    "open": _open,
+    "scan": _scan,
+    "look": _look,
+    "put": _put,
+}
 
 
 if __name__ == "__main__":

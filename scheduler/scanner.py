@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core.mounts import Mount
+from scheduler.folder_files import SettingsFile
 from scheduler.roots import Root, RootIdentity, RootOfflineError
 from scheduler.scan import Observation, Scan
 from scheduler.scan_process import EndedError, Message, ScanProcess, SilentError, Take, Wait
@@ -75,8 +76,10 @@ class Scanner:
 
         done = self._ask(path, take, do="scan", exclude=[str(one) for one in exclude])
         told = done["scan"]
-        lists = {"unreadable": tuple(told["unreadable"]), "blind": frozenset(told["blind"])}
-        return Scan(**told | lists | {"files": files}), _identity(done["identity"])
+        lists = {"unreadable": tuple(told["unreadable"]), "files": files}
+        sets = {name: frozenset(told[name]) for name in ("blind", "complaints")}
+        settings = {directory: SettingsFile(*found) for directory, found in told["settings"].items()}
+        return Scan(**told | lists | sets | {"settings": settings}), _identity(done["identity"])
 
     def look(self, path: Path, names: Sequence[str]) -> list[Observation | None]:
         """See `scan.look`; one result for each name."""
@@ -84,6 +87,11 @@ class Scanner:
         for start in range(0, len(names), LOOKS):
             seen += self._ask(path, do="look", names=names[start : start + LOOKS])
         return [Observation(*one) if one else None for one in seen]
+
+    def put(self, path: Path, files: Mapping[str, str | None]) -> dict[str, str]:
+        """See `folder_files.put`; files by their path below the root. Those that were refused, each with the reason."""
+        refused: dict[str, str] = self._ask(path, do="put", files=dict(files)) if files else {}
+        return refused
 
     def close(self) -> None:
         """End the process; one that cannot be ended is left behind and goes when the share answers."""

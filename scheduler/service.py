@@ -21,6 +21,7 @@ from core.queue import Doorbell
 from core.settings import Settings
 from scheduler import admission, reconciler, roots
 from scheduler.bell import Bell
+from scheduler.folders import Folders
 from scheduler.metrics import StoreCollector
 from scheduler.notifier import Notifier
 from scheduler.scan import Observation
@@ -102,8 +103,8 @@ class Scheduler:
             for place, bell, scanner in zip(places, bells, scanners, strict=True)
         ]
 
-    def _admit(self, root: str, complete: Mapping[str, Observation], gone: Collection[str]) -> None:
-        admission.admit(self._database, self._doorbell, self._settings, root, complete, gone, stop=self._stop)
+    def _admit(self, root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:
+        admission.admit(self._database, self._doorbell, folders, root, complete, gone, stop=self._stop)
 
     def _tend(self, watch: RootWatch) -> None:
         """Each root has a thread of its own, so that one which hangs stops no other."""

@@ -60,6 +60,10 @@ class Stability:
         self._settled.pop(path, None)
         self._candidates.pop(path, None)
 
+    def knows(self, path: str, seen: Observation) -> bool:
+        """True for a file that is complete as it is seen."""
+        return self._settled.get(path) == _packed(seen)
+
     @property
     def pending(self) -> tuple[str, ...]:
         """Files that are not complete yet, those first seen first."""

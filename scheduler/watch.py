@@ -13,6 +13,7 @@ from pathlib import Path
 from core.settings import Settings
 from scheduler import roots
 from scheduler.bell import Bell
+from scheduler.folders import Folders, read_folders
 from scheduler.roots import Root, RootIdentity, RootOfflineError
 from scheduler.scan import Observation, Scan
 from scheduler.scanner import RootHungError, Scanner
@@ -28,8 +29,9 @@ VOID_SCANS = 3  # so many scans in a row may miss most files before it is believ
 REST_FACTOR = 5.0  # a scan is followed by a rest of so many times its length: at most a sixth of a core
 SHORTEST_REST = 1.0  # seconds
 
-# Takes the complete files and those gone since the last scan; raises when they could not be admitted.
-Admit = Callable[[str, Mapping[str, Observation], Collection[str]], None]
+# Takes the complete files, those gone since the last scan, and what holds in their folders; raises when they could not
+# be admitted.
+Admit = Callable[[str, Mapping[str, Observation], Collection[str], Folders], None]
 Known = Callable[[str], Mapping[str, tuple[int, int]]]
 
 
@@ -53,6 +55,7 @@ class RootWatch:
     _listens: bool = False
     _seen: set[str] = field(default_factory=set)
     _gone: set[str] = field(default_factory=set)
+    _refused: dict[str, str] = field(default_factory=dict)
     _void: int = 0
     _hangs: int = 0
 
@@ -74,27 +77,44 @@ class RootWatch:
         began = time.monotonic()
         try:
             found = self._scan()
+            folders = read_folders(self.settings, self._place, found.settings)
+            self._say(folders.notices(found.complaints))
             stability = self._settled()
-            complete = self._confirmed(stability, found, self._complete(stability, found, now))
+            complete = self._confirmed(stability, found, self._complete(stability, found, folders, now))
         except RootOfflineError as error:
             self._note_offline(error, now + time.monotonic() - began)
             return
         self._hangs = 0
         self._note_gone(found)
         if complete:
-            self._admit_or_forget(complete, self._gone, stability)
+            self._admit_or_forget(complete, stability, folders)
         if not stability.pending:
             self._gone.clear()
-        self._plan(found, stability, now)
+        self._plan(found, stability, folders, now)
 
     def close(self) -> None:
         """Look no more."""
         self.bell.stop()
         self.scanner.close()
 
-    def _complete(self, stability: Stability, found: Scan, now: float) -> list[str]:
+    def _complete(self, stability: Stability, found: Scan, folders: Folders, now: float) -> list[str]:
+        """Files that wait for their folder's settings, or for a look at them, are as good as hidden."""
+
+        def hidden(path: str) -> bool:
+            return found.is_blind_to(path) or folders.waits(path) is not None
+
+        files = found.files
+        if folders.wrong or found.blind:
+            files = {path: seen for path, seen in files.items() if not hidden(path)}
         # In whole seconds: a pass that takes less is one moment.
-        return stability.observe(found.files, now, took=math.floor(found.seconds), hidden=found.is_blind_to)
+        return stability.observe(files, now, took=math.floor(found.seconds), hidden=hidden)
+
+    def _say(self, notices: Mapping[str, str | None]) -> None:
+        """Leave words in the folders, as far as they can be written to; the status says them too."""
+        refused = self.scanner.put(self._place, notices)
+        for path in refused.keys() - self._refused.keys():
+            log.warning("cannot write %s: %s; let the scheduler write to the folder", self._place / path, refused[path])
+        self._refused = refused
 
     def _note_gone(self, found: Scan) -> None:
         """Remember what vanished for as long as files are growing: one of them may be its new name."""
@@ -124,11 +144,9 @@ class RootWatch:
                 stability.forget(path)
             raise
 
-    def _admit_or_forget(
-        self, complete: Mapping[str, Observation], gone: Collection[str], stability: Stability
-    ) -> None:
+    def _admit_or_forget(self, complete: Mapping[str, Observation], stability: Stability, folders: Folders) -> None:
         try:
-            self.admit(str(self._place), complete, gone)
+            self.admit(str(self._place), complete, self._gone, folders)
         except BaseException:
             for path in complete:  # they come again with the next scans
                 stability.forget(path)
@@ -188,7 +206,7 @@ class RootWatch:
     def _patience(self) -> float:
         return self.settings.stable_seconds_network if self._is_network else self.settings.stable_seconds
 
-    def _plan(self, found: Scan, stability: Stability, now: float) -> None:
+    def _plan(self, found: Scan, stability: Stability, folders: Folders, now: float) -> None:
         interval = self.settings.scan_seconds if self._listens else self.settings.scan_seconds_network
         due = stability.due(now)
         rest = max(SHORTEST_REST, REST_FACTOR * found.seconds)
@@ -207,6 +225,7 @@ class RootWatch:
             not_media=found.not_media,
             ignored=found.ignored,
             scan_seconds=found.seconds,
+            waiting=folders.waiting(path for path, seen in found.files.items() if not stability.knows(path, seen)),
         )
 
     def _note_offline(self, error: RootOfflineError, now: float) -> None:

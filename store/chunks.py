@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, exists, func, select, update
 
+from core.routing import MODEL_QUEUE
 from core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
 from store import jobs as job_store
 from store import leases, plans
@@ -22,7 +23,8 @@ FAILED_CHECKS = "failed_checks"  # the event whose detail lists the rules that a
 class ChunkWork:
     """What a worker needs to know of the chunk it claimed; times in seconds of the recording.
 
-    `clips` describe a line-up, which lasts from 0 to `end`; `depth` is how often the chunk was halved.
+    `clips` describe a line-up, which lasts from 0 to `end`; `depth` is how often the chunk was halved. `queue` is
+    its job's.
     """
 
     claim: Claim
@@ -32,6 +34,7 @@ class ChunkWork:
     depth: int
     speech: tuple[Span, ...]
     clips: dict[str, Any] | None = None
+    queue: str = MODEL_QUEUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,16 @@ class Onward:
     finish: bool = False
 
 
-def claim(database: Database, chunk_id: str, owner: str, seconds: float) -> ChunkWork | None:
-    """Take a queued chunk; None when it is not to be had."""
+def claim(
+    database: Database, chunk_id: str, owner: str, seconds: float, queues: Collection[str] = (MODEL_QUEUE,)
+) -> ChunkWork | None:
+    """Take a queued chunk; None when it is not to be had, or waits for the workers of other queues than these."""
     with database.begin() as connection:
         won = leases.take(
             connection,
             chunks,
             chunk_id,
+            exists().where(jobs.c.id == chunks.c.job_id, jobs.c.model_queue.in_(queues)),
             waits=ChunkState.QUEUED,
             becomes=ChunkState.RUNNING,
             owner=owner,
@@ -57,7 +63,8 @@ def claim(database: Database, chunk_id: str, owner: str, seconds: float) -> Chun
         if won is None:
             return None
         chunk = connection.execute(select(chunks).where(chunks.c.id == chunk_id)).one()
-        job = connection.execute(select(jobs.c.context, jobs.c.media).where(jobs.c.id == won.job_id)).one()
+        told = select(jobs.c.context, jobs.c.media, jobs.c.model_queue).where(jobs.c.id == won.job_id)
+        job = connection.execute(told).one()
         connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(progress=0.0))
         leases.note(connection, won.job_id, "reading", _chunk(won), where=owner)
         spans = (Span(start, end) for start, end in job.media["speech"])
@@ -69,6 +76,7 @@ def claim(database: Database, chunk_id: str, owner: str, seconds: float) -> Chun
             depth=chunk.depth,
             speech=tuple(span for span in spans if span.end > chunk.start and span.start < chunk.end),
             clips=chunk.clips,
+            queue=job.model_queue,
         )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, or_, select, update
 
 from core.types import EngineInfo
 from store.leases import PAUSED
+from store.queries import WaitingFolder
 from store.session import Database, insert_ignoring
 from store.tables import chunks, jobs, locks, now, path_key, roots, switches, workers
 
@@ -31,6 +32,7 @@ class RootReport:
     not_media: int = 0
     ignored: int = 0
     scan_seconds: float = 0.0
+    waiting: Sequence[WaitingFolder] = ()
 
 
 def register(

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import Connection, exc, select, update
 
 from core.errors import LeaseLostError
+from core.routing import AUTO, model_queue
 from core.types import ChunkState, JobState, Span
 from store import leases, notifications
 from store.leases import Claim
@@ -29,7 +30,10 @@ BATCH = 200  # rows an INSERT; SQLite takes 32,766 parameters
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A complete recording: `path` relative to `root`, size in bytes, settings by digest."""
+    """A complete recording: `path` relative to `root`, size in bytes, settings by digest.
+
+    `overrides` are the settings that its folder has of its own.
+    """
 
     root: str
     path: str
@@ -38,11 +42,17 @@ class NewJob:
     settings_digest: str
     priority: str
     context: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def source(self) -> str:
         """Absolute path."""
         return str(PurePosixPath(self.root) / self.path)
+
+    @property
+    def model_queue(self) -> str:
+        """Where its chunks wait: for any model worker, or for those that its folder wants."""
+        return model_queue(self.overrides.get("engine", AUTO), self.overrides.get("precision", AUTO))
 
     @property
     def identity(self) -> str:
@@ -88,6 +98,7 @@ def _row(job: NewJob) -> dict[str, Any]:
         "id": new_id(),
         "path_key": path_key(job.source),
         "identity": job.identity,
+        "model_queue": job.model_queue,
         "state": JobState.QUEUED,
         "reason": "",
         "notes": [],
@@ -137,13 +148,7 @@ def adopt_renamed(database: Database, found: NewJob, gone: Iterable[str]) -> str
             moved = (
                 update(jobs)
                 .where(jobs.c.id == old.id, jobs.c.state == JobState.QUEUED)
-                .values(
-                    path=found.path,
-                    path_key=path_key(found.source),
-                    identity=found.identity,
-                    not_before=0.0,
-                    sent_at=None,
-                )
+                .values(**_row_moved(found, old.path), not_before=0.0, sent_at=None)
             )
             if not connection.execute(moved).rowcount:
                 return None
@@ -151,6 +156,15 @@ def adopt_renamed(database: Database, found: NewJob, gone: Iterable[str]) -> str
             return str(old.id)
     except exc.IntegrityError:  # the new name has a job of its own
         return None
+
+
+def _row_moved(found: NewJob, before: str) -> dict[str, Any]:
+    """The new name; and where it lies in another folder, what holds there."""
+    moved: dict[str, Any] = {"path": found.path, "path_key": path_key(found.source), "identity": found.identity}
+    if PurePosixPath(before).parent == PurePosixPath(found.path).parent:
+        return moved
+    held = ("settings_digest", "priority", "context", "overrides", "model_queue")
+    return moved | {name: getattr(found, name) for name in held}
 
 
 def claim_prepare(database: Database, job_id: str, owner: str, seconds: float) -> Claim | None:

@@ -63,9 +63,16 @@ def table_of(claim: Claim) -> Table[Any]:
 
 
 def take(
-    connection: Connection, table: Table[Any], row: str, *, waits: str, becomes: str, owner: str, seconds: float
+    connection: Connection,
+    table: Table[Any],
+    row: str,
+    *conditions: ColumnElement[bool],
+    waits: str,
+    becomes: str,
+    owner: str,
+    seconds: float,
 ) -> Claim | None:
-    """Claim the row if it waits in that state, is due, and no switch forbids it; None otherwise.
+    """Claim the row if it waits in that state, is due, the conditions hold and no switch forbids it; None otherwise.
 
     None also where another version of dropscribe has changed the tables since this process began.
     """
@@ -77,6 +84,7 @@ def take(
             table.c.owner.is_(None),
             table.c.not_before <= now(),
             OF_THIS_VERSION,
+            *conditions,
             ~exists().where(switches.c.name.in_(forbidding(becomes))),
         )
         .values(state=becomes, attempt=table.c.attempt + 1, owner=owner, lease_until=now() + seconds)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from store import leases
 from store.session import Database, insert_ignoring
-from store.tables import notifications, now, switches
+from store.tables import jobs, notifications, now, switches
 
 # Switches: somebody is to be told of every job, or of those whose folder names a receiver.
 OF_ALL, OF_FOLDERS = "notify", "notify_folders"
@@ -64,12 +64,14 @@ def announce(connection: Connection, job_id: str, state: str, reason: str) -> No
     wanted = set(connection.execute(query).scalars())
     if not wanted:
         return
-    if OF_ALL in wanted:
+    overrides = connection.execute(select(jobs.c.overrides).where(jobs.c.id == job_id)).scalar_one()
+    url = overrides.get("notify", "")
+    if url or OF_ALL in wanted:
         connection.execute(
             insert(notifications).values(
                 id=f"msg_{secrets.token_hex(12)}",
                 job_id=job_id,
-                url="",
+                url=url,
                 state=state,
                 reason=reason,
                 at=now(),

@@ -7,7 +7,7 @@ all. The transaction that ends a chunk lets the next one in; the reconciler does
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,20 +127,21 @@ def _queue(connection: Connection, which: ColumnElement[bool]) -> list[str]:
     return list(connection.execute(select(chunks.c.id).where(which).order_by(chunks.c.start)).scalars())
 
 
-def widen(database: Database, window: int) -> list[tuple[str, str]]:
-    """Let in what is held where less than `window` chunks of a job wait or run: the fleet has grown.
+def widen(database: Database, window: Callable[[str], int]) -> list[tuple[str, str, str]]:
+    """Let in what is held where less chunks of a job wait or run than `window` says for its queue: the fleet has grown.
 
-    Returns the chunks to send `transcribe` for, each with its priority.
+    Returns the chunks to send `transcribe` for, each with its priority and its queue.
     """
     holding = select(chunks.c.job_id).where(chunks.c.state == ChunkState.HELD).distinct()
     with database.read() as connection:
         ids = list(connection.execute(holding).scalars())
-    let_in: list[tuple[str, str]] = []
+    let_in: list[tuple[str, str, str]] = []
     for job_id in ids:
         with database.begin() as connection:
             job = job_store.lock(connection, job_id)
             if job.state == JobState.TRANSCRIBING:
-                let_in += [(chunk, job.priority) for chunk in release(connection, job_id, window)]
+                released = release(connection, job_id, window(job.model_queue))
+                let_in += [(chunk, job.priority, job.model_queue) for chunk in released]
     return let_in
 
 

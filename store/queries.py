@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 
 from core.errors import AmbiguousJobError, JobNotFoundError
+from core.routing import MODEL_QUEUE, served
 from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState
 from store.leases import owned
 from store.session import Database
@@ -29,6 +30,8 @@ class Job:
     reason: str
     priority: str
     context: str
+    overrides: dict[str, Any]
+    model_queue: str
     notes: list[str]
     missing: list[list[float]]
     speakers: dict[str, Any]
@@ -214,13 +217,20 @@ class Worker:
         return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
 
 
-def priorities(database: Database, ids: set[str]) -> dict[str, str]:
-    """The priority of each of the given jobs."""
+def addresses(database: Database, ids: set[str]) -> dict[str, tuple[str, str]]:
+    """The priority of each of the given jobs, and the queue of its chunks."""
     if not ids:
         return {}
+    query = select(jobs.c.id, jobs.c.priority, jobs.c.model_queue).where(jobs.c.id.in_(ids))
     with database.read() as connection:
-        rows = connection.execute(select(jobs.c.id, jobs.c.priority).where(jobs.c.id.in_(ids))).all()
-    return dict(rows)
+        return {row.id: (row.priority, row.model_queue) for row in connection.execute(query)}
+
+
+def model_queues(database: Database) -> dict[str, int]:
+    """How many unfinished jobs there are for each queue of model workers."""
+    query = select(jobs.c.model_queue, func.count()).where(jobs.c.state.in_(ACTIVE_STATES))
+    with database.read() as connection:
+        return dict(connection.execute(query.group_by(jobs.c.model_queue)).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +253,23 @@ class Capacity:
 LEAST_WINDOW = 2  # of a fleet that is not known yet
 
 
-def capacity(database: Database, silence: float) -> Capacity:
-    """Of the model workers heard of within `silence` seconds."""
+def capacity(database: Database, silence: float, queue: str = MODEL_QUEUE) -> Capacity:
+    """Of the model workers that serve the queue and were heard of within `silence` seconds."""
+    return capacity_of(engines(database, silence), queue)
+
+
+def engines(database: Database, silence: float) -> list[dict[str, Any]]:
+    """What the models of those heard of within `silence` seconds say of themselves."""
     fresh = select(workers.c.engine).where(workers.c.role == "model", workers.c.heartbeat_at > now() - silence)
     with database.read() as connection:
-        engines = [engine for engine in connection.execute(fresh).scalars() if engine]
-    longest = min((engine["longest_chunk"] for engine in engines), default=None)
-    return Capacity(len(engines), sum(engine["slots"] for engine in engines), longest)
+        return [engine for engine in connection.execute(fresh).scalars() if engine]
+
+
+def capacity_of(engines: Sequence[dict[str, Any]], queue: str) -> Capacity:
+    """Of those engines that serve the queue."""
+    fit = [engine for engine in engines if queue in served(engine["engine"], engine["precision"])]
+    longest = min((engine["longest_chunk"] for engine in fit), default=None)
+    return Capacity(len(fit), sum(engine["slots"] for engine in fit), longest)
 
 
 _WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__]
@@ -276,6 +296,14 @@ def list_workers(database: Database) -> list[Worker]:
     return [Worker(**row._mapping, doing=tuple(doing.get(row.id, ()))) for row in rows]  # noqa: SLF001
 
 
+class WaitingFolder(NamedTuple):
+    """A folder below a watched one, whose `files` wait until its settings are mended; why."""
+
+    folder: str
+    reason: str
+    files: int
+
+
 @dataclass(frozen=True, slots=True)
 class WatchedRoot:
     """A folder as its scheduler last reported it; `age` is the seconds since."""
@@ -291,6 +319,7 @@ class WatchedRoot:
     ignored: int
     scan_seconds: float
     age: float
+    waiting: tuple[WaitingFolder, ...] = ()
 
 
 _ROOT_COLUMNS = [c for c in roots.c if c.name in WatchedRoot.__dataclass_fields__]
@@ -300,4 +329,9 @@ def list_roots(database: Database) -> list[WatchedRoot]:
     """Watched folders, by path."""
     query = select(*_ROOT_COLUMNS, (now() - roots.c.scanned_at).label("age")).order_by(roots.c.path)
     with database.read() as connection:
-        return [WatchedRoot(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001
+        return [_root(row) for row in connection.execute(query)]
+
+
+def _root(row: Any) -> WatchedRoot:
+    waiting = tuple(WaitingFolder(*folder) for folder in row.waiting)
+    return WatchedRoot(**{**row._mapping, "waiting": waiting})  # noqa: SLF001

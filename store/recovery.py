@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, Text, and_, cast, exists, func, literal, or_, select, update
+from sqlalchemy import Column, Connection, Table, Text, and_, cast, exists, func, literal, or_, select, true, update
 
 from core.errors import DropscribeError
+from core.routing import MODEL_QUEUE
 from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Priority
 from store import chunks as chunk_store
 from store import jobs as job_store
@@ -32,6 +33,13 @@ class Unsent:
     kind: str
     id: str
     priority: str
+
+
+def _in(table: Table[Any], queue: str) -> Any:
+    """Chunks wait in the queue of their job; jobs all in one."""
+    if table is jobs:
+        return true()
+    return exists().where(jobs.c.id == chunks.c.job_id, jobs.c.model_queue == queue)
 
 
 def expire(database: Database, lost_limit: int) -> int:
@@ -151,26 +159,29 @@ WAITING = (
 )
 
 
-def waiting(database: Database, kind: str, older_than: float) -> int:
-    """How many due rows of that kind wait for a message that is under way for more than `older_than` seconds."""
+def waiting(database: Database, kind: str, older_than: float, queue: str = MODEL_QUEUE) -> int:
+    """How many due rows of that kind wait for a message that is under way for more than `older_than` seconds.
+
+    Of chunks, those in `queue`.
+    """
     _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
     query = (
         select(func.count())
         .select_from(table)
-        .where(waits, table.c.not_before <= now(), table.c.sent_at < now() - older_than)
+        .where(waits, _in(table, queue), table.c.not_before <= now(), table.c.sent_at < now() - older_than)
     )
     with database.read() as connection:
         return int(connection.execute(query).scalar_one())
 
 
-def unsent(database: Database, kind: str, older_than: float, limit: int) -> list[Unsent]:
-    """Mark as sent, and return, due rows that wait without a message.
+def unsent(database: Database, kind: str, older_than: float, limit: int, queue: str = MODEL_QUEUE) -> list[Unsent]:
+    """Mark as sent, and return, due rows (of chunks, those in `queue`) that wait without a message.
 
     Those never sent come first; then, up to `limit`, the ones whose message is the oldest.
     """
     _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
     forbidding = leases.forbidding(JobState.PREPARING if kind == "prepare" else "")
-    due = and_(waits, table.c.not_before <= now(), ~exists().where(switches.c.name.in_(forbidding)))
+    due = and_(waits, _in(table, queue), table.c.not_before <= now(), ~exists().where(switches.c.name.in_(forbidding)))
     # Rows that somebody claims this moment need no message.
     found = select(table.c.id).where(due).with_for_update(skip_locked=True)
     never = found.where(table.c.sent_at.is_(None)).limit(BATCH)

@@ -35,7 +35,7 @@ from core.mounts import filesystem_of, is_network
 from core.settings import mask
 from store.tables import now
 
-HEAD = "0005"  # the newest migration; kept here so that a start without migrations never imports Alembic
+HEAD = "0006"  # the newest migration; kept here so that a start without migrations never imports Alembic
 VERSION = table("alembic_version", column("version_num", String))
 READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}
 BUSY_MS = 15_000  # how long a SQLite writer waits for another

@@ -31,6 +31,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from core.routing import MODEL_QUEUE
+
 # Python shows an undecodable byte 0xNN as the lone surrogate U+DCNN, which no database takes. A private-use
 # plane holds it instead: U+10DC80..U+10DCFF.
 _SHIFT = 0x10DC00 - 0xDC00
@@ -99,7 +101,10 @@ RowId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by
 
 
 class JobColumns(TypedColumns):
-    """One recording."""
+    """One recording.
+
+    `overrides` are settings that its folder has of its own; `model_queue` says which model workers they leave for it.
+    """
 
     id = Column(String(16), primary_key=True)
     root = Column(FileName, nullable=False)
@@ -111,6 +116,8 @@ class JobColumns(TypedColumns):
     settings_digest = Column(String(16), nullable=False)
     context = Column(Prose, nullable=False)
     priority = Column(String(8), nullable=False)
+    overrides = Column(JSON, nullable=False, server_default="{}")
+    model_queue = Column(String(48), nullable=False, server_default=MODEL_QUEUE)
 
     state = Column(String(16), nullable=False)
     reason = Column(Prose, nullable=False)
@@ -231,7 +238,7 @@ class WorkerColumns(TypedColumns):
 
 
 class RootColumns(TypedColumns):
-    """A watched folder as its scheduler last saw it."""
+    """A watched folder as its scheduler last saw it; `waiting` are folders in it whose settings are to be mended."""
 
     path_key = Column(String(32), primary_key=True)
     path = Column(FileName, nullable=False)
@@ -244,6 +251,7 @@ class RootColumns(TypedColumns):
     not_media = Column(Integer, nullable=False)
     ignored = Column(Integer, nullable=False)
     scan_seconds = Column(Double, nullable=False)
+    waiting = Column(JSON, nullable=False, server_default="[]")
     scanned_at = Column(Double, nullable=False)
 
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from core.errors import BrokerError
 from core.queue import Doorbell
+from core.routing import served
 from core.settings import Settings
 from models.base import Transcriber
 from store import queries
@@ -30,17 +32,17 @@ class FleetView:
 
     database: Database
     settings: Settings
-    _seen: Capacity = field(default_factory=Capacity)
+    _seen: list[dict[str, Any]] = field(default_factory=list)
     _asked: float = -math.inf
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def capacity(self) -> Capacity:
-        """At most a heartbeat old."""
+    def capacity(self, queue: str) -> Capacity:
+        """Of the workers that serve the queue; at most a heartbeat old."""
         with self._lock:
             if time.monotonic() - self._asked >= self.settings.renew_seconds:
-                self._seen = queries.capacity(self.database, self.settings.lease_seconds)
+                self._seen = queries.engines(self.database, self.settings.lease_seconds)
                 self._asked = time.monotonic()
-            return self._seen
+            return queries.capacity_of(self._seen, queue)
 
 
 @dataclass
@@ -82,6 +84,11 @@ class WorkerContext:
         return self.settings.spool_dir / f"{job_id}.flac"
 
     @cached_property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that this worker's model serves."""
+        return served(self.model.info.engine, self.model.info.precision) if self.model else ()
+
+    @cached_property
     def fleet(self) -> FleetView:
         """The fleet as this process sees it."""
         return FleetView(self.database, self.settings)
@@ -89,10 +96,10 @@ class WorkerContext:
     def ring(self, task: str, rows: Iterable[str]) -> None:
         """Send messages; a Redis that is out of reach is left to the reconciler."""
         waiting = list(rows)
-        urgency = queries.priorities(self.database, {row.partition(".")[0] for row in waiting})
+        found = queries.addresses(self.database, {row.partition(".")[0] for row in waiting})
         for row in waiting:
             try:
-                self.doorbell.ring(task, row, urgency[row.partition(".")[0]])
+                self.doorbell.ring(task, row, *found[row.partition(".")[0]])
             except BrokerError as error:
                 log.warning("message not sent, the reconciler will: %s", error)
                 return

@@ -53,7 +53,7 @@ def line_ups(context: WorkerContext, job: Job) -> tuple[LineUp, ...]:
     if transcripts.read_line_ups(context.database, job.id):
         return ()
     parts = _parts(transcripts.read_chunks(context.database, job.id))
-    return lineup.plan(voices.link(parts), parts, longest=prepare.longest_chunk(context))
+    return lineup.plan(voices.link(parts), parts, longest=prepare.longest_chunk(context, job))
 
 
 def _parts(chunks: list[ReadChunk]) -> list[Part]:

@@ -52,7 +52,7 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
     decoding = time.monotonic() - began
     found = speech.detect(target) if not decoded.silent else speech.SpeechMap((), "none needed")
     held.check()
-    chunks = plan(context, found.spans, decoded.duration)
+    chunks = plan(context, job, found.spans, decoded.duration)
     return Prepared(
         duration=decoded.duration,
         media={
@@ -69,10 +69,10 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
     )
 
 
-def plan(context: WorkerContext, speech: Sequence[Span], duration: float) -> tuple[Chunk, ...]:
+def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: float) -> tuple[Chunk, ...]:
     """Chunks as long as is set, or as the living model workers can hold and all of them get a part."""
-    settings = context.settings
-    fleet = queries.capacity(context.database, settings.lease_seconds)
+    settings = context.settings.for_job(job.overrides)
+    fleet = queries.capacity(context.database, settings.lease_seconds, job.model_queue)
     longest = _longest(settings, fleet)
     overlap = settings.overlap_seconds
     target = settings.chunk_target_seconds or chunking.target_for(
@@ -81,9 +81,10 @@ def plan(context: WorkerContext, speech: Sequence[Span], duration: float) -> tup
     return chunking.plan(speech, duration, longest, target=target, overlap=overlap)
 
 
-def longest_chunk(context: WorkerContext) -> float:
+def longest_chunk(context: WorkerContext, job: Job) -> float:
     """The longest window to hand to a model, in seconds: as set, or what the living model workers can hold."""
-    return _longest(context.settings, queries.capacity(context.database, context.settings.lease_seconds))
+    settings = context.settings.for_job(job.overrides)
+    return _longest(settings, queries.capacity(context.database, settings.lease_seconds, job.model_queue))
 
 
 def _longest(settings: Settings, fleet: Capacity) -> float:

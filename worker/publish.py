@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +27,28 @@ log = logging.getLogger(__name__)
 
 
 def publish(context: WorkerContext, claim: Claim, job: Job, transcript: Transcript) -> list[Path]:
-    """Write every configured format; returns the files. Raises OutputError, LeaseLostError."""
-    folder = files.folder_of(job, context.settings.results)
+    """Write every format that is wanted; returns the files. Raises OutputError, LeaseLostError."""
+    folder = _folder(context, job)
     files.sweep(folder, job.id)
-    placed = [_place(context, claim, job, transcript, fmt, folder) for fmt in context.settings.outputs]
+    formats = context.settings.for_job(job.overrides).outputs
+    placed = [_place(context, claim, job, transcript, fmt, folder) for fmt in formats]
     transcripts.written(context.database, claim, [str(path) for path in placed])
     return placed
+
+
+def _folder(context: WorkerContext, job: Job) -> Path:
+    """Raises OutputError where a link on the way to what its folder's settings say leads elsewhere."""
+    results = context.settings.results
+    if own := job.overrides.get("folder"):
+        return _within(Path(own), [Path(job.root), *([results] if results else [])])
+    return files.folder_of(job, results)
+
+
+def _within(folder: Path, allowed: Sequence[Path]) -> Path:
+    there = Path(os.path.realpath(folder))
+    if any(there.is_relative_to(os.path.realpath(one)) for one in allowed):
+        return folder
+    raise OutputError(f"{folder} leads out of {allowed[0]}; put a folder there, or change `results` in its settings")
 
 
 def _place(context: WorkerContext, claim: Claim, job: Job, transcript: Transcript, fmt: str, folder: Path) -> Path:

@@ -20,7 +20,7 @@ from celery import Celery, signals
 
 from core import logs, metrics
 from core.errors import StoreError, UsageError
-from core.queue import CPU_QUEUE, MODEL_QUEUE, Doorbell, make_app
+from core.queue import CPU_QUEUE, Doorbell, make_app
 from core.settings import Settings
 from models import registry
 from models.base import Transcriber
@@ -37,7 +37,7 @@ from worker.tally import Tally
 
 log = logging.getLogger(__name__)
 
-ROLES = {"cpu": CPU_QUEUE, "model": MODEL_QUEUE}
+ROLES = ("cpu", "model")
 MOST_CPU_THREADS = 4  # decoding is bound by the disk before that
 
 
@@ -170,7 +170,7 @@ def _consume(app: Celery, context: WorkerContext, identity: Identity) -> int:
     signals.worker_shutting_down.connect(stop)
     worker = app.Worker(
         hostname=identity.name,
-        queues=[ROLES[identity.role]],
+        queues=context.queues or [CPU_QUEUE],
         pool=WakingPool,
         concurrency=_threads(context),
         without_gossip=True,

@@ -60,13 +60,15 @@ def prepare_job(context: WorkerContext, job_id: str) -> None:
                 context.ring(queue.FINISH, woken)
                 return
             result = prepare.prepare(context, job, copy, held)
-        ids = plans.prepared(context.database, claim, result, window=context.fleet.capacity().window)
+        window = context.fleet.capacity(job.model_queue).window
+        ids = plans.prepared(context.database, claim, result, window=window)
         context.ring(queue.TRANSCRIBE if result.chunks else queue.FINISH, ids if result.chunks else [job_id])
 
 
 def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
     """Let the resident model read a chunk, check the answer, commit it, or have its halves read instead."""
-    work = chunks.claim(context.database, chunk_id, context.owner, context.settings.lease_seconds)
+    lease = context.settings.lease_seconds
+    work = chunks.claim(context.database, chunk_id, context.owner, lease, context.queues)
     if work is None:
         return
     doing = context.tally.doing(queue.TRANSCRIBE)
@@ -87,7 +89,7 @@ def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
                 reasons=heard.reasons,
                 rules=heard.rules,
                 missing=heard.missing,
-                window=context.fleet.capacity().window,
+                window=context.fleet.capacity(work.queue).window,
             )
         _go_on(context, work.claim.job_id, onward)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.settings import Settings
 from scheduler.bell import Bell
+from scheduler.folders import Folders
 from scheduler.scan import Observation
 from scheduler.scanner import Scanner
 from scheduler.watch import RootWatch
@@ -93,7 +94,7 @@ def watch_over(path: Path, settings: Settings, known: Mapping[str, tuple[int, in
     admitted: list[str] = []
     away: set[str] = set()
 
-    def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str]) -> None:
+    def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:
         admitted.extend(sorted(complete))
         away.update(gone)
 

@@ -58,7 +58,9 @@ def test_every_name_becomes_one_job_of_its_own_and_leads_back_to_its_file(
             settings,
             Bell(),
             lambda one: jobs.known(database, one),
-            lambda one, complete, gone: admission.admit(database, doorbell, settings, one, complete, gone) and None,
+            lambda one, complete, gone, folders: (
+                admission.admit(database, doorbell, folders, one, complete, gone) and None
+            ),
             frozenset(),
         )
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import select, update
@@ -109,6 +110,21 @@ def test_every_final_state_is_told(
         (f"/rec/{state}.wav", state) for state in ("failed", "cancelled", "parked")
     }
     assert "it is not audio" in {told["reason"] for told in receiver.told}
+
+
+def test_a_folders_own_receiver_is_told_instead_if_its_host_is_allowed(
+    settings: Settings, database: Database, make_receiver: Callable[..., Receiver]
+) -> None:
+    general, own, strange = make_receiver(), make_receiver(), make_receiver()
+    allowed = (urlsplit(own.url).netloc,)
+    sender = notifier(settings, database, general, webhook_hosts=allowed)
+    for receiver in (own, strange):
+        folder = {"notify": receiver.url}
+        (job_id,) = jobs.admit(database, [NewJob("/rec", receiver.url, 1, 1, "digest", "normal", "", folder)])
+        recovery.cancel(database, job_id)
+    look(sender)
+    assert (general.got, strange.got, [told["state"] for told in own.told]) == ([], [], ["cancelled"])
+    assert "not among webhook_hosts" in delivery(database, job_id).error
 
 
 def test_a_receiver_that_fails_is_tried_again_until_it_takes_it(

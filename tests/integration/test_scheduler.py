@@ -21,6 +21,7 @@ from core.queue import CPU_QUEUE, FINISH, PREPARE, Doorbell
 from core.settings import Settings, load
 from scheduler import admission, reconciler, watch
 from scheduler.bell import Bell
+from scheduler.folders import Folders, read_folders
 from scheduler.scan import Observation
 from scheduler.service import Scheduler
 from scheduler.watch import RootWatch
@@ -58,8 +59,8 @@ def make_watch(database: Database, doorbell: Doorbell, settings: Settings, inbox
 
     def make(path: Path = inbox) -> RootWatch:
 
-        def admit(root: str, complete: dict[str, Observation], gone: set[str]) -> None:
-            admission.admit(database, doorbell, settings, root, complete, gone)
+        def admit(root: str, complete: dict[str, Observation], gone: set[str], folders: Folders) -> None:
+            admission.admit(database, doorbell, folders, root, complete, gone)
 
         known = partial(jobs.known, database)
         made.append(RootWatch(path, settings, Bell(), known, admit, frozenset()))
@@ -68,6 +69,11 @@ def make_watch(database: Database, doorbell: Doorbell, settings: Settings, inbox
     yield make
     for watched in made:
         watched.close()
+
+
+def bare(settings: Settings) -> Folders:
+    """A root without settings of its own."""
+    return read_folders(settings, Path("/root"), {})
 
 
 def put(path: Path, content: bytes = b"sound") -> Path:
@@ -175,10 +181,10 @@ def test_a_file_is_not_lost_when_admission_fails(
     put(inbox / "a.wav")
     refusals = [OSError("no store just now")]
 
-    def admit(root: str, complete: dict[str, Observation], gone: set[str]) -> None:
+    def admit(root: str, complete: dict[str, Observation], gone: set[str], folders: Folders) -> None:
         if refusals:
             raise refusals.pop()
-        admission.admit(database, doorbell, settings, root, complete, gone)
+        admission.admit(database, doorbell, folders, root, complete, gone)
 
     watched = RootWatch(inbox, settings, Bell(), lambda root: {}, admit, frozenset())
     watched.look(0.0)
@@ -210,9 +216,9 @@ def test_a_flood_is_admitted_a_few_hundred_at_a_time_until_told_to_stop(
 
     monkeypatch.setattr(doorbell, "ring", ring)
     flood = {f"{number}.wav": Observation(1, number) for number in range(3 * admission.AT_ONCE)}
-    admitted = admission.admit(database, doorbell, settings, "/root", flood, stop=stop)
+    admitted = admission.admit(database, doorbell, bare(settings), "/root", flood, stop=stop)
     assert len(admitted) == len(rung) == admission.AT_ONCE
-    again = admission.admit(database, doorbell, settings, "/root", flood)
+    again = admission.admit(database, doorbell, bare(settings), "/root", flood)
     assert len(again) == 2 * admission.AT_ONCE, "the rest is admitted by the next scheduler"
 
 
@@ -221,9 +227,9 @@ def test_hotwords_are_read_for_each_admission_and_stand_in_the_row(
 ) -> None:
     file = put(tmp_path / "terms.txt", b"Ada Lovelace\nBabbage # both\n")
     chosen = settings.model_copy(update={"context": "a talk", "hotwords": file})
-    (first,) = admission.admit(database, doorbell, chosen, "/root", {"a.wav": Observation(1, 1)})
+    (first,) = admission.admit(database, doorbell, bare(chosen), "/root", {"a.wav": Observation(1, 1)})
     put(file, b"Byron")
-    (second,) = admission.admit(database, doorbell, chosen, "/root", {"b.wav": Observation(1, 1)})
+    (second,) = admission.admit(database, doorbell, bare(chosen), "/root", {"b.wav": Observation(1, 1)})
     told = [queries.job(database, job_id) for job_id in (first, second)]
     assert [job.context for job in told] == ["a talk; Ada Lovelace, Babbage", "a talk; Byron"]
     assert [job.settings_digest for job in told] == [chosen.digest(job.context) for job in told]
@@ -333,7 +339,7 @@ def test_only_the_holder_of_the_role_reconciles(database: Database, doorbell: Do
 def test_a_redis_out_of_reach_loses_nothing(database: Database, tmp_path: Path, settings: Settings) -> None:
     away = load({"DROPSCRIBE_HOME": str(tmp_path / "nobody listens here")})
     deaf = Doorbell(away)
-    (job_id,) = admission.admit(database, deaf, away, "/root", {"a.wav": Observation(1, 1)})
+    (job_id,) = admission.admit(database, deaf, bare(away), "/root", {"a.wav": Observation(1, 1)})
     reconciler.reconcile(database, deaf, away, "me")
     deaf.close()
     let_time_pass(database)

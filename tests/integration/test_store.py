@@ -271,8 +271,8 @@ def test_a_long_recording_lets_a_few_chunks_in_at_a_time(database: Database) -> 
     first, second = prepare(database, job_id, windows=4, at_once=2)
     assert chunks.claim(database, f"{job_id}.2", "model", LEASE) is None, "it is held"
     assert read(database, first, at_once=2) == Onward([f"{job_id}.2"])
-    assert plans.widen(database, 2) == []
-    assert plans.widen(database, 9) == [(f"{job_id}.3", "normal")], "workers have joined"
+    assert plans.widen(database, lambda _: 2) == []
+    assert plans.widen(database, lambda _: 9) == [(f"{job_id}.3", "normal", "model")], "workers have joined"
     for chunk_id in (second, f"{job_id}.2"):
         assert read(database, chunk_id, at_once=9) == Onward([])
     assert read(database, f"{job_id}.3").finish
@@ -286,7 +286,7 @@ def test_held_chunks_end_with_their_job(database: Database) -> None:
     work = chunks.claim(database, first, "model", LEASE)
     assert work
     chunks.retry_later(database, work.claim, "no", delay=0, limit=1)
-    assert plans.widen(database, 9) == []
+    assert plans.widen(database, lambda _: 9) == []
     for job_id in (cancelled, failed):
         assert recovery.retry(database, job_id) is JobState.TRANSCRIBING
         waiting = recovery.unsent(database, "transcribe", 60, 0)

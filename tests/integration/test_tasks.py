@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.queue import CPU_QUEUE, MODEL_QUEUE
+from core.queue import CPU_QUEUE
+from core.routing import MODEL_QUEUE
 from core.types import JobState, RawTranscript
 from models.base import Audio, TranscribeRequest
 from models.scripted import Script, Scripted

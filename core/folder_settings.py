@@ -1,0 +1,182 @@
+"""Pure: what the settings file of a folder may say, and what it means for a recording below that folder.
+
+Whoever may write to a share may write such a file. So values are held to the global declarations and to narrower
+bounds where a worker could be kept busy for ever; no path leads out of the root, and nothing names a command.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
+
+from core.errors import SettingsError
+from core.hotwords import context_of, read_file, read_hotwords
+from core.printable import printable
+from core.settings import Settings
+from core.types import Priority
+
+# Keys that are global settings too, and mean the same.
+SHARED = ("context", "outputs", "engine", "precision", "chunk_seconds", "priority")
+# What a job's row keeps of them, for the workers to merge over their own.
+CARRIED = ("outputs", "engine", "precision", "chunk_seconds", "notify")
+
+SHORTEST_CHUNK = 30.0  # s; shorter ones would make thousands of a long recording
+LONGEST_CHUNK = 86_400.0  # s
+
+Given = Mapping[str, Any]  # settings by key, checked
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Where transcripts go: `folder`, absolute, mirrors what lies below `base`, a directory relative to the root."""
+
+    folder: Path
+    base: str
+
+    def of(self, path: str) -> str:
+        """The folder for the recording at `path` (relative to the root)."""
+        return str(self.folder / PurePosixPath(path).parent.relative_to(self.base))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a settings file lies: its directory, relative to the root; `results` is the global setting."""
+
+    root: Path
+    directory: str = ""
+    results: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What jobs of recordings in one folder are admitted with; `overrides`, which are JSON, stay in their rows."""
+
+    settings_digest: str
+    priority: Priority
+    context: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    results: Results | None = None
+
+    def overrides_at(self, path: str) -> dict[str, Any]:
+        """Those of the recording at `path` (relative to the root), with the folder for its transcripts."""
+        return {**self.overrides, **({"folder": self.results.of(path)} if self.results else {})}
+
+
+def _terms(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _inside(value: str) -> str:
+    if ".." in PurePosixPath(value).parts or printable(value) != value:
+        raise ValueError("must be a folder within the watched one, without ..")
+    return value
+
+
+def _web_address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        fits = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if value and (not fits or printable(value) != value or " " in value):
+        raise ValueError("must be a web address that begins with https:// or http://")
+    return value
+
+
+def _readable(value: float) -> float:
+    if value and not SHORTEST_CHUNK <= value <= LONGEST_CHUNK:
+        raise ValueError(f"must be 0 or from {SHORTEST_CHUNK:.0f} to {LONGEST_CHUNK:.0f} seconds")
+    return value
+
+
+Short = Annotated[str, AfterValidator(lambda text: text.strip())]
+
+
+class _Own(BaseModel):
+    """Keys that mean something else than the global setting, or are held to narrower bounds."""
+
+    hotwords: Annotated[tuple[str, ...], BeforeValidator(_terms)] = ()
+    results: Annotated[Short, AfterValidator(_inside)] = ""
+    notify: Annotated[Short, AfterValidator(_web_address)] = ""
+    chunk_seconds: Annotated[float, AfterValidator(_readable)] = 0
+
+
+KEYS = tuple(dict.fromkeys([*SHARED, *_Own.model_fields]))
+
+
+def read(text: str, hotwords: str | None, place: Place) -> Given:
+    """The settings of one folder: its file's text, and that of the hotwords beside it if there are any.
+
+    Raises SettingsError that names everything that is wrong, one line each.
+    """
+    try:
+        said = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
+        raise SettingsError(f"this is not TOML: {printable(str(error))}") from error
+    given = dict(_checked(said))
+    if hotwords is not None:
+        given["hotwords"] = (*given.get("hotwords", ()), *read_hotwords(hotwords))
+    if "results" in given:
+        given["results"] = _results(given["results"], place)
+    return given
+
+
+def _checked(said: Mapping[str, object]) -> Given:
+    wrong = [_unknown(key) for key in said if key not in KEYS]
+    shared, errors = _validated(Settings, said, SHARED)
+    wrong += errors
+    own, errors = _validated(_Own, said, _Own.model_fields)
+    wrong += errors
+    if wrong:
+        raise SettingsError("\n".join(dict.fromkeys(wrong)))
+    return shared | own
+
+
+def _validated(model: type[BaseModel], said: Mapping[str, object], keys: Any) -> tuple[dict[str, Any], list[str]]:
+    part = {key: value for key, value in said.items() if key in keys}
+    try:
+        return model.model_validate(part).model_dump(include=set(part)), []
+    except ValidationError as error:
+        return {}, [_explain(item["loc"][0], item["input"], item["msg"]) for item in error.errors()]
+
+
+def _explain(key: object, value: object, message: str) -> str:
+    shown = f" = {printable(value)[:60]!r}" if isinstance(value, str) else ""
+    return f"{key}{shown}: {message.removeprefix('Value error, ').lower()}"
+
+
+def _unknown(key: str) -> str:
+    nearest = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"a folder may set {', '.join(KEYS)}"
+    return f"unknown key {printable(key)[:60]}; {hint}"
+
+
+def _results(value: str, place: Place) -> Results | None:
+    """Raises SettingsError for a folder that is neither below the root nor below the global one for results."""
+    if not value:
+        return None
+    folder = place.root / place.directory / value
+    if not any(folder.is_relative_to(allowed) for allowed in (place.root, place.results) if allowed):
+        raise SettingsError(f"results = {value[:60]!r}: must lie within the watched folder")
+    return Results(folder, place.directory)
+
+
+def general(settings: Settings) -> Given:
+    """What holds where no folder says otherwise. Raises SettingsError when the global hotwords cannot be read."""
+    terms = read_file(settings.hotwords) if settings.hotwords else ()
+    return {"context": settings.context, "hotwords": terms, "priority": settings.priority}
+
+
+def orders(settings: Settings, given: Given) -> Orders:
+    """What holds under `general` and what folders add to it. Raises SettingsError when the context is too long."""
+    context = context_of(settings, given["context"], terms=given["hotwords"])
+    overrides = {key: given[key] for key in CARRIED if key in given}
+    digest = settings.for_job(overrides).digest(context)
+    return Orders(digest, given["priority"], context, overrides, given.get("results"))
