@@ -41,6 +41,6 @@ def test_the_blocks_of_the_readme_run_in_order(tmp_path: Path) -> None:
         assert ran.returncode == 0, f"{block}\n{ran.stdout}\n{ran.stderr}"
         said.append(ran.stdout)
     recordings = {path.name for path in (tmp_path / "recordings").iterdir()}
-    assert recordings == {"weather.flac", *(f"weather.{fmt}" for fmt in ("json", "txt", "srt", "vtt", "tsv"))}
+    assert recordings == {"weather.flac", *(f"weather.{fmt}" for fmt in ("json", "txt", "srt", "vtt", "tsv", "html"))}
     assert json.loads((tmp_path / "news.json").read_text(encoding="utf-8"))["settings"]["context"].startswith("Ada")
     assert "dropscribe.toml" in said[-1]

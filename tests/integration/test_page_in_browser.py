@@ -18,7 +18,6 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from core.types import EngineInfo, Segment, Source, Span, Speaker, Transcript
-from tests.conftest import missing
 from worker.outputs import render
 
 PATIENCE = 30.0  # s; how long a browser may take for anything
@@ -61,7 +60,7 @@ def browser() -> Iterator[Chrome]:
     program = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if not program or not driver:
-        missing("Chromium with its driver (Debian: chromium, chromium-driver)")
+        pytest.skip("Chromium and its driver are not installed (on Debian: chromium, chromium-driver)")
     options = ChromeOptions()
     options.binary_location = program
     for flag in FLAGS.split():
