@@ -12,7 +12,7 @@ GPU := $(if $(wildcard /proc/driver/nvidia/version),$(comma)gpu)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help up demo test lint type format bench soak clean
+.PHONY: help up demo test lint type format docs bench soak clean
 
 help:  ## show the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -38,6 +38,9 @@ type: $(VENV)/develop  ## check types strictly
 format: $(VENV)/develop  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/develop  ## write the generated parts of the documents anew
+	$(BIN)/python docs/reference.py
 
 bench: $(VENV)/develop  ## measure the overheads, beside rivals in the same run
 	$(BIN)/python -m bench

@@ -1,14 +1,19 @@
-"""`dropscribe retry`, `cancel`, `pause` and `resume`: what people may change."""
+"""`dropscribe retry`, `cancel`, `pause`, `resume` and `drain`: what people may change."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
+from admin import render, status
 from admin.context import Context
 from admin.jobs import find
-from core.errors import BrokerError, DropscribeError
+from core.errors import BrokerError, DropscribeError, UsageError
 from core.types import JobState
 from store import fleet, queries, recovery
+
+SCHEDULER = "scheduler"  # a role that has no work to finish
+POLL_SECONDS = 0.5
 
 
 class _Bell:
@@ -93,3 +98,41 @@ def resume(context: Context) -> None:
     """Let the workers go on."""
     fleet.resume(context.database)
     context.out.print(f"resumed: work goes on within {context.settings.reconcile_seconds:g} s")
+
+
+def drain(context: Context, names: Sequence[str], *, everyone: bool, wait: bool) -> int:
+    """Have workers finish what they do and end; with `wait`, return when they have. Returns the exit code."""
+    there = [worker.id for worker in queries.list_workers(context.database) if worker.role != SCHEDULER]
+    told: set[str] = set()
+
+    def one(name: str) -> str:
+        worker = _worker(name, there)
+        if not fleet.drain(context.database, worker):
+            raise UsageError(f"{worker} has just ended; `dropscribe workers` lists those that are there")
+        told.add(worker)
+        return f"{worker} takes nothing new, and ends when what it does is done"
+
+    code = _each(context, there if everyone else names, one)
+    if everyone and not there:
+        context.out.print("no workers")
+    if wait:
+        _await_ends(context, told)
+    return code
+
+
+def _worker(name: str, there: Sequence[str]) -> str:
+    """The worker that is meant by its name or the start of that. Raises UsageError."""
+    meant = [name] if name in there else [worker for worker in there if worker.startswith(name)]
+    if len(meant) != 1:
+        raise UsageError(f"{name} means {' or '.join(meant) or 'no worker'}; `dropscribe workers` lists them")
+    return meant[0]
+
+
+def _await_ends(context: Context, told: set[str]) -> None:
+    silence = context.settings.silence_seconds
+    shown: list[str] = []
+    while left := [worker.id for worker in status.draining(context.database, silence) if worker.id in told]:
+        if left != shown:
+            shown = left
+            context.err.print(f"at work still: {render.safe(', '.join(left))}", soft_wrap=True)
+        time.sleep(POLL_SECONDS)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from admin import complete
 from core.errors import UsageError
 from core.types import JobState
 
@@ -37,26 +38,39 @@ class Process(StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 STATES = f"Only jobs in this state; repeatable. States: {', '.join(JobState)}."
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, the start of it, or a recording's path.")]
-JobNames = Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, starts of ids, or recordings' paths.")]
+JobName = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="A job's id, the start of it, or a recording's path.", autocompletion=complete.job
+    ),
+]
+_NAMES = typer.Argument(metavar="JOB", help="Ids, starts of ids, or recordings' paths.", autocompletion=complete.job)
+JobNames = Annotated[list[str], _NAMES]
+SomeJobs = Annotated[list[str] | None, _NAMES]
 
 
 def status(
     ctx: typer.Context,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw every second until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it live, until q or Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what waits, who works, how fast it goes, and what is wrong."""
+    """Show what waits, who works, how fast it goes, and what is wrong.
+
+    Live, it also shows how far each chunk is, and the last recordings that failed or are suspect. Where the output is
+    no terminal, it is a line every ten seconds in which something changed.
+    """
     if watch and as_json:
         raise UsageError("--watch and --json exclude each other")
+    if watch:
+        from admin.watch import watch as follow
+
+        follow(ctx.obj)
+        return
     gc.disable()  # importing leaves no garbage; not looking for any saves 20 ms
     from admin import status as answer
 
     gc.enable()
-    if watch:
-        answer.watch(ctx.obj)
-    else:
-        answer.show(ctx.obj, as_json=as_json)
+    answer.show(ctx.obj, as_json=as_json)
 
 
 def jobs(
@@ -73,8 +87,8 @@ def jobs(
 
 
 def show(ctx: typer.Context, job: JobName, as_json: Json = False) -> None:
-    """Show everything about one job: the recording, its progress, its files, what happened to it."""
-    from admin import jobs as answer
+    """Show everything about one job: the recording, its files, every attempt at it, and where the time went."""
+    from admin import show as answer
 
     answer.show(ctx.obj, job, as_json=as_json)
 
@@ -110,6 +124,55 @@ def export(
     raise typer.Exit(answer.run(ctx.obj, names, wanted, as_json=as_json))
 
 
+def logs(
+    ctx: typer.Context,
+    job: JobName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over, or Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what was logged about a job on this machine, between the job's events.
+
+    The logs are those of `up`, in `logs` of the state directory, as JSON (`log_format`). Of a fleet only the events are
+    known here: its processes log to their journals. With --follow, --json prints one object a line.
+    """
+    from admin import logs as answer
+
+    answer.logs(ctx.obj, job, follow=follow, as_json=as_json)
+
+
+def search(
+    ctx: typer.Context,
+    words: Annotated[list[str], typer.Argument(metavar="WORD", help="What was said.")],
+    *,
+    speaker: Annotated[str, typer.Option(help="Only what somebody of this name said, or of that part of it.")] = "",
+    since: Annotated[str | None, typer.Option(metavar="WHEN", help="Only recordings from then on.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Only recordings up to then.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Only recordings below this folder.")] = None,
+    around: Annotated[int, typer.Option("--around", "-a", min=0, help="Lines to show before and after each hit.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many, the newest first; 0: all.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Find where something was said, in all transcripts.
+
+    All words have to occur in what one speaker says in one go, in any order; case and accents do not matter. Words in
+    quotes stand side by side, and word* is the beginning of a word. WHEN is a date, such as 2026-11-20, a date and a
+    time in quotes, or 7d for a week ago: of the recording's file.
+    """
+    from admin import search as answer
+
+    answer.search(
+        ctx.obj,
+        words,
+        speaker=speaker,
+        since=since,
+        until=until,
+        folder=folder,
+        around=around,
+        limit=limit,
+        as_json=as_json,
+    )
+
+
 def workers(ctx: typer.Context, as_json: Json = False) -> None:
     """List the processes of the fleet and what each is doing."""
     from admin import status as answer
@@ -130,7 +193,11 @@ def speakers(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show who speaks in a recording; name and merge speakers, and write the transcript again."""
+    """Show who speaks in a recording; name and merge speakers, and write the transcript again.
+
+    A speaker is meant by its number or by what it is called now. `--name 0=` forgets a name, `--merge 3=3` undoes a
+    merge.
+    """
     from admin import speakers as answer
 
     answer.run(ctx.obj, job, names=name or [], merges=merge or [], as_json=as_json)
@@ -138,7 +205,7 @@ def speakers(
 
 def retry(
     ctx: typer.Context,
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Ids, starts of ids, or paths.")] = None,
+    jobs: SomeJobs = None,
     failed: Annotated[bool, typer.Option("--failed", help="All failed and parked jobs.")] = False,
 ) -> None:
     """Give failed, parked, cancelled or suspect jobs another chance."""
@@ -156,6 +223,36 @@ def cancel(ctx: typer.Context, jobs: JobNames) -> None:
     raise typer.Exit(change.cancel(ctx.obj, jobs))
 
 
+def forget(
+    ctx: typer.Context,
+    jobs: SomeJobs = None,
+    *,
+    state: Annotated[list[JobState] | None, typer.Option("--state", "-s", metavar="STATE", help=STATES)] = None,
+    older_than: Annotated[str | None, typer.Option(metavar="TIME", help="Only jobs that ended so long ago.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Only recordings below this folder.")] = None,
+    outputs: Annotated[bool, typer.Option("--outputs", help="Remove their transcript files too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it; without this, only show what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove jobs that are over from the store: transcript, search index, events.
+
+    A recording's path means all of its jobs. The recording itself is never touched, and is not transcribed again while
+    it stays as it is, unless you submit it. Of transcript files only those are removed that nobody edited.
+    """
+    from admin import forget as answer
+
+    answer.forget(
+        ctx.obj,
+        jobs or [],
+        states=state or [],
+        older_than=older_than,
+        folder=folder,
+        outputs=outputs,
+        yes=yes,
+        as_json=as_json,
+    )
+
+
 def pause(ctx: typer.Context) -> None:
     """Let no worker start anything new; what runs goes on."""
     from admin import change
@@ -168,6 +265,26 @@ def resume(ctx: typer.Context) -> None:
     from admin import change
 
     change.resume(ctx.obj)
+
+
+def drain(
+    ctx: typer.Context,
+    workers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="WORKER", help="Names, or starts of them.", autocompletion=complete.worker),
+    ] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every worker of the fleet.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when they have ended.")] = False,
+) -> None:
+    """Let workers finish what they do and end, before their machine is taken down; others do the rest.
+
+    They hear of it with their next heartbeat, take nothing new, and end with status 0 when what they read is read.
+    """
+    from admin import change
+
+    if bool(workers) == everyone:
+        raise UsageError("name the workers, or give --all for every one")
+    raise typer.Exit(change.drain(ctx.obj, workers or [], everyone=everyone, wait=wait))
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 from admin import checks, render
 from admin.checks import Finding, Level
 from admin.context import Context
+from admin.progress import busy
 from core import names
 from core.errors import BrokerError, DropscribeError
 from core.settings import mask
@@ -29,7 +30,8 @@ LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 def doctor(context: Context, *, as_json: bool) -> int:
     """Print all findings; returns 1 if anything fails, else 0."""
-    findings = list(examine(context))
+    with busy(context, "checking"):
+        findings = list(examine(context))
     if as_json:
         render.write_json(checks.documents(findings))
     else:

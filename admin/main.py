@@ -65,13 +65,31 @@ _add(
     "k3v9 --format docx --to ~/Desktop",
     "~/Recordings --format html --to /srv/pages --force",
 )
+_add(ASK, commands.logs, "logs", "k3v9", "~/Recordings/talk.mp3 --follow", "k3v9 --json")
+_add(
+    ASK,
+    commands.search,
+    "search",
+    "budget",
+    "'next year' budget* --speaker Alice --since 30d",
+    "budget --folder ~/Recordings --around 2",
+)
 _add(ASK, commands.workers, "workers", "", "--json")
 
 _add(CHANGE, commands.speakers, "speakers", "k3v9", "k3v9 --name 0=Alice --name 1=Bob", "k3v9 --merge 3=0")
 _add(CHANGE, commands.retry, "retry", "k3v9", "--failed")
 _add(CHANGE, commands.cancel, "cancel", "k3v9 ~/Recordings/talk.mp3")
+_add(
+    CHANGE,
+    commands.forget,
+    "forget",
+    "k3v9 --outputs --yes",
+    "~/Recordings/talk.mp3",
+    "--older-than 90d --state done --state duplicate",
+)
 _add(CHANGE, commands.pause, "pause", "")
 _add(CHANGE, commands.resume, "resume", "")
+_add(CHANGE, commands.drain, "drain", "gpu-3 --wait", "--all")
 
 _add(CHECK, commands.doctor, "doctor", "", "--json")
 _add(CHECK, commands.health, "health", "", "--role model", "--role scheduler --json")

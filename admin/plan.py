@@ -10,6 +10,7 @@ from typing import Any
 
 from admin import render
 from admin.context import Context
+from admin.progress import busy
 from core.errors import ModelUnavailableError, UsageError
 from models import vram
 from models.vibevoice.geometry import PUBLISHED
@@ -42,7 +43,8 @@ def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json:
     does not answer.
     """
     settings = context.settings
-    cards = [shared(card, settings.gpu_share) for card in choose_cards(gigabytes, gpu)]
+    with busy(context, "asking the driver"):
+        cards = [shared(card, settings.gpu_share) for card in choose_cards(gigabytes, gpu)]
     seconds, slots = settings.chunk_seconds or vram.LONGEST_CHUNK, settings.model_slots
     plans = [vram.choose(card.memory, PUBLISHED, seconds, slots) for card in cards]
     if as_json:

@@ -43,12 +43,8 @@ def _show(context: Context, people: Sequence[Speaker]) -> None:
     table = render.table("number", "called", "speaks", "perhaps the same as", right=("number", "speaks"))
     for speaker in people:
         perhaps = ", ".join(str(number) for number in speaker.perhaps)
-        table.add_row(str(speaker.number), render.safe(_called(speaker)), render.duration(speaker.seconds), perhaps)
+        table.add_row(str(speaker.number), render.safe(speaker.called), render.duration(speaker.seconds), perhaps)
     context.out.print(table)
-
-
-def _called(speaker: Speaker) -> str:
-    return speaker.name or f"Speaker {speaker.number + 1}"
 
 
 def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[str], merges: Sequence[str]) -> None:
@@ -75,10 +71,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _number(who: str, people: Sequence[Speaker], known: set[int]) -> int:
     """The speaker that is meant by a number, or by what they are called now."""
-    called = {_called(speaker).casefold(): speaker.number for speaker in people}
+    called = {speaker.called.casefold(): speaker.number for speaker in people}
     number = int(who) if who.isascii() and who.isdigit() else called.get(who.casefold(), -1)
     if number not in known:
-        listed = ", ".join(f"{speaker.number} ({_called(speaker)})" for speaker in people) or "none"
+        listed = ", ".join(f"{speaker.number} ({speaker.called})" for speaker in people) or "none"
         raise UsageError(f"there is no speaker {who}; the speakers are {listed}")
     return number
 

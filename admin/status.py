@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,11 +17,10 @@ from core.routing import wish_of
 from core.settings import Settings
 from core.types import ACTIVE_STATES, JobState
 from store import fleet, queries
-from store.leases import SPOOL_FULL
+from store.leases import DRAINING, SPOOL_FULL
 from store.queries import Backlog, WatchedRoot, Worker
 from store.session import Database
 
-REDRAW_SECONDS = 1.0
 SHOWN_WORK = 8  # lines of a worker in the table; a CPU worker's processes are seldom more
 
 # Without one of these roles nothing moves: the role, who is missing, and the command that starts one.
@@ -138,7 +136,7 @@ class Status:
 
 def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
     """A worker as docs/cli.md describes it."""
-    return asdict(worker) | {"rtfx": worker.rtfx, "alive": worker.silent < silence}
+    return asdict(worker) | {"doing": worker.doing, "rtfx": worker.rtfx, "alive": worker.silent < silence}
 
 
 def folder_document(root: WatchedRoot) -> dict[str, Any]:
@@ -161,21 +159,31 @@ def gather(database: Database, settings: Settings) -> Status:
     )
 
 
+def draining(database: Database, silence: float) -> list[Worker]:
+    """Living workers that finish what they do and end."""
+    return [one for one in queries.list_workers(database) if one.state == DRAINING and one.silent < silence]
+
+
 def render(status: Status) -> RenderableType:
     """The status as a person reads it."""
-    parts: list[RenderableType] = [_summary(status)]
+    parts: list[RenderableType] = [summary(status)]
     if status.workers:
         parts.append(workers_table(status.workers, status.silence))
     if status.roots:
-        parts.append(_folders_table(status.roots))
-    parts += [Text(f"warning: {looks.safe(warning)}", style="yellow") for warning in status.warnings]
-    return Group(*parts)
+        parts.append(folders_table(status.roots))
+    return Group(*parts, *warnings(status))
 
 
-def _summary(status: Status) -> Table:
+def warnings(status: Status) -> list[Text]:
+    """A line for each."""
+    return [Text(f"warning: {looks.safe(warning)}", style="yellow") for warning in status.warnings]
+
+
+def summary(status: Status) -> Table:
+    """Names of figures and the figures."""
     facts = looks.facts()
-    facts.add_row("jobs", _states(status))
-    facts.add_row("waiting", _waiting(status.backlog))
+    facts.add_row("jobs", states(status))
+    facts.add_row("waiting", waiting(status.backlog))
     facts.add_row("speed", _speed(status))
     for engine in status.engines:
         name = " ".join(part for part in (engine["engine"], engine["model"], engine["precision"]) if part)
@@ -190,13 +198,15 @@ def _summary(status: Status) -> Table:
     return facts
 
 
-def _states(status: Status) -> Text:
+def states(status: Status) -> Text:
+    """How many jobs are in which state."""
     shown = [state for state in JobState if status.jobs.get(state)]
     parts = [Text(f"{status.jobs[state]:,} {state}", style=looks.STATE_STYLES[state]) for state in shown]
     return Text(", ").join(parts) if parts else Text("none yet")
 
 
-def _waiting(backlog: Backlog) -> str:
+def waiting(backlog: Backlog) -> str:
+    """What is left to do, for people."""
     unknown = f"{looks.count(backlog.unprepared_files, 'file')} of unknown length"
     if not backlog.audio_seconds:
         return unknown if backlog.unprepared_files else "nothing"
@@ -239,7 +249,8 @@ def _doing(worker: Worker) -> str:
     return "\n".join(lines)
 
 
-def _folders_table(roots: Sequence[WatchedRoot]) -> Table:
+def folders_table(roots: Sequence[WatchedRoot]) -> Table:
+    """One row a folder."""
     table = looks.table(
         "folder", "host", "kind", "state", "files", "pending", "not media", "ignored", "scanned",
         whole=("state",), right=("files", "pending", "not media", "ignored", "scanned"),
@@ -266,20 +277,6 @@ def show(context: Context, *, as_json: bool) -> None:
         looks.write_json(status.to_json())
     else:
         context.out.print(render(status))
-
-
-def watch(context: Context) -> None:
-    """Redraw the status until Ctrl-C."""
-    from rich.live import Live
-
-    database, settings = context.database, context.settings
-    try:
-        with Live(render(gather(database, settings)), console=context.out, auto_refresh=False) as live:
-            while True:
-                time.sleep(REDRAW_SECONDS)
-                live.update(render(gather(database, settings)), refresh=True)
-    except KeyboardInterrupt:  # the way to end it
-        return
 
 
 def workers(context: Context, *, as_json: bool) -> None:

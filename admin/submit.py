@@ -9,6 +9,7 @@ from pathlib import Path
 from admin import drain, report, status
 from admin.context import Context
 from admin.jobs import as_document
+from admin.progress import track
 from admin.render import safe, write_json
 from core.errors import BrokerError, UsageError
 from core.folder_settings import Given
@@ -47,7 +48,7 @@ def submit(
     given = {key: value for key, value in over.items() if value is not None}
     general = settings.model_copy(update={"hotwords": None}) if hotwords else settings
     wanted = [recording(database, general, file, given) for file in files]
-    ids = [admit(context, job) for job in wanted]
+    ids = [admit(context, job) for job in track(context, "submitting", wanted)]
     if wait:
         return await_all(context, ids, as_json=as_json)
     found = [queries.job(database, job_id) for job_id in ids]

@@ -36,6 +36,7 @@ class Child:
     started: float = 0.0
     young_deaths: int = 0
     start_at: float = 0.0
+    retired: bool = False
 
 
 @dataclass
@@ -59,8 +60,13 @@ class Supervisor:
         for child in self.children:
             if child.process and child.process.poll() is not None:
                 self._bury(child, child.process.returncode)
-            if child.process is None and time.monotonic() >= child.start_at:
+            if child.process is None and not child.retired and time.monotonic() >= child.start_at:
                 self._spawn(child)
+
+    def retire(self, name: str) -> None:
+        """Do not start this child again when it ends."""
+        for child in self.children:
+            child.retired = child.retired or child.name == name
 
     def stop(self, children: Sequence[Child], grace: float) -> None:
         """SIGTERM, and SIGKILL for those that are still there after `grace` seconds."""
@@ -106,6 +112,10 @@ class Supervisor:
     def _bury(self, child: Child, status: int) -> None:
         lived = time.monotonic() - child.started
         child.process = None
+        if child.retired:
+            self.died(child.name)
+            log.warning("%s ended as it was told to, with status %s", child.name, status)
+            return
         useless = not self.died(child.name) and lived < YOUNG_SECONDS
         child.young_deaths = child.young_deaths + 1 if useless else 0
         if child.young_deaths >= YOUNG_DEATHS:

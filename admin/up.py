@@ -28,6 +28,7 @@ from core.settings import PREFIX, Settings, load
 from models import registry
 from scheduler import roots
 from store import fleet, queries, recovery
+from store.leases import DRAINING
 from store.queries import WatchedRoot
 from store.session import Database, open_database
 from worker import gpu
@@ -195,15 +196,17 @@ class System:
         while not self.stop.wait(TICK_SECONDS):
             try:
                 supervisor.tend()
-                if self._tell() and until_drained:
+                now = status.gather(self.database, self.settings)
+                for name in [worker.id for worker in now.workers if worker.state == DRAINING]:
+                    supervisor.retire(name)
+                if self._tell(now) and until_drained:
                     return True
             except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
                 log.warning("%s", error)
         return False
 
-    def _tell(self) -> bool:
+    def _tell(self, now: Status) -> bool:
         """Show the state of things; True when nothing is left to do."""
-        now = status.gather(self.database, self.settings)
         drained = drain.is_drained(self._own(now), self.folders, now.unfinished)
         self._tell_ended()
         self.report.update(now)

@@ -193,6 +193,11 @@ class Speaker:
     seconds: float = 0.0
     perhaps: tuple[int, ...] = ()
 
+    @property
+    def called(self) -> str:
+        """Their name; until somebody names them, people count speakers from one."""
+        return self.name or f"Speaker {self.number + 1}"
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:

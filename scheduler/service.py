@@ -158,11 +158,11 @@ def _kept_out(settings: Settings) -> frozenset[Path]:
 
 def run(settings: Settings, folders: Sequence[Path], *, name: str | None = None) -> int:
     """Watch until SIGTERM or SIGINT; returns the exit status. Raises UsageError or StoreError at start."""
-    logs.configure(settings)
+    named = name or f"{socket.gethostname()}-scheduler-{secrets.token_hex(3)}"
+    logs.configure(settings, named)
     context_of(settings)  # a hotwords file that is not there is a mistake to be told now
     database = open_database(settings.database, where="scheduler")
     try:
-        named = name or f"{socket.gethostname()}-scheduler-{secrets.token_hex(3)}"
         scheduler = Scheduler(settings, database, folders, named)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: scheduler.stop())

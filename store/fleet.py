@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import case, delete, insert, or_, select, update
 
 from core.types import EngineInfo
-from store.leases import PAUSED
+from store.leases import DRAINING, PAUSED
 from store.queries import WaitingFolder
 from store.session import Database, insert_ignoring
 from store.tables import chunks, jobs, locks, now, path_key, roots, switches, workers
@@ -68,19 +68,35 @@ def heartbeat(
     engine: EngineInfo | None = None,
     audio: float = 0.0,
     busy: float = 0.0,
-) -> None:
-    """Say that the worker lives; add seconds of audio read and of time spent on it since the last beat."""
+    memory: int | None = None,
+) -> str | None:
+    """Say that the worker lives; add seconds of audio read and of time spent on it since the last beat.
+
+    `memory` is what the process takes, in bytes.
+
+    Returns the state that it is in now, which `drain` may have set; None when it is struck off.
+    """
     values: dict[str, Any] = {
         "heartbeat_at": now(),
         "audio_seconds": workers.c.audio_seconds + audio,
         "busy_seconds": workers.c.busy_seconds + busy,
     }
     if state:
-        values["state"] = state
+        values["state"] = case((workers.c.state == DRAINING, DRAINING), else_=state)
+    if memory is not None:
+        values["memory"] = memory
     if engine:
         values["engine"] = asdict(engine)
     with database.begin() as connection:
-        connection.execute(update(workers).where(workers.c.id == worker).values(**values))
+        told = update(workers).where(workers.c.id == worker).values(**values).returning(workers.c.state)
+        return connection.execute(told).scalar()
+
+
+def drain(database: Database, worker: str) -> bool:
+    """Tell a worker to finish what it does and end; it hears of it with its next heartbeat. False if there is none."""
+    told = update(workers).where(workers.c.id == worker, workers.c.role != "scheduler").values(state=DRAINING)
+    with database.begin() as connection:
+        return bool(connection.execute(told).rowcount)
 
 
 def leave(database: Database, worker: str) -> None:

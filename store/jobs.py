@@ -20,7 +20,7 @@ from core.types import ChunkState, JobState, Span
 from store import leases, notifications
 from store.leases import Claim
 from store.session import Database, insert_ignoring
-from store.tables import chunks, jobs, now, path_key
+from store.tables import chunks, forgotten, jobs, now, path_key
 
 ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # without those that are mistaken for one another
 ID_LENGTH = 8  # 40 bits; a clash refuses the row, and the next scan admits it under another id
@@ -69,7 +69,7 @@ def new_id() -> str:
 def admit(database: Database, found: Sequence[NewJob], *, again: bool = False) -> list[str]:
     """Insert a job for each recording that has none yet; returns the ids of the new ones.
 
-    A recording that was admitted under other settings gets a second job only with `again`.
+    A recording that was admitted under other settings, or forgotten, gets a job only with `again`.
     """
     admitted: list[str] = []
     for start in range(0, len(found), BATCH):
@@ -88,8 +88,13 @@ def admit(database: Database, found: Sequence[NewJob], *, again: bool = False) -
 
 def _never_admitted(connection: Connection, batch: Sequence[NewJob]) -> list[NewJob]:
     keys = {job: path_key(job.source) for job in batch}
-    query = select(jobs.c.path_key, jobs.c.size, jobs.c.mtime_ns).where(jobs.c.path_key.in_(keys.values()))
-    seen = set(connection.execute(query).all())
+    seen = {
+        row
+        for table in (jobs, forgotten)
+        for row in connection.execute(
+            select(table.c.path_key, table.c.size, table.c.mtime_ns).where(table.c.path_key.in_(keys.values()))
+        )
+    }
     return [job for job in batch if (keys[job], job.size, job.mtime_ns) not in seen]
 
 

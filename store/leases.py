@@ -23,6 +23,8 @@ from store.tables import chunks, events, jobs, now, switches
 PAUSED = "paused"
 SPOOL_FULL = "spool_full"
 
+DRAINING = "draining"  # the state of a worker that was told to finish what it does and end
+
 OF_THIS_VERSION = exists().where(VERSION.c.version_num == HEAD)
 
 # Where a row goes when its owner lets go of it or dies.

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from core.errors import AmbiguousJobError, JobNotFoundError
 from core.routing import MODEL_QUEUE, served
-from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState
-from store.leases import owned
+from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Span
+from store.leases import DRAINING, owned
 from store.session import Database
 from store.tables import chunks, events, jobs, now, path_key, roots, workers
 
@@ -108,25 +108,51 @@ def find(database: Database, text: str, absolute_path: str) -> str:
     raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
 
 
+def named(database: Database, start: str, limit: int) -> list[Any]:
+    """`id`, `state` and `path` of the newest jobs whose ids begin so."""
+    query = select(jobs.c.id, jobs.c.state, jobs.c.path).where(jobs.c.id.startswith(start.lower(), autoescape=True))
+    with database.read() as connection:
+        return list(connection.execute(query.order_by(jobs.c.created_at.desc()).limit(limit)))
+
+
 def list_jobs(
     database: Database,
     *,
     states: Sequence[JobState] = (),
     folder: str | None = None,
     ids: Sequence[str] | None = None,
+    path: str | None = None,
+    ended_before: float | None = None,
     limit: int | None = None,
 ) -> list[Job]:
-    """Jobs, the newest first. `folder` is an absolute path that their recordings lie under."""
+    """Jobs, the newest first. `folder` is an absolute path that their recordings lie under, `path` that of one."""
     query = _jobs_query().order_by(jobs.c.created_at.desc(), jobs.c.id)
     if states:
         query = query.where(jobs.c.state.in_(states))
     if ids is not None:
         query = query.where(jobs.c.id.in_(ids))
     if folder:
-        prefix = folder.rstrip("/") + "/"  # not by LIKE, which takes A for a on SQLite
-        query = query.where(func.substr(jobs.c.root + "/" + jobs.c.path, 1, len(prefix)) == prefix)
+        query = query.where(under(folder))
+    if path is not None:
+        query = query.where(jobs.c.path_key == path_key(path))
+    if ended_before is not None:
+        query = query.where(jobs.c.finished_at < ended_before)
     with database.read() as connection:
         return [_job(row) for row in connection.execute(query.limit(limit))]
+
+
+def under(folder: str) -> ColumnElement[bool]:
+    """The condition that a recording lies below the folder (an absolute path)."""
+    prefix = folder.rstrip("/") + "/"  # not by LIKE, which takes A for a on SQLite
+    below: ColumnElement[bool] = func.substr(jobs.c.root + "/" + jobs.c.path, 1, len(prefix)) == prefix
+    return below
+
+
+def last_troubles(database: Database, limit: int) -> list[Job]:
+    """The jobs that failed, were parked or are suspect, the latest first."""
+    query = _jobs_query().where(jobs.c.state.in_([JobState.FAILED, JobState.PARKED, JobState.SUSPECT]))
+    with database.read() as connection:
+        return [_job(row) for row in connection.execute(query.order_by(jobs.c.finished_at.desc()).limit(limit))]
 
 
 def ended_since(database: Database, moment: float) -> list[Job]:
@@ -152,6 +178,14 @@ def events_of(database: Database, job_id: str) -> list[Event]:
     with database.read() as connection:
         rows = connection.execute(query.where(events.c.job_id == job_id).order_by(events.c.id)).all()
     return [Event(*row) for row in rows]
+
+
+def windows_of(database: Database, job_id: str) -> dict[str, Span]:
+    """The parts of the recording that a job's chunks are, by the chunk's number within the job."""
+    query = select(chunks.c.id, chunks.c.start, chunks.c.end)
+    with database.read() as connection:
+        of_job = query.where(chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW)
+        return {row.id.partition(".")[2]: Span(row.start, row.end) for row in connection.execute(of_job)}
 
 
 def count_by_state(database: Database) -> dict[JobState, int]:
@@ -194,8 +228,42 @@ def active_among(database: Database, ids: set[str]) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker has claimed: a job in the state `step`, or a chunk of it that is read (`reading`, `line-up`).
+
+    A chunk lasts from `start` to `end` in seconds of the recording (a line-up from 0), of which `read` are read.
+    """
+
+    job: str
+    path: str
+    step: str
+    start: float | None = None
+    end: float | None = None
+    read: float = 0.0
+
+    @property
+    def share(self) -> float | None:
+        """How much of the chunk is read, from 0 to 1; None for a job."""
+        if self.start is None or self.end is None:
+            return None
+        return min(1.0, self.read / (self.end - self.start)) if self.end > self.start else 0.0
+
+    @property
+    def part(self) -> str:
+        """Which chunk it is, for people."""
+        return f"{self.start:.0f}-{self.end:.0f} s" if self.step == READING else self.step
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.step} {self.path}" if self.share is None else f"{self.path} {self.part}, {self.share:.0%}"
+
+
+READING, LINING_UP = "reading", "line-up"
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
-    """A registered process; `silent` is the seconds since its last heartbeat, `doing` lists what it has claimed."""
+    """A registered process; `silent` is the seconds since its last heartbeat, `memory` what it takes, in bytes."""
 
     id: str
     host: str
@@ -208,8 +276,14 @@ class Worker:
     busy_seconds: float
     started_at: float
     silent: float
-    doing: tuple[str, ...] = ()
     metrics: str = ""
+    memory: int = 0
+    work: tuple[Work, ...] = ()
+
+    @property
+    def doing(self) -> tuple[str, ...]:
+        """What it has claimed, for people."""
+        return tuple(map(str, self.work))
 
     @property
     def rtfx(self) -> float | None:
@@ -259,8 +333,10 @@ def capacity(database: Database, silence: float, queue: str = MODEL_QUEUE) -> Ca
 
 
 def engines(database: Database, silence: float) -> list[dict[str, Any]]:
-    """What the models of those heard of within `silence` seconds say of themselves."""
-    fresh = select(workers.c.engine).where(workers.c.role == "model", workers.c.heartbeat_at > now() - silence)
+    """What the models of those heard of within `silence` seconds say of themselves; not of those that are to end."""
+    fresh = select(workers.c.engine).where(
+        workers.c.role == "model", workers.c.state != DRAINING, workers.c.heartbeat_at > now() - silence
+    )
     with database.read() as connection:
         return [engine for engine in connection.execute(fresh).scalars() if engine]
 
@@ -277,23 +353,19 @@ _WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__
 
 def list_workers(database: Database) -> list[Worker]:
     """Registered processes and what they do, by role and name."""
-    busy_jobs = select(jobs.c.owner, jobs.c.state, jobs.c.path, jobs.c.id).where(owned(jobs))
-    busy_chunks = (
-        select(chunks.c.owner, chunks.c.start, chunks.c.end, chunks.c.progress, chunks.c.kind, jobs.c.path, jobs.c.id)
-        .join(jobs, jobs.c.id == chunks.c.job_id)
-        .where(chunks.c.state == ChunkState.RUNNING)
-    )
-    doing: dict[str, list[str]] = {}
+    busy_jobs = select(jobs.c.owner, jobs.c.id, jobs.c.path, jobs.c.state).where(owned(jobs))
+    columns = (chunks.c.owner, jobs.c.id, jobs.c.path, chunks.c.kind, chunks.c.start, chunks.c.end, chunks.c.progress)
+    busy_chunks = select(*columns).join(jobs, jobs.c.id == chunks.c.job_id).where(chunks.c.state == ChunkState.RUNNING)
+    query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent"))
+    work: dict[str, list[Work]] = {}
     with database.read() as connection:
         for row in connection.execute(busy_jobs):
-            doing.setdefault(row.owner, []).append(f"{row.state} {row.path}")
+            work.setdefault(row.owner, []).append(Work(row.id, row.path, row.state))
         for row in connection.execute(busy_chunks):
-            share = row.progress / (row.end - row.start) if row.end > row.start else 0.0
-            what = "line-up" if row.kind == ChunkKind.LINEUP else f"{row.start:.0f}-{row.end:.0f} s"
-            doing.setdefault(row.owner, []).append(f"{row.path} {what}, {share:.0%}")
-        query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent"))
+            step = LINING_UP if row.kind == ChunkKind.LINEUP else READING
+            work.setdefault(row.owner, []).append(Work(row.id, row.path, step, row.start, row.end, row.progress))
         rows = connection.execute(query.order_by(workers.c.role, workers.c.id)).all()
-    return [Worker(**row._mapping, doing=tuple(doing.get(row.id, ()))) for row in rows]  # noqa: SLF001
+    return [Worker(**row._mapping, work=tuple(work.get(row.id, ()))) for row in rows]  # noqa: SLF001
 
 
 class WaitingFolder(NamedTuple):

@@ -6,6 +6,7 @@ by URL. Foreign exceptions become StoreError here.
 
 from __future__ import annotations
 
+import logging
 import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,9 @@ from core.mounts import filesystem_of, is_network
 from core.settings import mask
 from store.tables import now
 
-HEAD = "0006"  # the newest migration; kept here so that a start without migrations never imports Alembic
+log = logging.getLogger(__name__)
+
+HEAD = "0007"  # the newest migration; kept here so that a start without migrations never imports Alembic
 VERSION = table("alembic_version", column("version_num", String))
 READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}
 BUSY_MS = 15_000  # how long a SQLite writer waits for another
@@ -109,8 +112,13 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to this version, under a lock; cheap when they are."""
-        if self.version() != HEAD:
+        if (found := self.version()) != HEAD:
             from store import migrate
+
+            if found:  # an empty store takes no time
+                log.warning(
+                    "bringing the tables from version %s to %s; of a large store, this takes a while", found, HEAD
+                )
 
             with self.begin() as connection:
                 migrate.upgrade(connection)

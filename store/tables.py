@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -29,9 +30,10 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from core.routing import MODEL_QUEUE
+from store import words
 
 # Python shows an undecodable byte 0xNN as the lone surrogate U+DCNN, which no database takes. A private-use
 # plane holds it instead: U+10DC80..U+10DCFF.
@@ -64,6 +66,41 @@ class Prose(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """To the database."""
         return value and value.encode("utf-8", "backslashreplace").decode().replace("\0", "")
+
+
+class TsVector(UserDefinedType[str]):
+    """PostgreSQL's type; its dialect is imported nowhere, as that costs `dropscribe status` its start."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Its name in SQL."""
+        return "TSVECTOR"
+
+
+class TsQuery(UserDefinedType[str]):
+    """Likewise."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Its name in SQL."""
+        return "TSQUERY"
+
+
+class Words(TypeDecorator[Sequence[str]]):
+    """Words for the search index: PostgreSQL's tsvector; on SQLite text, which FTS5 reads."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """See the base class."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else TsVector())
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> str:
+        """To the database."""
+        return (" ".join if dialect.name == "sqlite" else words.tsvector)(value or ())
 
 
 def path_key(path: str) -> str:
@@ -205,6 +242,29 @@ class TranscriptColumns(TypedColumns):
     created_at = Column(Double, nullable=False)
 
 
+class LineColumns(TypedColumns):
+    """One segment of a finished transcript, for the search index; `voice` is the speaker's name as it is compared."""
+
+    id = Column(RowId, primary_key=True, autoincrement=True)
+    job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False)
+    position = Column(Integer, nullable=False)
+    start = Column(Double, nullable=False)
+    end = Column(Double, nullable=False)
+    speaker = Column(Prose, nullable=False)
+    voice = Column(Prose, nullable=False)
+    text = Column(Prose, nullable=False)
+    words = Column(Words, nullable=False)
+
+
+class ForgottenColumns(TypedColumns):
+    """A recording that was forgotten: its path as a digest, so that the watcher does not admit it again."""
+
+    path_key = Column(String(32), primary_key=True)
+    size = Column(BigInteger, primary_key=True)
+    mtime_ns = Column(BigInteger, primary_key=True)
+    at = Column(Double, nullable=False)
+
+
 class OutputColumns(TypedColumns):
     """A file that dropscribe wrote or is about to write: the proof that it may be replaced.
 
@@ -230,6 +290,7 @@ class WorkerColumns(TypedColumns):
     state = Column(String(16), nullable=False)
     gpu = Column(String(64), nullable=False)
     metrics = Column(String(255), nullable=False, server_default="")
+    memory = Column(BigInteger, nullable=False, server_default="0")
     engine = Column(JSON, nullable=True)
     audio_seconds = Column(Double, nullable=False)
     busy_seconds = Column(Double, nullable=False)
@@ -304,6 +365,8 @@ jobs = Table("jobs", metadata, JobColumns)
 chunks = Table("chunks", metadata, ChunkColumns)
 segments = Table("segments", metadata, SegmentColumns)
 transcripts = Table("transcripts", metadata, TranscriptColumns)
+lines = Table("lines", metadata, LineColumns)
+forgotten = Table("forgotten", metadata, ForgottenColumns)
 outputs = Table("outputs", metadata, OutputColumns)
 workers = Table("workers", metadata, WorkerColumns)
 roots = Table("roots", metadata, RootColumns)
@@ -316,6 +379,8 @@ Index("ix_jobs_state", jobs.c.state, jobs.c.created_at)
 Index("ix_jobs_created", jobs.c.created_at)
 Index("ix_jobs_finished", jobs.c.finished_at)
 Index("ix_jobs_owner", jobs.c.owner)
+Index("ix_lines_job_id", lines.c.job_id, lines.c.position)
+Index("ix_lines_words", lines.c.words, postgresql_using="gin").ddl_if(dialect="postgresql")
 Index("ix_chunks_owner", chunks.c.owner)
 Index("ix_chunks_state", chunks.c.state, chunks.c.sent_at)
 Index("ix_notifications_status", notifications.c.status, notifications.c.next_at)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from core.errors import LeaseLostError
 from core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span
-from store import leases
+from store import leases, search
 from store.leases import Claim
 from store.session import Database, insert_ignoring
 from store.tables import chunks, jobs, now, outputs, path_key, segments, transcripts
@@ -83,13 +83,14 @@ def _segment(row: Any) -> Segment:
 
 
 def save(database: Database, claim: Claim, document: str) -> None:
-    """Keep the finished transcript (the JSON document). Raises LeaseLostError."""
+    """Keep the finished transcript (the JSON document), and have it found by its words. Raises LeaseLostError."""
     with database.begin() as connection:
         leases.write(connection, claim, owner=claim.owner)
         connection.execute(delete(transcripts).where(transcripts.c.job_id == claim.id))
         connection.execute(
             insert_ignoring(connection, transcripts).values(job_id=claim.id, document=document, created_at=now())
         )
+        search.index(connection, claim.id, document)
 
 
 def document(database: Database, job_id: str) -> str | None:

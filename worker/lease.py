@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from core import logs
 from core.errors import DropscribeError, LeaseLostError, StoreError, StoreUnavailableError
 from store import leases, recovery
 from store.leases import Claim, Renewal
@@ -121,7 +122,8 @@ class LeaseKeeper:
         if self._stopping.is_set():
             held.stop.set()
         try:
-            yield held
+            with logs.about(attempt=claim.attempt):
+                yield held
         except (StoreUnavailableError, LeaseLostError):  # perhaps only because the store was away
             with self._lock:
                 self._left.append(claim)

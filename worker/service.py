@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
@@ -25,7 +26,7 @@ from core.settings import Settings
 from models import registry
 from models.base import Transcriber
 from store import fleet, recovery
-from store.leases import Claim
+from store.leases import DRAINING, Claim
 from store.session import Database, open_database
 from worker import gpu, spool, tasks
 from worker.context import Fitness, WorkerContext
@@ -38,6 +39,7 @@ from worker.tally import Tally
 log = logging.getLogger(__name__)
 
 ROLES = ("cpu", "model")
+OTHER_VERSION_EXIT = 1  # so that the supervisor starts it again, by then perhaps in that version
 MOST_CPU_THREADS = 4  # decoding is bound by the disk before that
 
 
@@ -48,6 +50,17 @@ class Identity:
     name: str
     role: str
     gpu: str = ""
+
+
+@dataclass
+class Ending:
+    """Why a worker process ends, where not because it was told to by a signal.
+
+    `drained` is to end when what it does is done; `status` is the exit status if all goes well.
+    """
+
+    drained: bool = False
+    status: int = 0
 
 
 def new_name(role: str) -> str:
@@ -62,9 +75,10 @@ def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: st
     """
     if role not in ROLES:
         raise UsageError(f"unknown role {role}; one of {', '.join(ROLES)}")
-    logs.configure(settings)
+    named = name or new_name(role)
+    logs.configure(settings, named)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery has its own: loading a model takes minutes
-    identity = Identity(name or new_name(role), role, gpu.pin(gpu_index) if gpu_index is not None else "")
+    identity = Identity(named, role, gpu.pin(gpu_index) if gpu_index is not None else "")
     database = open_database(settings.database, where=identity.name)
     try:
         return _work(settings, database, identity)
@@ -90,8 +104,8 @@ def _work(settings: Settings, database: Database, identity: Identity) -> int:
 
 
 def _registered(settings: Settings, database: Database, identity: Identity, told: WorkerCollector) -> int:
-    tally = told.tally
-    keeper = _keeper(settings, database, identity, tally)
+    tally, ending = told.tally, Ending()
+    keeper = _keeper(settings, database, identity, tally, ending)
     keeper.start()  # before the model is loaded, which may take minutes in which the worker is to be seen alive
     app = make_app(settings)
     model = None
@@ -102,7 +116,7 @@ def _registered(settings: Settings, database: Database, identity: Identity, told
         context = WorkerContext(settings, database, doorbell, keeper, identity.name, model, tally, fitness, _die)
         tasks.register(app, context)
         told.slots = _threads(context)
-        return _consume(app, context, identity)
+        return _consume(app, context, identity, ending)
     finally:
         # Leases are renewed to the last task's end, and only then is the worker struck off.
         keeper.end()
@@ -120,12 +134,17 @@ def _leave(database: Database, name: str) -> None:
         log.warning("stopped without a word to the store: %s", error)
 
 
-def _keeper(settings: Settings, database: Database, identity: Identity, tally: Tally) -> LeaseKeeper:
+def _keeper(settings: Settings, database: Database, identity: Identity, tally: Tally, ending: Ending) -> LeaseKeeper:
     def beat() -> None:
         audio, busy = tally.take()
-        fleet.heartbeat(database, identity.name, audio=audio, busy=busy)
+        state = fleet.heartbeat(database, identity.name, audio=audio, busy=busy, memory=_memory())
+        if state == DRAINING and not ending.drained:
+            log.info("draining: this worker ends when what it does is done")
+            ending.drained = True
+            os.kill(os.getpid(), signal.SIGTERM)
         if not database.is_current():
             log.critical("the tables are of another version by now, this worker stops; install that version")
+            ending.status = OTHER_VERSION_EXIT
             os.kill(os.getpid(), signal.SIGTERM)
         if identity.role == "cpu":
             spool.sweep(settings, database)
@@ -146,6 +165,11 @@ def _keeper(settings: Settings, database: Database, identity: Identity, tally: T
     )
 
 
+def _memory() -> int:
+    """Bytes of this machine's memory that the process takes, by proc(5)."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _load_model(settings: Settings, told: WorkerCollector) -> Transcriber:
     began = time.monotonic()
     model = registry.create(registry.resolve(settings.engine), settings)
@@ -155,16 +179,22 @@ def _load_model(settings: Settings, told: WorkerCollector) -> Transcriber:
     return model
 
 
-def _consume(app: Celery, context: WorkerContext, identity: Identity) -> int:
+def _consume(app: Celery, context: WorkerContext, identity: Identity, ending: Ending) -> int:
     def ready(**_: Any) -> None:
         engine = context.model.info if context.model else None
         fleet.heartbeat(context.database, identity.name, state="ready", engine=engine)
         log.info("%s is ready", identity.name)
 
+    goes_on = True
+
     def stop(**_: Any) -> None:
-        # Celery waits for running tasks; they give their work back instead of keeping the machine waiting.
-        log.info("stopping")
-        context.keeper.shut_down()
+        # Celery consumes nothing more and waits for running tasks. They give their work back instead of keeping the
+        # machine waiting, unless the worker is drained; a signal that comes then is an order to stop all the same.
+        nonlocal goes_on
+        if not (ending.drained and goes_on):
+            log.info("stopping")
+            context.keeper.shut_down()
+        goes_on = False
 
     signals.worker_ready.connect(ready)
     signals.worker_shutting_down.connect(stop)
@@ -179,7 +209,7 @@ def _consume(app: Celery, context: WorkerContext, identity: Identity) -> int:
         quiet=True,
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    return int(worker.exitcode or 0) or ending.status
 
 
 def _threads(context: WorkerContext) -> int:

@@ -30,13 +30,14 @@ def register(app: Celery, context: WorkerContext) -> None:
 
 def _run(context: WorkerContext, step: Callable[[WorkerContext, str], None]) -> Callable[[str], None]:
     def task(row: str) -> None:
-        logs.job_id.set(row.partition(".")[0])
-        try:
-            step(context, row)
-        except LeaseLostError as error:
-            log.warning("%s", error)
-        except DropscribeError as error:  # the store is out of reach: the lease runs out and the work comes back
-            log.warning("left to its lease: %s", error)
+        job, _, chunk = row.partition(".")
+        with logs.about(job=job, chunk=chunk):
+            try:
+                step(context, row)
+            except LeaseLostError as error:
+                log.warning("%s", error)
+            except DropscribeError as error:  # the store is out of reach: the lease runs out and the work comes back
+                log.warning("left to its lease: %s", error)
 
     return task
 

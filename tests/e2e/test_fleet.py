@@ -92,6 +92,24 @@ def test_members_stop_in_order_and_strike_themselves_off(fleet: Fleet) -> None:
     assert queries.list_workers(fleet.database) == []
 
 
+def test_a_drained_worker_finishes_what_it_reads_and_others_do_the_rest(fleet: Fleet) -> None:
+    fleet.environment["DROPSCRIBE_SCRIPT"] = json.dumps({"seconds": 3})
+    fleet.start()
+    speech(fleet.inbox / "a.wav", 45)
+    wait_until("both model workers read", lambda: sum(bool(w.doing) for w in model_workers(fleet)) == 2)
+    victim = model_workers(fleet)[0]
+    ran = fleet.run("drain", victim.id, "--wait")
+    assert (ran.returncode, ran.stderr.count("at work still")) == (0, 1)
+    assert victim.id not in [worker.id for worker in model_workers(fleet)]
+    ended = next(member for member in fleet.members if member.pid == victim.pid)
+    assert ended.wait(PATIENCE) == 0
+    fleet.wait_for("a.wav", JobState.DONE)
+    told = queries.events_of(fleet.database, fleet.job("a.wav").id)
+    assert not [event for event in told if event.kind in {"released", "lost"}]
+    of_victim = [event.kind for event in told if event.where == victim.id]
+    assert of_victim.count("reading") == of_victim.count("read") > 0
+
+
 def test_a_worker_whose_model_cannot_be_loaded_does_not_start(fleet: Fleet) -> None:
     fleet.environment["DROPSCRIBE_MODEL"] = "/nowhere"
     for options, cause in ((["--engine", "vibevoice"], "/nowhere is not a folder"), (["--gpu", "7"], "GPU 7")):

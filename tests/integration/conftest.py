@@ -1,17 +1,21 @@
-"""A worker whose tasks are called by hand, and a recording for it."""
+"""A worker whose tasks are called by hand, and a recording for it; the command line in this process."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from core.queue import Doorbell
+from admin.context import Context
+from admin.main import main
+from core.queue import Doorbell, redis_url
 from core.settings import Settings
 from models.scripted import Script, Scripted
 from store.session import Database
 from tests.e2e.harness import speech
+from tests.integration.console import Cli, Ended
 from tests.integration.one_worker import MakeContext, die
 from worker.context import Fitness, WorkerContext
 from worker.lease import LeaseKeeper
@@ -43,3 +47,41 @@ def make_context(database: Database, settings: Settings, tmp_path: Path) -> Iter
 def recording(tmp_path: Path) -> Path:
     (tmp_path / "inbox").mkdir()
     return speech(tmp_path / "inbox" / "talk.wav")
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but an empty home, and wide tables."""
+    for variable in [name for name in os.environ if name.startswith("DROPSCRIBE_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def cli(environment: None, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command in this process."""
+
+    def call(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = main(arguments, Context())
+        out, err = capsys.readouterr()
+        return Ended(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def store(environment: None, database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """The store that the command line is told to use."""
+    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", database_url)
+    return database
+
+
+@pytest.fixture
+def redis(environment: None, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A private Redis that the command line is told to use."""
+    url = redis_url(settings)
+    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", url)
+    return url

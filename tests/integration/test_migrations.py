@@ -17,8 +17,12 @@ from store.tables import metadata
 
 
 def test_the_migrations_lead_to_exactly_the_declared_tables(database: Database) -> None:
+    def is_compared(_: object, name: str | None, *__: object) -> bool:
+        """SQLite's full-text index is made of tables that SQLAlchemy knows nothing of; PostgreSQL's is an index."""
+        return not str(name).startswith("lines_index") and not (name == "ix_lines_words" and database.is_sqlite)
+
     with database.begin() as connection:
-        context = MigrationContext.configure(connection)
+        context = MigrationContext.configure(connection, opts={"include_object": is_compared})
         assert compare_metadata(context, metadata) == []
 
 

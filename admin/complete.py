@@ -1,0 +1,50 @@
+"""What the shell offers where a job or a worker is to be named; nothing where the store is away, and never an error."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from admin.context import Context
+from core.errors import DropscribeError
+
+MOST = 50  # jobs; more help nobody
+
+Offer = tuple[str, str]  # what may be typed, and what it is
+
+
+def job(incomplete: str) -> list[Offer]:
+    """Ids of jobs, the newest first; recordings where a path was begun."""
+    return list(_paths(incomplete) if "/" in incomplete else _jobs(incomplete))
+
+
+def worker(incomplete: str) -> list[Offer]:
+    """Names of workers."""
+    return list(_workers(incomplete))
+
+
+def _jobs(start: str) -> Iterator[Offer]:
+    with closing(Context()) as context, suppress(DropscribeError):
+        if context.has_store:
+            from store import queries
+
+            for one in queries.named(context.database, start, MOST):
+                yield one.id, f"{one.state}, {one.path}"
+
+
+def _workers(start: str) -> Iterator[Offer]:
+    with closing(Context()) as context, suppress(DropscribeError):
+        if context.has_store:
+            from store import queries
+
+            for one in queries.list_workers(context.database):
+                if one.id.startswith(start) and one.role != "scheduler":
+                    yield one.id, f"{one.role}, {one.state}"
+
+
+def _paths(start: str) -> Iterator[Offer]:
+    for path in sorted(glob.glob(f"{glob.escape(os.path.expanduser(start))}*")):  # noqa: PTH111, PTH207 (no whole path)
+        yield f"{path}/" if Path(path).is_dir() else path, ""

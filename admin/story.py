@@ -1,0 +1,172 @@
+"""A job's story from its events: who worked on it, how often, and where the time went. Pure.
+
+Time in which somebody works on the job counts as that work, all other time as waiting for the work that ends it; of
+chunks that are read side by side, each moment counts once. So the parts add up to the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from core.types import JobState, Span
+from store.queries import Event
+
+PREPARE, READ, FINISH = "prepare", "read", "finish"
+BEGINS = {"preparing": PREPARE, "reading": READ, "finishing": FINISH}
+ENDS_ONE = frozenset("prepared follows read split retry postponed released lost start_over line_up".split())
+FINAL = frozenset(state.value for state in JobState if state.is_final)
+ENDS_ALL = FINAL | {"prepare_again"}
+REVIVES = frozenset({*BEGINS, "retried", "speakers"})
+
+WORKING = {PREPARE: "preparing", READ: "in the model", FINISH: "finishing"}
+WAITING = {
+    PREPARE: "waiting to be prepared",
+    READ: "waiting for a model",
+    FINISH: "waiting to be finished",
+}
+FOLLOWING = "waiting for the same content"
+OVER = "over, until it was taken up again"
+# Parts of preparing that are measured apart; what is left is staging: copying and hashing.
+STAGING = "staging"
+MEASURED = {"decoding": "audio_decode", "finding speech": "speech_detection"}
+STEP_OF = {JobState.QUEUED: PREPARE, JobState.TRANSCRIBING: READ}  # what a job in that state waits for
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One worker's go at a step. Moments in seconds since the epoch; `ended` and `outcome` are None while it lasts.
+
+    `chunk` is the chunk's number within the job, and empty for the other steps; `window` the part of the recording.
+    """
+
+    step: str
+    worker: str
+    began: float
+    chunk: str = ""
+    window: Span | None = None
+    ended: float | None = None
+    outcome: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What some of the time went into, in seconds."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Every attempt in order, and where the time went."""
+
+    attempts: tuple[Attempt, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass
+class _Telling:
+    """What is known of a job between two events."""
+
+    at: float
+    windows: Mapping[str, Span]
+    attempts: list[Attempt] = field(default_factory=list)
+    lasting: dict[str, int] = field(default_factory=dict)  # attempts without an end, by chunk or step
+    spent: dict[str, float] = field(default_factory=dict)
+    idle: float = 0.0  # seconds of waiting, for what is not known yet
+    over: bool = False
+    following: bool = False
+
+    def until(self, moment: float) -> None:
+        """Let time pass; a clock that was set back lets none."""
+        passed, self.at = max(0.0, moment - self.at), max(self.at, moment)
+        steps = {self.attempts[index].step for index in self.lasting.values()}
+        if steps:
+            self.count(WORKING[READ if READ in steps else steps.pop()], passed)
+        elif self.over:
+            self.count(OVER, passed)
+        else:
+            self.idle += passed
+
+    def count(self, name: str, seconds: float) -> None:
+        if seconds:
+            self.spent[name] = self.spent.get(name, 0.0) + seconds
+
+    def waited_for(self, step: str) -> None:
+        """What was waited for turned out to be this."""
+        self.count(FOLLOWING if self.following else WAITING[step], self.idle)
+        self.idle = 0.0
+
+    def take_in(self, event: Event) -> None:
+        self.until(event.at)
+        if event.kind in BEGINS:
+            self.begin(event, BEGINS[event.kind])
+        elif event.kind in ENDS_ALL:
+            self.close(list(self.lasting), event)
+        elif event.kind in ENDS_ONE:
+            self.close(self.meant(event), event)
+        self.over = event.kind in FINAL or (self.over and event.kind not in REVIVES)
+        self.following = event.kind == "follows" or (self.following and event.kind not in BEGINS)
+
+    def begin(self, event: Event, step: str) -> None:
+        chunk = _chunk_of(event) if step == READ else ""
+        # What still lasts ended unnoticed: a chunk is read by one worker at a time, and whole jobs only without chunks.
+        self.close([chunk] if chunk in self.lasting else [] if chunk else list(self.lasting), event, "lost")
+        self.waited_for(step)
+        self.lasting[chunk or step] = len(self.attempts)
+        self.attempts.append(Attempt(step, event.where, event.at, chunk, self.windows.get(chunk)))
+
+    def meant(self, event: Event) -> list[str]:
+        """Which of the attempts that last an event ends."""
+        chunk = _chunk_of(event)
+        return [
+            key for key in self.lasting if (key == chunk if chunk else self.attempts[self.lasting[key]].step != READ)
+        ]
+
+    def close(self, keys: Sequence[str], event: Event, outcome: str = "") -> None:
+        for key in keys:
+            index = self.lasting.pop(key)
+            detail = "" if outcome else event.detail
+            ended = replace(self.attempts[index], ended=event.at, outcome=outcome or event.kind, detail=detail)
+            self.attempts[index] = ended
+
+
+def _chunk_of(event: Event) -> str:
+    """The number of the chunk that an event is about; empty where it is about the job."""
+    if event.kind == "lost":  # "attempt 1 of WORKER at JOB.CHUNK was lost"
+        return event.detail.partition(" at ")[2].partition(" ")[0].partition(".")[2]
+    word, _, rest = event.detail.partition(" ")
+    return rest.partition(" ")[0].rstrip(":") if word == "chunk" else ""
+
+
+def tell(
+    events: Sequence[Event],
+    windows: Mapping[str, Span],
+    *,
+    state: JobState,
+    now: float,
+    timings: Mapping[str, float] | None = None,
+) -> Story:
+    """The story up to `now`. `windows` are those of chunks by number, `timings` the job's, in seconds by phase."""
+    if not events:
+        return Story()
+    telling = _Telling(events[0].at, windows)
+    for event in events:
+        telling.take_in(event)
+    if not state.is_final:
+        telling.until(now)
+        telling.waited_for(STEP_OF.get(state, FINISH))
+    return Story(tuple(telling.attempts), tuple(_parts(telling.spent, timings or {})))
+
+
+def _parts(spent: Mapping[str, float], timings: Mapping[str, float]) -> Iterator[Part]:
+    """With preparing taken apart where it was measured, which is the last time that it was done."""
+    measured = [Part(name, timings[phase]) for name, phase in MEASURED.items() if phase in timings]
+    for name, seconds in spent.items():
+        rest = seconds - sum(part.seconds for part in measured)
+        if name == WORKING[PREPARE] and measured and rest >= 0:
+            yield from (Part(STAGING, rest), *measured)
+        else:
+            yield Part(name, seconds)

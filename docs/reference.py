@@ -1,0 +1,176 @@
+"""Writes the generated parts of docs/cli.md and docs/configuration.md: `make docs`.
+
+A part begins with `<!-- made by make docs: NAME -->` and ends with `<!-- end -->`; what lies between is replaced. The
+commands come from the command line itself, the JSON from docs/schemas, the settings from `core.settings`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+
+from admin.main import app
+from core.settings import PREFIX, Settings
+
+DOCS = Path(__file__).parent
+SCHEMAS = DOCS / "schemas"
+# In the order in which they are told.
+TOLD = (
+    "job jobs show submit progress search export speakers worker workers status line logs forget doctor config plan "
+    "checkpoint models-list models-convert models-quantize"
+).split()
+_PART = re.compile(r"(<!-- made by make docs: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def commands() -> str:
+    """Every command with its usage, its options and examples, by panel."""
+    return "\n".join(_command_lines(typer.main.get_command(app), "dropscribe", 2))
+
+
+def _command_lines(group: Any, path: str, level: int) -> Iterator[str]:
+    panel = None
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield f"{'#' * level} {name.capitalize()}\n\n{_prose(command.help)}\n"
+            yield from _command_lines(command, f"{path} {name}", level)
+            continue
+        if command.rich_help_panel and command.rich_help_panel != panel:
+            panel = command.rich_help_panel
+            yield f"{'#' * level} {panel}\n"
+        yield from _one_command(command, f"{path} {name}", level + 1)
+
+
+def _one_command(command: Any, path: str, level: int) -> Iterator[str]:
+    context = command.context_class(command, info_name=path)
+    yield f"{'#' * level} {path}\n"
+    yield f"```text\n{path} {' '.join(command.collect_usage_pieces(context))}\n```\n"
+    yield _prose(command.help) + "\n"
+    records = [param.get_help_record(context) for param in command.params]
+    rows = [_row(f"`{names}`", " ".join(what.split())) for names, what in records]
+    yield "\n".join(["| | |", "| --- | --- |", *rows]) + "\n"
+    examples = [line.strip() for line in (command.epilog or "").splitlines() if line.startswith("  ")]
+    yield "\n".join(["```bash", *examples, "```"]) + "\n"
+
+
+def _prose(text: str | None) -> str:
+    """A docstring as paragraphs of one line each."""
+    return "\n\n".join(" ".join(part.split()) for part in (text or "").split("\n\n"))
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def schemas() -> str:
+    """Every JSON document, by its schema."""
+    return "\n".join(_document(name) for name in TOLD)
+
+
+def _read(name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
+    return schema
+
+
+def _document(name: str) -> str:
+    schema = _read(name)
+    told = [f"### {schema['title']}\n", f"{schema['description']} [Schema](schemas/{name}.json).\n"]
+    for one in schema.get("oneOf", [schema]):
+        fields = [_row(f"`{field}`", _kind(what), what.get("description", "")) for field, what in _fields(one)]
+        told.append("\n".join(["| Field | | |", "| --- | --- | --- |", *fields]) + "\n")
+    return "\n".join(told)
+
+
+def _fields(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field with its schema, those of nested objects too: `parts[].name`."""
+    for name, what in schema.get("properties", {}).items():
+        yield prefix + name, what
+        inner = what.get("items", what)
+        yield from _fields(inner, f"{prefix}{name}{'[]' if inner is not what else ''}.")
+
+
+def _kind(what: dict[str, Any]) -> str:
+    """What a field holds, for people."""
+    if "const" in what:
+        return f"`{what['const']}`"
+    if "enum" in what:
+        return " ".join(f"`{value}`" for value in what["enum"])
+    if "$ref" in what:
+        title = _read(what["$ref"].removesuffix(".json"))["title"]
+        return f"[{title.replace('`', '')}](#{_anchor(title)})"
+    kinds = what["type"] if isinstance(what["type"], list) else [what["type"]]
+    if kinds == ["array"]:
+        inner = what["items"]
+        return "list of objects" if "properties" in inner else f"list of {_kind(inner)}"
+    return " or ".join(kind if kind != "null" else "`null`" for kind in kinds)
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def settings() -> str:
+    """Every setting: its variable, what it takes, its default."""
+    rows = [
+        _row(
+            f"`{name}`<br>`{PREFIX}{name.upper()}`", _takes(field.annotation), _default(field), field.description or ""
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| Setting, variable | Takes | Default | |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def _takes(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _takes(inner[0])
+    if origin in (Union, UnionType):
+        return _takes(next(one for one in inner if one is not NoneType))
+    if origin is Literal:
+        return " ".join(f"`{value}`" for value in inner)
+    if origin is tuple:
+        return f"some of {_takes(inner[0])}"
+    if hasattr(annotation, "__members__"):
+        return " ".join(f"`{value}`" for value in annotation)
+    return {bool: "`true` `false`", int: "whole number", float: "number", Path: "path", str: "text"}[annotation]
+
+
+def _default(field: Any) -> str:
+    if field.default_factory is not None:
+        return "`~/.local/state/dropscribe`"
+    value = field.default
+    shown = (
+        ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+    )
+    return "" if value is None or value == "" else f"`{shown}`"
+
+
+PARTS = {"commands": commands, "schemas": schemas, "settings": settings}
+
+
+def filled(text: str) -> str:
+    """A document with its generated parts as they are to be."""
+    return _PART.sub(lambda part: f"{part[1]}\n{PARTS[part['name']]()}\n{part[3]}", text)
+
+
+def generated() -> list[Path]:
+    """The documents that have such parts."""
+    return [path for path in sorted(DOCS.glob("*.md")) if _PART.search(path.read_text(encoding="utf-8"))]
+
+
+def main() -> int:
+    """Fill all documents in."""
+    for path in generated():
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The search index: what was said in every finished transcript, line by line, and finding it again.
+
+SQLite holds the words in an FTS5 table that triggers keep in step, PostgreSQL in a column with a GIN index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, cast, column, delete, exists, select, table
+from sqlalchemy import Text as SqlText
+
+from core.types import Speaker
+from store import words
+from store.queries import under
+from store.session import Database, insert_all
+from store.tables import TsQuery, jobs, lines, transcripts
+
+LINES_INDEX = table("lines_index", column("rowid"), column("lines_index"))
+
+
+def entries(job_id: str, document: str) -> list[dict[str, Any]]:
+    """The rows of a finished transcript (its JSON document)."""
+    told = json.loads(document)
+    called = {item["number"]: Speaker(item["number"], item["name"]).called for item in told.get("speakers", ())}
+    return [
+        _entry(job_id, position, segment, called.get(segment["speaker"], ""))
+        for position, segment in enumerate(told.get("segments", ()))
+    ]
+
+
+def _entry(job_id: str, position: int, segment: dict[str, Any], speaker: str) -> dict[str, Any]:
+    return {
+        "job_id": job_id,
+        "position": position,
+        "start": segment["start"],
+        "end": segment["end"],
+        "speaker": speaker,
+        "voice": voice(speaker),
+        "text": segment["text"],
+        "words": words.keys(segment["text"]),
+    }
+
+
+def voice(speaker: str) -> str:
+    """A speaker's name as it is compared: its words between blanks."""
+    return f" {' '.join(words.keys(speaker))} "
+
+
+def index(connection: Connection, job_id: str, document: str) -> None:
+    """Have the job found by this transcript and no other."""
+    connection.execute(delete(lines).where(lines.c.job_id == job_id))
+    insert_all(connection, lines, entries(job_id, document))
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for. Moments in seconds since the epoch, of the recording's file; `folder` is an absolute path."""
+
+    terms: tuple[words.Term, ...]
+    speaker: str = ""
+    since: float | None = None
+    until: float | None = None
+    folder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A line in which all terms occur; `start` and `end` in seconds of the recording, `mtime_ns` of its file."""
+
+    job: str
+    root: str
+    path: str
+    mtime_ns: int
+    position: int
+    start: float
+    end: float
+    speaker: str
+    text: str
+
+    @property
+    def source(self) -> str:
+        """Absolute path of the recording."""
+        return f"{self.root.rstrip('/')}/{self.path}"
+
+
+_HIT_COLUMNS = (
+    lines.c.job_id, jobs.c.root, jobs.c.path, jobs.c.mtime_ns,
+    lines.c.position, lines.c.start, lines.c.end, lines.c.speaker, lines.c.text,
+)  # fmt: skip
+
+
+def find(database: Database, query: Query, *, limit: int | None = None) -> list[Hit]:
+    """What was said, the newest recording first, each in order; of a recording only its newest transcript counts."""
+    wanted = [_matches(database, query.terms), ~_superseded()]
+    if query.speaker:
+        wanted.append(lines.c.voice.contains(voice(query.speaker), autoescape=True))
+    if query.since is not None:
+        wanted.append(jobs.c.mtime_ns >= int(query.since * 1e9))
+    if query.until is not None:
+        wanted.append(jobs.c.mtime_ns < int(query.until * 1e9))
+    if query.folder:
+        wanted.append(under(query.folder))
+    found = select(*_HIT_COLUMNS).join(jobs, jobs.c.id == lines.c.job_id).where(*wanted)
+    with database.read() as connection:
+        rows = connection.execute(found.order_by(jobs.c.mtime_ns.desc(), jobs.c.id, lines.c.position).limit(limit))
+        return [Hit(*row) for row in rows]
+
+
+def _matches(database: Database, terms: Sequence[words.Term]) -> ColumnElement[bool]:
+    if database.is_sqlite:
+        held = select(LINES_INDEX.c.rowid).where(LINES_INDEX.c.lines_index.op("MATCH")(words.fts5(terms)))
+        return lines.c.id.in_(held)
+    return lines.c.words.bool_op("@@")(cast(cast(words.tsquery(terms), SqlText), TsQuery))
+
+
+def _superseded() -> ColumnElement[bool]:
+    newer = jobs.alias()
+    return exists(
+        select(newer.c.id)
+        .join(transcripts, transcripts.c.job_id == newer.c.id)
+        .where(newer.c.path_key == jobs.c.path_key, newer.c.created_at > jobs.c.created_at)
+    )
+
+
+def around(database: Database, hit: Hit, count: int) -> list[Hit]:
+    """The hit with up to `count` lines before and after it, in order."""
+    near = lines.c.position.between(hit.position - count, hit.position + count)
+    found = select(*_HIT_COLUMNS).join(jobs, jobs.c.id == lines.c.job_id).where(lines.c.job_id == hit.job, near)
+    with database.read() as connection:
+        return [Hit(*row) for row in connection.execute(found.order_by(lines.c.position))]

@@ -1,0 +1,118 @@
+"""Runs commands of the command line, and fills a store for them without any worker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Source, Span, Speaker, Transcript
+from store import chunks, jobs, plans, queries, transcripts
+from store.jobs import NewJob
+from store.plans import Prepared
+from store.session import Database
+from worker.outputs import render
+
+ENGINE = EngineInfo("scripted", "none", "fp32", notice="for tests only")
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.out.isascii()
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Ended]
+
+
+def process(*arguments: str, code: str = "from admin.main import run; run()") -> Ended:
+    """Run a command as a process of its own."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def admit(store: Database, path: str, root: str = "/rec") -> str:
+    (job_id,) = jobs.admit(store, [NewJob(root, path, 1234, hash(path) % 10**9, "digest", "normal", "budget")])
+    return job_id
+
+
+def prepare(store: Database, job_id: str, *spans: tuple[float, float]) -> None:
+    claim = jobs.claim_prepare(store, job_id, "cpu-1", 90)
+    assert claim
+    assert jobs.lead_or_follow(store, claim, job_id) == (None, [])
+    plan = [Chunk(index, start, end, Span(start, end)) for index, (start, end) in enumerate(spans)]
+    media = {"format": "wav", "codec": "pcm_s16le", "channels": 1, "sample_rate": 16_000}
+    speech = [Span(start, end) for start, end in spans]
+    plans.prepared(store, claim, Prepared(spans[-1][1] if spans else 3.0, media, "webrtc", plan, speech), window=9)
+
+
+def fail(store: Database, path: str, reason: str = "it is not audio") -> str:
+    job_id = admit(store, path)
+    claim = jobs.claim_prepare(store, job_id, "cpu-1", 90)
+    assert claim
+    jobs.fail(store, claim, reason)
+    return job_id
+
+
+def read(store: Database, job_id: str, index: int = 0, *, text: str = "hello there") -> None:
+    work = chunks.claim(store, f"{job_id}.{index}", "model-1", 90)
+    assert work
+    said = RawTranscript((Segment(work.chunk.start, work.chunk.end, text, 0),))
+    chunks.commit(store, work.claim, said, engine=ENGINE)
+
+
+def document(job_id: str, *, text: str = "hello there") -> str:
+    source = Source("/rec/a.wav", 1234, "ab" * 32, 60.0, "wav", "pcm_s16le", 1, 16_000)
+    said = (Segment(0.0, 2.0, text, 0), Segment(2.0, 3.0, "hello", 1), Segment(3.0, 4.0, "you there", 2))
+    people = (Speaker(0, "", 2.0, perhaps=(2,)), Speaker(1, "Bob", 1.0), Speaker(2, "", 1.0, perhaps=(0,)))
+    return render(Transcript(job_id, source, ENGINE, said, people), "json").decode()
+
+
+def finish(
+    store: Database,
+    job_id: str,
+    state: JobState = JobState.DONE,
+    *,
+    text: str = "hello there",
+    file: Path | None = None,
+    sha256: str = "cd" * 32,
+) -> str:
+    claim = jobs.claim_finish(store, job_id, "cpu-1", 90)
+    assert claim
+    told = document(job_id, text=text)
+    transcripts.save(store, claim, told)
+    path = str(file or f"/rec/{job_id}.txt")
+    assert transcripts.reserve(store, claim, path, "txt", sha256, replaces=None)
+    transcripts.written(store, claim, [path])
+    reason = "speech is missing" if state == JobState.SUSPECT else ""
+    gaps = [Span(10.0, 70.0)] if reason else []
+    jobs.complete(store, claim, state, reason=reason, missing=gaps, timings={"stitch": 0.1})
+    return told
+
+
+def finish_again(store: Database, job_id: str) -> None:
+    claim = jobs.claim_finish(store, job_id, "cpu-1", 90)
+    assert claim
+    jobs.complete(store, claim, JobState.DONE)
+
+
+def done(store: Database, path: str, state: JobState = JobState.DONE, *, text: str = "hello there") -> str:
+    job_id = admit(store, path)
+    prepare(store, job_id, (0.0, 60.0))
+    read(store, job_id, text=text)
+    finish(store, job_id, state, text=text)
+    return job_id
+
+
+def state_of(store: Database, job_id: str) -> JobState:
+    return queries.job(store, job_id).state
