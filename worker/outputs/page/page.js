@@ -12,6 +12,11 @@ for (let i = 1; i < reach.length; i++) reach[i] = Math.max(reach[i], reach[i - 1
 // The recording
 
 const SKIP = 5; // seconds
+const GRAIN = 0.001; // seconds; a browser may stop that much before the moment it was sent to
+
+function moment() {
+  return media.currentTime + GRAIN;
+}
 
 function play() {
   media.play().catch(() => {}); // a recording that is not there is told by its own event
@@ -57,7 +62,7 @@ function saidAt(seconds) {
 }
 
 function mark() {
-  const said = saidAt(media.currentTime);
+  const said = saidAt(moment());
   for (const i of current.filter((i) => !said.includes(i))) point(rows[i], false);
   const fresh = said.filter((i) => !current.includes(i));
   for (const i of fresh) point(rows[i], true);
@@ -92,7 +97,7 @@ function jump(event) {
 }
 
 function step(by) {
-  const to = lastStarted(media.currentTime) + by;
+  const to = lastStarted(moment()) + by;
   if (rows.length) media.currentTime = starts[Math.min(rows.length - 1, Math.max(0, to))];
 }
 
