@@ -23,7 +23,7 @@ from core.settings import Settings
 from core.types import Priority
 
 # Keys that are global settings too, and mean the same.
-SHARED = ("context", "outputs", "engine", "precision", "chunk_seconds", "priority")
+SHARED = ("context", "outputs", "engine", "precision", "chunk_seconds", "priority", "status_page")
 # What a job's row keeps of them, for the workers to merge over their own.
 CARRIED = ("outputs", "engine", "precision", "chunk_seconds", "notify")
 
@@ -120,7 +120,7 @@ def read(text: str, hotwords: str | None, place: Place) -> Given:
         said = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
         raise SettingsError(f"this is not TOML: {printable(str(error))}") from error
-    given = dict(_checked(said))
+    given = dict(_checked(said, place.directory))
     if hotwords is not None:
         given["hotwords"] = (*given.get("hotwords", ()), *read_hotwords(hotwords))
     if "results" in given:
@@ -128,8 +128,10 @@ def read(text: str, hotwords: str | None, place: Place) -> Given:
     return given
 
 
-def _checked(said: Mapping[str, object]) -> Given:
+def _checked(said: Mapping[str, object], directory: str) -> Given:
     wrong = [_unknown(key) for key in said if key not in KEYS]
+    if directory and "status_page" in said:
+        wrong.append("status_page: it may only stand in the file at the top of the watched folder")
     shared, errors = _validated(Settings, said, SHARED)
     wrong += errors
     own, errors = _validated(_Own, said, _Own.model_fields)
@@ -171,7 +173,8 @@ def _results(value: str, place: Place) -> Results | None:
 def general(settings: Settings) -> Given:
     """What holds where no folder says otherwise. Raises SettingsError when the global hotwords cannot be read."""
     terms = read_file(settings.hotwords) if settings.hotwords else ()
-    return {"context": settings.context, "hotwords": terms, "priority": settings.priority}
+    shared = {key: getattr(settings, key) for key in ("context", "priority", "status_page")}
+    return {**shared, "hotwords": terms}
 
 
 def orders(settings: Settings, given: Given) -> Orders:

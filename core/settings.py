@@ -90,6 +90,10 @@ class Settings(BaseModel):
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
     script: str = Field("", description="what the scripted engine answers (for tests), as JSON")
 
+    status_page: bool = Field(
+        False, description="keep a page _status.html in each watched folder, for people who have only the share"
+    )
+
     stable_seconds: float = Field(10, ge=0, description="a local file is complete after standing still so long")
     stable_seconds_network: float = Field(30, ge=0, description="the same on a network filesystem")
     scan_seconds: float = Field(60, gt=0, description="longest time between two scans of a local folder")

@@ -6,6 +6,7 @@ share can have another file read or written by exchanging a directory for a link
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from core import names
 
 MOST_SETTINGS = 16_384  # bytes of a settings file
 MOST_HOTWORDS = 65_536  # bytes of a folder's hotwords; the context that they become has 10,000 characters at most
+
+MOST_OURS = 1_000_000  # bytes of a file that is ours to write
+MARKED = 2_000  # of them, those that hold the mark
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO of that name would stop us for ever
@@ -85,25 +89,32 @@ def _content(folder: int, name: str, most: int) -> bytes:
         os.close(descriptor)
 
 
-def put(root: str, path: str, text: str | None) -> None:
-    """Let the file of ours at `path` (relative to the root) hold the text, or with None be gone. Raises OSError.
+def put(root: str, path: str, text: str | None, mark: str) -> None:
+    """Let the file of ours at `path` (relative to the root) hold the text, or with None be gone.
 
-    It is there whole or not at all, and not written where it says so already.
+    It is there whole or not at all, and not written where it says so already. One without the `mark` near its
+    beginning is somebody else's. Raises OSError.
     """
     place = PurePosixPath(path)
     with opened(root, str(place.parent)) as folder:
-        if text is None:
-            with suppress(FileNotFoundError):
-                os.unlink(place.name, dir_fd=folder)
-        elif not _says(folder, place.name, text.encode()):
+        there = _ours(folder, place.name, mark.encode())
+        if text is None and there is not None:
+            os.unlink(place.name, dir_fd=folder)
+        if text is not None and there != text.encode():
             _replace(folder, place.name, text.encode())
 
 
-def _says(folder: int, name: str, data: bytes) -> bool:
+def _ours(folder: int, name: str, mark: bytes) -> bytes | None:
+    """What stands in our file of that name; None where there is none. Raises OSError where another one is."""
     try:
-        return _content(folder, name, len(data) + 1) == data
-    except (OSError, ValueError):  # not there, or nothing to be read: writing it tells
-        return False
+        data = _content(folder, name, MOST_OURS)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise FileExistsError(errno.EEXIST, str(error)) from error
+    if mark not in data[:MARKED]:
+        raise FileExistsError(errno.EEXIST, "a file of that name is there that dropscribe did not write")
+    return data
 
 
 def _replace(folder: int, name: str, data: bytes) -> None:

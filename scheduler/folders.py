@@ -16,6 +16,7 @@ from scheduler.folder_files import SettingsFile
 from scheduler.scan import places
 from store.queries import WaitingFolder
 
+NOTICE = "dropscribe cannot use"  # how a file that tells of mistakes begins
 MOST_TOLD = 20  # folders that wait, as far as the store is told of them
 
 
@@ -25,12 +26,13 @@ class Folders:
 
     `ordered` is what holds in each, the settings of the folders above included; `wrong` why a folder waits.
     Directories are "" for the root, else end with a slash. `broken` is what is wrong with the global settings, because
-    of which all recordings wait.
+    of which all recordings wait; `status_page` whether the root has a page of what becomes of its recordings.
     """
 
     ordered: Mapping[str, Orders] = field(default_factory=dict)
     wrong: Mapping[str, str] = field(default_factory=dict)
     broken: SettingsError | None = None
+    status_page: bool = False
 
     def orders(self, path: str) -> Orders:
         """What the recording is admitted with. Raises `broken`."""
@@ -79,7 +81,7 @@ def read_folders(
             ordered[directory] = orders(settings, {**given[directory], **over})
         except SettingsError as error:
             wrong[directory] = str(error)
-    return Folders(ordered, wrong)
+    return Folders(ordered, wrong, status_page=given[""]["status_page"])
 
 
 @lru_cache(maxsize=1024)
@@ -99,6 +101,6 @@ def _upwards(path: str) -> Iterator[str]:
 def _notice(why: str) -> str:
     points = "\n".join(f"- {line}" for line in why.splitlines())
     return (
-        f"dropscribe cannot use the {names.SETTINGS} of this folder:\n\n{points}\n\n"
+        f"{NOTICE} the {names.SETTINGS} of this folder:\n\n{points}\n\n"
         "New recordings here and below wait until it is mended. This file then goes away by itself.\n"
     )

@@ -85,7 +85,7 @@ def _put(request: Request) -> dict[str, str]:
     for path, text in request["files"].items():
         tell({"at": path})
         try:
-            folder_files.put(request["path"], path, text)
+            folder_files.put(request["path"], path, text, request["mark"])
         except OSError as error:
             refused[path] = error.strerror or str(error)
     return refused

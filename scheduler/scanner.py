@@ -88,9 +88,9 @@ class Scanner:
             seen += self._ask(path, do="look", names=names[start : start + LOOKS])
         return [Observation(*one) if one else None for one in seen]
 
-    def put(self, path: Path, files: Mapping[str, str | None]) -> dict[str, str]:
+    def put(self, path: Path, files: Mapping[str, str | None], mark: str) -> dict[str, str]:
         """See `folder_files.put`; files by their path below the root. Those that were refused, each with the reason."""
-        refused: dict[str, str] = self._ask(path, do="put", files=dict(files)) if files else {}
+        refused: dict[str, str] = self._ask(path, do="put", files=dict(files), mark=mark) if files else {}
         return refused
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ from scheduler.notifier import Notifier
 from scheduler.scan import Observation
 from scheduler.scan_process import ScannerStoppedError
 from scheduler.scanner import Scanner
+from scheduler.status_page import StatusPage
 from scheduler.watch import RootWatch
 from store import fleet, jobs
 from store.session import Database, open_database
@@ -108,11 +109,13 @@ class Scheduler:
 
     def _tend(self, watch: RootWatch) -> None:
         """Each root has a thread of its own, so that one which hangs stops no other."""
+        page = StatusPage(self._database)
         try:
             while not self._stop.is_set():
                 if watch.next_look <= time.monotonic():
                     self._forgivingly(partial(watch.look, time.monotonic()))
                     self._forgivingly(lambda: fleet.report_roots(self._database, [watch.report]))
+                self._forgivingly(partial(page.update, watch, time.monotonic()))
                 if watch.bell.wait(min(LONGEST_WAIT, watch.next_look - time.monotonic())):
                     watch.rung()
         except ScannerStoppedError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from core.settings import Settings
 from scheduler import roots
 from scheduler.bell import Bell
-from scheduler.folders import Folders, read_folders
+from scheduler.folders import NOTICE, Folders, read_folders
 from scheduler.roots import Root, RootIdentity, RootOfflineError
 from scheduler.scan import Observation, Scan
 from scheduler.scanner import RootHungError, Scanner
@@ -49,6 +49,7 @@ class RootWatch:
     next_look: float = 0.0
     earliest: float = 0.0
     report: RootReport = field(init=False)
+    folders: Folders = field(default_factory=Folders)
     _root: Root | None = None
     _identity: RootIdentity | None = None
     _stability: Stability | None = None
@@ -77,44 +78,47 @@ class RootWatch:
         began = time.monotonic()
         try:
             found = self._scan()
-            folders = read_folders(self.settings, self._place, found.settings)
-            self._say(folders.notices(found.complaints))
+            self.folders = read_folders(self.settings, self.place, found.settings)
+            self.put(self.folders.notices(found.complaints), NOTICE)
             stability = self._settled()
-            complete = self._confirmed(stability, found, self._complete(stability, found, folders, now))
+            complete = self._confirmed(stability, found, self._complete(stability, found, now))
         except RootOfflineError as error:
             self._note_offline(error, now + time.monotonic() - began)
             return
         self._hangs = 0
         self._note_gone(found)
         if complete:
-            self._admit_or_forget(complete, stability, folders)
+            self._admit_or_forget(complete, stability)
         if not stability.pending:
             self._gone.clear()
-        self._plan(found, stability, folders, now)
+        self._plan(found, stability, now)
+
+    def put(self, files: Mapping[str, str | None], mark: str) -> None:
+        """Leave words in the folder, as far as it can be written to; see `folder_files.put`.
+
+        Raises RootOfflineError, ScannerStoppedError.
+        """
+        refused = self.scanner.put(self.place, files, mark)
+        for path in refused.keys() - self._refused.keys():
+            log.warning("cannot write %s: %s; let the scheduler write it", self.place / path, refused[path])
+        self._refused = {path: why for path, why in self._refused.items() if path not in files} | refused
 
     def close(self) -> None:
         """Look no more."""
         self.bell.stop()
         self.scanner.close()
 
-    def _complete(self, stability: Stability, found: Scan, folders: Folders, now: float) -> list[str]:
+    def _complete(self, stability: Stability, found: Scan, now: float) -> list[str]:
         """Files that wait for their folder's settings, or for a look at them, are as good as hidden."""
 
         def hidden(path: str) -> bool:
-            return found.is_blind_to(path) or folders.waits(path) is not None
+            return found.is_blind_to(path) or self.folders.waits(path) is not None
 
         files = found.files
-        if folders.wrong or found.blind:
+        if self.folders.wrong or found.blind:
             files = {path: seen for path, seen in files.items() if not hidden(path)}
         # In whole seconds: a pass that takes less is one moment.
         return stability.observe(files, now, took=math.floor(found.seconds), hidden=hidden)
-
-    def _say(self, notices: Mapping[str, str | None]) -> None:
-        """Leave words in the folders, as far as they can be written to; the status says them too."""
-        refused = self.scanner.put(self._place, notices)
-        for path in refused.keys() - self._refused.keys():
-            log.warning("cannot write %s: %s; let the scheduler write to the folder", self._place / path, refused[path])
-        self._refused = refused
 
     def _note_gone(self, found: Scan) -> None:
         """Remember what vanished for as long as files are growing: one of them may be its new name."""
@@ -138,15 +142,15 @@ class RootWatch:
 
     def _looks(self, stability: Stability, paths: list[str]) -> list[Observation | None]:
         try:
-            return self.scanner.look(self._place, paths)
+            return self.scanner.look(self.place, paths)
         except BaseException:
             for path in paths:  # they come again with the next scans
                 stability.forget(path)
             raise
 
-    def _admit_or_forget(self, complete: Mapping[str, Observation], stability: Stability, folders: Folders) -> None:
+    def _admit_or_forget(self, complete: Mapping[str, Observation], stability: Stability) -> None:
         try:
-            self.admit(str(self._place), complete, self._gone, folders)
+            self.admit(str(self.place), complete, self._gone, self.folders)
         except BaseException:
             for path in complete:  # they come again with the next scans
                 stability.forget(path)
@@ -188,13 +192,13 @@ class RootWatch:
 
     def _settled(self) -> Stability:
         if self._stability is None:
-            known = {path: Observation(*seen) for path, seen in self.known(str(self._place)).items()}
+            known = {path: Observation(*seen) for path, seen in self.known(str(self.place)).items()}
             self._stability = Stability(self._patience, known)
         self._stability.seconds = self._patience  # a network share may be mounted below a local root at any time
         return self._stability
 
     @property
-    def _place(self) -> Path:
+    def place(self) -> Path:
         """The root without symlinks, as far as that is known: under it, its recordings are stored."""
         return self._root.path if self._root else self.path
 
@@ -206,7 +210,7 @@ class RootWatch:
     def _patience(self) -> float:
         return self.settings.stable_seconds_network if self._is_network else self.settings.stable_seconds
 
-    def _plan(self, found: Scan, stability: Stability, folders: Folders, now: float) -> None:
+    def _plan(self, found: Scan, stability: Stability, now: float) -> None:
         interval = self.settings.scan_seconds if self._listens else self.settings.scan_seconds_network
         due = stability.due(now)
         rest = max(SHORTEST_REST, REST_FACTOR * found.seconds)
@@ -225,7 +229,7 @@ class RootWatch:
             not_media=found.not_media,
             ignored=found.ignored,
             scan_seconds=found.seconds,
-            waiting=folders.waiting(path for path, seen in found.files.items() if not stability.knows(path, seen)),
+            waiting=self.folders.waiting(path for path, seen in found.files.items() if not stability.knows(path, seen)),
         )
 
     def _note_offline(self, error: RootOfflineError, now: float) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,7 +21,14 @@ from tests.integration.console import Cli, Ended
 from tests.integration.one_worker import MakeContext, die
 from worker.context import Fitness, WorkerContext
 from worker.lease import LeaseKeeper
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 from worker.tally import Tally
+
+FLAGS = (
+    "--headless=new --no-sandbox --mute-audio --disable-dev-shm-usage --disable-background-networking --no-first-run"
+)
 
 
 @pytest.fixture
@@ -85,3 +94,22 @@ def redis(environment: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
     url = redis_url(settings)
     monkeypatch.setenv("DROPSCRIBE_REDIS_URL", url)
     return url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chrome]:
+    """Chromium without a window."""
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("Chromium and its driver are not installed (on Debian: chromium, chromium-driver)")
+    options = ChromeOptions()
+    options.binary_location = program
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = Chrome(options, ChromeService(driver))
+    yield chrome
+    chrome.quit()

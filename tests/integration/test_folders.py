@@ -161,10 +161,9 @@ def test_words_for_people_are_written_through_no_link(tmp_path: Path) -> None:
     (outside / "precious.txt").write_text("precious")
     (root / "linked").symlink_to(outside)
     with pytest.raises(OSError, match=r"directory|links"):
-        put(str(root), f"linked/{names.ERROR}", "x")
-    (root / names.ERROR).symlink_to(outside / "precious.txt")
+        put(str(root), f"linked/{names.ERROR}", "x", "x")
     (root / f"{names.ERROR}.tmp").symlink_to(outside / "precious.txt")
-    put(str(root), names.ERROR, "mistakes")
+    put(str(root), names.ERROR, "mistakes", "mistakes")
     assert (outside / "precious.txt").read_text() == "precious"
     assert (root / names.ERROR).read_text() == "mistakes"
     assert [path.name for path in outside.iterdir()] == ["precious.txt"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
+from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
@@ -23,9 +22,6 @@ from worker.outputs import render
 PATIENCE = 30.0  # s; how long a browser may take for anything
 SECONDS = 40.0
 HOSTILE = "<img src=x onerror='window.hacked=1'></script><script>window.hacked=1</script>"
-FLAGS = (
-    "--headless=new --no-sandbox --mute-audio --disable-dev-shm-usage --disable-background-networking --no-first-run"
-)
 
 TALK = Transcript(
     job_id="7k3m9x2a",
@@ -53,22 +49,6 @@ def write_sound(path: Path) -> Path:
         file.setframerate(8000)
         file.writeframes((3000 * np.sin(2 * np.pi * 300 * clock)).astype("<i2").tobytes())
     return path
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Chrome]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("Chromium and its driver are not installed (on Debian: chromium, chromium-driver)")
-    options = ChromeOptions()
-    options.binary_location = program
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options, ChromeService(driver))
-    yield chrome
-    chrome.quit()
 
 
 @dataclass
