@@ -12,6 +12,7 @@ from store.session import Database
 
 SUSPECT_EXIT = 3
 FAILED_EXIT = 4
+INTERRUPTED_EXIT = 130
 
 
 def exit_status(states: Iterable[JobState], waiting: int = 0) -> int:

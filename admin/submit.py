@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from admin import drain, report, status
@@ -11,7 +12,7 @@ from admin.context import Context
 from admin.jobs import as_document
 from admin.progress import track
 from admin.render import safe, write_json
-from core.errors import BrokerError, UsageError
+from core.errors import BrokerError, StoreUnavailableError, UsageError
 from core.folder_settings import Given
 from core.hotwords import read_file
 from core.queue import PREPARE
@@ -39,15 +40,8 @@ def submit(
     as_json: bool,
 ) -> int:
     """Admit the files; with `wait`, return when all are through, with `drain`'s exit status."""
-    settings, database = context.settings, context.database
-    over = {
-        "priority": priority,
-        "context": topic,
-        "hotwords": read_file(hotwords) if hotwords else None,
-    }
-    given = {key: value for key, value in over.items() if value is not None}
-    general = settings.model_copy(update={"hotwords": None}) if hotwords else settings
-    wanted = [recording(database, general, file, given) for file in files]
+    database = context.database
+    wanted = recordings(database, context.settings, files, priority=priority, topic=topic, hotwords=hotwords)
     ids = [admit(context, job) for job in track(context, "submitting", wanted)]
     if wait:
         return await_all(context, ids, as_json=as_json)
@@ -58,6 +52,26 @@ def submit(
         for job in found:
             context.out.print(f"{job.id}  {job.state.value}  {safe(job.source)}", soft_wrap=True)
     return 0
+
+
+def recordings(
+    database: Database,
+    settings: Settings,
+    files: Sequence[Path],
+    *,
+    priority: Priority | None,
+    topic: str | None,
+    hotwords: Path | None,
+) -> list[NewJob]:
+    """The files as jobs; what is given wins over the settings. Raises UsageError."""
+    over = {
+        "priority": priority,
+        "context": topic,
+        "hotwords": read_file(hotwords) if hotwords else None,
+    }
+    given = {key: value for key, value in over.items() if value is not None}
+    general = settings.model_copy(update={"hotwords": None}) if hotwords else settings
+    return [recording(database, general, file, given) for file in files]
 
 
 def recording(database: Database, settings: Settings, file: Path, given: Given) -> NewJob:
@@ -81,45 +95,75 @@ def recording(database: Database, settings: Settings, file: Path, given: Given) 
     return admission.new_job(str(root), below, seen, admission.orders_above(settings, root, below, given))
 
 
+def enter(database: Database, wanted: NewJob) -> tuple[str, bool]:
+    """Insert the job, or find the one that is there already; returns its id, and whether it is a new one."""
+    if admitted := jobs.admit(database, [wanted], again=True):
+        return admitted[0], True
+    job_id = jobs.find_admitted(database, wanted)
+    if job_id is None:
+        raise UsageError(f"{wanted.source} could not be admitted just now; try again")
+    return job_id, False
+
+
 def admit(context: Context, wanted: NewJob) -> str:
-    """Insert the job, or find the one that is there already; returns its id."""
-    admitted = jobs.admit(context.database, [wanted], again=True)
-    if not admitted:
-        job_id = jobs.find_admitted(context.database, wanted)
-        if job_id is None:
-            raise UsageError(f"{wanted.source} could not be admitted just now; try again")
+    """Insert the job and send it on its way, or find the one that is there already; returns its id."""
+    job_id, is_new = enter(context.database, wanted)
+    if not is_new:
         job = queries.job(context.database, job_id)
         context.remark("note", f"{wanted.path} is known already as {job.id}, {job.state.value}", "yellow")
         return job_id
     try:
-        context.doorbell.ring(PREPARE, admitted[0], wanted.priority)
+        context.doorbell.ring(PREPARE, job_id, wanted.priority)
     except BrokerError as error:
         if context.settings.redis_url:
             context.remark("warning", f"{error}; the job is safe and starts when Redis is back", "yellow")
         else:
             context.remark("note", "nothing is running here; `dropscribe up FOLDER` will transcribe it", "yellow")
-    return admitted[0]
+    return job_id
 
 
 def await_all(context: Context, ids: Sequence[str], *, as_json: bool) -> int:
-    """Show progress until every job is in a final state; returns the exit status."""
-    told: set[str] = set()
-    shown = report.make(as_json=as_json)
-    with shown:
-        while True:
-            found = queries.list_jobs(context.database, ids=ids)
-            _tell(shown, found, told)
-            if len(told) == len(set(ids)):
-                break
-            shown.update(status.gather(context.database, context.settings))
-            time.sleep(POLL_SECONDS)
+    """Show progress until every job is in a final state; returns the exit status. Ctrl-C ends the waiting alone."""
+    waiting = Waiting(context, ids, report.make(as_json=as_json))
+    try:
+        with waiting.shown:
+            while not waiting.is_over():
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        left = [job_id for job_id in dict.fromkeys(ids) if job_id not in waiting.told]
+        context.remark("note", f"no longer waiting, but the jobs go on: {', '.join(left)}", "yellow")
+        return drain.INTERRUPTED_EXIT
+    found = queries.list_jobs(context.database, ids=ids)
     if as_json:
-        shown.summary(found)
+        waiting.shown.summary(found)
     return drain.exit_status(job.state for job in found)
 
 
-def _tell(shown: report.Report, found: Sequence[Job], told: set[str]) -> None:
-    for job in found:
-        if job.state.is_final and job.id not in told:
-            told.add(job.id)
-            shown.ended(job)
+@dataclass
+class Waiting:
+    """What is shown of jobs until all have ended: `told` are those that have; `is_away` says that the store is."""
+
+    context: Context
+    ids: Sequence[str]
+    shown: report.Report
+    told: set[str] = field(default_factory=set)
+    is_away: bool = False
+
+    def is_over(self) -> bool:
+        """Show how things are; True when every job has ended. A store that is away is waited for."""
+        database = self.context.database
+        try:
+            self._tell(queries.list_jobs(database, ids=self.ids))
+            self.shown.update(status.gather(database, self.context.settings))
+            self.is_away = False
+        except StoreUnavailableError as error:
+            if not self.is_away:
+                self.context.remark("warning", f"{error}; waiting for it", "yellow")
+            self.is_away = True
+        return self.told.issuperset(self.ids)
+
+    def _tell(self, found: Sequence[Job]) -> None:
+        for job in found:
+            if job.state.is_final and job.id not in self.told:
+                self.told.add(job.id)
+                self.shown.ended(job)

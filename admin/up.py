@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 REDIS = "redis"
 TICK_SECONDS = 0.5
 RECONCILE_SECONDS = "5"  # nobody else's load to spare here, and somebody watching
-INTERRUPTED_EXIT = 130
 SCHEDULER_GRACE = 10.0  # seconds
 WORKER_GRACE = 20.0
 REDIS_GRACE = 5.0
@@ -149,7 +148,7 @@ class System:
         found = drain.latest_jobs(self.database, self.folders)
         self.report.summary(found)
         waiting = drain.waiting(self._own(status.gather(self.database, self.settings)))
-        return drain.exit_status((job.state for job in found), waiting) if drained else INTERRUPTED_EXIT
+        return drain.exit_status((job.state for job in found), waiting) if drained else drain.INTERRUPTED_EXIT
 
     def _environment(self) -> dict[str, str]:
         chosen = {PREFIX + "HOME": str(self.settings.home), PREFIX + "ENGINE": self.engine}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from core.errors import SettingsError
 from core.types import Priority
@@ -35,6 +35,12 @@ EngineName = Literal["auto", "pocketsphinx", "scripted", "vibevoice"]
 
 def _split_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _no_format(ending: str) -> str:
+    if ending in OUTPUT_FORMATS:
+        raise ValueError(f"{ending} is the ending of a transcript")
+    return ending
 
 
 def default_home() -> Path:
@@ -63,6 +69,12 @@ class Settings(BaseModel):
     spool: Path | None = Field(None, description="decoded audio on its way to a model; empty: under home")
     outputs: Annotated[tuple[OutputFormat, ...], BeforeValidator(_split_commas)] = Field(
         ("json", "txt", "srt", "vtt", "tsv"), min_length=1, description="formats written for every transcript"
+    )
+
+    marker: Annotated[str, AfterValidator(_no_format)] = Field(
+        "",
+        pattern=r"^[a-z]{0,8}$",
+        description="ending of a file that is written when all others of a recording are whole, such as done",
     )
 
     engine: EngineName = Field("auto", description="speech model; auto: vibevoice with a GPU, else pocketsphinx")

@@ -8,14 +8,15 @@ the right content is left alone, a recorded name is used again.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import OutputError
-from core.types import Transcript
+from core.types import JobState, Transcript
 from store import transcripts
 from store.leases import Claim
 from store.queries import Job
@@ -26,14 +27,25 @@ from worker.outputs import files
 log = logging.getLogger(__name__)
 
 
-def publish(context: WorkerContext, claim: Claim, job: Job, transcript: Transcript) -> list[Path]:
-    """Write every format that is wanted; returns the files. Raises OutputError, LeaseLostError."""
+def publish(context: WorkerContext, claim: Claim, job: Job, transcript: Transcript, state: JobState) -> list[Path]:
+    """Write every format that is wanted, and then the marker; returns the files. Raises OutputError, LeaseLostError."""
     folder = _folder(context, job)
     files.sweep(folder, job.id)
-    formats = context.settings.for_job(job.overrides).outputs
-    placed = [_place(context, claim, job, transcript, fmt, folder) for fmt in formats]
+    placed: dict[Path, bytes] = {}
+    for fmt in context.settings.for_job(job.overrides).outputs:
+        data = outputs.render(transcript, fmt, folder)
+        placed[_place(context, claim, job, data, fmt, folder)] = data
+    if ending := context.settings.marker:
+        data = marker(job.id, state, placed)
+        placed[_place(context, claim, job, data, ending, folder)] = data
     transcripts.written(context.database, claim, [str(path) for path in placed])
-    return placed
+    return list(placed)
+
+
+def marker(job_id: str, state: JobState, placed: Mapping[Path, bytes]) -> bytes:
+    """Says that a recording's files are whole: JSON with the job, its state, and each file's name and digest."""
+    told = [{"name": path.name, "sha256": hashlib.sha256(data).hexdigest()} for path, data in placed.items()]
+    return json.dumps({"job": job_id, "state": state, "files": told}, indent=2).encode() + b"\n"
 
 
 def _folder(context: WorkerContext, job: Job) -> Path:
@@ -51,8 +63,7 @@ def _within(folder: Path, allowed: Sequence[Path]) -> Path:
     raise OutputError(f"{folder} leads out of {allowed[0]}; put a folder there, or change `results` in its settings")
 
 
-def _place(context: WorkerContext, claim: Claim, job: Job, transcript: Transcript, fmt: str, folder: Path) -> Path:
-    data = outputs.render(transcript, fmt, folder)
+def _place(context: WorkerContext, claim: Claim, job: Job, data: bytes, fmt: str, folder: Path) -> Path:
     sha256 = hashlib.sha256(data).hexdigest()
     for target in files.candidates(Path(job.source), fmt, job.id, folder):
         taken = _may_take(context, job, target)

@@ -128,6 +128,6 @@ def finish_job(context: WorkerContext, job_id: str) -> None:
             context.ring(queue.PREPARE, again)
             return
         transcripts.save(context.database, claim, outputs.render(outcome.transcript, "json").decode())
-        publish.publish(context, claim, job, outcome.transcript)
+        publish.publish(context, claim, job, outcome.transcript, outcome.state)
         context.ring(queue.FINISH, finish.end(context, claim, outcome))
         context.spooled(job_id).unlink(missing_ok=True)

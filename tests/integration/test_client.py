@@ -1,0 +1,203 @@
+"""Waiting for recordings, by `submit --wait` and from Python, with a real store, Redis and worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from admin.client import Client
+from core.errors import DropscribeError, JobNotFoundError, StoreError, UsageError
+from core.queue import CPU_QUEUE, redis_url
+from core.settings import Settings, load
+from core.types import JobState, Priority
+from models.scripted import Script
+from store import queries, recovery
+from store.session import Database
+from tests.documents import REPOSITORY, blocks
+from tests.e2e.harness import speech, wait_until
+from tests.integration.one_worker import MakeContext, carry_through
+from worker.context import WorkerContext
+
+# As from a terminal: a runner in the background may have handed down that SIGINT is ignored.
+COMMAND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from admin.main import run; run()"
+
+
+@pytest.fixture(autouse=True)
+def environment(database_url: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in [name for name in os.environ if name.startswith("DROPSCRIBE_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", database_url)
+    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", redis_url(settings))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def client(database: Database) -> Iterator[Client]:
+    with Client() as opened:
+        yield opened
+
+
+@contextmanager
+def at_work(context: WorkerContext) -> Iterator[None]:
+    """A worker that carries every job through as it comes."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.05):
+            for job in queries.list_jobs(context.database, states=[JobState.QUEUED]):
+                carry_through(context, job.id)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        worker.join()
+
+
+def waiting(*files: Path, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", COMMAND, "submit", *map(str, files), "--wait", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+# submit --wait
+
+
+def test_several_files_are_waited_for_and_the_worst_decides_the_status(
+    make_context: MakeContext, recording: Path
+) -> None:
+    broken = recording.with_name("broken.wav")
+    broken.write_text("no sound")
+    with at_work(make_context()):
+        running = waiting(recording, broken, options=("--json",))
+        out, err = running.communicate(timeout=120)
+    assert running.returncode == 4, err
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events] == ["ended", "ended", "summary"]
+    assert {event["job"]["path"]: event["job"]["state"] for event in events[:2]} == {
+        "talk.wav": "done",
+        "broken.wav": "failed",
+    }
+
+
+@pytest.mark.parametrize(("script", "status"), [(Script(), 0), (Script(behave="loop"), 3)])
+def test_the_status_tells_how_it_ended(
+    script: Script, status: int, make_context: MakeContext, recording: Path, database: Database
+) -> None:
+    with at_work(make_context(script, most_halvings=0)):
+        running = waiting(recording)
+        out, err = running.communicate(timeout=120)
+    assert running.returncode == status, err
+    assert out.startswith("suspect" if status else "done")
+    again = waiting(recording)
+    assert again.communicate(timeout=60)[1].startswith("note: talk.wav is known already")
+    assert again.returncode == status, "what has ended before is not waited for"
+
+
+def test_ctrl_c_ends_the_waiting_and_says_that_the_jobs_go_on(recording: Path, database: Database) -> None:
+    running = waiting(recording, speech(recording.with_name("b.wav"), seed=2))
+    wait_until("both are admitted", lambda: len(queries.list_jobs(database)) == 2)
+    ids = {job.id for job in queries.list_jobs(database)}
+    recovery.cancel(database, ended := ids.pop())
+    assert running.stdout
+    assert ended in running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err == f"note: no longer waiting, but the jobs go on: {ids.pop()}\n"
+    assert queries.count_by_state(database)[JobState.QUEUED] == 1
+
+
+# From Python
+
+
+def test_the_documented_example_works(
+    make_context: MakeContext,
+    recording: Path,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(recording.parent)
+    (block,) = [b for b in blocks((REPOSITORY / "docs" / "client.md").read_text()) if b.language == "python"]
+    with at_work(make_context()):
+        exec(compile(block.body, "client.md", "exec"), {})
+    first, *segments = capsys.readouterr().out.splitlines()
+    assert first.strip() == "done"
+    assert segments
+    assert all(" s  speaker " in line for line in segments)
+    job = client.job(recording)
+    assert job.context == "Ada Lovelace, Babbage"
+    assert [segment.text for segment in client.transcript(job).segments] == [
+        line.partition(": ")[2] for line in segments
+    ]
+
+
+def test_a_submitted_recording_waits_with_what_was_asked_for(
+    client: Client, recording: Path, settings: Settings
+) -> None:
+    terms = recording.with_name("terms.txt")
+    terms.write_text("Jacquard\n")
+    job = client.submit(str(recording), priority=Priority.HIGH, context="looms", hotwords=terms)
+    assert (job.state, job.priority, job.context) == (JobState.QUEUED, "high", "looms; Jacquard")
+    assert client._doorbell.depth(CPU_QUEUE) == 1
+    again = client.submit(recording, priority=Priority.HIGH, context="looms", hotwords=terms)
+    assert again.id == job.id
+    assert client._doorbell.depth(CPU_QUEUE) == 1
+    assert client.job(job.id[:5]).id == job.id
+
+
+def test_waiting_has_an_end_and_leaves_the_job_alone(client: Client, recording: Path, database: Database) -> None:
+    job = client.submit(recording)
+    with pytest.raises(TimeoutError, match=f"{job.id} is still queued after 0 s; it goes on"):
+        client.wait(job, timeout=0)
+    recovery.cancel(database, job.id)
+    assert client.wait(job.id, timeout=0).state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "hint"),
+    [
+        (lambda client, path: client.submit(path / "nothing.wav"), UsageError, "name an existing recording"),
+        (lambda client, path: client.job("zzzzzzzz"), JobNotFoundError, "no job has the id"),
+        (
+            lambda client, path: client.transcript(client.submit(path / "talk.wav")),
+            DropscribeError,
+            "has no transcript",
+        ),
+    ],
+)
+def test_what_goes_wrong_is_an_error_that_says_what_to_do(
+    ask: Callable[[Client, Path], object], error: type[Exception], hint: str, client: Client, recording: Path
+) -> None:
+    with pytest.raises(error, match=hint):
+        ask(client, recording.parent)
+
+
+def test_a_redis_that_is_away_only_delays(
+    database: Database, database_url: str, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", "unix:///nowhere/redis.sock")
+    with Client(load()) as client:
+        assert client.submit(recording).state is JobState.QUEUED
+
+
+def test_a_client_is_opened_by_settings_or_a_url(
+    database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DROPSCRIBE_DATABASE_URL")
+    with Client(database_url) as client, pytest.raises(JobNotFoundError):
+        client.job("zzzzzzzz")
+    with pytest.raises(StoreError, match="dropscribe up"):
+        Client(load({"DROPSCRIBE_HOME": str(tmp_path / "empty")}))
