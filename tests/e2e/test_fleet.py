@@ -35,14 +35,16 @@ class Fleet(Machine):
         super().__init__(folder, **settings)
         self.members: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> None:
+    def start(self, patience: float = PATIENCE) -> None:
         """Start every role, and wait until all are at work."""
         self.home.mkdir(exist_ok=True)
         for number, words in enumerate(COMMANDS):
             command = [sys.executable, "-m", "admin", *(word.format(inbox=self.inbox) for word in words)]
             with (self.home / f"{number}.log").open("wb") as log:
                 self.members.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
-        wait_until("all are ready", lambda: [w.state for w in queries.list_workers(self.database)] == ["ready"] * 4)
+        wait_until(
+            "all are ready", lambda: [w.state for w in queries.list_workers(self.database)] == ["ready"] * 4, patience
+        )
 
     def close(self) -> None:
         for member in self.members:
