@@ -28,15 +28,19 @@ Died = Callable[[str], bool]
 
 @dataclass
 class Child:
-    """One supervised process. `name` is that of its log file and, for workers, its name in the store."""
+    """One supervised process. `name` is that of its log file and, for workers, its name in the store.
+
+    One that `may_end` was told to when it ends with status 0, and is not started again.
+    """
 
     name: str
     arguments: Sequence[str]
+    may_end: bool = False
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     young_deaths: int = 0
     start_at: float = 0.0
-    retired: bool = False
+    ended: bool = False
 
 
 @dataclass
@@ -48,9 +52,9 @@ class Supervisor:
     died: Died
     children: list[Child] = field(default_factory=list)
 
-    def start(self, name: str, *arguments: str) -> Child:
+    def start(self, name: str, *arguments: str, may_end: bool = False) -> Child:
         """Add a child and start it; `arguments` are those of `admin.child`."""
-        child = Child(name, arguments)
+        child = Child(name, arguments, may_end)
         self.children.append(child)
         self._spawn(child)
         return child
@@ -60,13 +64,8 @@ class Supervisor:
         for child in self.children:
             if child.process and child.process.poll() is not None:
                 self._bury(child, child.process.returncode)
-            if child.process is None and not child.retired and time.monotonic() >= child.start_at:
+            if child.process is None and not child.ended and time.monotonic() >= child.start_at:
                 self._spawn(child)
-
-    def retire(self, name: str) -> None:
-        """Do not start this child again when it ends."""
-        for child in self.children:
-            child.retired = child.retired or child.name == name
 
     def stop(self, children: Sequence[Child], grace: float) -> None:
         """SIGTERM, and SIGKILL for those that are still there after `grace` seconds."""
@@ -112,9 +111,9 @@ class Supervisor:
     def _bury(self, child: Child, status: int) -> None:
         lived = time.monotonic() - child.started
         child.process = None
-        if child.retired:
-            self.died(child.name)
-            log.warning("%s ended as it was told to, with status %s", child.name, status)
+        child.ended = child.may_end and status == 0
+        if child.ended:
+            log.warning("%s ended as it was told to; the next start brings it back", child.name)
             return
         useless = not self.died(child.name) and lived < YOUNG_SECONDS
         child.young_deaths = child.young_deaths + 1 if useless else 0

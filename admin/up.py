@@ -28,7 +28,6 @@ from core.settings import PREFIX, Settings, load
 from models import registry
 from scheduler import roots
 from store import fleet, queries, recovery
-from store.leases import DRAINING
 from store.queries import WatchedRoot
 from store.session import Database, open_database
 from worker import gpu
@@ -174,7 +173,7 @@ class System:
 
     def _worker(self, supervisor: Supervisor, role: str, *index: str) -> Child:
         name = "-".join([socket.gethostname(), role, *index])
-        return supervisor.start(name, role, name, *index)
+        return supervisor.start(name, role, name, *index, may_end=True)
 
     def _greet(self) -> None:
         for folder in self.folders:
@@ -195,17 +194,15 @@ class System:
         while not self.stop.wait(TICK_SECONDS):
             try:
                 supervisor.tend()
-                now = status.gather(self.database, self.settings)
-                for name in [worker.id for worker in now.workers if worker.state == DRAINING]:
-                    supervisor.retire(name)
-                if self._tell(now) and until_drained:
+                if self._tell() and until_drained:
                     return True
             except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
                 log.warning("%s", error)
         return False
 
-    def _tell(self, now: Status) -> bool:
+    def _tell(self) -> bool:
         """Show the state of things; True when nothing is left to do."""
+        now = status.gather(self.database, self.settings)
         drained = drain.is_drained(self._own(now), self.folders, now.unfinished)
         self._tell_ended()
         self.report.update(now)

@@ -121,6 +121,21 @@ def test_a_stop_gives_work_back_and_counts_no_loss(make_machine: Callable[..., M
     machine.assert_whole("a.wav")
 
 
+def test_a_drained_worker_is_not_started_again_by_up(machine: Machine) -> None:
+    machine.up()
+    wait_until("both are ready", lambda: [w.state for w in queries.list_workers(machine.database)] == ["ready"] * 3)
+    ran = machine.run("drain", "--all", "--wait")
+    assert ran.returncode == 0, ran.stderr
+    wait_until("they are gone", lambda: not machine.processes("child cpu") + machine.processes("child model"))
+    time.sleep(1.5)  # longer than `up` waits before it starts a child again
+    assert [worker.role for worker in queries.list_workers(machine.database)] == ["scheduler"]
+    status, output = machine.stop()
+    assert status == 0
+    assert output.count("ended as it was told to") == 2
+    speech(machine.inbox / "a.wav")
+    assert machine.run("up", str(machine.inbox), "--drain").returncode == 0, "the next start brings them back"
+
+
 def test_a_recording_that_kills_its_worker_is_parked_while_others_pass(make_machine: Callable[..., Machine]) -> None:
     machine = make_machine(SCRIPT=json.dumps({"behave": "segfault", "when_longer_than": 20}))
     speech(machine.inbox / "poison.wav", seconds=30, seed=1)
