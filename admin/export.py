@@ -92,7 +92,7 @@ def _export(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Pat
 
 def _target(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Path:
     """The first of the usual names that no other recording has: in this run, or by what the workers wrote."""
-    folder = files.folder_of(job, wanted.to or context.settings.results)
+    folder = files.mirrored(job, wanted.to) if wanted.to else files.folder_of(job, context.settings.results)
     *shorter, own = files.candidates(Path(job.source), wanted.format, job.id, folder)
     return next((path for path in shorter if path not in taken and not _is_others(context, job, path)), own)
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def publish(context: WorkerContext, claim: Claim, job: Job, transcript: Transcript, state: JobState) -> list[Path]:
     """Write every format that is wanted, and then the marker; returns the files. Raises OutputError, LeaseLostError."""
-    folder = _folder(context, job)
+    folder = files.folder_of(job, context.settings.results)
     files.sweep(folder, job.id)
     placed: dict[Path, bytes] = {}
     for fmt in context.settings.for_job(job.overrides).outputs:
@@ -46,21 +45,6 @@ def marker(job_id: str, state: JobState, placed: Mapping[Path, bytes]) -> bytes:
     """Says that a recording's files are whole: JSON with the job, its state, and each file's name and digest."""
     told = [{"name": path.name, "sha256": hashlib.sha256(data).hexdigest()} for path, data in placed.items()]
     return json.dumps({"job": job_id, "state": state, "files": told}, indent=2).encode() + b"\n"
-
-
-def _folder(context: WorkerContext, job: Job) -> Path:
-    """Raises OutputError where a link on the way to what its folder's settings say leads elsewhere."""
-    results = context.settings.results
-    if own := job.overrides.get("folder"):
-        return _within(Path(own), [Path(job.root), *([results] if results else [])])
-    return files.folder_of(job, results)
-
-
-def _within(folder: Path, allowed: Sequence[Path]) -> Path:
-    there = Path(os.path.realpath(folder))
-    if any(there.is_relative_to(os.path.realpath(one)) for one in allowed):
-        return folder
-    raise OutputError(f"{folder} leads out of {allowed[0]}; put a folder there, or change `results` in its settings")
 
 
 def _place(context: WorkerContext, claim: Claim, job: Job, data: bytes, fmt: str, folder: Path) -> Path:

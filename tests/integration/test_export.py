@@ -29,13 +29,14 @@ class Shop:
         self.inbox.mkdir()
         self._capsys = capsys
 
-    def admit(self, path: str, mtime: int = 1) -> str:
-        (job_id,) = jobs.admit(self.database, [NewJob(str(self.inbox), path, 9, mtime, "digest", "normal")])
+    def admit(self, path: str, mtime: int = 1, **overrides: str) -> str:
+        new = NewJob(str(self.inbox), path, 9, mtime, "digest", "normal", overrides=overrides)
+        (job_id,) = jobs.admit(self.database, [new])
         return job_id
 
-    def done(self, path: str, said: str = "hello there", mtime: int = 1) -> str:
+    def done(self, path: str, said: str = "hello there", mtime: int = 1, **overrides: str) -> str:
         """A recording that was read, and its text file."""
-        job_id = self.admit(path, mtime)
+        job_id = self.admit(path, mtime, **overrides)
         claim = jobs.claim_prepare(self.database, job_id, "cpu", 90)
         assert claim
         plans.prepared(self.database, claim, Prepared(3.0, {"speech": []}, "energy", [], []), window=2)
@@ -93,6 +94,14 @@ def test_elsewhere_the_folders_are_mirrored_and_the_recording_is_found(shop: Sho
     shop.done("deep/b.wav")
     assert shop.export(shop.inbox, "--format", "html", "--to", "pages")[0] == 0
     assert 'src="../../../inbox/deep/b.wav"' in shop.files()["pages/inbox/deep/b.html"]
+
+
+def test_files_go_where_the_settings_of_their_folder_say(shop: Shop) -> None:
+    job_id = shop.done("a.wav", folder=str(shop.inbox / "texts"))
+    assert shop.export(job_id, "-f", "html")[0] == 0
+    assert 'src="../a.wav"' in shop.files()["inbox/texts/a.html"]
+    astray = shop.done("b.wav", folder=str(shop.inbox.parent / "elsewhere"))
+    assert shop.export(astray, "-f", "html")[0] == 1
 
 
 @pytest.mark.parametrize("fmt", FORMATS)

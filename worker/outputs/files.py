@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.errors import NoRoomError, OutputError
@@ -29,11 +29,26 @@ class TargetExistsError(OutputError):
 
 
 def folder_of(job: Job, results: Path | None) -> Path:
-    """Where a job's files go: beside the recording, or under `results` in the mirror of its root."""
-    if results is None:
-        return Path(job.source).parent
+    """Where workers put a job's files: where its folder's settings say, else in the mirror, else beside the recording.
+
+    Raises OutputError where a link on the way to what its folder's settings say leads elsewhere.
+    """
+    if own := job.overrides.get("folder"):
+        return _within(Path(own), [Path(job.root), *([results] if results else [])])
+    return mirrored(job, results) if results else Path(job.source).parent
+
+
+def mirrored(job: Job, top: Path) -> Path:
+    """The recording's folder in a mirror of its root under `top`."""
     root = Path(job.root or "/")
-    return results / (root.name or "files") / Path(job.path).parent
+    return top / (root.name or "files") / Path(job.path).parent
+
+
+def _within(folder: Path, allowed: Sequence[Path]) -> Path:
+    there = Path(os.path.realpath(folder))
+    if any(there.is_relative_to(os.path.realpath(one)) for one in allowed):
+        return folder
+    raise OutputError(f"{folder} leads out of {allowed[0]}; put a folder there, or change `results` in its settings")
 
 
 def candidates(source: Path, fmt: str, job_id: str, folder: Path) -> list[Path]:
