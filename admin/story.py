@@ -17,6 +17,7 @@ BEGINS = {"preparing": PREPARE, "reading": READ, "finishing": FINISH}
 ENDS_ONE = frozenset("prepared follows read split retry postponed released lost start_over line_up".split())
 FINAL = frozenset(state.value for state in JobState if state.is_final)
 ENDS_ALL = FINAL | {"prepare_again"}
+ASIDE = frozenset({"notified", "not_notified"})  # happen to a job that is over, and leave it so
 REVIVES = frozenset({*BEGINS, "retried", "speakers"})
 
 WORKING = {PREPARE: "preparing", READ: "in the model", FINISH: "finishing"}
@@ -154,7 +155,8 @@ def tell(
         return Story()
     telling = _Telling(events[0].at, windows)
     for event in events:
-        telling.take_in(event)
+        if event.kind not in ASIDE:
+            telling.take_in(event)
     if not state.is_final:
         telling.until(now)
         telling.waited_for(STEP_OF.get(state, FINISH))

@@ -55,13 +55,14 @@ def look(*notifiers: Notifier) -> None:
             wait(one._under_way)
 
 
-def new(database: Database, name: str = "a.wav") -> str:
-    (job_id,) = jobs.admit(database, [NewJob("/rec", name, 1, hash(name) % 10**9, "digest", "normal")])
+def new(database: Database, name: str = "a.wav", **overrides: str) -> str:
+    recording = NewJob("/rec", name, 1, hash(name) % 10**9, "digest", "normal", overrides=overrides)
+    (job_id,) = jobs.admit(database, [recording])
     return job_id
 
 
-def fail(database: Database, name: str = "a.wav") -> str:
-    job_id = new(database, name)
+def fail(database: Database, name: str = "a.wav", **overrides: str) -> str:
+    job_id = new(database, name, **overrides)
     claim = jobs.claim_prepare(database, job_id, "cpu-1", 90)
     assert claim
     jobs.fail(database, claim, "it is not audio")
@@ -110,21 +111,6 @@ def test_every_final_state_is_told(
         (f"/rec/{state}.wav", state) for state in ("failed", "cancelled", "parked")
     }
     assert "it is not audio" in {told["reason"] for told in receiver.told}
-
-
-def test_a_folders_own_receiver_is_told_instead_if_its_host_is_allowed(
-    settings: Settings, database: Database, make_receiver: Callable[..., Receiver]
-) -> None:
-    general, own, strange = make_receiver(), make_receiver(), make_receiver()
-    allowed = (urlsplit(own.url).netloc,)
-    sender = notifier(settings, database, general, webhook_hosts=allowed)
-    for receiver in (own, strange):
-        folder = {"notify": receiver.url}
-        (job_id,) = jobs.admit(database, [NewJob("/rec", receiver.url, 1, 1, "digest", "normal", "", folder)])
-        recovery.cancel(database, job_id)
-    look(sender)
-    assert (general.got, strange.got, [told["state"] for told in own.told]) == ([], [], ["cancelled"])
-    assert "not among webhook_hosts" in delivery(database, job_id).error
 
 
 def test_a_receiver_that_fails_is_tried_again_until_it_takes_it(
@@ -183,6 +169,33 @@ def test_a_receiver_that_hangs_or_drips_is_cut_off_and_keeps_no_other_waiting(
     assert states == ["delivered", "waiting", "waiting"]
     errors = [one.error for one in (delivery(database, job_id) for job_id in ids) if one.error]
     assert all(error.startswith("no answer") for error in errors)
+
+
+def test_a_folder_has_a_receiver_of_its_own_only_where_its_host_is_on_the_list(
+    settings: Settings, database: Database, make_receiver: Callable[..., Receiver]
+) -> None:
+    general, own, stranger = make_receiver(), make_receiver(), make_receiver()
+    sender = notifier(settings, database, general, webhook_hosts=(urlsplit(own.url).netloc,))
+    told, refused = fail(database, "told.wav", notify=own.url), fail(database, "refused.wav", notify=stranger.url)
+    fail(database, "general.wav", notify="")
+    look(sender)
+    assert [one["job"] for one in own.told] == [told]
+    assert [one["source"] for one in general.told] == ["/rec/general.wav"]
+    assert stranger.got == []
+    one = delivery(database, refused)
+    assert (one.status, one.tries) == ("given_up", 1)
+    assert one.error == f"{urlsplit(stranger.url).netloc} is not among webhook_hosts"
+
+
+def test_receivers_of_folders_need_no_general_one(
+    settings: Settings, database: Database, make_receiver: Callable[..., Receiver]
+) -> None:
+    own = make_receiver()
+    sender = notifier(settings, database, own, webhook_url="", webhook_hosts=(urlsplit(own.url).netloc,))
+    assert notifications.of_job(database, fail(database)) == []
+    told = fail(database, "told.wav", notify=own.url)
+    look(sender)
+    assert [one["job"] for one in own.told] == [told]
 
 
 def test_a_redirect_is_not_followed(

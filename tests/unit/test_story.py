@@ -121,6 +121,12 @@ def test_a_retried_job_was_over_in_between() -> None:
     assert parts(told) == {"preparing": 2, story.OVER: 99, "waiting to be prepared": 3}
 
 
+def test_a_notification_that_is_sent_afterwards_takes_up_nothing() -> None:
+    notified = events((40, "notified", "scheduler", ""))
+    stories = [story.tell(trail, WINDOWS, state=JobState.DONE, now=99) for trail in (ORDINARY, [*ORDINARY, *notified])]
+    assert stories[0] == stories[1]
+
+
 def test_a_job_without_events_has_no_story() -> None:
     assert story.tell([], {}, state=JobState.QUEUED, now=5) == story.Story()
 
