@@ -11,6 +11,7 @@ from admin.checks import Finding, Level
 from admin.context import Context
 from core.errors import BrokerError, DropscribeError
 from store import queries
+from store.leases import DRAINING
 from store.queries import WatchedRoot, Worker
 
 COMMANDS = {
@@ -90,6 +91,8 @@ def _process(worker: Worker, silence: float) -> Finding:
     if worker.silent >= silence:
         heard = f"was last heard of {render.duration(worker.silent)} ago"
         return Finding(name, Level.FAIL, heard, "see its log; if it hangs, start it anew")
+    if worker.state == DRAINING:  # it must not be killed for that
+        return Finding(name, Level.OK, "finishes what it does and ends")
     if worker.state != "ready":
         remedy = "loading a model takes minutes" if worker.state == "loading" else "see its log"
         return Finding(name, Level.FAIL, f"is {worker.state}", remedy)

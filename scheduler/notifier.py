@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from core.errors import StoreError
@@ -53,18 +53,22 @@ class Notifier:
         if not self._settings.webhook_url and not self._settings.webhook_hosts:
             return
         with ThreadPoolExecutor(SENDERS, thread_name_prefix="notify") as senders:
-            while not stop.wait(POLL_SECONDS):
-                self.look(senders)
+            while not stop.is_set():
+                if self.look(senders):  # there may be more: go on as soon as a sender is free
+                    wait(self._under_way, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                else:
+                    stop.wait(POLL_SECONDS)
 
-    def look(self, senders: ThreadPoolExecutor) -> None:
-        """Hand what is due to those senders that are free."""
+    def look(self, senders: ThreadPoolExecutor) -> bool:
+        """Hand what is due to those senders that are free; False when there was nothing, or nobody."""
         self._under_way = {one for one in self._under_way if not one.done()}
         try:
             due = notifications.take(self._database, SENDERS - len(self._under_way), TAKEN_SECONDS)
         except StoreError as error:
             log.warning("no notifications: %s", error)
-            return
+            return False
         self._under_way |= {senders.submit(self._send, one) for one in due}
+        return bool(due)
 
     def _send(self, one: Notification) -> None:
         try:

@@ -19,7 +19,7 @@ from bench.roofline import TOLERANCE, Memory, Work
 from bench.serving import Clock, Meter, Subject, batched_rates, encoder_speed
 from core.errors import ModelUnavailableError
 from core.settings import Settings
-from models import vram
+from models import gpu_memory, vram
 from models.base import SAMPLE_RATE, TranscribeRequest
 from models.vibevoice.geometry import Encoder, Geometry
 from models.vibevoice.transcriber import VibeVoice, make_plan
@@ -151,3 +151,13 @@ def test_a_share_that_is_too_small_is_refused_by_its_name(checkpoint: Path, devi
     small = vram.CUDA_CONTEXT / torch.cuda.get_device_properties(device).total_memory  # nothing is left for a model
     with pytest.raises(ModelUnavailableError, match=r"does not fit: .*raise DROPSCRIBE_GPU_SHARE \(now 0\."):
         make_plan(settings(checkpoint, gpu_share=small), device)
+
+
+def test_the_metrics_tell_what_tensors_hold_and_what_is_free(device: torch.device) -> None:
+    before = gpu_memory.look()
+    tensor = torch.zeros(64 << 20, dtype=torch.uint8, device=device)
+    found = gpu_memory.look()
+    assert found
+    assert found.held >= tensor.numel() + (before.held if before else 0)
+    assert 0 < found.free < found.total
+    assert found.total == pytest.approx(torch.cuda.get_device_properties(device).total_memory, rel=0.05)

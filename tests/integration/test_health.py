@@ -96,6 +96,14 @@ def test_a_model_that_is_not_loaded_or_broken_is_not(state: str, database: Datab
     assert f"is {state}" in said
 
 
+def test_a_worker_that_is_drained_is_left_to_finish(database: Database, check: Check) -> None:
+    register(database, "me", "model")
+    assert fleet.drain(database, "me")
+    code, said = check("--role", "model")
+    assert code == 0
+    assert "finishes what it does and ends" in said
+
+
 def test_a_folder_that_is_away_is_a_warning_and_all_of_them_a_failure(database: Database, check: Check) -> None:
     register(database, "me", "scheduler")
     fleet.report_roots(database, [RootReport("/a", HERE, "nfs4", online=False, reason="not mounted")])

@@ -25,6 +25,7 @@ from store import jobs, notifications, queries, recovery, tables
 from store.jobs import NewJob
 from store.notifications import Delivery
 from store.session import Database
+from tests.e2e.harness import wait_until
 from tests.integration.one_worker import MakeContext, admit, carry_through
 from tests.receiver import Receiver, receiving
 from tests.unit.test_webhook import IS_GENUINE
@@ -354,6 +355,21 @@ def test_a_notifier_runs_until_it_is_told_to_stop(
     assert not running.is_alive()
     assert delivery(database, job_id).status == "delivered"
     Notifier(settings, database).run(threading.Event())  # with nobody to tell, it ends at once
+
+
+def test_many_at_once_do_not_wait_for_the_next_look(
+    settings: Settings, database: Database, make_receiver: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.notifier.POLL_SECONDS", 3600.0)
+    receiver, stop = make_receiver(), threading.Event()
+    sender = notifier(settings, database, receiver)
+    ids = {fail(database, f"{number}.wav") for number in range(10)}
+    running = threading.Thread(target=sender.run, args=(stop,))
+    running.start()
+    wait_until("all are told", lambda: {told["job"] for told in receiver.told} == ids)
+    stop.set()
+    running.join(60)
+    assert not running.is_alive()
 
 
 def test_the_rows_go_with_their_job(settings: Settings, database: Database) -> None:
