@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -34,42 +35,51 @@ Wait = Callable[[float], bool]  # waits so many seconds at most; True when a key
 
 def watch(context: Context) -> None:
     """Show the state of things until q or Ctrl-C. Raises what `status` does when it cannot even begin."""
-    now = status.gather(context.database, context.settings)
+    first = _look(context)
     try:
-        if context.out.is_terminal:
-            _live(context, now)
-        else:
-            _lines(context, now)
+        (_live if context.out.is_terminal else _lines)(context, first)
     except KeyboardInterrupt:  # the way to end it
         return
 
 
-def _live(context: Context, now: Status) -> None:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The state of things, the last jobs in trouble, and why it is not newer."""
+
+    status: Status
+    troubles: Sequence[Job]
+    note: str = ""
+
+
+def _look(context: Context) -> Seen:
+    now = status.gather(context.database, context.settings)
+    return Seen(now, queries.last_troubles(context.database, TROUBLES))
+
+
+def _again(context: Context, before: Seen) -> Seen:
+    """What is so now; what was so before and the reason, where the store is away."""
+    try:
+        return _look(context)
+    except StoreUnavailableError as error:
+        return replace(before, note=str(error))
+
+
+def _live(context: Context, seen: Seen) -> None:
     with _keys() as ended, Live(console=context.out, screen=True, auto_refresh=False) as live:
-        note = ""
-        while True:
-            live.update(_view(now, queries.last_troubles(context.database, TROUBLES), note), refresh=True)
-            if ended(REDRAW_SECONDS):
-                return
-            now, note = _news(context, now)
+        live.update(_view(seen), refresh=True)
+        while not ended(REDRAW_SECONDS):
+            seen = _again(context, seen)
+            live.update(_view(seen), refresh=True)
 
 
-def _lines(context: Context, now: Status) -> None:
+def _lines(context: Context, seen: Seen) -> None:
     before = ""
     while True:
-        if (told := line(now)) != before:
-            context.out.print(f"{time.strftime('%H:%M:%S')}  {told}", soft_wrap=True)
+        if (told := seen.note or line(seen.status)) != before:
+            context.out.print(f"{time.strftime('%H:%M:%S')}  {render.safe(told)}", soft_wrap=True)
             before = told
         time.sleep(LINE_SECONDS)
-        now, _ = _news(context, now)
-
-
-def _news(context: Context, before: Status) -> tuple[Status, str]:
-    """The status now; the one before and the reason, where the store is away."""
-    try:
-        return status.gather(context.database, context.settings), ""
-    except StoreUnavailableError as error:
-        return before, str(error)
+        seen = _again(context, seen)
 
 
 @contextmanager
@@ -111,17 +121,18 @@ def line(now: Status) -> str:
     return "; ".join([*parts, *(f"warning: {render.safe(warning)}" for warning in now.warnings)])
 
 
-def _view(now: Status, troubles: Sequence[Job], note: str) -> RenderableType:
+def _view(seen: Seen) -> RenderableType:
+    now = seen.status
     parts: list[RenderableType] = [status.summary(now)]
     if now.workers:
         parts.append(_workers(now))
     if now.roots:
         parts.append(status.folders_table(now.roots))
-    if troubles:
-        parts.append(_troubles(troubles))
+    if seen.troubles:
+        parts.append(_troubles(seen.troubles))
     parts += status.warnings(now)
-    if note:
-        parts.append(Text(render.safe(note), style="red"))
+    if seen.note:
+        parts.append(Text(render.safe(seen.note), style="red"))
     return Group(*parts, Text("q ends", style="dim"))
 
 

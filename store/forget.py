@@ -32,8 +32,6 @@ def forget(database: Database, ids: Sequence[str]) -> list[str]:
     What stays is a digest of each recording's path with its size and time, by which the watcher leaves it alone.
     """
     with database.begin() as connection:
-        if database.is_sqlite:
-            connection.execute(text("PRAGMA secure_delete = ON"))  # what is removed is overwritten
         over = (jobs.c.id.in_(ids), jobs.c.state.not_in(ACTIVE_STATES))
         files = select(jobs.c.path_key, jobs.c.size, jobs.c.mtime_ns, now()).where(*over)
         columns = ["path_key", "size", "mtime_ns", "at"]

@@ -230,6 +230,7 @@ def _sqlite_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",  # a job that was admitted survives a pulled plug
         "foreign_keys=ON",
+        "secure_delete=ON",  # what is removed is overwritten, as recordings may have to be forgotten
         f"busy_timeout={BUSY_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}")

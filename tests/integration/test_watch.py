@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from admin import status, watch
+from admin.context import Context
 from core.settings import load
 from store import chunks, fleet, leases, queries
 from store.session import Database
@@ -44,7 +45,8 @@ def busy(store: Database) -> Database:
 def shown(store: Database) -> str:
     console = Console(width=200, file=None, record=True, markup=False)
     with console.capture() as captured:
-        console.print(watch._view(status.gather(store, load()), queries.last_troubles(store, 5), "the store is away"))
+        seen = watch.Seen(status.gather(store, load()), queries.last_troubles(store, 5), "the store is away")
+        console.print(watch._view(seen))
     return captured.get()
 
 
@@ -111,3 +113,15 @@ def test_without_a_terminal_it_is_lines_until_it_is_interrupted(busy: Database) 
         running.send_signal(signal.SIGINT)
         assert running.stderr.read() == b""
     assert running.returncode == 0
+
+
+def test_a_store_that_is_away_is_told_and_waited_for(busy: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context()
+    seen = watch._look(context)
+    context.database.close()
+    url = "postgresql://127.0.0.1:1/none"
+    monkeypatch.setattr(context, "database", Database(url))
+    again = watch._again(context, seen)
+    assert again.status == seen.status
+    assert "dropscribe doctor" in again.note
+    context.close()
