@@ -22,7 +22,8 @@ from admin.status import Status
 from core.errors import StoreUnavailableError
 from store import queries
 from store.leases import DRAINING
-from store.queries import Job, Work, Worker
+from store.queries import Job, Worker
+from store.work import Work
 
 REDRAW_SECONDS = 1.0
 LINE_SECONDS = 10.0  # between two lines where there is no terminal

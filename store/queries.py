@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, func, select
 from core.errors import AmbiguousJobError, JobNotFoundError
 from core.routing import MODEL_QUEUE, served
 from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Span
-from store.leases import DRAINING, owned
+from store import work as claims
+from store.leases import DRAINING
 from store.session import Database
 from store.tables import chunks, events, jobs, now, path_key, roots, workers
 
@@ -228,40 +229,6 @@ def active_among(database: Database, ids: set[str]) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What a worker has claimed: a job in the state `step`, or a chunk of it that is read (`reading`, `line-up`).
-
-    A chunk lasts from `start` to `end` in seconds of the recording (a line-up from 0), of which `read` are read.
-    """
-
-    job: str
-    path: str
-    step: str
-    start: float | None = None
-    end: float | None = None
-    read: float = 0.0
-
-    @property
-    def share(self) -> float | None:
-        """How much of the chunk is read, from 0 to 1; None for a job."""
-        if self.start is None or self.end is None:
-            return None
-        return min(1.0, self.read / (self.end - self.start)) if self.end > self.start else 0.0
-
-    @property
-    def part(self) -> str:
-        """Which chunk it is, for people."""
-        return f"{self.start:.0f}-{self.end:.0f} s" if self.step == READING else self.step
-
-    def __str__(self) -> str:
-        """For people."""
-        return f"{self.step} {self.path}" if self.share is None else f"{self.path} {self.part}, {self.share:.0%}"
-
-
-READING, LINING_UP = "reading", "line-up"
-
-
-@dataclass(frozen=True, slots=True)
 class Worker:
     """A registered process; `silent` is the seconds since its last heartbeat, `memory` what it takes, in bytes."""
 
@@ -278,7 +245,7 @@ class Worker:
     silent: float
     metrics: str = ""
     memory: int = 0
-    work: tuple[Work, ...] = ()
+    work: tuple[claims.Work, ...] = ()
 
     @property
     def doing(self) -> tuple[str, ...]:
@@ -353,19 +320,11 @@ _WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__
 
 def list_workers(database: Database) -> list[Worker]:
     """Registered processes and what they do, by role and name."""
-    busy_jobs = select(jobs.c.owner, jobs.c.id, jobs.c.path, jobs.c.state).where(owned(jobs))
-    columns = (chunks.c.owner, jobs.c.id, jobs.c.path, chunks.c.kind, chunks.c.start, chunks.c.end, chunks.c.progress)
-    busy_chunks = select(*columns).join(jobs, jobs.c.id == chunks.c.job_id).where(chunks.c.state == ChunkState.RUNNING)
     query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent"))
-    work: dict[str, list[Work]] = {}
     with database.read() as connection:
-        for row in connection.execute(busy_jobs):
-            work.setdefault(row.owner, []).append(Work(row.id, row.path, row.state))
-        for row in connection.execute(busy_chunks):
-            step = LINING_UP if row.kind == ChunkKind.LINEUP else READING
-            work.setdefault(row.owner, []).append(Work(row.id, row.path, step, row.start, row.end, row.progress))
+        claimed = claims.by_owner(connection)
         rows = connection.execute(query.order_by(workers.c.role, workers.c.id)).all()
-    return [Worker(**row._mapping, work=tuple(work.get(row.id, ()))) for row in rows]  # noqa: SLF001
+    return [Worker(**row._mapping, work=tuple(claimed.get(row.id, ()))) for row in rows]  # noqa: SLF001
 
 
 class WaitingFolder(NamedTuple):
