@@ -136,8 +136,8 @@ class Mixer:
     def talk(self, seconds: float) -> Recording:
         """Up to about so many seconds of two to four voices in turns of one or two phrases, quick or with long pauses,
         as a window cut at pauses out of a longer recording holds them."""
-        voices = self.draw.sample(sorted(self.by_voice), min(self.draw.randint(2, 4), len(self.by_voice)))
-        longest, spread = self.draw.choice((0.9, 2.5, 5.0)), self.draw.choice((0.0, 1.5, 4.0))
+        voices = self.draw.sample(sorted(self.by_voice), self.draw.choice((2, 3, 4, 4, 4)))
+        longest, spread = self.draw.choice((0.9, 2.5, 5.0, 5.0, 5.0)), self.draw.choice((0.0, 0.0, 1.5, 4.0))
         cues: list[Cue] = []
         voice, now, pause = -1, 0.0, self._edge()
         while now < seconds:
