@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from core.types import JobState
-from store import queries
+from store import moves, queries
 from store.queries import Job, WatchedRoot
 from store.session import Database
 
@@ -31,6 +31,11 @@ def is_drained(roots: Sequence[WatchedRoot], folders: Sequence[Path], unfinished
     scanned = {root.path for root in roots if root.online}
     pending = sum(root.pending for root in roots)
     return not unfinished and not pending and all(str(folder) in scanned for folder in folders)
+
+
+def all_put_away(database: Database, folders: Sequence[Path]) -> bool:
+    """True when no recording is still to be put away."""
+    return not moves.left(database, [str(folder) for folder in folders])
 
 
 def waiting(roots: Sequence[WatchedRoot]) -> int:

@@ -204,6 +204,7 @@ class System:
         """Show the state of things; True when nothing is left to do."""
         now = status.gather(self.database, self.settings)
         drained = drain.is_drained(self._own(now), self.folders, now.unfinished)
+        drained = drained and drain.all_put_away(self.database, self.folders)
         self._tell_ended()
         self.report.update(now)
         return drained

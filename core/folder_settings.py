@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
 
+from core import names
 from core.errors import SettingsError
 from core.hotwords import context_of, read_file, read_hotwords
 from core.printable import printable
@@ -23,7 +24,7 @@ from core.settings import Settings
 from core.types import Priority
 
 # Keys that are global settings too, and mean the same.
-SHARED = ("context", "outputs", "engine", "precision", "chunk_seconds", "priority", "status_page")
+SHARED = ("context", "outputs", "engine", "precision", "chunk_seconds", "priority", "when_done", "status_page")
 # What a job's row keeps of them, for the workers to merge over their own.
 CARRIED = ("outputs", "engine", "precision", "chunk_seconds", "notify")
 
@@ -66,7 +67,13 @@ class Orders:
 
     def overrides_at(self, path: str) -> dict[str, Any]:
         """Those of the recording at `path` (relative to the root), with the folder for its transcripts."""
-        return {**self.overrides, **({"folder": self.results.of(path)} if self.results else {})}
+        place = names.unshelved(path) if self.moves else path
+        return {**self.overrides, **({"folder": self.results.of(place)} if self.results else {})}
+
+    @property
+    def moves(self) -> bool:
+        """Are recordings put away when they are through?"""
+        return self.overrides.get("when_done") == "move"
 
 
 def _terms(value: object) -> object:
@@ -173,7 +180,7 @@ def _results(value: str, place: Place) -> Results | None:
 def general(settings: Settings) -> Given:
     """What holds where no folder says otherwise. Raises SettingsError when the global hotwords cannot be read."""
     terms = read_file(settings.hotwords) if settings.hotwords else ()
-    shared = {key: getattr(settings, key) for key in ("context", "priority", "status_page")}
+    shared = {key: getattr(settings, key) for key in ("context", "priority", "when_done", "status_page")}
     return {**shared, "hotwords": terms}
 
 
@@ -181,5 +188,7 @@ def orders(settings: Settings, given: Given) -> Orders:
     """What holds under `general` and what folders add to it. Raises SettingsError when the context is too long."""
     context = context_of(settings, given["context"], terms=given["hotwords"])
     overrides = {key: given[key] for key in CARRIED if key in given}
+    if given["when_done"] == "move":
+        overrides["when_done"] = "move"
     digest = settings.for_job(overrides).digest(context)
     return Orders(digest, given["priority"], context, overrides, given.get("results"))

@@ -2,6 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 SETTINGS = ".dropscribe.toml"  # what holds for the recordings of a folder,
 HOTWORDS = "hotwords.txt"  # the terms beside it,
 ERROR = ".dropscribe.error.txt"  # and what is wrong with them
+
+# Where recordings are put away once their job ended, beside the place they were dropped in, if that is wanted.
+DONE = "done"
+FAILED = "failed"
+TAKEN = "a file of that name is there already"  # why it cannot be put there
+
+
+def shelf_of(path: str) -> str:
+    """`DONE` or `FAILED` where that is the folder that the file lies in, else empty."""
+    folder = PurePosixPath(path).parent.name
+    return folder if folder in {DONE, FAILED} else ""
+
+
+def unshelved(path: str) -> str:
+    """Where the file was dropped."""
+    place = PurePosixPath(path)
+    return str(place.parent.parent / place.name) if shelf_of(path) else path
+
+
+def shelved(path: str, shelf: str, job_id: str) -> tuple[str, str]:
+    """Where the file may be put away, best first; the second name is the job's own."""
+    dropped = PurePosixPath(unshelved(path))
+    folder = dropped.parent / shelf
+    return str(folder / dropped.name), str(folder / f"{dropped.stem}.{job_id}{dropped.suffix}")

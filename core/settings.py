@@ -102,6 +102,9 @@ class Settings(BaseModel):
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
     script: str = Field("", description="what the scripted engine answers (for tests), as JSON")
 
+    when_done: Literal["keep", "move"] = Field(
+        "keep", description="move: put recordings into the folders done and failed beside them once they are through"
+    )
     status_page: bool = Field(
         False, description="keep a page _status.html in each watched folder, for people who have only the share"
     )

@@ -36,11 +36,14 @@ class SettingsFile(NamedTuple):
 
 
 @contextmanager
-def opened(root: str, directory: str) -> Iterator[int]:
-    """A descriptor of a directory below the root. Raises OSError, also for a link on the way."""
+def opened(root: str, directory: str, *, make: bool = False) -> Iterator[int]:
+    """A descriptor of a directory below the root, made if told so. Raises OSError, also for a link on the way."""
     found = os.open(root, _DIRECTORY)
     try:
         for name in PurePosixPath(directory).parts:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=found)
             below = os.open(name, _DIRECTORY, dir_fd=found)
             os.close(found)
             found = below

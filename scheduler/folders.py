@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,10 +17,11 @@ from scheduler.scan import places
 from store.queries import WaitingFolder
 
 NOTICE = "dropscribe cannot use"  # how a file that tells of mistakes begins
+SHELVES = tuple(f"{shelf}/" for shelf in (names.DONE, names.FAILED))
 MOST_TOLD = 20  # folders that wait, as far as the store is told of them
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Folders:
     """The root and those of its folders that have settings.
 
@@ -44,6 +45,17 @@ class Folders:
         """The folder for whose settings the recording waits."""
         return (
             next((directory for directory in _upwards(path) if directory in self.wrong), None) if self.wrong else None
+        )
+
+    @cached_property
+    def moves(self) -> bool:
+        """Are recordings of any folder put away?"""
+        return any(orders.moves for orders in self.ordered.values())
+
+    def is_put_away(self, path: str) -> bool:
+        """True for what lies in a folder for recordings that are through, however deep."""
+        return self.moves and any(
+            place.endswith(SHELVES) and self.orders(place.rstrip("/")).moves for place in places(path)
         )
 
     def waiting(self, files: Iterable[str]) -> tuple[WaitingFolder, ...]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import DropscribeError
-from scheduler import folder_files, roots
+from scheduler import folder_files, moving, roots
 from scheduler.scan import Observation, look, scan
 
 Request = Mapping[str, Any]
@@ -91,12 +91,21 @@ def _put(request: Request) -> dict[str, str]:
     return refused
 
 
+def _move(request: Request) -> str:
+    """Why the file stays where it is; empty when it is there."""
+    try:
+        return moving.move(request["path"], request["source"], request["target"], tuple(request["seen"]))
+    except OSError as error:
+        return error.strerror or str(error)
+
+
 DOES: dict[str, Callable[[Request], Any]] = {
     "resolve": _resolve,
     "open": _open,
     "scan": _scan,
     "look": _look,
     "put": _put,
+    "move": _move,
 }
 
 

@@ -93,6 +93,11 @@ class Scanner:
         refused: dict[str, str] = self._ask(path, do="put", files=dict(files), mark=mark) if files else {}
         return refused
 
+    def move(self, path: Path, source: str, target: str, seen: tuple[int, int]) -> str:
+        """See `moving.move`; why it stays, empty when it is there. Paths below the root; `seen` are size and time."""
+        why: str = self._ask(path, do="move", source=source, target=target, seen=seen)
+        return why
+
     def close(self) -> None:
         """End the process; one that cannot be ended is left behind and goes when the share answers."""
         if self._process:

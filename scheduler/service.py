@@ -19,7 +19,7 @@ from core.errors import SchemaError, SettingsError, StoreError, UsageError
 from core.hotwords import context_of
 from core.queue import Doorbell
 from core.settings import Settings
-from scheduler import admission, reconciler, roots
+from scheduler import admission, mover, reconciler, roots
 from scheduler.bell import Bell
 from scheduler.folders import Folders
 from scheduler.metrics import StoreCollector
@@ -115,6 +115,7 @@ class Scheduler:
                 if watch.next_look <= time.monotonic():
                     self._forgivingly(partial(watch.look, time.monotonic()))
                     self._forgivingly(lambda: fleet.report_roots(self._database, [watch.report]))
+                self._forgivingly(partial(mover.put_away, self._database, watch))
                 self._forgivingly(partial(page.update, watch, time.monotonic()))
                 if watch.bell.wait(min(LONGEST_WAIT, watch.next_look - time.monotonic())):
                     watch.rung()

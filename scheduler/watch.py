@@ -103,19 +103,26 @@ class RootWatch:
             log.warning("cannot write %s: %s; let the scheduler write it", self.place / path, refused[path])
         self._refused = {path: why for path, why in self._refused.items() if path not in files} | refused
 
+    def forget(self, path: str) -> None:
+        """We took the file away ourselves: it is not missed, and another of its name is a new one."""
+        self._seen.discard(path)
+        if self._stability:
+            self._stability.forget(path)
+
     def close(self) -> None:
         """Look no more."""
         self.bell.stop()
         self.scanner.close()
 
     def _complete(self, stability: Stability, found: Scan, now: float) -> list[str]:
-        """Files that wait for their folder's settings, or for a look at them, are as good as hidden."""
+        """Files that are put away, or wait for their folder's settings or a look at them, are as good as hidden."""
 
         def hidden(path: str) -> bool:
-            return found.is_blind_to(path) or self.folders.waits(path) is not None
+            held = self.folders.waits(path) is not None or self.folders.is_put_away(path)
+            return held or found.is_blind_to(path)
 
         files = found.files
-        if self.folders.wrong or found.blind:
+        if self.folders.wrong or self.folders.moves or found.blind:
             files = {path: seen for path, seen in files.items() if not hidden(path)}
         # In whole seconds: a pass that takes less is one moment.
         return stability.observe(files, now, took=math.floor(found.seconds), hidden=hidden)

@@ -50,6 +50,11 @@ class NewJob:
         return str(PurePosixPath(self.root) / self.path)
 
     @property
+    def moves(self) -> bool:
+        """Is it put away when its job has ended?"""
+        return self.overrides.get("when_done") == "move"
+
+    @property
     def model_queue(self) -> str:
         """Where its chunks wait: for any model worker, or for those that its folder wants."""
         return model_queue(self.overrides.get("engine", AUTO), self.overrides.get("precision", AUTO))
@@ -104,6 +109,7 @@ def _row(job: NewJob) -> dict[str, Any]:
         "path_key": path_key(job.source),
         "identity": job.identity,
         "model_queue": job.model_queue,
+        "moves": job.moves,
         "state": JobState.QUEUED,
         "reason": "",
         "notes": [],
@@ -168,7 +174,7 @@ def _row_moved(found: NewJob, before: str) -> dict[str, Any]:
     moved: dict[str, Any] = {"path": found.path, "path_key": path_key(found.source), "identity": found.identity}
     if PurePosixPath(before).parent == PurePosixPath(found.path).parent:
         return moved
-    held = ("settings_digest", "priority", "context", "overrides", "model_queue")
+    held = ("settings_digest", "priority", "context", "overrides", "model_queue", "moves")
     return moved | {name: getattr(found, name) for name in held}
 
 

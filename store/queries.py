@@ -33,6 +33,7 @@ class Job:
     context: str
     overrides: dict[str, Any]
     model_queue: str
+    moving_to: str | None
     notes: list[str]
     missing: list[list[float]]
     speakers: dict[str, Any]

@@ -285,6 +285,7 @@ def retry(database: Database, job_id: str) -> JobState:
                 finished_at=None,
                 cancel_requested=False,
                 duplicate_of=None,
+                moves=job.overrides.get("when_done") == "move",
             )
         )
         leases.note(connection, job_id, "retried", f"from {job.state}", where=database.where)

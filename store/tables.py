@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypedColumns,
+    false,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -140,7 +141,8 @@ RowId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by
 class JobColumns(TypedColumns):
     """One recording.
 
-    `overrides` are settings that its folder has of its own; `model_queue` says which model workers they leave for it.
+    `overrides` are settings that its folder has of its own; `model_queue` says which model workers they leave for it;
+    `moves` that it is still to be put away when its job has ended, `moving_to` where, as soon as that is decided.
     """
 
     id = Column(String(16), primary_key=True)
@@ -155,6 +157,8 @@ class JobColumns(TypedColumns):
     priority = Column(String(8), nullable=False)
     overrides = Column(JSON, nullable=False, server_default="{}")
     model_queue = Column(String(48), nullable=False, server_default=MODEL_QUEUE)
+    moves = Column(Boolean, nullable=False, server_default=false())
+    moving_to = Column(FileName, nullable=True)
 
     state = Column(String(16), nullable=False)
     reason = Column(Prose, nullable=False)
@@ -379,6 +383,7 @@ Index("ix_jobs_state", jobs.c.state, jobs.c.created_at)
 Index("ix_jobs_created", jobs.c.created_at)
 Index("ix_jobs_finished", jobs.c.finished_at)
 Index("ix_jobs_owner", jobs.c.owner)
+Index("ix_jobs_moves", jobs.c.moves, jobs.c.state)
 Index("ix_lines_job_id", lines.c.job_id, lines.c.position)
 Index("ix_lines_words", lines.c.words, postgresql_using="gin").ddl_if(dialect="postgresql")
 Index("ix_chunks_owner", chunks.c.owner)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core import names
 from core.errors import OutputError
 from core.types import JobState, Transcript
-from store import transcripts
+from store import moves, transcripts
 from store.leases import Claim
 from store.queries import Job
 from worker import outputs
@@ -45,6 +47,21 @@ def marker(job_id: str, state: JobState, placed: Mapping[Path, bytes]) -> bytes:
     """Says that a recording's files are whole: JSON with the job, its state, and each file's name and digest."""
     told = [{"name": path.name, "sha256": hashlib.sha256(data).hexdigest()} for path, data in placed.items()]
     return json.dumps({"job": job_id, "state": state, "files": told}, indent=2).encode() + b"\n"
+
+
+def destined(context: WorkerContext, claim: Claim, job: Job) -> Job:
+    """The job with the path that its recording will have, decided before anything is written. Raises LeaseLostError.
+
+    The transcript of one that is put away is written where it will lie.
+    """
+    if not files.is_put_away(job) or names.shelf_of(job.path) == names.DONE:
+        return job
+    if job.moving_to and names.shelf_of(job.moving_to) == names.DONE:
+        return replace(job, path=job.moving_to)
+    best, own = names.shelved(job.path, names.DONE, job.id)
+    to = own if os.path.lexists(Path(job.root, best)) else best
+    moves.reserve(context.database, claim, to)
+    return replace(job, path=to)
 
 
 def _place(context: WorkerContext, claim: Claim, job: Job, data: bytes, fmt: str, folder: Path) -> Path:

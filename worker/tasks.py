@@ -122,6 +122,7 @@ def finish_job(context: WorkerContext, job_id: str) -> None:
             line_ups = [(lineup.to_json(one), one.seconds) for one in planned]
             context.ring(queue.TRANSCRIBE, plans.line_up(context.database, claim, line_ups))
             return
+        job = publish.destined(context, claim, job)
         outcome = finish.outcome(context, job)
         if outcome is None:
             again = jobs.start_over(context.database, claim, f"{job.duplicate_of} came to nothing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ from admin.main import main
 from core.queue import Doorbell, redis_url
 from core.settings import Settings
 from models.scripted import Script, Scripted
+from scheduler import admission
+from scheduler.bell import Bell
+from scheduler.watch import RootWatch
+from store import jobs
 from store.session import Database
 from tests.e2e.harness import speech
 from tests.integration.console import Cli, Ended
@@ -113,3 +118,26 @@ def browser() -> Iterator[Chrome]:
     chrome = Chrome(options, ChromeService(driver))
     yield chrome
     chrome.quit()
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """A folder to be watched, with another one in it."""
+    made = tmp_path.resolve() / "inbox"
+    (made / "talks").mkdir(parents=True)
+    return made
+
+
+@pytest.fixture
+def watch(database: Database, settings: Settings, inbox: Path) -> Iterator[RootWatch]:
+    """The scheduler's part that looks after it, with no thread of its own."""
+    doorbell = Doorbell(settings)
+    admit = partial(_admit, database, doorbell)
+    watched = RootWatch(inbox, settings, Bell(), partial(jobs.known, database), admit, frozenset())
+    yield watched
+    watched.close()
+    doorbell.close()
+
+
+def _admit(database: Database, doorbell: Doorbell, root: str, complete: dict, gone: set, folders) -> None:
+    admission.admit(database, doorbell, folders, root, complete, gone)

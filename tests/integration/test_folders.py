@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,9 @@ from admin import drain, status
 from admin.jobs import find
 from core import names
 from core.errors import JobNotFoundError
-from core.queue import Doorbell
 from core.settings import Settings
 from core.types import EngineInfo, JobState
-from scheduler import admission, reconciler
-from scheduler.bell import Bell
+from scheduler import reconciler
 from scheduler.folder_files import MOST_HOTWORDS, MOST_SETTINGS, put, read_settings
 from scheduler.watch import RootWatch
 from store import chunks, fleet, jobs, plans, queries, recovery, tables
@@ -25,27 +22,6 @@ from store.jobs import NewJob
 from store.session import Database
 from tests.integration.one_worker import MakeContext, carry_through, queued
 from worker import tasks
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Path:
-    made = tmp_path.resolve() / "inbox"
-    (made / "talks").mkdir(parents=True)
-    return made
-
-
-@pytest.fixture
-def watch(database: Database, settings: Settings, inbox: Path) -> Iterator[RootWatch]:
-    doorbell = Doorbell(settings)
-    admit = partial(_admit, database, doorbell)
-    watched = RootWatch(inbox, settings, Bell(), partial(jobs.known, database), admit, frozenset())
-    yield watched
-    watched.close()
-    doorbell.close()
-
-
-def _admit(database: Database, doorbell: Doorbell, root: str, complete: dict, gone: set, folders) -> None:
-    admission.admit(database, doorbell, folders, root, complete, gone)
 
 
 def job_of(database: Database, path: str) -> queries.Job:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -11,17 +10,15 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from core import names
 from core.errors import NoRoomError, OutputError
+from core.placing import give_name, sync_directory
 from store.queries import Job
 from worker.staging import FULL
 
 NAME_BYTES = 255  # longest file name on every common filesystem (NAME_MAX)
 
 _OURS = re.compile(r"\.dropscribe-(?P<job>.+)-(?P<attempt>[0-9]+)\.(?P<fmt>[a-z]+)\.tmp")
-# What filesystems without hard links (FAT, SMB, many FUSE mounts) answer to a request for one.
-_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-# What filesystems that cannot sync a directory (SMB, some FUSE mounts) answer; they leave nothing to be done.
-_NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 
 
 class TargetExistsError(OutputError):
@@ -35,13 +32,22 @@ def folder_of(job: Job, results: Path | None) -> Path:
     """
     if own := job.overrides.get("folder"):
         return _within(Path(own), [Path(job.root), *([results] if results else [])])
-    return mirrored(job, results) if results else Path(job.source).parent
+    if results:
+        return mirrored(job, results)
+    beside = Path(job.source).parent
+    return _within(beside, [Path(job.root)]) if is_put_away(job) else beside
+
+
+def is_put_away(job: Job) -> bool:
+    """Does its recording go to another folder when it is through, and its transcript with it?"""
+    return bool(job.root) and job.overrides.get("when_done") == "move"
 
 
 def mirrored(job: Job, top: Path) -> Path:
     """The recording's folder in a mirror of its root under `top`."""
     root = Path(job.root or "/")
-    return top / (root.name or "files") / Path(job.path).parent
+    path = names.unshelved(job.path) if is_put_away(job) else job.path
+    return top / (root.name or "files") / Path(path).parent
 
 
 def _within(folder: Path, allowed: Sequence[Path]) -> Path:
@@ -97,7 +103,7 @@ def publish(temporary: Path, target: Path, *, replaces: bool) -> None:
             _link(temporary, target)
         # Two names of one file: replacing is then defined to do nothing, and linking leaves both.
         temporary.unlink(missing_ok=True)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
 
 
 def write(target: Path, data: bytes, job_id: str, *, replaces: bool) -> None:
@@ -162,50 +168,15 @@ def _write(path: Path, data: bytes) -> None:
 def _link(temporary: Path, target: Path) -> None:
     """Add the name `target` to a file, which fails where the name is taken."""
     try:
-        target.hardlink_to(temporary)
-    except FileExistsError as error:
-        if not _is_same(temporary, target):  # else linked before a crash, or by a request that NFS repeated
-            raise _taken(target) from error
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        _claim_and_replace(temporary, target)
-
-
-def _claim_and_replace(temporary: Path, target: Path) -> None:
-    """The same without hard links: whoever creates the empty file owns the name."""
-    try:
-        target.open("xb").close()
+        give_name(temporary, target)
     except FileExistsError as error:
         raise _taken(target) from error
-    try:
-        temporary.replace(target)
-    except OSError:
-        with contextlib.suppress(OSError):  # the first failure is the one to report
-            if target.stat().st_size == 0:
-                target.unlink()
-        raise
-
-
-def _is_same(temporary: Path, target: Path) -> bool:
-    return os.path.samestat(temporary.lstat(), target.lstat())
 
 
 def _taken(target: Path) -> TargetExistsError:
     return TargetExistsError(
         f"{_shown(target)} exists and was not written by dropscribe; move it away or let another name be used"
     )
-
-
-def _sync_directory(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in _NO_DIRECTORY_SYNC:
-            raise
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

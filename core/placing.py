@@ -1,0 +1,57 @@
+"""Gives a file a name that nobody has, on filesystems with hard links and without."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+# What filesystems without hard links (FAT, SMB, many FUSE mounts) answer to a request for one.
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+# What filesystems that cannot sync a directory (SMB, some FUSE mounts) answer; they leave nothing to be done.
+_NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+
+
+def give_name(file: Path, target: Path) -> None:
+    """Give the file the name `target`; its old one may be left, and is the caller's to remove.
+
+    Raises FileExistsError where the name is another file's, OSError for whatever else the filesystem refuses.
+    """
+    try:
+        target.hardlink_to(file)
+    except FileExistsError:
+        if not _is_same(file, target):  # else linked before a crash, or by a request that NFS repeated
+            raise
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        _claim_and_replace(file, target)
+
+
+def _claim_and_replace(file: Path, target: Path) -> None:
+    """The same without hard links: whoever creates the empty file owns the name. Raises FileExistsError, OSError."""
+    target.open("xb").close()
+    try:
+        file.replace(target)
+    except OSError:
+        with contextlib.suppress(OSError):  # the first failure is the one to report
+            if target.stat().st_size == 0:
+                target.unlink()
+        raise
+
+
+def _is_same(file: Path, target: Path) -> bool:
+    return os.path.samestat(file.lstat(), target.lstat())
+
+
+def sync_directory(folder: Path) -> None:
+    """Make names in the folder last, as far as its filesystem can. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
+    finally:
+        os.close(handle)

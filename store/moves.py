@@ -1,0 +1,103 @@
+"""Recordings that are put away once their job ended: which are due, where they are to go, where they went.
+
+The row says where a recording is to go before it is moved, so that a crash in between is found out by looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import exc, func, select, update
+
+from core.types import ACTIVE_STATES, JobState
+from store import leases
+from store.jobs import NewJob
+from store.leases import Claim
+from store.session import Database
+from store.tables import jobs, path_key
+
+DUE = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE, JobState.FAILED)
+AT_ONCE = 100  # recordings
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A recording to be put away: where it is, relative to its root, and where it is to go if that is decided.
+
+    `size` in bytes and `mtime_ns` are what it was admitted with.
+    """
+
+    job_id: str
+    root: str
+    path: str
+    to: str | None
+    size: int
+    mtime_ns: int
+    failed: bool
+    reason: str
+
+
+def due(database: Database, root: str) -> list[Move]:
+    """The recordings of this root whose jobs ended, as many as are moved in one go."""
+    query = select(jobs).where(jobs.c.moves.is_(True), jobs.c.state.in_(DUE), jobs.c.root == root)
+    with database.read() as connection:
+        rows = connection.execute(query.order_by(jobs.c.finished_at).limit(AT_ONCE)).all()
+    return [_move(row) for row in rows]
+
+
+def _move(row: Any) -> Move:
+    failed = row.state == JobState.FAILED
+    return Move(row.id, row.root, row.path, row.moving_to, row.size, row.mtime_ns, failed, row.reason)
+
+
+def left(database: Database, roots: Sequence[str]) -> int:
+    """How many recordings of these roots are still to be put away."""
+    due = (jobs.c.moves.is_(True), jobs.c.state.in_(DUE), jobs.c.root.in_(roots))
+    with database.read() as connection:
+        return connection.execute(select(func.count()).select_from(jobs).where(*due)).scalar_one()
+
+
+def reserve(database: Database, claim: Claim, to: str) -> None:
+    """Decide where the recording goes, before its transcript is written there. Raises LeaseLostError."""
+    with database.begin() as connection:
+        leases.write(connection, claim, moving_to=to)
+
+
+def aim(database: Database, move: Move, to: str) -> bool:
+    """Decide where the recording of a job that ended goes; False when the job is under way again."""
+    row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.path == move.path, jobs.c.state.in_(DUE))
+    with database.begin() as connection:
+        return bool(connection.execute(row.values(moving_to=to)).rowcount)
+
+
+def moved(database: Database, move: Move, to: str) -> None:
+    """The recording lies there now; a job that was begun again meanwhile puts it away again at its end."""
+    try:
+        _went(database, move, to, _identity(database, move, to))
+    except exc.IntegrityError:  # a job of an equal file that lay there before
+        _went(database, move, to, _identity(database, move, f"{to}\0{move.job_id}"))
+
+
+def _identity(database: Database, move: Move, path: str) -> str:
+    with database.read() as connection:
+        digest = connection.execute(select(jobs.c.settings_digest).where(jobs.c.id == move.job_id)).scalar_one()
+    return NewJob(move.root, path, move.size, move.mtime_ns, digest, "").identity
+
+
+def _went(database: Database, move: Move, to: str, identity: str) -> None:
+    row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.path == move.path)
+    there = path_key(f"{move.root.rstrip('/')}/{to}")
+    values = {"path": to, "path_key": there, "identity": identity, "moving_to": None}
+    with database.begin() as connection:
+        if connection.execute(row.values(**values, moves=jobs.c.state.in_(ACTIVE_STATES))).rowcount:
+            leases.note(connection, move.job_id, "moved", f"from {move.path} to {to}", where=database.where)
+
+
+def stays(database: Database, move: Move, why: str) -> None:
+    """Leave the recording where it is."""
+    row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.state.in_(DUE))
+    with database.begin() as connection:
+        if connection.execute(row.values(moving_to=None, moves=False)).rowcount:
+            leases.note(connection, move.job_id, "not_moved", why, where=database.where)

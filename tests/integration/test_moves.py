@@ -1,0 +1,273 @@
+"""Recordings that are put away when they are through: whole, once, over nothing, and not taken for new ones."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core import names
+from core.errors import StoreUnavailableError
+from core.types import JobState
+from scheduler import mover, moving
+from scheduler.watch import RootWatch
+from store import jobs, moves, queries, recovery, speakers
+from store.jobs import NewJob
+from store.session import Database
+from store.speakers import Said
+from tests.e2e.harness import speech
+from tests.integration.one_worker import MakeContext, carry_through
+from worker import tasks
+
+
+def look(watch: RootWatch, *moments: float) -> None:
+    for moment in moments:
+        watch.look(moment)
+
+
+def ended(database: Database, root: Path, path: str, *, failed: bool = False, **overrides: object) -> str:
+    """A job of a recording that is there, which has come to its end."""
+    seen = (root / path).stat()
+    folder = {"when_done": "move"} | overrides
+    new = NewJob(str(root), path, seen.st_size, seen.st_mtime_ns, "digest", "normal", "", folder)
+    (job_id,) = jobs.admit(database, [new])
+    claim = jobs.claim_prepare(database, job_id, "cpu", 90)
+    assert claim
+    if failed:
+        jobs.fail(database, claim, "there is no sound in it")
+    else:
+        jobs.complete(database, claim, JobState.DONE)
+    return job_id
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_recording_goes_to_done_with_its_transcript_and_is_no_new_one(
+    database: Database, watch: RootWatch, inbox: Path, make_context: MakeContext
+) -> None:
+    (inbox / "talks" / names.SETTINGS).write_text('when_done = "move"\noutputs = ["txt", "json"]')
+    speech(inbox / "talks" / "a.wav")
+    speech(inbox / "b.wav", seed=2)
+    look(watch, 0.0, 10.0)
+    context = make_context()
+    for job in queries.list_jobs(database):
+        assert carry_through(context, job.id).state is JobState.DONE
+    assert (inbox / "talks" / "a.wav").exists(), "the scheduler moves it"
+    mover.put_away(database, watch)
+    assert sorted(os.listdir(inbox / "talks")) == [names.SETTINGS, "done"]
+    assert sorted(os.listdir(inbox / "talks" / "done")) == ["a.json", "a.txt", "a.wav"]
+    assert (inbox / "b.wav").exists()
+    assert (inbox / "b.txt").exists()
+    (moved,) = [job for job in queries.list_jobs(database) if job.path == "talks/done/a.wav"]
+    assert moved.moving_to is None
+    assert str(inbox / "talks" / "done" / "a.wav") in (inbox / "talks" / "done" / "a.json").read_text()
+    look(watch, 20.0, 30.0)
+    (inbox / "talks" / names.SETTINGS).unlink()  # and not even when nobody wants it moved any more
+    look(watch, 40.0, 50.0, 60.0)
+    assert len(queries.list_jobs(database)) == 2
+    speakers.say(database, moved.id, Said({0: "Ada"}))
+    tasks.finish_job(context, moved.id)
+    assert sorted(os.listdir(inbox / "talks" / "done")) == ["a.json", "a.txt", "a.wav"], "written again in its place"
+    mover.put_away(database, watch)
+    assert (inbox / "talks" / "done" / "a.wav").exists()
+
+
+def test_what_failed_goes_to_failed_with_the_reason_and_from_there_to_done(
+    database: Database, watch: RootWatch, inbox: Path
+) -> None:
+    (inbox / "a.wav").write_bytes(b"noise")
+    look(watch, 0.0)
+    job_id = ended(database, inbox, "a.wav", failed=True)
+    mover.put_away(database, watch)
+    assert content(inbox).keys() == {"failed/a.wav", "failed/a.wav.txt"}
+    assert "there is no sound in it" in (inbox / "failed" / "a.wav.txt").read_text()
+    recovery.retry(database, job_id)
+    assert queries.job(database, job_id).path == "failed/a.wav", "it is read from there"
+    claim = jobs.claim_prepare(database, job_id, "cpu", 90)
+    assert claim
+    jobs.fail(database, claim, "still none")
+    mover.put_away(database, watch)
+    assert "still none" in (inbox / "failed" / "a.wav.txt").read_text()
+    recovery.retry(database, job_id)
+    claim = jobs.claim_prepare(database, job_id, "cpu", 90)
+    assert claim
+    jobs.complete(database, claim, JobState.DONE)
+    mover.put_away(database, watch)
+    assert content(inbox) == {"done/a.wav": b"noise"}
+
+
+def test_an_equal_name_is_never_overwritten(
+    database: Database, watch: RootWatch, inbox: Path, make_context: MakeContext
+) -> None:
+    (inbox / names.SETTINGS).write_text('when_done = "move"\noutputs = ["txt"]')
+    (inbox / "done").mkdir()
+    (inbox / "done" / "a.wav").write_bytes(b"precious")
+    speech(inbox / "a.wav")
+    look(watch, 0.0, 10.0)
+    (job,) = queries.list_jobs(database)
+    carry_through(make_context(), job.id)
+    mover.put_away(database, watch)
+    assert set(os.listdir(inbox / "done")) == {f"a.{job.id}.txt", f"a.{job.id}.wav", "a.wav"}
+    assert (inbox / "done" / "a.wav").read_bytes() == b"precious"
+
+
+def test_a_name_that_is_taken_in_between_leads_to_the_next_and_to_none_in_the_end(
+    database: Database, watch: RootWatch, inbox: Path
+) -> None:
+    (inbox / "a.wav").write_bytes(b"1")
+    look(watch, 0.0)
+    job_id = ended(database, inbox, "a.wav")
+    for name in ("a.wav", f"a.{job_id}.wav"):
+        (inbox / "done").mkdir(exist_ok=True)
+        (inbox / "done" / name).write_bytes(b"precious")
+    mover.put_away(database, watch)
+    assert content(inbox)["a.wav"] == b"1"
+    assert queries.events_of(database, job_id)[-1].detail == names.TAKEN
+    assert moves.left(database, [str(inbox)]) == 0
+
+
+def test_what_was_replaced_meanwhile_stays_and_so_does_what_is_gone(
+    database: Database, watch: RootWatch, inbox: Path
+) -> None:
+    for name in ("a.wav", "b.wav"):
+        (inbox / name).write_bytes(b"1")
+    look(watch, 0.0)
+    changed, gone = ended(database, inbox, "a.wav"), ended(database, inbox, "b.wav")
+    (inbox / "a.wav").write_bytes(b"another")
+    (inbox / "b.wav").unlink()
+    mover.put_away(database, watch)
+    assert content(inbox) == {"a.wav": b"another"}
+    why = [queries.events_of(database, job_id)[-1].detail for job_id in (changed, gone)]
+    assert why == [moving.CHANGED, moving.GONE]
+
+
+def test_many_that_are_put_away_are_not_missed(database: Database, watch: RootWatch, inbox: Path) -> None:
+    (inbox / names.SETTINGS).write_text('when_done = "move"')
+    for number in range(12):
+        (inbox / f"{number}.wav").write_bytes(b"1" * (number + 1))
+    look(watch, 0.0, 10.0)
+    for job in queries.list_jobs(database):
+        claim = jobs.claim_prepare(database, job.id, "cpu", 90)
+        assert claim
+        jobs.complete(database, claim, JobState.DONE)
+    mover.put_away(database, watch)
+    look(watch, 20.0, 30.0)
+    assert watch.report.online
+    assert len(os.listdir(inbox / "done")) == 12
+    assert len(queries.list_jobs(database)) == 12
+
+
+def test_a_crash_between_the_move_and_its_row_is_made_good(
+    database: Database, watch: RootWatch, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox / "a.wav").write_bytes(b"1")
+    look(watch, 0.0)
+    job_id = ended(database, inbox, "a.wav", failed=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, "_went", crash)
+        with pytest.raises(StoreUnavailableError):
+            mover.put_away(database, watch)
+    assert queries.job(database, job_id).path == "a.wav"
+    mover.put_away(database, watch)
+    assert queries.job(database, job_id).path == "failed/a.wav"
+    assert content(inbox).keys() == {"failed/a.wav", "failed/a.wav.txt"}
+
+
+def crash(*_: object) -> None:
+    raise StoreUnavailableError("the plug was pulled")
+
+
+def test_a_job_that_is_retried_while_it_is_moved_is_put_away_at_its_end(
+    database: Database, watch: RootWatch, inbox: Path
+) -> None:
+    (inbox / "a.wav").write_bytes(b"1")
+    look(watch, 0.0)
+    job_id = ended(database, inbox, "a.wav", failed=True)
+    (move,) = moves.due(database, str(inbox))
+    recovery.retry(database, job_id)
+    assert not moves.aim(database, move, "failed/a.wav"), "it is under way again"
+    moves.moved(database, move, "failed/a.wav")  # but the file may have gone already
+    assert queries.job(database, job_id).path == "failed/a.wav"
+    claim = jobs.claim_prepare(database, job_id, "cpu", 90)
+    assert claim
+    jobs.complete(database, claim, JobState.DONE)
+    assert [one.path for one in moves.due(database, str(inbox))] == ["failed/a.wav"]
+
+
+def test_the_same_file_dropped_again_is_read_and_put_away_again(
+    database: Database, watch: RootWatch, inbox: Path
+) -> None:
+    (inbox / names.SETTINGS).write_text('when_done = "move"')
+    for round_ in range(3):
+        (inbox / "a.wav").write_bytes(b"1")
+        os.utime(inbox / "a.wav", ns=(1, 1))
+        look(watch, 30.0 * round_, 30.0 * round_ + 10.0)
+        (job,) = [job for job in queries.list_jobs(database) if job.path == "a.wav"]
+        claim = jobs.claim_prepare(database, job.id, "cpu", 90)
+        assert claim
+        jobs.complete(database, claim, JobState.DONE)
+        mover.put_away(database, watch)
+        assert not (inbox / "a.wav").exists()
+        if round_ == 1:  # somebody tidies up, and the name is free again
+            (inbox / "done" / "a.wav").unlink()
+    assert len(queries.list_jobs(database)) == 3
+
+
+def no_links(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "no hard links here")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_move_may_be_repeated_from_wherever_it_broke_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    states: list[Callable[[Path, Path], None]] = [
+        lambda old, new: None,  # not begun
+        lambda old, new: new.touch(),  # the name was taken
+        lambda old, new: new.hardlink_to(old) if links else new.touch(),  # both names are there
+        lambda old, new: old.rename(new),  # done but for the row
+    ]
+    for number, broke_off in enumerate(states):
+        root = tmp_path / str(number)
+        (root / "done").mkdir(parents=True)
+        old, new = root / "a.wav", root / "done" / "a.wav"
+        old.write_bytes(b"sound")
+        seen = old.stat()
+        broke_off(old, new)
+        for _ in range(2):
+            assert moving.move(str(root), "a.wav", "done/a.wav", (seen.st_size, seen.st_mtime_ns)) == ""
+        assert content(root) == {"done/a.wav": b"sound"}
+
+
+def test_nothing_is_moved_through_a_link(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root, outside):
+        folder.mkdir()
+    (root / "a.wav").write_bytes(b"1")
+    (outside / "b.wav").write_bytes(b"1")
+    (root / "done").symlink_to(outside)
+    (root / "c.wav").symlink_to(outside / "b.wav")
+    seen = (root / "a.wav").stat()
+    with pytest.raises(OSError, match=r"directory|links"):
+        moving.move(str(root), "a.wav", "done/a.wav", (seen.st_size, seen.st_mtime_ns))
+    assert moving.move(str(root), "c.wav", "x/c.wav", (1, (outside / "b.wav").stat().st_mtime_ns)) == moving.CHANGED
+    assert os.listdir(outside) == ["b.wav"]
+
+
+def test_a_folder_that_does_not_let_it_go_keeps_it_and_says_so(
+    database: Database, watch: RootWatch, inbox: Path
+) -> None:
+    (inbox / "a.wav").write_bytes(b"1")
+    (inbox / "done").write_bytes(b"a file, and no folder")
+    look(watch, 0.0)
+    job_id = ended(database, inbox, "a.wav")
+    mover.put_away(database, watch)
+    assert (inbox / "a.wav").exists()
+    assert queries.events_of(database, job_id)[-1].kind == "not_moved"
