@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from sqlalchemy import create_engine, text
@@ -28,8 +29,11 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def pytest_configure() -> None:
-    """Tables are as wide as in a pipe: neither a developer's terminal nor pytest-xdist, which sets it, decides."""
+    """Tables are as wide as in a pipe: neither a developer's terminal nor pytest-xdist, which sets it, decides. And a busy
+    machine fails no property."""
     os.environ.pop("COLUMNS", None)
+    hypothesis.settings.register_profile("unhurried", deadline=None)
+    hypothesis.settings.load_profile("unhurried")
 
 
 def missing(what: str) -> None:

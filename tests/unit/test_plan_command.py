@@ -119,7 +119,7 @@ def test_a_card_and_a_gpu_exclude_each_other(run) -> None:
 
 
 def test_every_field_of_the_json_is_documented(run) -> None:
-    document = (DOCS / "cli.md").read_text()
+    document = (DOCS / "schemas" / "plan.json").read_text()
     card = cards(run("--vram", "24", "--json")[1])[0]
     (row, *_) = card["precisions"]
     fields = {*card, *card["auto"], *row, *row["fitting"][0]}
