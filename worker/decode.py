@@ -99,6 +99,12 @@ class DecodeStoppedError(DropscribeError):
     retryable: ClassVar[bool] = True
 
 
+class DecoderKilledError(DropscribeError):
+    """Somebody else ended the decoder: an operator, or a kernel that was short of memory; it is tried again."""
+
+    retryable: ClassVar[bool] = True
+
+
 def decode(
     source: Path,
     target: Path,
@@ -113,7 +119,7 @@ def decode(
     `label` is the name of the original in messages. `scratch` is a directory for 345 MB an hour of working
     data, that of `target` unless given. Setting `stop` ends the decoder within a second. Raises
     NotMediaError, NoAudioError, DecodeLimitError, NoRoomError (a disk is full), SpoolError (one fails or does not
-    answer), and DecodeStoppedError after `stop`.
+    answer), DecoderKilledError, and DecodeStoppedError after `stop`.
     """
     # A name of its own: an attempt that lost its lease may still be at work on the same target.
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
@@ -240,9 +246,9 @@ def _killed(number: signal.Signals, label: str) -> DropscribeError:
         )
     if number == signal.SIGXCPU:
         return DecodeLimitError(_too_slow(label, "the CPU time allowed"))
-    return DecodeLimitError(
-        f"{label}: the decoder was killed ({number.name}), most likely for want of memory; "
-        "free some, or convert the recording to WAV"
+    return DecoderKilledError(
+        f"{label}: the decoder was killed ({number.name}), perhaps because this machine ran out of memory; "
+        "free some, or lower DROPSCRIBE_CPU_SLOTS"
     )
 
 

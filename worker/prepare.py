@@ -12,7 +12,7 @@ from core.types import Chunk, Span
 from store import queries
 from store.plans import Prepared
 from store.queries import Capacity, Job
-from worker import chunking, decode, speech, staging
+from worker import chunking, decode, scratch, speech, staging
 from worker.context import WorkerContext
 from worker.lease import Held
 from worker.staging import Staged
@@ -22,14 +22,11 @@ DEFAULT_LONGEST = 1800.0  # seconds, where no model worker lives yet; VibeVoice-
 
 
 @contextmanager
-def staged(context: WorkerContext, job: Job) -> Iterator[Staged]:
-    """A copy of the source in local scratch, hashed and proved whole, for the duration of the block."""
+def staged(context: WorkerContext, job: Job, held: Held) -> Iterator[Staged]:
+    """A copy of the source in a directory of local scratch, hashed and proved whole, for the duration of the block."""
     root = Path(job.root) if job.root else None
-    copy = staging.stage(Path(job.source), root, context.settings.scratch_dir)
-    try:
-        yield copy
-    finally:
-        copy.path.unlink(missing_ok=True)
+    with scratch.directory(context.settings.scratch_dir, staging.shown(Path(job.path))) as folder:
+        yield staging.stage(Path(job.source), root, folder, held.check)
 
 
 def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepared:
@@ -40,17 +37,17 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
         memory_mb=settings.decode_memory_mb,
         cpu_seconds=settings.decode_cpu_seconds,
     )
-    settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_spool(settings.spool_dir)
     target = context.spooled(job.id)
     began = time.monotonic()
     try:
         label = staging.shown(Path(job.path))
-        decoded = decode.decode(copy.path, target, limits, label=label, scratch=settings.scratch_dir, stop=held.stop)
+        decoded = decode.decode(copy.path, target, limits, label=label, scratch=copy.path.parent, stop=held.stop)
     except decode.DecodeStoppedError:
         held.check()
         raise
     decoding = time.monotonic() - began
-    found = speech.detect(target) if not decoded.silent else speech.SpeechMap((), "none needed")
+    found = speech.detect(target, check=held.check) if not decoded.silent else speech.SpeechMap((), "none needed")
     held.check()
     chunks = plan(context, job, found.spans, decoded.duration)
     return Prepared(
@@ -67,6 +64,14 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
         notes=notes(decoded, chunks),
         timings={"audio_decode": decoding, "speech_detection": time.monotonic() - began - decoding},
     )
+
+
+def _make_spool(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        message = f"cannot make the spool {folder}: {error.strerror}; check DROPSCRIBE_SPOOL and its disk"
+        raise staging.cannot_write(message, error) from error
 
 
 def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: float) -> tuple[Chunk, ...]:

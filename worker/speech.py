@@ -62,16 +62,17 @@ class Detector:
     flag: Callable[[Iterator[Samples]], Flags]
 
 
-def detect(path: Path, detector: Detector | None = None) -> SpeechMap:
+def detect(path: Path, detector: Detector | None = None, check: Callable[[], None] = lambda: None) -> SpeechMap:
     """Where the sound file `path` (mono) holds speech; memory does not grow with its length.
 
-    The best detector installed does it, unless one is named. Raises SpoolError when the file is unreadable.
+    The best detector installed does it, unless one is named. `check` is called every 10 s of audio, and may raise to
+    stop. Raises SpoolError when the file is unreadable.
     """
     chosen = detector or best()
     try:
         with soundfile.SoundFile(path) as sound:
             duration = sound.frames / sound.samplerate
-            flags = chosen.flag(_framed(_resampled(sound), chosen.frame))
+            flags = chosen.flag(_framed(_resampled(sound, check), chosen.frame))
     except (soundfile.LibsndfileError, OSError) as error:
         raise SpoolError(f"cannot read the decoded audio {path}: {error}; check the disk of the spool") from error
     return SpeechMap(smooth(flags, chosen.frame / RATE, duration=duration), chosen.name)
@@ -113,10 +114,11 @@ def _merge(starts: Times, ends: Times, gap: float) -> tuple[Times, Times]:
     return starts[np.append(True, apart)], ends[np.append(apart, True)]
 
 
-def _resampled(sound: soundfile.SoundFile) -> Iterator[Samples]:
+def _resampled(sound: soundfile.SoundFile, check: Callable[[], None]) -> Iterator[Samples]:
     """The file at 16 kHz, int16 blocks of shape (samples,)."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     for block in sound.blocks(READ_SECONDS * sound.samplerate, dtype="int16"):
+        check()
         frame = AudioFrame.from_ndarray(block[np.newaxis], format="s16", layout="mono")
         frame.sample_rate = sound.samplerate
         yield from (_samples(resampled) for resampled in resampler.resample(frame))

@@ -12,11 +12,11 @@ from core.settings import Settings
 from store import fleet, queries
 from store.leases import SPOOL_FULL
 from store.session import Database
+from worker import scratch
 
 log = logging.getLogger(__name__)
 
 ORPHAN_SECONDS = 600.0  # younger files may belong to work that is just being written
-SCRATCH_SECONDS = 86_400.0  # no decoding takes as long
 GIGABYTE = 1e9
 RESERVE = 0.02  # of the disk: room that other programs and the store, perhaps on the same disk, need to go on
 EASED = 0.9  # of the bound; preparing begins again below it, so that it does not stop and go with every recording
@@ -25,7 +25,11 @@ EASED = 0.9  # of the bound; preparing begins again below it, so that it does no
 def has_room(settings: Settings, database: Database) -> bool:
     """Whether more audio may be decoded; says so to the whole fleet when that changes."""
     full_since = fleet.paused_since(database, SPOOL_FULL)
-    reason = why_full(settings, EASED if full_since else 1.0)
+    try:
+        reason = why_full(settings, EASED if full_since else 1.0)
+    except OSError as error:  # preparing tells its job why, and counts it against this worker
+        log.warning("cannot look into the spool %s: %s; check DROPSCRIBE_SPOOL", settings.spool_dir, error.strerror)
+        return True
     if reason and not full_since and fleet.pause(database, SPOOL_FULL):
         log.warning("preparing pauses: %s", reason)
     if full_since and not reason:
@@ -49,15 +53,16 @@ def why_full(settings: Settings, part: float = 1.0) -> str:
 
 
 def sweep(settings: Settings, database: Database) -> int:
-    """Remove what a crash left: audio of jobs that are over or unknown, old working copies."""
+    """Remove what a crash left: working directories without a process, audio of jobs that are over or unknown."""
     spooled = _older(settings.spool_dir, ORPHAN_SECONDS)
     needed = queries.active_among(database, {_job_of(path) for path in spooled})
     orphans = [path for path in spooled if _job_of(path) not in needed]
-    orphans += _older(settings.scratch_dir, SCRATCH_SECONDS)
     for path in orphans:
-        log.info("removed %s: no job needs it", path)
         path.unlink(missing_ok=True)
-    return len(orphans)
+    left = scratch.sweep(settings.scratch_dir)
+    for path in (*orphans, *left):
+        log.info("removed %s: no job needs it", path)
+    return len(orphans) + len(left)
 
 
 def _job_of(path: Path) -> str:

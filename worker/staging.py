@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +43,13 @@ class Staged:
     sha256: str
 
 
-def stage(source: Path, root: Path | None, scratch: Path) -> Staged:
+def stage(source: Path, root: Path | None, scratch: Path, check: Callable[[], None] = lambda: None) -> Staged:
     """Copy `source` into `scratch` (mode 0600, no suffix: what a file is, its content decides).
 
-    With a `root`, the opened file has to lie under it, whatever links its path held. On any failure no copy
-    is left. Raises SourceMissingError (gone or unreadable for now), OutsideRootError (a link, not a regular
-    file, outside), SourceChangedError (written to meanwhile), NotMediaError (empty), NoRoomError (scratch is
-    full) or SpoolError (scratch cannot be written).
+    With a `root`, the opened file has to lie under it, whatever links its path held. `check` is called with each
+    block, and may raise to stop. On any failure no copy is left. Raises SourceMissingError (gone or unreadable for
+    now), OutsideRootError (a link, not a regular file, outside), SourceChangedError (written to meanwhile),
+    NotMediaError (empty), NoRoomError (scratch is full) or SpoolError (scratch cannot be written).
     """
     name = shown(source)
     with _opened(source, name) as fd:
@@ -58,7 +58,7 @@ def stage(source: Path, root: Path | None, scratch: Path) -> Staged:
         if before.st_size == 0:
             raise NotMediaError(f"{name} is empty; record or copy it again")
         with _new_copy(scratch, before.st_size, name) as (copy, copy_fd):
-            sha256 = _copy(fd, copy_fd, before.st_size, name)
+            sha256 = _copy(fd, copy_fd, before.st_size, name, check)
             _check_unchanged(before, os.fstat(fd), name)
     return Staged(copy, before.st_size, before.st_mtime_ns, sha256)
 
@@ -119,11 +119,12 @@ def _check_room(scratch: Path, size: int, name: str) -> None:
         raise NoRoomError(f"{needed} {disk.f_bavail * disk.f_frsize / 1e9:.1f} GB left; make room there")
 
 
-def _copy(fd: int, copy_fd: int, size: int, name: str) -> str:
+def _copy(fd: int, copy_fd: int, size: int, name: str, check: Callable[[], None]) -> str:
     """Copy to the end; return the SHA-256. A file that outgrows `size` would fill the disk: stop there."""
     digest = hashlib.sha256()
     copied = 0
     while block := _read(fd, name):
+        check()
         copied += len(block)
         if copied > size:
             raise _changed(name)

@@ -55,7 +55,7 @@ def prepare_job(context: WorkerContext, job_id: str) -> None:
     job = queries.job(context.database, job_id)
     doing = context.tally.doing(queue.PREPARE)
     with context.keeper.holding(claim) as held, failures.of_job(context, claim, job.failures), doing:
-        with prepare.staged(context, job) as copy:
+        with prepare.staged(context, job, held) as copy:
             leader, woken = jobs.lead_or_follow(context.database, claim, copy.sha256)
             if leader:
                 context.ring(queue.FINISH, woken)

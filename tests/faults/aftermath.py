@@ -92,17 +92,17 @@ def _owned(fleet: Fleet) -> list[str]:
 
 
 def _left_over(fleet: Fleet) -> list[str]:
-    """What is in spool and scratch once the workers had a chance to sweep, which they do with what is old."""
-    folders = (fleet.home / "spool", fleet.home / "scratch")
+    """What is in scratch and spool once the workers had a chance to sweep; of the spool they sweep what is old."""
+    spool, scratch = fleet.home / "spool", fleet.home / "scratch"
 
     def left() -> list[Path]:
-        return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+        return [path for folder in (spool, scratch) if folder.is_dir() for path in folder.iterdir()]
 
-    for path in left():
+    for path in spool.glob("*"):
         moment = path.stat().st_mtime - 2 * DAY
         os.utime(path, (moment, moment))
     if any(member.role == "cpu" and member.process for member in fleet.members.values()):
-        fleet.wait_until("what is old is swept", lambda: not left())
+        fleet.wait_until("what is left is swept", lambda: not left())
     return [f"left over: {path}" for path in left()]
 
 

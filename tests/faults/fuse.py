@@ -9,6 +9,7 @@ it leaves hanging:
 - `{"fail_files": N}`: directories can be listed, but no file in them can be looked at;
 - `{"fail_open": N}`: files can be listed, but not opened;
 - `{"delay": SECONDS}`: each listing of a directory takes so long;
+- `{"slow": SECONDS}`: each read of a file, at most 128 KiB, takes so long;
 - `{"cached": SECONDS}`: how long the kernel may believe what it was told of a file; opening it asks anew, as on NFS;
 - `{"heal": true}`: all is well again, and what hung is answered.
 """
@@ -116,6 +117,7 @@ class Filesystem:
         if opcode == READDIR:
             return self.listing(path, *struct.unpack_from("<QQI", body)[1:])
         if opcode == READ:
+            time.sleep(float(str(self.faults.get("slow", 0))))
             offset, size = struct.unpack_from("<QI", body, 8)
             with open(self.real(path), "rb") as file:
                 file.seek(offset)

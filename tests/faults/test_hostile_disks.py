@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import signal
@@ -16,6 +15,7 @@ import pytest
 import soundfile
 
 from core.errors import NoRoomError, NotMediaError, SpoolError
+from tests.faults.decoders import decoders
 from tests.faults.shares import Share, eventually
 from tests.media_files import LABEL, tone, wav
 from worker import decode as parent
@@ -157,16 +157,6 @@ class TestFailing:
         monkeypatch.setattr(media.av, "open", fail)
         with pytest.raises(NotMediaError, match="damaged, or no media; check the file"):
             media.decode(wav(tmp_path / "a.wav", tone(0.1)), tmp_path / "out.flac", tmp_path, 60)
-
-
-def decoders() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "worker.decode_child" in _command(child)]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return process.cmdline()
-    return []
 
 
 def stop_one(source: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from core.errors import DecodeLimitError, DropscribeError, NotMediaError, SpoolError
 from tests.media_files import LIMITS, SECONDS, long_silence, refused, tone, wav
 from worker import decode as parent
-from worker.decode import DecodeLimits, DecodeStoppedError, decode
+from worker.decode import DecodeLimits, DecoderKilledError, DecodeStoppedError, decode
 
 PICTURE = 15 << 20  # bytes; a block of FLAC metadata holds at most 16 MiB
 
@@ -69,13 +69,19 @@ def test_a_decoder_that_is_told_to_stop_ends_and_leaves_nothing(tmp_path):
     [
         (signal.SIGSEGV, NotMediaError, "crashed the decoder"),
         (signal.SIGABRT, NotMediaError, "crashed the decoder"),
-        (signal.SIGKILL, DecodeLimitError, "memory"),
         (signal.SIGXCPU, DecodeLimitError, "longer to decode"),
     ],
 )
 def test_a_decoder_that_dies_is_the_fault_of_the_file(number, error, words, tmp_path, monkeypatch):
     monkeypatch.setattr(parent.sys, "executable", _script(tmp_path, f"kill -{int(number)} $$"))
     assert words in refused(error, wav(tmp_path / "a.wav", tone()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_decoder_that_was_killed_is_not_the_fault_of_the_file(number, tmp_path, monkeypatch):
+    monkeypatch.setattr(parent.sys, "executable", _script(tmp_path, f"kill -{int(number)} $$"))
+    assert "ran out of memory" in refused(DecoderKilledError, wav(tmp_path / "a.wav", tone()))
+    assert DecoderKilledError.retryable
 
 
 def test_a_decoder_that_fails_for_another_reason_gives_it(tmp_path, monkeypatch):

@@ -172,6 +172,22 @@ def test_a_file_that_changes_meanwhile_is_not_taken(change, monkeypatch, root, s
     assert left(scratch) == []
 
 
+def test_a_copy_that_is_told_to_stop_ends_with_the_next_block_and_leaves_nothing(root, scratch):
+    class StopError(Exception):
+        pass
+
+    blocks = iter(range(1, 100))
+
+    def check() -> None:
+        if next(blocks) == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        stage(write(root / "a.wav", bytes(10 * BLOCK)), root, scratch, check)
+    assert next(blocks) == 4
+    assert left(scratch) == []
+
+
 def failing(code: int):
     def fail(*_):
         raise OSError(code, os.strerror(code))
