@@ -26,7 +26,8 @@ from core.errors import DropscribeError, StoreUnavailableError, UsageError
 from core.hotwords import context_of
 from core.settings import PREFIX, Settings, load
 from models import registry
-from scheduler import roots
+from scheduler import roots, scanner
+from scheduler.scanner import Place
 from store import fleet, queries, recovery
 from store.queries import WatchedRoot
 from store.session import Database, open_database
@@ -48,26 +49,26 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
     logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
     context_of(settings)  # the scheduler would end over a hotwords file that is not there
     chosen = registry.resolve(settings.engine)
-    watched = [folder.expanduser().resolve() for folder in folders]
-    roots.check_roots(watched)
-    require_folders(watched, there=until_drained)
+    places = scanner.places(folders)  # a share that hangs must not keep the others from being watched
+    roots.check_roots([place.path for place in places], Path)
+    require_folders(places, there=until_drained)
     with only_one(settings.home), stop_signals() as stop:
         database = open_database(settings.database, where="up")
         try:
             fleet.forget_roots(database, socket.gethostname())
             if database.is_sqlite:  # nobody else can be working on it: what is owned was left by a crash
                 recovery.expire_all(database, settings.lost_attempts)
-            system = System(settings, database, chosen, watched, stop, report.make(as_json=as_json))
+            system = System(settings, database, chosen, places, stop, report.make(as_json=as_json))
             return system.run(until_drained=until_drained)
         finally:
             database.close()
 
 
-def require_folders(folders: Sequence[Path], *, there: bool) -> None:
+def require_folders(places: Sequence[Place], *, there: bool) -> None:
     """Raise UsageError for a file, and with `there` for a folder that is missing: it could never be drained."""
-    for folder in folders:
-        if (folder.exists() and not folder.is_dir()) or (there and not folder.exists()):
-            raise UsageError(f"{folder} is not a folder; create it, or correct the path")
+    for place in places:
+        if place.answers and not place.is_folder and (there or place.exists):
+            raise UsageError(f"{place.path} is not a folder; create it, or correct the path")
 
 
 @contextmanager
@@ -121,10 +122,15 @@ class System:
     settings: Settings
     database: Database
     engine: str
-    folders: Sequence[Path]
+    places: Sequence[Place]
     stop: threading.Event
     report: Report
     told: float = 0.0
+
+    @property
+    def folders(self) -> list[Path]:
+        """What is watched."""
+        return [place.path for place in self.places]
 
     def run(self, *, until_drained: bool) -> int:
         """Start everything, show progress until told to stop or drained, stop everything in order."""
@@ -176,11 +182,13 @@ class System:
         return supervisor.start(name, role, name, *index, may_end=True)
 
     def _greet(self) -> None:
-        for folder in self.folders:
-            self.report.say(f"watching {folder}; transcripts appear {self._where()}")
-            if not folder.exists():
+        for place in self.places:
+            self.report.say(f"watching {place.path}; transcripts appear {self._where()}")
+            if not place.answers:
+                self.report.say(f"warning: {place.path} does not answer; waiting for it. Is its server up?")
+            elif not place.exists:
                 self.report.say(
-                    f"warning: {folder} does not exist; waiting for it. Is the name right, the share mounted?"
+                    f"warning: {place.path} does not exist; waiting for it. Is the name right, the share mounted?"
                 )
         self.report.say(f"engine {self.engine}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
         if notice := registry.notice(self.engine):

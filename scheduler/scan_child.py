@@ -50,8 +50,9 @@ def tell(message: Answer) -> None:
     sys.stdout.buffer.flush()
 
 
-def _resolve(request: Request) -> str:
-    return os.path.realpath(str(request["path"]))
+def _place(request: Request) -> Answer:
+    path = os.path.realpath(str(request["path"]))
+    return {"path": path, "exists": os.path.lexists(path), "is_folder": Path(path).is_dir()}
 
 
 def _open(request: Request) -> Answer:
@@ -100,7 +101,7 @@ def _move(request: Request) -> str:
 
 
 DOES: dict[str, Callable[[Request], Any]] = {
-    "resolve": _resolve,
+    "place": _place,
     "open": _open,
     "scan": _scan,
     "look": _look,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,16 @@ class RootStuckError(RootOfflineError):
     """The process that scans the folder hangs in the kernel; it goes once the share answers or is unmounted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is where a folder is to be watched: `path` absolute, and without symlinks unless `answers` is False."""
+
+    path: Path
+    answers: bool = False
+    exists: bool = False
+    is_folder: bool = False
+
+
 class Scanner:
     """Looks into one root, with at most one process at a time, which starts with the first request.
 
@@ -51,14 +63,19 @@ class Scanner:
         """The process that scans, or hangs; None when there is none."""
         return self._process.pid if self._process else None
 
-    def resolve(self, path: Path) -> Path:
-        """The path absolute and without symlinks; as it is written where it cannot be looked at in time."""
+    def place(self, path: Path) -> Place:
+        """What is at the path; never raises RootOfflineError, and takes at most RESOLVE_SECONDS."""
         absolute = path.expanduser().absolute()
         try:
-            return Path(self._ask(absolute, deadline=min(RESOLVE_SECONDS, self._deadline), do="resolve"))
+            found = self._ask(absolute, deadline=min(RESOLVE_SECONDS, self._deadline), do="place")
         except RootOfflineError as error:
             log.warning("%s", error)
-            return absolute
+            return Place(absolute)
+        return Place(Path(found["path"]), True, found["exists"], found["is_folder"])
+
+    def resolve(self, path: Path) -> Path:
+        """The path absolute and without symlinks; as it is written where it cannot be looked at in time."""
+        return self.place(path).path
 
     def open(self, path: Path) -> tuple[Root, RootIdentity]:
         """See `roots.open_root` and `roots.identify`."""
@@ -150,6 +167,20 @@ def _stuck(process: ScanProcess, path: Path) -> RootStuckError:
         f"{path} is offline: process {process.pid} hangs in {where} beyond any signal; "
         "bring the share's server back, or unmount it (umount -f -l)"
     )
+
+
+def places(folders: Sequence[Path]) -> list[Place]:
+    """What is at each path; all are looked at at once, as several may hang."""
+    with ThreadPoolExecutor(len(folders) or 1) as threads:
+        return list(threads.map(_place, folders))
+
+
+def _place(folder: Path) -> Place:
+    scanner = Scanner()
+    try:
+        return scanner.place(folder)
+    finally:
+        scanner.close()
 
 
 def _identity(told: Message) -> RootIdentity:

@@ -16,11 +16,13 @@ import psutil
 import pytest
 
 from core.settings import Settings
+from core.types import JobState
 from scheduler import scanner, watch
 from scheduler.scanner import Scanner
 from scheduler.service import Scheduler
 from store import queries
 from store.session import Database, open_database
+from tests.e2e.harness import Machine, speech
 from tests.faults.conftest import MakeWatched
 from tests.faults.shares import PATIENCE, REPOSITORY, Share, eventually
 
@@ -270,3 +272,22 @@ def test_a_scanner_holds_no_folder_busy(tmp_path: Path) -> None:
     assert os.readlink(f"/proc/{one.pid}/cwd") == "/"
     assert not any(os.readlink(link).startswith(str(tmp_path)) for link in Path(f"/proc/{one.pid}/fd").iterdir())
     one.close()
+
+
+def test_up_works_on_the_other_folders_while_a_share_hangs_at_its_start(share: Share, tmp_path: Path) -> None:
+    quick = {"STABLE_SECONDS_NETWORK": "0.3", "SCAN_DEADLINE_SECONDS": "2", "RESULTS": str(tmp_path / "results")}
+    machine = Machine(tmp_path / "machine", **quick)
+    speech(share.server / "far.wav")
+    share.tell(hang="")
+    try:
+        machine.up(str(share.path))
+        speech(machine.inbox / "near.wav")
+        machine.wait_for("near.wav", JobState.DONE)
+        assert not machine.jobs("far.wav")
+        share.tell(heal=True)
+        machine.wait_for("far.wav", JobState.DONE)
+        status, said = machine.stop()
+        assert status == 0
+        assert f"warning: {share.path} does not answer; waiting for it" in said
+    finally:
+        machine.close()
