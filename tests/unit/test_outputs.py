@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import jsonschema
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from core.settings import OUTPUT_FORMATS
 from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript
 from worker.outputs import BINARY, FORMATS, render
 from worker.outputs.json_ import from_json
+from worker.outputs.srt import BRACES, WORD_JOINER
 from worker.outputs.text import clean, join
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -61,7 +63,7 @@ def text_of(transcript: Transcript, fmt: str) -> str:
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
 texts = st.one_of(
     any_text,
-    st.text("ab \t\r\n\x0b\x0c\x00\x1b[]m-->&<\x9b\x85\u2028\u202e", max_size=60),
+    st.text('ab \t\r\n\x0b\x0c\x00\x1b[]m-->&<\x9b\x85\u2028\u202e{\\N}="', max_size=60),
 )
 times = st.floats(0, 4e5)
 names = st.dictionaries(any_text, any_text, max_size=3)
@@ -255,6 +257,32 @@ class TestTxt:
         assert render(spoken(), "txt") == b""
 
 
+CODES = ("<i>a</i>", '< font color="red">a</font>', "</b>", r"{\an8}a", "{y:i}a", r"{\fs90\1a&HFF&}a", r"a\Nb\hc", "a<")
+
+
+def shown(path: Path, transcript: Transcript) -> list[str]:
+    """What ffmpeg, on which most players rest, makes of the subtitles: the text of its ASS events."""
+    path.write_bytes(render(transcript, path.suffix[1:]))
+    with av.open(str(path)) as container:
+        subtitles = [one for packet in container.demux() for one in packet.decode() or ()]
+    return [one.ass.decode().split(",", 8)[8] for one in subtitles]
+
+
+class TestPlayers:
+    @pytest.mark.parametrize("fmt", ["srt", "vtt"])
+    @pytest.mark.parametrize("code", CODES)
+    def test_what_looks_like_a_code_is_shown_and_not_obeyed(self, code: str, fmt: str, tmp_path: Path) -> None:
+        (text,) = shown(tmp_path / f"a.{fmt}", spoken(Segment(0, 1, code)))
+        text = text.replace(WORD_JOINER, "").replace(r"\{{}", "{")  # which is how ASS shows a brace
+        assert text == (code.translate(BRACES) if fmt == "srt" else code)
+
+    def test_codes_are_obeyed_where_nothing_is_done_about_them(self, tmp_path: Path) -> None:
+        (tmp_path / "a.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\n<i>a</i> {\\an8}b\n")
+        with av.open(str(tmp_path / "a.srt")) as container:
+            (seen,) = [one.ass for packet in container.demux() for one in packet.decode() or ()]
+        assert b"{\\i1}a{\\i0}" in seen
+
+
 class TestSrt:
     def test_one_speaker_is_not_named_and_two_are(self) -> None:
         alone = spoken(Segment(0, 1, "Yes.", 0))
@@ -275,7 +303,9 @@ class TestSrt:
             assert own_number == str(number)
             assert re.fullmatch(r"\d{2,}:\d\d:\d\d,\d{3} --> \d{2,}:\d\d:\d\d,\d{3}", stamps)
             assert 1 <= len(lines) <= 2
-            assert all(line.strip() and len(line) <= 42 and "-->" not in line for line in lines)
+            assert all(line.strip() and "-->" not in line for line in lines)
+            assert all(len(line.replace(WORD_JOINER, "")) <= 42 for line in lines)
+            assert not re.search(r"[{}]|<[/!a-z]|\\[Nnh]", "".join(lines), re.IGNORECASE)
 
 
 class TestVtt:
@@ -310,6 +340,20 @@ class TestTsv:
         assert [(int(start), int(end)) for start, end, _, _ in rows] == [
             (round(segment.start * 1000), round(segment.end * 1000)) for segment in transcript.segments
         ]
+
+    @given(transcripts)
+    def test_no_cell_is_a_formula_and_none_swallows_others(self, transcript: Transcript) -> None:
+        text = text_of(transcript, "tsv")
+        assert not re.search(r"(^|\t)[=+@\-\"\uff1d\uff0b\uff0d\uff20]", text, re.MULTILINE)
+        as_spreadsheets_do = csv.reader(io.StringIO(text), delimiter="\t")
+        assert [len(row) for row in as_spreadsheets_do] == [4] * (1 + len(transcript.segments))
+
+    @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", '"=1+1"', "\uff1d1", "\x1b[1m=1+1"])
+    def test_a_cell_that_would_be_a_formula_begins_with_an_apostrophe(self, text: str) -> None:
+        transcript = spoken(Segment(0, 1, text, 0), speakers=(Speaker(0, text),))
+        *_, speaker, cell = text_of(transcript, "tsv").splitlines()[1].split("\t")
+        assert speaker == cell == "'" + text.removeprefix("\x1b[1m")
+        assert json.loads(text_of(transcript, "json"))["segments"][0]["text"] == text
 
     def test_tabs_and_line_breaks_become_blanks(self) -> None:
         tsv = text_of(spoken(Segment(0.25, 1.5, "a\tb\r\nc", 1)), "tsv")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from core.types import Transcript
 from worker.outputs.cues import Cue, cues
 from worker.outputs.text import has_several_speakers, timestamp
+
+WORD_JOINER = "\u2060"  # takes no room; libass advises it after a backslash that is to be seen
+BRACES = str.maketrans("{}", "()")  # between braces are codes: `{\an8}` of ASS, `{y:i}` of MicroDVD
+CODES = re.compile(r"<(?=\S|[^>]*>)|\\(?=[Nnh])")  # where tags (`<i>`) and line breaks of ASS (`\N`) begin
 
 
 def render(transcript: Transcript) -> str:
@@ -14,7 +20,10 @@ def render(transcript: Transcript) -> str:
 
 
 def _block(number: int, cue: Cue) -> str:
-    # An arrow within the text would be read as a line of times.
-    lines = [line.replace("-->", "\u2192") for line in cue.lines]
     times = f"{timestamp(cue.start_ms, ',')} --> {timestamp(cue.end_ms, ',')}"
-    return "\n".join([str(number), times, *lines, ""])
+    return "\n".join([str(number), times, _inert("\n".join(cue.lines)), ""])
+
+
+def _inert(text: str) -> str:
+    """Text that players show as it stands. SubRip has no escapes: what players obey is broken up or replaced."""
+    return CODES.sub(f"\\g<0>{WORD_JOINER}", text.replace("-->", "\u2192").translate(BRACES))

@@ -9,6 +9,10 @@ from worker.outputs.text import clean, labeller, milliseconds
 
 HEADER = "start\tend\tspeaker\ttext"
 
+# What makes a cell a formula in a spreadsheet, also in its full-width form (OWASP, CSV Injection), and the quotation
+# mark, from which on spreadsheets swallow everything up to the next one, or run what follows it.
+TRIGGERS = tuple('=+-@\uff1d\uff0b\uff0d\uff20"')
+
 
 def render(transcript: Transcript) -> str:
     """A header and a row for each segment. Nothing is quoted: no field holds a tab or a line break."""
@@ -19,4 +23,9 @@ def render(transcript: Transcript) -> str:
 
 def _row(segment: Segment, label: Callable[[Segment], str]) -> str:
     start, end = milliseconds(segment.start), milliseconds(segment.end)
-    return f"{start}\t{end}\t{label(segment)}\t{clean(segment.text)}"
+    return f"{start}\t{end}\t{_cell(label(segment))}\t{_cell(clean(segment.text))}"
+
+
+def _cell(text: str) -> str:
+    """Text that a spreadsheet takes for text."""
+    return f"'{text}" if text.startswith(TRIGGERS) else text
