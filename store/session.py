@@ -34,6 +34,7 @@ from sqlalchemy import (
 from core.errors import SchemaError, StoreError, StoreUnavailableError
 from core.mounts import filesystem_of, is_network
 from core.settings import mask
+from store.holder import holder
 from store.tables import now
 
 log = logging.getLogger(__name__)
@@ -156,6 +157,8 @@ class Database:
 
     def _say(self, error: exc.SQLAlchemyError) -> str:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        if self.is_sqlite and "locked" in cause and (who := holder(Path(self.engine.url.database or ""))):
+            cause += f" by {who}"
         return f"database {self._name}: {cause}; `dropscribe doctor` checks it"
 
 

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from core.types import JobState
 from store import queries
+from store.holder import holder
 from tests.faults import aftermath, postgres
 from tests.faults.clock import Clock
 from tests.faults.conftest import postgresql_programs
@@ -122,6 +124,55 @@ def test_a_locked_database_stops_everything_and_loses_nothing(make_fleet: MakeFl
     time.sleep(18)  # longer than anybody waits for a lock
     lock.execute("ROLLBACK")
     lock.close()
+    fleet.wait_for_all(names)
+    aftermath.assert_whole(fleet, recordings, names)
+
+
+LONG_WRITES = (  # every claim of a chunk counts to two million before it is committed
+    "CREATE VIEW long AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000000) SELECT i FROM n",
+    "CREATE TRIGGER long_claim AFTER UPDATE ON chunks WHEN NEW.state = 'running' BEGIN SELECT count(*) FROM long; END",
+)
+
+
+def freeze_a_writer(fleet: Fleet) -> str:
+    """Stop a model worker that holds SQLite's write lock; returns its place, or nothing where none does."""
+    for place in ("model-1", "model-2"):
+        process = psutil.Process(fleet.members[place].pid)
+        if not writes(fleet, process):
+            continue
+        fleet.send(place, signal.SIGSTOP)
+        while process.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
+        if writes(fleet, process):
+            return place
+        fleet.send(place, signal.SIGCONT)
+    return ""
+
+
+def writes(fleet: Fleet, process: psutil.Process) -> bool:
+    return holder(fleet.home / "dropscribe.db").startswith(f"process {process.pid} ")
+
+
+def test_a_worker_that_freezes_while_it_writes_to_sqlite_is_named_and_nothing_is_lost(
+    make_fleet: MakeFleet, recordings: Recordings
+) -> None:
+    fleet = make_fleet(**READS)
+    fleet.start(*EVERYBODY)
+    with fleet.database.begin() as connection:
+        for statement in LONG_WRITES:
+            connection.exec_driver_sql(statement)
+    names = recordings.put(fleet.inbox, *range(8))
+    frozen: list[str] = []
+    fleet.wait_until("one is frozen as it writes", lambda: frozen.append(freeze_a_writer(fleet)) or frozen[-1])
+    member = fleet.members[frozen[-1]]
+    blame = f"database is locked by process {member.pid} "
+    logs = [fleet.log_of(fleet.members[place]) for place in EVERYBODY if place != member.place]
+    fleet.wait_until("all others name it", lambda: all(blame in log.read_text() for log in logs))
+    assert all(f"which is stopped (`kill -CONT {member.pid}` wakes it)" in log.read_text() for log in logs)
+    fleet.send(member.place, signal.SIGCONT)
+    fleet.wait_until("work goes on", lambda: done(fleet) >= 2)
+    fleet.wait_until("one is frozen again", lambda: frozen.append(freeze_a_writer(fleet)) or frozen[-1])
+    fleet.kill(frozen[-1])
     fleet.wait_for_all(names)
     aftermath.assert_whole(fleet, recordings, names)
 
