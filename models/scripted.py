@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import os
+import resource
 import signal
 import threading
 import time
@@ -33,6 +34,7 @@ LOUD = 1e-2  # of full scale; the decoder sets speech to 0.06
 PAUSE_SECONDS = 0.4
 SYLLABLE_PAUSE_SECONDS = 0.05
 PITCH_STEP = 40.0  # Hz; voices nearer than that are one
+MOUTHFUL = 1 << 24  # bytes
 REPEATS = 40  # of a phrase in a loop; 12 in a row already count as one
 WORDS = (
     "amber anchor apple autumn basin beacon birch bridge candle canyon cedar circle clover copper cotton "
@@ -42,7 +44,7 @@ WORDS = (
     "thunder timber valley velvet willow"
 ).split()
 
-Behaviour = Literal["speak", "silent", "loop", "truncate", "error", "fatal", "exit", "segfault", "hang"]
+Behaviour = Literal["speak", "silent", "loop", "truncate", "error", "fatal", "exit", "segfault", "hang", "devour"]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -58,7 +60,8 @@ class Script:
 
     `behave` is what happens after that time: `silent` hears nothing; `loop` ends in a phrase said over and
     over; `truncate` stops half-way; `error` and `fatal` raise ModelError and ModelFatalError; `exit` and
-    `segfault` end the process at once; `hang` waits until it is cancelled.
+    `segfault` end the process at once; `hang` waits until it is cancelled; `devour` takes memory until there is none
+    left, where the process has a limit (`ulimit -v`).
 
     A behaviour other than `speak` can be limited: to requests whose context contains `when_context`, to
     chunks of more than `when_longer_than` seconds, to the first `first_n` such chunks of a process (0: all),
@@ -229,6 +232,8 @@ def _words_of(audio: Audio) -> str:
 
 
 def _answer(behaviour: Behaviour, segments: tuple[Segment, ...]) -> RawTranscript:
+    if behaviour == "devour":
+        _devour()
     if behaviour in {"error", "fatal", "exit", "segfault"}:
         _fail(behaviour)
     if behaviour == "silent":
@@ -239,6 +244,15 @@ def _answer(behaviour: Behaviour, segments: tuple[Segment, ...]) -> RawTranscrip
     if behaviour == "truncate":
         return RawTranscript(segments[: len(segments) // 2], Ended.TRUNCATED)
     return RawTranscript(segments)
+
+
+def _devour() -> NoReturn:
+    """Raises MemoryError; ModelError where this machine's memory would be all of it."""
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        raise ModelError("the script told the model to take all memory, but there is no limit; set one (ulimit -v)")
+    taken = []
+    while True:
+        taken.append(bytes(MOUTHFUL))
 
 
 def _fail(behaviour: Behaviour) -> NoReturn:

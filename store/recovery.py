@@ -18,11 +18,12 @@ from store import jobs as job_store
 from store import leases, plans
 from store.leases import Claim
 from store.session import Database
-from store.tables import chunks, jobs, notifications, now, switches, workers
+from store.tables import chunks, events, jobs, notifications, now, switches, workers
 
 RETRY_WINDOW = 2  # chunks of a retried job that wait for a model at once; the reconciler lets the others in
 AHEAD = {Priority.HIGH: Priority.HIGH, Priority.NORMAL: Priority.HIGH, Priority.LOW: Priority.NORMAL}
 LONGEST_WAIT = 2 * 3600.0  # seconds; no notification is tried later than in an hour
+LAST_WORDS = "died"  # the event of a worker that says why it ends
 BATCH = 500  # rows mended in one transaction, so that workers are not kept waiting
 
 
@@ -115,6 +116,20 @@ def give_back(database: Database, claim: Claim) -> None:
         chunk_store.release(database, claim)
 
 
+def last_words(database: Database, claim: Claim, reason: str) -> None:
+    """Note why a process is about to end over its work, for whoever finds it lost."""
+    with database.begin() as connection:
+        leases.note(connection, claim.job_id, LAST_WORDS, reason, where=claim.owner)
+
+
+def _said_by(connection: Connection, job_id: str, owner: str) -> str:
+    said = select(events.c.detail).where(
+        events.c.job_id == job_id, events.c.kind == LAST_WORDS, events.c.where == owner
+    )
+    reason = connection.execute(said.order_by(events.c.id.desc()).limit(1)).scalar()
+    return f" ({reason})" if reason else ""
+
+
 def _ids(database: Database, query: Any) -> list[str]:
     with database.read() as connection:
         return list(connection.execute(query).scalars())
@@ -138,7 +153,8 @@ def _take_back(database: Database, table: Table[Any], row: str, dead: Any, lost_
         if found.lost + 1 >= lost_limit and table is chunks and found.kind == ChunkKind.LINEUP:
             chunk_store.do_without(connection, row, "no worker survived it", where=database.where)
         elif found.lost + 1 >= lost_limit:
-            reason = f"{lost_limit} workers did not survive it; look at its events, then `dropscribe retry {job.id}`"
+            why = f"{lost_limit} workers did not survive it{_said_by(connection, job.id, found.owner)}"
+            reason = f"{why}; look at its events, then `dropscribe retry {job.id}`"
             job_store.close(connection, job.id, JobState.PARKED, reason, where=database.where)
         elif job.cancel_requested:
             _cancelled(connection, job.id, table, where=database.where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,10 +92,8 @@ def of_chunk(context: WorkerContext, work: ChunkWork) -> Iterator[None]:
         raise
     except StoppedError:
         chunks.release(context.database, work.claim)
-    except ModelFatalError as error:
-        # The lease is left to run out: a recording that breaks the model's process counts as one that killed it.
-        log.critical("the model cannot go on: %s", error)
-        context.die(FATAL_EXIT)
+    except (ModelFatalError, MemoryError) as error:
+        _end_process(context, work.claim, error)
     except Exception as error:  # noqa: BLE001 (as above)
         reason = f"{_reason(error)} (at {work.chunk.start:.0f}-{work.chunk.end:.0f} s)"
         delay = FIRST_DELAY * 3.0**work.failures
@@ -104,6 +103,17 @@ def of_chunk(context: WorkerContext, work: ChunkWork) -> Iterator[None]:
         _doubt_oneself(context, work.claim)
     else:
         context.fitness.succeeded()
+
+
+def _end_process(context: WorkerContext, claim: Claim, error: Exception) -> None:
+    """The lease is left to run out: a recording that breaks the model's process counts as one that killed it."""
+    traceback.clear_frames(error.__traceback__)  # what they hold may be all the memory there is
+    reason = "out of memory" if isinstance(error, MemoryError) else str(error)
+    log.critical("the model cannot go on: %s", reason)
+    try:
+        recovery.last_words(context.database, claim, reason)
+    finally:
+        context.die(FATAL_EXIT)
 
 
 def _doubt_oneself(context: WorkerContext, claim: Claim) -> None:

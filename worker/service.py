@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: st
         raise UsageError(f"unknown role {role}; one of {', '.join(ROLES)}")
     named = name or new_name(role)
     logs.configure(settings, named)
+    threading.excepthook = _end_with_thread
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery has its own: loading a model takes minutes
     identity = Identity(named, role, gpu.pin(gpu_index) if gpu_index is not None else "")
     database = open_database(settings.database, where=identity.name)
@@ -216,6 +218,13 @@ def _threads(context: WorkerContext) -> int:
     if context.model:
         return context.model.info.slots
     return context.settings.cpu_slots or min(os.cpu_count() or 1, MOST_CPU_THREADS)
+
+
+def _end_with_thread(ended: threading.ExceptHookArgs) -> None:
+    """A worker without the thread that renews its leases, or its model's, would work on in vain: it starts anew."""
+    exception = (ended.exc_type, ended.exc_value or ended.exc_type(), ended.exc_traceback)
+    log.critical("%s ended by a defect, and so does this worker", ended.thread, exc_info=exception)
+    _die(FATAL_EXIT)
 
 
 def _die(status: int) -> None:
