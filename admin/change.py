@@ -50,12 +50,21 @@ def retry(context: Context, names: Sequence[str]) -> int:
     return _each(context, names, one)
 
 
-def retry_failed(context: Context) -> int:
-    """Give all failed and parked jobs another chance; returns the exit code."""
+def retry_failed(context: Context, *, hopeless: bool) -> int:
+    """Give failed and parked jobs another chance, also `hopeless` ones if wanted; returns the exit code."""
     over = queries.list_jobs(context.database, states=[JobState.FAILED, JobState.PARKED])
     if not over:
         context.out.print("no job is failed or parked")
-    return retry(context, [job.id for job in over])
+    refused = set() if hopeless else queries.refused(context.database)
+    code = retry(context, [job.id for job in over if job.id not in refused])
+    if refused:
+        context.out.print(
+            f"{render.count(len(refused), 'job')} left as they are, for the recordings themselves are at fault (no audio, "
+            "damaged, not a file, over a limit): see `dropscribe jobs --state failed`; "
+            "`dropscribe retry --failed --all` tries them too",
+            soft_wrap=True,
+        )
+    return code
 
 
 def cancel(context: Context, names: Sequence[str]) -> int:

@@ -206,14 +206,15 @@ def speakers(
 def retry(
     ctx: typer.Context,
     jobs: SomeJobs = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All failed and parked jobs.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Failed and parked jobs that a retry can help.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="With --failed: also what a retry cannot help.")] = False,
 ) -> None:
     """Give failed, parked, cancelled or suspect jobs another chance."""
     from admin import change
 
-    if bool(jobs) == failed:
-        raise UsageError("name the jobs, or give --failed for all failed and parked ones")
-    raise typer.Exit(change.retry_failed(ctx.obj) if failed else change.retry(ctx.obj, jobs or []))
+    if bool(jobs) == failed or everything > failed:
+        raise UsageError("name the jobs, or give --failed for the failed and parked ones (with --all: for all of them)")
+    raise typer.Exit(change.retry_failed(ctx.obj, hopeless=everything) if failed else change.retry(ctx.obj, jobs or []))
 
 
 def cancel(ctx: typer.Context, jobs: JobNames) -> None:

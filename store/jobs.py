@@ -267,6 +267,7 @@ def fail(database: Database, claim: Claim, reason: str) -> list[str]:
     """End the job for good: no retry can help. Returns the followers to send `finish` for."""
     with database.begin() as connection:
         leases.write(connection, claim, owner=None)
+        leases.note(connection, claim.job_id, leases.REFUSED, "a retry cannot help", where=claim.owner)
         return close(connection, claim.job_id, JobState.FAILED, reason, where=claim.owner)
 
 

@@ -25,6 +25,11 @@ SPOOL_FULL = "spool_full"
 
 DRAINING = "draining"  # the state of a worker that was told to finish what it does and end
 
+# Events that decide something later; all others are for people.
+REFUSED = "refused"  # the recording itself is at fault
+RETRIED = "retried"  # somebody gave the job another chance
+LAST_WORDS = "died"  # why a worker ended over its work
+
 OF_THIS_VERSION = exists().where(VERSION.c.version_num == HEAD)
 
 # Where a row goes when its owner lets go of it or dies.

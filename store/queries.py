@@ -12,7 +12,7 @@ from core.errors import AmbiguousJobError, JobNotFoundError
 from core.routing import MODEL_QUEUE, served
 from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Span
 from store import work as claims
-from store.leases import DRAINING
+from store.leases import DRAINING, REFUSED, RETRIED
 from store.session import Database
 from store.tables import chunks, events, jobs, now, path_key, roots, workers
 
@@ -188,6 +188,15 @@ def windows_of(database: Database, job_id: str) -> dict[str, Span]:
     with database.read() as connection:
         of_job = query.where(chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW)
         return {row.id.partition(".")[2]: Span(row.start, row.end) for row in connection.execute(of_job)}
+
+
+def refused(database: Database) -> set[str]:
+    """The failed jobs that a retry cannot help: the recording itself was at fault when they were tried last."""
+    decisive = select(func.max(events.c.id)).where(events.c.kind.in_([REFUSED, RETRIED])).group_by(events.c.job_id)
+    query = select(events.c.job_id).join(jobs, jobs.c.id == events.c.job_id)
+    with database.read() as connection:
+        ids = query.where(jobs.c.state == JobState.FAILED, events.c.kind == REFUSED, events.c.id.in_(decisive))
+        return set(connection.execute(ids).scalars())
 
 
 def count_by_state(database: Database) -> dict[JobState, int]:

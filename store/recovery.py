@@ -23,7 +23,6 @@ from store.tables import chunks, events, jobs, notifications, now, switches, wor
 RETRY_WINDOW = 2  # chunks of a retried job that wait for a model at once; the reconciler lets the others in
 AHEAD = {Priority.HIGH: Priority.HIGH, Priority.NORMAL: Priority.HIGH, Priority.LOW: Priority.NORMAL}
 LONGEST_WAIT = 2 * 3600.0  # seconds; no notification is tried later than in an hour
-LAST_WORDS = "died"  # the event of a worker that says why it ends
 BATCH = 500  # rows mended in one transaction, so that workers are not kept waiting
 
 
@@ -119,12 +118,12 @@ def give_back(database: Database, claim: Claim) -> None:
 def last_words(database: Database, claim: Claim, reason: str) -> None:
     """Note why a process is about to end over its work, for whoever finds it lost."""
     with database.begin() as connection:
-        leases.note(connection, claim.job_id, LAST_WORDS, reason, where=claim.owner)
+        leases.note(connection, claim.job_id, leases.LAST_WORDS, reason, where=claim.owner)
 
 
 def _said_by(connection: Connection, job_id: str, owner: str) -> str:
     said = select(events.c.detail).where(
-        events.c.job_id == job_id, events.c.kind == LAST_WORDS, events.c.where == owner
+        events.c.job_id == job_id, events.c.kind == leases.LAST_WORDS, events.c.where == owner
     )
     reason = connection.execute(said.order_by(events.c.id.desc()).limit(1)).scalar()
     return f" ({reason})" if reason else ""
@@ -304,7 +303,7 @@ def retry(database: Database, job_id: str) -> JobState:
                 moves=job.overrides.get("when_done") == "move",
             )
         )
-        leases.note(connection, job_id, "retried", f"from {job.state}", where=database.where)
+        leases.note(connection, job_id, leases.RETRIED, f"from {job.state}", where=database.where)
         return state
 
 

@@ -64,6 +64,14 @@ def fail(store: Database, path: str, reason: str = "it is not audio") -> str:
     return job_id
 
 
+def give_up(store: Database, job_id: str, reason: str = "the share is away") -> str:
+    """Fail for a reason that may pass."""
+    claim = jobs.claim_prepare(store, job_id, "cpu-1", 90)
+    assert claim
+    jobs.retry_later(store, claim, reason, delay=0, limit=1)
+    return job_id
+
+
 def read(store: Database, job_id: str, index: int = 0, *, text: str = "hello there") -> None:
     work = chunks.claim(store, f"{job_id}.{index}", "model-1", 90)
     assert work

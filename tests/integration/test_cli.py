@@ -28,6 +28,7 @@ from tests.integration.console import (
     done,
     fail,
     finish_again,
+    give_up,
     prepare,
     process,
     read,
@@ -377,7 +378,7 @@ def test_retry_goes_on_after_a_job_that_cannot_be_retried(store: Database, redis
 
 
 def test_retry_failed_means_failed_and_parked(store: Database, redis: str, cli: Cli) -> None:
-    failed, good, lost = fail(store, "a.wav"), done(store, "b.wav"), admit(store, "c.wav")
+    failed, good, lost = give_up(store, admit(store, "a.wav")), done(store, "b.wav"), admit(store, "c.wav")
     assert jobs.claim_prepare(store, lost, "dead", -1)
     recovery.expire(store, 1)
     assert state_of(store, lost) == JobState.PARKED
@@ -386,9 +387,23 @@ def test_retry_failed_means_failed_and_parked(store: Database, redis: str, cli: 
     assert "no job is failed" in cli("retry", "--failed").out
 
 
+def test_retry_failed_leaves_what_a_retry_cannot_help_and_says_so(store: Database, redis: str, cli: Cli) -> None:
+    hopeless, hopeful = fail(store, "a.wav"), give_up(store, admit(store, "b.wav"))
+    shown = cli("retry", "--failed")
+    assert shown.code == 0
+    assert "1 job left as they are, for the recordings themselves are at fault" in shown.out
+    assert [state_of(store, one) for one in (hopeless, hopeful)] == [JobState.FAILED, JobState.QUEUED]
+    assert cli("retry", "--failed", "--all").code == 0
+    assert state_of(store, hopeless) == JobState.QUEUED
+    give_up(store, hopeless)  # for another reason this time
+    assert "at fault" not in cli("retry", "--failed").out
+    assert state_of(store, hopeless) == JobState.QUEUED
+
+
 def test_retry_needs_names_or_failed_but_not_both(store: Database, cli: Cli) -> None:
     assert cli("retry").code == 2
     assert cli("retry", "--failed", "k3v9").code == 2
+    assert cli("retry", "--all", "k3v9").code == 2
 
 
 def test_cancel_ends_what_waits_and_asks_the_worker_of_what_runs(store: Database, cli: Cli) -> None:
