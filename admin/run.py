@@ -27,7 +27,10 @@ class Role(StrEnum):
     MODEL = "model"
 
 
-Folders = Annotated[list[Path], typer.Argument(metavar="FOLDER", help="Folders to watch, with all below them.")]
+# By a parser of our own: Typer's looks at what a path leads to, and a share may hang.
+Folders = Annotated[
+    list[Path], typer.Argument(metavar="FOLDER", parser=Path, help="Folders to watch, with all below them.")
+]
 EngineOption = Annotated[
     Engine | None, typer.Option("--engine", help="Speech model; the setting `engine` if not given.")
 ]

@@ -275,9 +275,9 @@ def test_a_scanner_holds_no_folder_busy(tmp_path: Path) -> None:
 
 
 def test_up_works_on_the_other_folders_while_a_share_hangs_at_its_start(share: Share, tmp_path: Path) -> None:
-    quick = {"STABLE_SECONDS_NETWORK": "0.3", "SCAN_DEADLINE_SECONDS": "2", "RESULTS": str(tmp_path / "results")}
-    machine = Machine(tmp_path / "machine", **quick)
-    speech(share.server / "far.wav")
+    quick = {"STABLE_SECONDS_NETWORK": "0.3", "SCAN_SECONDS_NETWORK": "1", "SCAN_DEADLINE_SECONDS": "2"}
+    machine = Machine(tmp_path / "machine", RESULTS=str(tmp_path / "results"), **quick)
+    speech(share.server / "far.wav", seed=2)
     share.tell(hang="")
     try:
         machine.up(str(share.path))
@@ -291,3 +291,20 @@ def test_up_works_on_the_other_folders_while_a_share_hangs_at_its_start(share: S
         assert f"warning: {share.path} does not answer; waiting for it" in said
     finally:
         machine.close()
+
+
+def test_watch_admits_from_the_other_folders_while_a_share_hangs_at_its_start(share: Share, tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "machine", STABLE_SECONDS="0.3", SCAN_DEADLINE_SECONDS="2")
+    speech(machine.inbox / "near.wav")
+    share.tell(hang="")
+    command = [sys.executable, "-m", "admin", "watch", str(machine.inbox), str(share.path)]
+    with subprocess.Popen(command, env=machine.environment) as scheduler:
+        try:
+            eventually(lambda: (machine.home / "dropscribe.db").exists() and machine.jobs("near.wav"))
+            eventually(lambda: reason(machine.database, share.path))
+            scheduler.terminate()
+            assert scheduler.wait(PATIENCE) == 0
+        finally:
+            scheduler.kill()
+            share.tell(heal=True)
+            machine.close()
