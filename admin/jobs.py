@@ -99,13 +99,18 @@ def jobs_table(jobs: Sequence[Job]) -> Table:
         table.add_row(
             job.id,
             render.state(job.state),
-            f"{job.progress:.0%}" if job.state == JobState.TRANSCRIBING else "",
+            _share(job) if job.state == JobState.TRANSCRIBING else "",
             render.duration(job.duration),
             render.moment(job.created_at),
             render.safe(job.path),
             render.safe(job.reason),
         )
     return table
+
+
+def _share(job: Job) -> str:
+    """How much is read; a job whose pieces only wait for a model worker says so."""
+    return f"{job.progress:.0%}" if job.reading else f"{job.progress:.0%}, waits"
 
 
 def transcript(context: Context, name: str, fmt: str, output: Path | None = None) -> None:

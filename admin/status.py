@@ -233,13 +233,17 @@ def workers_table(workers: Sequence[Worker], silence: float) -> Table:
         table.add_row(
             looks.safe(worker.id),
             worker.role,
-            Text("silent", style="red") if dead else looks.safe(worker.state),
+            Text("silent", style="red") if dead else looks.safe(_state(worker)),
             looks.safe(worker.gpu),
             f"{worker.rtfx:.1f} x" if worker.rtfx else "",
             looks.duration(worker.silent),
             _doing(worker),
         )
     return table
+
+
+def _state(worker: Worker) -> str:
+    return "busy" if worker.doing and worker.state == "ready" else worker.state
 
 
 def _doing(worker: Worker) -> str:

@@ -52,6 +52,7 @@ class Job:
     finished_at: float | None
     read: float  # seconds of chunks read so far, running ones included
     to_read: float  # seconds of all chunks
+    reading: int  # chunks that a worker reads now
 
     @property
     def source(self) -> str:
@@ -73,7 +74,13 @@ def _jobs_query() -> Any:
     of_job = (chunks.c.job_id == jobs.c.id, chunks.c.state != ChunkState.SPLIT)
     read = select(func.coalesce(func.sum(chunks.c.progress), 0.0)).where(*of_job)
     total = select(func.coalesce(func.sum(chunks.c.end - chunks.c.start), 0.0)).where(*of_job)
-    return select(*_JOB_COLUMNS, read.scalar_subquery().label("read"), total.scalar_subquery().label("to_read"))
+    running = select(func.count()).where(chunks.c.job_id == jobs.c.id, chunks.c.state == ChunkState.RUNNING)
+    return select(
+        *_JOB_COLUMNS,
+        read.scalar_subquery().label("read"),
+        total.scalar_subquery().label("to_read"),
+        running.scalar_subquery().label("reading"),
+    )
 
 
 def _job(row: Any) -> Job:

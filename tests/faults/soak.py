@@ -52,6 +52,10 @@ class Soak:
     asleep: list[tuple[float, str, str]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     retried: int = 0
+    epoch: float = field(init=False)  # when it began, by the database's clock
+
+    def __post_init__(self) -> None:
+        self.epoch = self.fleet.database.clock()
 
     def say(self, what: str) -> None:
         print(f"[{time.monotonic() - self.began:7.1f} s] {what}", flush=True)
@@ -185,7 +189,12 @@ def verdict(soak: Soak, names: Sequence[str]) -> bool:
     waits = aftermath.waits(fleet, soak.struck, soak.outages)
     longest = max((wait.seconds for wait in waits), default=0.0)
     bound = 2 * fleet.lease
-    broken += [f"{w.row} waited {w.seconds:.1f} s for its next claim" for w in waits if w.seconds > bound]
+    late = [wait for wait in waits if wait.seconds > bound]
+    broken += [f"{wait.row} waited {wait.seconds:.1f} s for its next claim" for wait in late]
+    for job_id in sorted({wait.row.partition(".")[0] for wait in late}):
+        print(f"\n{job_id}:")
+        for event in queries.events_of(fleet.database, job_id):
+            print(f"[{event.at - soak.epoch:7.1f} s] {event.kind} {event.where} {event.detail}")
     states = Counter(str(job.state) for job in queries.list_jobs(fleet.database))
     print(f"\n{len(names)} recordings in {time.monotonic() - soak.began:.0f} s: {dict(states)}")
     print("faults:", ", ".join(f"{count} x {act}" for act, count in soak.done.most_common()))

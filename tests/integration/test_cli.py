@@ -99,6 +99,18 @@ def test_a_worker_that_missed_three_heartbeats_is_shown_as_silent(
     assert (worker["id"], worker["alive"]) == ("cpu-1", False)
 
 
+def test_what_waits_for_a_model_worker_and_who_is_busy_are_seen(store: Database, cli: Cli) -> None:
+    fleet.register(store, "model-1", host="here", pid=1, role="model", state="ready")
+    job_id = admit(store, "a.wav")
+    prepare(store, job_id, (0.0, 100.0), (100.0, 200.0))
+    assert "0%, waits" in cli("jobs").out
+    assert " ready " in cli("workers").out
+    assert chunks.claim(store, f"{job_id}.0", "model-1", 90)
+    assert "waits" not in cli("jobs").out
+    assert " busy " in cli("workers").out
+    assert cli("show", job_id, "--json").json["reading"] == 1
+
+
 def test_jobs_are_chosen_by_state_folder_and_number(store: Database, cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "rec"
     folder.mkdir()
