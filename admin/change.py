@@ -59,8 +59,8 @@ def retry_failed(context: Context, *, hopeless: bool) -> int:
     code = retry(context, [job.id for job in over if job.id not in refused])
     if refused:
         context.out.print(
-            f"{render.count(len(refused), 'job')} left as they are, for the recordings themselves are at fault (no audio, "
-            "damaged, not a file, over a limit): see `dropscribe jobs --state failed`; "
+            f"{render.count(len(refused), 'job')} left as they are, for the recordings themselves are at fault "
+            "(no audio, damaged, not a file, over a limit): see `dropscribe jobs --state failed`; "
             "`dropscribe retry --failed --all` tries them too",
             soft_wrap=True,
         )

@@ -149,8 +149,8 @@ class Soak:
         """PostgreSQL crashes, hangs, or is restarted; SQLite is locked."""
         length = self.draw.uniform(0.2, 1.2)
         if self.server is None:
-            lock = sqlite3.connect(self.fleet.home / "dropscribe.db", isolation_level=None, timeout=60)
-            lock.execute("BEGIN IMMEDIATE")
+            lock = sqlite3.connect(self.fleet.home / "dropscribe.db", isolation_level=None, timeout=1)
+            self.take(lock)
             self.outage("SQLite locked", length)
             lock.close()
         elif self.draw.random() < 0.4:
@@ -159,6 +159,19 @@ class Soak:
         else:
             self.server.stop(mode := self.draw.choice(("immediate", "fast")))
             self.outage(f"PostgreSQL stopped ({mode})", length, self.server.start)
+
+    def take(self, lock: sqlite3.Connection) -> None:
+        """Whoever sleeps may hold the lock, so all are woken in their time."""
+        until = time.monotonic() + CALM
+        while True:
+            self.wake()
+            try:
+                lock.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                if time.monotonic() > until:
+                    raise
+            else:
+                return
 
     def outage(self, what: str, leases: float, mend: object = None) -> None:
         self.say(f"{what} for {leases * self.fleet.lease:.0f} s")

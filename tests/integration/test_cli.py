@@ -15,7 +15,7 @@ from admin.main import app
 from core.queue import CPU_QUEUE, Doorbell
 from core.settings import load
 from core.types import JobState
-from store import fleet, jobs, queries, recovery, speakers
+from store import chunks, fleet, jobs, queries, recovery, speakers
 from store.fleet import RootReport
 from store.session import Database
 from store.speakers import Said
