@@ -24,7 +24,7 @@ def holder(database: Path) -> str:
 def _writer(lock: list[str], inode: int) -> str:
     """The process of a line such as `1: POSIX ADVISORY WRITE 4711 fd:01:131073 120 120`, if it is that lock."""
     match lock:
-        case [_, "POSIX", _, "WRITE", pid, file, first, last] if file.endswith(f":{inode}"):
+        case [_, "POSIX", _, "WRITE", pid, file, first, last] if file.endswith(f":{inode}") and last.isdigit():
             return pid if int(first) <= WRITE_LOCK <= int(last) else ""
     return ""
 
@@ -35,5 +35,5 @@ def _described(pid: str) -> str:
     except OSError:  # of another container, or gone
         return f"process {pid}"
     name = before.partition("(")[2]
-    stopped = f", which is stopped (`kill -CONT {pid}` wakes it)" if after[0] in STOPPED else ""
+    stopped = f", which is stopped (`kill -CONT {pid}` wakes it)" if after[:1] in STOPPED else ""
     return f"process {pid} ({name}){stopped}"
