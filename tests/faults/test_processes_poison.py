@@ -102,7 +102,7 @@ def test_a_member_of_another_version_does_not_start_and_one_that_runs_stops(
         assert "9999" in refused.stderr.splitlines()[-1]
         assert "newer dropscribe" in refused.stderr.splitlines()[-1]
         assert "Traceback" not in refused.stderr
-    assert statuses == {"scheduler": 1, "cpu": 0, "model": 0}
+    assert statuses == dict.fromkeys(statuses, 1)
     with fleet.database.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :now"), {"now": now})
     for member in fleet.members.values():
