@@ -29,8 +29,8 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def pytest_configure() -> None:
-    """Tables are as wide as in a pipe: neither a developer's terminal nor pytest-xdist, which sets it, decides. And a busy
-    machine fails no property."""
+    """Tables are as wide as in a pipe: neither a developer's terminal nor pytest-xdist, which sets it, decides.
+    And a busy machine fails no property."""
     os.environ.pop("COLUMNS", None)
     hypothesis.settings.register_profile("unhurried", deadline=None)
     hypothesis.settings.load_profile("unhurried")
