@@ -121,5 +121,10 @@ def _describe(context: Context, one: Checkpoint) -> None:
 
 
 def _layout(one: Checkpoint) -> str:
-    reads = {"transformers": "dropscribe reads it", "original": "dropscribe does not read it"}
-    return f"{one.layout}, {reads.get(one.layout, 'not a VibeVoice model')}"
+    reads = {
+        "transformers": "dropscribe reads it",
+        "original": "dropscribe does not read it",
+        "whisper": "dropscribe reads it with the engine whisper",
+        "ctranslate2": "dropscribe reads it with the engine whisper",
+    }
+    return f"{one.layout}, {reads.get(one.layout, 'no model for dropscribe')}"

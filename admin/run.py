@@ -18,6 +18,7 @@ class Engine(StrEnum):
     POCKETSPHINX = "pocketsphinx"
     SCRIPTED = "scripted"
     VIBEVOICE = "vibevoice"
+    WHISPER = "whisper"
 
 
 class Role(StrEnum):

@@ -168,7 +168,7 @@ class System:
             groups[0].append(supervisor.start(REDIS, "exec", *embedded.server_command(self.settings)))
             embedded.wait_until_up(self.settings)
         groups[1].append(self._worker(supervisor, "cpu"))
-        gpus = gpu.list_gpus() if self.engine == "vibevoice" else []
+        gpus = gpu.list_gpus() if self.engine in registry.ON_GPUS else []
         for index in range(len(gpus)):
             groups[1].append(self._worker(supervisor, "model", str(index)))
         if not gpus:

@@ -20,6 +20,7 @@ OVERHEADS = {
 OTHERS = {
     "gate": "false and true alarms of the checks of a transcript",
     "overload": "50,000 recordings dropped at once (three minutes)",
+    "whisper": "Whisper on a CPU: CTranslate2 beside transformers",
     "scale": "one long and many short recordings over 1 to 32 workers (twenty minutes)",
 }
 

@@ -24,9 +24,11 @@ from core.settings import Settings
 from core.types import Priority
 
 # Keys that are global settings too, and mean the same.
-SHARED = ("context", "outputs", "engine", "precision", "chunk_seconds", "priority", "when_done", "status_page")
+SHARED = (
+    "context", "language", "outputs", "engine", "precision", "chunk_seconds", "priority", "when_done", "status_page",
+)  # fmt: skip
 # What a job's row keeps of them, for the workers to merge over their own.
-CARRIED = ("outputs", "engine", "precision", "chunk_seconds", "notify")
+CARRIED = ("language", "outputs", "engine", "precision", "chunk_seconds", "notify")
 
 SHORTEST_CHUNK = 30.0  # s; shorter ones would make thousands of a long recording
 LONGEST_CHUNK = 86_400.0  # s

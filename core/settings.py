@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import SettingsError
 from core.types import Priority
@@ -30,7 +30,8 @@ MOST_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at mos
 
 OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html", "md", "docx", "rttm"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
-EngineName = Literal["auto", "pocketsphinx", "scripted", "vibevoice"]
+VIBEVOICE, WHISPER = "microsoft/VibeVoice-ASR-HF", "mobiuslabsgmbh/faster-whisper-large-v3-turbo"  # on Hugging Face
+EngineName = Literal["auto", "pocketsphinx", "scripted", "vibevoice", "whisper"]
 
 
 def _split_commas(value: object) -> object:
@@ -53,6 +54,12 @@ class Settings(BaseModel):
     """All settings of one process; sizes in the unit that the name ends with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_model(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The default of `model` is that of the engine."""
+        return {"model": WHISPER, **values} if values.get("engine") == "whisper" else values
 
     home: Path = Field(default_factory=default_home, description="directory that holds all state")
     database_url: str = Field(
@@ -82,7 +89,9 @@ class Settings(BaseModel):
         "auto", description="number format of the model's weights"
     )
     model: str = Field(
-        "microsoft/VibeVoice-ASR-HF", min_length=1, description="checkpoint of vibevoice: folder or Hugging Face id"
+        VIBEVOICE,
+        min_length=1,
+        description=f"checkpoint of vibevoice or whisper: folder or Hugging Face id (whisper's default: {WHISPER})",
     )
     revision: str = Field("", description="commit or tag of that id; empty: its newest")
     attention: Literal["auto", "flash", "varlen", "sdpa", "eager"] = Field(
@@ -95,6 +104,11 @@ class Settings(BaseModel):
     temperature: float = Field(0, ge=0, le=2, description="chance in the choice of words; 0: the likeliest word")
     repetition_penalty: float = Field(1, gt=0, le=2, description="above 1: words of the answer so far get less likely")
     max_new_tokens: int = Field(32_768, ge=1, le=32_768, description="longest answer to one chunk")
+    language: str = Field(
+        "",
+        pattern=r"^([a-z]{2,3})?$",
+        description="what is spoken, as a code (de); for whisper, which else finds out by itself",
+    )
     context: str = Field("", max_length=MOST_CONTEXT, description="names and topics that help the model to spell")
     hotwords: Path | None = Field(
         None, description="file of terms to add to the context: one a line or with commas between; # begins a comment"
@@ -228,6 +242,7 @@ class Settings(BaseModel):
             "temperature": self.temperature,
             "repetition_penalty": self.repetition_penalty,
             "max_new_tokens": self.max_new_tokens,
+            "language": self.language,
             "context": self.context if context is None else context,
             "chunk_seconds": self.chunk_seconds,
             "chunk_target_seconds": self.chunk_target_seconds,

@@ -6,7 +6,7 @@ to the model; everywhere else they count from the start of the recording.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -93,11 +93,25 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word as the segment's text has it, with the punctuation that touches it, and when it was said."""
+
+    start: float
+    end: float
+    text: str
+
+    def later(self, seconds: float) -> Word:
+        """The same word in a time that began so much earlier."""
+        return replace(self, start=self.start + seconds, end=self.end + seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """What one speaker said between two moments.
 
     `speaker` is the model's label (an index) or None where it gave none. `quality` is the recognizer's own
-    confidence from 0 to 1, or None where the engine has no such figure.
+    confidence from 0 to 1, or None where the engine has no such figure. `words` stand in `text` one after the other,
+    with nothing but blanks between; there are none where the engine tells no times of words.
     """
 
     start: float
@@ -106,6 +120,12 @@ class Segment:
     speaker: int | None = None
     kind: SegmentKind = SegmentKind.SPEECH
     quality: float | None = None
+    words: tuple[Word, ...] = ()
+
+    def later(self, seconds: float) -> Segment:
+        """The same segment in a time that began so much earlier."""
+        words = tuple(word.later(seconds) for word in self.words)
+        return replace(self, start=self.start + seconds, end=self.end + seconds, words=words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +152,7 @@ class RawTranscript:
     """A model's answer to one chunk; times count from the chunk's start.
 
     `timings` are seconds by phase; `budget` is the number of tokens it was allowed, 0 where there is no such limit.
+    `language` is the code of the language that it was told or found, empty where the model does not say.
     """
 
     segments: tuple[Segment, ...]
@@ -140,6 +161,7 @@ class RawTranscript:
     output_tokens: int = 0
     budget: int = 0
     timings: dict[str, float] = field(default_factory=dict)
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +227,7 @@ class Transcript:
 
     `notes` are harmless remarks ("no speech was found"); `reasons` say why the transcript is not to be
     trusted, and are empty unless the job is suspect; `missing` are stretches of speech that nothing covers.
+    `language` is the code of the language in which most was read, empty where the model does not say.
     """
 
     job_id: str
@@ -219,3 +242,4 @@ class Transcript:
     missing: tuple[Span, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     created_at: str = ""
+    language: str = ""

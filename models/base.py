@@ -25,11 +25,13 @@ def _ignore(_seconds: float) -> None:
 class TranscribeRequest:
     """One chunk's circumstances.
 
-    `context` holds names and topics. The model polls `cancel` at least once a second and then returns what
-    it has with `Ended.CANCELLED`. `progress` is called with the seconds of the chunk that are read so far.
+    `context` holds names and topics. `language` is the code of what is spoken, empty where the model is to find out;
+    models that cannot be told pass it over. The model polls `cancel` at least once a second and then returns what it
+    has with `Ended.CANCELLED`. `progress` is called with the seconds of the chunk that are read so far.
     """
 
     context: str = ""
+    language: str = ""
     cancel: threading.Event = field(default_factory=threading.Event)
     progress: Callable[[float], None] = _ignore
 

@@ -11,8 +11,8 @@ from core.errors import ModelUnavailableError, UsageError
 from models import inventory, placing
 from models.inventory import Tell
 
-# Weights in safetensors, and what is needed to use them.
-PATTERNS = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "LICENSE*", "README.md")
+# Weights in safetensors or in CTranslate2's layout, and what is needed to use them.
+PATTERNS = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "model.bin", "LICENSE*", "README.md")
 EVERY = 1.0  # s between two looks at how much has come
 
 
@@ -52,7 +52,9 @@ def _needed(name: str, revision: str) -> tuple[int, int]:
             name, revision=revision or None, cache_dir=inventory.cache(), allow_patterns=list(PATTERNS), dry_run=True
         )
     if not files:
-        raise ModelUnavailableError(f"{name} has no files in safetensors on the hub; name another checkpoint")
+        raise ModelUnavailableError(
+            f"{name} has no files in safetensors or for CTranslate2 on the hub; name another checkpoint"
+        )
     return sum(one.file_size or 0 for one in files if not one.will_download), sum(one.file_size or 0 for one in files)
 
 

@@ -15,7 +15,8 @@ from models import shards
 from models.convert_plan import bytes_by_dtype
 from models.shards import Shard
 
-LAYOUTS = {"vibevoice_asr": "transformers", "vibevoice": "original"}  # by model_type
+LAYOUTS = {"vibevoice_asr": "transformers", "vibevoice": "original", "whisper": "whisper"}  # by model_type
+CONVERTED = "model.bin"  # the weights of CTranslate2
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx", "*.onnx_data*")
 BLOCK = 8_000_000  # bytes hashed at a time
 SHA1, SHA256 = 40, 64  # digits of a blob's name: git's hash for small files, else that of the content
@@ -27,7 +28,8 @@ Tell = Callable[[str, int, int], None]  # what is being done, bytes done and in 
 class Checkpoint:
     """A checkpoint on this disk. `problems` are sentences; `verified` says that every byte was looked at for them.
 
-    `layout` is `transformers`, which dropscribe reads, `original` or `other`. `dtypes` are bytes by safetensors' names.
+    `layout` is `transformers` of VibeVoice-ASR, `whisper`, `ctranslate2` (a Whisper for faster-whisper), all of which
+    dropscribe reads, `original` or `other`. `dtypes` are bytes by safetensors' names.
     """
 
     name: str
@@ -111,14 +113,15 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
         problems.append(str(error))
     files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
     problems += [f"{path.name} leads nowhere; fetch it again" for path in files if not path.exists()]
-    if not read and not problems:
+    layout = _layout(folder, config)
+    if not read and not problems and layout != "ctranslate2":
         problems.append(without_weights(folder))
     tensors = [tensor for shard in read for tensor in shard.tensors]
     return Checkpoint(
         name=name or str(folder),
         folder=folder,
         revision=revision,
-        layout=LAYOUTS.get(str(config.get("model_type")), "other"),
+        layout=layout,
         architecture=", ".join(map(str, config.get("architectures") or ())) or str(config.get("model_type", "")),
         quantization=quantization(config),
         dtypes=bytes_by_dtype((tensor.dtype, tensor.size) for tensor in tensors),
@@ -128,6 +131,12 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
         files=len(files),
         problems=tuple(problems),
     )
+
+
+def _layout(folder: Path, config: Mapping[str, Any]) -> str:
+    if (folder / CONVERTED).is_file() and "suppress_ids" in config:
+        return "ctranslate2"
+    return LAYOUTS.get(str(config.get("model_type")), "other")
 
 
 def _config(folder: Path, problems: list[str]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import av
 import numpy as np
 import pocketsphinx
 from numpy.typing import NDArray
@@ -34,6 +33,7 @@ from core.settings import Settings
 from core.types import Ended, EngineInfo, RawTranscript, Segment
 from models import registry
 from models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from models.resampling import resample
 
 MODEL_RATE = 16_000  # Hz; what the acoustic model was trained on
 BLOCK = 1_600  # samples, 0.1 s: decoded in 15 to 50 ms, so other threads hardly wait
@@ -95,7 +95,7 @@ class PocketSphinx:
         """Recognize a chunk. Raises ModelFatalError when the decoder fails: its state is then unknown."""
         started = time.monotonic()
         self._forget()
-        pcm = resample(audio)
+        pcm = resample(audio, MODEL_RATE, "s16")
         spans = utterances(detect_speech(pcm), loudness(pcm))
         found = time.monotonic()
         try:
@@ -182,17 +182,6 @@ def _words(decoder: pocketsphinx.Decoder, offset: float) -> Iterator[Word]:
             end=offset + (entry.end_frame + 1) / DECODER_FRAMES_A_SECOND,
             posterior=entry.prob,
         )
-
-
-def resample(audio: Audio) -> Pcm:
-    """Float samples at 24 kHz as 16-bit samples at 16 kHz."""
-    if not audio.size:
-        return np.zeros(0, np.int16)
-    frame = av.AudioFrame.from_ndarray(audio[np.newaxis].astype(np.float32), format="flt", layout="mono")
-    frame.sample_rate = SAMPLE_RATE
-    resampler = av.AudioResampler("s16", "mono", MODEL_RATE)
-    parts = [part.to_ndarray()[0] for fed in (frame, None) for part in resampler.resample(fed)]
-    return np.concatenate([np.zeros(0, np.int16), *parts])  # a sample or two give no part at all
 
 
 def detect_speech(pcm: Pcm) -> list[bool]:

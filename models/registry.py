@@ -20,8 +20,11 @@ ENGINES: dict[str, str] = {
     "pocketsphinx": "models.pocketsphinx:PocketSphinx",
     "scripted": "models.scripted:Scripted",
     "vibevoice": "models.vibevoice.transcriber:VibeVoice",
+    "whisper": "models.whisper.transcriber:Whisper",
 }
-EXTRAS: dict[str, str] = {"pocketsphinx": "local", "vibevoice": "gpu"}  # the optional dependencies that an engine needs
+# The optional dependencies that an engine needs.
+EXTRAS: dict[str, str] = {"pocketsphinx": "local", "vibevoice": "gpu", "whisper": "whisper"}
+ON_GPUS = frozenset({"vibevoice", "whisper"})  # one worker a GPU, where there are any
 NOTICES: dict[str, str] = {
     "pocketsphinx": (
         "pocketsphinx: small offline English model, for trying dropscribe out; "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, exists, func, select, update
@@ -24,7 +24,7 @@ class ChunkWork:
     """What a worker needs to know of the chunk it claimed; times in seconds of the recording.
 
     `clips` describe a line-up, which lasts from 0 to `end`; `depth` is how often the chunk was halved. `queue` is
-    its job's.
+    its job's, and so are `overrides`, the settings of its folder.
     """
 
     claim: Claim
@@ -35,6 +35,7 @@ class ChunkWork:
     speech: tuple[Span, ...]
     clips: dict[str, Any] | None = None
     queue: str = MODEL_QUEUE
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ def claim(
         if won is None:
             return None
         chunk = connection.execute(select(chunks).where(chunks.c.id == chunk_id)).one()
-        told = select(jobs.c.context, jobs.c.media, jobs.c.model_queue).where(jobs.c.id == won.job_id)
-        job = connection.execute(told).one()
+        told = select(jobs.c.context, jobs.c.media, jobs.c.model_queue, jobs.c.overrides)
+        job = connection.execute(told.where(jobs.c.id == won.job_id)).one()
         connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(progress=0.0))
         leases.note(connection, won.job_id, "reading", _chunk(won), where=owner)
         spans = (Span(start, end) for start, end in job.media["speech"])
@@ -77,6 +78,7 @@ def claim(
             speech=tuple(span for span in spans if span.end > chunk.start and span.start < chunk.end),
             clips=chunk.clips,
             queue=job.model_queue,
+            overrides=job.overrides,
         )
 
 
@@ -108,6 +110,7 @@ def commit(
             missing=[[span.start, span.end] for span in missing],
             engine=asdict(engine),
             timings=result.timings,
+            language=result.language,
             prompt_tokens=result.prompt_tokens,
             output_tokens=result.output_tokens,
             progress=chunks.c.end - chunks.c.start,
@@ -150,7 +153,8 @@ def _chunk(claim: Claim) -> str:
 
 
 def _segment_row(chunk_id: str, index: int, segment: Segment) -> dict[str, Any]:
-    return asdict(segment) | {"chunk_id": chunk_id, "position": index}
+    words = [[word.start, word.end, word.text] for word in segment.words]
+    return asdict(segment) | {"chunk_id": chunk_id, "position": index, "words": words}
 
 
 def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, limit: int) -> list[str]:

@@ -219,6 +219,7 @@ class ChunkColumns(TypedColumns):
     missing = Column(JSON, nullable=False, server_default="[]")
     engine = Column(JSON, nullable=True)
     timings = Column(JSON, nullable=False)
+    language = Column(String(12), nullable=False, server_default="")
     prompt_tokens = Column(Integer, nullable=False)
     output_tokens = Column(Integer, nullable=False)
     finished_at = Column(Double, nullable=True)
@@ -236,6 +237,7 @@ class SegmentColumns(TypedColumns):
     kind = Column(String(8), nullable=False)
     text = Column(Prose, nullable=False)
     quality = Column(Double, nullable=True)
+    words = Column(JSON, nullable=False, server_default="[]")
 
 
 class TranscriptColumns(TypedColumns):

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, select, update
 
 from core.errors import LeaseLostError
-from core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span
+from core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span, Word
 from store import leases, search
 from store.leases import Claim
 from store.session import Database, insert_ignoring
@@ -27,6 +27,7 @@ class ReadChunk:
     missing: tuple[Span, ...]
     engine: EngineInfo
     timings: dict[str, float]
+    language: str
     finished_at: float
 
 
@@ -51,6 +52,7 @@ def read_chunks(database: Database, job_id: str) -> list[ReadChunk]:
             tuple(Span(start, end) for start, end in row.missing),
             EngineInfo(**row.engine),
             row.timings,
+            row.language,
             row.finished_at,
         )
         for row in rows
@@ -79,7 +81,8 @@ def _said(connection: Connection, chunk_id: str) -> tuple[Segment, ...]:
 
 
 def _segment(row: Any) -> Segment:
-    return Segment(row.start, row.end, row.text, row.speaker, SegmentKind(row.kind), row.quality)
+    words = tuple(Word(start, end, text) for start, end, text in row.words)
+    return Segment(row.start, row.end, row.text, row.speaker, SegmentKind(row.kind), row.quality, words)
 
 
 def save(database: Database, claim: Claim, document: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -102,7 +103,16 @@ def assemble(job: Job, chunks: list[ReadChunk], read: Sequence[ReadLineUp] = ())
         missing=stitched.missing,
         timings=timings,
         created_at=_moment(max((chunk.finished_at for chunk in chunks), default=job.created_at)),
+        language=_language(chunks),
     )
+
+
+def _language(chunks: Sequence[ReadChunk]) -> str:
+    """The one in which most of the recording was read; of equals the first."""
+    seconds = defaultdict[str, float](float)
+    for chunk in chunks:
+        seconds[chunk.language] += chunk.keep.duration
+    return max(seconds, key=seconds.__getitem__, default="")
 
 
 def end(context: WorkerContext, claim: Claim, result: Outcome) -> list[str]:

@@ -74,7 +74,12 @@ def listen(context: WorkerContext, work: ChunkWork, held: Held) -> Heard:
 
     began = time.monotonic()
     # A line-up's sentences are torn out of the talk: the names and topics would only tempt the model.
-    request = TranscribeRequest(context="" if work.clips else work.context, cancel=held.stop, progress=progress)
+    request = TranscribeRequest(
+        context="" if work.clips else work.context,
+        language=context.settings.for_job(work.overrides).language,
+        cancel=held.stop,
+        progress=progress,
+    )
     result = context.model.transcribe(audio, request)
     held.check()
     busy = time.monotonic() - began
@@ -96,7 +101,7 @@ def _judged(heard: Heard, work: ChunkWork, bounds: gate.Limits) -> Heard:
     """With its verdict, and in the recording's time."""
     offset = work.chunk.start
     verdict = gate.check(heard.result, work.chunk.duration, [_moved(span, -offset) for span in work.speech], bounds)
-    segments = tuple(replace(s, start=s.start + offset, end=s.end + offset) for s in heard.result.segments)
+    segments = tuple(segment.later(offset) for segment in heard.result.segments)
     return replace(
         heard,
         result=replace(heard.result, segments=segments),

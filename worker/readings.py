@@ -1,7 +1,8 @@
 """Pure: utterances as one window read them, and which of two windows' utterances are the same speech.
 
 The same speech comes with times that differ by some tenths of a second, split or joined elsewhere, now and then
-with a word read differently. Words are what the two have in common; their times are estimated from the text.
+with a word read differently. Words are what the two have in common; their times are the model's, or estimated from
+the text where it tells none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from core.types import Segment, Span
+from core.types import Word as TimedWord
 from worker.spans import clip
 
 JITTER = 2.0  # s: two readings of a moment differ by twice 0.4 s, seldom by twice 1 s
@@ -33,10 +37,14 @@ Label = tuple[int, int | None]  # index of the part, the model's label in it
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word: `text` without case and punctuation, `offset` where a cut before it falls, `at` its estimated middle."""
+    """A word: `text` without case and punctuation, `offset` where a cut before it falls.
+
+    `begins` is when it is said as far as is known, and `at` its middle.
+    """
 
     text: str
     offset: int
+    begins: float
     at: float
 
 
@@ -64,39 +72,56 @@ class Reading:
         """Halfway between start and end, in seconds."""
         return (self.span.start + self.span.end) / 2
 
-    def moment(self, word: int) -> float:
-        """When this word begins, as far as its place in the text tells."""
-        share = self.words[word].offset / len(self.segment.text)
-        return self.span.start + share * self.span.duration
-
     def before(self, word: int, at: float) -> Segment:
         """What was said before this word, which begins at `at`."""
-        text = self.segment.text[: self.words[word].offset].rstrip()
-        return replace(self.segment, text=text, end=clip(Span(at, at), self.span).end)
+        offset = self.words[word].offset
+        words = tuple(one for place, one in _placed(self.segment) if place < offset)
+        end = words[-1].end if words else clip(Span(at, at), self.span).end
+        return replace(self.segment, text=self.segment.text[:offset].rstrip(), end=end, words=words)
 
     def since(self, word: int, at: float) -> Segment:
         """This word, which begins at `at`, and what was said after it."""
-        text = self.segment.text[self.words[word].offset :]
-        return replace(self.segment, text=text, start=clip(Span(at, at), self.span).start)
+        offset = self.words[word].offset
+        words = tuple(one for place, one in _placed(self.segment) if place >= offset)
+        start = words[0].start if words else clip(Span(at, at), self.span).start
+        return replace(self.segment, text=self.segment.text[offset:], start=start, words=words)
 
 
 def reading(part: int, segment: Segment, span: Span, *, torn: bool) -> Reading:
-    """A segment with its words, whose times follow from their place in the text."""
-    found = tuple(_words(segment.text, span))
+    """A segment with its words, whose times are the model's, or follow from their place in the text."""
+    found = tuple(_words(segment, span))
     return Reading(part, segment, span, torn, found, frozenset(word.text for word in found))
 
 
-def _words(text: str, span: Span) -> Iterator[Word]:
+def _placed(segment: Segment) -> Iterator[tuple[int, TimedWord]]:
+    """The model's words, and where in the text each begins."""
+    end = 0
+    for word in segment.words:
+        place = segment.text.find(word.text, end)
+        if place >= 0:
+            yield place, word
+            end = place + len(word.text)
+
+
+def _clock(segment: Segment, span: Span) -> tuple[list[float], list[float]]:
+    """Places in the text, in order, and when what stands there is said."""
+    known = [
+        point for place, word in _placed(segment) for point in ((place, word.start), (place + len(word.text), word.end))
+    ]
+    known = known or [(0, span.start), (len(segment.text), span.end)]
+    return [place for place, _ in known], [moment for _, moment in known]
+
+
+def _words(segment: Segment, span: Span) -> Iterator[Word]:
+    text, clock = segment.text, _clock(segment, span)
     end = 0  # of the word before
     for match in _WORD.finditer(text):
         gap = text[end : match.start()]
         opening = _OPENING.search(gap)  # a bracket or quotation mark goes with the word that it opens
         space = opening is not None and opening.start() > 0
         offset = match.start() - (len(gap) - opening.start() if opening and space else 0)
-        middle = (match.start() + match.end()) / 2 / len(text)
-        yield Word(
-            match[0].casefold().replace("\u2019", "'"), offset if end else 0, span.start + middle * span.duration
-        )
+        begins, at = np.interp([offset, (match.start() + match.end()) / 2], *clock)
+        yield Word(match[0].casefold().replace("\u2019", "'"), offset if end else 0, float(begins), float(at))
         end = match.end()
 
 

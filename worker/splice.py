@@ -77,7 +77,7 @@ def _side(readings: Sequence[Reading], worth: Iterable[bool]) -> _Side:
     return _Side(
         readings,
         [word.text for reading in readings for word in reading.words],
-        [*(r.moment(k) for r in readings for k in range(len(r.words))), readings[-1].span.end],
+        [*(word.begins for r in readings for word in r.words), readings[-1].span.end],
         [*(k == 0 for r in readings for k in range(len(r.words))), True],
         list(accumulate(worth, initial=0)),
     )

@@ -24,7 +24,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
 
 from core.errors import ModelError, ModelFatalError, ModelUnavailableError
-from models.vibevoice import faults
+from models import faults
 from models.vibevoice.engine import POLL_SECONDS, Decoding, Ear, Generation, Listener, language_model
 from models.vibevoice.penalty import add_repetition_penalty
 from models.vibevoice.soft_tokens import SoftTokens

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models import faults
 from models.base import SAMPLE_RATE, Audio
-from models.vibevoice import faults
 
 log = logging.getLogger(__name__)
 

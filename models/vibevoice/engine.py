@@ -25,7 +25,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from models.vibevoice import faults
+from models import faults
 from models.vibevoice.soft_tokens import SoftTokens
 
 POLL_SECONDS = 0.1  # between two looks at new tokens: often enough for progress, rarely enough to cost nothing

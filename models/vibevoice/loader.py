@@ -16,9 +16,8 @@ from transformers import AutoProcessor, PretrainedConfig, VibeVoiceAsrForConditi
 from transformers.utils import logging as transformers_log
 
 from core.errors import ModelUnavailableError
-from models import quantize
+from models import faults, quantize
 from models.vibevoice import attention as varlen
-from models.vibevoice import faults
 
 log = logging.getLogger(__name__)
 

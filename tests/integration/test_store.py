@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text, update
 
 from core.errors import AmbiguousJobError, DropscribeError, JobNotFoundError, LeaseLostError
-from core.types import Chunk, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
+from core.types import Chunk, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span, Word
 from store import chunks, fleet, jobs, leases, plans, queries, recovery, speakers, tables, transcripts
 from store.chunks import Onward
 from store.jobs import NewJob
@@ -89,6 +89,17 @@ def test_a_recording_goes_from_queued_to_done(database: Database) -> None:
     assert state(database, job_id) is JobState.DONE
     kinds = [event.kind for event in queries.events_of(database, job_id)]
     assert kinds == ["admitted", "preparing", "prepared", "reading", "read", "reading", "read", "finishing", "done"]
+
+
+def test_times_of_words_and_the_language_are_kept(database: Database) -> None:
+    job_id = admit(database)
+    [chunk_id] = prepare(database, job_id)
+    work = chunks.claim(database, chunk_id, "model", LEASE)
+    assert work
+    said = Segment(1, 3, "guten Tag", words=(Word(1, 1.5, "guten"), Word(2, 3, "Tag")))
+    chunks.commit(database, work.claim, RawTranscript((said,), language="de"), engine=ENGINE)
+    [part] = transcripts.read_chunks(database, job_id)
+    assert (part.segments, part.language) == ((said,), "de")
 
 
 def test_a_recording_without_speech_goes_straight_to_finishing(database: Database) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.types import EngineInfo, Segment, SegmentKind, Source, Transcript
+from core.types import EngineInfo, Segment, SegmentKind, Source, Transcript, Word
 from worker.outputs.cues import LINE_WIDTH, SHORTEST_MS, Cue, cues, width
 from worker.outputs.text import clean
 
@@ -84,6 +84,19 @@ def test_a_segments_cues_fill_its_time_without_gaps(start: float, length: float,
         assert shown[0].start_ms == round(segment.start * 1000)
         assert shown[-1].end_ms == round(segment.end * 1000)
         assert all(before.end_ms == after.start_ms for before, after in pairwise(shown))
+
+
+def test_cues_stand_as_long_as_their_words_are_said_where_that_is_known() -> None:
+    text = f"{SENTENCE} And another one, which goes on for quite a while before it ends."
+    words = tuple(Word(10.0 + i, 10.6 + i, word) for i, word in enumerate(text.split()))
+    first, *_, last = cues(transcript(Segment(10, 40, text, words=words)))
+    assert (first.start_ms, first.end_ms) == (10_000, 9_600 + 1000 * len(SENTENCE.split()))
+    assert last.end_ms == round(1000 * words[-1].end)
+
+
+def test_words_that_are_not_those_of_the_text_tell_no_times() -> None:
+    [cue] = cues(transcript(Segment(1, 4, "one two", words=(Word(1, 2, "one"),))))
+    assert (cue.start_ms, cue.end_ms) == (1000, 4000)
 
 
 def test_what_fits_one_cue_stays_one_cue() -> None:

@@ -1,4 +1,4 @@
-"""What PyTorch's errors mean."""
+"""What the errors of PyTorch and CTranslate2 mean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from core.errors import ModelError, ModelFatalError
-from models.vibevoice import faults
+from models import faults
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,14 @@ def test_an_error_that_loses_the_gpu_ends_the_process(message: str) -> None:
     assert "\n" not in str(fault)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError("footprint")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA failed with error out of memory"),
+        MemoryError("footprint"),
+    ],
+)
 def test_a_lack_of_memory_says_what_to_lower(error: BaseException) -> None:
     fault = faults.translate(error)
     assert faults.is_out_of_memory(error)

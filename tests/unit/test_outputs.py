@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from core.errors import StoreError, UsageError
 from core.settings import OUTPUT_FORMATS
-from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript
+from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript, Word
 from worker.outputs import BINARY, FORMATS, render
 from worker.outputs.json_ import from_json
 from worker.outputs.srt import BRACES, WORD_JOINER
@@ -76,6 +76,7 @@ segments = st.builds(
     speaker=st.none() | st.integers(0, 20),
     kind=st.sampled_from(SegmentKind),
     quality=st.none() | st.floats(0, 1),
+    words=st.lists(st.builds(Word, times, times, texts), max_size=3).map(tuple),
 )
 counts = st.integers(0, 2**53)
 people = st.builds(Speaker, st.integers(0, 20), texts, times, st.lists(st.integers(0, 20), max_size=2).map(tuple))
@@ -93,6 +94,7 @@ transcripts = st.builds(
     missing=st.lists(spans, max_size=2).map(tuple),
     timings=st.dictionaries(any_text, times, max_size=2),
     created_at=any_text,
+    language=st.sampled_from(["", "de"]),
 )
 
 
@@ -165,10 +167,15 @@ class TestJson:
         del document["speakers"]
         assert from_json(json.dumps(document)) == replace(BOARD, speakers=())
 
+    def test_a_transcript_of_before_words_had_times_is_read(self) -> None:
+        document = json.loads(text_of(BOARD, "json"))
+        del document["language"], document["segments"][0]["words"]
+        assert from_json(json.dumps(document)) == BOARD
+
     def test_fields_of_a_later_version_are_ignored(self) -> None:
         document = json.loads(text_of(BOARD, "json"))
         document["mood"] = "bright"
-        document["segments"][0]["words"] = []
+        document["segments"][0]["tones"] = []
         assert from_json(json.dumps(document)) == BOARD
 
     @pytest.mark.parametrize(
@@ -194,12 +201,14 @@ class TestJson:
     def test_the_schema_names_exactly_the_fields_that_are_written(self) -> None:
         schema = json.loads((DOCS / "transcript.schema.json").read_text())
         document = json.loads(text_of(BOARD, "json"))
+        timed = json.loads(text_of(spoken(Segment(0, 1, "one", words=(Word(0, 1, "one"),))), "json"))
         parts = [
             (schema, document),
             (schema["$defs"]["source"], document["source"]),
             (schema["$defs"]["engine"], document["engine"]),
             (schema["$defs"]["span"], document["missing"][0]),
             (schema["$defs"]["segment"], document["segments"][0]),
+            (schema["$defs"]["word"], timed["segments"][0]["words"][0]),
         ]
         for described, written in parts:
             assert list(described["properties"]) == described["required"] == list(written)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.types import Segment, SegmentKind, Span
+from core.types import Word as TimedWord
 from tests.unit.talk import Word, converse, hear, recording, said
 from worker.seams import Part, select
 
@@ -154,6 +155,24 @@ def test_a_splice_leaves_quotation_marks_with_the_words_they_open() -> None:
     text = "she said no (twice) " * 30
     pieces = taken(first(Segment(20, 75, text.strip())), second(Segment(45, 100, text.strip())))
     assert not [piece for piece in pieces if re.search(r"\($", piece) or piece.startswith(")")]
+
+
+def test_a_splice_takes_the_times_of_words_along() -> None:
+    def read(since: int, until: int) -> Segment:
+        words = tuple(TimedWord(i, i + 0.9, f"word{i},") for i in range(since, until))
+        return Segment(since, until, " ".join(word.text for word in words), words=words)
+
+    head, tail = (segment for _, segment in select([first(read(20, 75)), second(read(45, 100))]))
+    assert [*head.words, *tail.words] == list(read(20, 100).words)
+    assert (head.end, tail.start) == (head.words[-1].end, tail.words[0].start)
+    assert head.text.split() == [word.text for word in head.words]
+
+
+def test_known_times_of_words_show_what_is_the_same_where_a_long_pause_misleads() -> None:
+    words = TimedWord(50, 50.5, "one"), TimedWord(68, 68.5, "two"), TimedWord(69, 69.5, "three")
+    torn = Segment(50, 69.5, "one two three", words=words)
+    whole = Segment(68, 69.5, "two three", words=words[1:])
+    assert " ".join(taken(first(torn), second(whole))) == "one two three"
 
 
 def test_chinese_is_spliced_between_signs() -> None:

@@ -98,9 +98,23 @@ def test_secrets_are_masked() -> None:
     assert shown["redis_url"] == "redis://:***@r:1"
 
 
+def test_the_model_that_is_not_named_is_the_engines() -> None:
+    assert settings.load({}).model == settings.VIBEVOICE
+    assert settings.load({}, overrides={"engine": "whisper"}).model == settings.WHISPER
+    named = settings.load({"DROPSCRIBE_ENGINE": "whisper", "DROPSCRIBE_MODEL": "openai/whisper-tiny"})
+    assert named.model == "openai/whisper-tiny"
+
+
+def test_a_language_is_a_code() -> None:
+    assert settings.load({"DROPSCRIBE_LANGUAGE": "de"}).language == "de"
+    with pytest.raises(SettingsError, match="DROPSCRIBE_LANGUAGE"):
+        settings.load({"DROPSCRIBE_LANGUAGE": "German!"})
+
+
 def test_only_what_shapes_a_transcript_changes_the_digest() -> None:
     plain = settings.load({})
     assert plain.digest() == settings.load({"DROPSCRIBE_OUTPUTS": "txt", "DROPSCRIBE_HOME": "/x"}).digest()
     assert plain.digest() != settings.load({"DROPSCRIBE_CONTEXT": "Ada"}).digest()
     assert plain.digest("Ada") == settings.load({"DROPSCRIBE_CONTEXT": "Ada"}).digest()
     assert plain.digest() != settings.load({"DROPSCRIBE_ENGINE": "scripted"}).digest()
+    assert plain.digest() != settings.load({"DROPSCRIBE_LANGUAGE": "de"}).digest()

@@ -6,6 +6,7 @@ Widths are counted in columns: a wide (East Asian) character takes two, every ot
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -64,18 +65,38 @@ def width(text: str) -> int:
 
 
 def _drafts(segment: Segment, label: str, with_names: bool) -> list[Cue]:
-    """One segment's cues, its time shared out by the width of their text."""
+    """One segment's cues: with the times of their words, or its own time shared out by the width of their text."""
     prefix = f"{label}: " if with_names and label else ""
     if width(prefix) > LINE_WIDTH // 2:
         prefix = ""  # a number of absurd length must not push out the text
     room = LINE_WIDTH - width(prefix)
     groups = _groups(_units(clean(segment.text), room), room)
-    start, end = milliseconds(segment.start), milliseconds(segment.end)
     done = list(accumulate((sum(unit.width for unit in group) for group in groups), initial=0))
-    times = [start + max(0, end - start) * part // max(1, done[-1]) for part in done]
+    times = _spoken(segment, done) or _shared(segment, done)
     return [
         Cue(begin, finish, _lines(group, prefix, room), label)
-        for group, (begin, finish) in zip(groups, pairwise(times), strict=True)
+        for group, (begin, finish) in zip(groups, times, strict=True)
+    ]
+
+
+def _shared(segment: Segment, done: Sequence[int]) -> list[tuple[int, int]]:
+    """The segment's time, shared out; `done` are the columns before each cue, and in all."""
+    start, end = milliseconds(segment.start), milliseconds(segment.end)
+    times = [start + max(0, end - start) * part // max(1, done[-1]) for part in done]
+    return list(pairwise(times))
+
+
+def _spoken(segment: Segment, done: Sequence[int]) -> list[tuple[int, int]]:
+    """From each cue's first word to its last; nothing where the words are not known."""
+    widths = [width("".join(clean(word.text).split())) for word in segment.words]
+    before = list(accumulate(widths, initial=0))
+    if before[-1] != done[-1] or not done[-1]:
+        return []
+    firsts = [segment.words[bisect_right(before, part) - 1] for part in done[:-1]]
+    lasts = [segment.words[bisect_left(before, part) - 1] for part in done[1:]]
+    return [
+        (milliseconds(first.start), milliseconds(max(first.start, last.end)))
+        for first, last in zip(firsts, lasts, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from core.errors import StoreError
-from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript
+from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript, Word
 
 SCHEMA = "dropscribe.transcript/1"
 
@@ -43,6 +43,7 @@ def _document(transcript: Transcript) -> dict[str, Any]:
         "source": asdict(transcript.source),
         "engine": asdict(transcript.engine),
         "speech_detector": transcript.speech_detector,
+        "language": transcript.language,
         "settings": transcript.settings,
         "notes": transcript.notes,
         "reasons": transcript.reasons,
@@ -69,6 +70,7 @@ def _transcript(document: dict[str, Any]) -> Transcript:
         missing=tuple(Span(float(item["start"]), float(item["end"])) for item in document["missing"]),
         timings={phase: float(seconds) for phase, seconds in document["timings"].items()},
         created_at=document["created_at"],
+        language=document.get("language", ""),
     )
 
 
@@ -114,4 +116,9 @@ def _segment(item: dict[str, Any]) -> Segment:
         speaker=item["speaker"],
         kind=SegmentKind(item["kind"]),
         quality=None if quality is None else float(quality),
+        words=tuple(_word(word) for word in item.get("words", ())),
     )
+
+
+def _word(item: dict[str, Any]) -> Word:
+    return Word(float(item["start"]), float(item["end"]), item["text"])

@@ -1,13 +1,11 @@
-"""What PyTorch's errors mean for a worker: out of memory, beyond repair, or just this chunk."""
+"""What PyTorch's and CTranslate2's errors mean for a worker: out of memory, beyond repair, or just this chunk."""
 
 from __future__ import annotations
-
-import torch
 
 from core.errors import ModelError, ModelFatalError
 
 # After one of these every later call in the process fails too, since the CUDA context is lost. The names are those
-# of CUDA's error strings and of the codes that PyTorch adds to them.
+# of CUDA's error strings and of the codes that the libraries add to them.
 STICKY = (
     "device-side assert",
     "cudaerrorassert",
@@ -37,12 +35,12 @@ def is_sticky(error: BaseException) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the GPU's memory did not suffice; what was freed meanwhile may be enough next time."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+    """Whether the memory did not suffice; what was freed meanwhile may be enough next time."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
 
 
 def translate(error: BaseException) -> ModelError:
-    """The error of ours that says what to do about one of PyTorch's."""
+    """The error of ours that says what to do about one of theirs."""
     first = str(error).strip().partition("\n")[0] or type(error).__name__
     if is_sticky(error):
         return ModelFatalError(f"the GPU's context is lost: {first}; the worker has to start anew")

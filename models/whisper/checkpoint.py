@@ -1,0 +1,106 @@
+"""A Whisper checkpoint in the layout that CTranslate2 reads: as it is published, or converted once and kept. No torch
+unless one has to be converted."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from ctranslate2.converters import TransformersConverter
+
+from core.errors import ModelUnavailableError, UsageError
+from core.settings import WHISPER, Settings
+from models import fetch, inventory, placing
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "model.bin"  # of CTranslate2's layout
+HALF, FULL = "float16", "float32"
+
+
+def find(settings: Settings) -> tuple[Path, str]:
+    """The folder of the checkpoint in use, fetched if it is not here, and the name to call it by.
+
+    Raises UsageError for what is neither a folder nor an id, and ModelUnavailableError when it cannot be fetched.
+    """
+    try:
+        folder, commit = inventory.locate(settings.model, settings.revision)
+    except UsageError:
+        if Path(settings.model).expanduser().is_absolute():
+            raise
+        log.info("fetching %s", settings.model)
+        folder, commit = fetch.fetch(settings.model, settings.revision, lambda *_: None)
+    return folder, f"{settings.model}@{commit}" if commit else settings.model
+
+
+def readable(folder: Path, name: str, settings: Settings) -> Path:
+    """A folder that CTranslate2 reads: this one, or its converted copy under `home`, made if it is not there.
+
+    Raises ModelUnavailableError when it is no Whisper, not whole, or cannot be converted.
+    """
+    if (folder / WEIGHTS).is_file():
+        return folder
+    kind = inventory.read_config(folder).get("model_type")
+    if kind != "whisper":
+        raise ModelUnavailableError(
+            f"{name} holds a model of type {kind or 'unknown'}, not whisper; name another (DROPSCRIBE_MODEL), for "
+            f"example {WHISPER}"
+        )
+    kept = FULL if settings.precision == "fp32" else HALF
+    target = settings.home / "models" / f"whisper-{_digest(folder, kept)}"
+    return target if target.is_dir() else _converted(folder, name, target, kept)
+
+
+def _digest(folder: Path, kept: str) -> str:
+    """Tells one checkpoint from another, and a folder from what was in it before."""
+    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())]
+    return hashlib.sha256(repr((str(folder), files, kept)).encode()).hexdigest()[:16]
+
+
+def _converted(folder: Path, name: str, target: Path, kept: str) -> Path:
+    if problems := inventory.examine(folder).problems:
+        raise ModelUnavailableError(f"{name}: {'; '.join(problems)}")
+    log.info("converting %s for CTranslate2, once", name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    placing.require_room(target.parent, sum(path.stat().st_size for path in folder.glob("*.safetensors")))
+    with placing.beside(target) as part:
+        try:
+            _Converter(str(folder)).convert(str(part), quantization=kept, force=True)
+            _write_processor(folder, part)
+        except ImportError as error:
+            raise ModelUnavailableError(
+                f"{name} has to be converted for CTranslate2, which needs more packages: {error}; pip install "
+                f"'dropscribe[gpu]', or name a checkpoint in that layout (DROPSCRIBE_MODEL), for example {WHISPER}"
+            ) from error
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelUnavailableError(
+                f"{name} cannot be converted for CTranslate2: {error}; fetch it again"
+            ) from error
+        try:
+            placing.settle(part, target)
+        except ModelUnavailableError:
+            if not target.is_dir():  # another worker was faster
+                raise
+    return target
+
+
+class _Converter(TransformersConverter):  # type: ignore[misc]  # it has no types
+    """Refuses a checkpoint without all weights, where transformers would go on with random numbers."""
+
+    def load_model(self, model_class: Any, model_name_or_path: str, **options: Any) -> Any:
+        """The model, with every weight from the checkpoint. Raises ValueError."""
+        model, info = model_class.from_pretrained(model_name_or_path, output_loading_info=True, **options)
+        if lacking := [*info["missing_keys"], *info["mismatched_keys"]]:
+            raise ValueError(f"it lacks {len(lacking)} weights, the first {lacking[0]}")
+        return model
+
+
+def _write_processor(folder: Path, target: Path) -> None:
+    """Tokenizer and features, whose files have had other names and forms over the years."""
+    from transformers import WhisperProcessor
+
+    processor: Any = WhisperProcessor.from_pretrained(folder)
+    processor.tokenizer.save_pretrained(target)
+    processor.feature_extractor.save_pretrained(target)

@@ -1,0 +1,232 @@
+"""Any Whisper resident in memory: audio in, words with times and the language out.
+
+A chunk is read window by window of 30 s, each beginning where the last utterance of the one before ended, as section
+4.5 of the paper has it (Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision, 2022): five beams;
+a higher temperature where the answer repeats itself or is improbable; no text where there is probably no speech.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import ctranslate2
+import numpy as np
+from faster_whisper import WhisperModel
+
+from core.errors import ModelUnavailableError, SettingsError
+from core.hotwords import context_text
+from core.settings import Settings
+from core.types import Ended, EngineInfo, RawTranscript, Segment, Word
+from models import faults
+from models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from models.resampling import resample
+from models.vibevoice.prompt import check_context
+from models.whisper import checkpoint
+
+log = logging.getLogger(__name__)
+
+LONGEST_CHUNK = 600.0  # s; what the planner aims at anyway, and as much is read again when a worker is lost
+POLL_SECONDS = 0.2  # between two looks at whether it was cancelled
+BEAMS = 5
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+MOST_REPETITIVE = 2.4  # ratio of an answer's size to its compressed size
+LEAST_LOG_PROBABILITY = -1.0  # of a token on average
+SILENT = 0.6  # probability that there is no speech, above which an improbable answer is none
+DOUBTFUL_SILENCE = 2.0  # s of silence beside improbable words: then those are invented
+SURE_LANGUAGE = 0.5  # probability with which a window settles the language
+LANGUAGE_WINDOWS = 4  # looked at until one does
+MOST_CONTEXT = 223  # tokens of a prompt beside the mark that begins it: half of what the decoder takes
+COMPUTE_TYPES = {  # by device and precision
+    "cpu": {"auto": "int8", "int8": "int8", "fp32": "float32"},
+    "cuda": {"auto": "float16", "fp16": "float16", "bf16": "bfloat16", "int8": "int8_float16", "fp32": "float32"},
+}
+PRECISIONS = {"int8": "int8", "float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "int8_float16": "int8"}
+
+
+@dataclass
+class _Reading:
+    """What one chunk has come to: a thread of the pool adds to it, the caller's looks at it."""
+
+    duration: float
+    language: str = ""
+    tokens: int = 0
+    looped: bool = False
+    segments: list[Segment] = field(default_factory=list)
+
+    def add(self, heard: Any) -> None:
+        self.tokens += len(heard.tokens)
+        self.looped |= heard.compression_ratio > MOST_REPETITIVE  # at every temperature
+        if heard.start < self.duration:
+            self.segments.append(segment_of(heard, self.duration))
+
+    def told(self, ended: Ended, began: float) -> RawTranscript:
+        spent = {"whisper": time.monotonic() - began}
+        segments = tuple(self.segments)
+        return RawTranscript(segments, ended, output_tokens=self.tokens, timings=spent, language=self.language)
+
+
+class Whisper:
+    """A Transcriber; safe for as many threads as `info.slots`."""
+
+    def __init__(self, model: WhisperModel, info: EngineInfo, settings: Settings) -> None:
+        """Serve a loaded model. Raises SettingsError for a language that it does not know."""
+        self.info = info
+        self.model = model
+        self._settings = settings
+        # What CTranslate2 computes cannot be stopped. So it has threads of its own: who cancels a chunk leaves them the
+        # window that they are at.
+        self._pool = ThreadPoolExecutor(info.slots, thread_name_prefix="whisper")
+        check_language(settings.language, model.supported_languages)
+
+    @classmethod
+    def load(cls, settings: Settings) -> Whisper:
+        """Find, convert if need be, load and warm up. Raises ModelUnavailableError, SettingsError or UsageError."""
+        began = time.monotonic()
+        logging.getLogger("faster_whisper").setLevel(logging.WARNING)  # it tells of every chunk
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        kind = compute_type(settings.precision, device)
+        slots = settings.model_slots or 1
+        folder, name = checkpoint.find(settings)
+        model = _open(str(checkpoint.readable(folder, name, settings)), name, device, kind, slots)
+        spent = round(time.monotonic() - began, 1)
+        info = EngineInfo("whisper", name, PRECISIONS[kind], slots, LONGEST_CHUNK, load_seconds=spent)
+        log.info("loaded %s in %s on %s in %.1f s", name, info.precision, device, spent)
+        engine = cls(model, info, settings)
+        engine.transcribe(np.zeros(SAMPLE_RATE, np.float32), TranscribeRequest(language=settings.language or "en"))
+        return engine
+
+    def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
+        """See `Transcriber`. Raises SettingsError for an unknown language or too long a context."""
+        began = time.monotonic()
+        check_language(request.language, self.model.supported_languages)
+        context = context_text(request.context)
+        check_context(
+            context, lambda text: len(self.model.hf_tokenizer.encode(text, add_special_tokens=False)), MOST_CONTEXT
+        )
+        reading = _Reading(audio.size / SAMPLE_RATE)
+        if not audio.size:
+            return reading.told(Ended.COMPLETE, began)
+        task = self._pool.submit(self._read, audio, context, request, reading)
+        if not _watch(task, request, reading):
+            return reading.told(Ended.CANCELLED, began)
+        try:
+            task.result()
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise faults.translate(error) from error
+        request.progress(reading.duration)
+        return reading.told(Ended.LOOP if reading.looped else Ended.COMPLETE, began)
+
+    def close(self) -> None:
+        """Wait for what is being computed, and give the memory back."""
+        self._pool.shutdown(cancel_futures=True)
+        self.model.model.unload_model()
+
+    def _read(self, audio: Audio, context: str, request: TranscribeRequest, reading: _Reading) -> None:
+        if request.cancel.is_set():
+            return
+        heard, found = self.model.transcribe(
+            resample(audio, self.model.feature_extractor.sampling_rate),
+            language=request.language or None,
+            language_detection_threshold=SURE_LANGUAGE,
+            language_detection_segments=LANGUAGE_WINDOWS,
+            beam_size=BEAMS,
+            temperature=[self._settings.temperature] if self._settings.temperature else list(TEMPERATURES),
+            repetition_penalty=self._settings.repetition_penalty,
+            compression_ratio_threshold=MOST_REPETITIVE,
+            log_prob_threshold=LEAST_LOG_PROBABILITY,
+            no_speech_threshold=SILENT,
+            hallucination_silence_threshold=DOUBTFUL_SILENCE,
+            condition_on_previous_text=False,  # one window's loop would be the next one's example
+            hotwords=context or None,  # unlike an initial prompt, told for every window
+            word_timestamps=True,
+        )
+        reading.language = found.language
+        for segment in heard:  # each step reads a window, if the last one is told
+            if request.cancel.is_set():
+                return
+            reading.add(segment)
+
+
+def _watch(task: Future[None], request: TranscribeRequest, reading: _Reading) -> bool:
+    """Tell the progress until the task is done; False when it was cancelled before."""
+    while not wait([task], POLL_SECONDS).done:
+        if request.cancel.is_set():
+            task.cancel()  # if it has not begun
+            return False
+        if reading.segments:
+            request.progress(reading.segments[-1].end)
+    return not request.cancel.is_set()
+
+
+def segment_of(heard: Any, duration: float) -> Segment:
+    """A segment of faster-whisper's as ours, which reaches as far as its words, and no further than the chunk."""
+    words = tuple(
+        Word(_within(word.start, duration), _within(word.end, duration), word.word.strip())
+        for word in heard.words or ()
+        if word.word.strip()
+    )
+    return Segment(
+        start=min([_within(heard.start, duration), *(word.start for word in words[:1])]),
+        end=max([_within(heard.end, duration), *(word.end for word in words[-1:])]),
+        text=heard.text.strip(),
+        quality=round(math.exp(min(0.0, heard.avg_logprob)), 3),
+        words=words,
+    )
+
+
+def _within(moment: float, duration: float) -> float:
+    return min(round(float(moment), 2), duration)
+
+
+def compute_type(precision: str, device: str) -> str:
+    """CTranslate2's name for a precision on `cpu` or `cuda`. Raises ModelUnavailableError where there is none."""
+    offered = COMPUTE_TYPES[device]
+    if precision not in offered:
+        place = "a CPU" if device == "cpu" else "a GPU"
+        raise ModelUnavailableError(
+            f"whisper has no {precision} on {place}; set DROPSCRIBE_PRECISION to one of {', '.join(offered)}"
+        )
+    kind = offered[precision]
+    supported = ctranslate2.get_supported_compute_types(device)
+    if precision == "auto" and kind not in supported:
+        return "float32"
+    if kind not in supported:
+        raise ModelUnavailableError(
+            f"this machine's {device} cannot compute in {precision}; set DROPSCRIBE_PRECISION=auto"
+        )
+    return kind
+
+
+def check_language(language: str, known: Iterable[str]) -> None:
+    """Raises SettingsError for a code that is not among those known."""
+    codes = sorted(known)
+    if not language or language in codes:
+        return
+    near = difflib.get_close_matches(language, codes, n=3, cutoff=0.5) if len(codes) > 1 else []
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it knows {', '.join(codes)}"
+    raise SettingsError(f"the model does not know the language {language} (DROPSCRIBE_LANGUAGE); {hint}")
+
+
+def _open(folder: str, name: str, device: str, kind: str, slots: int) -> WhisperModel:
+    cores = len(os.sched_getaffinity(0))
+    try:
+        return WhisperModel(
+            folder,
+            device,
+            compute_type=kind,
+            cpu_threads=max(1, cores // slots),
+            num_workers=slots,
+            local_files_only=True,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ModelUnavailableError(
+            f"{name} cannot be loaded in {kind} on {device}: {error}; check it with `dropscribe models show`"
+        ) from error
