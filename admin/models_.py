@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from core.types import Part
+
 app = typer.Typer(help="Look at checkpoints, fetch them, make them ready for use.", no_args_is_help=True)
 
 
@@ -41,27 +43,46 @@ EXAMPLES = """Examples:
   dropscribe models quantize microsoft/VibeVoice-ASR-HF ~/models/vibevoice-int8 --precision int8
 
   dropscribe models quantize ~/models/vibevoice ~/models/vibevoice-nf4 --precision nf4 --device cpu
+
+  dropscribe models quantize ~/models/vibevoice ~/models/small --precision nf4 --only language-model --only head
 """
 
 
 @app.command(epilog=EXAMPLES)
 def quantize(
     ctx: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="SRC", help="The checkpoint: its folder, or its Hugging Face id.")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="The checkpoint: its folder, or an id in the cache.")],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="The new folder; absent or empty.")],
-    precision: Annotated[Precision, typer.Option(help="Number format of the language model's layers.")],
-    device: Annotated[Device, typer.Option(help="Where; auto: the GPU, if its memory suffices.")] = Device.AUTO,
-    revision: Annotated[str, typer.Option(help="Commit or tag of the id; its newest if not given.")] = "",
+    *,
+    precision: Annotated[Precision, typer.Option(help="Number format of what is quantized.")],
+    only: Annotated[
+        list[Part] | None,
+        typer.Option(
+            help="Part of the model to quantize, instead of the language model alone; unsafe. May be repeated."
+        ),
+    ] = None,
+    skip: Annotated[list[Part] | None, typer.Option(help="Part to leave as it is. May be repeated.")] = None,
+    device: Annotated[Device, typer.Option(help="Where; auto: the GPU, if there is one.")] = Device.AUTO,
+    revision: Annotated[str, typer.Option(help="Commit or branch of the id.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Write a quantized copy of a checkpoint, which loads faster and takes less room.
+    """Write a quantized copy of a checkpoint, which loads faster and takes less room, in about 1 GB of memory.
 
-    DST appears when the copy is complete and was read back without a difference; not before.
+    Only the linears of the language model's layers are quantized, unless --only names other parts. DST appears when
+    the copy is complete, was read back and its quantized modules were counted; not before.
     """
     from admin import quantize as answer
 
     answer.quantize(
-        ctx.obj, source, destination, precision=precision, device=device, revision=revision, as_json=as_json
+        ctx.obj,
+        source,
+        destination,
+        precision=precision,
+        only=only or (),
+        skip=skip or (),
+        device=device,
+        revision=revision,
+        as_json=as_json,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from admin import render
@@ -13,7 +13,7 @@ from admin.context import Context
 from admin.progress import busy
 from core.errors import ModelUnavailableError, UsageError
 from models import vram
-from models.vibevoice.geometry import PUBLISHED
+from models.vibevoice.geometry import PUBLISHED, Geometry
 from models.vram import Plan, Row
 
 SIZES = (6, 8, 12, 16, 24, 48, 80, 141)  # GB of common cards, shown side by side where there is no GPU to ask
@@ -46,13 +46,15 @@ def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json:
     with busy(context, "asking the driver"):
         cards = [shared(card, settings.gpu_share) for card in choose_cards(gigabytes, gpu)]
     seconds, slots = settings.chunk_seconds or vram.LONGEST_CHUNK, settings.model_slots
-    plans = [vram.choose(card.memory, PUBLISHED, seconds, slots) for card in cards]
+    geometry = replace(PUBLISHED, quantized=settings.quantize)
+    plans = [vram.choose(card.memory, geometry, seconds, slots) for card in cards]
     if as_json:
-        render.write_json({"cards": [_document(*pair) for pair in zip(cards, plans, strict=True)]})
+        documents = [_document(*pair, geometry) for pair in zip(cards, plans, strict=True)]
+        render.write_json({"quantized": settings.quantize, "cards": documents})
         return
     table = render.table(*COLUMNS, whole=("card", "precision"), right=COLUMNS[2:])
     for card, plan in zip(cards, plans, strict=True):
-        for cells in rows(card, plan):
+        for cells in rows(card, plan, geometry):
             table.add_row(*cells)
         table.add_section()
     context.out.print(table)
@@ -106,9 +108,9 @@ def installed() -> Iterator[tuple[int, Card]]:
             yield int(index), Card(f"GPU {index}, {name}", int(mebibytes) * MIB)
 
 
-def rows(card: Card, plan: Plan) -> Iterator[tuple[str, ...]]:
+def rows(card: Card, plan: Plan, geometry: Geometry = PUBLISHED) -> Iterator[tuple[str, ...]]:
     """The table's cells for a card: a line a precision. `plan` is what `auto` takes."""
-    for row in vram.table(card.memory):
+    for row in vram.table(card.memory, geometry):
         taken = plan.fits and plan.precision is row.precision
         yield (
             card.name if row.precision is vram.BEST_FIRST[0] else "",
@@ -125,7 +127,7 @@ def _sentence(card: Card, plan: Plan) -> str:
     return f"{name}: {'auto' if plan.fits else 'too small: even'} {plan.explain()}"
 
 
-def _document(card: Card, plan: Plan) -> dict[str, Any]:
+def _document(card: Card, plan: Plan, geometry: Geometry) -> dict[str, Any]:
     return {
         "name": card.name,
         "vram": card.memory,
@@ -137,7 +139,7 @@ def _document(card: Card, plan: Plan) -> dict[str, Any]:
             "total": plan.total,
             "parts": dict(plan.parts),
         },
-        "precisions": [_fitting(row) for row in vram.table(card.memory)],
+        "precisions": [_fitting(row) for row in vram.table(card.memory, geometry)],
     }
 
 

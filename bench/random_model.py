@@ -72,7 +72,7 @@ def build(geometry: Geometry, precision: Precision, device: torch.device, attent
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     quantization = quantize.config(str(precision), dtype)
     if quantization is not None:
-        bitsandbytes.replace_with_bnb_linear(model, list(quantize.SKIPPED), quantization)
+        bitsandbytes.replace_with_bnb_linear(model, quantization.llm_int8_skip_modules, quantization)
     for name, module in model.named_modules():
         for parameter in list(module.named_parameters(recurse=False)):
             _fill(model, name, module, *parameter, dtype=dtype, device=device)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import SettingsError
-from core.types import Priority
+from core.types import SAFE_PARTS, Part, Priority
 
 PREFIX = "DROPSCRIBE_"
 CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in it
@@ -87,6 +87,11 @@ class Settings(BaseModel):
     engine: EngineName = Field("auto", description="speech model; auto: vibevoice with a GPU, else pocketsphinx")
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = Field(
         "auto", description="number format of the model's weights"
+    )
+    quantize: Annotated[tuple[Part, ...], BeforeValidator(_split_commas)] = Field(
+        SAFE_PARTS,
+        min_length=1,
+        description="parts of vibevoice that int8 and nf4 quantize; more than the default is unsafe",
     )
     model: str = Field(
         VIBEVOICE,
@@ -237,6 +242,7 @@ class Settings(BaseModel):
         shaping = {
             "engine": self.engine,
             "precision": self.precision,
+            "quantize": sorted(self.quantize),
             "model": self.model,
             "revision": self.revision,
             "temperature": self.temperature,

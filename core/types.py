@@ -164,14 +164,28 @@ class RawTranscript:
     language: str = ""
 
 
+class Part(StrEnum):
+    """Parts of VibeVoice-ASR, as people name them."""
+
+    LANGUAGE_MODEL = "language-model"
+    ACOUSTIC_ENCODER = "acoustic-encoder"
+    SEMANTIC_ENCODER = "semantic-encoder"
+    PROJECTOR = "projector"
+    HEAD = "head"
+
+
+SAFE_PARTS = (Part.LANGUAGE_MODEL,)  # those that can be quantized without harm
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What a model says of itself, copied into the workers' table and into every transcript.
 
     `slots` is how many chunks it reads at once, `longest_chunk` in seconds. `notice` is what a user has to
-    know before trusting a transcript, empty where there is nothing to say. `attention` is how it computes
-    attention and `attention_reason` why so; loading took `load_seconds`, after which the process held
-    `memory_held` bytes of the GPU's memory, and `memory_free` were free (0 without a GPU).
+    know before trusting a transcript, empty where there is nothing to say. `quantized` are the parts of the model
+    that are, with commas between. `attention` is how it computes attention and `attention_reason` why so; loading
+    took `load_seconds`, after which the process held `memory_held` bytes of the GPU's memory, and `memory_free` were
+    free (0 without a GPU).
     """
 
     engine: str
@@ -180,6 +194,7 @@ class EngineInfo:
     slots: int = 1
     longest_chunk: float = 1800.0
     notice: str = ""
+    quantized: str = ""
     attention: str = ""
     attention_reason: str = ""
     load_seconds: float = 0.0

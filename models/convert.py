@@ -227,10 +227,7 @@ def _doubts(source: Source, rules: Rules, plan: Plan, overflows: tuple[Overflow,
 
 def _write(source: Source, folder: Path, plan: Plan, rules: Rules, tell: Tell) -> int:
     """Everything into a folder; returns how many numbers became zero."""
-    for path in source.others:
-        place = folder / path.relative_to(source.folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
+    copy_others(source, folder)
     if (folder / "config.json").is_file():
         config = convert_plan.with_dtype(inventory.read_config(folder), rules.dtype)
         _write_json(folder / "config.json", config)
@@ -246,6 +243,15 @@ def _write(source: Source, folder: Path, plan: Plan, rules: Rules, tell: Tell) -
                 done, vanished = done + read, vanished + lost
                 tell("writing", done, total)
     return vanished
+
+
+def copy_others(source: Source, folder: Path, without: str = "\0") -> None:
+    """Files beside the weights, but none whose name ends with `without`. Raises OSError."""
+    for path in source.others:
+        if not path.name.endswith(without):
+            place = folder / path.relative_to(source.folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
 
 
 def _write_shard(

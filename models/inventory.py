@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -192,6 +193,20 @@ def quantization(config: Mapping[str, Any]) -> str:
     if stored.get("load_in_4bit"):
         return str(stored.get("bnb_4bit_quant_type", "4 bit"))
     return str(stored.get("quant_method", "an unknown method"))
+
+
+def quantized_bits(config: Mapping[str, Any]) -> int:
+    """Bits of a quantized weight in memory; 0 where the config does not tell.
+
+    What compressed-tensors packed is unpacked on first use, so that its bits say nothing.
+    """
+    stored, method = config.get("quantization_config") or {}, quantization(config)
+    if method in {"int8", "nf4", "fp4"}:
+        return 8 if method == "int8" else 4
+    if method == "torchao":  # names of classes in any depth: Int4WeightOnlyConfig, int8_weight_only
+        found = re.search(r"int([48])", json.dumps(stored), re.IGNORECASE)
+        return int(found[1]) if found else 0
+    return int(stored.get("bits") or 0) if method in {"awq", "gptq"} else 0
 
 
 def verify(checkpoint: Checkpoint, tell: Tell) -> Checkpoint:

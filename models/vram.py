@@ -39,7 +39,7 @@ HEADROOM = 0.03  # of the card: what the driver keeps of the memory on the box, 
 
 
 class Precision(StrEnum):
-    """Number formats of the language model's layers; all else stays in 16 bits (32 with `fp32`)."""
+    """Number formats of what is quantized, the language model's layers; all else is in 16 bits (32 with `fp32`)."""
 
     BF16 = "bf16"
     FP16 = "fp16"
@@ -57,15 +57,17 @@ BEST_FIRST = (Precision.BF16, Precision.INT8, Precision.NF4)
 
 
 def weights(geometry: Geometry, precision: Precision) -> int:
-    """The model at rest; only the linears of the language model's layers are quantized.
+    """The model at rest; only the linears of the geometry's `quantized` parts are.
 
     int8 takes a byte and a 32-bit scale a row. nf4 takes half a byte, a byte of scale for 64 weights, and with
     double quantization a 32-bit scale for 256 of these.
     """
-    linears, width = geometry.linears, precision.width
+    parts = [geometry.linears(part) for part in geometry.quantized]
+    linears, rows = sum(numbers for numbers, _ in parts), sum(outputs for _, outputs in parts)
+    width = precision.width
     rest = (geometry.parameters - linears) * width
     if precision is Precision.INT8:
-        return rest + linears + 4 * geometry.linear_rows
+        return rest + linears + 4 * rows
     if precision is Precision.NF4:
         return rest + linears // 2 + math.ceil(linears / 64) + 4 * math.ceil(linears / (64 * 256))
     return rest + linears * width

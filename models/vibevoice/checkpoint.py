@@ -1,11 +1,10 @@
-"""A quantized copy of a checkpoint in a folder: whole and checked under its name, or not at all."""
+"""A quantized copy of a checkpoint: made tensor by tensor in bounded memory; whole and checked, or not there."""
 
 from __future__ import annotations
 
-import gc
-import hashlib
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,28 @@ from typing import Any
 import torch
 
 from core.errors import ModelUnavailableError, UsageError
-from models import placing, quantize, vram
-from models.vibevoice import loader
+from core.types import SAFE_PARTS, Part
+from models import convert, convert_plan, inventory, packing, placing, quantize, shards, vram
+from models import parts as parts_
+from models.convert import Source, Warn
+from models.inventory import Tell
+from models.shard_writer import Entry, Writer
+from models.shards import Shard, Tensor
+from models.vibevoice import loader, skeleton
 from models.vibevoice.geometry import Geometry
 from models.vram import Precision
 
-MARGIN = 64_000_000  # bytes beside the weights: 12 MB of tokenizer, and what the layout of the file takes
-READ_BACK = "what was written reads back differently"
-
-Tell = Callable[[str], None]
+MARGIN = 64_000_000  # bytes beside the weights: 12 MB of tokenizer, and what the layout of the files takes
+DTYPES = {dtype: name for name, dtype in convert.TORCH.items()} | {torch.uint8: "U8", torch.int8: "I8"}
+# What quantized modules have, and no others: by them they are counted in the files.
+SCALES = {"int8": ".SCB", "nf4": ".weight.absmax"}
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A copy that was written and read back: `quantized` modules, `size` bytes in all, in `seconds`.
+    """A copy that was written: `quantized` modules of these `parts`, `size` bytes in `files` of weights and the rest.
 
-    `revision` is the source's commit on the hub, empty for a folder.
+    `revision` is the source's commit in the cache, empty for a folder.
     """
 
     source: str
@@ -36,124 +41,190 @@ class Copy:
     folder: Path
     precision: str
     device: str
+    parts: tuple[Part, ...]
     quantized: int
+    files: int
     size: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is to be made of what, and where the arithmetic is done."""
+    """What is to be made of what: `modules` are to be quantized, `names` what the model calls the tensors."""
 
-    source: str
-    revision: str
+    source: Source
     precision: str
+    parts: tuple[Part, ...]
     device: torch.device
+    modules: frozenset[str]
+    names: Mapping[str, str]
+    tensors: tuple[tuple[Shard, Tensor], ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what is not quantized."""
+        return loader.half(self.device)
 
 
 def write_quantized(
-    source: str, destination: Path, precision: str, *, tell: Tell, device: str = "auto", revision: str = ""
+    source: str,
+    destination: Path,
+    precision: str,
+    *,
+    parts: tuple[Part, ...] = SAFE_PARTS,
+    tell: Tell,
+    warn: Warn,
+    device: str = "auto",
+    revision: str = "",
 ) -> Copy:
-    """Quantize a checkpoint (a folder or a hub id) to `int8` or `nf4` into a folder that is absent or empty.
+    """Quantize a checkpoint (a folder, or an id in the cache) to `int8` or `nf4` into a folder that is absent or empty.
 
-    It is written under another name beside its own, read back under the same check as any checkpoint, compared bit
-    for bit, and only then given its name. `device` is `auto`, `cpu` or `cuda`; auto: the GPU where it has the room.
-    `tell` hears what is being done.
+    It is written under another name beside its own, read back, checked module by module, and only then given its name.
+    `device` is `auto`, `cpu` or `cuda`, where the arithmetic is done. `tell` hears of the progress, `warn` what speaks
+    against quantizing these parts.
 
     Raises UsageError for a source that is not there or a destination that is taken, ModelUnavailableError when the
-    source cannot be used or the device or the disk cannot hold the copy, and QuantizationError when it went wrong.
+    source cannot be used or the disk cannot hold the copy, and QuantizationError when it went wrong.
     """
     began = time.monotonic()
     target = placing.vacant(destination)
-    config = _unquantized(source, revision)
-    size = vram.weights(Geometry.from_config(config), Precision(precision))
-    placing.require_room(target.parent, size + MARGIN)
-    job = _Job(source, revision, precision, _device(device, size))
+    examined = convert.examine(source, revision)
+    if target.is_relative_to(examined.folder):
+        raise UsageError(f"{destination} lies in {source} itself; name another folder")
+    config = loader.read_config(str(examined.folder))
+    weights = vram.weights(Geometry.from_config(config, parts), Precision(precision))
+    placing.require_room(target.parent, weights + MARGIN)
+    job = _plan(examined, config, precision, parts, _device(device))
+    for sentence in parts_.doubts(parts):
+        warn(sentence)
     with placing.beside(target) as folder:
-        commit, bits = _write(job, folder, tell)
-        tell(f"checking {size / 1e9:.2f} GB")
-        quantized = _check(job, folder, bits)
-        _settle(folder, target)
-    written = sum(file.stat().st_size for file in target.iterdir())
-    seconds = time.monotonic() - began
-    return Copy(source, commit, target, precision, job.device.type, quantized, written, seconds)
-
-
-def _unquantized(source: str, revision: str) -> dict[str, Any]:
-    """The config of the source. A name that cannot be a hub id is not looked for on the network."""
-    folder = Path(source).expanduser()
-    if not folder.is_dir() and (folder.is_absolute() or source.count("/") != 1 or source.startswith((".", "~"))):
-        raise UsageError(f"{source} is not a folder; name a checkpoint's, or an id such as {loader.CHECKPOINT}")
-    config = loader.read_config(source, revision)
-    if stored := quantize.stored_precision(config):
-        raise ModelUnavailableError(f"{source} is in {stored} already; name the checkpoint that it was made from")
-    return config
-
-
-def _device(asked: str, size: int) -> torch.device:
-    """The GPU where there is one with room for the copy, or it is asked for."""
-    cpu, cuda = torch.device("cpu"), torch.device("cuda:0")
-    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
-        return cpu
-    if not torch.cuda.is_available():
-        raise ModelUnavailableError("PyTorch sees no GPU; use --device cpu, or see `dropscribe doctor`")
-    free, _ = torch.cuda.mem_get_info(cuda)
-    if free >= size + vram.CUDA_CONTEXT:
-        return cuda
-    if asked == "auto":
-        return cpu
-    raise ModelUnavailableError(
-        f"the copy takes {size / 1e9:.2f} GB and the GPU has {free / 1e9:.2f} GB free; free it, or use --device cpu"
+        try:
+            files = _write(job, folder, tell)
+        except OSError as error:
+            raise placing.unwritable(target, error) from error
+        _prove(job, folder)
+        placing.settle(folder, target)
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    return Copy(
+        source=source,
+        revision=examined.revision,
+        folder=target,
+        precision=precision,
+        device=job.device.type,
+        parts=parts,
+        quantized=len(job.modules),
+        files=files,
+        size=size,
+        seconds=time.monotonic() - began,
     )
 
 
-def _write(job: _Job, folder: Path, tell: Tell) -> tuple[str, dict[str, str]]:
-    """Quantize and write; returns the source's commit and the digests of what was written."""
-    tell(f"reading {job.source} in {job.precision} on the {_spoken(job.device)}")
-    loaded = loader.load(job.source, job.precision, device=job.device, revision=job.revision, attention="sdpa")
-    tell(f"writing to {folder}")
-    loader.save(loaded, folder)
-    return loaded.revision, digests(loaded.model.state_dict())
+def _device(asked: str) -> torch.device:
+    """The GPU where there is one: a few hundred megabytes of it are enough."""
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ModelUnavailableError("PyTorch sees no GPU; use --device cpu, or see `dropscribe doctor`")
+    return torch.device("cpu" if asked == "cpu" or not torch.cuda.is_available() else "cuda:0")
 
 
-def _check(job: _Job, folder: Path, bits: Mapping[str, str]) -> int:
-    """Read the copy as a worker would; returns how many of its modules are quantized."""
-    _give_memory_back()
-    model = loader.load(str(folder), job.precision, device=job.device, attention="sdpa").model
-    found = digests(model.state_dict())
-    if changed := sorted(name for name in bits.keys() | found.keys() if bits.get(name) != found.get(name)):
-        raise ModelUnavailableError(
-            f"{READ_BACK}: {len(changed)} tensors, the first {changed[0]}; check the disk {folder.parent} and try again"
-        )
-    return len(quantize.quantized_modules(model))
+def _plan(
+    source: Source, config: Mapping[str, Any], precision: str, parts: tuple[Part, ...], device: torch.device
+) -> _Job:
+    tensors = tuple((shard, tensor) for shard in _serving(source) for tensor in shard.tensors)
+    model = skeleton.build(config)
+    names = skeleton.names(model, (tensor.name for _, tensor in tensors))
+    if lacking := sorted(model.state_dict().keys() - set(names.values())):
+        raise loader.lacking(source.name, lacking)
+    return _Job(source, precision, parts, device, quantize.intended(model, parts), names, tensors)
 
 
-def digests(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """What tells the content of each tensor, its dtype and shape from any other."""
-    return {name: _digest(tensor) for name, tensor in tensors.items()}
+def _serving(source: Source) -> list[Shard]:
+    """The files that transformers would read: the single one, else those that the index names."""
+    single, index = (source.folder / f"model{suffix}" for suffix in (shards.SUFFIX, shards.INDEX_SUFFIX))
+    named = (
+        {single.name} if single.is_file() or not index.is_file() else {*shards.read_index(index)["weight_map"].values()}
+    )
+    return [shard for shard in source.weights if shard.path.parent == source.folder and shard.path.name in named]
 
 
-def _digest(tensor: torch.Tensor) -> str:
-    raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-    return f"{tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(raw.numpy().data).hexdigest()}"
+def _write(job: _Job, folder: Path, tell: Tell) -> int:
+    """Everything into a folder; returns the number of files with weights."""
+    convert.copy_others(job.source, folder, without=shards.INDEX_SUFFIX)
+    (folder / "config.json").write_text(json.dumps(_described(job), indent=2) + "\n", encoding="utf-8")
+    writer, progress = Writer(folder), _Progress(tell, sum(tensor.size for _, tensor in job.tensors))
+    for shard, tensor in job.tensors:
+        writer.add(_entries(job, shard, tensor, progress))
+    files = writer.close()
+    tell("checking", 0, 0)
+    writer.check()
+    return files
 
 
-def _give_memory_back() -> None:
-    """Of the first model, before the second comes."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def _described(job: _Job) -> dict[str, Any]:
+    """The config.json of the copy: how it is quantized, for transformers, and what, for us."""
+    quantization = quantize.config(job.precision, job.dtype, job.parts)
+    dtype = "fp16" if job.dtype == torch.float16 else "bf16"
+    return convert_plan.with_dtype(inventory.read_config(job.source.folder), dtype) | {
+        "quantization_config": quantization and quantization.to_dict(),
+        quantize.RECORD: {"parts": list(job.parts), "modules": sorted(job.modules)},
+    }
 
 
-def _settle(folder: Path, target: Path) -> None:
-    try:
-        mode = (folder / "config.json").stat().st_mode
-        for path in folder.iterdir():
-            path.chmod(mode)  # safetensors lets nobody else read the weights, whatever the umask
-    except OSError as error:
-        raise placing.unwritable(target, error) from error
-    placing.settle(folder, target)
+class _Progress:
+    """How many bytes of the source have been read."""
+
+    def __init__(self, tell: Tell, total: int) -> None:
+        self._tell, self._total, self._done = tell, total, 0
+
+    def counted(self, pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The same pieces; tells when each is done with."""
+        for piece in pieces:
+            yield piece
+            self._done += piece.nbytes
+            self._tell("quantizing", self._done, self._total)
 
 
-def _spoken(device: torch.device) -> str:
-    return "GPU" if device.type == "cuda" else "CPU"
+def _entries(job: _Job, shard: Shard, tensor: Tensor, progress: _Progress) -> list[Entry]:
+    """What becomes of a tensor of the source."""
+    module, _, leaf = job.names[tensor.name].rpartition(".")
+
+    def pieces(numbers: int) -> Iterator[torch.Tensor]:
+        buffer = bytearray(numbers * max(8, shards.BITS.get(tensor.dtype, 8)) // 8)
+        return progress.counted(convert.pieces(shard, tensor, buffer))
+
+    if leaf == "weight" and module in job.modules:
+        made = packing.pack(pieces, tensor.shape, job.precision, job.dtype, job.device)
+        prefix = tensor.name.removesuffix("weight")
+        return [_held(prefix + name, part) for name, part in made.items()]
+    kept = tensor.dtype not in convert.TORCH  # whole numbers, if ever
+    dtype = tensor.dtype if kept else DTYPES[job.dtype]
+    size = tensor.size if kept else tensor.count * job.dtype.itemsize
+
+    def blocks() -> Iterator[memoryview]:
+        for piece in pieces(packing.MOST):
+            yield _bytes(piece if kept else piece.to(job.dtype))
+
+    return [Entry(tensor.name, dtype, tensor.shape, size, blocks)]
+
+
+def _held(name: str, tensor: torch.Tensor) -> Entry:
+    """A tensor that is in memory until it is written."""
+    return Entry(name, DTYPES[tensor.dtype], tuple(tensor.shape), tensor.nbytes, lambda: [_bytes(tensor)])
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().data
+
+
+def _prove(job: _Job, folder: Path) -> None:
+    """The files hold what is to be quantized in that form and all else in its own, and a loader will take it so.
+
+    Raises QuantizationError, and ModelUnavailableError when a file is not whole.
+    """
+    config = inventory.read_config(folder)
+    model = skeleton.build_quantized(config)
+    quantize.verify_names(quantize.quantized_modules(model), job.modules, job.precision)
+    mark = SCALES[job.precision]
+    held = (tensor.name for path in shards.files(folder) for tensor in shards.read(path).tensors)
+    weights = (job.names[name.removesuffix(mark) + ".weight"] for name in held if name.endswith(mark))
+    found = {weight.removesuffix(".weight"): job.precision for weight in weights}
+    quantize.verify_names(found, job.modules, job.precision)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
 from typing import Any
 
 from core.errors import ModelUnavailableError
+from core.types import SAFE_PARTS, Part
 from models.base import SAMPLE_RATE
 
 
@@ -46,6 +47,13 @@ class Encoder:
         convolutions = sum(map(_convolution, inputs, outputs, kernels))
         return convolutions + sum(depth * self._block(width) for depth, width in zip(self.depths, widths, strict=True))
 
+    @property
+    def linears(self) -> Iterator[tuple[int, int, int]]:
+        """Number, inputs and outputs of the linears of each shape."""
+        for depth, width in zip(self.depths, self.widths, strict=True):
+            yield depth, width, self.expansion * width
+            yield depth, self.expansion * width, width
+
     def _block(self, width: int) -> int:
         """Two norms and two layer scales, a convolution for each channel, and the feed-forward part."""
         inner = self.expansion * width
@@ -74,9 +82,10 @@ class Geometry:
     intermediate: int
     vocabulary: int
     encoders: tuple[Encoder, ...]
+    quantized: tuple[Part, ...] = SAFE_PARTS  # where the precision is one of quantized weights
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Geometry:
+    def from_config(cls, config: Mapping[str, Any], quantized: tuple[Part, ...] = SAFE_PARTS) -> Geometry:
         """Read a checkpoint's config.json. Raises ModelUnavailableError when it is of another kind of model."""
         try:
             text = config["text_config"]
@@ -93,6 +102,7 @@ class Geometry:
                     _encoder(config["acoustic_tokenizer_encoder_config"]),
                     _encoder(config["semantic_tokenizer_encoder_config"]),
                 ),
+                quantized=quantized,
             )
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise ModelUnavailableError(
@@ -100,17 +110,30 @@ class Geometry:
                 "use microsoft/VibeVoice-ASR-HF or one in its layout"
             ) from error
 
-    @property
-    def linear_rows(self) -> int:
-        """Outputs of the linears of all language model layers."""
-        attention = 2 * self.kv_heads * self.head_dim + self.heads * self.head_dim + self.hidden
-        return self.layers * (attention + 2 * self.intermediate + self.hidden)
+    def linears(self, part: Part) -> tuple[int, int]:
+        """Weights of a part's linears, which quantization makes smaller, and their outputs."""
+        shapes = list(self._linears(part))
+        return sum(count * inputs * outputs for count, inputs, outputs in shapes), sum(
+            count * outputs for count, _, outputs in shapes
+        )
 
-    @property
-    def linears(self) -> int:
-        """Weights of these linears: what quantization makes smaller."""
-        attention = 2 * self.hidden * (self.heads + self.kv_heads) * self.head_dim
-        return self.layers * (attention + 3 * self.hidden * self.intermediate)
+    def _linears(self, part: Part) -> Iterator[tuple[int, int, int]]:
+        """Number, inputs and outputs of the linears of one shape."""
+        if part is Part.LANGUAGE_MODEL:
+            heads, kv_heads = self.heads * self.head_dim, self.kv_heads * self.head_dim
+            yield self.layers, self.hidden, heads
+            yield 2 * self.layers, self.hidden, kv_heads
+            yield self.layers, heads, self.hidden
+            yield 2 * self.layers, self.hidden, self.intermediate
+            yield self.layers, self.intermediate, self.hidden
+        elif part is Part.HEAD:
+            yield 1, self.hidden, self.vocabulary
+        elif part is Part.PROJECTOR:
+            for encoder in self.encoders:
+                yield 1, encoder.latent, self.hidden
+                yield 1, self.hidden, self.hidden
+        else:
+            yield from self.encoders[part is Part.SEMANTIC_ENCODER].linears
 
     @property
     def parameters(self) -> int:
@@ -119,7 +142,7 @@ class Geometry:
         embeddings = 2 * self.vocabulary * self.hidden  # at the input and at the output; never tied
         projector = sum(self.hidden * (encoder.latent + self.hidden + 3) for encoder in self.encoders)
         encoders = sum(encoder.parameters for encoder in self.encoders)
-        return self.linears + biases_and_norms + self.hidden + embeddings + projector + encoders
+        return self.linears(Part.LANGUAGE_MODEL)[0] + biases_and_norms + self.hidden + embeddings + projector + encoders
 
     @property
     def hop(self) -> int:

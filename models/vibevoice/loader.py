@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from transformers import AutoProcessor, PretrainedConfig, VibeVoiceAsrForConditi
 from transformers.utils import logging as transformers_log
 
 from core.errors import ModelUnavailableError
-from models import faults, quantize
+from core.types import SAFE_PARTS, Part
+from models import faults, inventory, quantize
 from models.vibevoice import attention as varlen
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ class Loaded:
     """A model ready to be used, and what is to be told about it.
 
     `revision` is the commit on the hub, empty for a folder. `attention` is what `choose_attention` found, and why.
-    Loading took `seconds`; on a GPU the process then held `memory_held` bytes of its memory, and `memory_free` were
-    free; both are 0 on a CPU.
+    `quantized` are the parts of the model that are. Loading took `seconds`; on a GPU the process then held
+    `memory_held` bytes of its memory, and `memory_free` were free; both are 0 on a CPU.
     """
 
     model: Any
@@ -41,6 +42,7 @@ class Loaded:
     source: str
     revision: str
     precision: str
+    quantized: tuple[Part, ...]
     attention: str
     attention_reason: str
     seconds: float
@@ -138,17 +140,27 @@ def _flash_hindrance(dtype: torch.dtype, capability: tuple[int, int] | None, *, 
     return "" if installed else "flash-attn is not installed (pip install 'dropscribe[flash]')"
 
 
-def load(source: str, precision: str, *, device: torch.device, revision: str = "", attention: str = "auto") -> Loaded:
+def load(
+    source: str,
+    precision: str,
+    *,
+    device: torch.device,
+    revision: str = "",
+    attention: str = "auto",
+    parts: Collection[Part] = SAFE_PARTS,
+) -> Loaded:
     """Load a checkpoint in a precision other than `auto`; one that comes quantized keeps its own.
 
-    Raises ModelUnavailableError when the checkpoint, the precision or the attention cannot be had, and
+    `int8` and `nf4` quantize these `parts` of one that does not. Of one that others quantized, they are the parts that
+    may be. Raises ModelUnavailableError when the checkpoint, the precision or the attention cannot be had, and
     QuantizationError when other modules are quantized than should be.
     """
     began = time.monotonic()
     config = read_config(source, revision)
-    stored = quantize.stored_precision(config)
+    stored = inventory.quantization(config)
     if stored and stored != precision:
         raise ModelUnavailableError(f"{source} comes in {stored}, not in {precision}; set DROPSCRIBE_PRECISION=auto")
+    quantize.require_packages(source, stored)
     dtype = dtype_of(precision, device)
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
     installed = importlib.util.find_spec("flash_attn") is not None
@@ -158,15 +170,27 @@ def load(source: str, precision: str, *, device: torch.device, revision: str = "
         "revision": commit or None,  # the weights of the same commit as the config
         "dtype": dtype,  # always named: a quantized checkpoint without it gives other tokens than quantizing on load
         "attn_implementation": _named(implementation),
-        "quantization_config": None if stored else quantize.config(precision, dtype),
+        "quantization_config": None if stored else quantize.config(precision, dtype, parts),
         "device_map": {"": device},
     }
     model, processor = _read(source, {name: value for name, value in options.items() if value is not None})
     if implementation == "varlen":
         varlen.use(model.model.language_model)
-    quantize.verify(model, precision)
-    seconds = time.monotonic() - began
-    loaded = Loaded(model, processor, source, commit, precision, implementation, reason, seconds, *_memory(device))
+    verdict = quantize.check(model, config, precision, parts)
+    for doubt in verdict.doubts:
+        log.warning("%s: %s", source, doubt)
+    loaded = Loaded(
+        model,
+        processor,
+        source,
+        commit,
+        precision,
+        verdict.parts,
+        implementation,
+        reason,
+        time.monotonic() - began,
+        *_memory(device),
+    )
     _tell(loaded)
     return loaded
 
@@ -174,18 +198,6 @@ def load(source: str, precision: str, *, device: torch.device, revision: str = "
 def _named(implementation: str) -> dict[str, str]:
     """For the language model alone: the encoders have no attention, and refuse to have one chosen."""
     return {"text_config": "sdpa" if implementation == "varlen" else implementation}
-
-
-def save(loaded: Loaded, folder: Path) -> None:
-    """Write a model as it was loaded, quantized or not, for others to load; before it is made to serve.
-
-    Raises ModelUnavailableError when it cannot be written.
-    """
-    try:
-        loaded.model.save_pretrained(folder)
-        loaded.processor.save_pretrained(folder)
-    except OSError as error:
-        raise ModelUnavailableError(f"cannot write {folder}: {error}; choose another folder") from error
 
 
 def _read(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
@@ -199,11 +211,16 @@ def _read(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelUnavailableError(_not_readable(source, error)) from error
     # Transformers would go on with random numbers in the place of weights that are not there.
-    if lacking := [*info["missing_keys"], *info["mismatched_keys"]]:
-        raise ModelUnavailableError(
-            f"{source} lacks {len(lacking)} weights, the first {lacking[0]}; fetch it again: hf download {CHECKPOINT}"
-        )
+    if missing := [*info["missing_keys"], *info["mismatched_keys"]]:
+        raise lacking(source, missing)
     return model.eval(), processor
+
+
+def lacking(source: str, weights: Sequence[Any]) -> ModelUnavailableError:
+    """What to say of a checkpoint that has not all weights of its model."""
+    return ModelUnavailableError(
+        f"{source} lacks {len(weights)} weights, the first {weights[0]}; fetch it again: hf download {CHECKPOINT}"
+    )
 
 
 def _hush() -> None:

@@ -17,8 +17,8 @@ import torch
 from core.errors import ModelError, ModelUnavailableError
 from core.hotwords import context_text
 from core.settings import Settings
-from core.types import Ended, EngineInfo, RawTranscript
-from models import gpu_lock, quantize, vram
+from core.types import Ended, EngineInfo, Part, RawTranscript
+from models import gpu_lock, inventory, quantize, vram
 from models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from models.vibevoice import loader
 from models.vibevoice.answer import Answer
@@ -52,6 +52,7 @@ class VibeVoice:
             loaded.precision,
             plan.slots,
             plan.chunk_seconds,
+            quantized=",".join(loaded.quantized),
             attention=loaded.attention,
             attention_reason=loaded.attention_reason,
             load_seconds=round(loaded.seconds, 1),
@@ -77,7 +78,12 @@ class VibeVoice:
     def _load(cls, settings: Settings, device: torch.device) -> VibeVoice:
         plan = make_plan(settings, device)
         loaded = loader.load(
-            settings.model, str(plan.precision), device=device, revision=settings.revision, attention=settings.attention
+            settings.model,
+            _precision(settings, plan),
+            device=device,
+            revision=settings.revision,
+            attention=settings.attention,
+            parts=settings.quantize,
         )
         log.info("planned: %s", plan.explain())
         model = cls(loaded, plan, settings)
@@ -204,7 +210,7 @@ def make_plan(settings: Settings, device: torch.device) -> Plan:
     attention, _ = loader.choose_attention(settings.attention, dtype, capability, installed=installed)
     plan = vram.choose(
         _memory(device, settings.gpu_share),
-        Geometry.from_config(config),
+        Geometry.from_config(config, _parts(settings, config)),
         settings.chunk_seconds or vram.LONGEST_CHUNK,
         _slots(settings, device),
         precisions=precisions,
@@ -227,18 +233,35 @@ def _slots(settings: Settings, device: torch.device) -> int:
     return settings.model_slots or (0 if device.type == "cuda" else 1)
 
 
+def _precision(settings: Settings, plan: Plan) -> str:
+    """What to load: what is asked for, else what the checkpoint comes in, by whatever method, else what was planned."""
+    stored = inventory.quantization(loader.read_config(settings.model, settings.revision))
+    return stored if settings.precision == "auto" and stored else str(plan.precision)
+
+
+def _parts(settings: Settings, config: dict[str, Any]) -> tuple[Part, ...]:
+    """The parts that are quantized: in a copy of ours those that it names, else those to quantize on load."""
+    record = config.get(quantize.RECORD)
+    return tuple(map(Part, record["parts"])) if record else settings.quantize
+
+
 def _precisions(settings: Settings, config: dict[str, Any], device: torch.device) -> list[Precision]:
-    """What may be taken, the best first: what is asked for, else what the checkpoint comes in, else what fits."""
+    """What may be taken, the best first: what is asked for, else what the checkpoint comes in, else what fits.
+
+    What others quantized takes as much memory as ours of so many bits, or, where its bits are not known or it is
+    unpacked on first use, as much as an unquantized one.
+    """
     if settings.precision != "auto":
         return [Precision(settings.precision)]
-    stored = quantize.stored_precision(config)
+    stored = inventory.quantization(config)
     if stored == "fp4":
         raise ModelUnavailableError(f"{settings.model} is quantized to fp4; use nf4, int8 or an unquantized checkpoint")
+    unquantized = Precision.BF16 if loader.half(device) == torch.bfloat16 else Precision.FP16
     if stored:
-        return [Precision(stored)]
+        by_bits = {8: Precision.INT8, 4: Precision.NF4}
+        return [by_bits.get(inventory.quantized_bits(config), unquantized)]
     if device.type != "cuda":
         return [Precision.FP32, Precision.BF16]
-    unquantized = Precision.BF16 if loader.half(device) == torch.bfloat16 else Precision.FP16
     return [unquantized, Precision.INT8, Precision.NF4]
 
 

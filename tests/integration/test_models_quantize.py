@@ -1,25 +1,30 @@
-"""`dropscribe models quantize`: the copy answers as the model that is quantized on load, or there is no copy."""
+"""`dropscribe models quantize`: the copy is what the model quantized on load is, to the bit, or there is no copy."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import VibeVoiceAsrConfig, VibeVoiceAsrForConditionalGeneration
 
 from admin.context import Context
 from admin.main import app, main
-from models import quantize
-from models.vibevoice import checkpoint as copying
+from core.types import Part
+from models import packing, parts, quantize, shard_writer, shards
+from models.quantize import QuantizationError
+from models.shard_writer import Writer
 from models.vibevoice import loader
 from tests.schemas import conforms
 
@@ -28,6 +33,7 @@ CHECKPOINT = TINY / "checkpoint"
 CPU = torch.device("cpu")
 LAYERS = json.loads((CHECKPOINT / "config.json").read_text())["text_config"]["num_hidden_layers"]
 LINEARS = 7 * LAYERS  # of the tiny model's language model
+SKIPPED = parts.skipped(parts.SAFE_PARTS)
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -35,6 +41,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
 
@@ -88,11 +95,102 @@ def test_a_copy_answers_token_for_token_as_the_model_quantized_on_load(
 ) -> None:
     code, out, err = copy(run, CHECKPOINT, precision)
     assert code == 0, err
-    assert f"{tmp_path / 'copy'} is in {precision}: {LINEARS} modules quantized" in out
-    assert err.index("reading") < err.index("writing") < err.index("checking")
+    assert f"{tmp_path / 'copy'} is in {precision}: {LINEARS} modules of language-model quantized" in out
+    assert err.index("quantizing") < err.index("checking")
+    assert "warning" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {path.name for path in CHECKPOINT.iterdir()}
     assert answer(tmp_path / "copy", precision) == answer(CHECKPOINT, precision)
+
+
+def bits(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """What tells the content of each tensor, its dtype and shape from any other."""
+    return {
+        name: f"{tensor.dtype} {tuple(tensor.shape)} "
+        + hashlib.sha256(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data).hexdigest()
+        for name, tensor in tensors.items()
+    }
+
+
+def files(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: one for path in folder.glob("*.safetensors") for name, one in load_file(path).items()}
+
+
+CHOICES: list[list[Part]] = [["language-model"], ["head", "projector"], ["acoustic-encoder"], list(parts.PARTS)]
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+@pytest.mark.parametrize("chosen", CHOICES, ids=",".join)
+@pytest.mark.parametrize("source_dtype", ["bf16", "fp32"])
+def test_every_tensor_of_a_copy_is_what_loading_would_have_made_of_it(
+    precision: str,
+    chosen: list[Part],
+    source_dtype: str,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In memory, and in the files that transformers itself would write; pieces and files much smaller than weights."""
+    monkeypatch.setattr(packing, "MOST", 1000)
+    monkeypatch.setattr(shard_writer, "LARGEST", 100_000)
+    source = CHECKPOINT
+    if source_dtype == "fp32":
+        source = tmp_path / "source"
+        assert main(["models", "convert", str(CHECKPOINT), str(source), "--dtype", "fp32"], Context()) == 0
+    code, _, err = copy(run, source, precision, "copy", *[word for part in chosen for word in ("--only", part)])
+    assert code == 0, err
+    on_load = loader.load(str(source), precision, device=CPU, parts=chosen)
+    from_copy = loader.load(str(tmp_path / "copy"), precision, device=CPU)
+    assert bits(from_copy.model.state_dict()) == bits(on_load.model.state_dict())
+    assert set(quantize.quantized_modules(from_copy.model)) == quantize.intended(on_load.model, chosen)
+    assert from_copy.quantized == on_load.quantized == tuple(part for part in parts.PARTS if part in chosen)
+    on_load.model.save_pretrained(tmp_path / "saved")
+    assert bits(files(tmp_path / "copy")) == bits(files(tmp_path / "saved"))
+    assert len(list((tmp_path / "copy").glob("model-*-of-*.safetensors"))) > 3
+
+
+@pytest.mark.parametrize("part", ["acoustic-encoder", "semantic-encoder", "projector", "head"])
+def test_each_unsafe_part_is_warned_of_with_the_reason(part: str, run: Run, tmp_path: Path) -> None:
+    code, out, err = copy(run, CHECKPOINT, "int8", "copy", "--only", "language-model", "--only", part, "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert told["parts"] == [known for known in parts.PARTS if known in {"language-model", part}]
+    (warning,) = told["warnings"]
+    assert warning.startswith(f"quantizing {part} is unsafe: ")
+    assert f"warning: {warning}" in err
+    record = json.loads((tmp_path / "copy" / "config.json").read_text())[quantize.RECORD]
+    assert record["parts"] == told["parts"]
+    assert len(record["modules"]) == told["quantized"] > LINEARS
+
+
+def test_a_part_can_be_left_out_and_something_must_be_left(run: Run, tmp_path: Path) -> None:
+    code, out, _ = copy(run, CHECKPOINT, "int8", "copy", "--only", "head", "--only", "projector", "--skip", "projector")
+    assert code == 0
+    assert "1 modules of head quantized" in out
+    code, _, err = copy(run, CHECKPOINT, "int8", "none", "--skip", "language-model")
+    assert code == 2
+    assert "nothing is left to quantize; name with --only what should be: language-model, acoustic-encoder" in err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_copy_that_holds_something_else_than_its_record_says_is_not_served(run: Run, tmp_path: Path) -> None:
+    assert copy(run)[0] == 0
+    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    left_out = config[quantize.RECORD]["modules"].pop(5)
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(QuantizationError, match=f"1 quantized, but should not be: {left_out};"):
+        loader.load(str(tmp_path / "copy"), "int8", device=CPU)
+
+
+def test_a_source_without_some_weights_is_refused_before_anything_is_written(run: Run, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(CHECKPOINT, tmp_path / "source"))
+    weights = load_file(source / "model.safetensors")
+    del weights["language_model.model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    code, _, err = copy(run, source)
+    assert code == 1
+    assert "lacks 1 weights, the first model.language_model.layers.1.mlp.up_proj.weight; fetch it again" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_whoever_may_read_one_file_may_read_all(run: Run, tmp_path: Path) -> None:
@@ -112,6 +210,7 @@ def test_an_empty_folder_is_filled_and_the_summary_is_one_json_document(run: Run
     assert code == 0
     assert (told["source"], told["folder"], told["precision"]) == (str(CHECKPOINT), str(tmp_path / "copy"), "nf4")
     assert (told["device"], told["revision"], told["quantized"]) == ("cpu", "", LINEARS)
+    assert (told["parts"], told["files"], told["warnings"]) == (["language-model"], 1, [])
     assert told["size"] == sum(path.stat().st_size for path in (tmp_path / "copy").iterdir())
     conforms(told, "models-quantize")
 
@@ -149,7 +248,7 @@ def test_a_source_that_cannot_be_used_is_refused_with_what_to_do(run: Run, tmp_p
     assert copy(run, CHECKPOINT, "int8", "first")[0] == 0
     code, _, err = copy(run, tmp_path / "first", "nf4")
     assert code == 1
-    assert "first is in int8 already; name the checkpoint that it was made from" in err
+    assert "first is quantized (int8); name the checkpoint that it was made from" in err
     for typo in ("chekpoint", "./chekpoint", "a/b/chekpoint", str(tmp_path / "chekpoint")):
         code, _, err = copy(run, typo)
         assert code == 2
@@ -163,7 +262,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_read(run: Run, t
     code, _, err = copy(run, changed(tmp_path, text_config=endless))
     assert code == 1
     assert "GB free and the copy takes" in err
-    assert "reading" not in err
+    assert "quantizing" not in err
     assert not (tmp_path / "copy").exists()
 
 
@@ -206,32 +305,88 @@ def test_a_typo_is_an_error_with_a_hint(arguments: list[str], hint: str, run: Ru
 def test_a_copy_that_reads_back_differently_gets_no_name(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = loader.save
+    close = Writer.close
 
-    def save_badly(loaded: Any, folder: Path) -> None:
-        save(loaded, folder)
-        with (folder / "model.safetensors").open("r+b") as file:
+    def close_badly(writer: Writer) -> int:
+        files = close(writer)
+        (weights,) = tmp_path.glob(".copy.*.partial/model.safetensors")
+        with weights.open("r+b") as file:
             middle = file.seek(0, os.SEEK_END) // 2
             file.seek(middle)
             [byte] = file.read(1)
             file.seek(middle)
             file.write(bytes([byte ^ 1]))
+        return files
 
-    monkeypatch.setattr(loader, "save", save_badly)
+    monkeypatch.setattr(Writer, "close", close_badly)
     code, _, err = copy(run)
     assert code == 1
-    assert copying.READ_BACK in err
+    assert f"{shard_writer.READ_BACK}: model.safetensors; check the disk" in err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_is_wrongly_quantized_is_not_written(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "SKIPPED", quantize.SKIPPED[:3])
+    monkeypatch.setattr(parts, "skipped", lambda _: SKIPPED[:3])
     code, _, err = copy(run)
     assert code == 1
     assert "1 quantized, but should not be: lm_head" in err
     assert list(tmp_path.iterdir()) == []
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+import transformers
+from models.vibevoice import checkpoint
+
+def peak(reset=False):
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+before = peak(reset=True)
+source, copy, precision = sys.argv[1:]
+nothing = lambda *_: None
+checkpoint.write_quantized(source, Path(copy), precision, tell=nothing, warn=nothing, device="cpu")
+print(before, peak())
+"""
+GIGABYTE = 1_000_000_000
+
+
+def large(folder: Path) -> tuple[int, int]:
+    """A checkpoint of the tiny one's form, but with a language model of 0.3 B parameters in zeros, which take no room
+    on the disk; returns the bytes of its weights and those of its largest tensor."""
+    source = Path(shutil.copytree(CHECKPOINT, folder))
+    config = json.loads((source / "config.json").read_text())
+    config["text_config"] |= {"hidden_size": 1024, "intermediate_size": 4096, "vocab_size": 120_000}
+    config["text_config"] |= {"num_hidden_layers": 2, "layer_types": ["full_attention"] * 2}
+    (source / "config.json").write_text(json.dumps(config))
+    with torch.device("meta"):
+        made: Any = VibeVoiceAsrForConditionalGeneration(VibeVoiceAsrConfig.from_dict(config))
+    sizes = [(name, "BF16", tuple(one.shape), 2 * one.numel()) for name, one in made.state_dict().items()]
+    with (source / "model.safetensors").open("wb") as file:
+        start = file.write(shards.header(sizes, {"format": "pt"}))
+        file.truncate(start + sum(size for *_, size in sizes))
+    return sum(size for *_, size in sizes), max(size for *_, size in sizes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_a_checkpoint_of_hundreds_of_megabytes_takes_less_than_a_gigabyte_and_its_largest_tensor(
+    precision: str, tmp_path: Path
+) -> None:
+    total, largest = large(tmp_path / "source")
+    assert total > 550_000_000
+    command = [sys.executable, "-c", MEASURED, str(tmp_path / "source"), str(tmp_path / "copy"), precision]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert ended.returncode == 0, ended.stderr
+    before, peak = map(int, ended.stdout.split())
+    shutil.rmtree(tmp_path / "copy")
+    assert peak < GIGABYTE + largest
+    assert peak - before < total - largest  # of what is not PyTorch itself
 
 
 def command(code: str) -> list[str]:
@@ -242,13 +397,13 @@ def command(code: str) -> list[str]:
 INTERRUPTED = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background may have it ignored
-from models.vibevoice import loader
-save = loader.save
-def wait(loaded, folder):
-    save(loaded, folder)
+from models.shard_writer import Writer
+close = Writer.close
+def wait(writer):
+    close(writer)
     print("written", flush=True)
     time.sleep(300)
-loader.save = wait
+Writer.close = wait
 """
 
 
@@ -260,7 +415,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
         assert half.name.startswith(".copy.")
         assert half.name.endswith(".partial")
         running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=60)
+        _, err = running.communicate(timeout=240)
     assert running.returncode == 130
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
@@ -268,7 +423,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
 
 def test_without_the_packages_of_vibevoice_it_says_how_to_get_them() -> None:
     ended = subprocess.run(
-        command("import sys; sys.modules['bitsandbytes'] = None"), text=True, capture_output=True, timeout=60
+        command("import sys; sys.modules['bitsandbytes'] = None"), text=True, capture_output=True, timeout=240
     )
     assert ended.returncode == 1
     assert "error: vibevoice needs more packages" in ended.stderr

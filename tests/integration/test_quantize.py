@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from core.errors import ModelUnavailableError
-from models import quantize
+from models import inventory, parts, quantize
 from models.quantize import QuantizationError
 from models.vibevoice import loader
+from models.vibevoice.loader import Loaded
 from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")
 LINEARS = 4 * 7  # layers; q, k, v, o, gate, up and down
+SKIPPED = parts.skipped(parts.SAFE_PARTS)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+def save(loaded: Loaded, folder: Path) -> None:
+    """As others write a quantized checkpoint: without our record."""
+    loaded.model.save_pretrained(folder)
+    loaded.processor.save_pretrained(folder)
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
@@ -44,7 +51,8 @@ def test_nothing_is_quantized_in_the_other_precisions(checkpoint: Path, precisio
 def test_encoders_quantized_by_short_names_are_refused(
     checkpoint: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "SKIPPED", ("acoustic_tokenizer_encoder", "semantic_tokenizer_encoder", "lm_head"))
+    short = ["acoustic_tokenizer_encoder", "semantic_tokenizer_encoder", "lm_head"]
+    monkeypatch.setattr(parts, "skipped", lambda _: short)
     with pytest.raises(QuantizationError) as refused:
         loader.load(str(checkpoint), precision, device=CPU)
     assert "18 quantized, but should not be: model.acoustic_tokenizer_encoder.conv_layers" in str(refused.value)
@@ -52,14 +60,14 @@ def test_encoders_quantized_by_short_names_are_refused(
 
 
 def test_a_quantized_head_is_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantize, "SKIPPED", quantize.SKIPPED[:3])
+    monkeypatch.setattr(parts, "skipped", lambda _: SKIPPED[:3])
     with pytest.raises(QuantizationError, match="1 quantized, but should not be: lm_head;"):
         loader.load(str(checkpoint), "int8", device=CPU)
 
 
 def test_layers_left_out_are_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left_out = "model.language_model.layers.2.mlp.up_proj"
-    monkeypatch.setattr(quantize, "SKIPPED", (*quantize.SKIPPED, left_out))
+    monkeypatch.setattr(parts, "skipped", lambda _: [*SKIPPED, left_out])
     with pytest.raises(QuantizationError, match=f"1 not quantized, but should be: {left_out};"):
         loader.load(str(checkpoint), "nf4", device=CPU)
 
@@ -77,9 +85,9 @@ def test_a_saved_quantized_checkpoint_answers_as_the_one_quantized_on_load(
     checkpoint: Path, precision: str, tmp_path: Path
 ) -> None:
     first = loader.load(str(checkpoint), precision, device=CPU)
-    loader.save(first, tmp_path)
+    save(first, tmp_path)
     again = loader.load(str(tmp_path), precision, device=CPU)
-    assert quantize.stored_precision(loader.read_config(str(tmp_path))) == precision
+    assert inventory.quantization(loader.read_config(str(tmp_path))) == precision
     ids = torch.arange(40)[None]
     with torch.no_grad():
         before, after = first.model(input_ids=ids).logits, again.model(input_ids=ids).logits
@@ -90,21 +98,14 @@ def test_a_checkpoint_that_came_wrongly_quantized_is_refused(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(quantize, "SKIPPED", ("lm_head", *quantize.SKIPPED[:2]))
+        patch.setattr(parts, "skipped", lambda _: ["lm_head", *SKIPPED[:2]])
         patch.setattr(quantize, "verify", lambda *_: None)
-        loader.save(loader.load(str(checkpoint), "int8", device=CPU), tmp_path)
+        save(loader.load(str(checkpoint), "int8", device=CPU), tmp_path)
     with pytest.raises(QuantizationError, match=r"4 quantized, but should not be: model\.multi_modal_projector"):
         loader.load(str(tmp_path), "int8", device=CPU)
 
 
 def test_a_quantized_checkpoint_has_the_precision_that_it_has(checkpoint: Path, tmp_path: Path) -> None:
-    loader.save(loader.load(str(checkpoint), "int8", device=CPU), tmp_path)
+    save(loader.load(str(checkpoint), "int8", device=CPU), tmp_path)
     with pytest.raises(ModelUnavailableError, match="comes in int8, not in nf4; set DROPSCRIBE_PRECISION=auto"):
         loader.load(str(tmp_path), "nf4", device=CPU)
-
-
-def test_other_ways_to_quantize_are_refused(checkpoint: Path) -> None:
-    config = json.loads((checkpoint / "config.json").read_text())
-    assert quantize.stored_precision(config) is None
-    with pytest.raises(ModelUnavailableError, match="quantized by gptq"):
-        quantize.stored_precision(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}})

@@ -122,7 +122,9 @@ def test_without_a_gpu_auto_is_full_precision(checkpoint: Path) -> None:
 
 
 def test_a_checkpoint_that_comes_quantized_is_planned_as_it_is(checkpoint: Path, tmp_path: Path) -> None:
-    loader.save(loader.load(str(checkpoint), "nf4", device=CPU), tmp_path)
+    loaded = loader.load(str(checkpoint), "nf4", device=CPU)
+    loaded.model.save_pretrained(tmp_path)
+    loaded.processor.save_pretrained(tmp_path)
     plan = transcriber.make_plan(Settings(model=str(tmp_path)), CPU)
     assert plan.precision is Precision.NF4
 

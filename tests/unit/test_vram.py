@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ModelUnavailableError
+from core.types import Part
+from models import parts
 from models.vibevoice.geometry import PUBLISHED, Encoder, Geometry
 from models.vram import (
     BEST_FIRST,
@@ -59,8 +63,8 @@ CARDS = st.integers(4 * GIB, 200 * GIB)
 PRECISIONS = st.sampled_from(list(Precision))
 
 
-def parameters_of(config: dict[str, object]) -> tuple[int, int]:
-    """Parameters of transformers' own model, and those that quantization concerns, counted without any memory."""
+def parameters_of(config: dict[str, object]) -> tuple[int, dict[str, tuple[int, int]]]:
+    """Parameters of transformers' own model, and weights and outputs of each part's linears, counted without memory."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     text = transformers.Qwen2Config(**config["text_config"])
@@ -69,14 +73,18 @@ def parameters_of(config: dict[str, object]) -> tuple[int, int]:
         model = transformers.VibeVoiceAsrForConditionalGeneration(
             transformers.VibeVoiceAsrConfig(text_config=text, **encoders)
         )
-    layers = model.model.language_model.layers
-    linears = [module for module in layers.modules() if isinstance(module, torch.nn.Linear)]
-    return sum(map(torch.Tensor.numel, model.parameters())), sum(linear.weight.numel() for linear in linears)
+    linears: dict[str, tuple[int, int]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            part = str(parts.part_of(name))
+            weights, outputs = linears.get(part, (0, 0))
+            linears[part] = weights + module.weight.numel(), outputs + module.out_features
+    return sum(map(torch.Tensor.numel, model.parameters())), linears
 
 
 def test_the_published_checkpoint_has_8_33_billion_parameters() -> None:
     assert PUBLISHED.parameters == 8_330_325_888
-    assert PUBLISHED.linears == 6_525_288_448
+    assert PUBLISHED.linears(Part.LANGUAGE_MODEL)[0] == 6_525_288_448
     assert [encoder.parameters for encoder in PUBLISHED.encoders] == [343_696_032, 344_613_600]
     assert Geometry.from_config(CONFIG) == PUBLISHED
 
@@ -84,7 +92,16 @@ def test_the_published_checkpoint_has_8_33_billion_parameters() -> None:
 @pytest.mark.parametrize("config", [CONFIG, SMALL], ids=["published", "small"])
 def test_the_parameters_are_those_of_the_model_that_transformers_builds(config: dict[str, object]) -> None:
     geometry = Geometry.from_config(config)
-    assert (geometry.parameters, geometry.linears) == parameters_of(config)
+    assert (geometry.parameters, {part: geometry.linears(part) for part in parts.PARTS}) == parameters_of(config)
+
+
+def test_every_part_that_is_quantized_makes_the_weights_smaller() -> None:
+    for precision in (Precision.INT8, Precision.NF4):
+        sizes = [weights(replace(PUBLISHED, quantized=parts.PARTS[:count]), precision) for count in (1, 2, 3, 4, 5)]
+        assert sizes == sorted(set(sizes), reverse=True)
+    with_head = weights(replace(PUBLISHED, quantized=(Part.LANGUAGE_MODEL, Part.HEAD)), Precision.INT8)
+    assert weights(PUBLISHED, Precision.INT8) - with_head == 152_064 * (3584 - 4)
+    assert weights(replace(PUBLISHED, quantized=parts.PARTS), Precision.BF16) == weights(PUBLISHED, Precision.BF16)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def _engine(item: dict[str, Any]) -> EngineInfo:
         slots=item["slots"],
         longest_chunk=float(item["longest_chunk"]),
         notice=item["notice"],
+        quantized=item.get("quantized", ""),
         attention=item["attention"],
         attention_reason=item["attention_reason"],
         load_seconds=float(item["load_seconds"]),

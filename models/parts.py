@@ -1,0 +1,61 @@
+"""The parts of VibeVoice-ASR by name: where they are, and what speaks against quantizing them. Pure, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from core.errors import UsageError
+from core.types import SAFE_PARTS, Part
+
+PARTS = tuple(Part)
+FORBIDDEN = frozenset({Part.ACOUSTIC_ENCODER, Part.SEMANTIC_ENCODER, Part.PROJECTOR})  # unless asked for by name
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """`prefix` is the full name from the model's root: a shorter one matches nothing in a skip list, silently."""
+
+    prefix: str
+    risk: str = ""
+
+
+_MISHEARS = "with quantized encoders, transcripts were seen to become gibberish"
+_ABOUT: dict[Part, _About] = {
+    Part.LANGUAGE_MODEL: _About("model.language_model.layers"),
+    Part.ACOUSTIC_ENCODER: _About("model.acoustic_tokenizer_encoder", _MISHEARS),
+    Part.SEMANTIC_ENCODER: _About("model.semantic_tokenizer_encoder", _MISHEARS),
+    Part.PROJECTOR: _About("model.multi_modal_projector", "with it quantized, all speakers were seen to become one"),
+    Part.HEAD: _About("lm_head", "it decides on every word, and nothing that comes after makes its errors good"),
+}
+
+
+def choose(only: Collection[Part], skip: Collection[Part]) -> tuple[Part, ...]:
+    """The parts to quantize: those named, else the safe ones, without those to skip.
+
+    Raises UsageError when none is left.
+    """
+    wanted = set(only or SAFE_PARTS) - set(skip)
+    if not wanted:
+        raise UsageError(f"nothing is left to quantize; name with --only what should be: {', '.join(PARTS)}")
+    return tuple(part for part in PARTS if part in wanted)
+
+
+def part_of(module: str) -> Part | None:
+    """The part that a module, or one of its tensors, belongs to, by its full name."""
+    return next((part for part in PARTS if f"{module}.".startswith(f"{_ABOUT[part].prefix}.")), None)
+
+
+def skipped(chosen: Collection[Part]) -> list[str]:
+    """Full names of the parts that are not to be quantized.
+
+    They go into a skip list whole: any list drops the library's default exception of the head.
+    """
+    return [_ABOUT[part].prefix for part in PARTS if part not in chosen]
+
+
+def doubts(chosen: Collection[Part]) -> Iterator[str]:
+    """What speaks against quantizing each of these parts, a sentence each; nothing against the safe ones."""
+    for part in PARTS:
+        if part in chosen and _ABOUT[part].risk:
+            yield f"quantizing {part} is unsafe: {_ABOUT[part].risk}"
