@@ -184,14 +184,14 @@ def without_weights(folder: Path) -> str:
 
 
 def quantization(config: Mapping[str, Any]) -> str:
-    """How a checkpoint is quantized by its config: `int8`, `nf4`, or another method's name; empty if it is not."""
+    """How a checkpoint is quantized by its config: `int8`, `nf4`, `fp4`, or another method's name; empty if it is not."""
     stored = config.get("quantization_config")
     if not isinstance(stored, Mapping):
         return ""
     if stored.get("load_in_8bit"):
         return "int8"
     if stored.get("load_in_4bit"):
-        return str(stored.get("bnb_4bit_quant_type", "4 bit"))
+        return str(stored.get("bnb_4bit_quant_type", "fp4"))
     return str(stored.get("quant_method", "an unknown method"))
 
 

@@ -132,8 +132,9 @@ def foreign_modules(model: nn.Module, method: str) -> dict[str, str]:
     architecture: Any = type(model)
     with torch.device("meta"):
         plain = architecture(model.config)
-    weighted = ((name, module) for name, module in plain.named_modules() if "weight" in module._parameters)  # noqa: SLF001  # its own only
-    pairs = ((name, type(module), model.get_submodule(name)) for name, module in weighted)
+    weights = (name for name, _ in plain.named_parameters() if name.endswith(".weight"))
+    modules = (name.removesuffix(".weight") for name in weights)
+    pairs = ((name, type(plain.get_submodule(name)), model.get_submodule(name)) for name in modules)
     return {name: _kind(found) or method for name, kind, found in pairs if not _is_plain(found, kind)}
 
 
