@@ -38,6 +38,7 @@ class Device(StrEnum):
 
 Verify = Annotated[bool, typer.Option("--verify", help="Hold every byte against the hashes of the hub.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+ONLY = f"Part to quantize, instead of the language model alone; unsafe, repeatable. Parts: {', '.join(Part)}."
 EXAMPLES = """Examples:
 
   dropscribe models quantize microsoft/VibeVoice-ASR-HF ~/models/vibevoice-int8 --precision int8
@@ -55,13 +56,10 @@ def quantize(
     destination: Annotated[Path, typer.Argument(metavar="DST", help="The new folder; absent or empty.")],
     *,
     precision: Annotated[Precision, typer.Option(help="Number format of what is quantized.")],
-    only: Annotated[
-        list[Part] | None,
-        typer.Option(
-            help="Part of the model to quantize, instead of the language model alone; unsafe. May be repeated."
-        ),
+    only: Annotated[list[Part] | None, typer.Option(metavar="PART", help=ONLY)] = None,
+    skip: Annotated[
+        list[Part] | None, typer.Option(metavar="PART", help="Part to leave as it is after all; repeatable.")
     ] = None,
-    skip: Annotated[list[Part] | None, typer.Option(help="Part to leave as it is. May be repeated.")] = None,
     device: Annotated[Device, typer.Option(help="Where; auto: the GPU, if there is one.")] = Device.AUTO,
     revision: Annotated[str, typer.Option(help="Commit or branch of the id.")] = "",
     as_json: Json = False,

@@ -184,7 +184,7 @@ def without_weights(folder: Path) -> str:
 
 
 def quantization(config: Mapping[str, Any]) -> str:
-    """How a checkpoint is quantized by its config: `int8`, `nf4`, `fp4`, or another method's name; empty if it is not."""
+    """How a checkpoint is quantized by its config: `int8`, `nf4`, `fp4` or another method's name; empty if not."""
     stored = config.get("quantization_config")
     if not isinstance(stored, Mapping):
         return ""
