@@ -16,7 +16,7 @@ SCHEDULER = "scheduler"  # a role that has no work to finish
 POLL_SECONDS = 0.5
 
 
-class _Bell:
+class Bell:
     """Rings for jobs until Redis proves to be out of reach; the reconciler sends the rest."""
 
     def __init__(self, context: Context) -> None:
@@ -39,7 +39,7 @@ class _Bell:
 
 def retry(context: Context, names: Sequence[str]) -> int:
     """Give these jobs another chance; returns the exit code."""
-    bell = _Bell(context)
+    bell = Bell(context)
 
     def one(name: str) -> str:
         job_id = find(context.database, name)
@@ -69,7 +69,7 @@ def retry_failed(context: Context, *, hopeless: bool) -> int:
 
 def cancel(context: Context, names: Sequence[str]) -> int:
     """Cancel these jobs; returns the exit code."""
-    bell = _Bell(context)
+    bell = Bell(context)
 
     def one(name: str) -> str:
         job_id = find(context.database, name)

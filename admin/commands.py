@@ -224,6 +224,25 @@ def cancel(ctx: typer.Context, jobs: JobNames) -> None:
     raise typer.Exit(change.cancel(ctx.obj, jobs))
 
 
+def rerun(
+    ctx: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders, or recordings.")],
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do it; without this, only show what would be done.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let the settings of now hold for recordings that were admitted before.
+
+    A change of a folder's settings holds for what comes later. This has earlier recordings read again where what shapes
+    a transcript is different now (context, engine, chunk length), and else their files written again. What is under way
+    is left alone. Files that were written before stay.
+    """
+    from admin import rerun as answer
+
+    answer.run(ctx.obj, paths, yes=yes, as_json=as_json)
+
+
 def forget(
     ctx: typer.Context,
     jobs: SomeJobs = None,

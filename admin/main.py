@@ -79,6 +79,7 @@ _add(ASK, commands.workers, "workers", "", "--json")
 _add(CHANGE, commands.speakers, "speakers", "k3v9", "k3v9 --name 0=Alice --name 1=Bob", "k3v9 --merge 3=0")
 _add(CHANGE, commands.retry, "retry", "k3v9", "--failed")
 _add(CHANGE, commands.cancel, "cancel", "k3v9 ~/Recordings/talk.mp3")
+_add(CHANGE, commands.rerun, "rerun", "~/Recordings/talks", "~/Recordings/talks/a.wav --yes")
 _add(
     CHANGE,
     commands.forget,

@@ -90,6 +90,8 @@ def recording(database: Database, settings: Settings, file: Path, given: Given) 
         raise UsageError(f"{file} has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it")
     watched = [Path(root.path) for root in queries.list_roots(database)]
     root = next((folder for folder in watched if path.is_relative_to(folder)), path.parent)
+    if root not in watched:  # nobody is there to put it away
+        given = {**given, "when_done": "keep"}
     below = str(path.relative_to(root))
     seen = Observation(stat.st_size, stat.st_mtime_ns)
     return admission.new_job(str(root), below, seen, admission.orders_above(settings, root, below, given))

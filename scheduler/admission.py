@@ -16,7 +16,7 @@ from core.types import Priority
 from scheduler.folder_files import read_settings
 from scheduler.folders import Folders, read_folders
 from scheduler.scan import Observation, places
-from store import jobs
+from store import jobs, moves
 from store.jobs import NewJob
 from store.session import Database
 
@@ -43,7 +43,7 @@ def admit(
     cannot be read: without them the files are not what they should be, so they wait.
     """
     found = [new_job(root, path, seen, folders.orders(path)) for path, seen in complete.items()]
-    fresh = [job for job in found if not (gone and jobs.adopt_renamed(database, job, gone))]
+    fresh = [job for job in found if not (gone and moves.adopt_renamed(database, job, gone))]
     admitted: list[str] = []
     for priority in Priority:
         alike = [job for job in fresh if job.priority == priority]

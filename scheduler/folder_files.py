@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from core import names
@@ -99,6 +99,8 @@ def put(root: str, path: str, text: str | None, mark: str) -> None:
     beginning is somebody else's. Raises OSError.
     """
     place = PurePosixPath(path)
+    if text is None and not os.path.lexists(Path(root, path)):
+        return
     with opened(root, str(place.parent)) as folder:
         there = _ours(folder, place.name, mark.encode())
         if text is None and there is not None:

@@ -57,5 +57,6 @@ def _leave_word(watch: RootWatch, move: Move, to: str) -> None:
         name = PurePosixPath(to).name
         text = f"{MARK} {name}:\n\n{move.reason}\n\nTo have it tried again, mend the cause and move it back.\n"
         watch.put({f"{to}.txt": text}, MARK)
-    elif names.shelf_of(move.path) == names.FAILED:
-        watch.put({f"{move.path}.txt": None}, MARK)
+    else:
+        word = names.shelved(move.path, names.FAILED, move.job_id)[0]
+        watch.put({f"{word}.txt": None}, MARK)

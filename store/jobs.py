@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -137,45 +137,6 @@ def known(database: Database, root: str) -> dict[str, tuple[int, int]]:
     rows = select(jobs.c.path, jobs.c.size, jobs.c.mtime_ns).where(jobs.c.root == root).order_by(jobs.c.created_at)
     with database.read() as connection:
         return {row.path: (row.size, row.mtime_ns) for row in connection.execute(rows)}
-
-
-def adopt_renamed(database: Database, found: NewJob, gone: Iterable[str]) -> str | None:
-    """Point a queued job whose file is `gone` to the new name of the same file (equal size and mtime).
-
-    Inodes are no identity on network filesystems. Returns the job's id, or None when there was no such job.
-    """
-    missing = set(gone)
-    same = select(jobs.c.id, jobs.c.path).where(
-        jobs.c.root == found.root,
-        jobs.c.state == JobState.QUEUED,
-        jobs.c.size == found.size,
-        jobs.c.mtime_ns == found.mtime_ns,
-    )
-    try:
-        with database.begin() as connection:
-            old = next((row for row in connection.execute(same) if row.path in missing), None)
-            if old is None:
-                return None
-            moved = (
-                update(jobs)
-                .where(jobs.c.id == old.id, jobs.c.state == JobState.QUEUED)
-                .values(**_row_moved(found, old.path), not_before=0.0, sent_at=None)
-            )
-            if not connection.execute(moved).rowcount:
-                return None
-            leases.note(connection, old.id, "renamed", f"from {old.path}", where=database.where)
-            return str(old.id)
-    except exc.IntegrityError:  # the new name has a job of its own
-        return None
-
-
-def _row_moved(found: NewJob, before: str) -> dict[str, Any]:
-    """The new name; and where it lies in another folder, what holds there."""
-    moved: dict[str, Any] = {"path": found.path, "path_key": path_key(found.source), "identity": found.identity}
-    if PurePosixPath(before).parent == PurePosixPath(found.path).parent:
-        return moved
-    held = ("settings_digest", "priority", "context", "overrides", "model_queue", "moves")
-    return moved | {name: getattr(found, name) for name in held}
 
 
 def claim_prepare(database: Database, job_id: str, owner: str, seconds: float) -> Claim | None:

@@ -1,16 +1,18 @@
-"""Recordings that are put away once their job ended: which are due, where they are to go, where they went.
+"""Recordings that move: those that people renamed, and those that are put away once their job ended.
 
-The row says where a recording is to go before it is moved, so that a crash in between is found out by looking.
+Of the latter the row says where a recording is to go before it goes: after a crash in between, a look finds it out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import exc, func, select, update
 
+from core import names
 from core.types import ACTIVE_STATES, JobState
 from store import leases
 from store.jobs import NewJob
@@ -37,6 +39,50 @@ class Move:
     mtime_ns: int
     failed: bool
     reason: str
+
+
+def adopt_renamed(database: Database, found: NewJob, gone: Collection[str]) -> str | None:
+    """Point the job of a file that is `gone` to the new name of the same file (equal size and mtime).
+
+    That is a queued job, or one that failed and whose file was brought back from where such files are put: it is tried
+    again. Inodes are no identity on network filesystems. Returns the job's id, or None when there was no such job.
+    """
+    same = select(jobs.c.id, jobs.c.path, jobs.c.state).where(
+        jobs.c.root == found.root,
+        jobs.c.state.in_([JobState.QUEUED, JobState.FAILED]),
+        jobs.c.size == found.size,
+        jobs.c.mtime_ns == found.mtime_ns,
+    )
+    try:
+        with database.begin() as connection:
+            old = next((row for row in connection.execute(same) if row.path in gone and _follows(row)), None)
+            if old is None:
+                return None
+            mine = update(jobs).where(jobs.c.id == old.id, jobs.c.state == old.state)
+            if not connection.execute(mine.values(**_renamed(found, old.path), **AFRESH)).rowcount:
+                return None
+            leases.note(connection, old.id, "renamed", f"from {old.path}", where=database.where)
+            return str(old.id)
+    except exc.IntegrityError:  # the new name has a job of its own
+        return None
+
+
+# A job that waits to be prepared, for the first time.
+AFRESH = {"state": JobState.QUEUED, "sent_at": None, "not_before": 0.0, "reason": "", "lost": 0, "failures": 0}
+AFRESH |= {"finished_at": None}
+
+
+def _follows(job: Any) -> bool:
+    return job.state == JobState.QUEUED or names.shelf_of(job.path) == names.FAILED
+
+
+def _renamed(found: NewJob, before: str) -> dict[str, Any]:
+    """The new name; and where it lies in another folder, what holds there."""
+    moved: dict[str, Any] = {"path": found.path, "path_key": path_key(found.source), "identity": found.identity}
+    if PurePosixPath(before).parent == PurePosixPath(found.path).parent:
+        return moved
+    held = ("settings_digest", "priority", "context", "overrides", "model_queue", "moves")
+    return moved | {"moving_to": None} | {name: getattr(found, name) for name in held}
 
 
 def due(database: Database, root: str) -> list[Move]:

@@ -101,6 +101,24 @@ def test_what_failed_goes_to_failed_with_the_reason_and_from_there_to_done(
     assert content(inbox) == {"done/a.wav": b"noise"}
 
 
+def test_what_failed_and_is_moved_back_is_tried_again(database: Database, watch: RootWatch, inbox: Path) -> None:
+    (inbox / names.SETTINGS).write_text('when_done = "move"')
+    (inbox / "a.wav").write_bytes(b"noise")
+    look(watch, 0.0)
+    job_id = ended(database, inbox, "a.wav", failed=True)
+    mover.put_away(database, watch)
+    look(watch, 20.0, 30.0)
+    (inbox / "failed" / "a.wav").rename(inbox / "a.wav")
+    look(watch, 40.0, 50.0)
+    (job,) = queries.list_jobs(database)
+    assert (job.id, job.state, job.path, job.reason) == (job_id, JobState.QUEUED, "a.wav", "")
+    claim = jobs.claim_prepare(database, job_id, "cpu", 90)
+    assert claim
+    jobs.complete(database, claim, JobState.DONE)
+    mover.put_away(database, watch)
+    assert content(inbox).keys() == {names.SETTINGS, "done/a.wav"}, "and the word about it is gone"
+
+
 def test_an_equal_name_is_never_overwritten(
     database: Database, watch: RootWatch, inbox: Path, make_context: MakeContext
 ) -> None:

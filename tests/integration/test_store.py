@@ -12,7 +12,7 @@ from sqlalchemy import text, update
 
 from core.errors import AmbiguousJobError, DropscribeError, JobNotFoundError, LeaseLostError
 from core.types import Chunk, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span, Word
-from store import chunks, fleet, jobs, leases, plans, queries, recovery, speakers, tables, transcripts
+from store import chunks, fleet, jobs, leases, moves, plans, queries, recovery, speakers, tables, transcripts
 from store.chunks import Onward
 from store.jobs import NewJob
 from store.leases import Claim, Renewal
@@ -534,9 +534,9 @@ def test_a_follower_that_nobody_woke_is_found(database: Database) -> None:
 
 def test_a_renamed_file_keeps_its_place_in_the_queue(database: Database) -> None:
     job_id = admit(database, "old.wav")
-    assert jobs.adopt_renamed(database, new_job("new.wav"), {"other.wav"}) is None
-    assert jobs.adopt_renamed(database, new_job("new.wav", size=99), {"old.wav"}) is None
-    assert jobs.adopt_renamed(database, new_job("new.wav"), {"old.wav"}) == job_id
+    assert moves.adopt_renamed(database, new_job("new.wav"), {"other.wav"}) is None
+    assert moves.adopt_renamed(database, new_job("new.wav", size=99), {"old.wav"}) is None
+    assert moves.adopt_renamed(database, new_job("new.wav"), {"old.wav"}) == job_id
     assert queries.job(database, job_id).source == "/root/new.wav"
     assert jobs.admit(database, [new_job("new.wav")]) == []
 
