@@ -123,6 +123,7 @@ def _describe(context: Context, one: Checkpoint) -> None:
 def _layout(one: Checkpoint) -> str:
     reads = {
         "transformers": "dropscribe reads it",
+        "onnx": "the engine onnx reads it",
         "original": "dropscribe does not read it",
         "whisper": "dropscribe reads it with the engine whisper",
         "ctranslate2": "dropscribe reads it with the engine whisper",

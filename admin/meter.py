@@ -38,6 +38,20 @@ def meter(context: Context) -> Iterator[Meter]:
         yield tell
 
 
+@contextmanager
+def steps(context: Context) -> Iterator[Callable[[str], None]]:
+    """Where to tell what is being done, if nobody knows how much is left: on a terminal with the time it takes."""
+    if not context.err.is_terminal:
+        yield lambda step: context.err.print(render.safe(step), soft_wrap=True)
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=context.err, transient=True) as shown:
+        task = shown.add_task("")
+        yield lambda step: shown.reset(task, description=render.safe(step))
+
+
 class _Lines:
     """For a log or a pipe."""
 

@@ -28,6 +28,31 @@ class Dtype(StrEnum):
     FP32 = "fp32"
 
 
+class OnnxDtype(StrEnum):
+    """What a checkpoint can be exported to."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT4 = "int4"
+
+
+class EncoderDtype(StrEnum):
+    """What its audio encoders can be exported to."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+class BlockSize(StrEnum):
+    """How many weights can share a scale."""
+
+    B16 = "16"
+    B32 = "32"
+    B64 = "64"
+    B128 = "128"
+    B256 = "256"
+
+
 class Device(StrEnum):
     """Where it is computed."""
 
@@ -197,3 +222,72 @@ def convert(
         revision=revision,
         as_json=as_json,
     )
+
+
+EXPORT_EXAMPLES = """Examples:
+
+  dropscribe models export microsoft/VibeVoice-ASR-HF ~/models/vibevoice-int4 --dtype int4
+
+  dropscribe models export ~/models/vibevoice ~/models/vibevoice-onnx --dtype fp32
+"""
+
+
+@app.command(epilog=EXPORT_EXAMPLES)
+def export(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SRC", help="The checkpoint: its folder, or an id in the cache.")],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="The new folder; absent or empty.")],
+    *,
+    dtype: Annotated[OnnxDtype, typer.Option(help="Number format; int4: of the language model's layers.")],
+    encoder: Annotated[
+        EncoderDtype | None, typer.Option(help="Of the audio encoders; fp16 if not given, with fp32 fp32.")
+    ] = None,
+    block_size: Annotated[BlockSize, typer.Option(help="Weights that share a scale under int4.")] = BlockSize.B32,
+    revision: Annotated[str, typer.Option(help="Commit or branch of the id.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a checkpoint of VibeVoice-ASR as ONNX graphs, for ONNX Runtime on a CPU or a GPU.
+
+    DST appears when the export is complete, not before. Weights are streamed, whatever their size.
+    """
+    from admin import onnx_ as answer
+
+    answer.export(
+        ctx.obj,
+        source,
+        destination,
+        dtype=dtype,
+        encoder=encoder or "",
+        block_size=int(block_size),
+        revision=revision,
+        as_json=as_json,
+    )
+
+
+VALIDATE_EXAMPLES = """Examples:
+
+  dropscribe models validate microsoft/VibeVoice-ASR-HF ~/models/vibevoice-int4
+
+  dropscribe models validate ~/models/vibevoice ~/models/vibevoice-nf4 --audio interview.wav --json
+"""
+
+
+@app.command(epilog=VALIDATE_EXAMPLES)
+def validate(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SRC", help="The checkpoint: its folder, or an id in the cache.")],
+    candidate: Annotated[Path, typer.Argument(metavar="COPY", help="An export, or a converted or quantized copy.")],
+    audio: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A recording to read; several if given several times.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How much of each is read, from its beginning.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Hold an export or a copy against its source, in PyTorch, on real audio.
+
+    Embeddings, logits, the next token given the right ones before it, and transcripts. Exit code 1 if it falls short.
+    """
+    from admin import validate as answer
+
+    if not answer.validate(ctx.obj, source, candidate, audio or [], seconds=seconds, as_json=as_json):
+        raise typer.Exit(1)

@@ -15,6 +15,7 @@ class Engine(StrEnum):
     """The speech models that `up` can start."""
 
     AUTO = "auto"
+    ONNX = "onnx"
     POCKETSPHINX = "pocketsphinx"
     SCRIPTED = "scripted"
     VIBEVOICE = "vibevoice"

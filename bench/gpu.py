@@ -44,7 +44,7 @@ from bench.serving import (
 from core.errors import ModelError, ModelFatalError, ModelUnavailableError
 from models import vram
 from models.vibevoice import loader
-from models.vibevoice.encoder import CancelledError
+from models.vibevoice.generation import CancelledError
 from models.vibevoice.geometry import PUBLISHED
 from models.vram import Precision
 

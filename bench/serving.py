@@ -25,7 +25,8 @@ from models import vram
 from models.base import SAMPLE_RATE, Audio
 from models.vibevoice.batching import Batched, Sizes
 from models.vibevoice.encoder import Encoder
-from models.vibevoice.engine import POLL_SECONDS, Decoding, Engine, Reference, language_model
+from models.vibevoice.engine import POLL_SECONDS, Engine, Reference, language_model
+from models.vibevoice.generation import Decoding
 from models.vibevoice.geometry import Geometry
 from models.vibevoice.soft_tokens import SoftTokens, install
 from models.vram import Plan, Precision

@@ -31,7 +31,7 @@ MOST_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at mos
 OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html", "md", "docx", "rttm"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 VIBEVOICE, WHISPER = "microsoft/VibeVoice-ASR-HF", "mobiuslabsgmbh/faster-whisper-large-v3-turbo"  # on Hugging Face
-EngineName = Literal["auto", "pocketsphinx", "scripted", "vibevoice", "whisper"]
+EngineName = Literal["auto", "onnx", "pocketsphinx", "scripted", "vibevoice", "whisper"]
 
 
 def _split_commas(value: object) -> object:
@@ -96,7 +96,8 @@ class Settings(BaseModel):
     model: str = Field(
         VIBEVOICE,
         min_length=1,
-        description=f"checkpoint of vibevoice or whisper: folder or Hugging Face id (whisper's default: {WHISPER})",
+        description="checkpoint of vibevoice or whisper: folder or Hugging Face id "
+        f"(whisper's default: {WHISPER}); of onnx: the folder of an export",
     )
     revision: str = Field("", description="commit or tag of that id; empty: its newest")
     attention: Literal["auto", "flash", "varlen", "sdpa", "eager"] = Field(

@@ -13,7 +13,8 @@ from typing import Any
 
 from core.errors import ModelUnavailableError, UsageError
 from models import shards
-from models.convert_plan import bytes_by_dtype
+from models.convert_plan import DTYPES, bytes_by_dtype
+from models.onnx import layout
 from models.shards import Shard
 
 LAYOUTS = {"vibevoice_asr": "transformers", "vibevoice": "original", "whisper": "whisper"}  # by model_type
@@ -29,8 +30,8 @@ Tell = Callable[[str, int, int], None]  # what is being done, bytes done and in 
 class Checkpoint:
     """A checkpoint on this disk. `problems` are sentences; `verified` says that every byte was looked at for them.
 
-    `layout` is `transformers` of VibeVoice-ASR, `whisper`, `ctranslate2` (a Whisper for faster-whisper), all of which
-    dropscribe reads, `original` or `other`. `dtypes` are bytes by safetensors' names.
+    `layout` is `transformers` of VibeVoice-ASR, `onnx`, `whisper`, `ctranslate2` (a Whisper for faster-whisper), all of
+    which dropscribe reads, `original` or `other`. `dtypes` are bytes by safetensors' names.
     """
 
     name: str
@@ -105,6 +106,8 @@ def _is_checkpoint(folder: Path) -> bool:
 
 def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
     """What a folder holds, by its config and the headers of its weights. Whatever is wrong becomes a problem."""
+    if layout.is_export(folder):
+        return _export(folder, name, revision)
     problems: list[str] = []
     config = _config(folder, problems)
     read = list(_shards(folder, problems))
@@ -114,15 +117,15 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
         problems.append(str(error))
     files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
     problems += [f"{path.name} leads nowhere; fetch it again" for path in files if not path.exists()]
-    layout = _layout(folder, config)
-    if not read and not problems and layout != "ctranslate2":
+    kind = _layout(folder, config)
+    if not read and not problems and kind != "ctranslate2":
         problems.append(without_weights(folder))
     tensors = [tensor for shard in read for tensor in shard.tensors]
     return Checkpoint(
         name=name or str(folder),
         folder=folder,
         revision=revision,
-        layout=layout,
+        layout=kind,
         architecture=", ".join(map(str, config.get("architectures") or ())) or str(config.get("model_type", "")),
         quantization=quantization(config),
         dtypes=bytes_by_dtype((tensor.dtype, tensor.size) for tensor in tensors),
@@ -138,6 +141,35 @@ def _layout(folder: Path, config: Mapping[str, Any]) -> str:
     if (folder / CONVERTED).is_file() and "suppress_ids" in config:
         return "ctranslate2"
     return LAYOUTS.get(str(config.get("model_type")), "other")
+
+
+def _export(folder: Path, name: str, revision: str) -> Checkpoint:
+    """An ONNX export, by its manifest."""
+    files = [path for path in folder.iterdir() if path.is_file()]
+    blank = Checkpoint(
+        name=name or str(folder),
+        folder=folder,
+        revision=revision,
+        layout="onnx",
+        architecture="",
+        quantization="",
+        dtypes={},
+        parameters=0,
+        tensors=0,
+        size=sum(path.stat().st_size for path in files),
+        files=len(files),
+    )
+    try:
+        manifest = layout.read(folder)
+    except ModelUnavailableError as error:
+        return replace(blank, problems=(str(error),))
+    return replace(
+        blank,
+        architecture=f"{read_config(folder).get('model_type', '')} as ONNX graphs",
+        quantization="" if manifest.dtype in DTYPES else manifest.dtype,
+        dtypes={DTYPES[manifest.dtype]: manifest.weights} if manifest.dtype in DTYPES else {},
+        problems=tuple(layout.problems(folder, manifest)),
+    )
 
 
 def _config(folder: Path, problems: list[str]) -> dict[str, Any]:
@@ -210,42 +242,54 @@ def quantized_bits(config: Mapping[str, Any]) -> int:
 
 
 def verify(checkpoint: Checkpoint, tell: Tell) -> Checkpoint:
-    """Hold every blob of the cache against its name, which is the hash of what was published.
+    """Hold every blob of the cache against its name, which is the hash of what was published, and an ONNX export
+    against its manifest.
 
-    What lies in a folder has no hash to go by: for it, the headers and the index are all there is.
+    What else lies in a folder has no hash to go by: for it, the headers and the index are all there is.
     """
-    blobs = list(_blobs(checkpoint.folder))
-    total, done = sum(path.stat().st_size for _, path in blobs), 0
+    known = list(_exported(checkpoint.folder) if checkpoint.layout == "onnx" else _blobs(checkpoint.folder))
+    total, done = sum(path.stat().st_size for path, _, _ in known), 0
     problems = list(checkpoint.problems)
-    for path, blob in blobs:
+    for path, digest, remedy in known:
         before = done
-        for done in _hashed(path, blob, problems, before):
+        for done in _hashed(path, digest, remedy, problems, before):
             tell(f"checking {checkpoint.name}", done, total)
     return replace(checkpoint, problems=tuple(problems), verified=True)
 
 
-def _blobs(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """The files of a snapshot that are links to something named by its hash, and that."""
+def _exported(folder: Path) -> Iterator[tuple[Path, str, str]]:
+    """The files of an export that are there, their hashes, and what to do where one is another."""
+    try:
+        files = layout.read(folder).files
+    except ModelUnavailableError:  # which is among the problems already
+        return
+    yield from (
+        (folder / name, file.sha256, "export it again") for name, file in files.items() if (folder / name).is_file()
+    )
+
+
+def _blobs(folder: Path) -> Iterator[tuple[Path, str, str]]:
+    """The files of a snapshot that are links to something named by its hash, that hash, and what to do about it."""
     for path in sorted(folder.rglob("*")):
         blob = path.resolve()
         digits = set(blob.name) <= set("0123456789abcdef")
         if path.is_symlink() and blob.is_file() and digits and len(blob.name) in {SHA1, SHA256}:
-            yield path, blob
+            yield path, blob.name, f"remove {blob} and fetch it again"
 
 
-def _hashed(path: Path, blob: Path, problems: list[str], done: int) -> Iterator[int]:
+def _hashed(path: Path, expected: str, remedy: str, problems: list[str], done: int) -> Iterator[int]:
     """Hash one file, yielding the bytes done so far."""
-    if len(blob.name) == SHA256:
+    if len(expected) == SHA256:
         digest = hashlib.sha256()
     else:
-        digest = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
-    with blob.open("rb") as file:
+        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)
             done += len(block)
             yield done
-    if digest.hexdigest() != blob.name:
+    if digest.hexdigest() != expected:
         problems.append(
             f"{path.name} is not what was published: its hash is {digest.hexdigest()[:12]}..., and should "
-            f"be {blob.name[:12]}...; remove {blob} and fetch it again"
+            f"be {expected[:12]}...; {remedy}"
         )

@@ -17,13 +17,14 @@ from core.settings import Settings
 from models.base import Transcriber
 
 ENGINES: dict[str, str] = {
+    "onnx": "models.onnx.transcriber:Onnx",
     "pocketsphinx": "models.pocketsphinx:PocketSphinx",
     "scripted": "models.scripted:Scripted",
     "vibevoice": "models.vibevoice.transcriber:VibeVoice",
     "whisper": "models.whisper.transcriber:Whisper",
 }
 # The optional dependencies that an engine needs.
-EXTRAS: dict[str, str] = {"pocketsphinx": "local", "vibevoice": "gpu", "whisper": "whisper"}
+EXTRAS: dict[str, str] = {"onnx": "onnx", "pocketsphinx": "local", "vibevoice": "gpu", "whisper": "whisper"}
 ON_GPUS = frozenset({"vibevoice", "whisper"})  # one worker a GPU, where there are any
 NOTICES: dict[str, str] = {
     "pocketsphinx": (

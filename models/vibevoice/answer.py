@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from core.types import Ended, Segment
-from models.vibevoice.engine import Stop
+from models.vibevoice.generation import Stop
 from models.vibevoice.loops import LONGEST_GRAM, LoopDetector
 from models.vibevoice.parsing import StreamParser
 
@@ -18,9 +18,9 @@ STUCK_TOKENS = 256  # the same 1 to 8 over and over for so long, wherever it is:
 class Answer:
     """Listens to the tokens of one request; `progress` hears how many seconds of the audio are read."""
 
-    def __init__(self, tokenizer: Any, progress: Callable[[float], None]) -> None:
-        """`tokenizer` is a fast one of transformers."""
-        self._tokenizer = tokenizer.backend_tokenizer
+    def __init__(self, tokenizer: Tokenizer, progress: Callable[[float], None]) -> None:
+        """`tokenizer` is the checkpoint's."""
+        self._tokenizer = tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
         self._parser = StreamParser()
         self._loops = LoopDetector()

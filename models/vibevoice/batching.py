@@ -25,7 +25,8 @@ from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPP
 
 from core.errors import ModelError, ModelFatalError, ModelUnavailableError
 from models import faults
-from models.vibevoice.engine import POLL_SECONDS, Decoding, Ear, Generation, Listener, language_model
+from models.vibevoice.engine import POLL_SECONDS, language_model
+from models.vibevoice.generation import Decoding, Ear, Generation, Listener
 from models.vibevoice.penalty import add_repetition_penalty
 from models.vibevoice.soft_tokens import SoftTokens
 from models.vram import PAGE

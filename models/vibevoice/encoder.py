@@ -12,14 +12,11 @@ from torch import Tensor
 
 from models import faults
 from models.base import SAMPLE_RATE, Audio
+from models.vibevoice.generation import CancelledError
 
 log = logging.getLogger(__name__)
 
 SHORTEST_PIECE = 5.0  # s; below, the weights take more memory than the piece
-
-
-class CancelledError(Exception):
-    """The request was cancelled while its audio was read."""
 
 
 class Encoder:
@@ -32,13 +29,13 @@ class Encoder:
     def __init__(self, model: Any, piece_seconds: float) -> None:
         """`model` is a VibeVoiceAsrForConditionalGeneration."""
         self._model = model
-        self._hop = int(model.config.acoustic_tokenizer_encoder_config.hop_length)
+        self.hop = int(model.config.acoustic_tokenizer_encoder_config.hop_length)
         self._lock = threading.Lock()
         self._set_piece(piece_seconds)
 
     def count(self, audio: Audio) -> int:
         """Tokens that so much audio becomes."""
-        return math.ceil(audio.size / self._hop)
+        return math.ceil(audio.size / self.hop)
 
     def encode(self, audio: Audio, cancel: threading.Event) -> Tensor:
         """Embeddings (tokens, hidden) of float32 samples (samples,) at 24 kHz, taken as loud as they are.
@@ -72,7 +69,7 @@ class Encoder:
 
     @torch.no_grad()
     def _features(self, audio: Audio) -> Tensor:
-        padded = torch.zeros(1, 1, self.count(audio) * self._hop)
+        padded = torch.zeros(1, 1, self.count(audio) * self.hop)
         padded[0, 0, : audio.size] = torch.from_numpy(audio)
         samples = padded.to(device=self._model.device, dtype=self._model.dtype)
         features: Tensor = self._model.get_audio_features(samples, sample=False).pooler_output
@@ -80,5 +77,5 @@ class Encoder:
 
     def _set_piece(self, seconds: float) -> None:
         self._piece_seconds = max(seconds, SHORTEST_PIECE)
-        hops = int(self._piece_seconds * SAMPLE_RATE) // self._hop  # a cut within a token would tear it
-        self._model.config.acoustic_tokenizer_chunk_size = hops * self._hop
+        hops = int(self._piece_seconds * SAMPLE_RATE) // self.hop  # a cut within a token would tear it
+        self._model.config.acoustic_tokenizer_chunk_size = hops * self.hop

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
-    GenerationConfig,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
     StoppingCriteria,
@@ -26,54 +24,10 @@ from transformers import (
 )
 
 from models import faults
+from models.vibevoice.generation import Decoding, Ear, Generation, Listener, Stop
 from models.vibevoice.soft_tokens import SoftTokens
 
 POLL_SECONDS = 0.1  # between two looks at new tokens: often enough for progress, rarely enough to cost nothing
-
-Listener = Callable[[list[int]], bool]  # takes the tokens that are new; False: this is enough
-
-
-class Stop(StrEnum):
-    """Why a request got no more tokens."""
-
-    EOS = "eos"
-    BUDGET = "budget"
-    LISTENER = "listener"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """An answer: its tokens (the one that ends it included), why it ended, seconds to the first token and after."""
-
-    tokens: tuple[int, ...]
-    stop: Stop
-    prefill: float = 0.0
-    decode: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How the next token is chosen: the likeliest at `temperature` 0. `repetition_penalty` sees the answer alone."""
-
-    eos: tuple[int, ...]
-    pad: int = 0
-    temperature: float = 0.0
-    repetition_penalty: float = 1.0
-
-    def config(self, budget: int | None = None) -> GenerationConfig:
-        """The same in transformers' terms, but for the penalty: each engine has its own, which sees words only.
-
-        At a temperature the token is drawn from all words, as no top_k cuts the tail.
-        """
-        sampling: dict[str, Any] = {"temperature": self.temperature, "top_k": 0, "top_p": 1.0}
-        return GenerationConfig(
-            max_new_tokens=budget,
-            do_sample=self.temperature > 0,
-            eos_token_id=list(self.eos),
-            pad_token_id=self.pad,
-            **(sampling if self.temperature > 0 else {}),
-        )
 
 
 class Engine(Protocol):
@@ -102,44 +56,6 @@ def language_model(model: Any) -> Any:
     causal.model = model.model.language_model
     causal.lm_head = model.lm_head
     return causal.eval()
-
-
-@dataclass(slots=True)
-class Ear:
-    """Hands on the tokens that are new, and remembers why no more are wanted.
-
-    An engine that had to start anew lets the answer go on after `earlier`, the tokens that it got before.
-    """
-
-    listen: Listener
-    cancel: threading.Event
-    tokens: list[int] = field(default_factory=list)
-    earlier: tuple[int, ...] = ()
-    enough: bool = False
-
-    def take(self, tokens: Sequence[int]) -> bool:
-        """Hand on what is new in `tokens`, all that came after `earlier`; False when no more are wanted."""
-        fresh = list(tokens[len(self.tokens) - len(self.earlier) :])
-        if fresh and not self.enough:
-            self.tokens += fresh
-            self.enough = not self.listen(fresh)
-        return not self.enough
-
-    def turn_over(self) -> None:
-        """From here on, what was heard is part of the prompt."""
-        self.earlier = tuple(self.tokens)
-
-    def reason(self, eos: tuple[int, ...]) -> Stop:
-        """Why the answer ended."""
-        if self.enough:
-            return Stop.LISTENER
-        if self.tokens and self.tokens[-1] in eos:
-            return Stop.EOS
-        return Stop.CANCELLED if self.cancel.is_set() else Stop.BUDGET
-
-    def is_over(self, budget: int, eos: tuple[int, ...]) -> bool:
-        """Whether nothing is to be added."""
-        return len(self.tokens) >= budget or self.reason(eos) is not Stop.BUDGET
 
 
 @dataclass

@@ -12,7 +12,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoProcessor, PretrainedConfig, VibeVoiceAsrForConditionalGeneration
+from transformers import (
+    AutoProcessor,
+    GenerationConfig,
+    PretrainedConfig,
+    VibeVoiceAsrConfig,
+    VibeVoiceAsrForConditionalGeneration,
+)
 from transformers.utils import logging as transformers_log
 
 from core.errors import ModelUnavailableError
@@ -205,7 +211,6 @@ def _read(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
     try:
         reader: Any = VibeVoiceAsrForConditionalGeneration
         model, info = reader.from_pretrained(_place(source), output_loading_info=True, **options)
-        processor = AutoProcessor.from_pretrained(_place(source), revision=options.get("revision"))
     except torch.OutOfMemoryError as error:
         raise ModelUnavailableError(str(faults.translate(error))) from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
@@ -213,7 +218,29 @@ def _read(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
     # Transformers would go on with random numbers in the place of weights that are not there.
     if missing := [*info["missing_keys"], *info["mismatched_keys"]]:
         raise lacking(source, missing)
-    return model.eval(), processor
+    return model.eval(), read_processor(source, options.get("revision"))
+
+
+def read_processor(source: str, revision: str | None = None) -> Any:
+    """The processor of a checkpoint. Raises ModelUnavailableError when it cannot be read."""
+    try:
+        return AutoProcessor.from_pretrained(_place(source), revision=revision)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelUnavailableError(_not_readable(source, error)) from error
+
+
+def read_generation(source: str) -> GenerationConfig:
+    """How a checkpoint says that tokens are chosen; what its config says where it has nothing else."""
+    try:
+        return GenerationConfig.from_pretrained(_place(source))
+    except OSError:
+        return GenerationConfig.from_model_config(VibeVoiceAsrConfig.from_pretrained(_place(source)))
+
+
+def ends(generation: GenerationConfig, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that end an answer."""
+    eos = generation.eos_token_id
+    return (eos,) if isinstance(eos, int) else tuple(eos or [tokenizer.eos_token_id])
 
 
 def lacking(source: str, weights: Sequence[Any]) -> ModelUnavailableError:

@@ -6,47 +6,44 @@ import gc
 import importlib.util
 import logging
 import os
-import time
+import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from core.errors import ModelError, ModelUnavailableError
-from core.hotwords import context_text
 from core.settings import Settings
-from core.types import Ended, EngineInfo, Part, RawTranscript
+from core.types import EngineInfo, Part
 from models import gpu_lock, inventory, quantize, vram
-from models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from models.base import Audio
 from models.vibevoice import loader
-from models.vibevoice.answer import Answer
 from models.vibevoice.batching import Batched, Sizes
-from models.vibevoice.encoder import CancelledError, Encoder
-from models.vibevoice.engine import Decoding, Engine, Reference
+from models.vibevoice.encoder import Encoder
+from models.vibevoice.engine import Engine, Reference
+from models.vibevoice.generation import Decoding, Generation, Listener
 from models.vibevoice.geometry import Geometry
 from models.vibevoice.loader import Loaded
-from models.vibevoice.prompt import check_context
+from models.vibevoice.prompt import Wording
+from models.vibevoice.resident import Numbers, Resident
 from models.vibevoice.soft_tokens import SoftTokens, install
 from models.vram import Plan, Precision
 
 log = logging.getLogger(__name__)
 
-WARM_UP_SECONDS = 2.0  # of silence: every kernel runs once
-WARM_UP_TOKENS = 8
-CANCELLED = RawTranscript((), Ended.CANCELLED)
 
-
-class VibeVoice:
-    """A Transcriber; safe for as many threads as `info.slots`."""
+class VibeVoice(Resident):
+    """A Transcriber by PyTorch; safe for as many threads as `info.slots`."""
 
     def __init__(self, loaded: Loaded, plan: Plan, settings: Settings) -> None:
         """Serve a loaded model within its plan. Raises ModelUnavailableError when it does not fit after all."""
         self.loaded = loaded
         self.plan = plan
         name = f"{loaded.source}@{loaded.revision}" if loaded.revision else loaded.source
-        self.info = EngineInfo(
+        info = EngineInfo(
             "vibevoice",
             name,
             loaded.precision,
@@ -59,8 +56,15 @@ class VibeVoice:
             memory_held=loaded.memory_held,
             memory_free=loaded.memory_free,
         )
-        self._most_tokens = settings.max_new_tokens
         self._encoder = Encoder(loaded.model, plan.piece_seconds)
+        super().__init__(
+            info,
+            loaded.processor.tokenizer.backend_tokenizer,
+            Wording.of(loaded.processor),
+            hop=self._encoder.hop,
+            most_audio=plan.audio_rows // plan.slots,  # the others' rows are not to be taken
+            most_tokens=settings.max_new_tokens,
+        )
         self.soft: SoftTokens = install(loaded.model, plan.audio_rows)
         self._engine = _serve(loaded, plan, self.soft, settings)
 
@@ -95,19 +99,39 @@ class VibeVoice:
         gc.freeze()  # what is here stays: without looking through it, no collection stops the threads for long
         return model
 
-    def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
-        """See `Transcriber`. Raises SettingsError when the context is too long."""
-        if not audio.size:
-            return RawTranscript(())
-        seconds = audio.size / SAMPLE_RATE
-        if self._encoder.count(audio) > self.plan.audio_rows // self.plan.slots:  # the others' rows are not to be taken
-            raise ModelError(
-                f"a chunk of {seconds:.1f} s came to a model that takes at most {self.plan.chunk_seconds:g} s on this "
-                "machine; set DROPSCRIBE_CHUNK_SECONDS to that"
-            )
-        budget = min(self._most_tokens, vram.answer_budget(seconds))
-        answer = Answer(self.loaded.processor.tokenizer, lambda end: request.progress(min(end, seconds)))
-        return self._transcribe(audio, request, answer, budget)
+    def encode(self, audio: Audio, cancel: threading.Event) -> Tensor:
+        """See `Resident`."""
+        return self._encoder.encode(audio, cancel)
+
+    def proceed(
+        self, words: Sequence[int], embeddings: Tensor, budget: int, listen: Listener, cancel: threading.Event
+    ) -> Generation:
+        """See `Resident`."""
+        ids = self.soft.allocate(embeddings)
+        try:
+            return self._engine.generate(self._wording.insert(words, ids), budget, listen, cancel)
+        finally:
+            self.soft.free(ids)
+
+    def features(self, audio: Audio) -> Numbers:
+        """See `Resident`."""
+        found: Numbers = self.encode(audio, threading.Event()).float().cpu().numpy()
+        return found
+
+    @torch.no_grad()
+    def score(self, words: Sequence[int], features: Numbers, answer: Sequence[int]) -> Numbers:
+        """See `Resident`."""
+        model = self.loaded.model
+        ids = self.soft.allocate(torch.from_numpy(features))
+        try:
+            prompt = self._wording.insert(words, ids)
+            embeddings = self.soft(torch.tensor([[*prompt, *answer[:-1]]], device=model.device))
+        finally:
+            self.soft.free(ids)
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=model.device)
+        logits = model(inputs_embeds=embeddings, attention_mask=mask, logits_to_keep=len(answer)).logits
+        found: Numbers = logits[0].float().cpu().numpy()
+        return found
 
     def close(self) -> None:
         """Stop serving and give the memory back."""
@@ -119,44 +143,6 @@ class VibeVoice:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def warm_up(self) -> None:
-        """Read a moment of silence, so that the first recording does not pay for what is set up on first use."""
-        began = time.monotonic()
-        silence = np.zeros(round(WARM_UP_SECONDS * SAMPLE_RATE), dtype=np.float32)
-        answer = Answer(self.loaded.processor.tokenizer, lambda _: None)
-        self._transcribe(silence, TranscribeRequest(), answer, WARM_UP_TOKENS)
-        log.info("warmed up in %.1f s", time.monotonic() - began)
-
-    def _transcribe(self, audio: Audio, request: TranscribeRequest, answer: Answer, budget: int) -> RawTranscript:
-        words = self.prompt(audio, request.context)
-        began = time.monotonic()
-        try:
-            embeddings = self._encoder.encode(audio, request.cancel)
-        except CancelledError:
-            return CANCELLED
-        encoded = time.monotonic()
-        ids = self.soft.allocate(embeddings)
-        try:
-            prompt = _insert(words, self.loaded.processor.audio_token_id, ids)
-            generation = self._engine.generate(prompt, budget, answer.listen, request.cancel)
-        finally:
-            self.soft.free(ids)
-        segments, ended = answer.end(generation.stop)
-        timings = {"encoder": encoded - began, "prefill": generation.prefill, "decode": generation.decode}
-        return RawTranscript(segments, ended, len(prompt), len(generation.tokens), budget=budget, timings=timings)
-
-    def prompt(self, audio: Audio, context: str) -> list[int]:
-        """The tokens of the request, with a single one where the audio belongs."""
-        processor = self.loaded.processor
-        extra = context_text(context)
-        check_context(extra, lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]))
-        # Without tokenizing, the processor neither reads the audio nor makes it louder or softer; it is as loud as
-        # the whole recording needs, and a chunk of its own level would merge voices.
-        [text] = processor.apply_transcription_request(audio[:1], prompt=extra or None, tokenize=False)
-        text = text.replace(processor.audio_duration_token, f"{audio.size / SAMPLE_RATE:.2f}")
-        ids: list[int] = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
 
 def _alone(device: torch.device, settings: Settings) -> AbstractContextManager[None]:
     """Wait for the workers that are about to take memory of this GPU, and let others wait."""
@@ -164,11 +150,6 @@ def _alone(device: torch.device, settings: Settings) -> AbstractContextManager[N
         return nullcontext()
     gpu = str(torch.cuda.get_device_properties(device).uuid)
     return gpu_lock.held(gpu, gpu_lock.place(settings.home))
-
-
-def _insert(words: list[int], place: int, ids: list[int]) -> list[int]:
-    at = words.index(place)
-    return [*words[:at], *ids, *words[at + 1 :]]
 
 
 def _serve(loaded: Loaded, plan: Plan, soft: SoftTokens, settings: Settings) -> Engine:
@@ -186,11 +167,10 @@ def _serve(loaded: Loaded, plan: Plan, soft: SoftTokens, settings: Settings) -> 
 
 
 def _decoding(loaded: Loaded, settings: Settings) -> Decoding:
-    eos = loaded.model.generation_config.eos_token_id
-    ends = [eos] if isinstance(eos, int) else list(eos or [loaded.processor.tokenizer.eos_token_id])
+    ends = loader.ends(loaded.model.generation_config, loaded.processor.tokenizer)
     pad = loaded.model.generation_config.pad_token_id
     return Decoding(
-        eos=tuple(ends),
+        eos=ends,
         pad=ends[0] if pad is None else pad,
         temperature=settings.temperature,
         repetition_penalty=settings.repetition_penalty,

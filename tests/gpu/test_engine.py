@@ -16,7 +16,8 @@ import torch
 from models.vibevoice import loader
 from models.vibevoice.batching import Batched, Sizes
 from models.vibevoice.encoder import Encoder
-from models.vibevoice.engine import Decoding, Engine, Generation, Reference, Stop
+from models.vibevoice.engine import Engine, Reference
+from models.vibevoice.generation import Decoding, Generation, Stop
 from models.vibevoice.soft_tokens import SoftTokens, install
 from tests.integration.test_vibevoice_engine import Steps, noise
 

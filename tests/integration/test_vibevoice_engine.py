@@ -20,8 +20,9 @@ from core.errors import ModelError, ModelFatalError, ModelUnavailableError
 from models.base import SAMPLE_RATE, Audio
 from models.vibevoice import attention, loader
 from models.vibevoice.batching import Batched, Sizes
-from models.vibevoice.encoder import CancelledError, Encoder
-from models.vibevoice.engine import Decoding, Engine, Generation, Reference, Stop
+from models.vibevoice.encoder import Encoder
+from models.vibevoice.engine import Engine, Reference
+from models.vibevoice.generation import CancelledError, Decoding, Generation, Stop
 from models.vibevoice.soft_tokens import SoftTokens, install
 from tests.tiny.checkpoint import random_checkpoint
 

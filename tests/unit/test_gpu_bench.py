@@ -31,7 +31,8 @@ from bench.roofline import (
 )
 from bench.serving import Clock, Meter, OutOfTimeError, Subject, parts_of, rates_of, serve
 from models import quantize, vram
-from models.vibevoice.engine import Generation, Reference, Stop, language_model
+from models.vibevoice.engine import Reference, language_model
+from models.vibevoice.generation import Generation, Stop
 from models.vibevoice.geometry import PUBLISHED, Geometry
 from models.vram import Precision
 

@@ -1,0 +1,159 @@
+"""A checkpoint of VibeVoice-ASR as ONNX graphs: whole and on the disk under its name, or not at all.
+
+The graphs are traced without weights, which are then streamed into the files beside them: memory does not depend on
+the size of the model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import VibeVoiceAsrConfig
+
+from core.errors import ModelUnavailableError, UsageError
+from models import convert, placing
+from models.convert import Source
+from models.inventory import Tell
+from models.onnx import graphs, layout, weights
+from models.onnx.graphs import Built, Form
+from models.onnx.layout import Graph, Manifest, Port
+from models.shards import Shard, Tensor
+from models.vibevoice import loader
+from models.vibevoice.prompt import Wording
+
+MARGIN = 20_000_000  # bytes: graphs, tokenizer, and what a disk rounds up
+Stored = Mapping[str, tuple[Shard, Tensor]]
+COPIED = ("config.json", "generation_config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: where, what it says of itself, and how many seconds it took."""
+
+    folder: Path
+    manifest: Manifest
+    source_weights: int
+    seconds: float
+
+
+def export(
+    name: str,
+    destination: Path,
+    dtype: str,
+    *,
+    encoder_dtype: str = "",
+    block_size: int = 32,
+    revision: str = "",
+    tell: Tell,
+) -> Exported:
+    """Write the graphs of a checkpoint: its folder, or an id that is in the cache.
+
+    `dtype` is fp32, fp16 or int4; `encoder_dtype` fp32 or fp16, by default fp16 unless `dtype` is fp32. `tell` hears of
+    the progress. Raises UsageError for a source that is not here or a destination that is taken, and
+    ModelUnavailableError when the source cannot be used, the disk is too small or the copy cannot be written.
+    """
+    began = time.monotonic()
+    target = placing.vacant(destination)
+    source = convert.examine(name, revision)
+    if target.is_relative_to(source.folder):
+        raise UsageError(f"{destination} lies in {name} itself; name another folder")
+    loader.read_config(str(source.folder))
+    encoder_dtype = encoder_dtype or ("fp32" if dtype == "fp32" else "fp16")
+    tell("tracing the graphs", 0, 0)
+    stored = _stored(source)
+    built = graphs.build(source.folder, dtype, encoder_dtype, block_size)
+    _require(built, stored, name)
+    placing.require_room(target.parent, sum(graph.size for graph in built) + MARGIN)
+    processor = loader.read_processor(str(source.folder))
+    manifest = _describe(
+        source,
+        processor,
+        built,
+        dtype=dtype,
+        encoder_dtype=encoder_dtype,
+        block_size=block_size if dtype == "int4" else 0,
+    )
+    with placing.beside(target) as folder:
+        try:
+            manifest = _write(manifest, processor, source, folder, built, stored, tell)
+        except OSError as error:
+            raise placing.unwritable(target, error) from error
+        placing.settle(folder, target)
+    return Exported(target, manifest, source.size, time.monotonic() - began)
+
+
+def _stored(source: Source) -> Stored:
+    """The tensors of a checkpoint by the names that their parameters have in the model."""
+    found = {tensor.name: (shard, tensor) for shard in source.weights for tensor in shard.tensors}
+    names = graphs.parameter_names(source.folder, found)
+    return {parameter: found[name] for parameter, name in names.items()}
+
+
+def _require(built: Sequence[Built], stored: Stored, name: str) -> None:
+    """Raises ModelUnavailableError when a parameter is not stored, or has another shape than the config says."""
+    wanted = {weight.source: weight for graph in built for weight in graph.weights}
+    if lacking := [source for source in wanted if source not in stored]:
+        raise ModelUnavailableError(f"{name} lacks {len(lacking)} weights, the first {lacking[0]}; fetch it again")
+    for source, weight in wanted.items():
+        _, tensor = stored[source]
+        if weight.form is Form.PLAIN and tensor.shape != weight.shape:
+            raise ModelUnavailableError(
+                f"{tensor.name} of {name} has the shape {tensor.shape}, and its config says {weight.shape}; "
+                "fetch it again"
+            )
+
+
+def _describe(source: Source, processor: Any, built: Sequence[Built], **formats: Any) -> Manifest:
+    """All but the files."""
+    config: Any = VibeVoiceAsrConfig.from_pretrained(source.folder)
+    return Manifest(
+        source=source.name,
+        revision=source.revision,
+        opset=layout.OPSET,
+        hop=config.acoustic_tokenizer_encoder_config.hop_length,
+        vocabulary=config.text_config.vocab_size,
+        ends=loader.ends(loader.read_generation(str(source.folder)), processor.tokenizer),
+        wording=Wording.of(processor),
+        graphs={graph.file.removesuffix(".onnx"): _ports(graph) for graph in built},
+        **formats,
+    )
+
+
+def _ports(built: Built) -> Graph:
+    graph = built.model.graph
+    inputs, outputs = (tuple(map(_port, values)) for values in (graph.inputs, graph.outputs))
+    return Graph(built.file, inputs, outputs)
+
+
+def _port(value: Any) -> Port:
+    shape = tuple(one if isinstance(one, int) else str(one.value) for one in value.shape)
+    return Port(value.name, value.dtype.name.lower(), shape)
+
+
+def _write(
+    manifest: Manifest, processor: Any, source: Source, folder: Path, built: Sequence[Built], stored: Stored, tell: Tell
+) -> Manifest:
+    """Everything into a folder; returns the manifest with its files."""
+    processor.save_pretrained(folder)
+    for name in COPIED:
+        if (source.folder / name).is_file():
+            shutil.copyfile(source.folder / name, folder / name)
+    done, total = 0, sum(tensor.size for _, tensor in stored.values())
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        tell("writing", done, total)
+
+    for graph in built:
+        weights.write(graph, folder, stored, manifest.block_size, read)
+    tell("hashing", 0, 0)
+    manifest = replace(manifest, files=layout.describe(folder))
+    (folder / layout.MANIFEST).write_text(json.dumps(manifest.document(), indent=2) + "\n", encoding="utf-8")
+    return manifest

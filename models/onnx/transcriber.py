@@ -1,0 +1,117 @@
+"""VibeVoice-ASR served by ONNX Runtime, on a CPU or a GPU, from an export. No torch."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from core.errors import ModelUnavailableError
+from core.settings import Settings
+from core.types import EngineInfo
+from models.base import Audio
+from models.onnx import layout, room
+from models.onnx.layout import Manifest
+from models.onnx.runtime import Decoder, SpeechEncoder, providers
+from models.vibevoice.generation import Decoding, Ear, Generation, Listener
+from models.vibevoice.geometry import Geometry
+from models.vibevoice.resident import Numbers, Resident
+
+log = logging.getLogger(__name__)
+
+
+class Onnx(Resident):
+    """A Transcriber by ONNX Runtime; safe for any number of threads."""
+
+    def __init__(self, folder: Path, manifest: Manifest, settings: Settings) -> None:
+        """Load the graphs of a checked export. Raises ModelUnavailableError."""
+        began = time.monotonic()
+        geometry = read_geometry(folder)
+        slots = settings.model_slots or 1
+        longest = room.longest_chunk(geometry, manifest, _memory(), settings.chunk_seconds, slots)
+        self._vocabulary = manifest.vocabulary
+        self._encoder = SpeechEncoder(folder, manifest)
+        self._decoder = Decoder(folder)
+        self._decoding = Decoding(
+            manifest.ends, temperature=settings.temperature, repetition_penalty=settings.repetition_penalty
+        )
+        seconds = round(time.monotonic() - began, 1)
+        log.info("loaded %s in %s in %.1f s; computed by %s", folder, manifest.dtype, seconds, ", ".join(providers()))
+        super().__init__(
+            EngineInfo("onnx", str(folder), manifest.dtype, slots, longest, load_seconds=seconds),
+            read_tokenizer(folder),
+            manifest.wording,
+            hop=manifest.hop,
+            most_audio=geometry.audio_tokens(longest),
+            most_tokens=settings.max_new_tokens,
+        )
+
+    @classmethod
+    def load(cls, settings: Settings) -> Onnx:
+        """Check, load and warm up. Raises ModelUnavailableError with the reason."""
+        folder = Path(settings.model).expanduser()
+        manifest = layout.read(folder)
+        if problem := next(iter(layout.problems(folder, manifest)), ""):
+            raise ModelUnavailableError(f"{folder} is not whole: {problem}")
+        if settings.precision not in {"auto", manifest.dtype}:
+            raise ModelUnavailableError(
+                f"{folder} comes in {manifest.dtype}, not in {settings.precision}; set DROPSCRIBE_PRECISION=auto"
+            )
+        model = cls(folder, manifest, settings)
+        model.warm_up()
+        gc.freeze()  # as for the other engine: collections do not look through what stays
+        return model
+
+    def close(self) -> None:
+        """Give the memory back."""
+        del self._encoder, self._decoder
+        gc.unfreeze()
+
+    def encode(self, audio: Audio, cancel: threading.Event) -> Numbers:
+        """See `Resident`."""
+        return self._encoder.encode(audio, cancel)
+
+    def proceed(
+        self, words: Sequence[int], embeddings: Numbers, budget: int, listen: Listener, cancel: threading.Event
+    ) -> Generation:
+        """See `Resident`."""
+        prompt = self._prompt(words, embeddings)
+        return self._decoder.generate(prompt, embeddings, budget, Ear(listen, cancel), self._decoding)
+
+    def features(self, audio: Audio) -> Numbers:
+        """See `Resident`."""
+        return self._encoder.encode(audio, threading.Event())
+
+    def score(self, words: Sequence[int], features: Numbers, answer: Sequence[int]) -> Numbers:
+        """See `Resident`."""
+        return self._decoder.score(self._prompt(words, features), features, answer)
+
+    def _prompt(self, words: Sequence[int], embeddings: Numbers) -> list[int]:
+        return self._wording.insert(words, range(self._vocabulary, self._vocabulary + len(embeddings)))
+
+
+def read_geometry(folder: Path) -> Geometry:
+    """The shape of the model. Raises ModelUnavailableError."""
+    try:
+        return Geometry.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailableError(f"cannot read {folder / 'config.json'}: {error}; export it again") from error
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer beside the graphs. Raises ModelUnavailableError."""
+    try:
+        return Tokenizer.from_buffer((folder / "tokenizer.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelUnavailableError(f"cannot read {folder / 'tokenizer.json'}: {error}; export it again") from error
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

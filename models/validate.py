@@ -1,0 +1,101 @@
+"""Holds a copy of VibeVoice-ASR against its source on recordings: one model in memory at a time."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.settings import Settings
+from models import inventory, likeness, vram
+from models.base import SAMPLE_RATE, Audio
+from models.likeness import LIMITS, Likeness, Score
+from models.onnx import layout
+from models.vibevoice.answer import Answer
+from models.vibevoice.resident import Resident
+
+PRECISIONS = {"F32": "fp32", "F64": "fp32", "F16": "fp16", "BF16": "bf16"}  # by safetensors' names
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was compared in which precisions, how alike each recording's answers are, and the scores."""
+
+    reference: str
+    precision: str
+    found: tuple[Likeness, ...]
+    scores: tuple[Score, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Every score is within its limit."""
+        return all(score.passed for score in self.scores)
+
+
+def validate(source: Path, copy: Path, recordings: Sequence[Audio], settings: Settings, tell: Told) -> Verdict:
+    """Read recordings (samples,) with both. Raises ModelUnavailableError when one cannot be loaded, and ModelError."""
+    tell("reading with the source")
+    model = _load(source, "auto", recordings, settings)
+    reference = model.info.precision
+    expected = [_answer(model, audio) for audio in recordings]
+    model.close()
+    del model
+    gc.collect()  # before the second one comes
+    tell("reading with the copy")
+    model = _load(copy, _precision(copy), recordings, settings)
+    precision = model.info.precision
+    try:
+        found = tuple(
+            likeness.compare(one, _answer(model, audio, one)) for one, audio in zip(expected, recordings, strict=True)
+        )
+    finally:
+        model.close()
+    return Verdict(reference, precision, found, tuple(likeness.judge(found, LIMITS[precision])))
+
+
+def _precision(folder: Path) -> str:
+    """In which a copy computes: what it is quantized to, or what most of its weights are in."""
+    if layout.is_export(folder):
+        return "auto"
+    checkpoint = inventory.examine(folder)
+    return checkpoint.quantization or PRECISIONS.get(next(iter(checkpoint.dtypes), ""), "auto")
+
+
+def _load(folder: Path, precision: str, recordings: Sequence[Audio], settings: Settings) -> Resident:
+    chosen = settings.model_copy(
+        update={
+            "model": str(folder),
+            "revision": "",
+            "precision": precision,
+            "batching": False,
+            "model_slots": 1,
+            "temperature": 0.0,
+            "repetition_penalty": 1.0,
+            "chunk_seconds": max(vram.SHORTEST_CHUNK, *(audio.size / SAMPLE_RATE for audio in recordings)),
+        }
+    )
+    if layout.is_export(folder):
+        from models.onnx.transcriber import Onnx
+
+        return Onnx.load(chosen)
+    from models.vibevoice.transcriber import VibeVoice
+
+    return VibeVoice.load(chosen)
+
+
+def _answer(model: Resident, audio: Audio, source: likeness.Answer | None = None) -> likeness.Answer:
+    """What a model makes of a recording; the logits are those before the tokens of the source's answer, or its own."""
+    never = threading.Event()
+    words = model.prompt(audio, "")
+    features = model.features(audio)
+    heard = Answer(model.tokenizer, lambda _: None)
+    budget = vram.answer_budget(audio.size / SAMPLE_RATE)
+    generation = model.proceed(words, model.encode(audio, never), budget, heard.listen, never)
+    segments, _ = heard.end(generation.stop)
+    text = " ".join(segment.text for segment in segments)
+    given = source or likeness.Answer(features, features, generation.tokens, text)
+    logits = model.score(words, given.features, given.tokens)
+    return likeness.Answer(features, logits, generation.tokens, text)

@@ -1,0 +1,79 @@
+"""Weights on their way from a checkpoint into the file beside a graph: exact, in pieces, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from core.errors import ModelUnavailableError
+from models import shards
+from models.onnx import int4, weights
+from models.onnx.graphs import Built, Form, Weight
+
+ROWS, COLUMNS, BLOCK = 50, 96, 32
+
+
+def built(**forms: tuple[ir.DataType, tuple[int, ...], str, Form]) -> Built:
+    """A graph that hands its weights out as they are."""
+    found = []
+    for name, (dtype, shape, source, form) in forms.items():
+        value = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
+        found.append(Weight(value, source, form))
+    values = [weight.value for weight in found]
+    graph = ir.Graph([], values, nodes=[], initializers=values, opset_imports={"": 20}, name="graph")
+    return Built("graph.onnx", ir.Model(graph, ir_version=10), tuple(found))
+
+
+def stored(folder: Path, **tensors: torch.Tensor) -> dict[str, tuple[shards.Shard, shards.Tensor]]:
+    save_file(tensors, folder / "model.safetensors")
+    shard = shards.read(folder / "model.safetensors")
+    return {tensor.name: (shard, tensor) for tensor in shard.tensors}
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32))
+
+
+def written(folder: Path) -> dict[str, np.ndarray]:
+    values = ir.load(folder / "graph.onnx").graph.initializers.values()
+    return {str(value.name): value.const_value.numpy() for value in values if value.const_value}
+
+
+def test_numbers_arrive_in_the_wanted_format_whatever_the_size_of_the_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = noise(ROWS, COLUMNS).to(torch.bfloat16)
+    graph = built(
+        half=(ir.DataType.FLOAT16, (ROWS, COLUMNS), "a", Form.PLAIN),
+        full=(ir.DataType.FLOAT, (ROWS,), "b", Form.PLAIN),
+        packed=(ir.DataType.UINT8, (ROWS, 3, BLOCK // 2), "c", Form.PACKED),
+        scales=(ir.DataType.FLOAT, (ROWS, 3), "c", Form.SCALES),
+    )
+    monkeypatch.setattr(weights, "PIECE", 7 * COLUMNS)
+    read: list[int] = []
+    weights.write(graph, tmp_path, stored(tmp_path, a=given, b=noise(ROWS), c=given.clone()), BLOCK, read.append)
+    found = written(tmp_path)
+    packed, scales = int4.quantize(given.float().numpy(), BLOCK)
+    np.testing.assert_array_equal(found["half"], given.to(torch.float16).numpy())
+    np.testing.assert_array_equal(found["full"], noise(ROWS).numpy())
+    np.testing.assert_array_equal(found["packed"], packed)
+    np.testing.assert_array_equal(found["scales"], scales)
+    assert (sum(read), len(read)) == (2 * given.nbytes + 4 * ROWS, 17)
+
+
+@pytest.mark.parametrize("form", [Form.PLAIN, Form.PACKED])
+@pytest.mark.parametrize("wrong", [1e6, float("nan")])
+def test_numbers_that_do_not_fit_are_refused(tmp_path: Path, form: Form, wrong: float) -> None:
+    given = noise(ROWS, COLUMNS)
+    given[3, 4] = wrong if form is Form.PLAIN else float("inf")
+    graph = built(
+        one=(ir.DataType.FLOAT16, (ROWS, COLUMNS), "a", form),
+        other=(ir.DataType.FLOAT, (ROWS, 3), "a", Form.SCALES if form is Form.PACKED else Form.PLAIN),
+    )
+    with pytest.raises(ModelUnavailableError, match=r"a has numbers up to .*cannot hold; export it with"):
+        weights.write(graph, tmp_path, stored(tmp_path, a=given), BLOCK, lambda _: None)
