@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from core.types import Part
 from models import vram
-from models.vibevoice.engine import Generation
+from models.vibevoice.generation import Generation
 from models.vibevoice.geometry import Geometry
 from models.vibevoice.prompt import FRAME_TOKENS
 from models.vram import Precision
@@ -57,7 +58,8 @@ def step_floor(card: Card, geometry: Geometry, precision: Precision, requests: i
     matrix products and of attention; int8 products run at twice bf16's rate.
     """
     head = geometry.vocabulary * geometry.hidden * precision.width
-    layers = vram.weights(geometry, precision) - (geometry.parameters - geometry.linears) * precision.width
+    others = geometry.parameters - geometry.linears(Part.LANGUAGE_MODEL)[0]
+    layers = vram.weights(geometry, precision) - others * precision.width
     cached = requests * context * vram.cache_per_token(geometry, precision)
     return Floor(
         (layers + head + cached) / card.bandwidth, requests * _token_seconds(card, geometry, precision, context)
@@ -65,7 +67,7 @@ def step_floor(card: Card, geometry: Geometry, precision: Precision, requests: i
 
 
 def _token_seconds(card: Card, geometry: Geometry, precision: Precision, context: int) -> float:
-    products = 2 * geometry.linears / (2 if precision is Precision.INT8 else 1)
+    products = 2 * geometry.linears(Part.LANGUAGE_MODEL)[0] / (2 if precision is Precision.INT8 else 1)
     attention = 4 * geometry.layers * geometry.heads * geometry.head_dim * context
     return (products + attention + 2 * geometry.vocabulary * geometry.hidden) / card.flops
 
