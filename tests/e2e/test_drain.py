@@ -121,7 +121,7 @@ def test_files_of_others_are_never_overwritten_and_stems_never_collide(machine: 
 
 
 def test_the_samples_are_recognized_for_real(make_machine: Callable[..., Machine]) -> None:
-    machine = make_machine(ENGINE="auto")
+    machine = make_machine(ENGINE="auto", LEASE_SECONDS="60")
     for sample in SAMPLES.iterdir():
         if sample.suffix in {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4"}:
             shutil.copy(sample, machine.inbox)
@@ -136,7 +136,7 @@ def test_the_samples_are_recognized_for_real(make_machine: Callable[..., Machine
 
 @pytest.mark.timeout(600)  # two minutes of sound through a recognizer that may have a fraction of a core
 def test_the_real_recordings_are_all_done(make_machine: Callable[..., Machine], audio: Path) -> None:
-    machine = make_machine(ENGINE="pocketsphinx")
+    machine = make_machine(ENGINE="pocketsphinx", LEASE_SECONDS="60")
     for path in audio.iterdir():
         shutil.copy(path, machine.inbox)
     ran = machine.run("up", str(machine.inbox), "--drain")
