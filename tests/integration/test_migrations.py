@@ -14,6 +14,7 @@ from core.errors import SchemaError, StoreError
 from store import migrate
 from store.session import HEAD, Database, open_database
 from store.tables import metadata
+from tests.integration.older_store import REVISIONS, counts, older_store
 
 
 def test_the_migrations_lead_to_exactly_the_declared_tables(database: Database) -> None:
@@ -28,6 +29,19 @@ def test_the_migrations_lead_to_exactly_the_declared_tables(database: Database) 
 
 def test_the_newest_migration_is_the_one_the_program_names() -> None:
     assert migrate.newest() == HEAD
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_an_upgrade_keeps_every_row_of_every_earlier_version(database_url: str, revision: str) -> None:
+    older = older_store(database_url, revision)
+    before = counts(older)
+    older.close()
+    upgraded = open_database(database_url)
+    after = counts(upgraded)
+    assert upgraded.is_current()
+    assert {name: after[name] for name in before} == before
+    assert set(before.values()) == {1}
+    upgraded.close()
 
 
 def test_several_processes_may_start_on_an_empty_store_at_once(database_url: str) -> None:

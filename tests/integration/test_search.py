@@ -16,6 +16,7 @@ from store import jobs, search, transcripts, words
 from store.jobs import NewJob
 from store.search import Query
 from store.session import Database, open_database
+from tests.integration.older_store import older_store
 from worker.outputs import render
 
 ENGINE = EngineInfo("scripted", "none", "fp32")
@@ -172,17 +173,8 @@ def test_words_and_lines_without_end_are_indexed_by_their_beginning(database: Da
     assert found(database, f"{'x' * 30}{words.MOST}") == []
 
 
-def test_transcripts_that_are_there_already_are_indexed_by_the_migration(database: Database, database_url: str) -> None:
-    transcribed(database)
-    with database.begin() as connection:
-        connection.execute(text("DROP TABLE lines"))
-        connection.execute(text("DROP TABLE forgotten"))
-        connection.execute(text("ALTER TABLE workers DROP COLUMN memory"))
-        if database.is_sqlite:
-            connection.execute(text("DROP TABLE lines_index"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0006'"))
-    database.close()
-    again = open_database(database_url)
-    assert found(again, "budget*") == [0, 1]
-    assert again.is_current()
-    again.close()
+def test_transcripts_that_are_there_already_are_indexed_by_the_migration(database_url: str) -> None:
+    older_store(database_url, "0006", document=document("x")).close()
+    upgraded = open_database(database_url)
+    assert found(upgraded, "budget*") == [0, 1]
+    upgraded.close()
