@@ -52,7 +52,7 @@ def documents(findings: Sequence[Finding]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RedisAnswer:
-    """What a Redis server says of itself; `eviction` is empty where it does not tell."""
+    """What a Redis server says of itself; empty where this user may not ask."""
 
     version: str
     eviction: str
@@ -61,7 +61,7 @@ class RedisAnswer:
 def ask_redis(settings: Settings) -> RedisAnswer:
     """Ask Redis who it is. Raises BrokerError when it does not answer within two seconds."""
     from redis import Redis
-    from redis.exceptions import RedisError
+    from redis.exceptions import NoPermissionError, RedisError
 
     from core.queue import redis_url
 
@@ -69,12 +69,15 @@ def ask_redis(settings: Settings) -> RedisAnswer:
     try:
         with Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
             client.ping()
-            server = client.info()
+            try:
+                server = client.info()
+            except NoPermissionError:  # a user with no more rights than it needs
+                server = {}
     except (RedisError, OSError, ValueError) as error:
         if not settings.redis_url:
             raise BrokerError("the private one is not running; `dropscribe up` starts it") from error
         raise BrokerError(f"{mask(url)} does not answer ({error}); start it or correct DROPSCRIBE_REDIS_URL") from error
-    return RedisAnswer(str(server.get("redis_version", "unknown")), str(server.get("maxmemory_policy", "")))
+    return RedisAnswer(str(server.get("redis_version", "")), str(server.get("maxmemory_policy", "")))
 
 
 def decoder() -> Finding:

@@ -120,7 +120,7 @@ def redis(context: Context) -> Finding:
         what, _, remedy = str(error).partition("; ")
         own = bool(context.settings.redis_url)
         return Finding("redis", Level.FAIL if own else Level.WARN, what, remedy)
-    found = f"version {answer.version} answers"
+    found = f"version {answer.version} answers" if answer.version else "answers, and tells this user no more"
     if answer.eviction not in {"", "noeviction"}:
         remedy = "set maxmemory-policy noeviction; what is dropped is sent again, but late"
         return Finding("redis", Level.WARN, f"{found}, and drops messages when full ({answer.eviction})", remedy)

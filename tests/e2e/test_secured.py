@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import ssl
@@ -127,9 +128,11 @@ def test_a_fleet_works_through_tls_with_no_more_rights_than_it_needs(guarded: Fl
     speech(guarded.inbox / "talk.wav", 5)
     guarded.wait_for("talk.wav", JobState.DONE)
     guarded.assert_whole("talk.wav")
-    found = guarded.run("doctor")
+    found = guarded.run("doctor", "--json")
     assert "secret" not in found.stdout + found.stderr
-    assert "redis" in found.stdout
+    assert {check["name"]: check["level"] for check in json.loads(found.stdout)["checks"]}["redis"] == "ok"
+    for role in ("scheduler", "cpu", "model"):
+        assert guarded.run("health", "--role", role).returncode == 0
 
 
 def test_a_redis_of_an_unknown_authority_is_not_trusted(guarded_redis: str, certificates: Path) -> None:
