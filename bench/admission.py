@@ -7,7 +7,6 @@ measured on a private server of it, which syncs to disk as SQLite does.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import tempfile
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from bench import tree
 from bench.machine import Machine, private
 from bench.table import Row, print_rates
 from core.mounts import filesystem_of
@@ -29,16 +29,15 @@ from scheduler.watch import RootWatch
 from store import jobs
 from tests.servers import find_postgresql, private_postgresql
 
-FILES_PER_DIRECTORY = 100
 FILE_BYTES = 4096  # small, so that the store is measured and not the disk
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the files, measure each way in turn, print the table."""
-    options = _parse(argv)
+    options = tree.parse(argv, "bench.admission", __doc__, files=20_000)
     with tempfile.TemporaryDirectory(prefix="dropscribe-admission-", dir=options.directory) as name:
         inbox = Path(name) / "inbox"
-        _make_files(inbox, options.files)
+        tree.make(inbox, options.files, size=FILE_BYTES)
         print(f"{options.files:,} files of {FILE_BYTES:,} bytes on {filesystem_of(inbox)}")
         rows = [_walk_and_hash(inbox)]
         with private(Path(name) / "sqlite") as machine:
@@ -49,24 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                     rows.append(_admitted("PostgreSQL", machine, inbox))
     print_rates("files", rows)
     return 0
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.admission", description=__doc__.splitlines()[0] if __doc__ else ""
-    )
-    parser.add_argument("--files", type=int, default=20_000, help="recordings, 100 to a directory")
-    parser.add_argument("--directory", type=Path, help="where to make them")
-    return parser.parse_args(argv)
-
-
-def _make_files(root: Path, count: int) -> None:
-    for number in range(count):
-        directory = root / f"{number // FILES_PER_DIRECTORY:05d}"
-        if number % FILES_PER_DIRECTORY == 0:
-            directory.mkdir(parents=True)
-        content = f"{number:08d}".encode() * (FILE_BYTES // 8)
-        (directory / f"recording-{number:06d}.wav").write_bytes(content)
 
 
 @contextmanager

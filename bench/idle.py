@@ -6,7 +6,6 @@ where `--directory` says, and removed afterwards.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -18,12 +17,12 @@ from pathlib import Path
 from watchdog.events import FileSystemEventHandler
 from watchdog.observers.polling import PollingObserver
 
+from bench import tree
 from scheduler.bell import Bell
 from scheduler.roots import Root, open_root
 from scheduler.scan import scan
 from scheduler.stability import Stability
 
-FILES_PER_DIRECTORY = 100
 SCAN_PERIOD = 60.0  # seconds; the default of the setting scan_seconds
 BELL_SECONDS = 5.0  # the bell sleeps in the kernel, so a short look suffices
 SCANS = 5
@@ -40,31 +39,14 @@ class Row:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the files, measure each way in turn, print the table."""
-    options = _parse(argv)
+    options = tree.parse(argv, "bench.idle", __doc__, files=100_000)
     with tempfile.TemporaryDirectory(prefix="dropscribe-idle-", dir=options.directory) as name:
-        _make_files(Path(name), options.files)
+        tree.make(Path(name), options.files)
         root = open_root(Path(name))
         print(f"{options.files:,} files on {root.filesystem}, nothing happening")
         rows = [_ours(root), *(_polling(root, period, count) for period, count in POLLS.items())]
     _print_table(rows)
     return 0
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.idle", description=__doc__.splitlines()[0] if __doc__ else ""
-    )
-    parser.add_argument("--files", type=int, default=100_000, help="recordings, 100 to a directory")
-    parser.add_argument("--directory", type=Path, help="where to make them")
-    return parser.parse_args(argv)
-
-
-def _make_files(root: Path, count: int) -> None:
-    for number in range(count):
-        directory = root / f"{number // FILES_PER_DIRECTORY:05d}"
-        if number % FILES_PER_DIRECTORY == 0:
-            directory.mkdir()
-        (directory / f"recording-{number:06d}.wav").touch()
 
 
 def _ours(root: Root) -> Row:

@@ -21,15 +21,16 @@ from scheduler.bell import Bell
 from scheduler.watch import RootWatch
 from store import jobs
 from store.session import Database
+from tests.conftest import missing
 from tests.e2e.harness import speech
 from tests.integration.console import Cli, Ended
 from tests.integration.one_worker import MakeContext, die
 from worker.context import Fitness, WorkerContext
 from worker.lease import LeaseKeeper
+from worker.tally import Tally
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
-from worker.tally import Tally
 
 FLAGS = (
     "--headless=new --no-sandbox --mute-audio --disable-dev-shm-usage --disable-background-networking --no-first-run"
@@ -74,6 +75,24 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def elsewhere(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No checkpoints but those that a test brings."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """So small a model as the tests have is only slowed down by more."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def cli(environment: None, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run a command in this process."""
 
@@ -109,7 +128,7 @@ def browser() -> Iterator[Chrome]:
     program = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if not program or not driver:
-        pytest.skip("Chromium and its driver are not installed (on Debian: chromium, chromium-driver)")
+        missing("Chromium with its driver (on Debian: chromium, chromium-driver)")
     options = ChromeOptions()
     options.binary_location = program
     for flag in FLAGS.split():

@@ -27,16 +27,9 @@ with (CHECKPOINT / "model.safetensors").open("rb") as _file:  # the header's len
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ID = "tiny/model"
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import soundfile
-import torch
 
 from admin.context import Context
 from admin.main import main
@@ -40,18 +39,12 @@ RECORDINGS = [soundfile.read(path, dtype="float32")[0] for path in sorted((TINY 
 PARAMETERS = 3_453_316  # of the checkpoint
 NEVER = threading.Event()
 
-pytestmark = pytest.mark.timeout(900)  # tracing is slow on a busy machine
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.timeout(900),  # tracing is slow on a busy machine
+]
 
 Exported = Callable[[str], Path]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """So small a model is only slowed down by more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -35,13 +35,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(checkpoint: Path) -> Iterator[VibeVoice]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small a model is only slowed down by more
+def model(one_thread: None, checkpoint: Path) -> Iterator[VibeVoice]:
     loaded = load(checkpoint, model_slots=2)
     yield loaded
     loaded.close()
-    torch.set_num_threads(threads)
 
 
 def load(checkpoint: Path, **settings: Any) -> VibeVoice:

@@ -55,14 +55,11 @@ class Tiny:
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small a model is only slowed down by more
+def loaded(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     gc.freeze()  # every engine that is closed collects garbage, and need not look through all of torch
     folder: Path = random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
     read = loader.load(str(folder), "fp32", device=torch.device("cpu"))
     yield Tiny(read.model, install(read.model, ROWS), Encoder(read.model, 60))
-    torch.set_num_threads(threads)
     gc.unfreeze()
 
 
