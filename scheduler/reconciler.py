@@ -56,7 +56,8 @@ def reconcile(
 ) -> bool:
     """One round, if this process has the reconciler's role; False when another has it."""
     believes = vigil is None or vigil.believes(lambda: database.clock(writing=True))
-    if not fleet.hold(database, ROLE, owner, settings.lease_seconds):
+    # Shorter than a lease: where worker and reconciler die together, their work waits for both.
+    if not fleet.hold(database, ROLE, owner, settings.silence_seconds):
         return False
     delay = max(LONGEST_DELAY, settings.missing_seconds, settings.scan_seconds_network)
     if hastened := recovery.hasten(database, lease=settings.lease_seconds, delay=delay):

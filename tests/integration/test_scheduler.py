@@ -336,6 +336,15 @@ def test_only_the_holder_of_the_role_reconciles(database: Database, doorbell: Do
     assert not reconciler.reconcile(database, doorbell, settings, "other")
 
 
+def test_work_that_waits_for_a_lease_does_not_wait_as_long_again_for_a_dead_reconciler(
+    database: Database, doorbell: Doorbell, settings: Settings
+) -> None:
+    quick = settings.model_copy(update={"renew_seconds": 0.1, "lease_seconds": 1000.0})
+    assert reconciler.reconcile(database, doorbell, quick, "dies now")
+    time.sleep(quick.silence_seconds + 0.05)
+    assert reconciler.reconcile(database, doorbell, quick, "other")
+
+
 def test_a_redis_out_of_reach_loses_nothing(database: Database, tmp_path: Path, settings: Settings) -> None:
     away = load({"DROPSCRIBE_HOME": str(tmp_path / "nobody listens here")})
     deaf = Doorbell(away)
