@@ -144,8 +144,10 @@ def _workers(now: Status) -> Table:
         right=("memory", "GPU", "speed", "read"),
     )  # fmt: skip
     for worker in now.workers:
-        for work in worker.work or (None,):
-            table.add_row(*(_who(worker, now) if work in (None, worker.work[0]) else [""] * 5), *_what(work))
+        first, *others = worker.work or (None,)
+        table.add_row(*_who(worker, now), *_what(first))
+        for work in others:
+            table.add_row(*[""] * 5, *_what(work))
     return table
 
 

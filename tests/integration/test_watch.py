@@ -29,8 +29,9 @@ COMMAND = [sys.executable, "-c", CODE, "status", "--watch"]
 
 @pytest.fixture
 def busy(store: Database) -> Database:
-    """A model worker that has read a third of a chunk."""
+    """A model worker that has read a third of a chunk, and one that has nothing to do."""
     fleet.register(store, "gpu-1", host="here", pid=1, role="model", state="ready")
+    fleet.register(store, "cpu-1", host="here", pid=2, role="cpu", state="ready")
     engine = replace(ENGINE, memory_held=10_000_000_000)
     fleet.heartbeat(store, "gpu-1", engine=engine, audio=80.0, busy=8.0, memory=2_000_000_000)
     job_id = admit(store, "talk.wav")
@@ -52,7 +53,7 @@ def shown(store: Database) -> str:
 
 def test_the_view_tells_each_chunk_with_memory_and_speed_and_the_last_troubles(busy: Database) -> None:
     text = shown(busy)
-    for part in ("gpu-1", "2.0 GB", "10.0 GB", "10.0 x", "talk.wav", "60-120 s", "33%", "the store is away"):
+    for part in ("cpu-1", "gpu-1", "2.0 GB", "10.0 GB", "10.0 x", "talk.wav", "60-120 s", "33%", "the store is away"):
         assert part in text
     assert "noise.wav" in text
     assert "there is no sound in it" in text
