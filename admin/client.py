@@ -23,7 +23,7 @@ from typing import Self
 
 from admin import submit
 from admin.jobs import document_of, find
-from core.errors import BrokerError
+from core.errors import BrokerError, UsageError
 from core.queue import PREPARE, Doorbell
 from core.settings import Settings, load
 from core.types import Priority, Transcript
@@ -53,18 +53,25 @@ class Client:
         self,
         path: str | Path,
         *,
-        priority: Priority | None = None,
+        priority: Priority | str | None = None,
         context: str | None = None,
         hotwords: str | Path | None = None,
     ) -> Job:
         """Admit a recording; `context` are names and topics, `hotwords` a file of terms. Returns its job.
 
         One that was admitted before with the same settings has its job already. A Redis that is away only delays.
-        Raises UsageError for what is no recording.
+        Raises UsageError for what is no recording, and for a priority that there is not.
         """
+        if priority is not None and priority not in [*Priority]:
+            raise UsageError(f"there is no priority {priority!r}; take one of {', '.join(Priority)}")
         terms = Path(hotwords) if hotwords is not None else None
         (wanted,) = submit.recordings(
-            self._database, self._settings, [Path(path)], priority=priority, topic=context, hotwords=terms
+            self._database,
+            self._settings,
+            [Path(path)],
+            priority=Priority(priority) if priority else None,
+            topic=context,
+            hotwords=terms,
         )
         job_id, is_new = submit.enter(self._database, wanted)
         if is_new:

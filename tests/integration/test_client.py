@@ -171,6 +171,7 @@ def test_waiting_has_an_end_and_leaves_the_job_alone(client: Client, recording: 
     [
         (lambda client, path: client.submit(path / "nothing.wav"), UsageError, "name an existing recording"),
         (lambda client, path: client.job("zzzzzzzz"), JobNotFoundError, "no job has the id"),
+        (lambda client, path: client.submit(path / "talk.wav", priority="hgh"), UsageError, "high, normal, low"),
         (
             lambda client, path: client.transcript(client.submit(path / "talk.wav")),
             DropscribeError,
