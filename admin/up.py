@@ -156,7 +156,8 @@ class System:
         return drain.exit_status((job.state for job in found), waiting) if drained else drain.INTERRUPTED_EXIT
 
     def _environment(self) -> dict[str, str]:
-        chosen = {PREFIX + "HOME": str(self.settings.home), PREFIX + "ENGINE": self.engine}
+        # The engine as it is set, `auto` too: it is part of what a recording is known by, to `submit` as well.
+        chosen = {PREFIX + "HOME": str(self.settings.home), PREFIX + "ENGINE": self.settings.engine}
         if "reconcile_seconds" not in self.settings.model_fields_set:
             chosen[PREFIX + "RECONCILE_SECONDS"] = RECONCILE_SECONDS
         return chosen

@@ -34,6 +34,13 @@ def test_every_recording_gets_its_transcripts_and_a_second_run_admits_nothing_tw
     assert [job["path"] for job in summary["jobs"]] == names
 
 
+def test_what_up_has_read_is_known_to_whoever_submits_it_again(make_machine: Callable[..., Machine]) -> None:
+    machine = make_machine(ENGINE="auto")
+    recording = speech(machine.inbox / "a.wav", 2)
+    assert machine.run("up", str(machine.inbox), "--drain").returncode in {0, 3}
+    assert "is known already" in machine.run("submit", str(recording)).stderr
+
+
 def test_the_same_bytes_under_another_name_are_a_duplicate_with_a_transcript(machine: Machine) -> None:
     speech(machine.inbox / "a.wav")
     shutil.copy(machine.inbox / "a.wav", machine.inbox / "copy.wav")
