@@ -49,6 +49,7 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
     logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
     context_of(settings)  # the scheduler would end over a hotwords file that is not there
     chosen = registry.resolve(settings.engine)
+    registry.require(chosen)  # no start of its worker could mend that
     places = scanner.places(folders)  # a share that hangs must not keep the others from being watched
     roots.check_roots([place.path for place in places], Path)
     require_folders(places, there=until_drained)
