@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -118,7 +118,10 @@ def stop_signals() -> Iterator[threading.Event]:
 
 @dataclass
 class System:
-    """The processes of one machine and what is shown of them."""
+    """The processes of one machine and what is shown of them.
+
+    Told so far: what ended before `told`, what was put off up to the event `heard`, once for each job and reason.
+    """
 
     settings: Settings
     database: Database
@@ -127,6 +130,8 @@ class System:
     stop: threading.Event
     report: Report
     told: float = 0.0
+    heard: int | None = None
+    put_off: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def folders(self) -> list[Path]:
@@ -138,6 +143,7 @@ class System:
         log_dir = self.settings.home / "logs"
         log_dir.mkdir(exist_ok=True)
         self.told = self.database.clock()
+        self._tell_put_off()
         supervisor = Supervisor(log_dir, self._environment(), self._died)
         groups: list[list[Child]] = []
         try:
@@ -214,6 +220,7 @@ class System:
         now = status.gather(self.database, self.settings)
         drained = drain.is_drained(self._own(now), self.folders, now.unfinished)
         drained = drained and drain.all_put_away(self.database, self.folders)
+        self._tell_put_off()
         self._tell_ended()
         self.report.update(now)
         return drained
@@ -226,6 +233,13 @@ class System:
         for job in queries.ended_since(self.database, self.told):
             self.report.ended(job)
             self.told = max(self.told, job.finished_at or 0.0)
+
+    def _tell_put_off(self) -> None:
+        self.heard, news = queries.postponed_since(self.database, self.heard)
+        for job_id, source, reason in news:
+            if (job_id, reason) not in self.put_off:
+                self.put_off.add((job_id, reason))
+                self.report.say(f"warning: {source} is put off, to be tried again: {reason}")
 
     def _died(self, name: str) -> bool:
         """A child died: its work is free at once. True when it had been at work."""

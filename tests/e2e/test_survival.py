@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
@@ -119,6 +120,23 @@ def test_a_stop_gives_work_back_and_counts_no_loss(make_machine: Callable[..., M
     machine.environment["DROPSCRIBE_SCRIPT"] = ""
     assert machine.run("up", str(machine.inbox), "--drain").returncode == 0
     machine.assert_whole("a.wav")
+
+
+def test_a_full_disk_of_results_is_told_by_up_and_the_status(
+    make_machine: Callable[..., Machine], small_disk: Path
+) -> None:
+    free = os.statvfs(small_disk)
+    (small_disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize - 8192))
+    machine = make_machine(RESULTS=str(small_disk / "results"))
+    speech(machine.inbox / "a.wav")
+    machine.up()
+    wait_until("it is put off", lambda: machine.is_in("a.wav", JobState.FINISHING) and machine.job("a.wav").reason)
+    said = f"put off, to be tried again: {machine.job('a.wav').reason}"
+    assert "is full" in said
+    (warning,) = json.loads(machine.run("status", "--json").stdout)["warnings"]
+    assert warning == f"a.wav {said}"
+    _, output = machine.stop()
+    assert output.count(f"warning: {machine.inbox / 'a.wav'} is {said}") == 1
 
 
 def test_a_drained_worker_is_not_started_again_by_up(machine: Machine) -> None:
