@@ -90,7 +90,8 @@ class Status:
         there = {worker.role for worker in self.alive}
         for role, what, command in NEEDED:
             if self.unfinished and role not in there:
-                yield f"{what}; start `dropscribe up FOLDER` or `{command}`"
+                by_itself = "" if there else "`dropscribe up FOLDER` or "  # which may be what runs the others
+                yield f"{what}; start {by_itself}`{command}`"
 
     def _troubles(self) -> Iterator[str]:
         if silent := [worker.id for worker in self.workers if worker.silent >= self.silence]:

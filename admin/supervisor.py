@@ -33,8 +33,8 @@ Died = Callable[[str], bool]
 class Child:
     """One supervised process. `name` is that of its log file and, for workers, its name in the store.
 
-    One that `may_end` was told to when it ends with status 0, and is not started again. Its log holds what it says from
-    byte `log_start` on, and before that what was said before it was started.
+    One that `may_end`, a worker, was told to when it ends with status 0, and is not started again. What it said since
+    it was started last begins at byte `log_start` of its log.
     """
 
     name: str
@@ -121,7 +121,11 @@ class Supervisor:
         child.process = None
         child.ended = child.may_end and status == 0
         if child.ended:
-            log.warning("%s ended as it was told to; the next start brings it back", child.name)
+            log.warning(
+                "%s ended as it was told to; `dropscribe worker --role %s` or the next `dropscribe up` brings it back",
+                child.name,
+                child.arguments[0],
+            )
             return
         useless = not self.died(child.name) and lived < YOUNG_SECONDS
         child.young_deaths = child.young_deaths + 1 if useless else 0

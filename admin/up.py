@@ -36,6 +36,7 @@ from worker import gpu
 log = logging.getLogger(__name__)
 
 REDIS = "redis"
+GOES_ON = "what is not finished goes on with the next `dropscribe up`"
 TICK_SECONDS = 0.5
 RECONCILE_SECONDS = "5"  # nobody else's load to spare here, and somebody watching
 SCHEDULER_GRACE = 10.0  # seconds
@@ -149,10 +150,10 @@ class System:
         try:
             with self.report:
                 self._start(supervisor, groups)
-                drained = self._attend(supervisor, until_drained=until_drained)
+                drained = self._attend(supervisor, groups[1], until_drained=until_drained)
         finally:
             if self.stop.is_set():
-                self.report.say("stopping; what is not finished goes on with the next `dropscribe up`")
+                self.report.say(f"stopping; {GOES_ON}")
             # Nothing new comes in, then workers give back what they have, then the queue goes.
             self._stop(supervisor, groups)
         if not until_drained:
@@ -204,8 +205,8 @@ class System:
     def _where(self) -> str:
         return f"under {self.settings.results}" if self.settings.results else "beside the recordings"
 
-    def _attend(self, supervisor: Supervisor, *, until_drained: bool) -> bool:
-        """True when everything was drained, False when told to stop."""
+    def _attend(self, supervisor: Supervisor, workers: Sequence[Child], *, until_drained: bool) -> bool:
+        """True when everything was drained, False when told to stop or when every worker was told to end."""
         while not self.stop.wait(TICK_SECONDS):
             try:
                 supervisor.tend()
@@ -213,6 +214,9 @@ class System:
                     return True
             except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
                 log.warning("%s", error)
+            if all(worker.ended for worker in workers):
+                self.report.say(f"all workers ended as they were told to, so `up` ends too; {GOES_ON}")
+                break
         return False
 
     def _tell(self) -> bool:

@@ -44,6 +44,12 @@ def test_each_missing_role_is_named_while_jobs_wait() -> None:
     assert replace(WAITING, workers=FLEET).warnings == []
 
 
+def test_up_is_recommended_only_where_nothing_runs_that_it_may_have_started() -> None:
+    assert all("dropscribe up" in warning for warning in WAITING.warnings)
+    _, model = replace(WAITING, workers=FLEET[:1]).warnings
+    assert model.endswith("; start `dropscribe worker --role model`")
+
+
 def test_a_silent_worker_counts_for_nothing() -> None:
     dead = replace(WAITING, workers=(*FLEET[:2], replace(FLEET[2], silent=61.0)))
     assert dead.speed is None
