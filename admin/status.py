@@ -18,9 +18,10 @@ from core.settings import Settings
 from core.types import ACTIVE_STATES, JobState
 from store import fleet, queries
 from store.leases import DRAINING, SPOOL_FULL
-from store.queries import Backlog, WatchedRoot, Worker
+from store.queries import Backlog, PutOff, WatchedRoot, Worker
 from store.session import Database
 
+SHOWN_REASONS = 3  # for which jobs are put off
 SHOWN_WORK = 8  # lines of a worker in the table; a CPU worker's processes are seldom more
 
 # Without one of these roles nothing moves: the role, who is missing, and the command that starts one.
@@ -36,7 +37,7 @@ class Status:
     """The state of the fleet at one moment.
 
     `engine` is the configured one; a worker silent for more than `silence` seconds is presumed dead; `model_queues`
-    is how many unfinished jobs go to which of them.
+    is how many unfinished jobs go to which of them; `put_off` is why jobs wait to be tried again.
     """
 
     jobs: dict[JobState, int]
@@ -48,6 +49,7 @@ class Status:
     engine: str
     silence: float
     model_queues: Mapping[str, int] = field(default_factory=dict)
+    put_off: tuple[PutOff, ...] = ()
 
     @property
     def alive(self) -> tuple[Worker, ...]:
@@ -88,7 +90,8 @@ class Status:
         there = {worker.role for worker in self.alive}
         for role, what, command in NEEDED:
             if self.unfinished and role not in there:
-                yield f"{what}; start `dropscribe up FOLDER` or `{command}`"
+                by_itself = "" if there else "`dropscribe up FOLDER` or "  # which may be what runs the others
+                yield f"{what}; start {by_itself}`{command}`"
 
     def _troubles(self) -> Iterator[str]:
         if silent := [worker.id for worker in self.workers if worker.silent >= self.silence]:
@@ -107,6 +110,7 @@ class Status:
                 where = f"{root.path}/{folder}".rstrip("/")
                 yield f"{looks.count(files, 'recording')} waiting in {where} for its {names.SETTINGS}: {reason}"
         yield from self._unserved()
+        yield from self._put_off()
         if parked := self.jobs.get(JobState.PARKED):
             yield f"{looks.count(parked, 'job')} parked and in need of a person; see `dropscribe jobs --state parked`"
 
@@ -115,6 +119,13 @@ class Status:
         for queue, number in self.model_queues.items():
             if (wish := wish_of(queue)) and not queries.capacity_of(engines, queue).workers:
                 yield f"{looks.count(number, 'job')} waiting for {wish}, which no worker has; start one that has"
+
+    def _put_off(self) -> Iterator[str]:
+        for reason, path, number in self.put_off[:SHOWN_REASONS]:
+            others = f" and {looks.count(number - 1, 'other')}" if number > 1 else ""
+            yield f"{path}{others} put off, to be tried again: {reason}"
+        if left := sum(one.jobs for one in self.put_off[SHOWN_REASONS:]):
+            yield f"{looks.count(left, 'job')} put off for other reasons; see `dropscribe jobs`"
 
     def to_json(self) -> dict[str, Any]:
         """As docs/cli.md describes it."""
@@ -156,6 +167,7 @@ def gather(database: Database, settings: Settings) -> Status:
         engine=settings.engine,
         silence=settings.silence_seconds,
         model_queues=queries.model_queues(database),
+        put_off=tuple(queries.put_off(database)),
     )
 
 

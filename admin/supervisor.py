@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -20,6 +21,8 @@ FIRST_PAUSE = 0.5  # seconds before a child is started again; doubles each time 
 LONGEST_PAUSE = 30.0
 YOUNG_SECONDS = 20.0  # a child that dies younger has not worked
 YOUNG_DEATHS = 5  # so many in a row, and it is no use
+ERROR = "error: "  # begins the line that `admin.child` ends with
+GRAVE = ("error", "critical")  # levels of what a process may end by
 LOG_BYTES = 10_000_000  # a log file longer than this is set aside at the next start
 
 # Told of a death; answers whether the child had been able to work.
@@ -30,7 +33,8 @@ Died = Callable[[str], bool]
 class Child:
     """One supervised process. `name` is that of its log file and, for workers, its name in the store.
 
-    One that `may_end` was told to when it ends with status 0, and is not started again.
+    One that `may_end`, a worker, was told to when it ends with status 0, and is not started again. What it said since
+    it was started last begins at byte `log_start` of its log.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Child:
     may_end: bool = False
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
+    log_start: int = 0
     young_deaths: int = 0
     start_at: float = 0.0
     ended: bool = False
@@ -86,9 +91,11 @@ class Supervisor:
             self.children.remove(child)
 
     def last_words(self, child: Child) -> str:
-        """The last error in the child's log."""
-        lines = self._log(child).read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((line for line in reversed(lines) if line.startswith("error:")), lines[-1] if lines else "")
+        """Why the child ended, by what it logged since it was started: its last error, else its last line."""
+        with self._log(child).open("rb") as file:
+            file.seek(child.log_start)
+            lines = file.read().decode(errors="replace").splitlines()
+        return next(filter(None, map(_error_in, reversed(lines))), lines[-1] if lines else "")
 
     def _log(self, child: Child) -> Path:
         return self.logs / f"{child.name}.log"
@@ -98,6 +105,7 @@ class Supervisor:
         if path.exists() and path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         with path.open("ab") as output:
+            child.log_start = output.tell()
             child.process = subprocess.Popen(  # noqa: S603 (our own module)
                 [sys.executable, "-P", "-m", "admin.child", *child.arguments],
                 stdin=subprocess.DEVNULL,
@@ -113,7 +121,11 @@ class Supervisor:
         child.process = None
         child.ended = child.may_end and status == 0
         if child.ended:
-            log.warning("%s ended as it was told to; the next start brings it back", child.name)
+            log.warning(
+                "%s ended as it was told to; `dropscribe worker --role %s` or the next `dropscribe up` brings it back",
+                child.name,
+                child.arguments[0],
+            )
             return
         useless = not self.died(child.name) and lived < YOUNG_SECONDS
         child.young_deaths = child.young_deaths + 1 if useless else 0
@@ -124,4 +136,22 @@ class Supervisor:
             )
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**child.young_deaths)
         child.start_at = time.monotonic() + pause
-        log.warning("%s ended with status %s; starting it again in %.1f s", child.name, status, pause)
+        said = self.last_words(child) if status > 0 else ""  # one that a signal ended could not say why
+        log.warning(
+            "%s ended with status %s; starting it again in %.1f s%s",
+            child.name,
+            status,
+            pause,
+            said and f". It said: {said}",
+        )
+
+
+def _error_in(line: str) -> str:
+    """The error that a line of a log tells, without what is for programs; empty where it tells none."""
+    if line.startswith(ERROR):
+        return line.removeprefix(ERROR)
+    try:
+        told = json.loads(line)
+        return str(told["message"]) if told["level"] in GRAVE else ""
+    except (ValueError, KeyError, TypeError):  # text for people, or what another program wrote
+        return ""

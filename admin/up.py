@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -36,6 +36,7 @@ from worker import gpu
 log = logging.getLogger(__name__)
 
 REDIS = "redis"
+GOES_ON = "what is not finished goes on with the next `dropscribe up`"
 TICK_SECONDS = 0.5
 RECONCILE_SECONDS = "5"  # nobody else's load to spare here, and somebody watching
 SCHEDULER_GRACE = 10.0  # seconds
@@ -49,6 +50,7 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
     logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
     context_of(settings)  # the scheduler would end over a hotwords file that is not there
     chosen = registry.resolve(settings.engine)
+    registry.require(chosen)  # no start of its worker could mend that
     places = scanner.places(folders)  # a share that hangs must not keep the others from being watched
     roots.check_roots([place.path for place in places], Path)
     require_folders(places, there=until_drained)
@@ -117,7 +119,10 @@ def stop_signals() -> Iterator[threading.Event]:
 
 @dataclass
 class System:
-    """The processes of one machine and what is shown of them."""
+    """The processes of one machine and what is shown of them.
+
+    Told so far: what ended before `told`, what was put off up to the event `heard`, once for each job and reason.
+    """
 
     settings: Settings
     database: Database
@@ -126,6 +131,8 @@ class System:
     stop: threading.Event
     report: Report
     told: float = 0.0
+    heard: int | None = None
+    put_off: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def folders(self) -> list[Path]:
@@ -137,15 +144,16 @@ class System:
         log_dir = self.settings.home / "logs"
         log_dir.mkdir(exist_ok=True)
         self.told = self.database.clock()
+        self._tell_put_off()
         supervisor = Supervisor(log_dir, self._environment(), self._died)
         groups: list[list[Child]] = []
         try:
             with self.report:
                 self._start(supervisor, groups)
-                drained = self._attend(supervisor, until_drained=until_drained)
+                drained = self._attend(supervisor, groups[1], until_drained=until_drained)
         finally:
             if self.stop.is_set():
-                self.report.say("stopping; what is not finished goes on with the next `dropscribe up`")
+                self.report.say(f"stopping; {GOES_ON}")
             # Nothing new comes in, then workers give back what they have, then the queue goes.
             self._stop(supervisor, groups)
         if not until_drained:
@@ -198,8 +206,8 @@ class System:
     def _where(self) -> str:
         return f"under {self.settings.results}" if self.settings.results else "beside the recordings"
 
-    def _attend(self, supervisor: Supervisor, *, until_drained: bool) -> bool:
-        """True when everything was drained, False when told to stop."""
+    def _attend(self, supervisor: Supervisor, workers: Sequence[Child], *, until_drained: bool) -> bool:
+        """True when everything was drained, False when told to stop or when every worker was told to end."""
         while not self.stop.wait(TICK_SECONDS):
             try:
                 supervisor.tend()
@@ -207,6 +215,9 @@ class System:
                     return True
             except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
                 log.warning("%s", error)
+            if all(worker.ended for worker in workers):
+                self.report.say(f"all workers ended as they were told to, so `up` ends too; {GOES_ON}")
+                break
         return False
 
     def _tell(self) -> bool:
@@ -214,6 +225,7 @@ class System:
         now = status.gather(self.database, self.settings)
         drained = drain.is_drained(self._own(now), self.folders, now.unfinished)
         drained = drained and drain.all_put_away(self.database, self.folders)
+        self._tell_put_off()
         self._tell_ended()
         self.report.update(now)
         return drained
@@ -226,6 +238,13 @@ class System:
         for job in queries.ended_since(self.database, self.told):
             self.report.ended(job)
             self.told = max(self.told, job.finished_at or 0.0)
+
+    def _tell_put_off(self) -> None:
+        self.heard, news = queries.postponed_since(self.database, self.heard)
+        for job_id, source, reason in news:
+            if (job_id, reason) not in self.put_off:
+                self.put_off.add((job_id, reason))
+                self.report.say(f"warning: {source} is put off, to be tried again: {reason}")
 
     def _died(self, name: str) -> bool:
         """A child died: its work is free at once. True when it had been at work."""

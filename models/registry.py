@@ -25,6 +25,13 @@ ENGINES: dict[str, str] = {
 }
 # The optional dependencies that an engine needs.
 EXTRAS: dict[str, str] = {"onnx": "onnx", "pocketsphinx": "local", "vibevoice": "gpu", "whisper": "whisper"}
+# The package without which an engine's module cannot be imported, and which nothing else of dropscribe needs.
+NEEDS: dict[str, str] = {
+    "onnx": "onnxruntime",
+    "pocketsphinx": "pocketsphinx",
+    "vibevoice": "torch",
+    "whisper": "faster_whisper",
+}
 ON_GPUS = frozenset({"vibevoice", "whisper"})  # one worker a GPU, where there are any
 NOTICES: dict[str, str] = {
     "pocketsphinx": (
@@ -61,6 +68,15 @@ def resolve(engine: str) -> str:
     if engine not in ENGINES:
         raise ModelUnavailableError(f"{engine} is not part of this version yet; use pocketsphinx")
     return engine
+
+
+def require(engine: str) -> None:
+    """Raise ModelUnavailableError when the package that an engine runs on is not installed. Imports nothing."""
+    package = NEEDS.get(engine)
+    if package and importlib.util.find_spec(package) is None:
+        raise ModelUnavailableError(
+            f"{engine} cannot be imported: {package} is not installed; {_how_to_install(engine)}"
+        )
 
 
 def notice(engine: str) -> str:

@@ -171,7 +171,7 @@ def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, 
             return do_without(connection, claim.id, reason, where=claim.owner)
         if failures >= limit:
             return job_store.close(connection, claim.job_id, JobState.FAILED, reason, where=claim.owner)
-        leases.note(connection, claim.job_id, "retry", f"{_chunk(claim)}: {reason}", where=claim.owner)
+        leases.note(connection, claim.job_id, leases.AGAIN, f"{_chunk(claim)}: {reason}", where=claim.owner)
         return []
 
 

@@ -191,7 +191,7 @@ def _follow(database: Database, claim: Claim, sha256: str, key: str) -> tuple[st
             return None
         through = JobState(leader.state).is_final
         state = JobState.FINISHING if through else JobState.TRANSCRIBING
-        leases.let_go(connection, claim, state=state, sha256=sha256, duplicate_of=leader.id)
+        leases.let_go(connection, claim, state=state, reason="", sha256=sha256, duplicate_of=leader.id)
         leases.note(connection, claim.id, "follows", leader.id, where=claim.owner)
         return leader.id, [claim.id] if through else []
 
@@ -241,7 +241,7 @@ def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, 
             return close(connection, claim.id, JobState.FAILED, reason, where=claim.owner)
         back = leases.FALLS_BACK[claim.state]
         leases.let_go(connection, claim, state=back, failures=failures, reason=reason, not_before=now() + delay)
-        leases.note(connection, claim.id, "retry", reason, where=claim.owner)
+        leases.note(connection, claim.id, leases.AGAIN, reason, where=claim.owner)
         return []
 
 
@@ -250,7 +250,7 @@ def postpone(database: Database, claim: Claim, reason: str, *, delay: float) -> 
     with database.begin() as connection:
         back = leases.FALLS_BACK[claim.state]
         leases.let_go(connection, claim, state=back, reason=reason, not_before=now() + delay)
-        leases.note(connection, claim.id, "postponed", reason, where=claim.owner)
+        leases.note(connection, claim.id, leases.POSTPONED, reason, where=claim.owner)
 
 
 def start_over(database: Database, claim: Claim, reason: str) -> list[str]:

@@ -25,9 +25,12 @@ SPOOL_FULL = "spool_full"
 
 DRAINING = "draining"  # the state of a worker that was told to finish what it does and end
 
-# Events that decide something later; all others are for people.
+# Events that decide something later or are looked for; all others are for people.
 REFUSED = "refused"  # the recording itself is at fault
 RETRIED = "retried"  # somebody gave the job another chance
+AGAIN = "retry"  # a step failed and is tried again
+POSTPONED = "postponed"  # likewise, for what is not the recording's fault
+PUT_OFF = (AGAIN, POSTPONED)
 LAST_WORDS = "died"  # why a worker ended over its work
 
 OF_THIS_VERSION = exists().where(VERSION.c.version_num == HEAD)

@@ -51,6 +51,7 @@ def prepared(database: Database, claim: Claim, result: Prepared, *, window: int)
             connection,
             claim,
             state=state,
+            reason="",  # why preparing was put off before is over
             lost=0,
             failures=0,
             duration=result.duration,

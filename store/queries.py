@@ -12,7 +12,7 @@ from core.errors import AmbiguousJobError, JobNotFoundError
 from core.routing import MODEL_QUEUE, served
 from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Span
 from store import work as claims
-from store.leases import DRAINING, REFUSED, RETRIED
+from store.leases import DRAINING, PUT_OFF, REFUSED, RETRIED
 from store.session import Database
 from store.tables import chunks, events, jobs, now, path_key, roots, workers
 
@@ -169,6 +169,51 @@ def ended_since(database: Database, moment: float) -> list[Job]:
     query = _jobs_query().where(jobs.c.finished_at > moment, jobs.c.state.not_in(ACTIVE_STATES))
     with database.read() as connection:
         return [_job(row) for row in connection.execute(query.order_by(jobs.c.finished_at))]
+
+
+class PutOff(NamedTuple):
+    """Why `jobs` jobs wait to be tried again, and the recording of one of them."""
+
+    reason: str
+    path: str
+    jobs: int
+
+
+OVERDUE_SECONDS = 60.0  # a job that was put off may wait for so long after its time before somebody takes it
+
+
+def put_off(database: Database) -> list[PutOff]:
+    """What keeps jobs from being prepared or finished until they are tried again; what most wait for comes first."""
+    number = func.count().label("number")
+    query = select(jobs.c.reason, func.min(jobs.c.path), number).where(
+        jobs.c.state.in_([JobState.QUEUED, JobState.FINISHING]),
+        jobs.c.owner.is_(None),
+        jobs.c.reason != "",
+        jobs.c.not_before > now() - OVERDUE_SECONDS,
+    )
+    with database.read() as connection:
+        rows = connection.execute(query.group_by(jobs.c.reason).order_by(number.desc(), jobs.c.reason))
+        return [PutOff(*row) for row in rows]
+
+
+class Postponed(NamedTuple):
+    """A step of a job that is to be tried again, and why; `source` is the recording's absolute path."""
+
+    job: str
+    source: str
+    reason: str
+
+
+def postponed_since(database: Database, event: int | None) -> tuple[int, list[Postponed]]:
+    """The number of the latest event, and what was put off by events after the one with that number (None: nothing)."""
+    query = select(events.c.job_id, jobs.c.root, jobs.c.path, events.c.detail).join(jobs, jobs.c.id == events.c.job_id)
+    with database.read() as connection:
+        latest = connection.execute(select(func.coalesce(func.max(events.c.id), 0))).scalar_one()
+        if event is None:
+            return latest, []
+        put_off = query.where(events.c.id > event, events.c.kind.in_(PUT_OFF)).order_by(events.c.id)
+        rows = connection.execute(put_off).all()
+    return latest, [Postponed(row.job_id, f"{row.root.rstrip('/')}/{row.path}", row.detail) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

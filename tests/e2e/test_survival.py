@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -121,19 +123,49 @@ def test_a_stop_gives_work_back_and_counts_no_loss(make_machine: Callable[..., M
     machine.assert_whole("a.wav")
 
 
+def test_a_full_disk_of_results_is_told_by_up_and_the_status(
+    make_machine: Callable[..., Machine], small_disk: Path
+) -> None:
+    free = os.statvfs(small_disk)
+    (small_disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize - 8192))
+    machine = make_machine(RESULTS=str(small_disk / "results"))
+    speech(machine.inbox / "a.wav")
+    machine.up()
+    wait_until("it is put off", lambda: machine.is_in("a.wav", JobState.FINISHING) and machine.job("a.wav").reason)
+    said = f"put off, to be tried again: {machine.job('a.wav').reason}"
+    assert "is full" in said
+    (warning,) = json.loads(machine.run("status", "--json").stdout)["warnings"]
+    assert warning == f"a.wav {said}"
+    _, output = machine.stop()
+    assert output.count(f"warning: {machine.inbox / 'a.wav'} is {said}") == 1
+
+
 def test_a_drained_worker_is_not_started_again_by_up(machine: Machine) -> None:
+    machine.up()
+    wait_until("both are ready", lambda: [w.state for w in queries.list_workers(machine.database)] == ["ready"] * 3)
+    ran = machine.run("drain", f"{socket.gethostname()}-cpu", "--wait")
+    assert ran.returncode == 0, ran.stderr
+    wait_until("it is gone", lambda: not machine.processes("child cpu"))
+    time.sleep(1.5)  # longer than `up` waits before it starts a child again
+    assert [worker.role for worker in queries.list_workers(machine.database)] == ["model", "scheduler"]
+    status, output = machine.stop()
+    assert status == 0
+    assert output.count("ended as it was told to; `dropscribe worker --role cpu` or the next") == 1
+    speech(machine.inbox / "a.wav")
+    assert machine.run("up", str(machine.inbox), "--drain").returncode == 0, "the next start brings it back"
+
+
+def test_up_ends_in_order_when_all_its_workers_were_drained(machine: Machine) -> None:
     machine.up()
     wait_until("both are ready", lambda: [w.state for w in queries.list_workers(machine.database)] == ["ready"] * 3)
     ran = machine.run("drain", "--all", "--wait")
     assert ran.returncode == 0, ran.stderr
-    wait_until("they are gone", lambda: not machine.processes("child cpu") + machine.processes("child model"))
-    time.sleep(1.5)  # longer than `up` waits before it starts a child again
-    assert [worker.role for worker in queries.list_workers(machine.database)] == ["scheduler"]
-    status, output = machine.stop()
-    assert status == 0
+    status, output = machine.end()
+    assert status == 0, output
     assert output.count("ended as it was told to") == 2
-    speech(machine.inbox / "a.wav")
-    assert machine.run("up", str(machine.inbox), "--drain").returncode == 0, "the next start brings them back"
+    assert "all workers ended as they were told to, so `up` ends too" in output
+    assert not machine.processes()
+    assert queries.list_workers(machine.database) == []
 
 
 def test_a_recording_that_kills_its_worker_is_parked_while_others_pass(make_machine: Callable[..., Machine]) -> None:

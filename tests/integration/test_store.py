@@ -695,3 +695,24 @@ def test_schedulers_that_report_one_folder_at_the_same_time_do_no_harm(database:
         thread.join()
     assert errors == []
     assert [root.path for root in queries.list_roots(database)] == ["/rec"]
+
+
+def test_what_is_put_off_is_known_by_reason_until_it_is_taken_again(database: Database) -> None:
+    assert queries.put_off(database) == []
+    for name in ("a.wav", "b.wav"):
+        claim = jobs.claim_prepare(database, admit(database, name), "one", 90)
+        assert claim
+        jobs.postpone(database, claim, "/scratch is full", delay=60)
+    (found,) = queries.put_off(database)
+    assert found == ("/scratch is full", "a.wav", 2)
+
+
+def test_each_time_that_work_is_put_off_is_told_once(database: Database) -> None:
+    claim = jobs.claim_prepare(database, admit(database, "a.wav"), "one", 90)
+    assert claim
+    latest, before = queries.postponed_since(database, None)
+    assert before == []
+    jobs.postpone(database, claim, "/scratch is full", delay=60)
+    later, ((job, source, reason),) = queries.postponed_since(database, latest)
+    assert (job, source, reason) == (claim.id, "/root/a.wav", "/scratch is full")
+    assert queries.postponed_since(database, later) == (later, [])

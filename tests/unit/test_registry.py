@@ -90,6 +90,17 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(without_pocket
         registry.create("pocketsphinx", Settings())
 
 
+def test_a_package_that_is_missing_is_noticed_without_importing_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.require("scripted")
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(ModelUnavailableError, match=r"faster_whisper is not.*pip install 'dropscribe\[whisper\]'"):
+        registry.require("whisper")
+
+
+def test_every_optional_engine_names_the_package_that_it_needs() -> None:
+    assert registry.NEEDS.keys() == registry.EXTRAS.keys()
+
+
 def test_without_torch_the_extra_for_gpus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "models.vibevoice.transcriber", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)

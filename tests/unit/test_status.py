@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 from admin.status import Status
 from core.types import EngineInfo, JobState
-from store.queries import Backlog, WatchedRoot, Worker
+from store.queries import Backlog, PutOff, WatchedRoot, Worker
 
 SPHINX = asdict(EngineInfo("pocketsphinx", "en-us", "fp32", notice="expect mistakes"))
 NOTHING = Status(
@@ -44,6 +44,12 @@ def test_each_missing_role_is_named_while_jobs_wait() -> None:
     assert replace(WAITING, workers=FLEET).warnings == []
 
 
+def test_up_is_recommended_only_where_nothing_runs_that_it_may_have_started() -> None:
+    assert all("dropscribe up" in warning for warning in WAITING.warnings)
+    _, model = replace(WAITING, workers=FLEET[:1]).warnings
+    assert model.endswith("; start `dropscribe worker --role model`")
+
+
 def test_a_silent_worker_counts_for_nothing() -> None:
     dead = replace(WAITING, workers=(*FLEET[:2], replace(FLEET[2], silent=61.0)))
     assert dead.speed is None
@@ -78,6 +84,19 @@ def test_an_offline_folder_and_a_parked_job_are_warned_of() -> None:
     assert "/nas" in folder
     assert "not mounted" in folder
     assert "parked" in parked
+
+
+def test_what_is_put_off_is_told_with_its_reason_and_a_recording() -> None:
+    status = replace(NOTHING, put_off=(PutOff("/results is full", "a.wav", 3), PutOff("it is gone", "b.wav", 1)))
+    several, one = status.warnings
+    assert several == "a.wav and 2 others put off, to be tried again: /results is full"
+    assert one == "b.wav put off, to be tried again: it is gone"
+
+
+def test_of_many_reasons_to_put_jobs_off_the_first_are_told_and_the_others_counted() -> None:
+    status = replace(NOTHING, put_off=tuple(PutOff(f"{name} is gone", name, 1) for name in "abcde"))
+    assert len(status.warnings) == 4
+    assert status.warnings[-1] == "2 jobs put off for other reasons; see `dropscribe jobs`"
 
 
 def test_the_json_has_all_states_also_those_without_jobs() -> None:
