@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -28,8 +28,9 @@ from core.settings import PREFIX, Settings, load
 from models import registry
 from scheduler import roots, scanner
 from scheduler.scanner import Place
+from scheduler.watch import UNSEEN
 from store import fleet, queries, recovery
-from store.queries import WatchedRoot
+from store.queries import Job, WatchedRoot
 from store.session import Database, open_database
 from worker import gpu
 
@@ -126,6 +127,7 @@ class System:
     stop: threading.Event
     report: Report
     told: float = 0.0
+    warned: dict[str, str] = field(default_factory=dict)
 
     @property
     def folders(self) -> list[Path]:
@@ -152,8 +154,11 @@ class System:
             return 0
         found = drain.latest_jobs(self.database, self.folders)
         self.report.summary(found)
-        waiting = drain.waiting(self._own(status.gather(self.database, self.settings)))
-        return drain.exit_status((job.state for job in found), waiting) if drained else drain.INTERRUPTED_EXIT
+        return self._exit_status(found) if drained else drain.INTERRUPTED_EXIT
+
+    def _exit_status(self, found: Sequence[Job]) -> int:
+        own = self._own(status.gather(self.database, self.settings))
+        return drain.exit_status((job.state for job in found), drain.waiting(own), drain.unseen(own))
 
     def _environment(self) -> dict[str, str]:
         chosen = {PREFIX + "HOME": str(self.settings.home), PREFIX + "ENGINE": self.engine}
@@ -213,6 +218,7 @@ class System:
         now = status.gather(self.database, self.settings)
         drained = drain.is_drained(self._own(now), self.folders, now.unfinished)
         drained = drained and drain.all_put_away(self.database, self.folders)
+        self._warn(self._own(now))
         self._tell_ended()
         self.report.update(now)
         return drained
@@ -220,6 +226,14 @@ class System:
     def _own(self, now: Status) -> list[WatchedRoot]:
         """Folders as this run's scheduler reported them, not an earlier one's."""
         return [root for root in now.roots if root.host == socket.gethostname()]
+
+    def _warn(self, roots: Sequence[WatchedRoot]) -> None:
+        """Say why a folder, or a place in it, cannot be read, each time that the reason is another one."""
+        for root in roots:
+            trouble = "" if root.reason == UNSEEN else status.folder_trouble(root)
+            if trouble and trouble != self.warned.get(root.path):
+                self.report.say(f"warning: {trouble}")
+            self.warned[root.path] = trouble
 
     def _tell_ended(self) -> None:
         for job in queries.ended_since(self.database, self.told):

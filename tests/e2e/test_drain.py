@@ -13,7 +13,7 @@ import soundfile
 
 from core.types import JobState
 from tests.conftest import SAMPLES
-from tests.e2e.harness import Machine, speech
+from tests.e2e.harness import Machine, speech, without_powers
 
 
 def test_every_recording_gets_its_transcripts_and_a_second_run_admits_nothing_twice(machine: Machine) -> None:
@@ -147,3 +147,23 @@ def test_the_real_recordings_are_all_done(make_machine: Callable[..., Machine], 
     texts = {stem: " ".join(s["text"] for s in document["segments"]) for stem, document in documents.items()}
     assert all(texts.values()), texts
     assert "country can do for you" in texts["jfk"]
+
+
+def test_a_place_that_may_not_be_read_is_told_of_and_status_4(machine: Machine) -> None:
+    machine.prefix = without_powers()
+    secret = machine.inbox / "secret"
+    secret.mkdir()
+    speech(machine.inbox / "good.wav")
+    speech(secret / "x.wav")
+    secret.chmod(0)
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    told = machine.run("status").stdout
+    examined = machine.run("doctor", "--json").stdout
+    secret.chmod(0o700)
+    assert ran.returncode == 4, ran.stdout + ran.stderr
+    machine.assert_whole("good.wav")
+    for text in (ran.stdout, told, examined):
+        assert "secret/: Permission denied" in text
+    assert "secret/: Permission denied" in "".join(
+        log.read_text() for log in (machine.home / "logs").glob("*-scheduler*")
+    )

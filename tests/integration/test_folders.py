@@ -16,6 +16,7 @@ from core.settings import Settings
 from core.types import EngineInfo, JobState
 from scheduler import reconciler
 from scheduler.folder_files import MOST_HOTWORDS, MOST_SETTINGS, put, read_settings
+from scheduler.scan import Scan
 from scheduler.watch import RootWatch
 from store import chunks, fleet, jobs, plans, queries, recovery, tables
 from store.jobs import NewJob
@@ -182,6 +183,23 @@ def test_a_folder_that_waits_is_a_warning(
     assert [warning for warning in found.warnings if "1 recording waiting" in warning and names.SETTINGS in warning]
     assert drain.is_drained(found.roots, [inbox], found.unfinished), "it waits for a person, not for us"
     assert drain.exit_status([], drain.waiting(found.roots)) == drain.FAILED_EXIT
+
+
+def test_places_that_cannot_be_read_are_a_warning_and_a_reason_to_end_with_4(
+    database: Database, settings: Settings, watch: RootWatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    places = tuple(f"{name}/: Permission denied" for name in "abcde")
+    seen = Scan({}, 0, 0, places, 1, 0.0)
+    watch._scan = lambda: seen  # the superuser of a test may read everything
+    watch.look(0.0)
+    watch.look(10.0)
+    fleet.report_roots(database, [watch.report])
+    found = status.gather(database, settings)
+    assert watch.report.online
+    assert any("a/: Permission denied" in warning and "and 2 more" in warning for warning in found.warnings)
+    assert sum("a/: Permission denied" in record.message for record in caplog.records) == 1
+    assert drain.is_drained(found.roots, [watch.path], found.unfinished)
+    assert drain.exit_status([], unseen=drain.unseen(found.roots)) == drain.FAILED_EXIT
 
 
 def test_a_job_for_which_no_worker_fits_says_so(database: Database, settings: Settings) -> None:
