@@ -66,10 +66,26 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
 
 
 def require_folders(places: Sequence[Place], *, there: bool) -> None:
-    """Raise UsageError for a file, and with `there` for a folder that is missing: it could never be drained."""
+    """Raise UsageError for a file, and with `there` for a folder that could never be drained.
+
+    That is one that is missing, or that this user may not read.
+    """
     for place in places:
+        if there and place.is_denied:
+            raise UsageError(f"{place.path} cannot be drained: {place.reason}; let this user read it, or name another")
         if place.answers and not place.is_folder and (there or place.exists):
             raise UsageError(f"{place.path} is not a folder; create it, or correct the path")
+
+
+def _trouble(place: Place) -> str:
+    """Why it cannot be watched yet, for a person who starts it; empty when it can."""
+    if not place.answers:
+        return "does not answer; waiting for it. Is its server up?"
+    if place.is_denied:
+        return f"is offline: {place.reason}; waiting for it. Let this user read it"
+    if not place.exists:
+        return "does not exist; waiting for it. Is the name right, the share mounted?"
+    return f"is offline: {place.reason}; waiting for it" if place.reason else ""
 
 
 @contextmanager
@@ -118,7 +134,10 @@ def stop_signals() -> Iterator[threading.Event]:
 
 @dataclass
 class System:
-    """The processes of one machine and what is shown of them."""
+    """The processes of one machine and what is shown of them.
+
+    `greeted` are folders whose trouble was told at the start, until they are online; `warned` is what was told later.
+    """
 
     settings: Settings
     database: Database
@@ -127,6 +146,7 @@ class System:
     stop: threading.Event
     report: Report
     told: float = 0.0
+    greeted: set[str] = field(default_factory=set)
     warned: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -189,12 +209,9 @@ class System:
     def _greet(self) -> None:
         for place in self.places:
             self.report.say(f"watching {place.path}; transcripts appear {self._where()}")
-            if not place.answers:
-                self.report.say(f"warning: {place.path} does not answer; waiting for it. Is its server up?")
-            elif not place.exists:
-                self.report.say(
-                    f"warning: {place.path} does not exist; waiting for it. Is the name right, the share mounted?"
-                )
+            if trouble := _trouble(place):
+                self.report.say(f"warning: {place.path} {trouble}")
+                self.greeted.add(str(place.path))
         self.report.say(f"engine {self.engine}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
         if notice := registry.notice(self.engine):
             self.report.say(notice)
@@ -230,7 +247,11 @@ class System:
     def _warn(self, roots: Sequence[WatchedRoot]) -> None:
         """Say why a folder, or a place in it, cannot be read, each time that the reason is another one."""
         for root in roots:
-            trouble = "" if root.reason == UNSEEN else status.folder_trouble(root)
+            trouble = status.folder_trouble(root)
+            if root.online:
+                self.greeted.discard(root.path)
+            if root.reason == UNSEEN or root.path in self.greeted:
+                continue
             if trouble and trouble != self.warned.get(root.path):
                 self.report.say(f"warning: {trouble}")
             self.warned[root.path] = trouble
