@@ -160,6 +160,7 @@ def test_a_place_that_may_not_be_read_is_told_of_and_status_4(machine: Machine) 
     ran = machine.run("up", str(machine.inbox), "--drain")
     told = machine.run("status").stdout
     examined = machine.run("doctor", "--json").stdout
+    shown = machine.run("show", str(secret / "x.wav"))
     secret.chmod(0o700)
     assert ran.returncode == 4, ran.stdout + ran.stderr
     machine.assert_whole("good.wav")
@@ -168,6 +169,8 @@ def test_a_place_that_may_not_be_read_is_told_of_and_status_4(machine: Machine) 
     assert "secret/: Permission denied" in "".join(
         log.read_text() for log in (machine.home / "logs").glob("*-scheduler*")
     )
+    assert shown.returncode == 1
+    assert "cannot be looked at: Permission denied" in shown.stderr
 
 
 def test_a_folder_that_may_not_be_read_is_no_folder_to_drain(machine: Machine) -> None:
