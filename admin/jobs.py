@@ -16,7 +16,7 @@ from admin import render, unadmitted
 from admin.context import Context
 from core.errors import DropscribeError, JobNotFoundError, UsageError
 from core.types import JobState
-from store import queries, transcripts
+from store import moves, queries, transcripts
 from store.queries import Job
 from store.session import Database
 
@@ -24,8 +24,8 @@ from store.session import Database
 def find(database: Database, text: str) -> str:
     """The id of the job that is meant by an id, the start of one, or a path.
 
-    The store holds paths without symlinks, as the watching host sees them. Raises JobNotFoundError or
-    AmbiguousJobError.
+    The store holds paths without symlinks, as the watching host sees them. A recording that is put away is found by
+    the path that it was dropped at too, as long as no other lies there. Raises JobNotFoundError or AmbiguousJobError.
     """
     start = text if text.isascii() else ""  # of an id; no database takes a name's undecodable bytes as text
     for path in places(text):
@@ -33,6 +33,9 @@ def find(database: Database, text: str) -> str:
             return queries.find(database, start, str(path))
     if reason := unadmitted.why(database, *places(text)):
         raise JobNotFoundError(reason)
+    for path in places(text):
+        if put_away := moves.put_away(database, str(path)):
+            return put_away
     raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
 
 
