@@ -15,13 +15,13 @@ FAILED_EXIT = 4
 INTERRUPTED_EXIT = 130
 
 
-def exit_status(states: Iterable[JobState], waiting: int = 0) -> int:
+def exit_status(states: Iterable[JobState], waiting: int = 0, unseen: int = 0) -> int:
     """0 when every job is done or a duplicate, 3 when any is suspect, 4 when any ended without a transcript.
 
-    So has a recording that is `waiting` for the settings of its folder.
+    So has a recording that is `waiting` for the settings of its folder, and one in a folder that is `unseen`.
     """
     found = set(states)
-    if waiting or found & {JobState.FAILED, JobState.PARKED, JobState.CANCELLED}:
+    if waiting or unseen or found & {JobState.FAILED, JobState.PARKED, JobState.CANCELLED}:
         return FAILED_EXIT
     return SUSPECT_EXIT if JobState.SUSPECT in found else 0
 
@@ -41,6 +41,11 @@ def all_put_away(database: Database, folders: Sequence[Path]) -> bool:
 def waiting(roots: Sequence[WatchedRoot]) -> int:
     """How many recordings wait until somebody mends the settings of their folder."""
     return sum(folder.files for root in roots for folder in root.waiting)
+
+
+def unseen(roots: Sequence[WatchedRoot]) -> int:
+    """How many folders have places that cannot be read: nobody knows whether recordings are there."""
+    return sum(root.online and bool(root.reason) for root in roots)
 
 
 def latest_jobs(database: Database, folders: Sequence[Path]) -> list[Job]:

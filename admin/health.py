@@ -104,7 +104,9 @@ def folders(roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
     level = Level.WARN if any(root.online for root in roots) else Level.FAIL
     for root in roots:
         name = f"folder {root.path}"
-        if root.online:
+        if root.online and root.reason:
+            yield Finding(name, Level.WARN, f"is not seen whole: {root.reason}", "let the scheduler read it")
+        elif root.online:
             yield Finding(name, Level.OK, "is online")
         else:
             yield Finding(name, level, f"is offline: {root.reason}", "mount it again; its recordings wait")

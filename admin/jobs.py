@@ -12,12 +12,11 @@ from typing import Any
 
 from rich.table import Table
 
-from admin import render
+from admin import render, unadmitted
 from admin.context import Context
-from core import names
 from core.errors import DropscribeError, JobNotFoundError, UsageError
 from core.types import JobState
-from store import queries, transcripts
+from store import moves, queries, transcripts
 from store.queries import Job
 from store.session import Database
 
@@ -25,15 +24,18 @@ from store.session import Database
 def find(database: Database, text: str) -> str:
     """The id of the job that is meant by an id, the start of one, or a path.
 
-    The store holds paths without symlinks, as the watching host sees them. Raises JobNotFoundError or
-    AmbiguousJobError.
+    The store holds paths without symlinks, as the watching host sees them. A recording that is put away is found by
+    the path that it was dropped at too, as long as no other lies there. Raises JobNotFoundError or AmbiguousJobError.
     """
     start = text if text.isascii() else ""  # of an id; no database takes a name's undecodable bytes as text
     for path in places(text):
         with suppress(JobNotFoundError):
             return queries.find(database, start, str(path))
-    if (resolved := places(text)[0]).is_file():
-        _require_admitted(database, resolved)
+    if reason := unadmitted.why(database, *places(text)):
+        raise JobNotFoundError(reason)
+    for path in places(text):
+        if put_away := moves.put_away(database, str(path)):
+            return put_away
     raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
 
 
@@ -41,23 +43,6 @@ def places(text: str) -> tuple[Path, Path]:
     """Where a path that somebody typed leads: without symlinks, and with them."""
     plain = Path(os.path.normpath(Path(text).expanduser().absolute()))
     return plain.parent.resolve() / plain.name, plain
-
-
-def _require_admitted(database: Database, path: Path) -> None:
-    """Say why a recording has no job yet. Raises JobNotFoundError, if it lies in a watched folder and will have one."""
-    from scheduler.ignore import Verdict, verdict
-
-    for root in queries.list_roots(database):
-        if not path.is_relative_to(root.path) or verdict(path.name) is not Verdict.ADMIT:
-            continue
-        below = str(path.relative_to(root.path))
-        for folder, reason, _ in root.waiting:
-            if below.startswith(folder):
-                raise JobNotFoundError(f"{path} waits until {root.path}/{folder}{names.SETTINGS} is mended: {reason}")
-        raise JobNotFoundError(
-            f"{path} has no job yet: it is admitted once it has stood still for some seconds and the scheduler has "
-            "seen that; `dropscribe status` shows how many such files there are"
-        )
 
 
 def as_document(job: Job) -> dict[str, Any]:

@@ -104,8 +104,8 @@ class Status:
             if worker.state == fleet.UNFIT:
                 yield f"{worker.id} took itself out: recordings failed on it one after the other; see its log"
         for root in self.roots:
-            if not root.online:
-                yield f"folder {root.path} on {root.host} is offline: {root.reason}"
+            if trouble := folder_trouble(root):
+                yield trouble
             for folder, reason, files in root.waiting:
                 where = f"{root.path}/{folder}".rstrip("/")
                 yield f"{looks.count(files, 'recording')} waiting in {where} for its {names.SETTINGS}: {reason}"
@@ -143,6 +143,16 @@ class Status:
             "folders": [folder_document(root) for root in self.roots],
             "warnings": self.warnings,
         }
+
+
+def folder_trouble(root: WatchedRoot) -> str:
+    """Why recordings in the folder, or in places of it, go unseen; empty when none do."""
+    if not root.online:
+        return f"folder {root.path} on {root.host} is offline: {root.reason}"
+    if root.reason:
+        remedy = "let the scheduler read them"
+        return f"recordings in places of {root.path} on {root.host} go unseen: {root.reason}; {remedy}"
+    return ""
 
 
 def worker_document(worker: Worker, silence: float) -> dict[str, Any]:

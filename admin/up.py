@@ -28,8 +28,9 @@ from core.settings import PREFIX, Settings, load
 from models import registry
 from scheduler import roots, scanner
 from scheduler.scanner import Place
+from scheduler.watch import UNSEEN
 from store import fleet, queries, recovery
-from store.queries import WatchedRoot
+from store.queries import Job, WatchedRoot
 from store.session import Database, open_database
 from worker import gpu
 
@@ -67,10 +68,26 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
 
 
 def require_folders(places: Sequence[Place], *, there: bool) -> None:
-    """Raise UsageError for a file, and with `there` for a folder that is missing: it could never be drained."""
+    """Raise UsageError for a file, and with `there` for a folder that could never be drained.
+
+    That is one that is missing, or that this user may not read.
+    """
     for place in places:
+        if there and place.is_denied:
+            raise UsageError(f"{place.path} cannot be drained: {place.reason}; let this user read it, or name another")
         if place.answers and not place.is_folder and (there or place.exists):
             raise UsageError(f"{place.path} is not a folder; create it, or correct the path")
+
+
+def _trouble(place: Place) -> str:
+    """Why it cannot be watched yet, for a person who starts it; empty when it can."""
+    if not place.answers:
+        return "does not answer; waiting for it. Is its server up?"
+    if place.is_denied:
+        return f"is offline: {place.reason}; waiting for it. Let this user read it"
+    if not place.exists:
+        return "does not exist; waiting for it. Is the name right, the share mounted?"
+    return f"is offline: {place.reason}; waiting for it" if place.reason else ""
 
 
 @contextmanager
@@ -122,6 +139,7 @@ class System:
     """The processes of one machine and what is shown of them.
 
     Told so far: what ended before `told`, what was put off up to the event `heard`, once for each job and reason.
+    `greeted` are folders whose trouble was told at the start, until they are online; `warned` is what was told later.
     """
 
     settings: Settings
@@ -133,6 +151,8 @@ class System:
     told: float = 0.0
     heard: int | None = None
     put_off: set[tuple[str, str]] = field(default_factory=set)
+    greeted: set[str] = field(default_factory=set)
+    warned: dict[str, str] = field(default_factory=dict)
 
     @property
     def folders(self) -> list[Path]:
@@ -160,8 +180,11 @@ class System:
             return 0
         found = drain.latest_jobs(self.database, self.folders)
         self.report.summary(found)
-        waiting = drain.waiting(self._own(status.gather(self.database, self.settings)))
-        return drain.exit_status((job.state for job in found), waiting) if drained else drain.INTERRUPTED_EXIT
+        return self._exit_status(found) if drained else drain.INTERRUPTED_EXIT
+
+    def _exit_status(self, found: Sequence[Job]) -> int:
+        own = self._own(status.gather(self.database, self.settings))
+        return drain.exit_status((job.state for job in found), drain.waiting(own), drain.unseen(own))
 
     def _environment(self) -> dict[str, str]:
         # The engine as it is set, `auto` too: it is part of what a recording is known by, to `submit` as well.
@@ -193,12 +216,9 @@ class System:
     def _greet(self) -> None:
         for place in self.places:
             self.report.say(f"watching {place.path}; transcripts appear {self._where()}")
-            if not place.answers:
-                self.report.say(f"warning: {place.path} does not answer; waiting for it. Is its server up?")
-            elif not place.exists:
-                self.report.say(
-                    f"warning: {place.path} does not exist; waiting for it. Is the name right, the share mounted?"
-                )
+            if trouble := _trouble(place):
+                self.report.say(f"warning: {place.path} {trouble}")
+                self.greeted.add(str(place.path))
         self.report.say(f"engine {self.engine}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
         if notice := registry.notice(self.engine):
             self.report.say(notice)
@@ -226,6 +246,7 @@ class System:
         drained = drain.is_drained(self._own(now), self.folders, now.unfinished)
         drained = drained and drain.all_put_away(self.database, self.folders)
         self._tell_put_off()
+        self._warn(self._own(now))
         self._tell_ended()
         self.report.update(now)
         return drained
@@ -233,6 +254,18 @@ class System:
     def _own(self, now: Status) -> list[WatchedRoot]:
         """Folders as this run's scheduler reported them, not an earlier one's."""
         return [root for root in now.roots if root.host == socket.gethostname()]
+
+    def _warn(self, roots: Sequence[WatchedRoot]) -> None:
+        """Say why a folder, or a place in it, cannot be read, each time that the reason is another one."""
+        for root in roots:
+            trouble = status.folder_trouble(root)
+            if root.online:
+                self.greeted.discard(root.path)
+            if root.reason == UNSEEN or root.path in self.greeted:
+                continue
+            if trouble and trouble != self.warned.get(root.path):
+                self.report.say(f"warning: {trouble}")
+            self.warned[root.path] = trouble
 
     def _tell_ended(self) -> None:
         for job in queries.ended_since(self.database, self.told):

@@ -17,6 +17,8 @@ from core.mounts import Mount, filesystem_kind, is_network, kinds_below, mount_o
 # Below ten files, people who tidy up by hand easily take more than half of them.
 _FEWEST_FOR_A_MASS = 10
 
+DENIED = "it may not be read by this user"
+
 
 class RootOfflineError(DropscribeError):
     """A watched folder is out of reach for now; mount it again or restore its permissions."""
@@ -51,7 +53,7 @@ class RootIdentity:
 def open_root(path: Path) -> Root:
     """Look at a folder that is to be watched. Raises UsageError when it is no readable directory."""
     resolved = path.expanduser().resolve()
-    if reason := _unreadable(resolved):
+    if reason := unreadable(resolved):
         raise UsageError(f"cannot watch {path}: {reason}; create or mount the folder, or name another")
     table = mount_table()
     kind = filesystem_kind(resolved, table)
@@ -76,7 +78,7 @@ def check_roots(paths: Sequence[Path], resolve: Callable[[Path], Path] = _resolv
 
 def identify(path: Path) -> RootIdentity:
     """Note what lies under a root now, for `difference`. Raises RootOfflineError when it is out of reach."""
-    if reason := _unreadable(path):
+    if reason := unreadable(path):
         raise RootOfflineError(f"{path} is offline: {reason}; mount it or restore its permissions")
     try:
         return _identity(path)
@@ -104,8 +106,8 @@ def mass_disappearance(known: int, seen: int) -> bool:
     return known >= _FEWEST_FOR_A_MASS and 2 * seen < known
 
 
-def _unreadable(path: Path) -> str | None:
-    """Opening the directory, unlike stat, also wakes an automount."""
+def unreadable(path: Path) -> str | None:
+    """Why it cannot be listed, or None. Opening the directory, unlike stat, also wakes an automount."""
     try:
         os.scandir(path).close()
     except OSError as error:
@@ -120,7 +122,7 @@ def _reason(error: OSError) -> str:
         case NotADirectoryError():
             return "it is not a directory"
         case PermissionError():
-            return "it may not be read by this user"
+            return DENIED
     return error.strerror or str(error)
 
 

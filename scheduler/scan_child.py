@@ -52,7 +52,9 @@ def tell(message: Answer) -> None:
 
 def _place(request: Request) -> Answer:
     path = os.path.realpath(str(request["path"]))
-    return {"path": path, "exists": os.path.lexists(path), "is_folder": Path(path).is_dir()}
+    reason = roots.unreadable(Path(path)) or ""
+    is_folder = os.path.isdir(path)  # noqa: PTH112 (Path's raises where a folder above may not be read)
+    return {"path": path, "exists": os.path.lexists(path), "is_folder": is_folder, "reason": reason}
 
 
 def _open(request: Request) -> Answer:

@@ -16,7 +16,7 @@ from typing import Any
 
 from core.mounts import Mount
 from scheduler.folder_files import SettingsFile
-from scheduler.roots import Root, RootIdentity, RootOfflineError
+from scheduler.roots import DENIED, Root, RootIdentity, RootOfflineError
 from scheduler.scan import Observation, Scan
 from scheduler.scan_process import EndedError, Message, ScanProcess, SilentError, Take, Wait
 
@@ -37,12 +37,21 @@ class RootStuckError(RootOfflineError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is where a folder is to be watched: `path` absolute, and without symlinks unless `answers` is False."""
+    """What is where a folder is to be watched: `path` absolute, and without symlinks unless `answers` is False.
+
+    `reason` is why it cannot be listed, empty when it can.
+    """
 
     path: Path
     answers: bool = False
     exists: bool = False
     is_folder: bool = False
+    reason: str = ""
+
+    @property
+    def is_denied(self) -> bool:
+        """True when this user may not read it."""
+        return self.reason == DENIED
 
 
 class Scanner:
@@ -71,7 +80,7 @@ class Scanner:
         except RootOfflineError as error:
             log.warning("%s", error)
             return Place(absolute)
-        return Place(Path(found["path"]), True, found["exists"], found["is_folder"])
+        return Place(Path(found["path"]), True, found["exists"], found["is_folder"], found["reason"])
 
     def resolve(self, path: Path) -> Path:
         """The path absolute and without symlinks; as it is written where it cannot be looked at in time."""

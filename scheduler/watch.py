@@ -6,7 +6,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 UNSEEN = "not looked at yet"
 RETRY_SECONDS = 10.0  # how soon a root that is offline is looked for again
+TOLD_PLACES = 3  # that cannot be read, of how many in all
 MOST_DOUBLINGS = 5  # of that, while looks hang one after the other: 320 s at most
 VOID_SCANS = 3  # so many scans in a row may miss most files before it is believed that they are gone
 REST_FACTOR = 5.0  # a scan is followed by a rest of so many times its length: at most a sixth of a core
@@ -225,12 +226,15 @@ class RootWatch:
         self.next_look = now + max(rest, min(interval, interval if due is None else due))
         if not self.report.online and self.report.reason != UNSEEN:
             log.info("%s is online again", self.path)
-        self.report = RootReport(
+        self.report = self._online(found, stability)
+
+    def _online(self, found: Scan, stability: Stability) -> RootReport:
+        return RootReport(
             path=str(self.path),
             host=socket.gethostname(),
             filesystem=self._root.filesystem if self._root else "",
             online=True,
-            reason="; ".join(found.unreadable[:3]),
+            reason=self._unseen(found.unreadable),
             files=len(found.files),
             pending=len(stability.pending),
             not_media=found.not_media,
@@ -238,6 +242,14 @@ class RootWatch:
             scan_seconds=found.seconds,
             waiting=self.folders.waiting(path for path, seen in found.files.items() if not stability.knows(path, seen)),
         )
+
+    def _unseen(self, places: Sequence[str]) -> str:
+        """Which places cannot be read, in words; what is new is logged, as recordings in them would vanish silently."""
+        more = len(places) - TOLD_PLACES
+        told = "; ".join([*places[:TOLD_PLACES], *([f"and {more} more"] if more > 0 else [])])
+        if told and told != self.report.reason:
+            log.warning("%s: what is in these places goes unseen: %s; let the scheduler read them", self.path, told)
+        return told
 
     def _note_offline(self, error: RootOfflineError, now: float) -> None:
         reason = str(error)

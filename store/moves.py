@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from sqlalchemy import exc, func, select, update
+from sqlalchemy import exc, func, or_, select, update
 
 from core import names
 from core.types import ACTIVE_STATES, JobState
 from store import leases
 from store.jobs import NewJob
 from store.leases import Claim
+from store.queries import under
 from store.session import Database
-from store.tables import jobs, path_key
+from store.tables import events, jobs, path_key
 
 DUE = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE, JobState.FAILED)
 AT_ONCE = 100  # recordings
+SHELVES = (names.DONE, names.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,22 @@ def _went(database: Database, move: Move, to: str, identity: str) -> None:
     with database.begin() as connection:
         if connection.execute(row.values(**values, moves=jobs.c.state.in_(ACTIVE_STATES))).rowcount:
             leases.note(connection, move.job_id, "moved", f"from {move.path} to {to}", where=database.where)
+
+
+def put_away(database: Database, source: str) -> str | None:
+    """The newest job of those whose recording was dropped at this absolute path and is put away since, or None."""
+    folder = PurePosixPath(source).parent
+    shelves = or_(*(under(str(folder / shelf)) for shelf in SHELVES))
+    went = select(events.c.job_id).where(events.c.job_id == jobs.c.id, events.c.kind == "moved")
+    query = select(jobs.c.id, jobs.c.root, jobs.c.path).where(shelves, went.exists())
+    with database.read() as connection:
+        found = connection.execute(query.order_by(jobs.c.created_at.desc())).all()
+    return next((row.id for row in found if _was_dropped_at(source, row)), None)
+
+
+def _was_dropped_at(source: str, row: Any) -> bool:
+    lies = f"{row.root.rstrip('/')}/{row.path}"
+    return any(lies in names.shelved(source, shelf, row.id) for shelf in SHELVES)
 
 
 def stays(database: Database, move: Move, why: str) -> None:

@@ -12,8 +12,9 @@ import pytest
 import soundfile
 
 from core.types import JobState
+from store import queries
 from tests.conftest import SAMPLES
-from tests.e2e.harness import Machine, speech
+from tests.e2e.harness import Machine, speech, wait_until, without_powers
 
 
 def test_every_recording_gets_its_transcripts_and_a_second_run_admits_nothing_twice(machine: Machine) -> None:
@@ -154,3 +155,59 @@ def test_the_real_recordings_are_all_done(make_machine: Callable[..., Machine], 
     texts = {stem: " ".join(s["text"] for s in document["segments"]) for stem, document in documents.items()}
     assert all(texts.values()), texts
     assert "country can do for you" in texts["jfk"]
+
+
+def test_a_place_that_may_not_be_read_is_told_of_and_status_4(machine: Machine) -> None:
+    machine.prefix = without_powers()
+    secret = machine.inbox / "secret"
+    secret.mkdir()
+    speech(machine.inbox / "good.wav")
+    speech(secret / "x.wav")
+    secret.chmod(0)
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    told = machine.run("status").stdout
+    examined = machine.run("doctor", "--json").stdout
+    shown = machine.run("show", str(secret / "x.wav"))
+    secret.chmod(0o700)
+    assert ran.returncode == 4, ran.stdout + ran.stderr
+    machine.assert_whole("good.wav")
+    for text in (ran.stdout, told, examined):
+        assert "secret/: Permission denied" in text
+    assert "secret/: Permission denied" in "".join(
+        log.read_text() for log in (machine.home / "logs").glob("*-scheduler*")
+    )
+    assert shown.returncode == 1
+    assert "cannot be looked at: Permission denied" in shown.stderr
+
+
+def test_a_folder_that_may_not_be_read_is_no_folder_to_drain(machine: Machine) -> None:
+    machine.prefix = without_powers()
+    machine.inbox.chmod(0)
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    machine.inbox.chmod(0o700)
+    assert ran.returncode == 2, ran.stdout + ran.stderr
+    assert "may not be read by this user" in ran.stderr
+    assert str(machine.inbox) in ran.stderr
+
+
+def test_a_folder_that_becomes_unreadable_is_told_of_once_and_waited_for(machine: Machine) -> None:
+    machine.prefix = without_powers()
+    machine.up()
+    machine.inbox.chmod(0)
+    wait_until("it is offline", lambda: not any(root.online for root in queries.list_roots(machine.database)))
+    machine.inbox.chmod(0o700)
+    wait_until("it is online", lambda: any(root.online for root in queries.list_roots(machine.database)))
+    _, said = machine.stop()
+    assert said.count("is offline: it may not be read by this user") == 1
+
+
+def test_a_folder_that_may_not_be_read_at_the_start_is_told_of_and_waited_for(machine: Machine) -> None:
+    machine.prefix = without_powers()
+    other = machine.inbox.parent / "secret"
+    other.mkdir(mode=0)
+    machine.up(str(other))
+    other.chmod(0o700)
+    speech(other / "a.wav")
+    wait_until("it is read", lambda: queries.list_jobs(machine.database, folder=str(other)))
+    _, said = machine.stop()
+    assert said.count("may not be read by this user") == 1

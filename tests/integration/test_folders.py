@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from core.settings import Settings
 from core.types import EngineInfo, JobState
 from scheduler import reconciler
 from scheduler.folder_files import MOST_HOTWORDS, MOST_SETTINGS, put, read_settings
+from scheduler.scan import Scan
 from scheduler.watch import RootWatch
 from store import chunks, fleet, jobs, plans, queries, recovery, tables
+from store.fleet import RootReport
 from store.jobs import NewJob
 from store.session import Database
 from tests.integration.one_worker import MakeContext, carry_through, queued
@@ -167,8 +170,39 @@ def test_what_has_no_job_yet_says_what_it_waits_for(database: Database, watch: R
         find(database, str(inbox / "a.wav"))
     with pytest.raises(JobNotFoundError, match=r"talks/\.dropscribe\.toml is mended: engine: "):
         find(database, str(inbox / "talks" / "b.wav"))
-    with pytest.raises(JobNotFoundError, match="no job has"):
+    with pytest.raises(JobNotFoundError, match="has not the name of a recording"):
         find(database, str(inbox / "notes.pdf"))
+    with pytest.raises(JobNotFoundError, match="no job has"):
+        find(database, str(inbox / "gone.wav"))
+
+
+def test_what_is_left_out_says_why(database: Database, watch: RootWatch, inbox: Path) -> None:
+    outside = inbox.parent / "outside"
+    for folder in (inbox / "dir.wav", inbox / ".hidden", outside):
+        folder.mkdir()
+    for path in (inbox / ".hidden.flac", inbox / "part.tmp", inbox / ".hidden" / "a.wav", outside / "a.wav"):
+        path.write_bytes(b"1")
+    (inbox / "empty.wav").touch()
+    (inbox / "link.wav").symlink_to(outside / "a.wav")
+    (inbox / "broken.wav").symlink_to("nowhere")
+    (inbox / "linked").symlink_to(outside)
+    os.mkfifo(inbox / "pipe.wav")
+    watch.look(0.0)
+    fleet.report_roots(database, [watch.report])
+    reasons = {
+        "dir.wav": "is a folder",
+        ".hidden.flac": "hidden or unfinished",
+        "part.tmp": "hidden or unfinished",
+        ".hidden/a.wav": "no folder named .hidden is looked into",
+        "empty.wav": "it is empty",
+        "link.wav": "is a link, and links are not followed",
+        "broken.wav": "is a link, and links are not followed",
+        "linked/a.wav": "lies behind a link",
+        "pipe.wav": "is not a regular file",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(JobNotFoundError, match=reason):
+            find(database, str(inbox / name))
 
 
 def test_a_folder_that_waits_is_a_warning(
@@ -182,6 +216,37 @@ def test_a_folder_that_waits_is_a_warning(
     assert [warning for warning in found.warnings if "1 recording waiting" in warning and names.SETTINGS in warning]
     assert drain.is_drained(found.roots, [inbox], found.unfinished), "it waits for a person, not for us"
     assert drain.exit_status([], drain.waiting(found.roots)) == drain.FAILED_EXIT
+
+
+def test_what_the_scheduler_cannot_read_says_so_to_one_who_can(database: Database, inbox: Path) -> None:
+    (inbox / "talks" / "a.wav").write_bytes(b"1")
+    (inbox / "b.wav").write_bytes(b"1")
+    partly = RootReport(str(inbox), "nas", "ext4", online=True, reason="secret/: x; talks/: Permission denied")
+    fleet.report_roots(database, [partly])
+    with pytest.raises(JobNotFoundError, match="the scheduler cannot read talks/: Permission denied"):
+        find(database, str(inbox / "talks" / "a.wav"))
+    with pytest.raises(JobNotFoundError, match="stood still"):
+        find(database, str(inbox / "b.wav"))
+    fleet.report_roots(database, [replace(partly, online=False, reason="it hangs")])
+    with pytest.raises(JobNotFoundError, match="could not be scanned: it hangs"):
+        find(database, str(inbox / "b.wav"))
+
+
+def test_places_that_cannot_be_read_are_a_warning_and_a_reason_to_end_with_4(
+    database: Database, settings: Settings, watch: RootWatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    places = tuple(f"{name}/: Permission denied" for name in "abcde")
+    seen = Scan({}, 0, 0, places, 1, 0.0)
+    watch._scan = lambda: seen  # the superuser of a test may read everything
+    watch.look(0.0)
+    watch.look(10.0)
+    fleet.report_roots(database, [watch.report])
+    found = status.gather(database, settings)
+    assert watch.report.online
+    assert any("a/: Permission denied" in warning and "and 2 more" in warning for warning in found.warnings)
+    assert sum("a/: Permission denied" in record.message for record in caplog.records) == 1
+    assert drain.is_drained(found.roots, [watch.path], found.unfinished)
+    assert drain.exit_status([], unseen=drain.unseen(found.roots)) == drain.FAILED_EXIT
 
 
 def test_a_job_for_which_no_worker_fits_says_so(database: Database, settings: Settings) -> None:

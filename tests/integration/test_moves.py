@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from admin.jobs import find
 from core import names
-from core.errors import StoreUnavailableError
+from core.errors import JobNotFoundError, StoreUnavailableError
 from core.types import JobState
 from scheduler import mover, moving
 from scheduler.watch import RootWatch
-from store import jobs, moves, queries, recovery, speakers
+from store import fleet, jobs, moves, queries, recovery, speakers
 from store.jobs import NewJob
 from store.session import Database
 from store.speakers import Said
@@ -132,6 +133,38 @@ def test_an_equal_name_is_never_overwritten(
     mover.put_away(database, watch)
     assert set(os.listdir(inbox / "done")) == {f"a.{job.id}.txt", f"a.{job.id}.wav", "a.wav"}
     assert (inbox / "done" / "a.wav").read_bytes() == b"precious"
+
+
+def test_what_is_put_away_is_found_by_the_path_it_was_dropped_at(
+    database: Database, watch: RootWatch, inbox: Path
+) -> None:
+    dropped = inbox / "a.wav"
+    found = []
+    for number, failed in enumerate((False, True, False)):
+        dropped.write_bytes(b"1" * (1 + number))
+        look(watch, 20.0 * number)
+        job_id = ended(database, inbox, "a.wav", failed=failed)
+        mover.put_away(database, watch)
+        assert not dropped.exists()
+        assert find(database, str(dropped)) == job_id
+        found.append(queries.job(database, job_id).path)
+    assert found == ["done/a.wav", "failed/a.wav", f"done/a.{job_id}.wav"]
+    fleet.report_roots(database, [watch.report])
+    dropped.write_bytes(b"1234")
+    with pytest.raises(JobNotFoundError, match="stood still"):
+        find(database, str(dropped))
+    with pytest.raises(JobNotFoundError, match="no job has"):
+        find(database, str(inbox / "b.wav"))
+
+
+def test_a_folder_that_happens_to_be_named_done_is_no_place_where_something_was_put(
+    database: Database, inbox: Path
+) -> None:
+    (inbox / "done").mkdir()
+    (inbox / "done" / "a.wav").write_bytes(b"1")
+    ended(database, inbox, "done/a.wav", when_done="keep")
+    with pytest.raises(JobNotFoundError, match="no job has"):
+        find(database, str(inbox / "a.wav"))
 
 
 def test_a_name_that_is_taken_in_between_leads_to_the_next_and_to_none_in_the_end(
