@@ -12,7 +12,7 @@ from admin.context import Context
 from admin.jobs import as_document
 from admin.progress import track
 from admin.render import safe, write_json
-from core.errors import BrokerError, StoreUnavailableError, UsageError
+from core.errors import StoreUnavailableError, UsageError
 from core.folder_settings import Given
 from core.hotwords import read_file
 from core.queue import PREPARE
@@ -114,13 +114,7 @@ def admit(context: Context, wanted: NewJob) -> str:
         job = queries.job(context.database, job_id)
         context.remark("note", f"{wanted.path} is known already as {job.id}, {job.state.value}", "yellow")
         return job_id
-    try:
-        context.doorbell.ring(PREPARE, job_id, wanted.priority)
-    except BrokerError as error:
-        if context.settings.redis_url:
-            context.remark("warning", f"{error}; the job is safe and starts when Redis is back", "yellow")
-        else:
-            context.remark("note", "nothing is running here; `dropscribe up FOLDER` will transcribe it", "yellow")
+    context.ring(PREPARE, job_id, wanted.priority)
     return job_id
 
 

@@ -413,6 +413,7 @@ def test_what_is_said_of_speakers_is_kept_and_has_the_files_written_again(databa
     read(database, chunk_id)
     finish(database, job_id)
     said = Said({0: "Ada"}, {3: 0})
+    speakers.say(database, job_id, Said({0: "Eve"}))
     speakers.say(database, job_id, said)
     assert state(database, job_id) is JobState.FINISHING
     assert speakers.read(queries.job(database, job_id).speakers) == said
