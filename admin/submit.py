@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ def submit(
     as_json: bool,
 ) -> int:
     """Admit the files; with `wait`, return when all are through, with `drain`'s exit status."""
+    for file in files:
+        _require_readable(file)
     database = context.database
     wanted = recordings(database, context.settings, files, priority=priority, topic=topic, hotwords=hotwords)
     ids = [admit(context, job) for job in track(context, "submitting", wanted)]
@@ -52,6 +55,11 @@ def submit(
         for job in found:
             context.out.print(f"{job.id}  {job.state.value}  {safe(job.source)}", soft_wrap=True)
     return 0
+
+
+def _require_readable(file: Path) -> None:
+    if file.exists() and not os.access(file, os.R_OK):
+        raise UsageError(f"you may not read {file}; make it readable (chmod u+r), or ask whom it belongs to")
 
 
 def recordings(

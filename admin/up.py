@@ -68,6 +68,8 @@ def require_folders(places: Sequence[Place], *, there: bool) -> None:
     """Raise UsageError for a file, and with `there` for a folder that is missing: it could never be drained."""
     for place in places:
         if place.answers and not place.is_folder and (there or place.exists):
+            if place.exists:
+                raise UsageError(f"{place.path} is a file, not a folder; name the folder that it lies in")
             raise UsageError(f"{place.path} is not a folder; create it, or correct the path")
 
 

@@ -199,7 +199,7 @@ def test_a_transcript_is_written_to_a_file_that_is_not_there_yet(store: Database
     assert f'src="{os.path.relpath("/rec/a.wav", tmp_path)}"' in (tmp_path / "talk.html").read_text()
     again = cli("transcript", job_id, "-f", "docx", "-o", "talk.txt")
     assert again.code == 1
-    assert "talk.txt exists" in again.err
+    assert "talk.txt exists already; remove it" in again.err
     assert not list(tmp_path.glob(".dropscribe*"))
 
 
@@ -285,6 +285,26 @@ def test_hotwords_that_cannot_be_read_admit_nothing(store: Database, redis: str,
     Path("long.txt").write_text("x" * 10_001)
     assert "has 10,001 characters and 10,000 are allowed" in cli("submit", str(recording), "--hotwords", "long.txt").err
     assert queries.list_jobs(store) == []
+
+
+def test_what_nobody_may_read_is_not_submitted(
+    store: Database, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = tmp_path / "a.wav"
+    recording.write_bytes(b"x")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    shown = cli("submit", str(recording))
+    assert (shown.code, shown.err) == (
+        2,
+        f"error: you may not read {recording}; make it readable (chmod u+r), or ask whom it belongs to\n",
+    )
+
+
+def test_a_file_is_not_watched_and_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("x")
+    ended = process("up", str(tmp_path / "README.md"))
+    assert (ended.code, ended.out) == (2, "")
+    assert "README.md is a file, not a folder; name the folder that it lies in" in ended.err
 
 
 @pytest.mark.parametrize("command", ["watch", "up"])
@@ -452,6 +472,7 @@ def test_cancel_ends_what_waits_and_asks_the_worker_of_what_runs(store: Database
     shown = cli("cancel", waits, runs, over)
     assert shown.code == 1
     assert f"{waits} is cancelled" in shown.out
+    assert cli("show", waits, "--json").json["progress"] == 0
     assert f"{runs} is preparing; its worker stops" in shown.out
     assert "nothing to cancel" in shown.err
     assert queries.job(store, runs).cancel_requested
