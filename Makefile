@@ -9,7 +9,8 @@ comma := ,
 # An NVIDIA driver on this machine calls for the packages that use it.
 GPU := $(if $(wildcard /proc/driver/nvidia/version),$(comma)gpu)
 
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Progress is for people; a log needs none.
+INSTALL := $(BIN)/python -m pip install $$(test -t 2 || echo --quiet) --disable-pip-version-check --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
 .PHONY: help up demo test lint type format docs bench soak clean
@@ -21,7 +22,7 @@ up: $(VENV)/run  ## watch and transcribe a folder: make up INBOX=~/recordings
 	@test -n "$(INBOX)" || { echo 'usage: make up INBOX=~/recordings' >&2; exit 2; }
 	@$(BIN)/dropscribe up "$(INBOX)"
 
-demo: $(VENV)/develop  ## transcribe the samples in a scratch copy, print the transcripts and their word error rate
+demo: $(VENV)/run  ## transcribe the samples in a scratch copy, print the transcripts and their word error rate
 	@$(BIN)/python -m bench.demo
 
 test: $(VENV)/develop  ## run all tests
@@ -58,11 +59,11 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run: $(BIN)/python $(SOURCES)
-	@echo 'installing packages (once; a few minutes at most)'
+	@echo 'installing packages (once; $(if $(GPU),several GB and some minutes,about a minute))'
 	@$(INSTALL) --editable '.[local$(GPU)]'
 	@touch $@
 
 $(VENV)/develop: $(BIN)/python $(SOURCES)
-	@echo 'installing packages for development (once; a few minutes at most)'
+	@echo 'installing packages for development (once; about 2 GB and some minutes)'
 	@$(INSTALL) --editable '.[local,postgres,dev]'
 	@touch $@

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from admin import render, status
 from admin.context import Context
 from admin.jobs import find
-from core.errors import BrokerError, DropscribeError, UsageError
+from core.errors import DropscribeError, UsageError
 from core.types import JobState
 from store import fleet, queries, recovery
 
@@ -30,11 +30,7 @@ class Bell:
         from core.queue import FINISH, PREPARE
 
         priority = queries.job(self._context.database, job_id).priority
-        try:
-            self._context.doorbell.ring(PREPARE if state == JobState.QUEUED else FINISH, job_id, priority)
-        except BrokerError as error:
-            self._dead = True
-            self._context.remark("warning", f"{error}. Nothing is lost: the scheduler sends it when it can", "yellow")
+        self._dead = not self._context.ring(PREPARE if state == JobState.QUEUED else FINISH, job_id, priority)
 
 
 def retry(context: Context, names: Sequence[str]) -> int:

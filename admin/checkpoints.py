@@ -108,8 +108,11 @@ def _describe(context: Context, one: Checkpoint) -> None:
         ("layout", _layout(one)),
         ("architecture", one.architecture or "-"),
         ("quantized", one.quantization or "no"),
-        ("weights", ", ".join(f"{dtype} {render.size(octets)}" for dtype, octets in one.dtypes.items()) or "none"),
-        ("numbers", f"{one.parameters:,} in {render.count(one.tensors, 'tensor')}"),
+        (
+            "weights",
+            ", ".join(f"{dtype} {render.size(octets)}" for dtype, octets in one.dtypes.items()) or _quantized(one),
+        ),
+        *([("numbers", f"{one.parameters:,} in {render.count(one.tensors, 'tensor')}")] if one.tensors else []),
         ("size", f"{render.size(one.size)} in {render.count(one.files, 'file')}"),
         ("state", _state(one)),
     ]
@@ -118,6 +121,11 @@ def _describe(context: Context, one: Checkpoint) -> None:
     context.out.print(facts)
     for problem in one.problems:
         context.remark("warning", problem, "yellow")
+
+
+def _quantized(one: Checkpoint) -> str:
+    """Of an export whose weights no number format of a tensor describes."""
+    return one.quantization if one.layout == "onnx" and one.quantization else "none"
 
 
 def _layout(one: Checkpoint) -> str:

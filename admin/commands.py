@@ -117,7 +117,10 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there and differ.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write finished transcripts in a format, beside their recordings or elsewhere."""
+    """Write finished transcripts in a format, beside their recordings or elsewhere.
+
+    These files are your own: they are neither written again nor removed by `forget --outputs`.
+    """
     from admin import export as answer
 
     wanted = answer.Wanted(fmt, to.expanduser().absolute() if to else None, force)
@@ -257,7 +260,8 @@ def forget(
     """Remove jobs that are over from the store: transcript, search index, events.
 
     A recording's path means all of its jobs. The recording itself is never touched, and is not transcribed again while
-    it stays as it is, unless you submit it. Of transcript files only those are removed that nobody edited.
+    it stays as it is, unless you submit it. Of transcript files only those are removed that workers wrote and nobody
+    edited; what `export` wrote is your own.
     """
     from admin import forget as answer
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import DropscribeError, StoreError
+from core.errors import BrokerError, DropscribeError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,6 +66,20 @@ class Context:
         doorbell = Doorbell(self.settings)
         self._closing.callback(doorbell.close)
         return doorbell
+
+    def ring(self, task: str, row: str, priority: str) -> bool:
+        """Send one message; True when it was sent. Else says that the row waits, which loses nothing."""
+        try:
+            self.doorbell.ring(task, row, priority)
+        except BrokerError as error:
+            if self.settings.redis_url:
+                self.remark("warning", f"{error}. Nothing is lost: the scheduler sends it when it can", "yellow")
+            else:
+                self.remark(
+                    "note", "nothing of dropscribe runs here; the next `dropscribe up FOLDER` does it", "yellow"
+                )
+            return False
+        return True
 
     @cached_property
     def out(self) -> Console:

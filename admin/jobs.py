@@ -115,6 +115,8 @@ def transcript(context: Context, name: str, fmt: str, output: Path | None = None
     target = output.expanduser().absolute() if output else None
     content = document.encode() if fmt == "json" else rendered(job, document, fmt, target.parent if target else None)
     if target:
+        if files.digest(target) is not None:
+            raise DropscribeError(f"{target} exists already; remove it, or choose another name")
         files.write(target, content, job.id, replaces=False)
         return
     sys.stdout.flush()

@@ -10,6 +10,7 @@ from admin import render
 from admin.context import Context
 from admin.meter import meter
 from core.errors import ModelUnavailableError
+from models import placing
 
 if TYPE_CHECKING:
     from models.onnx.export import Exported
@@ -27,6 +28,7 @@ def export(
     as_json: bool,
 ) -> None:
     """Write the graphs and say what they are. Raises UsageError and ModelUnavailableError."""
+    placing.vacant(destination)  # PyTorch takes long to start, only for a name that is taken
     with meter(context) as tell:
         tell("starting PyTorch", 0, 0)
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU

@@ -71,7 +71,7 @@ def worker(
 
 def submit(
     ctx: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Recordings, in any folder.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", readable=False, help="Recordings, in any folder.")],
     priority: Annotated[Priority | None, typer.Option(help="How urgent they are.")] = None,
     context: Annotated[str | None, typer.Option(help="Names and topics that help the model to spell.")] = None,
     hotwords: Annotated[

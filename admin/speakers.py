@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from admin import render
 from admin.context import Context
 from admin.jobs import find
-from core.errors import BrokerError, DropscribeError, UsageError
+from core.errors import DropscribeError, UsageError
 from core.types import Speaker
 from store import queries, speakers, transcripts
 from store.queries import Job
@@ -28,12 +28,18 @@ def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[s
 
 
 def _people(context: Context, job: Job) -> tuple[Speaker, ...]:
+    """As people said by now, which the transcript tells only when it is written again."""
+    from worker import stitch
     from worker.outputs import json_
 
     document = transcripts.document(context.database, job.id)
     if document is None:
         raise DropscribeError(f"{job.id} is {job.state} and has no transcript yet; see `dropscribe show {job.id}`")
-    return json_.from_json(document).speakers
+    people, said = json_.from_json(document).speakers, speakers.read(job.speakers)
+    if not (job.state.is_final or job.duplicate_of):  # names may be forgotten; those of equal content stay
+        people = tuple(replace(speaker, name="") for speaker in people)
+    _, people = stitch.merge((), people, said.merged)
+    return stitch.named(people, said.names)
 
 
 def _show(context: Context, people: Sequence[Speaker]) -> None:
@@ -58,8 +64,7 @@ def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[
     for number in kept:
         _check_end(number, kept)
     speakers.say(context.database, job.id, Said({n: what for n, what in named.items() if what}, kept))
-    _ring(context, job)
-    context.out.print(f"{job.id}: its files are written again", soft_wrap=True)
+    context.out.print(f"{job.id}: {_when_written(context, job)}", soft_wrap=True)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -88,10 +93,12 @@ def _check_end(number: int, merged: dict[int, int]) -> None:
         seen.add(number)
 
 
-def _ring(context: Context, job: Job) -> None:
+def _when_written(context: Context, job: Job) -> str:
+    """Sends for a worker, and says when the job's files tell what was said."""
     from core.queue import FINISH
 
-    try:
-        context.doorbell.ring(FINISH, job.id, job.priority)
-    except BrokerError as error:
-        context.remark("warning", f"{error}. Nothing is lost: the scheduler sends it when it can", "yellow")
+    silence = context.settings.silence_seconds
+    there = [one for one in queries.list_workers(context.database) if one.role == "cpu" and one.silent < silence]
+    if context.ring(FINISH, job.id, job.priority) and there:
+        return "noted; its files are written again now"
+    return "noted; its files are written again by the next `dropscribe up` or worker"

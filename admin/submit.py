@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from admin.context import Context
 from admin.jobs import as_document
 from admin.progress import track
 from admin.render import safe, write_json
-from core.errors import BrokerError, StoreUnavailableError, UsageError
+from core.errors import StoreUnavailableError, UsageError
 from core.folder_settings import Given
 from core.hotwords import read_file
 from core.queue import PREPARE
@@ -40,6 +41,8 @@ def submit(
     as_json: bool,
 ) -> int:
     """Admit the files; with `wait`, return when all are through, with `drain`'s exit status."""
+    for file in files:
+        _require_readable(file)
     database = context.database
     wanted = recordings(database, context.settings, files, priority=priority, topic=topic, hotwords=hotwords)
     ids = [admit(context, job) for job in track(context, "submitting", wanted)]
@@ -52,6 +55,11 @@ def submit(
         for job in found:
             context.out.print(f"{job.id}  {job.state.value}  {safe(job.source)}", soft_wrap=True)
     return 0
+
+
+def _require_readable(file: Path) -> None:
+    if file.exists() and not os.access(file, os.R_OK):
+        raise UsageError(f"you may not read {file}; make it readable (chmod u+r), or ask whom it belongs to")
 
 
 def recordings(
@@ -114,13 +122,7 @@ def admit(context: Context, wanted: NewJob) -> str:
         job = queries.job(context.database, job_id)
         context.remark("note", f"{wanted.path} is known already as {job.id}, {job.state.value}", "yellow")
         return job_id
-    try:
-        context.doorbell.ring(PREPARE, job_id, wanted.priority)
-    except BrokerError as error:
-        if context.settings.redis_url:
-            context.remark("warning", f"{error}; the job is safe and starts when Redis is back", "yellow")
-        else:
-            context.remark("note", "nothing is running here; `dropscribe up FOLDER` will transcribe it", "yellow")
+    context.ring(PREPARE, job_id, wanted.priority)
     return job_id
 
 

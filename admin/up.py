@@ -76,6 +76,8 @@ def require_folders(places: Sequence[Place], *, there: bool) -> None:
         if there and place.is_denied:
             raise UsageError(f"{place.path} cannot be drained: {place.reason}; let this user read it, or name another")
         if place.answers and not place.is_folder and (there or place.exists):
+            if place.exists:
+                raise UsageError(f"{place.path} is a file, not a folder; name the folder that it lies in")
             raise UsageError(f"{place.path} is not a folder; create it, or correct the path")
 
 

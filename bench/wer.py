@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jiwer
-
 REFERENCES = Path(__file__).parent.parent / "samples" / "references"
 
 
@@ -68,8 +66,17 @@ def score(reference: Path, transcripts: Path) -> Score:
     transcript = transcripts / f"{reference.stem}.json"
     if not transcript.exists():
         return Score(reference.stem, words, None)
-    counts = jiwer.process_words(expected, normalize(read_transcript(transcript)))
-    return Score(reference.stem, words, counts.substitutions + counts.deletions + counts.insertions)
+    return Score(reference.stem, words, errors(expected.split(), normalize(read_transcript(transcript)).split()))
+
+
+def errors(expected: Sequence[str], said: Sequence[str]) -> int:
+    """The fewest words to change, drop or add that make what was said out of what was expected."""
+    row = list(range(len(said) + 1))
+    for number, word in enumerate(expected, 1):
+        above, row = row, [number]
+        for at, heard in enumerate(said):
+            row.append(min(above[at] + (word != heard), above[at + 1] + 1, row[at] + 1))
+    return row[-1]
 
 
 def read_transcript(path: Path) -> str:

@@ -20,7 +20,7 @@ from core import names
 from core.errors import SettingsError
 from core.hotwords import context_of, read_file, read_hotwords
 from core.printable import printable
-from core.settings import Settings
+from core.settings import NEAR, Settings, faults
 from core.types import Priority
 
 # Keys that are global settings too, and mean the same.
@@ -155,7 +155,7 @@ def _validated(model: type[BaseModel], said: Mapping[str, object], keys: Any) ->
     try:
         return model.model_validate(part).model_dump(include=set(part)), []
     except ValidationError as error:
-        return {}, [_explain(item["loc"][0], item["input"], item["msg"]) for item in error.errors()]
+        return {}, [_explain(item["loc"][0], item["input"], item["msg"]) for item in faults(error)]
 
 
 def _explain(key: object, value: object, message: str) -> str:
@@ -164,7 +164,7 @@ def _explain(key: object, value: object, message: str) -> str:
 
 
 def _unknown(key: str) -> str:
-    nearest = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(key, KEYS, n=1, cutoff=NEAR)
     hint = f"did you mean {nearest[0]}?" if nearest else f"a folder may set {', '.join(KEYS)}"
     return f"unknown key {printable(key)[:60]}; {hint}"
 

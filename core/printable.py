@@ -9,5 +9,12 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\
 
 
 def printable(text: str) -> str:
-    r"""The text in one line, with what no terminal should obey, or no database takes, escaped as in Python (`\x1b`)."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    r"""The text in one line, with what no terminal should obey escaped as in Python (`\x1b`).
+
+    A byte of a file name that is no UTF-8 becomes U+FFFD, as it is shown everywhere.
+    """
+    return _UNPRINTABLE.sub(lambda found: _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    return "\ufffd" if "\ud800" <= character <= "\udfff" else character.encode("unicode_escape").decode()

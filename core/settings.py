@@ -14,13 +14,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import SettingsError
 from core.types import SAFE_PARTS, Part, Priority
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 PREFIX = "DROPSCRIBE_"
 CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in it
@@ -354,9 +357,13 @@ def _from_file(path: Path) -> dict[str, Any]:
     return values
 
 
+NEAR = 0.7  # likeness of names, by difflib, of which one may be the other mistyped
+
+
 def _unknown(kind: str, name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]}?" if nearest else "`dropscribe config` lists them all"
+    bare = {one.removeprefix(PREFIX): one for one in known}  # what all have in common makes none more alike
+    nearest = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=NEAR)
+    hint = f"did you mean {bare[nearest[0]]}?" if nearest else "`dropscribe config` lists them all"
     return f"unknown {kind} {name}; {hint}"
 
 
@@ -372,12 +379,17 @@ def _build(layers: dict[str, dict[str, Any]], file: Path | None) -> Settings:
     return settings.model_copy(update={name: path.expanduser().absolute() for name, path in paths.items() if path})
 
 
+def faults(error: ValidationError) -> list[ErrorDetails]:
+    """What is wrong, without what only follows from it: a list whose every item is wrong is not empty besides."""
+    return [one for one in error.errors() if one["type"] != "too_short" or not one["input"]]
+
+
 def _explain(error: ValidationError, layers: dict[str, dict[str, Any]], file: Path | None) -> str:
     lines = []
-    for item in error.errors():
+    for item in faults(error):
         name = str(item["loc"][0]) if item["loc"] else "settings"
         where = f"{name} in {file}" if name in layers["file"] else name
         if name in layers["environment"]:
             where = PREFIX + name.upper()
-        lines.append(f"{where} = {item['input']!r}: {item['msg'].lower()}")
+        lines.append(f"{where} = {item['input']!r}: {item['msg'].removeprefix('Value error, ').lower()}")
     return "; ".join(lines)

@@ -117,7 +117,9 @@ def _folders(found: Figures | None) -> Iterator[Metric]:
     age = GaugeMetricFamily("dropscribe_folder_scan_age_seconds", "Time since the last scan.", labels=labels)
     length = GaugeMetricFamily("dropscribe_folder_scan_seconds", "How long the last scan took.", labels=labels)
     for root in found.roots if found else ():
-        names = [printable(root.path), printable(root.host)]
+        # Of bytes that are no text every one stays told apart: equal labels of two folders would break the page.
+        path = root.path.encode("utf-8", "backslashreplace").decode()
+        names = [printable(path), printable(root.host)]
         online.add_metric(names, root.online)
         for kind in ("files", "pending", "not_media", "ignored"):
             files.add_metric([*names, "recordings" if kind == "files" else kind], getattr(root, kind))

@@ -45,9 +45,9 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
   color: CanvasText; background: Canvas; color-scheme: light dark; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; }
+table { border-collapse: collapse; width: 100%; table-layout: fixed; } td:first-child { width: 40%; }
 td { padding: .3rem .6rem .3rem 0; border-top: 1px solid color-mix(in srgb, CanvasText 20%, Canvas);
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; overflow-wrap: break-word; }
 td + td { color: color-mix(in srgb, CanvasText 70%, Canvas); }
 .trouble td + td { color: light-dark(#a40000, #ff9d9d); }
 footer { margin-top: 3rem; font-size: .85rem; color: color-mix(in srgb, CanvasText 70%, Canvas); }

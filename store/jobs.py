@@ -237,7 +237,7 @@ def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, 
     with database.begin() as connection:
         failures = connection.execute(select(jobs.c.failures).where(jobs.c.id == claim.id)).scalar_one() + 1
         if failures >= limit:
-            leases.write(connection, claim, owner=None)
+            leases.write(connection, claim, owner=None, failures=failures)
             return close(connection, claim.id, JobState.FAILED, reason, where=claim.owner)
         back = leases.FALLS_BACK[claim.state]
         leases.let_go(connection, claim, state=back, failures=failures, reason=reason, not_before=now() + delay)

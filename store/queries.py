@@ -61,8 +61,8 @@ class Job:
 
     @property
     def progress(self) -> float:
-        """How much of the recording is read, from 0 to 1."""
-        if self.state.is_final or self.state == JobState.FINISHING:
+        """How much of the recording is read, from 0 to 1; of a job that came to nothing as far as it came."""
+        if self.state in {JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE, JobState.FINISHING}:
             return 1.0
         return min(1.0, self.read / self.to_read) if self.to_read else 0.0
 

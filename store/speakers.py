@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import Connection, exists, select, update
 
 from core.errors import DropscribeError
 from core.types import JobState
 from store import jobs as job_store
 from store import leases
 from store.session import Database
-from store.tables import jobs, now
+from store.tables import jobs, now, transcripts
 
 WRITTEN = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)
 
@@ -43,7 +43,7 @@ def say(database: Database, job_id: str, said: Said) -> None:
     }
     with database.begin() as connection:
         job = job_store.lock(connection, job_id)
-        if job.state not in WRITTEN:
+        if not (job.state in WRITTEN or _waits_to_be_written(connection, job)):
             raise DropscribeError(f"{job_id} is {job.state}; speakers are named once its transcript is written")
         values = leases.FREE | {"sent_at": now()}
         again = update(jobs).where(jobs.c.id == job_id)
@@ -53,3 +53,10 @@ def say(database: Database, job_id: str, said: Said) -> None:
         leases.note(
             connection, job_id, "speakers", "named or merged; its files are written again", where=database.where
         )
+
+
+def _waits_to_be_written(connection: Connection, job: Any) -> bool:
+    """True where a transcript waits to be written again, and no worker has begun with what was said before."""
+    if job.state != JobState.FINISHING or job.owner is not None:
+        return False
+    return bool(connection.execute(select(exists().where(transcripts.c.job_id == job.id))).scalar())

@@ -40,6 +40,7 @@ from store import words
 # plane holds it instead: U+10DC80..U+10DCFF.
 _SHIFT = 0x10DC00 - 0xDC00
 _SURROGATE = re.compile("[\udc80-\udcff]")
+_LONE = re.compile("[\ud800-\udfff]")
 _SHIFTED = re.compile("[\U0010dc80-\U0010dcff]")
 
 
@@ -59,14 +60,14 @@ class FileName(TypeDecorator[str]):
 
 
 class Prose(TypeDecorator[str]):
-    """Text from outside, with what no database takes (lone surrogates, NUL) made visible or dropped."""
+    """Text from outside, with what no database takes dropped (NUL) or shown as U+FFFD (lone surrogates)."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """To the database."""
-        return value and value.encode("utf-8", "backslashreplace").decode().replace("\0", "")
+        return value and _LONE.sub("\ufffd", value).replace("\0", "")
 
 
 class TsVector(UserDefinedType[str]):

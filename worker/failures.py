@@ -14,6 +14,7 @@ from core.errors import (
     LeaseLostError,
     ModelFatalError,
     NoRoomError,
+    OutputError,
     SourceError,
     SourceMissingError,
     StoreUnavailableError,
@@ -54,10 +55,24 @@ def of_job(context: WorkerContext, claim: Claim, failures: int) -> Iterator[None
     except SourceMissingError as error:
         _missing(context, claim, error)
     except Exception as error:  # noqa: BLE001 (a defect of ours must not lose the job: it is tried again, then failed)
-        _retry(context, claim, _reason(error), FIRST_DELAY * 3.0**failures)
+        reason = _advised(context, claim.job_id, failures, error)
+        _retry(context, claim, reason, FIRST_DELAY * 3.0**failures)
         _doubt_oneself(context, claim)
     else:
         context.fitness.succeeded()
+
+
+def _advised(context: WorkerContext, job_id: str, failures: int, error: Exception) -> str:
+    """The reason, and for a transcript that cannot be written what comes next: another try, or somebody's turn."""
+    reason = _reason(error)
+    if not isinstance(error, OutputError):
+        return reason
+    if failures + 1 < context.settings.failed_attempts:
+        return f"{reason}; dropscribe tries again"
+    return (
+        f"{reason}, or set `results` to another folder, then `dropscribe retry {job_id}`; "
+        f"`dropscribe transcript {job_id}` prints what was read"
+    )
 
 
 def _missing(context: WorkerContext, claim: Claim, error: SourceMissingError) -> None:

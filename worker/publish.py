@@ -76,7 +76,7 @@ def _place(context: WorkerContext, claim: Claim, job: Job, data: bytes, fmt: str
             return target
     raise OutputError(
         f"every name for the {fmt} transcript of {job.path} in {folder} is taken by files that dropscribe did not "
-        f"write; move them, then `dropscribe retry {job.id}`"
+        "write; move them"
     )
 
 

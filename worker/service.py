@@ -14,11 +14,13 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 
 from core import logs, metrics
 from core.errors import StoreError, UsageError
@@ -200,6 +202,8 @@ def _consume(app: Celery, context: WorkerContext, identity: Identity, ending: En
 
     signals.worker_ready.connect(ready)
     signals.worker_shutting_down.connect(stop)
+    # It warns root of pickles that could come through Redis; `core.queue` accepts JSON alone.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(
         hostname=identity.name,
         queues=context.queues or [CPU_QUEUE],

@@ -199,7 +199,7 @@ def test_a_transcript_is_written_to_a_file_that_is_not_there_yet(store: Database
     assert f'src="{os.path.relpath("/rec/a.wav", tmp_path)}"' in (tmp_path / "talk.html").read_text()
     again = cli("transcript", job_id, "-f", "docx", "-o", "talk.txt")
     assert again.code == 1
-    assert "talk.txt exists" in again.err
+    assert "talk.txt exists already; remove it" in again.err
     assert not list(tmp_path.glob(".dropscribe*"))
 
 
@@ -287,6 +287,26 @@ def test_hotwords_that_cannot_be_read_admit_nothing(store: Database, redis: str,
     assert queries.list_jobs(store) == []
 
 
+def test_what_nobody_may_read_is_not_submitted(
+    store: Database, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = tmp_path / "a.wav"
+    recording.write_bytes(b"x")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    shown = cli("submit", str(recording))
+    assert (shown.code, shown.err) == (
+        2,
+        f"error: you may not read {recording}; make it readable (chmod u+r), or ask whom it belongs to\n",
+    )
+
+
+def test_a_file_is_not_watched_and_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("x")
+    ended = process("up", str(tmp_path / "README.md"))
+    assert (ended.code, ended.out) == (2, "")
+    assert "README.md is a file, not a folder; name the folder that it lies in" in ended.err
+
+
 @pytest.mark.parametrize("command", ["watch", "up"])
 def test_nothing_starts_without_its_hotwords(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DROPSCRIBE_HOTWORDS", "gone.txt")
@@ -332,6 +352,26 @@ def test_speakers_are_named_and_merged_by_number_or_name(store: Database, redis:
     assert read_said(store, job_id) == Said({0: "Ada Lovelace"}, {})
 
 
+def test_speakers_go_by_what_was_said_of_them_before_the_files_tell_it(store: Database, cli: Cli) -> None:
+    job_id = done(store, "a.wav")
+    said = cli("speakers", job_id, "--name", "0=Ada", "--name", "1=Bob", "--merge", "2=0")
+    assert said.out == f"{job_id}: noted; its files are written again by the next `dropscribe up` or worker\n"
+    assert said.err == "note: nothing of dropscribe runs here; the next `dropscribe up FOLDER` does it\n"
+    shown = cli("speakers", job_id, "--json").json["speakers"]
+    assert [(one["number"], one["name"], one["seconds"]) for one in shown] == [(0, "Ada", 3.0), (1, "Bob", 1.0)]
+    cli("speakers", job_id, "--name", "Ada=", "--merge", "2=2")
+    assert [one["name"] for one in cli("speakers", job_id, "--json").json["speakers"]] == ["", "Bob", ""]
+    assert jobs.claim_finish(store, job_id, "cpu-1", 90)
+    assert "is finishing" in cli("speakers", job_id, "--name", "0=Eve").err, "a worker has begun without it"
+
+
+def test_speakers_say_that_files_are_written_now_where_a_worker_is_there(store: Database, redis: str, cli: Cli) -> None:
+    job_id = done(store, "a.wav")
+    assert "by the next `dropscribe up` or worker" in cli("speakers", job_id, "--name", "0=Ada").out
+    fleet.register(store, "cpu-1", host="here", pid=1, role="cpu", state="ready")
+    assert cli("speakers", job_id, "--name", "0=Eve").out == f"{job_id}: noted; its files are written again now\n"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "complaint"),
     [
@@ -372,11 +412,19 @@ def test_retry_restarts_and_rings(store: Database, redis: str, cli: Cli) -> None
     bell.close()
 
 
+def test_a_redis_of_ones_own_that_is_away_is_named(store: Database, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", "redis://localhost:1")
+    shown = cli("retry", fail(store, "a.wav"), fail(store, "b.wav"))
+    assert shown.code == 0
+    assert shown.err.count("warning: Redis at redis://localhost:1") == 1
+    assert "Nothing is lost" in shown.err
+
+
 def test_retry_without_redis_warns_once_and_loses_nothing(store: Database, cli: Cli) -> None:
     names = [fail(store, "a.wav"), fail(store, "b.wav")]
     shown = cli("retry", *names)
     assert shown.code == 0
-    assert shown.err.count("warning") == 1
+    assert shown.err == "note: nothing of dropscribe runs here; the next `dropscribe up FOLDER` does it\n"
     assert {state_of(store, name) for name in names} == {JobState.QUEUED}
     assert len(recovery.unsent(store, "prepare", 3600, 10)) == 2  # so the reconciler sends them
 
@@ -424,6 +472,7 @@ def test_cancel_ends_what_waits_and_asks_the_worker_of_what_runs(store: Database
     shown = cli("cancel", waits, runs, over)
     assert shown.code == 1
     assert f"{waits} is cancelled" in shown.out
+    assert cli("show", waits, "--json").json["progress"] == 0
     assert f"{runs} is preparing; its worker stops" in shown.out
     assert "nothing to cancel" in shown.err
     assert queries.job(store, runs).cancel_requested

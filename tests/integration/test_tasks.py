@@ -290,11 +290,16 @@ def test_results_that_cannot_be_written_fail_with_the_reason_and_keep_the_transc
 ) -> None:
     context = make_context(results=recording / "below a file")
     job_id = admit(context, recording)
+    told = []
     for _ in range(3):
         make_due(context)
         job = carry_through(context, job_id)
-    assert job.state is JobState.FAILED
+        told.append(job.reason)
+    assert [reason.endswith("; dropscribe tries again") for reason in told] == [True, True, False]
+    assert (job.state, job.failures) == (JobState.FAILED, 3)
     assert "below a file" in job.reason
+    for step in ("or set `results`", f"`dropscribe retry {job_id}`", f"`dropscribe transcript {job_id}`"):
+        assert step in job.reason
     assert transcripts.document(context.database, job_id)
 
 

@@ -23,7 +23,7 @@ from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, 
 from worker.outputs import BINARY, FORMATS, render
 from worker.outputs.json_ import from_json
 from worker.outputs.srt import BRACES, WORD_JOINER
-from worker.outputs.text import clean, join
+from worker.outputs.text import clean, facts, join
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -367,3 +367,10 @@ class TestTsv:
     def test_tabs_and_line_breaks_become_blanks(self) -> None:
         tsv = text_of(spoken(Segment(0.25, 1.5, "a\tb\r\nc", 1)), "tsv")
         assert tsv.splitlines()[1] == "250\t1500\tSpeaker 2\ta b c"
+
+
+def test_who_read_it_is_named_by_engine_and_model() -> None:
+    small = spoken(engine=EngineInfo(engine="pocketsphinx", model="en-us", precision="fp32"))
+    large = spoken(engine=EngineInfo(engine="vibevoice", model="microsoft/VibeVoice-ASR", precision="bf16"))
+    assert dict(facts(small))["Read by"] == "pocketsphinx en-us (fp32)"
+    assert dict(facts(large))["Read by"] == "microsoft/VibeVoice-ASR (bf16)"

@@ -105,6 +105,10 @@ class TestText:
         assert len(page.all("p", "unsure")) == 1
 
 
+def test_what_is_unsure_is_never_rounded_up_to_what_is_not() -> None:
+    assert [html_._percent(quality) for quality in (0.0, 0.314, 0.494, 0.4999)] == ["0%", "31%", "49%", "49%"]
+
+
 class TestTime:
     def test_what_is_missing_stands_where_it_is_missing(self) -> None:
         page = page_of(BOARD)

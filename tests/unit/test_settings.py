@@ -51,6 +51,15 @@ def test_the_file_may_lie_in_home_or_be_named(elsewhere: Path) -> None:
 def test_an_unknown_variable_names_the_nearest(elsewhere: Path) -> None:
     with pytest.raises(SettingsError, match="did you mean DROPSCRIBE_ENGINE"):
         settings.load({"DROPSCRIBE_ENGIN": "auto"})
+    with pytest.raises(SettingsError, match="unknown environment variable DROPSCRIBE_FOO; `dropscribe config` lists"):
+        settings.load({"DROPSCRIBE_FOO": "x"})
+
+
+def test_a_list_of_which_nothing_is_right_is_not_called_empty_too(elsewhere: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings.load({"DROPSCRIBE_OUTPUTS": "pdf"})
+    assert "pdf" in str(caught.value)
+    assert "at least" not in str(caught.value)
 
 
 def test_an_unknown_key_names_file_and_nearest(elsewhere: Path) -> None:

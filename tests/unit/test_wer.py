@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
+import jiwer
 import pytest
 
 from bench import wer
@@ -43,6 +45,14 @@ def test_case_and_punctuation_do_not_count(folders: Folders, capsys: pytest.Capt
     )
     assert folders.run("--max", "0") == 0
     assert "one            8     0.0" in capsys.readouterr().out
+
+
+def test_errors_are_counted_as_others_count_them() -> None:
+    random = Random(7)
+    for _ in range(200):
+        expected, said = (random.choices("abcd", k=random.randint(1, 9)) for _ in range(2))
+        counts = jiwer.process_words(" ".join(expected), " ".join(said))
+        assert wer.errors(expected, said) == counts.substitutions + counts.deletions + counts.insertions
 
 
 def test_numbers_are_left_as_they_are(folders: Folders) -> None:

@@ -54,7 +54,7 @@ def _within(folder: Path, allowed: Sequence[Path]) -> Path:
     there = Path(os.path.realpath(folder))
     if any(there.is_relative_to(os.path.realpath(one)) for one in allowed):
         return folder
-    raise OutputError(f"{folder} leads out of {allowed[0]}; put a folder there, or change `results` in its settings")
+    raise OutputError(f"{folder} leads out of {allowed[0]}; put a folder there")
 
 
 def candidates(source: Path, fmt: str, job_id: str, folder: Path) -> list[Path]:
@@ -188,7 +188,7 @@ def _translated(path: Path, verb: str) -> Iterator[None]:
             raise NoRoomError(f"{_shown(path.parent)} is full; make room there, and dropscribe goes on") from error
         raise OutputError(
             f"cannot {verb} {_shown(path)}: {error.strerror or error}; "
-            f"see that {_shown(path.parent)} is a folder, writable and not full; dropscribe tries again"
+            f"see that {_shown(path.parent)} is a folder, writable and not full"
         ) from error
 
 

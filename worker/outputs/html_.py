@@ -146,12 +146,17 @@ def _turn(turn: Turn, called: dict[int, str], number: Iterator[int]) -> str:
 def _row(segment: Segment, number: int) -> str:
     unsure = segment.quality is not None and segment.quality < UNSURE
     kind = ("" if segment.kind is SegmentKind.SPEECH else " sound") + (" unsure" if unsure else "")
-    note = f'<small lang="en">unsure: confidence {segment.quality:.0%}</small>' if unsure else ""
+    note = f'<small lang="en">unsure: confidence {_percent(segment.quality or 0.0)}</small>' if unsure else ""
     return (
         f'<p class="row{kind}" id="s{number}" data-start="{segment.start:.3f}" data-end="{segment.end:.3f}">'
         f'<a href="#s{number}">{clock(segment.start)}</a> '
         f'<span class="said" dir="auto">{escape(segment.text)}</span>{note}</p>'
     )
+
+
+def _percent(quality: float) -> str:
+    """Of what is below `UNSURE`, and not rounded up to it."""
+    return f"{min(quality, UNSURE - 0.01):.0%}"
 
 
 def _missing(span: Span) -> str:

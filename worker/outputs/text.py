@@ -89,11 +89,12 @@ def title(transcript: Transcript) -> str:
 
 def facts(transcript: Transcript) -> list[tuple[str, str]]:
     """What a reader may want to know of the recording and its reading: names and values."""
-    engine, precision = transcript.engine.model, transcript.engine.precision
+    engine, model, precision = transcript.engine.engine, transcript.engine.model, transcript.engine.precision
+    reader = model if engine.casefold() in model.casefold() else f"{engine} {model}".rstrip()
     found = {
         "Length": clock(transcript.source.duration),
         "Read on": clean(transcript.created_at[:10]),
-        "Read by": clean(f"{engine} ({precision})" if precision != "none" else engine),
+        "Read by": clean(f"{reader} ({precision})" if precision != "none" else reader),
         "Job": clean(transcript.job_id),
     }
     return [(fact, value) for fact, value in found.items() if value]
