@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from admin import drain, embedded, report, status
+from admin import drain, embedded, news, report, status
+from admin.news import News
 from admin.report import Report
 from admin.status import Status
 from admin.supervisor import Child, Supervisor
@@ -28,7 +29,6 @@ from core.settings import PREFIX, Settings, load
 from models import registry
 from scheduler import roots, scanner
 from scheduler.scanner import Place
-from scheduler.watch import UNSEEN
 from store import fleet, queries, recovery
 from store.queries import Job, WatchedRoot
 from store.session import Database, open_database
@@ -81,17 +81,6 @@ def require_folders(places: Sequence[Place], *, there: bool) -> None:
             raise UsageError(f"{place.path} is not a folder; create it, or correct the path")
 
 
-def _trouble(place: Place) -> str:
-    """Why it cannot be watched yet, for a person who starts it; empty when it can."""
-    if not place.answers:
-        return "does not answer; waiting for it. Is its server up?"
-    if place.is_denied:
-        return f"is offline: {place.reason}; waiting for it. Let this user read it"
-    if not place.exists:
-        return "does not exist; waiting for it. Is the name right, the share mounted?"
-    return f"is offline: {place.reason}; waiting for it" if place.reason else ""
-
-
 @contextmanager
 def only_one(home: Path) -> Iterator[None]:
     """Let one `up` at a time use this home. Raises DropscribeError when there is another."""
@@ -138,11 +127,7 @@ def stop_signals() -> Iterator[threading.Event]:
 
 @dataclass
 class System:
-    """The processes of one machine and what is shown of them.
-
-    Told so far: what ended before `told`, what was put off up to the event `heard`, once for each job and reason.
-    `greeted` are folders whose trouble was told at the start, until they are online; `warned` is what was told later.
-    """
+    """The processes of one machine and what is shown of them."""
 
     settings: Settings
     database: Database
@@ -150,11 +135,10 @@ class System:
     places: Sequence[Place]
     stop: threading.Event
     report: Report
-    told: float = 0.0
-    heard: int | None = None
-    put_off: set[tuple[str, str]] = field(default_factory=set)
-    greeted: set[str] = field(default_factory=set)
-    warned: dict[str, str] = field(default_factory=dict)
+    news: News = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.news = News(self.database, self.report)
 
     @property
     def folders(self) -> list[Path]:
@@ -165,8 +149,6 @@ class System:
         """Start everything, show progress until told to stop or drained, stop everything in order."""
         log_dir = self.settings.home / "logs"
         log_dir.mkdir(exist_ok=True)
-        self.told = self.database.clock()
-        self._tell_put_off()
         supervisor = Supervisor(log_dir, self._environment(), self._died)
         groups: list[list[Child]] = []
         try:
@@ -217,16 +199,10 @@ class System:
 
     def _greet(self) -> None:
         for place in self.places:
-            self.report.say(f"watching {place.path}; transcripts appear {self._where()}")
-            if trouble := _trouble(place):
-                self.report.say(f"warning: {place.path} {trouble}")
-                self.greeted.add(str(place.path))
+            self.news.greet(place, news.where(self.settings.results))
         self.report.say(f"engine {self.engine}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
         if notice := registry.notice(self.engine):
             self.report.say(notice)
-
-    def _where(self) -> str:
-        return f"under {self.settings.results}" if self.settings.results else "beside the recordings"
 
     def _attend(self, supervisor: Supervisor, workers: Sequence[Child], *, until_drained: bool) -> bool:
         """True when everything was drained, False when told to stop or when every worker was told to end."""
@@ -247,39 +223,13 @@ class System:
         now = status.gather(self.database, self.settings)
         drained = drain.is_drained(self._own(now), self.folders, now.unfinished)
         drained = drained and drain.all_put_away(self.database, self.folders)
-        self._tell_put_off()
-        self._warn(self._own(now))
-        self._tell_ended()
+        self.news.tell(self._own(now))
         self.report.update(now)
         return drained
 
     def _own(self, now: Status) -> list[WatchedRoot]:
         """Folders as this run's scheduler reported them, not an earlier one's."""
         return [root for root in now.roots if root.host == socket.gethostname()]
-
-    def _warn(self, roots: Sequence[WatchedRoot]) -> None:
-        """Say why a folder, or a place in it, cannot be read, each time that the reason is another one."""
-        for root in roots:
-            trouble = status.folder_trouble(root)
-            if root.online:
-                self.greeted.discard(root.path)
-            if root.reason == UNSEEN or root.path in self.greeted:
-                continue
-            if trouble and trouble != self.warned.get(root.path):
-                self.report.say(f"warning: {trouble}")
-            self.warned[root.path] = trouble
-
-    def _tell_ended(self) -> None:
-        for job in queries.ended_since(self.database, self.told):
-            self.report.ended(job)
-            self.told = max(self.told, job.finished_at or 0.0)
-
-    def _tell_put_off(self) -> None:
-        self.heard, news = queries.postponed_since(self.database, self.heard)
-        for job_id, source, reason in news:
-            if (job_id, reason) not in self.put_off:
-                self.put_off.add((job_id, reason))
-                self.report.say(f"warning: {source} is put off, to be tried again: {reason}")
 
     def _died(self, name: str) -> bool:
         """A child died: its work is free at once. True when it had been at work."""
