@@ -63,6 +63,7 @@ POSTGRESQL_CLIENT: dict[str, Any] = {
     # Text comes back as text even from a database that was created without an encoding (SQL_ASCII).
     "client_encoding": "utf8",
 }
+AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)  # it may come back
 
 
 class Database:
@@ -99,12 +100,13 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
-            raise StoreUnavailableError(self._say(error)) from error
         except exc.IntegrityError:
             raise
         except exc.SQLAlchemyError as error:
-            raise StoreError(self._say(error)) from error
+            if _interrupted(error):
+                raise KeyboardInterrupt from error
+            kind = StoreUnavailableError if isinstance(error, AWAY) else StoreError
+            raise kind(self._say(error)) from error
 
     def clock(self, *, writing: bool = False) -> float:
         """The database's time, in seconds since the epoch; with `writing` it is also tried whether one can write."""
@@ -178,6 +180,13 @@ def open_database(url: str, *, where: str = "", migrate: bool = True) -> Databas
         database.close()
         raise
     return database
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Did Ctrl-C come first? Where it breaks off the check of a pooled connection, psycopg's complaint hides it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _engine(url: str) -> Engine:

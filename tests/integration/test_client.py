@@ -114,7 +114,7 @@ def test_ctrl_c_ends_the_waiting_and_says_that_the_jobs_go_on(recording: Path, d
     assert ended in running.stdout.readline()
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
-    assert running.returncode == 130
+    assert running.returncode == 130, err
     assert err == f"note: no longer waiting, but the jobs go on: {ids.pop()}\n"
     assert queries.count_by_state(database)[JobState.QUEUED] == 1
 

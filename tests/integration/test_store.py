@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text, update
+from sqlalchemy import exc, text, update
 
-from core.errors import AmbiguousJobError, DropscribeError, JobNotFoundError, LeaseLostError
+from core.errors import AmbiguousJobError, DropscribeError, JobNotFoundError, LeaseLostError, StoreError
 from core.types import Chunk, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span, Word
 from store import chunks, fleet, jobs, leases, moves, plans, queries, recovery, speakers, tables, transcripts
 from store.chunks import Onward
@@ -717,3 +717,16 @@ def test_each_time_that_work_is_put_off_is_told_once(database: Database) -> None
     later, ((job, source, reason),) = queries.postponed_since(database, latest)
     assert (job, source, reason) == (claim.id, "/root/a.wav", "/scratch is full")
     assert queries.postponed_since(database, later) == (later, [])
+
+
+def test_an_interrupt_stays_one_whatever_the_driver_says_about_it(database: Database) -> None:
+    def interrupted() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise exc.ProgrammingError("", {}, Exception("can't change 'autocommit' now"))
+
+    with pytest.raises(KeyboardInterrupt), database.read():
+        interrupted()
+    with pytest.raises(StoreError, match="autocommit"), database.read():
+        raise exc.ProgrammingError("", {}, Exception("can't change 'autocommit' now"))
