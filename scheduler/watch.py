@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.printable import printable
 from core.settings import Settings
 from scheduler import roots
 from scheduler.bell import Bell
@@ -248,7 +249,9 @@ class RootWatch:
         more = len(places) - TOLD_PLACES
         told = "; ".join([*places[:TOLD_PLACES], *([f"and {more} more"] if more > 0 else [])])
         if told and told != self.report.reason:
-            log.warning("%s: what is in these places goes unseen: %s; let the scheduler read them", self.path, told)
+            log.warning(
+                "%s: what is in these places goes unseen: %s; let the scheduler read them", self.path, printable(told)
+            )
         return told
 
     def _note_offline(self, error: RootOfflineError, now: float) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -70,7 +70,8 @@ class Server:
     def _signal(self, number: int) -> None:
         postmaster = psutil.Process(self.pid)
         for process in (postmaster, *postmaster.children(recursive=True)):
-            process.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # a session that ended just now
+                process.send_signal(number)
 
     def empty(self) -> None:
         """Drop all tables."""
