@@ -80,7 +80,7 @@ def terminal(picture: Path, scratch: Path) -> None:
     shutil.copytree(
         REPOSITORY / "samples", inbox, ignore=shutil.ignore_patterns("references", "*.py", "*.md", "__pycache__")
     )
-    own = {"HOME": str(scratch / "state"), "STABLE_SECONDS": "2", "ENGINE": "pocketsphinx"}
+    own = {"HOME": str(scratch / "state"), "STABLE_SECONDS": "2", "ENGINE": "pocketsphinx", "RENEW_SECONDS": "1"}
     environment = os.environ | {f"DROPSCRIBE_{name}": value for name, value in own.items()}
     command = [sys.executable, "-m", "admin", "up", str(inbox)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as up:
@@ -96,7 +96,7 @@ def terminal(picture: Path, scratch: Path) -> None:
 
 
 def under_way(settings: Settings) -> Status:
-    """The status once a recording is done and another is being read."""
+    """The status once a recording is done, another is being read, and the speed is known."""
     until((settings.home / "dropscribe.db").exists)
     database = open_database(settings.database)
     seen: list[Status] = []
@@ -104,7 +104,7 @@ def under_way(settings: Settings) -> Status:
     def busy() -> bool:
         seen.append(status.gather(database, settings))
         jobs = seen[-1].jobs
-        return bool(jobs.get(JobState.DONE) and jobs.get(JobState.TRANSCRIBING))
+        return bool(jobs.get(JobState.DONE) and jobs.get(JobState.TRANSCRIBING) and seen[-1].speed)
 
     until(busy)
     database.close()
