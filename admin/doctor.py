@@ -109,8 +109,8 @@ def _folder(root: WatchedRoot, results: str) -> Finding:
     if not os.access(checks.nearest_existing(results), os.W_OK | os.X_OK):
         remedy = f"let this user write to {results}, or set DROPSCRIBE_RESULTS to another directory"
         return Finding(name, Level.FAIL, f"results cannot be written to {results}", remedy)
-    if root.reason:
-        return Finding(name, Level.WARN, f"recordings in it go unseen: {root.reason}", "let the scheduler read them")
+    if root.unseen:
+        return Finding(name, Level.WARN, f"recordings in it go unseen: {root.unseen}", "let the scheduler read them")
     return Finding(name, Level.OK, f"{root.filesystem}, {render.count(root.files, 'file')}, results to {results}")
 
 

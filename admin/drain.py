@@ -45,7 +45,7 @@ def waiting(roots: Sequence[WatchedRoot]) -> int:
 
 def unseen(roots: Sequence[WatchedRoot]) -> int:
     """How many folders have places that cannot be read: nobody knows whether recordings are there."""
-    return sum(root.online and bool(root.reason) for root in roots)
+    return sum(bool(root.unseen) for root in roots)
 
 
 def latest_jobs(database: Database, folders: Sequence[Path]) -> list[Job]:

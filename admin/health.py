@@ -104,8 +104,8 @@ def folders(roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
     level = Level.WARN if any(root.online for root in roots) else Level.FAIL
     for root in roots:
         name = f"folder {root.path}"
-        if root.online and root.reason:
-            yield Finding(name, Level.WARN, f"is not seen whole: {root.reason}", "let the scheduler read it")
+        if root.unseen:
+            yield Finding(name, Level.WARN, f"is not seen whole: {root.unseen}", "let the scheduler read it")
         elif root.online:
             yield Finding(name, Level.OK, "is online")
         else:

@@ -149,9 +149,9 @@ def folder_trouble(root: WatchedRoot) -> str:
     """Why recordings in the folder, or in places of it, go unseen; empty when none do."""
     if not root.online:
         return f"folder {root.path} on {root.host} is offline: {root.reason}"
-    if root.reason:
+    if root.unseen:
         remedy = "let the scheduler read them"
-        return f"recordings in places of {root.path} on {root.host} go unseen: {root.reason}; {remedy}"
+        return f"recordings in places of {root.path} on {root.host} go unseen: {root.unseen}; {remedy}"
     return ""
 
 

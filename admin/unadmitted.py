@@ -67,7 +67,7 @@ def _held(root: WatchedRoot, below: Path) -> str:
             return f"waits until {root.path}/{folder}{names.SETTINGS} is mended: {reason}"
     if not root.online:
         return f"has no job yet, for its folder could not be scanned: {root.reason}"
-    return _unseen(root.reason, str(below))
+    return _unseen(root.unseen, str(below))
 
 
 def _unseen(told: str, below: str) -> str:

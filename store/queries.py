@@ -414,6 +414,11 @@ class WatchedRoot:
     age: float
     waiting: tuple[WaitingFolder, ...] = ()
 
+    @property
+    def unseen(self) -> str:
+        """Which places of a folder that is online cannot be read, in words; empty where there are none."""
+        return self.reason if self.online else ""
+
 
 _ROOT_COLUMNS = [c for c in roots.c if c.name in WatchedRoot.__dataclass_fields__]
 
