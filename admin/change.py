@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from admin import render, status
-from admin.context import Context
-from admin.jobs import find
-from core.errors import DropscribeError, UsageError
-from core.types import JobState
-from store import fleet, queries, recovery
+from dropscribe.admin import render, status
+from dropscribe.admin.context import Context
+from dropscribe.admin.jobs import find
+from dropscribe.core.errors import DropscribeError, UsageError
+from dropscribe.core.types import JobState
+from dropscribe.store import fleet, queries, recovery
 
 SCHEDULER = "scheduler"  # a role that has no work to finish
 POLL_SECONDS = 0.5
@@ -27,7 +27,7 @@ class Bell:
         """Send the job's next step; the chunks of one that is being transcribed are the reconciler's."""
         if self._dead or state not in {JobState.QUEUED, JobState.FINISHING}:
             return
-        from core.queue import FINISH, PREPARE
+        from dropscribe.core.queue import FINISH, PREPARE
 
         priority = queries.job(self._context.database, job_id).priority
         self._dead = not self._context.ring(PREPARE if state == JobState.QUEUED else FINISH, job_id, priority)

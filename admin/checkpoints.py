@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from admin import render
-from admin.context import Context
-from admin.meter import meter
-from models import inventory
-from models.inventory import Checkpoint
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
+from dropscribe.admin.meter import meter
+from dropscribe.models import inventory
+from dropscribe.models.inventory import Checkpoint
 
 
 def show_all(context: Context, folders: Sequence[Path], *, verify: bool, as_json: bool) -> bool:
@@ -46,7 +46,7 @@ def show_one(context: Context, source: str, *, revision: str, verify: bool, as_j
 
 def fetch(context: Context, name: str, *, revision: str, as_json: bool) -> bool:
     """Fetch a checkpoint and say what it is; True if nothing is wrong with it."""
-    from models import fetch as fetching
+    from dropscribe.models import fetch as fetching
 
     with meter(context) as tell:
         _, commit = fetching.fetch(name, revision, tell)

@@ -12,9 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from admin import render
-from core.errors import BrokerError, ModelUnavailableError
-from core.settings import Settings, mask
+from dropscribe.admin import render
+from dropscribe.core.errors import BrokerError, ModelUnavailableError
+from dropscribe.core.settings import Settings, mask
 
 SPACE_WARN = 5e9  # bytes: half a day of decoded audio and the copies of a few recordings
 SPACE_FAIL = 0.5e9  # bytes: less than one long recording takes while it is prepared
@@ -63,7 +63,7 @@ def ask_redis(settings: Settings) -> RedisAnswer:
     from redis import Redis
     from redis.exceptions import NoPermissionError, RedisError
 
-    from core.queue import redis_url
+    from dropscribe.core.queue import redis_url
 
     url = redis_url(settings)
     try:
@@ -111,7 +111,7 @@ def _short_recording(folder: Path) -> Path:
 
 def engine(settings: Settings) -> Finding:
     """Can this machine load the configured engine? In a fleet, another host may."""
-    from models import registry
+    from dropscribe.models import registry
 
     try:
         chosen = registry.resolve(settings.engine)

@@ -8,8 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from core.errors import DropscribeError
-from core.settings import load
+from dropscribe.core.errors import DropscribeError
+from dropscribe.core.settings import load
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -31,10 +31,10 @@ def serve(role: str, name: str, *rest: str) -> int:
     """Be a scheduler or a worker; returns its exit status."""
     settings = load()
     if role == "scheduler":
-        from scheduler import service
+        from dropscribe.scheduler import service
 
         return service.run(settings, [Path(folder) for folder in rest], name=name)
-    from worker import service as worker_service
+    from dropscribe.worker import service as worker_service
 
     return worker_service.run(settings, role, gpu_index=int(rest[0]) if rest else None, name=name)
 

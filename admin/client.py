@@ -1,6 +1,6 @@
 """dropscribe from Python: submit recordings to a fleet, wait for them, and take their transcripts.
 
-    from admin.client import Client
+    from dropscribe.admin.client import Client
 
     with Client() as client:
         job = client.submit("talk.wav")
@@ -21,16 +21,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from admin import submit
-from admin.jobs import document_of, find
-from core.errors import BrokerError, UsageError
-from core.queue import PREPARE, Doorbell
-from core.settings import Settings, load
-from core.types import Priority, Transcript
-from store import queries
-from store.queries import Job
-from store.session import open_database
-from worker.outputs import json_
+from dropscribe.admin import submit
+from dropscribe.admin.jobs import document_of, find
+from dropscribe.core.errors import BrokerError, UsageError
+from dropscribe.core.queue import PREPARE, Doorbell
+from dropscribe.core.settings import Settings, load
+from dropscribe.core.types import Priority, Transcript
+from dropscribe.store import queries
+from dropscribe.store.queries import Job
+from dropscribe.store.session import open_database
+from dropscribe.worker.outputs import json_
 
 POLL_SECONDS = 0.5
 

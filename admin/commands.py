@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from admin import complete
-from core.errors import UsageError
-from core.types import JobState
+from dropscribe.admin import complete
+from dropscribe.core.errors import UsageError
+from dropscribe.core.types import JobState
 
 
 class Format(StrEnum):
@@ -62,12 +62,12 @@ def status(
     if watch and as_json:
         raise UsageError("--watch and --json exclude each other")
     if watch:
-        from admin.watch import watch as follow
+        from dropscribe.admin.watch import watch as follow
 
         follow(ctx.obj)
         return
     gc.disable()  # importing leaves no garbage; not looking for any saves 20 ms
-    from admin import status as answer
+    from dropscribe.admin import status as answer
 
     gc.enable()
     answer.show(ctx.obj, as_json=as_json)
@@ -81,14 +81,14 @@ def jobs(
     as_json: Json = False,
 ) -> None:
     """List jobs, the newest first."""
-    from admin import jobs as answer
+    from dropscribe.admin import jobs as answer
 
     answer.listing(ctx.obj, states=state or [], folder=folder, limit=limit, as_json=as_json)
 
 
 def show(ctx: typer.Context, job: JobName, as_json: Json = False) -> None:
     """Show everything about one job: the recording, its files, every attempt at it, and where the time went."""
-    from admin import show as answer
+    from dropscribe.admin import show as answer
 
     answer.show(ctx.obj, job, as_json=as_json)
 
@@ -102,7 +102,7 @@ def transcript(
     ] = None,
 ) -> None:
     """Print a transcript, or write it to a file."""
-    from admin import jobs as answer
+    from dropscribe.admin import jobs as answer
 
     answer.transcript(ctx.obj, job, fmt, output)
 
@@ -121,7 +121,7 @@ def export(
 
     These files are your own: they are neither written again nor removed by `forget --outputs`.
     """
-    from admin import export as answer
+    from dropscribe.admin import export as answer
 
     wanted = answer.Wanted(fmt, to.expanduser().absolute() if to else None, force)
     raise typer.Exit(answer.run(ctx.obj, names, wanted, as_json=as_json))
@@ -138,7 +138,7 @@ def logs(
     The logs are those of `up`, in `logs` of the state directory, as JSON (`log_format`). Of a fleet only the events are
     known here: its processes log to their journals. With --follow, --json prints one object a line.
     """
-    from admin import logs as answer
+    from dropscribe.admin import logs as answer
 
     answer.logs(ctx.obj, job, follow=follow, as_json=as_json)
 
@@ -161,7 +161,7 @@ def search(
     quotes stand side by side, and word* is the beginning of a word. WHEN is a date, such as 2026-11-20, a date and a
     time in quotes, or 7d for a week ago: of the recording's file.
     """
-    from admin import search as answer
+    from dropscribe.admin import search as answer
 
     answer.search(
         ctx.obj,
@@ -178,7 +178,7 @@ def search(
 
 def workers(ctx: typer.Context, as_json: Json = False) -> None:
     """List the processes of the fleet and what each is doing."""
-    from admin import status as answer
+    from dropscribe.admin import status as answer
 
     answer.workers(ctx.obj, as_json=as_json)
 
@@ -201,7 +201,7 @@ def speakers(
     A speaker is meant by its number or by what it is called now. `--name 0=` forgets a name, `--merge 3=3` undoes a
     merge.
     """
-    from admin import speakers as answer
+    from dropscribe.admin import speakers as answer
 
     answer.run(ctx.obj, job, names=name or [], merges=merge or [], as_json=as_json)
 
@@ -213,7 +213,7 @@ def retry(
     everything: Annotated[bool, typer.Option("--all", help="With --failed: also what a retry cannot help.")] = False,
 ) -> None:
     """Give failed, parked, cancelled or suspect jobs another chance."""
-    from admin import change
+    from dropscribe.admin import change
 
     if bool(jobs) == failed or everything > failed:
         raise UsageError("name the jobs, or give --failed for the failed and parked ones (with --all: for all of them)")
@@ -222,7 +222,7 @@ def retry(
 
 def cancel(ctx: typer.Context, jobs: JobNames) -> None:
     """Cancel jobs: at once where they wait, within seconds where a worker reads them."""
-    from admin import change
+    from dropscribe.admin import change
 
     raise typer.Exit(change.cancel(ctx.obj, jobs))
 
@@ -241,7 +241,7 @@ def rerun(
     a transcript is different now (context, engine, chunk length), and else their files written again. What is under way
     is left alone. Files that were written before stay.
     """
-    from admin import rerun as answer
+    from dropscribe.admin import rerun as answer
 
     answer.run(ctx.obj, paths, yes=yes, as_json=as_json)
 
@@ -263,7 +263,7 @@ def forget(
     it stays as it is, unless you submit it. Of transcript files only those are removed that workers wrote and nobody
     edited; what `export` wrote is your own.
     """
-    from admin import forget as answer
+    from dropscribe.admin import forget as answer
 
     answer.forget(
         ctx.obj,
@@ -279,14 +279,14 @@ def forget(
 
 def pause(ctx: typer.Context) -> None:
     """Let no worker start anything new; what runs goes on."""
-    from admin import change
+    from dropscribe.admin import change
 
     change.pause(ctx.obj)
 
 
 def resume(ctx: typer.Context) -> None:
     """Go on after `pause`."""
-    from admin import change
+    from dropscribe.admin import change
 
     change.resume(ctx.obj)
 
@@ -304,7 +304,7 @@ def drain(
 
     They hear of it with their next heartbeat, take nothing new, and end with status 0 when what they read is read.
     """
-    from admin import change
+    from dropscribe.admin import change
 
     if bool(workers) == everyone:
         raise UsageError("name the workers, or give --all for every one")
@@ -313,7 +313,7 @@ def drain(
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Check everything that dropscribe needs, and say what to do about what is missing."""
-    from admin import doctor as answer
+    from dropscribe.admin import doctor as answer
 
     raise typer.Exit(answer.doctor(ctx.obj, as_json=as_json))
 
@@ -324,7 +324,7 @@ def health(
     as_json: Json = False,
 ) -> None:
     """Say whether this host's processes are alive and ready, for checks of containers and monitors: exit 0 or 1."""
-    from admin import health as answer
+    from dropscribe.admin import health as answer
 
     raise typer.Exit(answer.health(ctx.obj, role=role, as_json=as_json))
 
@@ -339,13 +339,13 @@ def plan(
 
     Without options it looks at this machine's GPUs, and without any at common sizes.
     """
-    from admin import plan as answer
+    from dropscribe.admin import plan as answer
 
     answer.show(ctx.obj, gigabytes=vram, gpu=gpu, as_json=as_json)
 
 
 def config(ctx: typer.Context, as_json: Json = False) -> None:
     """List every setting: its value, where that came from, and its environment variable."""
-    from admin import config as answer
+    from dropscribe.admin import config as answer
 
     answer.show(ctx.obj, as_json=as_json)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from admin.context import Context
-from core.errors import DropscribeError
+from dropscribe.admin.context import Context
+from dropscribe.core.errors import DropscribeError
 
 MOST = 50  # jobs; more help nobody
 
@@ -29,7 +29,7 @@ def worker(incomplete: str) -> list[Offer]:
 def _jobs(start: str) -> Iterator[Offer]:
     with closing(Context()) as context, suppress(DropscribeError):
         if context.has_store:
-            from store import queries
+            from dropscribe.store import queries
 
             for one in queries.named(context.database, start, MOST):
                 yield one.id, f"{one.state}, {one.path}"
@@ -38,7 +38,7 @@ def _jobs(start: str) -> Iterator[Offer]:
 def _workers(start: str) -> Iterator[Offer]:
     with closing(Context()) as context, suppress(DropscribeError):
         if context.has_store:
-            from store import queries
+            from dropscribe.store import queries
 
             for one in queries.list_workers(context.database):
                 if one.id.startswith(start) and one.role != "scheduler":

@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 from rich.text import Text
 
-from admin import render
-from admin.context import Context
-from core.settings import origins
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
+from dropscribe.core.settings import origins
 
 
 def show(context: Context, *, as_json: bool) -> None:

@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import BrokerError, DropscribeError, StoreError
+from dropscribe.core.errors import BrokerError, DropscribeError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from core.queue import Doorbell
-    from core.settings import Settings
-    from store.session import Database
+    from dropscribe.core.queue import Doorbell
+    from dropscribe.core.settings import Settings
+    from dropscribe.store.session import Database
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -36,7 +36,7 @@ class Context:
     @cached_property
     def settings(self) -> Settings:
         """All settings. Raises SettingsError."""
-        from core.settings import load
+        from dropscribe.core.settings import load
 
         return load()
 
@@ -49,7 +49,7 @@ class Context:
     @cached_property
     def database(self) -> Database:
         """The store, as it is: no command that asks creates or migrates it. Raises StoreError."""
-        from store.session import open_database
+        from dropscribe.store.session import open_database
 
         if not self.has_store:
             file = sqlite_file(self.settings.database)
@@ -61,7 +61,7 @@ class Context:
     @cached_property
     def doorbell(self) -> Doorbell:
         """The way to the workers; opens no connection before it is rung."""
-        from core.queue import Doorbell
+        from dropscribe.core.queue import Doorbell
 
         doorbell = Doorbell(self.settings)
         self._closing.callback(doorbell.close)
@@ -84,14 +84,14 @@ class Context:
     @cached_property
     def out(self) -> Console:
         """Standard output, for answers."""
-        from admin.render import console
+        from dropscribe.admin.render import console
 
         return console()
 
     @cached_property
     def err(self) -> Console:
         """Standard error, for remarks."""
-        from admin.render import console
+        from dropscribe.admin.render import console
 
         return console(stderr=True)
 
@@ -105,7 +105,7 @@ class Context:
         """One coloured line on standard error."""
         from rich.text import Text
 
-        from admin.render import safe
+        from dropscribe.admin.render import safe
 
         self.err.print(Text(f"{label}: {safe(message)}", style=style), soft_wrap=True)
 

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from admin import render
-from admin.context import Context
-from admin.meter import Meter, meter
-from core.errors import ModelUnavailableError
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
+from dropscribe.admin.meter import Meter, meter
+from dropscribe.core.errors import ModelUnavailableError
 
 if TYPE_CHECKING:
-    from models.convert import Copied
+    from dropscribe.models.convert import Copied
 
 
 def convert(
@@ -39,8 +39,8 @@ def convert(
     with meter(context) as tell:
         tell("starting PyTorch", 0, 0)
         try:
-            from models import convert as converting
-            from models.convert_plan import Rules
+            from dropscribe.models import convert as converting
+            from dropscribe.models.convert_plan import Rules
         except ImportError as error:
             raise ModelUnavailableError(
                 f"converting needs more packages: {error}; pip install 'dropscribe[gpu]'"
@@ -66,7 +66,7 @@ def _tester(findings: dict[str, Any], tell: Meter) -> Callable[[Path, Path, Copi
     """A check that compares every number, and what the models answer where this machine can load them."""
 
     def check(source: Path, copy: Path, copied: Copied) -> None:
-        from models import convert_check, inventory
+        from dropscribe.models import convert_check, inventory
 
         findings["tensors"] = asdict(convert_check.compare(source, copy, tell))
         checkpoint = inventory.examine(source)
@@ -74,7 +74,7 @@ def _tester(findings: dict[str, Any], tell: Meter) -> Callable[[Path, Path, Copi
             return
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
         try:
-            from models.vibevoice import trial
+            from dropscribe.models.vibevoice import trial
         except ImportError:  # bitsandbytes or transformers is not installed; the numbers have been compared
             return
         if trial.fits(checkpoint.parameters):

@@ -13,16 +13,16 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from admin import checks, render
-from admin.checks import Finding, Level
-from admin.context import Context
-from admin.progress import busy
-from core import names
-from core.errors import BrokerError, DropscribeError
-from core.settings import mask
-from store import fleet, queries
-from store.queries import WatchedRoot
-from store.session import HEAD, Database
+from dropscribe.admin import checks, render
+from dropscribe.admin.checks import Finding, Level
+from dropscribe.admin.context import Context
+from dropscribe.admin.progress import busy
+from dropscribe.core import names
+from dropscribe.core.errors import BrokerError, DropscribeError
+from dropscribe.core.settings import mask
+from dropscribe.store import fleet, queries
+from dropscribe.store.queries import WatchedRoot
+from dropscribe.store.session import HEAD, Database
 
 CLOCK_SECONDS = 2.0  # a clock further off confuses people who compare logs with the events of a job
 LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}

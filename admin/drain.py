@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from core.types import JobState
-from store import moves, queries
-from store.queries import Job, WatchedRoot
-from store.session import Database
+from dropscribe.core.types import JobState
+from dropscribe.store import moves, queries
+from dropscribe.store.queries import Job, WatchedRoot
+from dropscribe.store.session import Database
 
 SUSPECT_EXIT = 3
 FAILED_EXIT = 4

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import redis
 
-from core.errors import BrokerError
-from core.queue import redis_url, socket_path
-from core.settings import Settings
+from dropscribe.core.errors import BrokerError
+from dropscribe.core.queue import redis_url, socket_path
+from dropscribe.core.settings import Settings
 
 START_SECONDS = 10.0
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from rich.progress import track
 
-from admin import render
-from admin.context import Context
-from admin.jobs import document_of, find, rendered
-from core.errors import DropscribeError, OutputError, StoreUnavailableError
-from store import queries, transcripts
-from store.queries import Job
-from store.speakers import WRITTEN
-from worker.outputs import files
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
+from dropscribe.admin.jobs import document_of, find, rendered
+from dropscribe.core.errors import DropscribeError, OutputError, StoreUnavailableError
+from dropscribe.store import queries, transcripts
+from dropscribe.store.queries import Job
+from dropscribe.store.speakers import WRITTEN
+from dropscribe.worker.outputs import files
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from admin import render, when
-from admin.context import Context
-from admin.jobs import find, places
-from admin.progress import busy, track
-from core.errors import UsageError
-from core.types import JobState
-from store import forget as store_forget
-from store import queries, transcripts
-from store.queries import Job
+from dropscribe.admin import render, when
+from dropscribe.admin.context import Context
+from dropscribe.admin.jobs import find, places
+from dropscribe.admin.progress import busy, track
+from dropscribe.core.errors import UsageError
+from dropscribe.core.types import JobState
+from dropscribe.store import forget as store_forget
+from dropscribe.store import queries, transcripts
+from dropscribe.store.queries import Job
 
 AT_ONCE = 20  # jobs forgotten in one transaction, so that workers are not kept waiting
 KEPT, REMOVED, EDITED, GONE = "kept", "removed", "kept: edited since", "not there"
@@ -91,7 +91,7 @@ def _goner(context: Context, job: Job, *, outputs: bool) -> Goner:
 
 
 def _fate(file: transcripts.WrittenFile) -> str:
-    from worker.outputs import files
+    from dropscribe.worker.outputs import files
 
     digest = files.digest(Path(file.path))
     return GONE if digest is None else REMOVED if digest == file.sha256 else EDITED

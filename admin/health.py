@@ -6,13 +6,13 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
-from admin import checks, render
-from admin.checks import Finding, Level
-from admin.context import Context
-from core.errors import BrokerError, DropscribeError
-from store import queries
-from store.leases import DRAINING
-from store.queries import WatchedRoot, Worker
+from dropscribe.admin import checks, render
+from dropscribe.admin.checks import Finding, Level
+from dropscribe.admin.context import Context
+from dropscribe.core.errors import BrokerError, DropscribeError
+from dropscribe.store import queries
+from dropscribe.store.leases import DRAINING
+from dropscribe.store.queries import WatchedRoot, Worker
 
 COMMANDS = {
     "scheduler": "dropscribe watch FOLDER",

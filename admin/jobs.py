@@ -12,13 +12,13 @@ from typing import Any
 
 from rich.table import Table
 
-from admin import render, unadmitted
-from admin.context import Context
-from core.errors import DropscribeError, JobNotFoundError, UsageError
-from core.types import JobState
-from store import moves, queries, transcripts
-from store.queries import Job
-from store.session import Database
+from dropscribe.admin import render, unadmitted
+from dropscribe.admin.context import Context
+from dropscribe.core.errors import DropscribeError, JobNotFoundError, UsageError
+from dropscribe.core.types import JobState
+from dropscribe.store import moves, queries, transcripts
+from dropscribe.store.queries import Job
+from dropscribe.store.session import Database
 
 
 def find(database: Database, text: str) -> str:
@@ -103,8 +103,8 @@ def transcript(context: Context, name: str, fmt: str, output: Path | None = None
 
     Raises DropscribeError when there is none, or when a format that is no text would reach a terminal.
     """
-    from worker import outputs
-    from worker.outputs import files
+    from dropscribe.worker import outputs
+    from dropscribe.worker.outputs import files
 
     if fmt in outputs.BINARY and not output and sys.stdout.isatty():
         raise UsageError(f"{fmt} is not for a terminal; write it to a file with --output")
@@ -139,7 +139,7 @@ def document_of(database: Database, job: Job) -> str:
 
 def rendered(job: Job, document: str, fmt: str, folder: Path | None) -> bytes:
     """The stored document in another format, as a file in `folder`."""
-    from worker import outputs
+    from dropscribe.worker import outputs
 
     stored = outputs.json_.from_json(document)
     source = replace(stored.source, path=job.source)  # a document holds no bytes that are not UTF-8

@@ -13,11 +13,11 @@ from typing import Any
 
 from rich.text import Text
 
-from admin import render
-from admin.context import Context
-from admin.jobs import find
-from store import queries
-from store.session import Database
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
+from dropscribe.admin.jobs import find
+from dropscribe.store import queries
+from dropscribe.store.session import Database
 
 POLL_SECONDS = 0.5
 EVENT = "event"  # the level of a line that comes from the store

@@ -20,10 +20,10 @@ from typing import Annotated, Any
 
 import typer
 
-from admin import commands, models_
-from admin import run as running
-from admin.context import Context
-from core.errors import DropscribeError
+from dropscribe.admin import commands, models_
+from dropscribe.admin import run as running
+from dropscribe.admin.context import Context
+from dropscribe.core.errors import DropscribeError
 
 app = typer.Typer(
     name="dropscribe",

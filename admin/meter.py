@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from admin import render
-from admin.context import Context
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
 
 EVERY = 10.0  # s between two lines about the same step
 

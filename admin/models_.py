@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from core.types import Part
+from dropscribe.core.types import Part
 
 app = typer.Typer(help="Look at checkpoints, fetch them, make them ready for use.", no_args_is_help=True)
 
@@ -94,7 +94,7 @@ def quantize(
     Only the linears of the language model's layers are quantized, unless --only names other parts. DST appears when
     the copy is complete, was read back and its quantized modules were counted; not before.
     """
-    from admin import quantize as answer
+    from dropscribe.admin import quantize as answer
 
     answer.quantize(
         ctx.obj,
@@ -130,7 +130,7 @@ def list_(
 
     Exit code 1 if something is wrong with one.
     """
-    from admin import checkpoints
+    from dropscribe.admin import checkpoints
 
     if not checkpoints.show_all(ctx.obj, folders or [], verify=verify, as_json=as_json):
         raise typer.Exit(1)
@@ -153,7 +153,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one checkpoint: its layout, number formats and size, and whether it is whole (exit code 1 if not)."""
-    from admin import checkpoints
+    from dropscribe.admin import checkpoints
 
     if not checkpoints.show_one(ctx.obj, source, revision=revision, verify=verify, as_json=as_json):
         raise typer.Exit(1)
@@ -173,7 +173,7 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Fetch a checkpoint from Hugging Face into its cache; called again, it goes on where it was."""
-    from admin import checkpoints
+    from dropscribe.admin import checkpoints
 
     if not checkpoints.fetch(ctx.obj, name, revision=revision, as_json=as_json):
         raise typer.Exit(1)
@@ -209,7 +209,7 @@ def convert(
 
     DST appears when the copy is complete, not before. What would overflow keeps the format that it has.
     """
-    from admin import convert as answer
+    from dropscribe.admin import convert as answer
 
     answer.convert(
         ctx.obj,
@@ -250,7 +250,7 @@ def export(
 
     DST appears when the export is complete, not before. Weights are streamed, whatever their size.
     """
-    from admin import onnx_ as answer
+    from dropscribe.admin import onnx_ as answer
 
     answer.export(
         ctx.obj,
@@ -287,7 +287,7 @@ def validate(
 
     Embeddings, logits, the next token given the right ones before it, and transcripts. Exit code 1 if it falls short.
     """
-    from admin import validate as answer
+    from dropscribe.admin import validate as answer
 
     if not answer.validate(ctx.obj, source, candidate, audio or [], seconds=seconds, as_json=as_json):
         raise typer.Exit(1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from admin import status
-from admin.report import Report
-from scheduler.scanner import Place
-from scheduler.watch import UNSEEN
-from store import queries
-from store.queries import WatchedRoot
-from store.session import Database
+from dropscribe.admin import status
+from dropscribe.admin.report import Report
+from dropscribe.scheduler.scanner import Place
+from dropscribe.scheduler.watch import UNSEEN
+from dropscribe.store import queries
+from dropscribe.store.queries import WatchedRoot
+from dropscribe.store.session import Database
 
 
 class News:

@@ -6,14 +6,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from admin import render
-from admin.context import Context
-from admin.meter import meter
-from core.errors import ModelUnavailableError
-from models import placing
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
+from dropscribe.admin.meter import meter
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models import placing
 
 if TYPE_CHECKING:
-    from models.onnx.export import Exported
+    from dropscribe.models.onnx.export import Exported
 
 
 def export(
@@ -33,7 +33,7 @@ def export(
         tell("starting PyTorch", 0, 0)
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
         try:
-            from models.onnx import export as exporting
+            from dropscribe.models.onnx import export as exporting
         except ImportError as error:
             raise ModelUnavailableError(
                 f"exporting needs more packages: {error}; pip install 'dropscribe[gpu,onnx]'"

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from admin import render
-from admin.context import Context
-from admin.progress import busy
-from core.errors import ModelUnavailableError, UsageError
-from models import vram
-from models.vibevoice.geometry import PUBLISHED, Geometry
-from models.vram import Plan, Row
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
+from dropscribe.admin.progress import busy
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models import vram
+from dropscribe.models.vibevoice.geometry import PUBLISHED, Geometry
+from dropscribe.models.vram import Plan, Row
 
 SIZES = (6, 8, 12, 16, 24, 48, 80, 141)  # GB of common cards, shown side by side where there is no GPU to ask
 COLUMNS = (

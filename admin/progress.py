@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from admin.context import Context
+from dropscribe.admin.context import Context
 
 PATIENCE = 2.0  # s before anything is shown
 EVERY = 10.0  # s between two lines where there is no terminal

@@ -8,16 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from admin import render
-from admin.context import Context
-from admin.meter import Meter, meter
-from core.errors import ModelUnavailableError
-from core.types import Part
-from models import parts
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
+from dropscribe.admin.meter import Meter, meter
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.types import Part
+from dropscribe.models import parts
 
 if TYPE_CHECKING:
-    from models.convert import Warn
-    from models.vibevoice.checkpoint import Copy
+    from dropscribe.models.convert import Warn
+    from dropscribe.models.vibevoice.checkpoint import Copy
 
 
 def quantize(
@@ -67,7 +67,7 @@ def _write(
     tell("starting PyTorch", 0, 0)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
     try:
-        from models.vibevoice.checkpoint import write_quantized
+        from dropscribe.models.vibevoice.checkpoint import write_quantized
     except ImportError as error:
         raise ModelUnavailableError(f"vibevoice needs more packages: {error}; pip install 'dropscribe[gpu]'") from error
     return write_quantized(

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core.types import JobState
+from dropscribe.core.types import JobState
 
 PIPE_WIDTH = 120  # columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol, Self
 from rich.live import Live
 from rich.text import Text
 
-from admin import render, status
-from admin.jobs import as_document, jobs_table
-from admin.status import Status
-from store.queries import Job
+from dropscribe.admin import render, status
+from dropscribe.admin.jobs import as_document, jobs_table
+from dropscribe.admin.status import Status
+from dropscribe.store.queries import Job
 
 
 class Report(Protocol):

@@ -9,19 +9,19 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from admin import render
-from admin.change import Bell
-from admin.context import Context
-from admin.jobs import find, places
-from admin.progress import track
-from core.folder_settings import Orders
-from core.types import JobState
-from scheduler import admission
-from scheduler.scan import Observation
-from store import jobs, queries, rerun
-from store.jobs import NewJob
-from store.queries import Job
-from store.speakers import WRITTEN
+from dropscribe.admin import render
+from dropscribe.admin.change import Bell
+from dropscribe.admin.context import Context
+from dropscribe.admin.jobs import find, places
+from dropscribe.admin.progress import track
+from dropscribe.core.folder_settings import Orders
+from dropscribe.core.types import JobState
+from dropscribe.scheduler import admission
+from dropscribe.scheduler.scan import Observation
+from dropscribe.store import jobs, queries, rerun
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.queries import Job
+from dropscribe.store.speakers import WRITTEN
 
 READ, WRITTEN_AGAIN, TRIED, LEFT = "read again", "written again", "tried again", "under way, left alone"
 

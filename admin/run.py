@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from core.types import Priority
+from dropscribe.core.types import Priority
 
 
 class Engine(StrEnum):
@@ -46,14 +46,14 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start everything on this machine, and transcribe what lies or arrives in the folders."""
-    from admin.up import up as start
+    from dropscribe.admin.up import up as start
 
     raise typer.Exit(start(folders, engine=engine, until_drained=drain, as_json=as_json))
 
 
 def watch(folders: Folders) -> None:
     """Watch folders and admit their recordings; workers elsewhere transcribe them."""
-    from admin.serve import watch as serve
+    from dropscribe.admin.serve import watch as serve
 
     raise typer.Exit(serve(folders))
 
@@ -64,7 +64,7 @@ def worker(
     engine: EngineOption = None,
 ) -> None:
     """Run one worker of a fleet."""
-    from admin.serve import worker as serve
+    from dropscribe.admin.serve import worker as serve
 
     raise typer.Exit(serve(role, gpu, engine))
 
@@ -82,7 +82,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Transcribe single recordings without watching their folder."""
-    from admin.submit import submit as send
+    from dropscribe.admin.submit import submit as send
 
     code = send(ctx.obj, files, priority=priority, topic=context, hotwords=hotwords, wait=wait, as_json=as_json)
     raise typer.Exit(code)

@@ -10,13 +10,13 @@ from typing import Any
 
 from rich.text import Text
 
-from admin import render, when
-from admin.context import Context
-from core.errors import UsageError
-from store import search as index
-from store import words
-from store.search import Hit, Query
-from store.session import Database
+from dropscribe.admin import render, when
+from dropscribe.admin.context import Context
+from dropscribe.core.errors import UsageError
+from dropscribe.store import search as index
+from dropscribe.store import words
+from dropscribe.store.search import Hit, Query
+from dropscribe.store.session import Database
 
 MARK = "bold reverse"
 SHOWN = 90  # characters on each side of what was found

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.settings import load
+from dropscribe.core.settings import load
 
 
 def watch(folders: list[Path]) -> int:
     """Be a scheduler over `folders`."""
-    from scheduler import service
+    from dropscribe.scheduler import service
 
     return service.run(load(), folders)
 
 
 def worker(role: str, gpu: int | None, engine: str | None) -> int:
     """Be a worker; a model worker is pinned to GPU `gpu` where one is given."""
-    from worker import service
+    from dropscribe.worker import service
 
     return service.run(load(overrides={"engine": engine}), role, gpu_index=gpu)

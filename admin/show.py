@@ -10,16 +10,16 @@ from urllib.parse import urlsplit
 from rich.table import Table
 from rich.text import Text
 
-from admin import render, story
-from admin.context import Context
-from admin.jobs import as_document, find
-from admin.story import Story
-from core.routing import wish_of
-from core.settings import mask
-from store import notifications, queries, transcripts
-from store.notifications import Delivery
-from store.queries import Event, Job
-from store.transcripts import WrittenFile
+from dropscribe.admin import render, story
+from dropscribe.admin.context import Context
+from dropscribe.admin.jobs import as_document, find
+from dropscribe.admin.story import Story
+from dropscribe.core.routing import wish_of
+from dropscribe.core.settings import mask
+from dropscribe.store import notifications, queries, transcripts
+from dropscribe.store.notifications import Delivery
+from dropscribe.store.queries import Event, Job
+from dropscribe.store.transcripts import WrittenFile
 
 
 def show(context: Context, name: str, *, as_json: bool) -> None:

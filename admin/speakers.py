@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from admin import render
-from admin.context import Context
-from admin.jobs import find
-from core.errors import DropscribeError, UsageError
-from core.types import Speaker
-from store import queries, speakers, transcripts
-from store.queries import Job
-from store.speakers import Said
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
+from dropscribe.admin.jobs import find
+from dropscribe.core.errors import DropscribeError, UsageError
+from dropscribe.core.types import Speaker
+from dropscribe.store import queries, speakers, transcripts
+from dropscribe.store.queries import Job
+from dropscribe.store.speakers import Said
 
 
 def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[str], as_json: bool) -> None:
@@ -29,8 +29,8 @@ def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[s
 
 def _people(context: Context, job: Job) -> tuple[Speaker, ...]:
     """As people said by now, which the transcript tells only when it is written again."""
-    from worker import stitch
-    from worker.outputs import json_
+    from dropscribe.worker import stitch
+    from dropscribe.worker.outputs import json_
 
     document = transcripts.document(context.database, job.id)
     if document is None:
@@ -95,7 +95,7 @@ def _check_end(number: int, merged: dict[int, int]) -> None:
 
 def _when_written(context: Context, job: Job) -> str:
     """Sends for a worker, and says when the job's files tell what was said."""
-    from core.queue import FINISH
+    from dropscribe.core.queue import FINISH
 
     silence = context.settings.silence_seconds
     there = [one for one in queries.list_workers(context.database) if one.role == "cpu" and one.silent < silence]

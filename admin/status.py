@@ -10,16 +10,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from admin import render as looks
-from admin.context import Context
-from core import names
-from core.routing import wish_of
-from core.settings import Settings
-from core.types import ACTIVE_STATES, JobState
-from store import fleet, queries
-from store.leases import DRAINING, SPOOL_FULL
-from store.queries import Backlog, PutOff, WatchedRoot, Worker
-from store.session import Database
+from dropscribe.admin import render as looks
+from dropscribe.admin.context import Context
+from dropscribe.core import names
+from dropscribe.core.routing import wish_of
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import ACTIVE_STATES, JobState
+from dropscribe.store import fleet, queries
+from dropscribe.store.leases import DRAINING, SPOOL_FULL
+from dropscribe.store.queries import Backlog, PutOff, WatchedRoot, Worker
+from dropscribe.store.session import Database
 
 SHOWN_REASONS = 3  # for which jobs are put off
 SHOWN_WORK = 8  # lines of a worker in the table; a CPU worker's processes are seldom more

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from core.types import JobState, Span
-from store.queries import Event
+from dropscribe.core.types import JobState, Span
+from dropscribe.store.queries import Event
 
 PREPARE, READ, FINISH = "prepare", "read", "finish"
 BEGINS = {"preparing": PREPARE, "reading": READ, "finishing": FINISH}

@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from admin import drain, report, status
-from admin.context import Context
-from admin.jobs import as_document
-from admin.progress import track
-from admin.render import safe, write_json
-from core.errors import StoreUnavailableError, UsageError
-from core.folder_settings import Given
-from core.hotwords import read_file
-from core.queue import PREPARE
-from core.settings import Settings
-from core.types import Priority
-from scheduler import admission
-from scheduler.ignore import Verdict, verdict
-from scheduler.scan import Observation
-from store import jobs, queries
-from store.jobs import NewJob
-from store.queries import Job
-from store.session import Database
+from dropscribe.admin import drain, report, status
+from dropscribe.admin.context import Context
+from dropscribe.admin.jobs import as_document
+from dropscribe.admin.progress import track
+from dropscribe.admin.render import safe, write_json
+from dropscribe.core.errors import StoreUnavailableError, UsageError
+from dropscribe.core.folder_settings import Given
+from dropscribe.core.hotwords import read_file
+from dropscribe.core.queue import PREPARE
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Priority
+from dropscribe.scheduler import admission
+from dropscribe.scheduler.ignore import Verdict, verdict
+from dropscribe.scheduler.scan import Observation
+from dropscribe.store import jobs, queries
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.queries import Job
+from dropscribe.store.session import Database
 
 POLL_SECONDS = 0.5
 

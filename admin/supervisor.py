@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import DropscribeError
+from dropscribe.core.errors import DropscribeError
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ FIRST_PAUSE = 0.5  # seconds before a child is started again; doubles each time 
 LONGEST_PAUSE = 30.0
 YOUNG_SECONDS = 20.0  # a child that dies younger has not worked
 YOUNG_DEATHS = 5  # so many in a row, and it is no use
-ERROR = "error: "  # begins the line that `admin.child` ends with
+ERROR = "error: "  # begins the line that `dropscribe.admin.child` ends with
 GRAVE = ("error", "critical")  # levels of what a process may end by
 LOG_BYTES = 10_000_000  # a log file longer than this is set aside at the next start
 
@@ -58,7 +58,7 @@ class Supervisor:
     children: list[Child] = field(default_factory=list)
 
     def start(self, name: str, *arguments: str, may_end: bool = False) -> Child:
-        """Add a child and start it; `arguments` are those of `admin.child`."""
+        """Add a child and start it; `arguments` are those of `dropscribe.admin.child`."""
         child = Child(name, arguments, may_end)
         self.children.append(child)
         self._spawn(child)
@@ -107,7 +107,7 @@ class Supervisor:
         with path.open("ab") as output:
             child.log_start = output.tell()
             child.process = subprocess.Popen(  # noqa: S603 (our own module)
-                [sys.executable, "-P", "-m", "admin.child", *child.arguments],
+                [sys.executable, "-P", "-m", "dropscribe.admin.child", *child.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

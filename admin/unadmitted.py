@@ -6,11 +6,11 @@ import os
 import stat
 from pathlib import Path
 
-from core import names
-from scheduler.ignore import Verdict, ignored_directory, verdict
-from store import queries
-from store.queries import WatchedRoot
-from store.session import Database
+from dropscribe.core import names
+from dropscribe.scheduler.ignore import Verdict, ignored_directory, verdict
+from dropscribe.store import queries
+from dropscribe.store.queries import WatchedRoot
+from dropscribe.store.session import Database
 
 LINKS = "and links are not followed; put the file itself there"
 

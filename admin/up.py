@@ -17,22 +17,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from admin import drain, embedded, news, report, status
-from admin.news import News
-from admin.report import Report
-from admin.status import Status
-from admin.supervisor import Child, Supervisor
-from core import logs
-from core.errors import DropscribeError, StoreUnavailableError, UsageError
-from core.hotwords import context_of
-from core.settings import PREFIX, Settings, load
-from models import registry
-from scheduler import roots, scanner
-from scheduler.scanner import Place
-from store import fleet, queries, recovery
-from store.queries import Job, WatchedRoot
-from store.session import Database, open_database
-from worker import gpu
+from dropscribe.admin import drain, embedded, news, report, status
+from dropscribe.admin.news import News
+from dropscribe.admin.report import Report
+from dropscribe.admin.status import Status
+from dropscribe.admin.supervisor import Child, Supervisor
+from dropscribe.core import logs
+from dropscribe.core.errors import DropscribeError, StoreUnavailableError, UsageError
+from dropscribe.core.hotwords import context_of
+from dropscribe.core.settings import PREFIX, Settings, load
+from dropscribe.models import registry
+from dropscribe.scheduler import roots, scanner
+from dropscribe.scheduler.scanner import Place
+from dropscribe.store import fleet, queries, recovery
+from dropscribe.store.queries import Job, WatchedRoot
+from dropscribe.store.session import Database, open_database
+from dropscribe.worker import gpu
 
 log = logging.getLogger(__name__)
 

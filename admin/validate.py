@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import soundfile
 
-from admin import render
-from admin.context import Context
-from admin.meter import steps
-from core.errors import ModelUnavailableError, UsageError
-from models import inventory
-from models.base import SAMPLE_RATE, Audio
-from worker.decode import DecodeLimits, decode
+from dropscribe.admin import render
+from dropscribe.admin.context import Context
+from dropscribe.admin.meter import steps
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models import inventory
+from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.worker.decode import DecodeLimits, decode
 
 if TYPE_CHECKING:
-    from models.validate import Verdict
+    from dropscribe.models.validate import Verdict
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 DEFAULTS = ("meeting.wav", "weather.flac")  # several voices, and one
@@ -39,7 +39,7 @@ def validate(
         tell("starting PyTorch")
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
         try:
-            from models import validate as validating
+            from dropscribe.models import validate as validating
 
             verdict = validating.validate(folder, target, recordings, context.settings, tell)
         except ImportError as error:

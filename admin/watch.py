@@ -16,14 +16,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from admin import render, status
-from admin.context import Context
-from admin.status import Status
-from core.errors import StoreUnavailableError
-from store import queries
-from store.leases import DRAINING
-from store.queries import Job, Worker
-from store.work import Work
+from dropscribe.admin import render, status
+from dropscribe.admin.context import Context
+from dropscribe.admin.status import Status
+from dropscribe.core.errors import StoreUnavailableError
+from dropscribe.store import queries
+from dropscribe.store.leases import DRAINING
+from dropscribe.store.queries import Job, Worker
+from dropscribe.store.work import Work
 
 REDRAW_SECONDS = 1.0
 LINE_SECONDS = 10.0  # between two lines where there is no terminal

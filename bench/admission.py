@@ -19,14 +19,14 @@ from pathlib import Path
 from bench import tree
 from bench.machine import Machine, private
 from bench.table import Row, print_rates
-from core.mounts import filesystem_of
-from core.queue import CPU_QUEUE, Doorbell
-from scheduler import admission
-from scheduler.bell import Bell
-from scheduler.folders import Folders
-from scheduler.scan import Observation
-from scheduler.watch import RootWatch
-from store import jobs
+from dropscribe.core.mounts import filesystem_of
+from dropscribe.core.queue import CPU_QUEUE, Doorbell
+from dropscribe.scheduler import admission
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.folders import Folders
+from dropscribe.scheduler.scan import Observation
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import jobs
 from tests.servers import find_postgresql, private_postgresql
 
 FILE_BYTES = 4096  # small, so that the store is measured and not the disk

@@ -15,10 +15,10 @@ from typing import Any
 import redis
 from celery import signals
 
-from core.queue import TRANSCRIBE, make_app, redis_url
-from core.routing import MODEL_QUEUE
-from core.settings import load
-from worker.pool import WakingPool
+from dropscribe.core.queue import TRANSCRIBE, make_app, redis_url
+from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.settings import load
+from dropscribe.worker.pool import WakingPool
 
 READY_KEY = "bench:ready"
 DONE_KEY = "bench:done"

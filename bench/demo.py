@@ -15,7 +15,7 @@ from pathlib import Path
 from bench import wer
 
 SAMPLES = Path(__file__).parents[1] / "samples"
-DROPSCRIBE = [sys.executable, "-m", "admin"]
+DROPSCRIBE = [sys.executable, "-m", "dropscribe"]
 MOST_WRONG = "10"  # percent of words
 
 

@@ -17,9 +17,9 @@ import torch
 from bench.gpu import Report, compare
 from bench.roofline import HEADER, Work
 from bench.serving import Clock, Meter, Subject, measure_card
-from models.vibevoice import loader
-from models.vibevoice.geometry import Geometry
-from models.vram import Precision
+from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice.geometry import Geometry
+from dropscribe.models.vram import Precision
 from tests.tiny.checkpoint import random_checkpoint
 
 TRAINED = Path(__file__).parent.parent / "tests" / "tiny" / "checkpoint"

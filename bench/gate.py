@@ -20,14 +20,14 @@ from statistics import median
 import numpy as np
 import soundfile
 
-from core.settings import Settings
-from core.types import Chunk, Ended, RawTranscript, Segment, Span
-from models import registry
-from models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
-from models.vibevoice.loops import LoopDetector
-from worker import chunking, gate, speech
-from worker.decode import DecodeLimits, decode
-from worker.gate import Rule, Verdict
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Chunk, Ended, RawTranscript, Segment, Span
+from dropscribe.models import registry
+from dropscribe.models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
+from dropscribe.models.vibevoice.loops import LoopDetector
+from dropscribe.worker import chunking, gate, speech
+from dropscribe.worker.decode import DecodeLimits, decode
+from dropscribe.worker.gate import Rule, Verdict
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "tiny"

@@ -41,12 +41,12 @@ from bench.serving import (
     profile_steps,
     single_rates,
 )
-from core.errors import ModelError, ModelFatalError, ModelUnavailableError
-from models import vram
-from models.vibevoice import loader
-from models.vibevoice.generation import CancelledError
-from models.vibevoice.geometry import PUBLISHED
-from models.vram import Precision
+from dropscribe.core.errors import ModelError, ModelFatalError, ModelUnavailableError
+from dropscribe.models import vram
+from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice.generation import CancelledError
+from dropscribe.models.vibevoice.geometry import PUBLISHED
+from dropscribe.models.vram import Precision
 
 STEPS, QUICK_STEPS = 128, 32  # of an answer that are measured
 SINGLE, PADDED, BATCHED = "generate(), one at a time", "generate(), padded batch", "dropscribe"

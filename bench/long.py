@@ -20,12 +20,12 @@ from pathlib import Path
 import psutil
 
 from bench.machine import Machine, private
-from core.settings import Settings
-from core.types import Segment, Span
-from store import queries
-from store.queries import Job
-from worker import chunking, voices
-from worker.stitch import Part, stitch
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Segment, Span
+from dropscribe.store import queries
+from dropscribe.store.queries import Job
+from dropscribe.worker import chunking, voices
+from dropscribe.worker.stitch import Part, stitch
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "news.mp3"  # MP3 frames may be put end to end as they are
 MEGABYTE = 1_000_000

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from admin import embedded
-from admin.supervisor import Child, Supervisor
-from core.settings import CONFIG_VARIABLE, PREFIX, Settings, load
-from store import queries
-from store.session import Database, open_database
+from dropscribe.admin import embedded
+from dropscribe.admin.supervisor import Child, Supervisor
+from dropscribe.core.settings import CONFIG_VARIABLE, PREFIX, Settings, load
+from dropscribe.store import queries
+from dropscribe.store.session import Database, open_database
 
 REDIS = "redis"
 PATIENCE = 120.0  # seconds without progress after which a measurement is given up
@@ -30,7 +30,7 @@ class Machine:
     supervisor: Supervisor
 
     def start(self, name: str, *arguments: str) -> Child:
-        """Start a process; `arguments` are those of `admin.child`."""
+        """Start a process; `arguments` are those of `dropscribe.admin.child`."""
         return self.supervisor.start(name, *arguments)
 
     def start_workers(self) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from bench.random_model import config_of
-from models import shards
-from models.onnx import export, graphs
-from models.vibevoice.geometry import PUBLISHED, Geometry
+from dropscribe.models import shards
+from dropscribe.models.onnx import export, graphs
+from dropscribe.models.vibevoice.geometry import PUBLISHED, Geometry
 from tests.tiny.checkpoint import build_processor
 
 

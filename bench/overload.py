@@ -23,9 +23,9 @@ import psutil
 import soundfile
 
 from bench.machine import Machine, private
-from core.types import JobState
-from store import queries
-from store.queries import Job
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
+from dropscribe.store.queries import Job
 from tests.e2e.harness import speech
 
 SETTINGS = {"engine": "scripted", "stable_seconds": "1", "scan_seconds": "5", "chunk_seconds": "10", "cpu_slots": "2"}
@@ -132,14 +132,14 @@ def _look(machine: Machine, seen: Seen) -> None:
                 resident += sum(one.memory_info().rss for one in process.children(recursive=True))
             seen.memory[child.name] = max(seen.memory.get(child.name, 0), resident)
     began = time.monotonic()
-    command = [sys.executable, "-m", "admin", "status"]
+    command = [sys.executable, "-m", "dropscribe", "status"]
     subprocess.run(command, env=machine.supervisor.environment, check=True, capture_output=True)
     seen.status.append(time.monotonic() - began)
 
 
 def _urgent(machine: Machine, inbox: Path) -> float:
     recording = speech(inbox.with_name("urgent.wav"), 5, seed=99)
-    command = [sys.executable, "-m", "admin", "submit", str(recording), "--priority", "high", "--wait"]
+    command = [sys.executable, "-m", "dropscribe", "submit", str(recording), "--priority", "high", "--wait"]
     began = time.monotonic()
     subprocess.run(command, env=machine.supervisor.environment, check=True, capture_output=True)
     return time.monotonic() - began

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from core.settings import load
-from core.types import RawTranscript, SegmentKind
-from models import registry
-from models.base import SAMPLE_RATE, TranscribeRequest
+from dropscribe.core.settings import load
+from dropscribe.core.types import RawTranscript, SegmentKind
+from dropscribe.models import registry
+from dropscribe.models.base import SAMPLE_RATE, TranscribeRequest
 from tests.tiny.conversation import conversation
 from tests.tiny.evaluate import score, windows
 
@@ -94,7 +94,7 @@ def _apart(number: int, form: Form, folder: Path, minutes: float) -> Row:
     """In a process of its own: no form finds what another one has loaded."""
     if form.make:
         verb, *options = form.make
-        made = [sys.executable, "-m", "admin", "models", verb, str(SOURCE), str(folder), *options]
+        made = [sys.executable, "-m", "dropscribe", "models", verb, str(SOURCE), str(folder), *options]
         subprocess.run(made, check=True, capture_output=True)
     chosen = folder if form.make else SOURCE
     command = [sys.executable, "-W", "ignore", "-m", "bench.quality", "--one", str(number), "--folder", str(chosen)]

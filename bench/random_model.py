@@ -15,10 +15,10 @@ from transformers import (
 )
 from transformers.integrations import bitsandbytes
 
-from models import quantize
-from models.vibevoice import loader
-from models.vibevoice.geometry import Encoder, Geometry
-from models.vram import Precision
+from dropscribe.models import quantize
+from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice.geometry import Encoder, Geometry
+from dropscribe.models.vram import Precision
 
 TINY = Geometry(
     layers=2,

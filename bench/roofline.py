@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from core.types import Part
-from models import vram
-from models.vibevoice.generation import Generation
-from models.vibevoice.geometry import Geometry
-from models.vibevoice.prompt import FRAME_TOKENS
-from models.vram import Precision
+from dropscribe.core.types import Part
+from dropscribe.models import vram
+from dropscribe.models.vibevoice.generation import Generation
+from dropscribe.models.vibevoice.geometry import Geometry
+from dropscribe.models.vibevoice.prompt import FRAME_TOKENS
+from dropscribe.models.vram import Precision
 
 ANSWER_RATE = 6.0  # tokens of an answer for each second of audio: usual speech, as JSON
 TOLERANCE = 0.10  # between the memory that is planned and what is taken

@@ -27,14 +27,14 @@ import soundfile
 from sqlalchemy import func, select, text
 
 from bench.machine import Machine, private
-from core.queue import TRANSCRIBE, Doorbell, redis_url
-from core.types import ChunkState, Span
-from models.base import SAMPLE_RATE
-from store import jobs, plans, queries
-from store.jobs import NewJob
-from store.tables import chunks
+from dropscribe.core.queue import TRANSCRIBE, Doorbell, redis_url
+from dropscribe.core.types import ChunkState, Span
+from dropscribe.models.base import SAMPLE_RATE
+from dropscribe.store import jobs, plans, queries
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.tables import chunks
+from dropscribe.worker import chunking
 from tests.servers import find_postgresql, private_postgresql
-from worker import chunking
 
 RTFX = 196.0  # of bf16 on an H200 with 16 chunks of 5 minutes, as bench/roofline.py bounds it; nobody measured it yet
 CHUNK_SECONDS = 300.0

@@ -20,16 +20,16 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from bench.roofline import Card, Memory, Rates, Trace, Work, decode_rate, kernel_table, trace_of
-from core.errors import ModelError
-from models import vram
-from models.base import SAMPLE_RATE, Audio
-from models.vibevoice.batching import Batched, Sizes
-from models.vibevoice.encoder import Encoder
-from models.vibevoice.engine import POLL_SECONDS, Engine, Reference, language_model
-from models.vibevoice.generation import Decoding
-from models.vibevoice.geometry import Geometry
-from models.vibevoice.soft_tokens import SoftTokens, install
-from models.vram import Plan, Precision
+from dropscribe.core.errors import ModelError
+from dropscribe.models import vram
+from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.models.vibevoice.batching import Batched, Sizes
+from dropscribe.models.vibevoice.encoder import Encoder
+from dropscribe.models.vibevoice.engine import POLL_SECONDS, Engine, Reference, language_model
+from dropscribe.models.vibevoice.generation import Decoding
+from dropscribe.models.vibevoice.geometry import Geometry
+from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
+from dropscribe.models.vram import Plan, Precision
 
 SHORTEST = 0.85  # of the longest chunk: cuts lie in pauses, so that lengths differ and padding costs something
 WARM_UP_SECONDS = 10.0  # of audio, encoded before the clock runs

@@ -20,11 +20,11 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from core.types import ChunkState, EngineInfo, JobState
-from store import fleet
-from store.fleet import RootReport
-from store.session import open_database
-from store.tables import chunks, jobs, now, path_key
+from dropscribe.core.types import ChunkState, EngineInfo, JobState
+from dropscribe.store import fleet
+from dropscribe.store.fleet import RootReport
+from dropscribe.store.session import open_database
+from dropscribe.store.tables import chunks, jobs, now, path_key
 
 RUNS = 5
 SHARES = {  # of a busy store: most is done, a third waits
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fill(Path(home), number)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("DROPSCRIBE_")}
         environment["DROPSCRIBE_HOME"] = home
-        status = ["-c", "from admin.main import run; run()", "status"]
+        status = ["-c", "from dropscribe.admin.main import run; run()", "status"]
         commands = {
             "python -c pass": ["-c", "pass"],
             "python -c 'import sqlalchemy'": ["-c", "import sqlalchemy"],

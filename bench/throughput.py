@@ -24,14 +24,14 @@ from sqlalchemy import func, select
 from bench import bare
 from bench.machine import PATIENCE, Machine, private
 from bench.table import Row, print_rates
-from core.mounts import filesystem_of
-from core.queue import TRANSCRIBE, Doorbell, redis_url
-from core.types import JobState
-from store import queries
-from store.tables import chunks, events, jobs
+from dropscribe.core.mounts import filesystem_of
+from dropscribe.core.queue import TRANSCRIBE, Doorbell, redis_url
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
+from dropscribe.store.tables import chunks, events, jobs
+from dropscribe.worker.decode import DecodeLimits, decode
+from dropscribe.worker.service import MOST_CPU_THREADS
 from tests.e2e.harness import speech
-from worker.decode import DecodeLimits, decode
-from worker.service import MOST_CPU_THREADS
 
 CHUNK_SECONDS = 1.0
 RECORDING_SECONDS = 1.0

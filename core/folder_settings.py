@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
 
-from core import names
-from core.errors import SettingsError
-from core.hotwords import context_of, read_file, read_hotwords
-from core.printable import printable
-from core.settings import NEAR, Settings, faults
-from core.types import Priority
+from dropscribe.core import names
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.hotwords import context_of, read_file, read_hotwords
+from dropscribe.core.printable import printable
+from dropscribe.core.settings import NEAR, Settings, faults
+from dropscribe.core.types import Priority
 
 # Keys that are global settings too, and mean the same.
 SHARED = (

@@ -11,8 +11,8 @@ import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from core.errors import SettingsError
-from core.settings import MOST_CONTEXT, Settings
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.settings import MOST_CONTEXT, Settings
 
 MOST_BYTES = 1_000_000  # of a file; terms and comments that somebody wrote are far fewer
 

@@ -15,8 +15,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from core.printable import printable
-from core.settings import Settings
+from dropscribe.core.printable import printable
+from dropscribe.core.settings import Settings
 
 _about: ContextVar[Mapping[str, str | int]] = ContextVar("about", default=MappingProxyType({}))
 

@@ -14,8 +14,8 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.registry import Collector
 
-from core.errors import SettingsError
-from core.settings import Settings
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
-from core.errors import BrokerError
-from core.routing import MODEL_QUEUE
-from core.settings import Settings, mask
-from core.types import Priority
+from dropscribe.core.errors import BrokerError
+from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.settings import Settings, mask
+from dropscribe.core.types import Priority
 
 PREPARE = "prepare"
 TRANSCRIBE = "transcribe"
@@ -66,7 +66,7 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("dropscribe", broker=broker_url(settings), set_as_current=False)
     app.conf.update(
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in (CPU_QUEUE, MODEL_QUEUE)],
-        task_create_missing_queues=True,  # those of an engine or a precision (`core.routing`)
+        task_create_missing_queues=True,  # those of an engine or a precision (`dropscribe.core.routing`)
         task_default_queue=CPU_QUEUE,
         # The lease redelivers, not the broker: the visibility timeout can run no long job twice, and a recording
         # that kills its worker cannot loop.
@@ -86,7 +86,7 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        # Logging is set up in core.logs.
+        # Logging is set up in dropscribe.core.logs.
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         # A replacement process that starts slowly on a loaded machine is not to be killed for it (default: 4 s).

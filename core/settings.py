@@ -19,8 +19,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from core.errors import SettingsError
-from core.types import SAFE_PARTS, Part, Priority
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.types import SAFE_PARTS, Part, Priority
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

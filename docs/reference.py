@@ -1,7 +1,7 @@
 """Writes the generated parts of docs/cli.md and docs/configuration.md: `make docs`.
 
 A part begins with `<!-- made by make docs: NAME -->` and ends with `<!-- end -->`; what lies between is replaced. The
-commands come from the command line itself, the JSON from docs/schemas, the settings from `core.settings`.
+commands come from the command line itself, the JSON from docs/schemas, the settings from `dropscribe.core.settings`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-from admin.main import app
-from core.settings import PREFIX, Settings
+from dropscribe.admin.main import app
+from dropscribe.core.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parent
 SCHEMAS = DOCS / "schemas"

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.types import EngineInfo, RawTranscript
+from dropscribe.core.types import EngineInfo, RawTranscript
 
 SAMPLE_RATE = 24_000  # Hz; what the spool holds and VibeVoice-ASR listens to
 

@@ -16,11 +16,11 @@ from typing import BinaryIO
 
 import torch
 
-from core.errors import ModelUnavailableError, UsageError
-from models import convert_plan, inventory, placing, shards
-from models.convert_plan import Planned, Rules
-from models.inventory import Tell
-from models.shards import Shard, Tensor
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models import convert_plan, inventory, placing, shards
+from dropscribe.models.convert_plan import Planned, Rules
+from dropscribe.models.inventory import Tell
+from dropscribe.models.shards import Shard, Tensor
 
 TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 PIECE = 16_000_000  # bytes of a tensor in memory at a time; a multiple of every width

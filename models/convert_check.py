@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from core.errors import ModelUnavailableError
-from models import shards
-from models.convert import TORCH, pieces
-from models.inventory import Tell
-from models.shards import Shard, Tensor
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models import shards
+from dropscribe.models.convert import TORCH, pieces
+from dropscribe.models.inventory import Tell
+from dropscribe.models.shards import Shard, Tensor
 
 PIECE = 4_000_000  # bytes of the wider of two tensors; computed with, some 20 times as much memory
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from core.errors import UsageError
-from models.shards import BITS, Shard, Tensor
+from dropscribe.core.errors import UsageError
+from dropscribe.models.shards import BITS, Shard, Tensor
 
 DTYPES = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}  # of safetensors, by our names
 CONFIG_DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}  # of a config.json

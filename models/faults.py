@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.errors import ModelError, ModelFatalError
+from dropscribe.core.errors import ModelError, ModelFatalError
 
 # After one of these every later call in the process fails too, since the CUDA context is lost. The names are those
 # of CUDA's error strings and of the codes that the libraries add to them.

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import ModelUnavailableError, UsageError
-from models import inventory, placing
-from models.inventory import Tell
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models import inventory, placing
+from dropscribe.models.inventory import Tell
 
 # Weights in safetensors or in CTranslate2's layout, and what is needed to use them.
 PATTERNS = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "model.bin", "LICENSE*", "README.md")

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.errors import ModelUnavailableError, UsageError
-from models import shards
-from models.convert_plan import DTYPES, bytes_by_dtype
-from models.onnx import layout
-from models.shards import Shard
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models import shards
+from dropscribe.models.convert_plan import DTYPES, bytes_by_dtype
+from dropscribe.models.onnx import layout
+from dropscribe.models.shards import Shard
 
 LAYOUTS = {"vibevoice_asr": "transformers", "vibevoice": "original", "whisper": "whisper"}  # by model_type
 CONVERTED = "model.bin"  # the weights of CTranslate2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from core.errors import UsageError
-from core.types import SAFE_PARTS, Part
+from dropscribe.core.errors import UsageError
+from dropscribe.core.types import SAFE_PARTS, Part
 
 PARTS = tuple(Part)
 FORBIDDEN = frozenset({Part.ACOUSTIC_ENCODER, Part.SEMANTIC_ENCODER, Part.PROJECTOR})  # unless asked for by name

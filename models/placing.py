@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import ModelUnavailableError, UsageError
+from dropscribe.core.errors import ModelUnavailableError, UsageError
 
 
 def vacant(destination: Path) -> Path:

@@ -28,12 +28,12 @@ import numpy as np
 import pocketsphinx
 from numpy.typing import NDArray
 
-from core.errors import ModelFatalError, ModelUnavailableError
-from core.settings import Settings
-from core.types import Ended, EngineInfo, RawTranscript, Segment
-from models import registry
-from models.base import SAMPLE_RATE, Audio, TranscribeRequest
-from models.resampling import resample
+from dropscribe.core.errors import ModelFatalError, ModelUnavailableError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Ended, EngineInfo, RawTranscript, Segment
+from dropscribe.models import registry
+from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.resampling import resample
 
 MODEL_RATE = 16_000  # Hz; what the acoustic model was trained on
 BLOCK = 1_600  # samples, 0.1 s: decoded in 15 to 50 ms, so other threads hardly wait

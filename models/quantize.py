@@ -16,9 +16,9 @@ from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 from torch import nn
 from transformers import BitsAndBytesConfig
 
-from core.errors import ModelUnavailableError
-from core.types import SAFE_PARTS, Part
-from models import parts as parts_
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.types import SAFE_PARTS, Part
+from dropscribe.models import parts as parts_
 
 RECORD = "dropscribe_quantized"  # in a config.json: what this program quantized, `parts` and names of `modules`
 NAMES_SHOWN = 6  # of a longer list of modules, in an error

@@ -12,16 +12,16 @@ import shutil
 from pathlib import Path
 from typing import Protocol, cast
 
-from core.errors import ModelUnavailableError
-from core.settings import Settings
-from models.base import Transcriber
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.settings import Settings
+from dropscribe.models.base import Transcriber
 
 ENGINES: dict[str, str] = {
-    "onnx": "models.onnx.transcriber:Onnx",
-    "pocketsphinx": "models.pocketsphinx:PocketSphinx",
-    "scripted": "models.scripted:Scripted",
-    "vibevoice": "models.vibevoice.transcriber:VibeVoice",
-    "whisper": "models.whisper.transcriber:Whisper",
+    "onnx": "dropscribe.models.onnx.transcriber:Onnx",
+    "pocketsphinx": "dropscribe.models.pocketsphinx:PocketSphinx",
+    "scripted": "dropscribe.models.scripted:Scripted",
+    "vibevoice": "dropscribe.models.vibevoice.transcriber:VibeVoice",
+    "whisper": "dropscribe.models.whisper.transcriber:Whisper",
 }
 # The optional dependencies that an engine needs.
 EXTRAS: dict[str, str] = {"onnx": "onnx", "pocketsphinx": "local", "vibevoice": "gpu", "whisper": "whisper"}

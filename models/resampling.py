@@ -8,7 +8,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from models.base import SAMPLE_RATE, Audio
+from dropscribe.models.base import SAMPLE_RATE, Audio
 
 DTYPES: dict[str, Any] = {"flt": np.float32, "s16": np.int16}
 

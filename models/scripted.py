@@ -22,11 +22,11 @@ from typing import Annotated, Literal, NoReturn
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from core.errors import ModelError, ModelFatalError, SettingsError
-from core.settings import Settings
-from core.types import Ended, EngineInfo, RawTranscript, Segment
-from models import registry
-from models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Ended, EngineInfo, RawTranscript, Segment
+from dropscribe.models import registry
+from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 
 POLL_SECONDS = 0.05  # between two looks at the clock while pretending to work
 WORDS_A_SEGMENT = 8  # in 5 s: 96 words a minute, slow speech

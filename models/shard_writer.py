@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ModelUnavailableError
-from models import shards
-from models.shards import BITS
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models import shards
+from dropscribe.models.shards import BITS
 
 LARGEST = 300_000_000  # bytes of tensors in a file, unless a single tensor has more; quantized ones wait in memory
 READ_BACK = "what was written reads back differently"

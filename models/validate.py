@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.settings import Settings
-from models import inventory, likeness, vram
-from models.base import SAMPLE_RATE, Audio
-from models.likeness import LIMITS, Likeness, Score
-from models.onnx import layout
-from models.vibevoice.answer import Answer
-from models.vibevoice.resident import Resident
+from dropscribe.core.settings import Settings
+from dropscribe.models import inventory, likeness, vram
+from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.models.likeness import LIMITS, Likeness, Score
+from dropscribe.models.onnx import layout
+from dropscribe.models.vibevoice.answer import Answer
+from dropscribe.models.vibevoice.resident import Resident
 
 PRECISIONS = {"F32": "fp32", "F64": "fp32", "F16": "fp16", "BF16": "bf16"}  # by safetensors' names
 Told = Callable[[str], None]
@@ -78,10 +78,10 @@ def _load(folder: Path, precision: str, recordings: Sequence[Audio], settings: S
         }
     )
     if layout.is_export(folder):
-        from models.onnx.transcriber import Onnx
+        from dropscribe.models.onnx.transcriber import Onnx
 
         return Onnx.load(chosen)
-    from models.vibevoice.transcriber import VibeVoice
+    from dropscribe.models.vibevoice.transcriber import VibeVoice
 
     return VibeVoice.load(chosen)
 

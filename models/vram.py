@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from models.base import SAMPLE_RATE
-from models.vibevoice.geometry import PUBLISHED, Geometry
-from models.vibevoice.prompt import CONTEXT_TOKENS, FRAME_TOKENS
+from dropscribe.models.base import SAMPLE_RATE
+from dropscribe.models.vibevoice.geometry import PUBLISHED, Geometry
+from dropscribe.models.vibevoice.prompt import CONTEXT_TOKENS, FRAME_TOKENS
 
 Number = TypeVar("Number", int, float)
 

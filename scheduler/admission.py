@@ -7,18 +7,18 @@ import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from core import names
-from core.errors import BrokerError, SettingsError
-from core.folder_settings import Given, Orders
-from core.queue import PREPARE, Doorbell
-from core.settings import Settings
-from core.types import Priority
-from scheduler.folder_files import read_settings
-from scheduler.folders import Folders, read_folders
-from scheduler.scan import Observation, places
-from store import jobs, moves
-from store.jobs import NewJob
-from store.session import Database
+from dropscribe.core import names
+from dropscribe.core.errors import BrokerError, SettingsError
+from dropscribe.core.folder_settings import Given, Orders
+from dropscribe.core.queue import PREPARE, Doorbell
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Priority
+from dropscribe.scheduler.folder_files import read_settings
+from dropscribe.scheduler.folders import Folders, read_folders
+from dropscribe.scheduler.scan import Observation, places
+from dropscribe.store import jobs, moves
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.session import Database
 
 AT_ONCE = 400  # recordings
 

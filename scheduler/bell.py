@@ -24,9 +24,9 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from core import names
-from scheduler.ignore import Verdict, ignored_directory, verdict
-from scheduler.roots import Root
+from dropscribe.core import names
+from dropscribe.scheduler.ignore import Verdict, ignored_directory, verdict
+from dropscribe.scheduler.roots import Root
 
 logger = logging.getLogger(__name__)
 

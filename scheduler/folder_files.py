@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from core import names
+from dropscribe.core import names
 
 MOST_SETTINGS = 16_384  # bytes of a settings file
 MOST_HOTWORDS = 65_536  # bytes of a folder's hotwords; the context that they become has 10,000 characters at most

@@ -8,13 +8,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from core import names
-from core.errors import SettingsError
-from core.folder_settings import Given, Orders, Place, general, orders, read
-from core.settings import Settings
-from scheduler.folder_files import SettingsFile
-from scheduler.scan import places
-from store.queries import WaitingFolder
+from dropscribe.core import names
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.folder_settings import Given, Orders, Place, general, orders, read
+from dropscribe.core.settings import Settings
+from dropscribe.scheduler.folder_files import SettingsFile
+from dropscribe.scheduler.scan import places
+from dropscribe.store.queries import WaitingFolder
 
 NOTICE = "dropscribe cannot use"  # how a file that tells of mistakes begins
 SHELVES = tuple(f"{shelf}/" for shelf in (names.DONE, names.FAILED))

@@ -8,8 +8,8 @@ MEDIA_EXTENSIONS = frozenset(
     "wav mp3 flac ogg oga opus m4a m4b aac aif aiff aifc amr wma asf mp4 m4v mkv mka webm mov w64 au snd 3gp".split()
 )
 
-# Endings of our own outputs, `core.settings.OUTPUT_FORMATS`: no news beside recordings. They stand here once more
-# because the scanner's process has no use for pydantic.
+# Endings of our own outputs, `core.settings.OUTPUT_FORMATS`: no news beside recordings. They stand here once more, as
+# the scanner's process has no use for pydantic.
 TRANSCRIPTS = (".json", ".txt", ".srt", ".vtt", ".tsv", ".html", ".md", ".docx", ".rttm")
 
 # What copying and downloading programs call a file that is not whole yet.

@@ -13,13 +13,13 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from core.errors import StoreError
-from core.printable import printable
-from core.settings import Settings
-from core.types import ACTIVE_STATES, JobState
-from store import figures, notifications
-from store.figures import Figures
-from store.session import Database
+from dropscribe.core.errors import StoreError
+from dropscribe.core.printable import printable
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import ACTIVE_STATES, JobState
+from dropscribe.store import figures, notifications
+from dropscribe.store.figures import Figures
+from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
 

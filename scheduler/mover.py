@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from pathlib import PurePosixPath
 
-from core import names
-from scheduler.roots import RootOfflineError
-from scheduler.watch import RootWatch
-from store import moves
-from store.moves import Move
-from store.session import Database
+from dropscribe.core import names
+from dropscribe.scheduler.roots import RootOfflineError
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import moves
+from dropscribe.store.moves import Move
+from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
 

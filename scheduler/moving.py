@@ -9,9 +9,9 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
-from core import names
-from core.placing import give_name, sync_directory
-from scheduler.folder_files import opened
+from dropscribe.core import names
+from dropscribe.core.placing import give_name, sync_directory
+from dropscribe.scheduler.folder_files import opened
 
 GONE = "it is not there any more"
 CHANGED = "it is another file by now"

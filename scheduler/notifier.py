@@ -15,13 +15,13 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from core.errors import StoreError
-from core.settings import Settings
-from scheduler import webhook
-from scheduler.webhook import DeliveryError
-from store import notifications, queries, transcripts
-from store.notifications import Notification
-from store.session import Database
+from dropscribe.core.errors import StoreError
+from dropscribe.core.settings import Settings
+from dropscribe.scheduler import webhook
+from dropscribe.scheduler.webhook import DeliveryError
+from dropscribe.store import notifications, queries, transcripts
+from dropscribe.store.notifications import Notification
+from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from core.errors import BrokerError
-from core.queue import CPU_QUEUE, FINISH, PREPARE, TRANSCRIBE, Doorbell
-from core.routing import MODEL_QUEUE
-from core.settings import Settings
-from store import fleet, plans, queries, recovery
-from store.session import Database
+from dropscribe.core.errors import BrokerError
+from dropscribe.core.queue import CPU_QUEUE, FINISH, PREPARE, TRANSCRIBE, Doorbell
+from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.settings import Settings
+from dropscribe.store import fleet, plans, queries, recovery
+from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from itertools import combinations
 from pathlib import Path, PurePath
 from typing import ClassVar
 
-from core.errors import DropscribeError, UsageError
-from core.mounts import Mount, filesystem_kind, is_network, kinds_below, mount_of, mount_table
+from dropscribe.core.errors import DropscribeError, UsageError
+from dropscribe.core.mounts import Mount, filesystem_kind, is_network, kinds_below, mount_of, mount_table
 
 # Below ten files, people who tidy up by hand easily take more than half of them.
 _FEWEST_FOR_A_MASS = 10

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from core import names
-from scheduler.folder_files import SettingsFile, read_settings
-from scheduler.ignore import TRANSCRIPTS, Verdict, ignored_directory, verdict
-from scheduler.roots import RootOfflineError
+from dropscribe.core import names
+from dropscribe.scheduler.folder_files import SettingsFile, read_settings
+from dropscribe.scheduler.ignore import TRANSCRIPTS, Verdict, ignored_directory, verdict
+from dropscribe.scheduler.roots import RootOfflineError
 
 
 class Observation(NamedTuple):

@@ -1,9 +1,9 @@
 """The scanner's process: every call into a watched folder is made here, so that one that never returns stops no other.
 
-Run as `python -m scheduler.scan_child`. It reads requests as lines of JSON from standard input and writes, for each,
-lines of JSON to standard output: any number that tell of progress, then one with `done` or `error`. ASCII escapes
-carry names that are not UTF-8. It ends with its standard input, so it never outlives its scheduler for long. Only what
-a scan needs is imported, as each root has such a process.
+Run as `python -m dropscribe.scheduler.scan_child`. It reads requests as lines of JSON from standard input and writes,
+for each, lines of JSON to standard output: any number that tell of progress, then one with `done` or `error`. ASCII
+escapes carry names that are not UTF-8. It ends with its standard input, so it never outlives its scheduler for long.
+Only what a scan needs is imported, as each root has such a process.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core.errors import DropscribeError
-from scheduler import folder_files, moving, roots
-from scheduler.scan import Observation, look, scan
+from dropscribe.core.errors import DropscribeError
+from dropscribe.scheduler import folder_files, moving, roots
+from dropscribe.scheduler.scan import Observation, look, scan
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from core.errors import DropscribeError
-from scheduler.roots import RootOfflineError
+from dropscribe.core.errors import DropscribeError
+from dropscribe.scheduler.roots import RootOfflineError
 
 POLL_SECONDS = 0.5  # between two looks at `stop` while an answer is awaited
 REAP_SECONDS = 1.0  # how long a killed process may take to go before it counts as stuck
@@ -40,7 +40,7 @@ class EndedError(DropscribeError):
 
 
 class ScanProcess:
-    """`scheduler.scan_child`. `where` is the directory, relative to the root, or the file that it came to last."""
+    """The process that runs `scan_child`; `where` is the file or directory it came to last, relative to the root."""
 
     def __init__(self, path: Path) -> None:
         """Start it for the root `path`. Raises RootOfflineError when there is no room for another process."""
@@ -142,7 +142,7 @@ class Wait:
 def _start() -> subprocess.Popen[bytes]:
     # -P keeps the working directory out of the import path, "/" keeps the share free to be unmounted.
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "scheduler.scan_child"],
+        [sys.executable, "-P", "-m", "dropscribe.scheduler.scan_child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,

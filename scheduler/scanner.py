@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.mounts import Mount
-from scheduler.folder_files import SettingsFile
-from scheduler.roots import DENIED, Root, RootIdentity, RootOfflineError
-from scheduler.scan import Observation, Scan
-from scheduler.scan_process import EndedError, Message, ScanProcess, SilentError, Take, Wait
+from dropscribe.core.mounts import Mount
+from dropscribe.scheduler.folder_files import SettingsFile
+from dropscribe.scheduler.roots import DENIED, Root, RootIdentity, RootOfflineError
+from dropscribe.scheduler.scan import Observation, Scan
+from dropscribe.scheduler.scan_process import EndedError, Message, ScanProcess, SilentError, Take, Wait
 
 log = logging.getLogger(__name__)
 

@@ -14,23 +14,23 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
-from core import logs, metrics
-from core.errors import SchemaError, SettingsError, StoreError, UsageError
-from core.hotwords import context_of
-from core.queue import Doorbell
-from core.settings import Settings
-from scheduler import admission, mover, reconciler, roots
-from scheduler.bell import Bell
-from scheduler.folders import Folders
-from scheduler.metrics import StoreCollector
-from scheduler.notifier import Notifier
-from scheduler.scan import Observation
-from scheduler.scan_process import ScannerStoppedError
-from scheduler.scanner import Scanner
-from scheduler.status_page import StatusPage
-from scheduler.watch import RootWatch
-from store import fleet, jobs
-from store.session import Database, open_database
+from dropscribe.core import logs, metrics
+from dropscribe.core.errors import SchemaError, SettingsError, StoreError, UsageError
+from dropscribe.core.hotwords import context_of
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.settings import Settings
+from dropscribe.scheduler import admission, mover, reconciler, roots
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.folders import Folders
+from dropscribe.scheduler.metrics import StoreCollector
+from dropscribe.scheduler.notifier import Notifier
+from dropscribe.scheduler.scan import Observation
+from dropscribe.scheduler.scan_process import ScannerStoppedError
+from dropscribe.scheduler.scanner import Scanner
+from dropscribe.scheduler.status_page import StatusPage
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import fleet, jobs
+from dropscribe.store.session import Database, open_database
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from scheduler.scan import Observation
+from dropscribe.scheduler.scan import Observation
 
 # Many programs create a file empty and fill it later, so an empty one gets more time. In the end it is
 # complete too, so that its owner reads of a failure instead of waiting for ever.

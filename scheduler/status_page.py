@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from core.printable import printable
-from core.types import JobState
-from scheduler.roots import RootOfflineError
-from scheduler.watch import RootWatch
-from store import root_view
-from store.fleet import RootReport
-from store.queries import Job
-from store.session import Database
+from dropscribe.core.printable import printable
+from dropscribe.core.types import JobState
+from dropscribe.scheduler.roots import RootOfflineError
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import root_view
+from dropscribe.store.fleet import RootReport
+from dropscribe.store.queries import Job
+from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
 

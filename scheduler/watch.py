@@ -10,16 +10,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.printable import printable
-from core.settings import Settings
-from scheduler import roots
-from scheduler.bell import Bell
-from scheduler.folders import NOTICE, Folders, read_folders
-from scheduler.roots import Root, RootIdentity, RootOfflineError
-from scheduler.scan import Observation, Scan
-from scheduler.scanner import RootHungError, Scanner
-from scheduler.stability import Stability
-from store.fleet import RootReport
+from dropscribe.core.printable import printable
+from dropscribe.core.settings import Settings
+from dropscribe.scheduler import roots
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.folders import NOTICE, Folders, read_folders
+from dropscribe.scheduler.roots import Root, RootIdentity, RootOfflineError
+from dropscribe.scheduler.scan import Observation, Scan
+from dropscribe.scheduler.scanner import RootHungError, Scanner
+from dropscribe.scheduler.stability import Stability
+from dropscribe.store.fleet import RootReport
 
 log = logging.getLogger(__name__)
 

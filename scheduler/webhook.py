@@ -17,8 +17,8 @@ from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, urlsplit
 
-from core.errors import DropscribeError, SettingsError
-from core.settings import Settings
+from dropscribe.core.errors import DropscribeError, SettingsError
+from dropscribe.core.settings import Settings
 
 FIRST_DELAY = 10.0  # seconds before a second try; doubles with each
 LONGEST_DELAY = 3600.0

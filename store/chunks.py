@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, func, select, update
 
-from core.routing import MODEL_QUEUE
-from core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
-from store import jobs as job_store
-from store import leases, plans
-from store.leases import Claim
-from store.session import Database, insert_all
-from store.tables import chunks, jobs, now, segments
+from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
+from dropscribe.store import jobs as job_store
+from dropscribe.store import leases, plans
+from dropscribe.store.leases import Claim
+from dropscribe.store.session import Database, insert_all
+from dropscribe.store.tables import chunks, jobs, now, segments
 
 FAILED_CHECKS = "failed_checks"  # the event whose detail lists the rules that an answer failed, with commas between
 

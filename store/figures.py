@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
-from core.types import JobState
-from store import queries
-from store.chunks import FAILED_CHECKS
-from store.leases import PAUSED, SPOOL_FULL
-from store.notifications import WAITING
-from store.queries import WatchedRoot
-from store.session import Database
-from store.tables import events, jobs, notifications, now, switches, workers
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
+from dropscribe.store.chunks import FAILED_CHECKS
+from dropscribe.store.leases import PAUSED, SPOOL_FULL
+from dropscribe.store.notifications import WAITING
+from dropscribe.store.queries import WatchedRoot
+from dropscribe.store.session import Database
+from dropscribe.store.tables import events, jobs, notifications, now, switches, workers
 
 SILENT = "silent"  # the state of a worker that missed its heartbeats
 WRITTEN = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)

@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import case, delete, insert, or_, select, update
 
-from core.types import EngineInfo
-from store.leases import DRAINING, PAUSED
-from store.queries import WaitingFolder
-from store.session import Database, insert_ignoring
-from store.tables import chunks, jobs, locks, now, path_key, roots, switches, workers
+from dropscribe.core.types import EngineInfo
+from dropscribe.store.leases import DRAINING, PAUSED
+from dropscribe.store.queries import WaitingFolder
+from dropscribe.store.session import Database, insert_ignoring
+from dropscribe.store.tables import chunks, jobs, locks, now, path_key, roots, switches, workers
 
 UNFIT = "unfit"  # the state of a worker that took itself out
 FORGET_SECONDS = 3600.0  # a worker silent for so long is no longer listed

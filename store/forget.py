@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, func, select, text
 
-from core.types import ACTIVE_STATES
-from store.session import Database, insert_ignoring
-from store.tables import chunks, events, forgotten, jobs, lines, now, segments
+from dropscribe.core.types import ACTIVE_STATES
+from dropscribe.store.session import Database, insert_ignoring
+from dropscribe.store.tables import chunks, events, forgotten, jobs, lines, now, segments
 
 
 def rows_of(database: Database, job_id: str) -> int:

@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, exc, select, update
 
-from core.errors import LeaseLostError
-from core.routing import AUTO, model_queue
-from core.types import ChunkState, JobState, Span
-from store import leases, notifications
-from store.leases import Claim
-from store.session import Database, insert_ignoring
-from store.tables import chunks, forgotten, jobs, now, path_key
+from dropscribe.core.errors import LeaseLostError
+from dropscribe.core.routing import AUTO, model_queue
+from dropscribe.core.types import ChunkState, JobState, Span
+from dropscribe.store import leases, notifications
+from dropscribe.store.leases import Claim
+from dropscribe.store.session import Database, insert_ignoring
+from dropscribe.store.tables import chunks, forgotten, jobs, now, path_key
 
 ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # without those that are mistaken for one another
 ID_LENGTH = 8  # 40 bits; a clash refuses the row, and the next scan admits it under another id

@@ -2,7 +2,7 @@
 
 A claim is one UPDATE that only the first of many can win. Every later write of that attempt carries `fenced`, so
 that a worker which slept through its lease can no longer write. What is lost when a lease runs out is mended in
-`store.recovery`.
+`dropscribe.store.recovery`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, exists, insert, select, update
 
-from core.errors import LeaseLostError
-from core.types import ChunkState, JobState
-from store.session import HEAD, VERSION, Database
-from store.tables import chunks, events, jobs, now, switches
+from dropscribe.core.errors import LeaseLostError
+from dropscribe.core.types import ChunkState, JobState
+from dropscribe.store.session import HEAD, VERSION, Database
+from dropscribe.store.tables import chunks, events, jobs, now, switches
 
 # Switches thrown for the whole fleet: nothing new is begun; or nothing is prepared.
 PAUSED = "paused"

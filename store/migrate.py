@@ -11,7 +11,7 @@ from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
-from core.errors import SchemaError
+from dropscribe.core.errors import SchemaError
 
 FOLDER = Path(__file__).parent / "migrations"
 LOCK_ID = 0x64726F70  # "drop": the advisory lock under which PostgreSQL's tables are migrated

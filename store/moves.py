@@ -12,14 +12,14 @@ from typing import Any
 
 from sqlalchemy import exc, func, or_, select, update
 
-from core import names
-from core.types import ACTIVE_STATES, JobState
-from store import leases
-from store.jobs import NewJob
-from store.leases import Claim
-from store.queries import under
-from store.session import Database
-from store.tables import events, jobs, path_key
+from dropscribe.core import names
+from dropscribe.core.types import ACTIVE_STATES, JobState
+from dropscribe.store import leases
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.leases import Claim
+from dropscribe.store.queries import under
+from dropscribe.store.session import Database
+from dropscribe.store.tables import events, jobs, path_key
 
 DUE = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE, JobState.FAILED)
 AT_ONCE = 100  # recordings

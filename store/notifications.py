@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from store import leases
-from store.session import Database, insert_ignoring
-from store.tables import jobs, notifications, now, switches
+from dropscribe.store import leases
+from dropscribe.store.session import Database, insert_ignoring
+from dropscribe.store.tables import jobs, notifications, now, switches
 
 # Switches: somebody is to be told of every job, or of those whose folder names a receiver.
 OF_ALL, OF_FOLDERS = "notify", "notify_folders"

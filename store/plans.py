@@ -13,12 +13,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select, update
 
-from core.types import Chunk, ChunkKind, ChunkState, JobState, Span
-from store import jobs as job_store
-from store import leases
-from store.leases import Claim
-from store.session import Database, insert_all
-from store.tables import chunks, jobs, now
+from dropscribe.core.types import Chunk, ChunkKind, ChunkState, JobState, Span
+from dropscribe.store import jobs as job_store
+from dropscribe.store import leases
+from dropscribe.store.leases import Claim
+from dropscribe.store.session import Database, insert_all
+from dropscribe.store.tables import chunks, jobs, now
 
 SETTLED = (ChunkState.DONE, ChunkState.SPLIT)
 SAME = 0.001  # seconds; two preparations of the same file agree better than this

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, select
 
-from core.errors import AmbiguousJobError, JobNotFoundError
-from core.routing import MODEL_QUEUE, served
-from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Span
-from store import work as claims
-from store.leases import DRAINING, PUT_OFF, REFUSED, RETRIED
-from store.session import Database
-from store.tables import chunks, events, jobs, now, path_key, roots, workers
+from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
+from dropscribe.core.routing import MODEL_QUEUE, served
+from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Span
+from dropscribe.store import work as claims
+from dropscribe.store.leases import DRAINING, PUT_OFF, REFUSED, RETRIED
+from dropscribe.store.session import Database
+from dropscribe.store.tables import chunks, events, jobs, now, path_key, roots, workers
 
 
 @dataclass(frozen=True, slots=True)

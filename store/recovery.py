@@ -10,15 +10,15 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, Text, and_, cast, exists, func, literal, or_, select, true, update
 
-from core.errors import DropscribeError
-from core.routing import MODEL_QUEUE
-from core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Priority
-from store import chunks as chunk_store
-from store import jobs as job_store
-from store import leases, plans
-from store.leases import Claim
-from store.session import Database
-from store.tables import chunks, events, jobs, notifications, now, switches, workers
+from dropscribe.core.errors import DropscribeError
+from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Priority
+from dropscribe.store import chunks as chunk_store
+from dropscribe.store import jobs as job_store
+from dropscribe.store import leases, plans
+from dropscribe.store.leases import Claim
+from dropscribe.store.session import Database
+from dropscribe.store.tables import chunks, events, jobs, notifications, now, switches, workers
 
 RETRY_WINDOW = 2  # chunks of a retried job that wait for a model at once; the reconciler lets the others in
 AHEAD = {Priority.HIGH: Priority.HIGH, Priority.NORMAL: Priority.HIGH, Priority.LOW: Priority.NORMAL}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import update
 
-from core import names
-from core.types import JobState
-from store import jobs as job_store
-from store import leases, recovery
-from store.jobs import NewJob
-from store.session import Database
-from store.speakers import WRITTEN
-from store.tables import jobs, now
+from dropscribe.core import names
+from dropscribe.core.types import JobState
+from dropscribe.store import jobs as job_store
+from dropscribe.store import leases, recovery
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.session import Database
+from dropscribe.store.speakers import WRITTEN
+from dropscribe.store.tables import jobs, now
 
 
 def renew(database: Database, job_id: str, wanted: NewJob) -> JobState:

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, exists, func, select
 
-from core.types import JobState
-from store import queries
-from store.queries import Job
-from store.session import Database
-from store.tables import jobs
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
+from dropscribe.store.queries import Job
+from dropscribe.store.session import Database
+from dropscribe.store.tables import jobs
 
 
 def _last_of_its_file() -> ColumnElement[bool]:

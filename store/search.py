@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, cast, column, delete, exists, select, table
 from sqlalchemy import Text as SqlText
 
-from core.types import Speaker
-from store import words
-from store.queries import under
-from store.session import Database, insert_all
-from store.tables import TsQuery, jobs, lines, transcripts
+from dropscribe.core.types import Speaker
+from dropscribe.store import words
+from dropscribe.store.queries import under
+from dropscribe.store.session import Database, insert_all
+from dropscribe.store.tables import TsQuery, jobs, lines, transcripts
 
 LINES_INDEX = table("lines_index", column("rowid"), column("lines_index"))
 

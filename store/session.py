@@ -31,11 +31,11 @@ from sqlalchemy import (
     table,
 )
 
-from core.errors import SchemaError, StoreError, StoreUnavailableError
-from core.mounts import filesystem_of, is_network
-from core.settings import mask
-from store.holder import holder
-from store.tables import now
+from dropscribe.core.errors import SchemaError, StoreError, StoreUnavailableError
+from dropscribe.core.mounts import filesystem_of, is_network
+from dropscribe.core.settings import mask
+from dropscribe.store.holder import holder
+from dropscribe.store.tables import now
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Database:
     def migrate(self) -> None:
         """Bring the tables to this version, under a lock; cheap when they are."""
         if (found := self.version()) != HEAD:
-            from store import migrate
+            from dropscribe.store import migrate
 
             if found:  # an empty store takes no time
                 log.warning(

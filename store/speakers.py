@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, select, update
 
-from core.errors import DropscribeError
-from core.types import JobState
-from store import jobs as job_store
-from store import leases
-from store.session import Database
-from store.tables import jobs, now, transcripts
+from dropscribe.core.errors import DropscribeError
+from dropscribe.core.types import JobState
+from dropscribe.store import jobs as job_store
+from dropscribe.store import leases
+from dropscribe.store.session import Database
+from dropscribe.store.tables import jobs, now, transcripts
 
 WRITTEN = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)
 

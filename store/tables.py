@@ -33,8 +33,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
-from core.routing import MODEL_QUEUE
-from store import words
+from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.store import words
 
 # Python shows an undecodable byte 0xNN as the lone surrogate U+DCNN, which no database takes. A private-use
 # plane holds it instead: U+10DC80..U+10DCFF.

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
-from core.errors import LeaseLostError
-from core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span, Word
-from store import leases, search
-from store.leases import Claim
-from store.session import Database, insert_ignoring
-from store.tables import chunks, jobs, now, outputs, path_key, segments, transcripts
+from dropscribe.core.errors import LeaseLostError
+from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span, Word
+from dropscribe.store import leases, search
+from dropscribe.store.leases import Claim
+from dropscribe.store.session import Database, insert_ignoring
+from dropscribe.store.tables import chunks, jobs, now, outputs, path_key, segments, transcripts
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from core.types import ChunkKind, ChunkState
-from store.leases import owned
-from store.tables import chunks, jobs
+from dropscribe.core.types import ChunkKind, ChunkState
+from dropscribe.store.leases import owned
+from dropscribe.store.tables import chunks, jobs
 
 READING, LINING_UP = "reading", "line-up"
 

@@ -17,11 +17,11 @@ import pytest
 import redis
 from sqlalchemy import create_engine, text
 
-from admin import embedded
-from core import queue
-from core.errors import BrokerError
-from core.settings import Settings, load
-from store.session import Database, open_database
+from dropscribe.admin import embedded
+from dropscribe.core import queue
+from dropscribe.core.errors import BrokerError
+from dropscribe.core.settings import Settings, load
+from dropscribe.store.session import Database, open_database
 from tests import servers
 
 AUDIO = Path(__file__).parents[2] / "shared" / "audio"

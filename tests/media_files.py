@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from core.errors import DropscribeError
-from worker.decode import DecodeLimits, decode
+from dropscribe.core.errors import DropscribeError
+from dropscribe.worker.decode import DecodeLimits, decode
 
 SECONDS = 2.0
 TONES = (440.0, 1000.0)  # Hz; both within the band of a telephone

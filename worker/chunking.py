@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from core.types import Chunk, Span
+from dropscribe.core.types import Chunk, Span
 
 MARGIN = 0.5  # s of silence left around speech: soft onsets and trailing sounds, and the models expect some
 REACH = 0.2  # the part of a chunk, around the end that is aimed at, in which a pause to cut at is looked for

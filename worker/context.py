@@ -1,4 +1,4 @@
-"""What the tasks of one worker process work with; put together once, in `worker.service`."""
+"""What the tasks of one worker process work with; put together once, in `dropscribe.worker.service`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core.errors import BrokerError
-from core.queue import Doorbell
-from core.routing import served
-from core.settings import Settings
-from models.base import Transcriber
-from store import queries
-from store.queries import Capacity
-from store.session import Database
-from worker.lease import LeaseKeeper
-from worker.tally import Tally
+from dropscribe.core.errors import BrokerError
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.routing import served
+from dropscribe.core.settings import Settings
+from dropscribe.models.base import Transcriber
+from dropscribe.store import queries
+from dropscribe.store.queries import Capacity
+from dropscribe.store.session import Database
+from dropscribe.worker.lease import LeaseKeeper
+from dropscribe.worker.tally import Tally
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Decodes a recording to the spool's FLAC, in a child process that has limits and is thrown away afterwards.
 
-What comes out is mono, 24 kHz, 16 bit, at -25 dBFS RMS for the whole file. `worker.media` says how.
+What comes out is mono, 24 kHz, 16 bit, at -25 dBFS RMS for the whole file. `dropscribe.worker.media` says how.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from core.errors import (
+from dropscribe.core.errors import (
     DecodeLimitError,
     DropscribeError,
     NoAudioError,
@@ -27,7 +27,7 @@ from core.errors import (
     NotMediaError,
     SpoolError,
 )
-from worker.staging import cannot_write
+from dropscribe.worker.staging import cannot_write
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def _finished(
 def _start(request: dict[str, Any], label: str) -> subprocess.Popen[bytes]:
     # -P keeps the working directory, perhaps a drop folder, out of the import path. The ASCII escapes of
     # JSON carry file names that are no UTF-8.
-    command = [sys.executable, "-P", "-m", "worker.decode_child", json.dumps(request)]
+    command = [sys.executable, "-P", "-m", "dropscribe.worker.decode_child", json.dumps(request)]
     try:
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
             command,

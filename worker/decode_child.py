@@ -1,7 +1,7 @@
 """The process that decodes one recording: puts itself under limits, decodes, answers one line of JSON.
 
-Run by `worker.decode` as `python -m worker.decode_child REQUEST`. The answer is the fields of `Decoded`, or
-`error` (a class of core.errors) and `reason`.
+Run by `worker.decode` as `python -m dropscribe.worker.decode_child REQUEST`. The answer is the fields of `Decoded`, or
+`error` (a class of `core.errors`) and `reason`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core.errors import DecodeLimitError, DropscribeError
-from worker.decode import AGES, DecodeLimits
+from dropscribe.core.errors import DecodeLimitError, DropscribeError
+from dropscribe.worker.decode import AGES, DecodeLimits
 
 GRACE = 5  # s of CPU time between SIGXCPU and the kernel's SIGKILL
 MOST = (1 << 63) - 1  # bytes; no limit that the system takes is larger
@@ -34,7 +34,7 @@ def main(argument: str) -> None:
 
 def _answer(request: dict[str, Any], limits: DecodeLimits) -> dict[str, Any]:
     try:
-        from worker import media  # after the limits: they hold for everything that av maps
+        from dropscribe.worker import media  # after the limits: they hold for everything that av maps
 
         decoded = media.decode(
             Path(request["source"]), Path(request["target"]), Path(request["scratch"]), limits.max_seconds

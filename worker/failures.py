@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core import queue
-from core.errors import (
+from dropscribe.core import queue
+from dropscribe.core.errors import (
     DropscribeError,
     LeaseLostError,
     ModelFatalError,
@@ -20,12 +20,12 @@ from core.errors import (
     StoreUnavailableError,
     UsageError,
 )
-from store import chunks, fleet, jobs, queries, recovery
-from store.chunks import ChunkWork
-from store.fleet import UNFIT
-from store.leases import Claim
-from worker.context import WorkerContext
-from worker.lease import StoppedError
+from dropscribe.store import chunks, fleet, jobs, queries, recovery
+from dropscribe.store.chunks import ChunkWork
+from dropscribe.store.fleet import UNFIT
+from dropscribe.store.leases import Claim
+from dropscribe.worker.context import WorkerContext
+from dropscribe.worker.lease import StoppedError
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.types import EngineInfo, JobState, Source, Span, Transcript
-from store import jobs, queries, speakers, transcripts
-from store.leases import Claim
-from store.queries import Job
-from store.transcripts import ReadChunk, ReadLineUp
-from worker import lineup, prepare, stitch, voices
-from worker.context import WorkerContext
-from worker.lineup import LineUp
-from worker.outputs import json_
-from worker.stitch import Part
+from dropscribe.core.types import EngineInfo, JobState, Source, Span, Transcript
+from dropscribe.store import jobs, queries, speakers, transcripts
+from dropscribe.store.leases import Claim
+from dropscribe.store.queries import Job
+from dropscribe.store.transcripts import ReadChunk, ReadLineUp
+from dropscribe.worker import lineup, prepare, stitch, voices
+from dropscribe.worker.context import WorkerContext
+from dropscribe.worker.lineup import LineUp
+from dropscribe.worker.outputs import json_
+from dropscribe.worker.stitch import Part
 
 NO_ENGINE = EngineInfo(engine="none", model="none", precision="none")  # of a recording without speech
 

@@ -10,9 +10,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from core.errors import SpoolError
-from worker.decode import SAMPLE_RATE
-from worker.staging import cannot_write
+from dropscribe.core.errors import SpoolError
+from dropscribe.worker.decode import SAMPLE_RATE
+from dropscribe.worker.staging import cannot_write
 
 
 class _Sink(io.FileIO):

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate, groupby, pairwise
 
-from core.types import Ended, RawTranscript, Segment, SegmentKind, Span
-from worker import spans
+from dropscribe.core.types import Ended, RawTranscript, Segment, SegmentKind, Span
+from dropscribe.worker import spans
 
 BREATH = 1.0  # s; a pause as short belongs to the talk around it
 BLIP = 1.0  # s; what is shorter and stands alone is a cough, a click or an "mhm", which models rightly leave out

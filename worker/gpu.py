@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-from core.errors import ModelUnavailableError
+from dropscribe.core.errors import ModelUnavailableError
 
 LIST_SECONDS = 30  # nvidia-smi takes some seconds where persistence mode is off
 

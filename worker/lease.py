@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from core import logs
-from core.errors import DropscribeError, LeaseLostError, StoreError, StoreUnavailableError
-from store import leases, recovery
-from store.leases import Claim, Renewal
-from store.session import Database
+from dropscribe.core import logs
+from dropscribe.core.errors import DropscribeError, LeaseLostError, StoreError, StoreUnavailableError
+from dropscribe.store import leases, recovery
+from dropscribe.store.leases import Claim, Renewal
+from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from core.types import Segment, SegmentKind, Span
-from worker import voices as who
-from worker.seams import Part
-from worker.spans import merged
-from worker.voices import Pair, Voices
+from dropscribe.core.types import Segment, SegmentKind, Span
+from dropscribe.worker import voices as who
+from dropscribe.worker.seams import Part
+from dropscribe.worker.spans import merged
+from dropscribe.worker.voices import Pair, Voices
 
 CLIP = 4.0  # s: a sentence or two; models tell voices apart from about 3 s on
 GAP = 0.7  # s of silence between clips: a change of turns, not a pause within one

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from core.errors import DropscribeError, SpoolError
-from core.settings import Settings
-from core.types import Chunk, EngineInfo, RawTranscript, Span
-from models.base import SAMPLE_RATE, Audio, TranscribeRequest
-from store.chunks import ChunkWork
-from worker import chunking, gate, lineup
-from worker.context import WorkerContext
-from worker.lease import Held
+from dropscribe.core.errors import DropscribeError, SpoolError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Chunk, EngineInfo, RawTranscript, Span
+from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.store.chunks import ChunkWork
+from dropscribe.worker import chunking, gate, lineup
+from dropscribe.worker.context import WorkerContext
+from dropscribe.worker.lease import Held
 
 
 class SpoolGoneError(DropscribeError):

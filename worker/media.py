@@ -21,11 +21,11 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
-from worker import claims, flac
-from worker.decode import SAMPLE_RATE, Decoded
-from worker.mixing import Mixer, Timeline
-from worker.staging import cannot_write
+from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
+from dropscribe.worker import claims, flac
+from dropscribe.worker.decode import SAMPLE_RATE, Decoded
+from dropscribe.worker.mixing import Mixer, Timeline
+from dropscribe.worker.staging import cannot_write
 
 # A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's
 # "mov,mp4,m4a,3gp,3g2,mj2" and "matroska" its "matroska,webm". Playlists (hls, concat, sdp) read other files.

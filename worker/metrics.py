@@ -9,10 +9,10 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from core.queue import FINISH, PREPARE, TRANSCRIBE
-from core.types import EngineInfo
-from models import gpu_memory
-from worker.tally import RESULTS, Tally
+from dropscribe.core.queue import FINISH, PREPARE, TRANSCRIBE
+from dropscribe.core.types import EngineInfo
+from dropscribe.models import gpu_memory
+from dropscribe.worker.tally import RESULTS, Tally
 
 TASKS_OF = {"cpu": (PREPARE, FINISH), "model": (TRANSCRIBE,)}
 

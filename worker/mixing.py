@@ -12,8 +12,8 @@ from av.audio.frame import AudioFrame
 from av.filter import Graph
 from numpy.typing import NDArray
 
-from core.errors import DecodeLimitError, NotMediaError
-from worker.decode import SAMPLE_RATE
+from dropscribe.core.errors import DecodeLimitError, NotMediaError
+from dropscribe.worker.decode import SAMPLE_RATE
 
 MAX_CHANNELS = 64
 RATES = range(1_000, 768_001)  # Hz

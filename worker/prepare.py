@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.settings import Settings
-from core.types import Chunk, Span
-from store import queries
-from store.plans import Prepared
-from store.queries import Capacity, Job
-from worker import chunking, decode, scratch, speech, staging
-from worker.context import WorkerContext
-from worker.lease import Held
-from worker.staging import Staged
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Chunk, Span
+from dropscribe.store import queries
+from dropscribe.store.plans import Prepared
+from dropscribe.store.queries import Capacity, Job
+from dropscribe.worker import chunking, decode, scratch, speech, staging
+from dropscribe.worker.context import WorkerContext
+from dropscribe.worker.lease import Held
+from dropscribe.worker.staging import Staged
 
 NO_SPEECH = "no speech was found"
 DEFAULT_LONGEST = 1800.0  # seconds, where no model worker lives yet; VibeVoice-ASR does not drift within that

@@ -15,15 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core import names
-from core.errors import OutputError
-from core.types import JobState, Transcript
-from store import moves, transcripts
-from store.leases import Claim
-from store.queries import Job
-from worker import outputs
-from worker.context import WorkerContext
-from worker.outputs import files
+from dropscribe.core import names
+from dropscribe.core.errors import OutputError
+from dropscribe.core.types import JobState, Transcript
+from dropscribe.store import moves, transcripts
+from dropscribe.store.leases import Claim
+from dropscribe.store.queries import Job
+from dropscribe.worker import outputs
+from dropscribe.worker.context import WorkerContext
+from dropscribe.worker.outputs import files
 
 log = logging.getLogger(__name__)
 

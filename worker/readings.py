@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from core.types import Segment, Span
-from core.types import Word as TimedWord
-from worker.spans import clip
+from dropscribe.core.types import Segment, Span
+from dropscribe.core.types import Word as TimedWord
+from dropscribe.worker.spans import clip
 
 JITTER = 2.0  # s: two readings of a moment differ by twice 0.4 s, seldom by twice 1 s
 SAME_TIME = 1.0  # s: the same, where nothing but the time says that two readings are of the same words

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.staging import cannot_write
+from dropscribe.worker.staging import cannot_write
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from core.types import Segment, SegmentKind, Span
-from worker.readings import JITTER, Reading, groups, reading
-from worker.spans import clip, covered, without
-from worker.splice import EDGE, Seam, splice
+from dropscribe.core.types import Segment, SegmentKind, Span
+from dropscribe.worker.readings import JITTER, Reading, groups, reading
+from dropscribe.worker.spans import clip, covered, without
+from dropscribe.worker.splice import EDGE, Seam, splice
 
 COVERED = 0.5  # of an utterance's time, taken from the other window: then that window heard this one too
 INSTANT = 0.1  # s: an utterance without length is looked for within so much

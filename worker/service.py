@@ -22,22 +22,22 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
-from core import logs, metrics
-from core.errors import StoreError, UsageError
-from core.queue import CPU_QUEUE, Doorbell, make_app
-from core.settings import Settings
-from models import registry
-from models.base import Transcriber
-from store import fleet, recovery
-from store.leases import DRAINING, Claim
-from store.session import Database, open_database
-from worker import gpu, spool, tasks
-from worker.context import Fitness, WorkerContext
-from worker.failures import FATAL_EXIT
-from worker.lease import LeaseKeeper
-from worker.metrics import WorkerCollector
-from worker.pool import WakingPool
-from worker.tally import Tally
+from dropscribe.core import logs, metrics
+from dropscribe.core.errors import StoreError, UsageError
+from dropscribe.core.queue import CPU_QUEUE, Doorbell, make_app
+from dropscribe.core.settings import Settings
+from dropscribe.models import registry
+from dropscribe.models.base import Transcriber
+from dropscribe.store import fleet, recovery
+from dropscribe.store.leases import DRAINING, Claim
+from dropscribe.store.session import Database, open_database
+from dropscribe.worker import gpu, spool, tasks
+from dropscribe.worker.context import Fitness, WorkerContext
+from dropscribe.worker.failures import FATAL_EXIT
+from dropscribe.worker.lease import LeaseKeeper
+from dropscribe.worker.metrics import WorkerCollector
+from dropscribe.worker.pool import WakingPool
+from dropscribe.worker.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ def _consume(app: Celery, context: WorkerContext, identity: Identity, ending: En
 
     signals.worker_ready.connect(ready)
     signals.worker_shutting_down.connect(stop)
-    # It warns root of pickles that could come through Redis; `core.queue` accepts JSON alone.
+    # It warns root of pickles that could come through Redis; `dropscribe.core.queue` accepts JSON alone.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(
         hostname=identity.name,

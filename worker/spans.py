@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from core.types import Span
+from dropscribe.core.types import Span
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

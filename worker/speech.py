@@ -18,8 +18,8 @@ import soundfile
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
-from core.errors import SpoolError
-from core.types import Span
+from dropscribe.core.errors import SpoolError
+from dropscribe.core.types import Span
 
 Samples = NDArray[np.int16]
 Flags = NDArray[np.bool_]

@@ -13,8 +13,8 @@ from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from core.types import Segment
-from worker.readings import Reading
+from dropscribe.core.types import Segment
+from dropscribe.worker.readings import Reading
 
 EDGE = 1.0  # s at the edge of a window: words that are cut off there are guessed at, and a word takes about 0.4 s
 MOST_WORDS = 1000  # aligned on either side: 30 s hold about 150 words; a model's endless repetition more

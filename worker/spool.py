@@ -8,11 +8,11 @@ import shutil
 import time
 from pathlib import Path
 
-from core.settings import Settings
-from store import fleet, queries
-from store.leases import SPOOL_FULL
-from store.session import Database
-from worker import scratch
+from dropscribe.core.settings import Settings
+from dropscribe.store import fleet, queries
+from dropscribe.store.leases import SPOOL_FULL
+from dropscribe.store.session import Database
+from dropscribe.worker import scratch
 
 log = logging.getLogger(__name__)
 

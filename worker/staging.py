@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import (
+from dropscribe.core.errors import (
     NoRoomError,
     NotMediaError,
     OutsideRootError,
@@ -20,7 +20,7 @@ from core.errors import (
     SourceMissingError,
     SpoolError,
 )
-from core.printable import printable
+from dropscribe.core.printable import printable
 
 BLOCK = 1 << 20  # bytes read at once: one request of a usual NFS mount (rsize 1 MiB)
 

@@ -8,11 +8,11 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from core.types import Segment, SegmentKind, Span, Speaker
-from worker import voices as who
-from worker.seams import Part, in_order, select
-from worker.spans import clip, without
-from worker.voices import Pair, Voices
+from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
+from dropscribe.worker import voices as who
+from dropscribe.worker.seams import Part, in_order, select
+from dropscribe.worker.spans import clip, without
+from dropscribe.worker.voices import Pair, Voices
 
 __all__ = ["UNMATCHED", "Part", "Stitched", "merge", "named", "stitch"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from core.errors import LeaseLostError
-from worker.lease import StoppedError
+from dropscribe.core.errors import LeaseLostError
+from dropscribe.worker.lease import StoppedError
 
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 RESULTS = (DONE, FAILED, STOPPED)

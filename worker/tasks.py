@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from core import logs, queue
-from core.errors import DropscribeError, LeaseLostError
-from store import chunks, jobs, plans, queries, transcripts
-from store.chunks import ChunkWork, Onward
-from worker import failures, finish, lineup, listen, outputs, prepare, publish, spool
-from worker.context import WorkerContext
+from dropscribe.core import logs, queue
+from dropscribe.core.errors import DropscribeError, LeaseLostError
+from dropscribe.store import chunks, jobs, plans, queries, transcripts
+from dropscribe.store.chunks import ChunkWork, Onward
+from dropscribe.worker import failures, finish, lineup, listen, outputs, prepare, publish, spool
+from dropscribe.worker.context import WorkerContext
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 
-from core.types import SegmentKind, Span
-from worker.seams import Part, in_order
-from worker.spans import clip, without
+from dropscribe.core.types import SegmentKind, Span
+from dropscribe.worker.seams import Part, in_order
+from dropscribe.worker.spans import clip, without
 
 MIN_SHARED = 1.0  # s of speech in common that prove a voice: more than times that are off by 0.4 s at both ends make up
 MIN_HINT = 0.5  # s in common that are worth a remark: less is a border between two turns, drawn differently

@@ -25,13 +25,13 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from admin import status
-from admin.status import Status
-from core.settings import Settings, load
-from core.types import JobState, Transcript
-from store.session import open_database
-from worker.outputs import render
-from worker.outputs.json_ import from_json
+from dropscribe.admin import status
+from dropscribe.admin.status import Status
+from dropscribe.core.settings import Settings, load
+from dropscribe.core.types import JobState, Transcript
+from dropscribe.store.session import open_database
+from dropscribe.worker.outputs import render
+from dropscribe.worker.outputs.json_ import from_json
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -82,7 +82,7 @@ def terminal(picture: Path, scratch: Path) -> None:
     )
     own = {"HOME": str(scratch / "state"), "STABLE_SECONDS": "2", "ENGINE": "pocketsphinx", "RENEW_SECONDS": "1"}
     environment = os.environ | {f"DROPSCRIBE_{name}": value for name, value in own.items()}
-    command = [sys.executable, "-m", "admin", "up", str(inbox)]
+    command = [sys.executable, "-m", "dropscribe", "up", str(inbox)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as up:
         shown = under_way(load(environment))
         up.terminate()

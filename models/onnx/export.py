@@ -16,16 +16,16 @@ from typing import Any
 
 from transformers import VibeVoiceAsrConfig
 
-from core.errors import ModelUnavailableError, UsageError
-from models import convert, placing
-from models.convert import Source
-from models.inventory import Tell
-from models.onnx import graphs, layout, weights
-from models.onnx.graphs import Built, Form
-from models.onnx.layout import Graph, Manifest, Port
-from models.shards import Shard, Tensor
-from models.vibevoice import loader
-from models.vibevoice.prompt import Wording
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models import convert, placing
+from dropscribe.models.convert import Source
+from dropscribe.models.inventory import Tell
+from dropscribe.models.onnx import graphs, layout, weights
+from dropscribe.models.onnx.graphs import Built, Form
+from dropscribe.models.onnx.layout import Graph, Manifest, Port
+from dropscribe.models.shards import Shard, Tensor
+from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice.prompt import Wording
 
 MARGIN = 20_000_000  # bytes: graphs, tokenizer, and what a disk rounds up
 Stored = Mapping[str, tuple[Shard, Tensor]]

@@ -22,8 +22,8 @@ from transformers import VibeVoiceAsrConfig, VibeVoiceAsrForConditionalGeneratio
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import rename_source_key
 
-from core.errors import ModelUnavailableError
-from models.onnx import layout, modules
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.onnx import layout, modules
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 TRACED = 2  # length of what varies while it is traced; 0 and 1 would be taken for constants

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.errors import ModelUnavailableError
-from models.vibevoice.prompt import Wording
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.vibevoice.prompt import Wording
 
 FORMAT = 1  # of the manifest and of the graphs' inputs and outputs
 MANIFEST = "dropscribe-onnx.json"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.onnx import int4
+from dropscribe.models.onnx import int4
 
 
 class _States:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from core.errors import ModelUnavailableError
-from models import vram
-from models.base import SAMPLE_RATE
-from models.onnx.layout import Manifest
-from models.vibevoice.geometry import Geometry
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models import vram
+from dropscribe.models.base import SAMPLE_RATE
+from dropscribe.models.onnx.layout import Manifest
+from dropscribe.models.vibevoice.geometry import Geometry
 
 PIECE_SECONDS = 60.0  # of audio encoded at once, as the published model does
 PREFILL_TOKENS = 256  # of a prompt read at once; attention takes memory for each pair of these and all before

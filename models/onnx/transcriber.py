@@ -13,16 +13,16 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from core.errors import ModelUnavailableError
-from core.settings import Settings
-from core.types import EngineInfo
-from models.base import Audio
-from models.onnx import layout, room
-from models.onnx.layout import Manifest
-from models.onnx.runtime import Decoder, SpeechEncoder, providers
-from models.vibevoice.generation import Decoding, Ear, Generation, Listener
-from models.vibevoice.geometry import Geometry
-from models.vibevoice.resident import Numbers, Resident
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import EngineInfo
+from dropscribe.models.base import Audio
+from dropscribe.models.onnx import layout, room
+from dropscribe.models.onnx.layout import Manifest
+from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder, providers
+from dropscribe.models.vibevoice.generation import Decoding, Ear, Generation, Listener
+from dropscribe.models.vibevoice.geometry import Geometry
+from dropscribe.models.vibevoice.resident import Numbers, Resident
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from core.types import Ended, Segment
-from models.vibevoice.generation import Stop
-from models.vibevoice.loops import LONGEST_GRAM, LoopDetector
-from models.vibevoice.parsing import StreamParser
+from dropscribe.core.types import Ended, Segment
+from dropscribe.models.vibevoice.generation import Stop
+from dropscribe.models.vibevoice.loops import LONGEST_GRAM, LoopDetector
+from dropscribe.models.vibevoice.parsing import StreamParser
 
 STUCK_TOKENS = 256  # the same 1 to 8 over and over for so long, wherever it is: 32 times and more
 

@@ -23,13 +23,13 @@ from transformers.generation.continuous_batching.continuous_api import Backgroun
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
 
-from core.errors import ModelError, ModelFatalError, ModelUnavailableError
-from models import faults
-from models.vibevoice.engine import POLL_SECONDS, language_model
-from models.vibevoice.generation import Decoding, Ear, Generation, Listener
-from models.vibevoice.penalty import add_repetition_penalty
-from models.vibevoice.soft_tokens import SoftTokens
-from models.vram import PAGE
+from dropscribe.core.errors import ModelError, ModelFatalError, ModelUnavailableError
+from dropscribe.models import faults
+from dropscribe.models.vibevoice.engine import POLL_SECONDS, language_model
+from dropscribe.models.vibevoice.generation import Decoding, Ear, Generation, Listener
+from dropscribe.models.vibevoice.penalty import add_repetition_penalty
+from dropscribe.models.vibevoice.soft_tokens import SoftTokens
+from dropscribe.models.vram import PAGE
 
 log = logging.getLogger(__name__)
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from core.errors import ModelUnavailableError, UsageError
-from core.types import SAFE_PARTS, Part
-from models import convert, convert_plan, inventory, packing, placing, quantize, shards, vram
-from models import parts as parts_
-from models.convert import Source, Warn
-from models.inventory import Tell
-from models.shard_writer import Entry, Writer
-from models.shards import Shard, Tensor
-from models.vibevoice import loader, skeleton
-from models.vibevoice.geometry import Geometry
-from models.vram import Precision
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.core.types import SAFE_PARTS, Part
+from dropscribe.models import convert, convert_plan, inventory, packing, placing, quantize, shards, vram
+from dropscribe.models import parts as parts_
+from dropscribe.models.convert import Source, Warn
+from dropscribe.models.inventory import Tell
+from dropscribe.models.shard_writer import Entry, Writer
+from dropscribe.models.shards import Shard, Tensor
+from dropscribe.models.vibevoice import loader, skeleton
+from dropscribe.models.vibevoice.geometry import Geometry
+from dropscribe.models.vram import Precision
 
 MARGIN = 64_000_000  # bytes beside the weights: 12 MB of tokenizer, and what the layout of the files takes
 DTYPES = {dtype: name for name, dtype in convert.TORCH.items()} | {torch.uint8: "U8", torch.int8: "I8"}

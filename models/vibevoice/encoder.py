@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models import faults
-from models.base import SAMPLE_RATE, Audio
-from models.vibevoice.generation import CancelledError
+from dropscribe.models import faults
+from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.models.vibevoice.generation import CancelledError
 
 log = logging.getLogger(__name__)
 

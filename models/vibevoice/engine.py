@@ -23,9 +23,9 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from models import faults
-from models.vibevoice.generation import Decoding, Ear, Generation, Listener, Stop
-from models.vibevoice.soft_tokens import SoftTokens
+from dropscribe.models import faults
+from dropscribe.models.vibevoice.generation import Decoding, Ear, Generation, Listener, Stop
+from dropscribe.models.vibevoice.soft_tokens import SoftTokens
 
 POLL_SECONDS = 0.1  # between two looks at new tokens: often enough for progress, rarely enough to cost nothing
 

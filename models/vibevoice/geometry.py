@@ -9,9 +9,9 @@ from itertools import accumulate
 from operator import mul
 from typing import Any
 
-from core.errors import ModelUnavailableError
-from core.types import SAFE_PARTS, Part
-from models.base import SAMPLE_RATE
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.types import SAFE_PARTS, Part
+from dropscribe.models.base import SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)

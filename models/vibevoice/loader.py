@@ -21,10 +21,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_log
 
-from core.errors import ModelUnavailableError
-from core.types import SAFE_PARTS, Part
-from models import faults, inventory, quantize
-from models.vibevoice import attention as varlen
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.types import SAFE_PARTS, Part
+from dropscribe.models import faults, inventory, quantize
+from dropscribe.models.vibevoice import attention as varlen
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from core.types import Segment, SegmentKind
-from models.vibevoice.reader import ObjectReader, State
+from dropscribe.core.types import Segment, SegmentKind
+from dropscribe.models.vibevoice.reader import ObjectReader, State
 
 FIELDS = {
     "start": ("start", "starttime", "begin"),

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from core.errors import SettingsError
-from core.hotwords import context_text
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.hotwords import context_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

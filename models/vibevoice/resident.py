@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ModelError
-from core.types import Ended, EngineInfo, RawTranscript
-from models import vram
-from models.base import SAMPLE_RATE, Audio, TranscribeRequest
-from models.vibevoice.answer import Answer
-from models.vibevoice.generation import CancelledError, Generation, Listener
-from models.vibevoice.prompt import Wording
+from dropscribe.core.errors import ModelError
+from dropscribe.core.types import Ended, EngineInfo, RawTranscript
+from dropscribe.models import vram
+from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.vibevoice.answer import Answer
+from dropscribe.models.vibevoice.generation import CancelledError, Generation, Listener
+from dropscribe.models.vibevoice.prompt import Wording
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

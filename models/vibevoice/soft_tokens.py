@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import ModelError
+from dropscribe.core.errors import ModelError
 
 
 class SoftTokens(nn.Module):

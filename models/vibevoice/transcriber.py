@@ -15,22 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.errors import ModelError, ModelUnavailableError
-from core.settings import Settings
-from core.types import EngineInfo, Part
-from models import gpu_lock, inventory, quantize, vram
-from models.base import Audio
-from models.vibevoice import loader
-from models.vibevoice.batching import Batched, Sizes
-from models.vibevoice.encoder import Encoder
-from models.vibevoice.engine import Engine, Reference
-from models.vibevoice.generation import Decoding, Generation, Listener
-from models.vibevoice.geometry import Geometry
-from models.vibevoice.loader import Loaded
-from models.vibevoice.prompt import Wording
-from models.vibevoice.resident import Numbers, Resident
-from models.vibevoice.soft_tokens import SoftTokens, install
-from models.vram import Plan, Precision
+from dropscribe.core.errors import ModelError, ModelUnavailableError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import EngineInfo, Part
+from dropscribe.models import gpu_lock, inventory, quantize, vram
+from dropscribe.models.base import Audio
+from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice.batching import Batched, Sizes
+from dropscribe.models.vibevoice.encoder import Encoder
+from dropscribe.models.vibevoice.engine import Engine, Reference
+from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener
+from dropscribe.models.vibevoice.geometry import Geometry
+from dropscribe.models.vibevoice.loader import Loaded
+from dropscribe.models.vibevoice.prompt import Wording
+from dropscribe.models.vibevoice.resident import Numbers, Resident
+from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
+from dropscribe.models.vram import Plan, Precision
 
 log = logging.getLogger(__name__)
 

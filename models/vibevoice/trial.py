@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.errors import ModelUnavailableError
-from models.base import SAMPLE_RATE, Audio
-from models.vibevoice import loader
-from models.vibevoice.encoder import Encoder
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice.encoder import Encoder
 
 SECONDS = 2.0
 LEVEL = 0.05  # of full scale: about -26 dBFS, as loud as recordings are made

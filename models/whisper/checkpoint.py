@@ -10,9 +10,9 @@ from typing import Any
 
 from ctranslate2.converters import TransformersConverter
 
-from core.errors import ModelUnavailableError, UsageError
-from core.settings import WHISPER, Settings
-from models import fetch, inventory, placing
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.core.settings import WHISPER, Settings
+from dropscribe.models import fetch, inventory, placing
 
 log = logging.getLogger(__name__)
 

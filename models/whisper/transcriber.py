@@ -21,15 +21,15 @@ import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
 
-from core.errors import ModelUnavailableError, SettingsError
-from core.hotwords import context_text
-from core.settings import Settings
-from core.types import Ended, EngineInfo, RawTranscript, Segment, Word
-from models import faults
-from models.base import SAMPLE_RATE, Audio, TranscribeRequest
-from models.resampling import resample
-from models.vibevoice.prompt import check_context
-from models.whisper import checkpoint
+from dropscribe.core.errors import ModelUnavailableError, SettingsError
+from dropscribe.core.hotwords import context_text
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Ended, EngineInfo, RawTranscript, Segment, Word
+from dropscribe.models import faults
+from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.resampling import resample
+from dropscribe.models.vibevoice.prompt import check_context
+from dropscribe.models.whisper import checkpoint
 
 log = logging.getLogger(__name__)
 

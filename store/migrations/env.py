@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from store.tables import metadata
+from dropscribe.store.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -16,12 +16,12 @@ import numpy as np
 import psutil
 import soundfile
 
-from core.queue import socket_path
-from core.settings import load
-from core.types import JobState
-from store import queries
-from store.queries import Job
-from store.session import Database
+from dropscribe.core.queue import socket_path
+from dropscribe.core.settings import load
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
+from dropscribe.store.queries import Job
+from dropscribe.store.session import Database
 
 PATIENCE = 60.0  # seconds for anything that ought to happen; only a failing test waits so long
 SHORT = {
@@ -80,13 +80,13 @@ class Machine:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
-        command = [*self.prefix, sys.executable, "-m", "admin", *arguments]
+        command = [*self.prefix, sys.executable, "-m", "dropscribe", *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=500)
 
     def up(self, *options: str) -> None:
         """Start `dropscribe up` and wait until its scheduler has looked at the inbox."""
         began = time.time()
-        command = [*self.prefix, sys.executable, "-m", "admin", "up", str(self.inbox), *options]
+        command = [*self.prefix, sys.executable, "-m", "dropscribe", "up", str(self.inbox), *options]
         self.process = subprocess.Popen(
             command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

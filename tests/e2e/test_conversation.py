@@ -14,12 +14,12 @@ import jiwer
 import numpy as np
 import pytest
 
-from core.queue import redis_url
-from core.settings import Settings, load
-from core.types import JobState
-from models.base import SAMPLE_RATE, TranscribeRequest
-from store import queries
-from store.session import open_database
+from dropscribe.core.queue import redis_url
+from dropscribe.core.settings import Settings, load
+from dropscribe.core.types import JobState
+from dropscribe.models.base import SAMPLE_RATE, TranscribeRequest
+from dropscribe.store import queries
+from dropscribe.store.session import open_database
 from tests.e2e.harness import wait_until
 from tests.e2e.test_fleet import Fleet, model_workers
 from tests.tiny.conversation import conversation, phrase_pool, write
@@ -94,7 +94,7 @@ def _words(segments: Segments) -> str:
 
 def _sentences_wer() -> float:
     """What the model makes of each phrase of the conversation by itself."""
-    from models.vibevoice.transcriber import VibeVoice
+    from dropscribe.models.vibevoice.transcriber import VibeVoice
 
     model = VibeVoice.load(load({"DROPSCRIBE_MODEL": str(CHECKPOINT), "DROPSCRIBE_PRECISION": "fp32"}))
     silence = np.zeros(SAMPLE_RATE // 2, dtype=np.float32)
@@ -140,7 +140,7 @@ def _covered(turns: Sequence[Turn], segments: Segments) -> float:
 
 def _at_cuts(fleet: Fleet, job_id: str, turns: Sequence[Turn], segments: Segments) -> tuple[int, int]:
     """Utterances near the cuts of which half as many words more, or half of the words less, are told than were said."""
-    from store.transcripts import read_chunks
+    from dropscribe.store.transcripts import read_chunks
 
     cuts = [chunk.keep.start for chunk in read_chunks(fleet.database, job_id)[1:]]
     near = [turn for turn in turns if any(turn.start - NEAR < cut < turn.end + NEAR for cut in cuts)]

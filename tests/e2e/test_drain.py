@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from core.types import JobState
-from store import queries
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
 from tests.conftest import SAMPLES
 from tests.e2e.harness import Machine, speech, wait_until, without_powers
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from core.queue import redis_url
-from core.settings import Settings
-from core.types import JobState
-from store import queries
-from store.session import open_database
+from dropscribe.core.queue import redis_url
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
+from dropscribe.store.session import open_database
 from tests.e2e.harness import PATIENCE, Machine, speech, wait_until
 
 COMMANDS = (
@@ -39,7 +39,7 @@ class Fleet(Machine):
         """Start every role, and wait until all are at work."""
         self.home.mkdir(exist_ok=True)
         for number, words in enumerate(COMMANDS):
-            command = [sys.executable, "-m", "admin", *(word.format(inbox=self.inbox) for word in words)]
+            command = [sys.executable, "-m", "dropscribe", *(word.format(inbox=self.inbox) for word in words)]
             with (self.home / f"{number}.log").open("wb") as log:
                 self.members.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
         wait_until(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core import names
-from core.types import JobState
-from scheduler.status_page import NAME
+from dropscribe.core import names
+from dropscribe.core.types import JobState
+from dropscribe.scheduler.status_page import NAME
 from tests.e2e.harness import Machine, speech, wait_until
 
 

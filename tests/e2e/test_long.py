@@ -6,8 +6,8 @@ import json
 import shutil
 from collections.abc import Callable
 
-from core.types import JobState
-from store import queries
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
 from tests import tones
 from tests.e2e.harness import Machine, speech, wait_until
 

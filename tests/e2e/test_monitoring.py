@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.types import JobState
-from store import queries
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
 from tests.e2e.harness import Machine, speech, wait_until
 from tests.integration.test_metrics import free_port
 from tests.receiver import receiving

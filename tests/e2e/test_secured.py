@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from admin import embedded
-from core.types import JobState
-from store.session import open_database
+from dropscribe.admin import embedded
+from dropscribe.core.types import JobState
+from dropscribe.store.session import open_database
 from tests import servers
 from tests.conftest import missing
 from tests.e2e.harness import speech

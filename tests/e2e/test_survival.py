@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from core.types import JobState
-from store import queries
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
 from tests.e2e.harness import Machine, speech, wait_until
 
 SLOW = json.dumps({"seconds": 3})
@@ -69,7 +69,10 @@ def test_a_file_that_vanished_for_good_fails_with_the_reason(machine: Machine) -
     assert "check that it is still there" in machine.wait_for("gone.wav", JobState.FAILED).reason
 
 
-@pytest.mark.parametrize("victim", ["admin.child model", "admin.child cpu", "admin.child scheduler", "redis-server"])
+@pytest.mark.parametrize(
+    "victim",
+    ["dropscribe.admin.child model", "dropscribe.admin.child cpu", "dropscribe.admin.child scheduler", "redis-server"],
+)
 def test_kill_9_of_any_process_in_the_middle_of_a_job_loses_nothing(
     make_machine: Callable[..., Machine], victim: str
 ) -> None:

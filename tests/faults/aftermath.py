@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sqlalchemy import func, or_, select
 
-from core.types import ChunkState, JobState
-from store import queries
-from store.queries import Event
-from store.tables import chunks, events, jobs
+from dropscribe.core.types import ChunkState, JobState
+from dropscribe.store import queries
+from dropscribe.store.queries import Event
+from dropscribe.store.tables import chunks, events, jobs
 from tests.faults.fleet import Fleet
 from tests.faults.recordings import FORMATS, Recordings, told
 

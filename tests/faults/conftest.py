@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import Settings, load
+from dropscribe.core.settings import Settings, load
 from tests.conftest import missing
 from tests.faults import fleet, postgres
 from tests.faults.fleet import Fleet

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from sqlalchemy import select, update
 
-from admin import embedded
-from core.settings import PREFIX, load
-from core.types import JobState
-from store import queries
-from store.queries import Job
-from store.session import Database, open_database
-from store.tables import chunks, jobs
+from dropscribe.admin import embedded
+from dropscribe.core.settings import PREFIX, load
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
+from dropscribe.store.queries import Job
+from dropscribe.store.session import Database, open_database
+from dropscribe.store.tables import chunks, jobs
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 120.0  # seconds; only a failing test waits for so long
@@ -134,7 +134,7 @@ class Fleet:
             arguments.append(str(self.inbox))
         with self.log_of(member).open("ab") as log:
             member.process = subprocess.Popen(
-                [*member.wrapper, sys.executable, "-P", "-m", "admin.child", *arguments],
+                [*member.wrapper, sys.executable, "-P", "-m", "dropscribe.admin.child", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

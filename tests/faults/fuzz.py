@@ -28,9 +28,9 @@ from pathlib import Path
 import av
 import soundfile
 
-from core.errors import DropscribeError, SourceError
+from dropscribe.core.errors import DropscribeError, SourceError
+from dropscribe.worker import decode, decode_child, media
 from tests.media_files import FORMATS, tone, write
-from worker import decode, decode_child, media
 
 # Rarer codecs and containers beside those of FORMATS, in the same terms.
 MORE = {

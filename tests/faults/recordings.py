@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.queue import Doorbell
-from core.settings import PREFIX, load
-from models import registry
-from store.session import open_database
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.settings import PREFIX, load
+from dropscribe.models import registry
+from dropscribe.store.session import open_database
+from dropscribe.worker.context import Fitness, WorkerContext
+from dropscribe.worker.lease import LeaseKeeper
+from dropscribe.worker.tally import Tally
 from tests import tones
 from tests.faults.fleet import HEARS, SHORT
 from tests.integration import one_worker
-from worker.context import Fitness, WorkerContext
-from worker.lease import LeaseKeeper
-from worker.tally import Tally
 
 FORMATS = ("json", "txt", "srt", "vtt", "tsv")
 # What an undisturbed run and a disturbed one may tell differently.

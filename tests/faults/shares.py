@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.settings import Settings
-from scheduler.bell import Bell
-from scheduler.folders import Folders
-from scheduler.scan import Observation
-from scheduler.scanner import Scanner
-from scheduler.watch import RootWatch
+from dropscribe.core.settings import Settings
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.folders import Folders
+from dropscribe.scheduler.scan import Observation
+from dropscribe.scheduler.scanner import Scanner
+from dropscribe.scheduler.watch import RootWatch
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds; only a failing test waits for so long

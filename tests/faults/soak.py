@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.types import ACTIVE_STATES, JobState
-from store import queries, recovery
+from dropscribe.core.types import ACTIVE_STATES, JobState
+from dropscribe.store import queries, recovery
 from tests.faults import aftermath, fleet, postgres
 from tests.faults.fleet import GRACE, REDIS, Fleet, Member
 from tests.faults.postgres import Server

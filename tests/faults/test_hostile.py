@@ -20,7 +20,7 @@ from pathlib import Path
 import av
 import pytest
 
-from core.errors import (
+from dropscribe.core.errors import (
     DecodeLimitError,
     DropscribeError,
     NoRoomError,
@@ -29,12 +29,12 @@ from core.errors import (
     SourceError,
     SpoolError,
 )
-from core.logs import JsonFormatter
+from dropscribe.core.logs import JsonFormatter
+from dropscribe.worker import media
+from dropscribe.worker.decode import DecodeLimits, decode
+from dropscribe.worker.staging import shown, stage
 from tests.faults import corpus
 from tests.media_files import LABEL, refused, tone, wav, write
-from worker import media
-from worker.decode import DecodeLimits, decode
-from worker.staging import shown, stage
 
 OPENED, READ = 0x20, 0x1  # IN_OPEN and IN_ACCESS of <sys/inotify.h>
 LIMITS = DecodeLimits(max_seconds=600, memory_mb=512, cpu_seconds=60, stall_seconds=60)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from core.types import JobState
-from store import recovery
+from dropscribe.core.types import JobState
+from dropscribe.store import recovery
 from tests.faults import aftermath
 from tests.faults.decoders import decoders
 from tests.faults.fleet import Fleet

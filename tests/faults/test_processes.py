@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from store import queries
+from dropscribe.store import queries
 from tests.faults import aftermath
 from tests.faults.fleet import Fleet
 from tests.faults.postgres import Gate, Server

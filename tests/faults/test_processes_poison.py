@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from core.types import JobState
-from store import queries, recovery
+from dropscribe.core.types import JobState
+from dropscribe.store import queries, recovery
 from tests.faults import aftermath
 from tests.faults.fleet import Fleet
 from tests.faults.recordings import Recordings
@@ -90,7 +90,7 @@ def test_a_member_of_another_version_does_not_start_and_one_that_runs_stops(
         log = fleet.log_of(fleet.members[place]).read_text()
         assert "another version" in log or "at version 9999" in log
         refused = subprocess.run(
-            [sys.executable, "-P", "-m", "admin.child", place, "late", str(fleet.inbox)][
+            [sys.executable, "-P", "-m", "dropscribe.admin.child", place, "late", str(fleet.inbox)][
                 : None if place == "scheduler" else -1
             ],
             env=fleet.environment,

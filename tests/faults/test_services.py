@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.types import JobState
-from store import queries
-from store.holder import holder
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
+from dropscribe.store.holder import holder
 from tests.faults import aftermath, postgres
 from tests.faults.clock import Clock
 from tests.faults.conftest import postgresql_programs

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import watch
-from scheduler.bell import Bell
-from scheduler.scan import scan
+from dropscribe.scheduler import watch
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.scan import scan
 from tests.faults.conftest import MakeWatched
 from tests.faults.shares import Share
 
@@ -81,7 +81,7 @@ def test_a_share_mounted_below_a_local_folder_makes_it_wait_longer(
 def test_stale_handles_at_the_root_are_offline_with_the_reason_and_pass(
     share: Share, over: MakeWatched, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "scheduler")
+    caplog.set_level(logging.INFO, "dropscribe.scheduler")
     share.put("a.wav")
     watched = over(share.path)
     watched.look(*STILL)

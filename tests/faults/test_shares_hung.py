@@ -15,13 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.settings import Settings
-from core.types import JobState
-from scheduler import scanner, watch
-from scheduler.scanner import Scanner
-from scheduler.service import Scheduler
-from store import queries
-from store.session import Database, open_database
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import JobState
+from dropscribe.scheduler import scanner, watch
+from dropscribe.scheduler.scanner import Scanner
+from dropscribe.scheduler.service import Scheduler
+from dropscribe.store import queries
+from dropscribe.store.session import Database, open_database
 from tests.e2e.harness import Machine, speech
 from tests.faults.conftest import MakeWatched
 from tests.faults.shares import PATIENCE, REPOSITORY, Share, eventually
@@ -76,7 +76,7 @@ def reason(database: Database, folder: Path) -> str:
 def scanners_in(*states: str) -> list[int]:
     """Our scanner processes, perhaps only those in some states; those that were left behind and are gone never."""
     children = [one for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
-    scanning = [one for one in children if "scheduler.scan_child" in one.cmdline()]
+    scanning = [one for one in children if "dropscribe.scheduler.scan_child" in one.cmdline()]
     return [one.pid for one in scanning if not states or one.status() in states]
 
 
@@ -240,7 +240,7 @@ def test_a_scanner_that_is_killed_in_the_middle_of_a_scan_costs_one_look(share: 
 LEAVE = """
 import sys, time
 from pathlib import Path
-from scheduler.scanner import Scanner
+from dropscribe.scheduler.scanner import Scanner
 
 one = Scanner()
 one.open(Path(sys.argv[1]))
@@ -260,7 +260,7 @@ def test_a_scanner_ends_with_a_scheduler_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_scanner_needs_neither_the_database_nor_the_settings() -> None:
-    code = "import scheduler.scan_child, sys; print(*sys.modules)"
+    code = "import dropscribe.scheduler.scan_child, sys; print(*sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, text=True)
     loaded = {name.partition(".")[0] for name in printed.stdout.split()}
     assert not loaded & {"pydantic", "sqlalchemy", "celery", "watchdog", "numpy", "asyncio"}
@@ -297,7 +297,7 @@ def test_watch_admits_from_the_other_folders_while_a_share_hangs_at_its_start(sh
     machine = Machine(tmp_path / "machine", STABLE_SECONDS="0.3", SCAN_DEADLINE_SECONDS="2")
     speech(machine.inbox / "near.wav")
     share.tell(hang="")
-    command = [sys.executable, "-m", "admin", "watch", str(machine.inbox), str(share.path)]
+    command = [sys.executable, "-m", "dropscribe", "watch", str(machine.inbox), str(share.path)]
     with subprocess.Popen(command, env=machine.environment) as scheduler:
         try:
             eventually(lambda: (machine.home / "dropscribe.db").exists() and machine.jobs("near.wav"))

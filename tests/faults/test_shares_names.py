@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from core.queue import Doorbell
-from core.settings import Settings
-from scheduler import admission
-from scheduler.bell import Bell
-from scheduler.scanner import Scanner
-from scheduler.watch import RootWatch
-from store import fleet, jobs, queries
-from store.session import Database
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.settings import Settings
+from dropscribe.scheduler import admission
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.scanner import Scanner
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import fleet, jobs, queries
+from dropscribe.store.session import Database
 from tests.faults.conftest import MakeWatched
 from tests.faults.shares import Share
 

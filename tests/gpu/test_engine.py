@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from models.vibevoice import loader
-from models.vibevoice.batching import Batched, Sizes
-from models.vibevoice.encoder import Encoder
-from models.vibevoice.engine import Engine, Reference
-from models.vibevoice.generation import Decoding, Generation, Stop
-from models.vibevoice.soft_tokens import SoftTokens, install
+from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice.batching import Batched, Sizes
+from dropscribe.models.vibevoice.encoder import Encoder
+from dropscribe.models.vibevoice.engine import Engine, Reference
+from dropscribe.models.vibevoice.generation import Decoding, Generation, Stop
+from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
 from tests.integration.test_vibevoice_engine import Steps, noise
 
 SIZES = Sizes(slots=6, tokens_per_slot=512, step_tokens=256, graphs=False)

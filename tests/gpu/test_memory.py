@@ -17,13 +17,13 @@ from bench.gpu import choose_attention
 from bench.random_model import build
 from bench.roofline import TOLERANCE, Memory, Work
 from bench.serving import Clock, Meter, Subject, batched_rates, encoder_speed
-from core.errors import ModelUnavailableError
-from core.settings import Settings
-from models import gpu_memory, vram
-from models.base import SAMPLE_RATE, TranscribeRequest
-from models.vibevoice.geometry import Encoder, Geometry
-from models.vibevoice.transcriber import VibeVoice, make_plan
-from models.vram import Precision
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.settings import Settings
+from dropscribe.models import gpu_memory, vram
+from dropscribe.models.base import SAMPLE_RATE, TranscribeRequest
+from dropscribe.models.vibevoice.geometry import Encoder, Geometry
+from dropscribe.models.vibevoice.transcriber import VibeVoice, make_plan
+from dropscribe.models.vram import Precision
 
 ROOT = Path(__file__).parents[2]
 MIDDLE = Geometry(  # 0.4 B parameters: large enough that what is not planned does not weigh

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin.context import Context
-from admin.main import main
-from core.queue import Doorbell, redis_url
-from core.settings import Settings
-from models.scripted import Script, Scripted
-from scheduler import admission
-from scheduler.bell import Bell
-from scheduler.watch import RootWatch
-from store import jobs
-from store.session import Database
+from dropscribe.admin.context import Context
+from dropscribe.admin.main import main
+from dropscribe.core.queue import Doorbell, redis_url
+from dropscribe.core.settings import Settings
+from dropscribe.models.scripted import Script, Scripted
+from dropscribe.scheduler import admission
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import jobs
+from dropscribe.store.session import Database
+from dropscribe.worker.context import Fitness, WorkerContext
+from dropscribe.worker.lease import LeaseKeeper
+from dropscribe.worker.tally import Tally
 from tests.conftest import missing
 from tests.e2e.harness import speech
 from tests.integration.console import Cli, Ended
 from tests.integration.one_worker import MakeContext, die
-from worker.context import Fitness, WorkerContext
-from worker.lease import LeaseKeeper
-from worker.tally import Tally
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Source, Span, Speaker, Transcript
-from store import chunks, jobs, plans, queries, transcripts
-from store.jobs import NewJob
-from store.plans import Prepared
-from store.session import Database
-from worker.outputs import render
+from dropscribe.core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Source, Span, Speaker, Transcript
+from dropscribe.store import chunks, jobs, plans, queries, transcripts
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.plans import Prepared
+from dropscribe.store.session import Database
+from dropscribe.worker.outputs import render
 
 ENGINE = EngineInfo("scripted", "none", "fp32", notice="for tests only")
 
@@ -35,7 +35,7 @@ class Ended:
 Cli = Callable[..., Ended]
 
 
-def process(*arguments: str, code: str = "from admin.main import run; run()") -> Ended:
+def process(*arguments: str, code: str = "from dropscribe.admin.main import run; run()") -> Ended:
     """Run a command as a process of its own."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
     return Ended(done.returncode, done.stdout, done.stderr)

@@ -9,9 +9,9 @@ from alembic import command
 from sqlalchemy import Connection, MetaData, func, insert, select
 from sqlalchemy.types import JSON, Boolean, Double, Integer, TypeEngine
 
-from store import migrate
-from store.session import Database
-from store.tables import metadata
+from dropscribe.store import migrate
+from dropscribe.store.session import Database
+from dropscribe.store.tables import metadata
 
 REVISIONS = sorted(path.name.split("_")[0] for path in Path(migrate.FOLDER, "versions").glob("0*.py"))
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from sqlalchemy import select, update
 
-from core.types import ChunkState
-from store import jobs, queries, tables
-from store.jobs import NewJob
-from worker import tasks
-from worker.context import WorkerContext
+from dropscribe.core.types import ChunkState
+from dropscribe.store import jobs, queries, tables
+from dropscribe.store.jobs import NewJob
+from dropscribe.worker import tasks
+from dropscribe.worker.context import WorkerContext
 
 
 class Died(BaseException):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.bell import Bell
-from scheduler.roots import Root, open_root
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.roots import Root, open_root
 
 PATIENCE = 30.0  # seconds until a ring that did not come counts as missing
 SILENCE = 0.4  # seconds; a wrong ring comes far sooner
@@ -182,8 +182,8 @@ from dataclasses import replace
 from pathlib import Path
 
 Path("/proc/sys/user/max_inotify_watches").write_text("3")
-from scheduler.bell import Bell
-from scheduler.roots import open_root
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.roots import open_root
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 bell = Bell()

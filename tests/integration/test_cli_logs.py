@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import load
-from store import recovery
-from store.session import Database
+from dropscribe.core.settings import load
+from dropscribe.store import recovery
+from dropscribe.store.session import Database
 from tests.integration.console import Cli, Ended, admit, fail
 
 

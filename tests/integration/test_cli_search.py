@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from admin import when
-from core.errors import UsageError
-from store.session import Database
+from dropscribe.admin import when
+from dropscribe.core.errors import UsageError
+from dropscribe.store.session import Database
 from tests.integration.console import Cli, admit, done
 
 

@@ -14,21 +14,24 @@ from pathlib import Path
 
 import pytest
 
-from admin.client import Client
-from core.errors import DropscribeError, JobNotFoundError, StoreError, UsageError
-from core.queue import CPU_QUEUE, redis_url
-from core.settings import Settings, load
-from core.types import JobState, Priority
-from models.scripted import Script
-from store import queries, recovery
-from store.session import Database
+from dropscribe.admin.client import Client
+from dropscribe.core.errors import DropscribeError, JobNotFoundError, StoreError, UsageError
+from dropscribe.core.queue import CPU_QUEUE, redis_url
+from dropscribe.core.settings import Settings, load
+from dropscribe.core.types import JobState, Priority
+from dropscribe.models.scripted import Script
+from dropscribe.store import queries, recovery
+from dropscribe.store.session import Database
+from dropscribe.worker.context import WorkerContext
 from tests.documents import REPOSITORY, blocks
 from tests.e2e.harness import speech, wait_until
 from tests.integration.one_worker import MakeContext, carry_through
-from worker.context import WorkerContext
 
 # As from a terminal: a runner in the background may have handed down that SIGINT is ignored.
-COMMAND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from admin.main import run; run()"
+COMMAND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from dropscribe.admin.main import run; run()"
+)
 
 
 @pytest.fixture(autouse=True)

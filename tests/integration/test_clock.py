@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text, update
 
-from core.errors import StoreUnavailableError
-from core.queue import Doorbell
-from core.settings import Settings
-from scheduler import reconciler
-from scheduler.reconciler import Vigil
-from store import fleet, jobs, queries, recovery
-from store.jobs import NewJob
-from store.session import Database
-from store.tables import jobs as table
-from store.tables import locks, now
+from dropscribe.core.errors import StoreUnavailableError
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.settings import Settings
+from dropscribe.scheduler import reconciler
+from dropscribe.scheduler.reconciler import Vigil
+from dropscribe.store import fleet, jobs, queries, recovery
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.session import Database
+from dropscribe.store.tables import jobs as table
+from dropscribe.store.tables import locks, now
 
 LEASE = 90.0
 HOUR = 3600.0

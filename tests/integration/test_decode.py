@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
+from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
+from dropscribe.worker.decode import Decoded, DecodeLimits, decode
 from tests.media_files import FORMATS, LABEL, LIMITS, SECONDS, long_silence, refused, tone, wav, write
-from worker.decode import Decoded, DecodeLimits, decode
 
 
 def bare(path: Path) -> Path:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from admin.context import Context
-from admin.main import main
-from core.types import EngineInfo, JobState, Segment, Source, Transcript
-from store import jobs, plans, transcripts
-from store.jobs import NewJob
-from store.plans import Prepared
-from store.session import Database
-from worker.outputs import FORMATS, json_, render
+from dropscribe.admin.context import Context
+from dropscribe.admin.main import main
+from dropscribe.core.types import EngineInfo, JobState, Segment, Source, Transcript
+from dropscribe.store import jobs, plans, transcripts
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.plans import Prepared
+from dropscribe.store.session import Database
+from dropscribe.worker.outputs import FORMATS, json_, render
 
 ENGINE = EngineInfo("scripted", "none", "none")
 

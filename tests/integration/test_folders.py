@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from admin import drain, status
-from admin.jobs import find
-from core import names
-from core.errors import JobNotFoundError
-from core.settings import Settings
-from core.types import EngineInfo, JobState
-from scheduler import reconciler
-from scheduler.folder_files import MOST_HOTWORDS, MOST_SETTINGS, put, read_settings
-from scheduler.scan import Scan
-from scheduler.watch import RootWatch
-from store import chunks, fleet, jobs, plans, queries, recovery, tables
-from store.fleet import RootReport
-from store.jobs import NewJob
-from store.session import Database
+from dropscribe.admin import drain, status
+from dropscribe.admin.jobs import find
+from dropscribe.core import names
+from dropscribe.core.errors import JobNotFoundError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import EngineInfo, JobState
+from dropscribe.scheduler import reconciler
+from dropscribe.scheduler.folder_files import MOST_HOTWORDS, MOST_SETTINGS, put, read_settings
+from dropscribe.scheduler.scan import Scan
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import chunks, fleet, jobs, plans, queries, recovery, tables
+from dropscribe.store.fleet import RootReport
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.session import Database
+from dropscribe.worker import tasks
 from tests.integration.one_worker import MakeContext, carry_through, queued
-from worker import tasks
 
 
 def job_of(database: Database, path: str) -> queries.Job:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
-from core.types import JobState
-from store import forget, jobs, queries, search, words
-from store.jobs import NewJob
-from store.search import Query
-from store.session import Database
-from store.tables import forgotten, metadata
-from store.tables import jobs as jobs_table
+from dropscribe.core.types import JobState
+from dropscribe.store import forget, jobs, queries, search, words
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.search import Query
+from dropscribe.store.session import Database
+from dropscribe.store.tables import forgotten, metadata
+from dropscribe.store.tables import jobs as jobs_table
 from tests.integration.console import Cli, admit, document, done, fail, finish, prepare, read
 
 KEEPS = {"alembic_version", "forgotten", "locks", "outputs", "roots", "switches", "workers"}
@@ -74,7 +74,7 @@ def test_another_job_of_the_same_content_can_still_be_worked_on(database: Databa
 
 
 def test_nothing_that_was_said_is_left_in_the_file_of_sqlite(tmp_path: Path) -> None:
-    from store.session import open_database
+    from dropscribe.store.session import open_database
 
     opened = open_database(f"sqlite:///{tmp_path}/x.db")
     kept = done(opened, "b.wav")
@@ -96,7 +96,7 @@ def test_nothing_that_was_said_is_left_in_the_file_of_sqlite(tmp_path: Path) -> 
 
 
 def test_a_reader_only_delays_the_scrubbing(tmp_path: Path) -> None:
-    from store.session import open_database
+    from dropscribe.store.session import open_database
 
     opened = open_database(f"sqlite:///{tmp_path}/x.db")
     opened_too = open_database(f"sqlite:///{tmp_path}/x.db")

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from models import gpu_lock
+from dropscribe.models import gpu_lock
 
 HOLD = """
 import logging, sys
 from pathlib import Path
-from models.gpu_lock import held
+from dropscribe.models.gpu_lock import held
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
 with held(sys.argv[1], Path(sys.argv[2])):
     print("held", flush=True)
@@ -29,7 +29,7 @@ with held(sys.argv[1], Path(sys.argv[2])):
 FORK = """
 import os, signal, sys
 from pathlib import Path
-from models.gpu_lock import held
+from dropscribe.models.gpu_lock import held
 with held("GPU-1", Path(sys.argv[1])):
     child = os.fork()
     if not child:

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from admin import health
-from admin.context import Context
-from admin.main import main
-from core.queue import redis_url
-from core.settings import Settings
-from store import fleet, queries, tables
-from store.fleet import RootReport
-from store.queries import Worker
-from store.session import Database
+from dropscribe.admin import health
+from dropscribe.admin.context import Context
+from dropscribe.admin.main import main
+from dropscribe.core.queue import redis_url
+from dropscribe.core.settings import Settings
+from dropscribe.store import fleet, queries, tables
+from dropscribe.store.fleet import RootReport
+from dropscribe.store.queries import Worker
+from dropscribe.store.session import Database
 
 HERE = socket.gethostname()
 

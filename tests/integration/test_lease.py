@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import update
 
-from core.errors import LeaseLostError, StoreUnavailableError
-from store import jobs, leases, queries, recovery, tables
-from store.jobs import NewJob
-from store.leases import Claim
-from store.session import Database
-from worker.lease import LeaseKeeper, StoppedError
+from dropscribe.core.errors import LeaseLostError, StoreUnavailableError
+from dropscribe.store import jobs, leases, queries, recovery, tables
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.leases import Claim
+from dropscribe.store.session import Database
+from dropscribe.worker.lease import LeaseKeeper, StoppedError
 
 PATIENCE = 10.0
 

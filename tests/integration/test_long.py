@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from core.types import JobState
-from models.scripted import Script
-from store import queries, recovery, speakers
-from store.speakers import Said
+from dropscribe.core.types import JobState
+from dropscribe.models.scripted import Script
+from dropscribe.store import queries, recovery, speakers
+from dropscribe.store.speakers import Said
+from dropscribe.worker import tasks
 from tests import tones
 from tests.integration.one_worker import MakeContext, admit, carry_through, queued
-from worker import tasks
 
 HEARS = Script(hears=True)
 MINUTE = {"chunk_seconds": 60.0}

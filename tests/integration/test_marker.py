@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from core.errors import SettingsError
-from core.settings import load
-from core.types import JobState
-from store import recovery, speakers
-from store.speakers import Said
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.settings import load
+from dropscribe.core.types import JobState
+from dropscribe.store import recovery, speakers
+from dropscribe.store.speakers import Said
+from dropscribe.worker import tasks
+from dropscribe.worker.outputs import files
 from tests.integration.one_worker import Died, MakeContext, admit, carry_through
-from worker import tasks
-from worker.outputs import files
 
 
 def digests(folder: Path) -> dict[str, str]:

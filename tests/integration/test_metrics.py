@@ -17,20 +17,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from sqlalchemy import event, update
 
-from core import metrics
-from core.errors import SettingsError
-from core.settings import Settings
-from core.types import EngineInfo, JobState
-from models.scripted import Script
-from scheduler.metrics import LOOK_SECONDS, StoreCollector
-from store import fleet, queries, recovery, tables
-from store.fleet import RootReport
-from store.session import Database, open_database
+from dropscribe.core import metrics
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import EngineInfo, JobState
+from dropscribe.models.scripted import Script
+from dropscribe.scheduler.metrics import LOOK_SECONDS, StoreCollector
+from dropscribe.store import fleet, queries, recovery, tables
+from dropscribe.store.fleet import RootReport
+from dropscribe.store.session import Database, open_database
+from dropscribe.worker import tasks
+from dropscribe.worker.metrics import WorkerCollector
+from dropscribe.worker.tally import Tally
 from tests.documents import REPOSITORY
 from tests.integration.one_worker import MakeContext, admit, carry_through, make_due
-from worker import tasks
-from worker.metrics import WorkerCollector
-from worker.tally import Tally
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -308,7 +308,7 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
 def test_the_document_lists_exactly_the_metrics_there_are(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.gpu_memory.look", lambda: None)
+    monkeypatch.setattr("dropscribe.models.gpu_memory.look", lambda: None)
     worker = WorkerCollector("w", "model", "", Tally())
     families = [*StoreCollector(database, settings).collect(), *worker.collect()]
     found = {

@@ -10,10 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from core.errors import SchemaError, StoreError
-from store import migrate
-from store.session import HEAD, Database, open_database
-from store.tables import metadata
+from dropscribe.core.errors import SchemaError, StoreError
+from dropscribe.store import migrate
+from dropscribe.store.session import HEAD, Database, open_database
+from dropscribe.store.tables import metadata
 from tests.integration.older_store import REVISIONS, counts, older_store
 
 
@@ -80,6 +80,6 @@ def test_what_is_no_database_is_refused_with_the_next_step() -> None:
 def test_sqlite_on_a_network_filesystem_is_refused_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.session.filesystem_of", lambda _: "nfs4")
+    monkeypatch.setattr("dropscribe.store.session.filesystem_of", lambda _: "nfs4")
     with pytest.raises(StoreError, match=r"network filesystem \(nfs4\).*DROPSCRIBE_DATABASE_URL"):
         open_database(f"sqlite:///{tmp_path}/x.db")

@@ -16,14 +16,14 @@ import soundfile
 import torch
 from safetensors import safe_open
 
-from admin.context import Context
-from admin.main import main
-from core.settings import Settings
-from core.types import Segment
-from models import convert, shards
-from models.base import TranscribeRequest
-from models.vibevoice import loader
-from models.vibevoice.transcriber import VibeVoice
+from dropscribe.admin.context import Context
+from dropscribe.admin.main import main
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Segment
+from dropscribe.models import convert, shards
+from dropscribe.models.base import TranscribeRequest
+from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.schemas import conforms
 
 TINY = Path(__file__).parents[1] / "tiny"
@@ -120,7 +120,7 @@ MEASURED = """
 import json, sys
 from pathlib import Path
 from models import convert
-from models.convert_plan import Rules
+from dropscribe.models.convert_plan import Rules
 
 def peak(reset=False):
     if reset:
@@ -169,7 +169,7 @@ def wait(*arguments):
     print("written", flush=True)
     time.sleep(300)
 convert._write = wait
-from admin.main import run; run()
+from dropscribe.admin.main import run; run()
 """
 
 
@@ -219,7 +219,7 @@ def test_a_typo_is_an_error_with_a_hint(arguments: list[str], hint: str, run: Ru
 
 
 def test_without_pytorch_it_says_how_to_get_it(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['torch'] = None\nfrom admin.main import run; run()"
+    code = "import sys; sys.modules['torch'] = None\nfrom dropscribe.admin.main import run; run()"
     arguments = ["models", "convert", str(CHECKPOINT), "copy", "--dtype", "fp16"]
     ended = subprocess.run([sys.executable, "-c", code, *arguments], text=True, capture_output=True, timeout=60)
     assert ended.returncode == 1

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from admin.context import Context
-from admin.main import main
-from models import inventory
+from dropscribe.admin.context import Context
+from dropscribe.admin.main import main
+from dropscribe.models import inventory
 from tests.schemas import conforms
 
 CHECKPOINT = Path(__file__).parents[1] / "tiny" / "checkpoint"
@@ -226,7 +226,7 @@ def hub() -> Iterator[str]:
 def fetch(endpoint: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, as huggingface_hub reads its environment when it is imported."""
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, "-m", "admin", "models", "fetch", *arguments]
+    command = [sys.executable, "-m", "dropscribe", "models", "fetch", *arguments]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert "Traceback" not in ended.stderr
     return ended

@@ -19,13 +19,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import VibeVoiceAsrConfig, VibeVoiceAsrForConditionalGeneration
 
-from admin.context import Context
-from admin.main import app, main
-from core.types import Part
-from models import packing, parts, quantize, shard_writer, shards
-from models.quantize import QuantizationError
-from models.shard_writer import Writer
-from models.vibevoice import loader
+from dropscribe.admin.context import Context
+from dropscribe.admin.main import app, main
+from dropscribe.core.types import Part
+from dropscribe.models import packing, parts, quantize, shard_writer, shards
+from dropscribe.models.quantize import QuantizationError
+from dropscribe.models.shard_writer import Writer
+from dropscribe.models.vibevoice import loader
 from tests.schemas import conforms
 
 TINY = Path(__file__).parents[1] / "tiny"
@@ -324,7 +324,7 @@ MEASURED = """
 import sys
 from pathlib import Path
 import transformers
-from models.vibevoice import checkpoint
+from dropscribe.models.vibevoice import checkpoint
 
 def peak(reset=False):
     if reset:
@@ -376,13 +376,13 @@ def test_a_checkpoint_of_hundreds_of_megabytes_takes_less_than_a_gigabyte_and_it
 
 def command(code: str) -> list[str]:
     arguments = ["models", "quantize", str(CHECKPOINT), "copy", "--precision", "int8", "--device", "cpu"]
-    return [sys.executable, "-c", f"{code}\nfrom admin.main import run; run()", *arguments]
+    return [sys.executable, "-c", f"{code}\nfrom dropscribe.admin.main import run; run()", *arguments]
 
 
 INTERRUPTED = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background may have it ignored
-from models.shard_writer import Writer
+from dropscribe.models.shard_writer import Writer
 close = Writer.close
 def wait(writer):
     close(writer)

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from admin.jobs import find
-from core import names
-from core.errors import JobNotFoundError, StoreUnavailableError
-from core.types import JobState
-from scheduler import mover, moving
-from scheduler.watch import RootWatch
-from store import fleet, jobs, moves, queries, recovery, speakers
-from store.jobs import NewJob
-from store.session import Database
-from store.speakers import Said
+from dropscribe.admin.jobs import find
+from dropscribe.core import names
+from dropscribe.core.errors import JobNotFoundError, StoreUnavailableError
+from dropscribe.core.types import JobState
+from dropscribe.scheduler import mover, moving
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import fleet, jobs, moves, queries, recovery, speakers
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.session import Database
+from dropscribe.store.speakers import Said
+from dropscribe.worker import tasks
 from tests.e2e.harness import speech
 from tests.integration.one_worker import MakeContext, carry_through
-from worker import tasks
 
 
 def look(watch: RootWatch, *moments: float) -> None:

@@ -18,20 +18,20 @@ import onnxruntime
 import pytest
 import soundfile
 
-from admin.context import Context
-from admin.main import main
-from core.errors import ModelError, ModelUnavailableError
-from core.settings import Settings
-from core.types import Ended
-from models import registry
-from models.base import SAMPLE_RATE, Audio, TranscribeRequest
-from models.onnx import layout
-from models.onnx.layout import Manifest
-from models.onnx.runtime import Decoder, SpeechEncoder
-from models.onnx.transcriber import Onnx
-from models.vibevoice.generation import CancelledError, Generation
-from models.vibevoice.resident import Resident
-from models.vibevoice.transcriber import VibeVoice
+from dropscribe.admin.context import Context
+from dropscribe.admin.main import main
+from dropscribe.core.errors import ModelError, ModelUnavailableError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Ended
+from dropscribe.models import registry
+from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.onnx import layout
+from dropscribe.models.onnx.layout import Manifest
+from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder
+from dropscribe.models.onnx.transcriber import Onnx
+from dropscribe.models.vibevoice.generation import CancelledError, Generation
+from dropscribe.models.vibevoice.resident import Resident
+from dropscribe.models.vibevoice.transcriber import VibeVoice
 
 TINY = Path(__file__).parents[1] / "tiny"
 CHECKPOINT = TINY / "checkpoint"
@@ -225,9 +225,9 @@ def test_audio_longer_than_planned_is_refused(model: Onnx) -> None:
 SERVED = """
 import sys
 import soundfile
-from core.settings import Settings
+from dropscribe.core.settings import Settings
 from models import registry
-from models.base import TranscribeRequest
+from dropscribe.models.base import TranscribeRequest
 model = registry.create("onnx", Settings(engine="onnx", model=sys.argv[1], chunk_seconds=60))
 print(len(model.transcribe(soundfile.read(sys.argv[2], dtype="float32")[0], TranscribeRequest()).segments))
 print(sorted({"torch", "transformers", "onnx"} & set(sys.modules)))

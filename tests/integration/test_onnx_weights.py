@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.errors import ModelUnavailableError
-from models import shards
-from models.onnx import int4, weights
-from models.onnx.graphs import Built, Form, Weight
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models import shards
+from dropscribe.models.onnx import int4, weights
+from dropscribe.models.onnx.graphs import Built, Form, Weight
 
 ROWS, COLUMNS, BLOCK = 50, 96, 32
 

@@ -16,8 +16,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-from core.types import EngineInfo, Segment, Source, Span, Speaker, Transcript
-from worker.outputs import render
+from dropscribe.core.types import EngineInfo, Segment, Source, Span, Speaker, Transcript
+from dropscribe.worker.outputs import render
 
 PATIENCE = 30.0  # s; how long a browser may take for anything
 SECONDS = 40.0

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.wer import normalize
-from core.errors import ModelUnavailableError
-from core.settings import Settings
-from core.types import Ended, RawTranscript
-from models import pocketsphinx as engine
-from models import registry
-from models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Ended, RawTranscript
+from dropscribe.models import pocketsphinx as engine
+from dropscribe.models import registry
+from dropscribe.models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
 from tests.conftest import SAMPLES
 
 FRAMES = st.lists(st.tuples(st.booleans(), st.integers(1, 1500)), max_size=8).map(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from admin import progress
-from admin.context import Context
+from dropscribe.admin import progress
+from dropscribe.admin.context import Context
 
 
 @pytest.fixture

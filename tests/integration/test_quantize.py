@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.errors import ModelUnavailableError
-from models import inventory, parts, quantize
-from models.quantize import QuantizationError
-from models.vibevoice import loader
-from models.vibevoice.loader import Loaded
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models import inventory, parts, quantize
+from dropscribe.models.quantize import QuantizationError
+from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice.loader import Loaded
 from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")

@@ -14,13 +14,13 @@ import pytest
 import torch
 from transformers import AutoProcessor, BitsAndBytesConfig, VibeVoiceAsrForConditionalGeneration
 
-from core.errors import ModelUnavailableError
-from core.settings import Settings
-from core.types import Part
-from models import inventory, parts, quantize
-from models.quantize import QuantizationError
-from models.vibevoice import loader, transcriber
-from models.vram import Precision
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Part
+from dropscribe.models import inventory, parts, quantize
+from dropscribe.models.quantize import QuantizationError
+from dropscribe.models.vibevoice import loader, transcriber
+from dropscribe.models.vram import Precision
 from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from core import names
-from core.settings import Settings
-from core.types import JobState
-from scheduler import mover
-from scheduler.watch import RootWatch
-from store import fleet, jobs, queries
-from store.session import Database
+from dropscribe.core import names
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import JobState
+from dropscribe.scheduler import mover
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import fleet, jobs, queries
+from dropscribe.store.session import Database
+from dropscribe.worker import tasks
 from tests.e2e.harness import speech
 from tests.integration.console import Cli
 from tests.integration.one_worker import MakeContext, carry_through
 from tests.schemas import conforms
-from worker import tasks
 
 
 @pytest.fixture

@@ -15,19 +15,19 @@ import pytest
 import redis
 from sqlalchemy import update
 
-from core import queue
-from core.errors import UsageError
-from core.queue import CPU_QUEUE, FINISH, PREPARE, Doorbell
-from core.settings import Settings, load
-from scheduler import admission, reconciler, watch
-from scheduler.bell import Bell
-from scheduler.folders import Folders, read_folders
-from scheduler.scan import Observation
-from scheduler.service import Scheduler
-from scheduler.watch import RootWatch
-from store import jobs, leases, queries, recovery, tables
-from store.jobs import NewJob
-from store.session import Database
+from dropscribe.core import queue
+from dropscribe.core.errors import UsageError
+from dropscribe.core.queue import CPU_QUEUE, FINISH, PREPARE, Doorbell
+from dropscribe.core.settings import Settings, load
+from dropscribe.scheduler import admission, reconciler, watch
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.folders import Folders, read_folders
+from dropscribe.scheduler.scan import Observation
+from dropscribe.scheduler.service import Scheduler
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import jobs, leases, queries, recovery, tables
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.session import Database
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from jsonschema import ValidationError
 
-from admin.report import JsonReport
-from core.types import JobState
-from store import chunks, fleet, queries
-from store.fleet import RootReport
-from store.session import Database
+from dropscribe.admin.report import JsonReport
+from dropscribe.core.types import JobState
+from dropscribe.store import chunks, fleet, queries
+from dropscribe.store.fleet import RootReport
+from dropscribe.store.session import Database
 from tests.integration.console import ENGINE, Cli, admit, done, fail, prepare
 from tests.schemas import conforms
 

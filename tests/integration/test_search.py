@@ -11,13 +11,13 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from core.types import EngineInfo, JobState, Segment, Source, Speaker, Transcript
-from store import jobs, search, transcripts, words
-from store.jobs import NewJob
-from store.search import Query
-from store.session import Database, open_database
+from dropscribe.core.types import EngineInfo, JobState, Segment, Source, Speaker, Transcript
+from dropscribe.store import jobs, search, transcripts, words
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.search import Query
+from dropscribe.store.session import Database, open_database
+from dropscribe.worker.outputs import render
 from tests.integration.older_store import older_store
-from worker.outputs import render
 
 ENGINE = EngineInfo("scripted", "none", "fp32")
 TALK = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from core.types import JobState
-from store import queries
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
+from dropscribe.worker import tasks
 from tests.integration.one_worker import MakeContext, admit, carry_through, make_due
-from worker import tasks
 
 
 def allow_files(disk: Path, number: int) -> None:

@@ -11,17 +11,17 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from core import names
-from core.settings import Settings
-from core.types import JobState
-from scheduler.bell import Bell
-from scheduler.folders import Folders
-from scheduler.scan import Observation
-from scheduler.status_page import EVERY, NAME, StatusPage
-from scheduler.watch import RootWatch
-from store import jobs, root_view
-from store.jobs import NewJob
-from store.session import Database
+from dropscribe.core import names
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import JobState
+from dropscribe.scheduler.bell import Bell
+from dropscribe.scheduler.folders import Folders
+from dropscribe.scheduler.scan import Observation
+from dropscribe.scheduler.status_page import EVERY, NAME, StatusPage
+from dropscribe.scheduler.watch import RootWatch
+from dropscribe.store import jobs, root_view
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.session import Database
 
 
 @pytest.fixture

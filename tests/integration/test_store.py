@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import exc, text, update
 
-from core.errors import AmbiguousJobError, DropscribeError, JobNotFoundError, LeaseLostError, StoreError
-from core.types import Chunk, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span, Word
-from store import chunks, fleet, jobs, leases, moves, plans, queries, recovery, speakers, tables, transcripts
-from store.chunks import Onward
-from store.jobs import NewJob
-from store.leases import Claim, Renewal
-from store.plans import Prepared
-from store.queries import Capacity
-from store.session import Database
-from store.speakers import Said
-from store.tables import FileName, Prose
+from dropscribe.core.errors import AmbiguousJobError, DropscribeError, JobNotFoundError, LeaseLostError, StoreError
+from dropscribe.core.types import Chunk, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span, Word
+from dropscribe.store import chunks, fleet, jobs, leases, moves, plans, queries, recovery, speakers, tables, transcripts
+from dropscribe.store.chunks import Onward
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.leases import Claim, Renewal
+from dropscribe.store.plans import Prepared
+from dropscribe.store.queries import Capacity
+from dropscribe.store.session import Database
+from dropscribe.store.speakers import Said
+from dropscribe.store.tables import FileName, Prose
 
 ENGINE = EngineInfo("scripted", "script", "none")
 LEASE = 60.0

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from core.queue import CPU_QUEUE
-from core.routing import MODEL_QUEUE
-from core.types import JobState, RawTranscript
-from models.base import Audio, TranscribeRequest
-from models.scripted import Script, Scripted
-from store import fleet, jobs, queries, recovery, transcripts
-from store.jobs import NewJob
-from store.leases import SPOOL_FULL
+from dropscribe.core.queue import CPU_QUEUE
+from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.types import JobState, RawTranscript
+from dropscribe.models.base import Audio, TranscribeRequest
+from dropscribe.models.scripted import Script, Scripted
+from dropscribe.store import fleet, jobs, queries, recovery, transcripts
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.leases import SPOOL_FULL
+from dropscribe.worker import tasks
+from dropscribe.worker.outputs import files
+from dropscribe.worker.spool import has_room
 from tests.e2e.harness import speech
 from tests.integration.one_worker import Died, MakeContext, admit, carry_through, make_due
-from worker import tasks
-from worker.outputs import files
-from worker.spool import has_room
 
 
 def test_three_tasks_make_a_transcript(make_context: MakeContext, recording: Path) -> None:

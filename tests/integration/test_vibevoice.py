@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from core.errors import ModelError, SettingsError
-from core.settings import Settings
-from core.types import Ended, Segment, SegmentKind
-from models import registry
-from models.base import SAMPLE_RATE, Audio, TranscribeRequest
-from models.vibevoice.answer import STUCK_TOKENS, Answer
-from models.vibevoice.generation import Stop
-from models.vibevoice.transcriber import VibeVoice
+from dropscribe.core.errors import ModelError, SettingsError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Ended, Segment, SegmentKind
+from dropscribe.models import registry
+from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.vibevoice.answer import STUCK_TOKENS, Answer
+from dropscribe.models.vibevoice.generation import Stop
+from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.tiny.checkpoint import random_checkpoint
 
 ANSWER = [

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from core.errors import ModelError, ModelFatalError, ModelUnavailableError
-from models.base import SAMPLE_RATE, Audio
-from models.vibevoice import attention, loader
-from models.vibevoice.batching import Batched, Sizes
-from models.vibevoice.encoder import Encoder
-from models.vibevoice.engine import Engine, Reference
-from models.vibevoice.generation import CancelledError, Decoding, Generation, Stop
-from models.vibevoice.soft_tokens import SoftTokens, install
+from dropscribe.core.errors import ModelError, ModelFatalError, ModelUnavailableError
+from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.models.vibevoice import attention, loader
+from dropscribe.models.vibevoice.batching import Batched, Sizes
+from dropscribe.models.vibevoice.encoder import Encoder
+from dropscribe.models.vibevoice.engine import Engine, Reference
+from dropscribe.models.vibevoice.generation import CancelledError, Decoding, Generation, Stop
+from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
 from tests.tiny.checkpoint import random_checkpoint
 
 SIZES = Sizes(slots=6, tokens_per_slot=512, step_tokens=256)

@@ -11,12 +11,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from core.errors import ModelUnavailableError
-from core.settings import Settings
-from models import gpu_lock
-from models.vibevoice import loader, transcriber
-from models.vibevoice.transcriber import VibeVoice
-from models.vram import Precision
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.settings import Settings
+from dropscribe.models import gpu_lock
+from dropscribe.models.vibevoice import loader, transcriber
+from dropscribe.models.vibevoice.transcriber import VibeVoice
+from dropscribe.models.vram import Precision
 from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")

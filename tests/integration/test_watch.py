@@ -15,15 +15,18 @@ from dataclasses import dataclass, replace
 import pytest
 from rich.console import Console
 
-from admin import status, watch
-from admin.context import Context
-from core.settings import load
-from store import chunks, fleet, leases, queries
-from store.session import Database
+from dropscribe.admin import status, watch
+from dropscribe.admin.context import Context
+from dropscribe.core.settings import load
+from dropscribe.store import chunks, fleet, leases, queries
+from dropscribe.store.session import Database
 from tests.integration.console import ENGINE, admit, fail, prepare
 
 # As from a terminal: a runner in the background may have handed down that SIGINT is ignored.
-CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from admin.main import run; run()"
+CODE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from dropscribe.admin.main import run; run()"
+)
 COMMAND = [sys.executable, "-c", CODE, "status", "--watch"]
 
 

@@ -16,13 +16,13 @@ import pytest
 pytest.importorskip("faster_whisper")
 pytest.importorskip("transformers")
 
-from core.errors import ModelUnavailableError, SettingsError
-from core.settings import Settings
-from core.types import Ended, JobState
-from models import inventory, registry
-from models.base import SAMPLE_RATE, Audio, TranscribeRequest
-from models.whisper import transcriber
-from models.whisper.transcriber import Whisper
+from dropscribe.core.errors import ModelUnavailableError, SettingsError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Ended, JobState
+from dropscribe.models import inventory, registry
+from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.whisper import transcriber
+from dropscribe.models.whisper.transcriber import Whisper
 from tests.integration.one_worker import MakeContext, admit, carry_through
 from tests.tiny.whisper import reciting_whisper
 
@@ -234,7 +234,7 @@ def test_an_id_that_is_not_here_is_fetched(load: Load, monkeypatch: pytest.Monke
         raise ModelUnavailableError("no network in this test")
 
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("models.fetch.fetch", fetched)
+    monkeypatch.setattr("dropscribe.models.fetch.fetch", fetched)
     with pytest.raises(ModelUnavailableError, match="no network"):
         load(Path("openai/whisper-tiny"))
     assert asked == ["openai/whisper-tiny"]

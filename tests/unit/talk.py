@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from core.types import Segment, Span
-from worker.seams import Part
+from dropscribe.core.types import Segment, Span
+from dropscribe.worker.seams import Part
 
 JITTER = 0.4  # s, either way: how well models know when something was said
 LONGEST = 15.0  # s: no turn is longer

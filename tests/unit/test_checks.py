@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from admin import checks
-from admin.checks import Level
-from admin.doctor import CLOCK_SECONDS, clock
-from core.settings import load
+from dropscribe.admin import checks
+from dropscribe.admin.checks import Level
+from dropscribe.admin.doctor import CLOCK_SECONDS, clock
+from dropscribe.core.settings import load
 
 PLAIN = load({})
 VIBEVOICE = load({"DROPSCRIBE_ENGINE": "vibevoice"})

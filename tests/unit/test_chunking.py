@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.types import Chunk, Span
-from worker.chunking import MARGIN, MOST_SHARED, NEARBY, halve, plan, target_for
+from dropscribe.core.types import Chunk, Span
+from dropscribe.worker.chunking import MARGIN, MOST_SHARED, NEARBY, halve, plan, target_for
 
 CLOSE = 1e-6  # s; far below a sample
 PAUSES = {"none": (0.0, 0.0), "touching": (0.0, 0.01), "dense": (0.02, 0.6), "mixed": (0.001, 20), "sparse": (20, 600)}

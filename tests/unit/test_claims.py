@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dropscribe.worker.claims import READERS, SLACK, claimed_size, is_cut, mp3_frames
 from tests.media_files import FORMATS, tone, write
-from worker.claims import READERS, SLACK, claimed_size, is_cut, mp3_frames
 
 
 def made(tmp_path, name, **how):

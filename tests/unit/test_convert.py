@@ -14,11 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import ModelUnavailableError, UsageError
-from models import convert, convert_check, convert_plan, inventory, shards
-from models.convert import Copied
-from models.convert_plan import Rules
-from models.shards import Tensor
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models import convert, convert_check, convert_plan, inventory, shards
+from dropscribe.models.convert import Copied
+from dropscribe.models.convert_plan import Rules
+from dropscribe.models.shards import Tensor
 
 FP16 = Rules("fp16")
 # As the published checkpoints call theirs: speech recognition, and speech synthesis in the original layout.

@@ -7,9 +7,9 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.types import EngineInfo, Segment, SegmentKind, Source, Transcript, Word
-from worker.outputs.cues import LINE_WIDTH, SHORTEST_MS, Cue, cues, width
-from worker.outputs.text import clean
+from dropscribe.core.types import EngineInfo, Segment, SegmentKind, Source, Transcript, Word
+from dropscribe.worker.outputs.cues import LINE_WIDTH, SHORTEST_MS, Cue, cues, width
+from dropscribe.worker.outputs.text import clean
 
 SOURCE = Source("/rec/a.wav", 1, "0", 1.0, "wav", "pcm_s16le", 1, 24_000)
 SENTENCE = "This sentence is exactly as long as it has to be."

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from sqlalchemy import text
 
-from store import jobs
-from store.jobs import NewJob
-from store.session import Database
+from dropscribe.store import jobs
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.session import Database
 from tests.documents import REPOSITORY
 from tests.unit.test_documents import parse
 

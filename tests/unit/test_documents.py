@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import typer
 
-from admin.main import app
-from core.settings import CONFIG_VARIABLE, PREFIX, Settings
+from dropscribe.admin.main import app
+from dropscribe.core.settings import CONFIG_VARIABLE, PREFIX, Settings
 from tests.documents import DOCUMENTS, REPOSITORY, blocks, inline, make_targets
 
 DEPLOYED = sorted(path for path in (REPOSITORY / "deploy").iterdir() if path.is_file())
@@ -119,7 +119,7 @@ def test_every_variable_that_is_named_is_a_setting(path: Path) -> None:
 
 
 def test_the_example_of_the_environment_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.settings import load
+    from dropscribe.core.settings import load
 
     text = (REPOSITORY / "deploy" / "dropscribe.env.example").read_text()
     given = dict(re.findall(rf"^#?({PREFIX}\w+)=(.*)$", text, re.MULTILINE))

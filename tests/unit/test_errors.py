@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 
-from core import errors
-from core.errors import DropscribeError, UsageError
+from dropscribe.core import errors
+from dropscribe.core.errors import DropscribeError, UsageError
 
 
 def test_the_tree_in_the_docstring_names_every_class_under_its_parent() -> None:

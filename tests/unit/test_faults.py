@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from core.errors import ModelError, ModelFatalError
-from models import faults
+from dropscribe.core.errors import ModelError, ModelFatalError
+from dropscribe.models import faults
 
 
 @pytest.mark.parametrize(

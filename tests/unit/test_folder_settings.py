@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import names
-from core.errors import SettingsError
-from core.folder_settings import KEYS, Place, read
-from core.routing import model_queue, served, wish_of
-from core.settings import Settings
-from scheduler.folder_files import SettingsFile
-from scheduler.folders import Folders, read_folders
+from dropscribe.core import names
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.folder_settings import KEYS, Place, read
+from dropscribe.core.routing import model_queue, served, wish_of
+from dropscribe.core.settings import Settings
+from dropscribe.scheduler.folder_files import SettingsFile
+from dropscribe.scheduler.folders import Folders, read_folders
 
 ROOT = Path("/share")
 PLACE = Place(ROOT, "talks/", Path("/results"))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.types import Ended, RawTranscript, Segment, SegmentKind, Span
-from worker import gate
-from worker.gate import Limits, Rule, words
+from dropscribe.core.types import Ended, RawTranscript, Segment, SegmentKind, Span
+from dropscribe.worker import gate
+from dropscribe.worker.gate import Limits, Rule, words
 
 GOOD = RawTranscript((Segment(0.2, 3.0, "ask not", 0), Segment(3.0, 9.8, "what your country", 0)))
 SENTENCE = "he was not an ill disposed young man unless to be rather cold hearted"  # 14 words

@@ -30,11 +30,11 @@ from bench.roofline import (
     trace_of,
 )
 from bench.serving import Clock, Meter, OutOfTimeError, Subject, parts_of, rates_of, serve
-from models import quantize, vram
-from models.vibevoice.engine import Reference, language_model
-from models.vibevoice.generation import Generation, Stop
-from models.vibevoice.geometry import PUBLISHED, Geometry
-from models.vram import Precision
+from dropscribe.models import quantize, vram
+from dropscribe.models.vibevoice.engine import Reference, language_model
+from dropscribe.models.vibevoice.generation import Generation, Stop
+from dropscribe.models.vibevoice.geometry import PUBLISHED, Geometry
+from dropscribe.models.vram import Precision
 
 CPU = torch.device("cpu")
 H200 = CARDS[0]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from models import gpu_memory
+from dropscribe.models import gpu_memory
 
 
 def test_a_process_without_torch_is_on_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

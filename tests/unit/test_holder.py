@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.errors import StoreUnavailableError
-from store import session
-from store.holder import holder
-from store.session import Database
+from dropscribe.core.errors import StoreUnavailableError
+from dropscribe.store import session
+from dropscribe.store.holder import holder
+from dropscribe.store.session import Database
 
 WRITES = """
 import sqlite3, sys

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import hotwords
-from core.errors import SettingsError
-from core.hotwords import context_of, context_text, read_file, read_hotwords
-from core.settings import Settings
+from dropscribe.core import hotwords
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.hotwords import context_of, context_text, read_file, read_hotwords
+from dropscribe.core.settings import Settings
 
 
 def terms(folder: Path, text: str) -> Path:

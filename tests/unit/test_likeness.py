@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import likeness
-from models.likeness import LIMITS, Answer, Likeness, Limits
+from dropscribe.models import likeness
+from dropscribe.models.likeness import LIMITS, Answer, Likeness, Limits
 from tests.documents import REPOSITORY
 
 UNITS = np.eye(4, 8, dtype=np.float32)

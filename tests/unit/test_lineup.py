@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.types import Segment, SegmentKind, Span
-from worker.lineup import GAP, MOST, SHORTEST, Clip, LineUp, from_json, link, plan, read, to_json
-from worker.seams import Part
-from worker.voices import Voices
-from worker.voices import link as link_overlaps
+from dropscribe.core.types import Segment, SegmentKind, Span
+from dropscribe.worker.lineup import GAP, MOST, SHORTEST, Clip, LineUp, from_json, link, plan, read, to_json
+from dropscribe.worker.seams import Part
+from dropscribe.worker.voices import Voices
+from dropscribe.worker.voices import link as link_overlaps
 
 Turn = tuple[float, float, int | None]  # start, end, label
 

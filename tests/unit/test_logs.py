@@ -6,8 +6,8 @@ import json
 import logging
 import threading
 
-from core import logs
-from core.logs import JsonFormatter, TextFormatter
+from dropscribe.core import logs
+from dropscribe.core.logs import JsonFormatter, TextFormatter
 
 
 def record(message: str = "hello") -> logging.LogRecord:

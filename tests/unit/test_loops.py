@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.vibevoice.loops import LONGEST_WORD, REPEATS, LoopDetector
+from dropscribe.models.vibevoice.loops import LONGEST_WORD, REPEATS, LoopDetector
 
 CHORUS = "we all live in a yellow submarine, a yellow submarine, a yellow submarine"
 

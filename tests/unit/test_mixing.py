@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.mixing import TOLERANCE, Timeline
+from dropscribe.worker.mixing import TOLERANCE, Timeline
 
 
 def test_frames_that_follow_on_leave_no_gap():

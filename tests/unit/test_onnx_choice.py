@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from transformers import RepetitionPenaltyLogitsProcessor
 
-from models.onnx.runtime import Choice
-from models.vibevoice.generation import Decoding
+from dropscribe.models.onnx.runtime import Choice
+from dropscribe.models.vibevoice.generation import Decoding
 
 LOGITS = np.array([1.0, 3.0, -2.0, 2.9], np.float32)
 

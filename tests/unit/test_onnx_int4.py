@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnxruntime.capi import _pybind_state as onnxruntime
 
-from models.onnx import int4
+from dropscribe.models.onnx import int4
 
 
 def weights(rows: int, columns: int, seed: int = 0) -> np.ndarray:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ModelUnavailableError
-from models.onnx import layout, room
-from models.onnx.layout import File, Graph, Manifest, Port
-from models.vibevoice.geometry import PUBLISHED
-from models.vibevoice.prompt import Wording
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.onnx import layout, room
+from dropscribe.models.onnx.layout import File, Graph, Manifest, Port
+from dropscribe.models.vibevoice.geometry import PUBLISHED
+from dropscribe.models.vibevoice.prompt import Wording
 
 GB = 10**9
 PORTS = (Port("audio", "float", (1, "3200*tokens")),)

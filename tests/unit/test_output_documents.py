@@ -14,10 +14,10 @@ from hypothesis import settings as effort
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from core.types import Segment, SegmentKind, Speaker
+from dropscribe.core.types import Segment, SegmentKind, Speaker
+from dropscribe.worker.outputs import render
+from dropscribe.worker.outputs.text import clean
 from tests.unit.test_outputs import BOARD, SOURCE, any_text, spoken, text_of, texts, transcripts
-from worker.outputs import render
-from worker.outputs.text import clean
 
 GITHUB = MarkdownIt("gfm-like", {"linkify": False})  # tables and struck out text, too
 HOSTILE = "<b>*x*</b> [a](javascript:b) `c` ~~d~~ &lt; _e_ ![f](g) \\* # 1. - > | $h$ <!-- <https://i>"

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from core.errors import StoreError, UsageError
-from core.settings import OUTPUT_FORMATS
-from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript, Word
-from worker.outputs import BINARY, FORMATS, render
-from worker.outputs.json_ import from_json
-from worker.outputs.srt import BRACES, WORD_JOINER
-from worker.outputs.text import clean, facts, join
+from dropscribe.core.errors import StoreError, UsageError
+from dropscribe.core.settings import OUTPUT_FORMATS
+from dropscribe.core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript, Word
+from dropscribe.worker.outputs import BINARY, FORMATS, render
+from dropscribe.worker.outputs.json_ import from_json
+from dropscribe.worker.outputs.srt import BRACES, WORD_JOINER
+from dropscribe.worker.outputs.text import clean, facts, join
 
 DOCS = Path(__file__).parents[2] / "docs"
 

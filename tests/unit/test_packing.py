@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models import packing
+from dropscribe.models import packing
 
 CPU = torch.device("cpu")
 

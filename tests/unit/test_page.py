@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as effort
 
-from core.types import Segment, SegmentKind, Span, Speaker, Transcript
+from dropscribe.core.types import Segment, SegmentKind, Span, Speaker, Transcript
+from dropscribe.worker.outputs import html_, render
 from tests.unit.test_outputs import BOARD, SOURCE, spoken, text_of, transcripts
-from worker.outputs import html_, render
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "worker" / "outputs" / "page"
@@ -211,4 +211,4 @@ def test_the_template_is_part_of_the_package(tmp_path: Path) -> None:
     wheel = pytest.importorskip("hatchling.builders.wheel", reason="hatchling is not installed").WheelBuilder
     (built,) = wheel(str(REPOSITORY)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(built) as archive:
-        assert {f"worker/outputs/page/{file.name}" for file in PAGE.iterdir()} <= set(archive.namelist())
+        assert {f"dropscribe/worker/outputs/page/{file.name}" for file in PAGE.iterdir()} <= set(archive.namelist())

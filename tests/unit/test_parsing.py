@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.types import Segment, SegmentKind
-from models.vibevoice.parsing import Parsed, StreamParser, parse, speaker_of
+from dropscribe.core.types import Segment, SegmentKind
+from dropscribe.models.vibevoice.parsing import Parsed, StreamParser, parse, speaker_of
 
 EVENT = SegmentKind.EVENT
 

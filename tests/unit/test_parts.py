@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from core.errors import SettingsError, UsageError
-from core.settings import Settings, load
-from core.types import Part
-from models import parts
+from dropscribe.core.errors import SettingsError, UsageError
+from dropscribe.core.settings import Settings, load
+from dropscribe.core.types import Part
+from dropscribe.models import parts
 
 MODULES: dict[str, Part | None] = {
     "model.language_model.layers.27.mlp.down_proj": "language-model",

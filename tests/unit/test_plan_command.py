@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from admin import plan as command
-from admin.context import Context
-from admin.main import main
-from models import vram
-from models.vibevoice.geometry import PUBLISHED
+from dropscribe.admin import plan as command
+from dropscribe.admin.context import Context
+from dropscribe.admin.main import main
+from dropscribe.models import vram
+from dropscribe.models.vibevoice.geometry import PUBLISHED
 
 DOCS = Path(__file__).parents[2] / "docs"
 MARKED = re.compile(r"<!-- plan: begin .*? -->\n(.*?)<!-- plan: end -->", re.DOTALL)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import SettingsError
-from models.vibevoice import prompt
-from models.vibevoice.prompt import check_context
+from dropscribe.core.errors import SettingsError
+from dropscribe.models.vibevoice import prompt
+from dropscribe.models.vibevoice.prompt import check_context
 
 
 def test_the_request_tells_the_length_and_the_keys() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ModelUnavailableError, SettingsError
-from core.settings import Settings
-from models import registry
-from models.scripted import Scripted
+from dropscribe.core.errors import ModelUnavailableError, SettingsError
+from dropscribe.core.settings import Settings
+from dropscribe.models import registry
+from dropscribe.models.scripted import Scripted
 
 installed = pytest.mark.skipif(not importlib.util.find_spec("pocketsphinx"), reason="pocketsphinx is not installed")
 
@@ -28,7 +28,7 @@ def no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def without_pocketsphinx(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package counts as not installed, and our module as not yet imported."""
-    monkeypatch.delitem(sys.modules, "models.pocketsphinx", raising=False)
+    monkeypatch.delitem(sys.modules, "dropscribe.models.pocketsphinx", raising=False)
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
 
 
@@ -55,18 +55,18 @@ def test_a_name_stands_for_itself() -> None:
 
 @installed
 def test_auto_is_pocketsphinx_on_a_machine_without_a_gpu(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.ENGINES, "vibevoice", "models.vibevoice:VibeVoice")
+    monkeypatch.setitem(registry.ENGINES, "vibevoice", "dropscribe.models.vibevoice:VibeVoice")
     assert registry.resolve("auto") == "pocketsphinx"
 
 
 def test_auto_is_vibevoice_where_the_driver_is_loaded(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.ENGINES, "vibevoice", "models.vibevoice:VibeVoice")
+    monkeypatch.setitem(registry.ENGINES, "vibevoice", "dropscribe.models.vibevoice:VibeVoice")
     registry.NVIDIA_DRIVER.write_text("NVRM version: 1\n")
     assert registry.resolve("auto") == "vibevoice"
 
 
 def test_auto_is_vibevoice_where_the_drivers_tool_is_on_the_path(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.ENGINES, "vibevoice", "models.vibevoice:VibeVoice")
+    monkeypatch.setitem(registry.ENGINES, "vibevoice", "dropscribe.models.vibevoice:VibeVoice")
     tool = no_gpu / "nvidia-smi"
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)
@@ -102,7 +102,7 @@ def test_every_optional_engine_names_the_package_that_it_needs() -> None:
 
 
 def test_without_torch_the_extra_for_gpus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "models.vibevoice.transcriber", raising=False)
+    monkeypatch.delitem(sys.modules, "dropscribe.models.vibevoice.transcriber", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ModelUnavailableError, match=r"vibevoice cannot be imported: .*pip install 'dropscribe\[gpu\]'"):
         registry.create("vibevoice", Settings())
@@ -122,6 +122,6 @@ def test_the_notice_is_told_without_importing_the_model(without_pocketsphinx: No
 
 
 def test_the_registry_imports_no_model() -> None:
-    code = "import sys, models.registry; print(sorted({'pocketsphinx', 'torch', 'av'} & set(sys.modules)))"
+    code = "import sys, dropscribe.models.registry; print(sorted({'pocketsphinx', 'torch', 'av'} & set(sys.modules)))"
     seen = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert seen.stdout.strip() == "[]"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin import render
-from core.types import JobState
+from dropscribe.admin import render
+from dropscribe.core.types import JobState
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=80)
 hostile = st.lists(

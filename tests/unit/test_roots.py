@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import UsageError
-from core.mounts import UNKNOWN, filesystem_kind, is_network
-from scheduler.roots import (
+from dropscribe.core.errors import UsageError
+from dropscribe.core.mounts import UNKNOWN, filesystem_kind, is_network
+from dropscribe.scheduler.roots import (
     RootIdentity,
     RootOfflineError,
     check_roots,
@@ -194,7 +194,7 @@ def test_a_root_without_read_permission_is_offline(tmp_path: Path) -> None:
 MOUNTING = """
 import subprocess, sys
 from pathlib import Path
-from scheduler.roots import came_over, difference, identify, open_root
+from dropscribe.scheduler.roots import came_over, difference, identify, open_root
 
 root = Path(sys.argv[1])
 before = identify(root)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import SpoolError
-from worker import scratch
+from dropscribe.core.errors import SpoolError
+from dropscribe.worker import scratch
 
 REPOSITORY = Path(__file__).parents[2]
 HOLDS = """

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ModelError, ModelFatalError, SettingsError
-from core.settings import Settings
-from core.types import Ended, RawTranscript
-from models.base import SAMPLE_RATE, Audio, TranscribeRequest
-from models.scripted import Script, Scripted, parse
+from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Ended, RawTranscript
+from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.scripted import Script, Scripted, parse
 
 
 def noise(seconds: float, seed: int = 0) -> Audio:

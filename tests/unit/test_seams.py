@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.types import Segment, SegmentKind, Span
-from core.types import Word as TimedWord
+from dropscribe.core.types import Segment, SegmentKind, Span
+from dropscribe.core.types import Word as TimedWord
+from dropscribe.worker.seams import Part, select
 from tests.unit.talk import Word, converse, hear, recording, said
-from worker.seams import Part, select
 
 
 def taken(*parts: Part) -> list[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from core import settings
-from core.errors import SettingsError
-from core.types import Priority
+from dropscribe.core import settings
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.types import Priority
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from core.errors import ModelError
-from models.vibevoice.soft_tokens import SoftTokens
+from dropscribe.core.errors import ModelError
+from dropscribe.models.vibevoice.soft_tokens import SoftTokens
 
 VOCABULARY, HIDDEN = 11, 4
 

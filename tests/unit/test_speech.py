@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from core.errors import SpoolError
-from core.types import Span
-from worker.speech import DETECTORS, ENERGY, Detector, best, detect, hysteresis, smooth
+from dropscribe.core.errors import SpoolError
+from dropscribe.core.types import Span
+from dropscribe.worker.speech import DETECTORS, ENERGY, Detector, best, detect, hysteresis, smooth
 
 RATE = 24_000
 FRAME = 0.03

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import (
+from dropscribe.core.errors import (
     NoRoomError,
     NotMediaError,
     OutsideRootError,
@@ -17,8 +17,8 @@ from core.errors import (
     SourceMissingError,
     SpoolError,
 )
-from worker import staging
-from worker.staging import BLOCK, shown, stage
+from dropscribe.worker import staging
+from dropscribe.worker.staging import BLOCK, shown, stage
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from admin.status import Status
-from core.types import EngineInfo, JobState
-from store.queries import Backlog, PutOff, WatchedRoot, Worker
+from dropscribe.admin.status import Status
+from dropscribe.core.types import EngineInfo, JobState
+from dropscribe.store.queries import Backlog, PutOff, WatchedRoot, Worker
 
 SPHINX = asdict(EngineInfo("pocketsphinx", "en-us", "fp32", notice="expect mistakes"))
 NOTHING = Status(

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.types import JobState
-from scheduler.ignore import Verdict, verdict
-from scheduler.status_page import IN_WORDS, MOST, NAME, TROUBLED, View, body, page
-from store.fleet import RootReport
-from store.queries import Job, WaitingFolder
+from dropscribe.core.types import JobState
+from dropscribe.scheduler.ignore import Verdict, verdict
+from dropscribe.scheduler.status_page import IN_WORDS, MOST, NAME, TROUBLED, View, body, page
+from dropscribe.store.fleet import RootReport
+from dropscribe.store.queries import Job, WaitingFolder
 
 REPORT = RootReport("/share", "here", "ext4", online=True)
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\u202e\udcff"

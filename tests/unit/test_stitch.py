@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.types import Segment, SegmentKind, Span, Speaker
+from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
+from dropscribe.worker import lineup
+from dropscribe.worker.stitch import UNMATCHED, Part, merge, named, stitch
+from dropscribe.worker.voices import Voices, link
 from tests.unit.talk import converse, recording
-from worker import lineup
-from worker.stitch import UNMATCHED, Part, merge, named, stitch
-from worker.voices import Voices, link
 
 
 def part(

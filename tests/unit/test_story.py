@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin import story
-from core.types import JobState, Span
-from store.queries import Event
+from dropscribe.admin import story
+from dropscribe.core.types import JobState, Span
+from dropscribe.store.queries import Event
 
 WINDOWS = {"0": Span(0.0, 600.0), "1": Span(570.0, 1200.0)}
 KINDS = [*story.BEGINS, *story.ENDS_ONE, *story.ENDS_ALL, "admitted", "retried", "speakers", "failed_checks", "renamed"]

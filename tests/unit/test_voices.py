@@ -8,9 +8,9 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.types import Segment, SegmentKind, Span
-from worker.seams import Part
-from worker.voices import Voices, apart, link, undecided, united
+from dropscribe.core.types import Segment, SegmentKind, Span
+from dropscribe.worker.seams import Part
+from dropscribe.worker.voices import Voices, apart, link, undecided, united
 
 Turn = tuple[float, float, int]  # start, end, label
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ModelUnavailableError
-from core.types import Part
-from models import parts
-from models.vibevoice.geometry import PUBLISHED, Encoder, Geometry
-from models.vram import (
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.types import Part
+from dropscribe.models import parts
+from dropscribe.models.vibevoice.geometry import PUBLISHED, Encoder, Geometry
+from dropscribe.models.vram import (
     BEST_FIRST,
     COMPARED_CHUNKS,
     CUDA_CONTEXT,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import SettingsError
-from core.settings import load, origins
-from scheduler import webhook
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.settings import load, origins
+from dropscribe.scheduler import webhook
 from tests.documents import REPOSITORY, blocks
 
 SETTINGS = load(

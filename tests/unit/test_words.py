@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store import words
-from store.words import Term
+from dropscribe.store import words
+from dropscribe.store.words import Term
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
 typed = st.text(st.sampled_from(list("ab \"*-:()^+'\\NEAR{}<>&|!é“”世\x00\udcff")), max_size=30)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from core.errors import UsageError
-from core.types import Transcript
-from worker.outputs import docx_, html_, json_, md, rttm, srt, tsv, txt, vtt
+from dropscribe.core.errors import UsageError
+from dropscribe.core.types import Transcript
+from dropscribe.worker.outputs import docx_, html_, json_, md, rttm, srt, tsv, txt, vtt
 
 FORMATS: dict[str, Callable[[Transcript], str | bytes]] = {
     "json": json_.render,

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from core.types import Segment, Transcript
-from worker.outputs.text import clean, is_unspaced, is_wide, labeller, milliseconds
+from dropscribe.core.types import Segment, Transcript
+from dropscribe.worker.outputs.text import clean, is_unspaced, is_wide, labeller, milliseconds
 
 LINE_WIDTH = 42  # columns; the usual limit for subtitles in Latin script
 SHORTEST_MS = 500  # a cue that stands for less is a flicker

@@ -9,9 +9,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from core.types import Transcript
-from worker.outputs.text import clock, facts, remarks, title
-from worker.outputs.turns import Turn, turns
+from dropscribe.core.types import Transcript
+from dropscribe.worker.outputs.text import clock, facts, remarks, title
+from dropscribe.worker.outputs.turns import Turn, turns
 
 if TYPE_CHECKING:
     from docx.document import Document

@@ -10,11 +10,11 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from core import names
-from core.errors import NoRoomError, OutputError
-from core.placing import give_name, sync_directory
-from store.queries import Job
-from worker.staging import FULL
+from dropscribe.core import names
+from dropscribe.core.errors import NoRoomError, OutputError
+from dropscribe.core.placing import give_name, sync_directory
+from dropscribe.store.queries import Job
+from dropscribe.worker.staging import FULL
 
 NAME_BYTES = 255  # longest file name on every common filesystem (NAME_MAX)
 

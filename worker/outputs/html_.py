@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from string import Template
 from urllib.parse import quote
 
-from core.types import Segment, SegmentKind, Span, Speaker, Transcript
-from worker.outputs.text import clean, clock, facts, name, names, remarks, title
-from worker.outputs.turns import Turn, turns
-from worker.spans import without
+from dropscribe.core.types import Segment, SegmentKind, Span, Speaker, Transcript
+from dropscribe.worker.outputs.text import clean, clock, facts, name, names, remarks, title
+from dropscribe.worker.outputs.turns import Turn, turns
+from dropscribe.worker.spans import without
 
 SILENCE = 10.0  # seconds without a word that a reader is told of
 UNSURE = 0.5  # below this confidence a segment is rather wrong than right, by the recognizer's own word
@@ -51,7 +51,7 @@ def render(transcript: Transcript, folder: Path | None = None) -> str:
 
 @cache
 def _asset(file: str) -> str:
-    return (files("worker.outputs") / "page" / file).read_text(encoding="utf-8")
+    return (files("dropscribe.worker.outputs") / "page" / file).read_text(encoding="utf-8")
 
 
 def _policy(script: str, style: str) -> str:

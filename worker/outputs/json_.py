@@ -7,8 +7,8 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from core.errors import StoreError
-from core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript, Word
+from dropscribe.core.errors import StoreError
+from dropscribe.core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript, Word
 
 SCHEMA = "dropscribe.transcript/1"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from core.types import Transcript
-from worker.outputs.text import clock, facts, remarks, title
-from worker.outputs.turns import Turn, turns
+from dropscribe.core.types import Transcript
+from dropscribe.worker.outputs.text import clock, facts, remarks, title
+from dropscribe.worker.outputs.turns import Turn, turns
 
 # What would begin markup within a line; a tag or an entity only where it looks like one, so that "R&D < 5" stays.
 _MARKUP = re.compile(r"[\\`*_\[\]~$]|<(?=[a-zA-Z/!?])|&(?=#?\w+;)")

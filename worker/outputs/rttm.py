@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from core.types import Segment, SegmentKind, Transcript
-from worker.outputs.text import clean, labeller, milliseconds
+from dropscribe.core.types import Segment, SegmentKind, Transcript
+from dropscribe.worker.outputs.text import clean, labeller, milliseconds
 
 
 def render(transcript: Transcript) -> str:

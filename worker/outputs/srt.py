@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from core.types import Transcript
-from worker.outputs.cues import Cue, cues
-from worker.outputs.text import has_several_speakers, timestamp
+from dropscribe.core.types import Transcript
+from dropscribe.worker.outputs.cues import Cue, cues
+from dropscribe.worker.outputs.text import has_several_speakers, timestamp
 
 WORD_JOINER = "\u2060"  # takes no room; libass advises it after a backslash that is to be seen
 BRACES = str.maketrans("{}", "()")  # between braces are codes: `{\an8}` of ASS, `{y:i}` of MicroDVD

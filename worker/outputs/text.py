@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from core.types import Segment, SegmentKind, Transcript
+from dropscribe.core.types import Segment, SegmentKind, Transcript
 
 # ECMA-48: control sequences, then strings up to their terminator, then two-character escapes. A string's
 # body stops at any other opener, so that hostile text costs linear time.

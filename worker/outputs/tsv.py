@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.types import Segment, Transcript
-from worker.outputs.text import clean, labeller, milliseconds
+from dropscribe.core.types import Segment, Transcript
+from dropscribe.worker.outputs.text import clean, labeller, milliseconds
 
 HEADER = "start\tend\tspeaker\ttext"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 
-from core.types import Segment, SegmentKind, Transcript
-from worker.outputs.text import clean, join, labeller
+from dropscribe.core.types import Segment, SegmentKind, Transcript
+from dropscribe.worker.outputs.text import clean, join, labeller
 
 PARAGRAPH_PAUSE = 2.0  # seconds; a longer silence within one speaker's turn begins a new paragraph
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.types import Transcript
-from worker.outputs.text import clock, remarks
-from worker.outputs.turns import Turn, turns
+from dropscribe.core.types import Transcript
+from dropscribe.worker.outputs.text import clock, remarks
+from dropscribe.worker.outputs.turns import Turn, turns
 
 
 def render(transcript: Transcript) -> str:

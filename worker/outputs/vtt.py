@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.types import Transcript
-from worker.outputs.cues import Cue, cues
-from worker.outputs.text import remarks, timestamp
+from dropscribe.core.types import Transcript
+from dropscribe.worker.outputs.cues import Cue, cues
+from dropscribe.worker.outputs.text import remarks, timestamp
 
 
 def render(transcript: Transcript) -> str:

@@ -8,8 +8,8 @@ Revises: 0006
 import sqlalchemy as sa
 from alembic import op
 
-from store.search import entries
-from store.tables import Words
+from dropscribe.store.search import entries
+from dropscribe.store.tables import Words
 
 revision = '0007'
 down_revision = '0006'
