@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dropscribe.admin import submit
-from dropscribe.admin.jobs import document_of, find
+from dropscribe.admin.act import submit
+from dropscribe.admin.ask.jobs import document_of, find
 from dropscribe.core.errors import BrokerError, UsageError
 from dropscribe.core.queue import PREPARE, Doorbell
 from dropscribe.core.settings import Settings, load

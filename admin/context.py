@@ -84,14 +84,14 @@ class Context:
     @cached_property
     def out(self) -> Console:
         """Standard output, for answers."""
-        from dropscribe.admin.render import console
+        from dropscribe.admin.terminal.render import console
 
         return console()
 
     @cached_property
     def err(self) -> Console:
         """Standard error, for remarks."""
-        from dropscribe.admin.render import console
+        from dropscribe.admin.terminal.render import console
 
         return console(stderr=True)
 
@@ -105,7 +105,7 @@ class Context:
         """One coloured line on standard error."""
         from rich.text import Text
 
-        from dropscribe.admin.render import safe
+        from dropscribe.admin.terminal.render import safe
 
         self.err.print(Text(f"{label}: {safe(message)}", style=style), soft_wrap=True)
 

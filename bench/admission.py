@@ -21,11 +21,11 @@ from bench.machine import Machine, private
 from bench.table import Row, print_rates
 from dropscribe.core.mounts import filesystem_of
 from dropscribe.core.queue import CPU_QUEUE, Doorbell
-from dropscribe.scheduler import admission
-from dropscribe.scheduler.bell import Bell
-from dropscribe.scheduler.folders import Folders
-from dropscribe.scheduler.scan import Observation
-from dropscribe.scheduler.watch import RootWatch
+from dropscribe.scheduler.scanning.scan import Observation
+from dropscribe.scheduler.watching import admission
+from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.folder_rules import Folders
+from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs
 from tests.servers import find_postgresql, private_postgresql
 

@@ -18,7 +18,7 @@ from celery import signals
 from dropscribe.core.queue import TRANSCRIBE, make_app, redis_url
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.settings import load
-from dropscribe.worker.pool import WakingPool
+from dropscribe.worker.runtime.pool import WakingPool
 
 READY_KEY = "bench:ready"
 DONE_KEY = "bench:done"

@@ -18,8 +18,8 @@ from bench.gpu import Report, compare
 from bench.roofline import HEADER, Work
 from bench.serving import Clock, Meter, Subject, measure_card
 from dropscribe.models.vibevoice import loader
-from dropscribe.models.vibevoice.geometry import Geometry
-from dropscribe.models.vram import Precision
+from dropscribe.models.vibevoice.dimensions import Geometry
+from dropscribe.models.vibevoice.memory_plan import Precision
 from tests.tiny.checkpoint import random_checkpoint
 
 TRAINED = Path(__file__).parent.parent / "tests" / "tiny" / "checkpoint"

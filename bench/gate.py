@@ -25,9 +25,10 @@ from dropscribe.core.types import Chunk, Ended, RawTranscript, Segment, Span
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
 from dropscribe.models.vibevoice.loops import LoopDetector
-from dropscribe.worker import chunking, gate, speech
-from dropscribe.worker.decode import DecodeLimits, decode
-from dropscribe.worker.gate import Rule, Verdict
+from dropscribe.worker.preparing import chunking, vad
+from dropscribe.worker.preparing.decode import DecodeLimits, decode
+from dropscribe.worker.transcribing import quality_checks
+from dropscribe.worker.transcribing.quality_checks import Rule, Verdict
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "tiny"
@@ -61,7 +62,7 @@ class Case:
     answer: RawTranscript
 
     def judge(self) -> Verdict:
-        return gate.check(self.answer, self.duration, self.speech)
+        return quality_checks.check(self.answer, self.duration, self.speech)
 
 
 MATERIALS = {
@@ -120,7 +121,7 @@ def _tape(folders: Sequence[Path], scratch: Path) -> Path:
 def _read(model: Transcriber, tape: Path, window: float) -> Iterator[Case]:
     """One case for each window and each detector; the windows are those of the best detector."""
     audio, _ = soundfile.read(tape, dtype="float32")
-    maps = [speech.detect(tape, detector) for detector in speech.DETECTORS if detector.available()]
+    maps = [vad.detect(tape, detector) for detector in vad.DETECTORS if detector.available()]
     for chunk in chunking.plan(maps[0].spans, audio.size / SAMPLE_RATE, window, overlap=OVERLAP):
         samples = audio[round(chunk.start * SAMPLE_RATE) : round(chunk.end * SAMPLE_RATE)]
         answer = model.transcribe(samples, TranscribeRequest())

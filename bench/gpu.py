@@ -42,11 +42,10 @@ from bench.serving import (
     single_rates,
 )
 from dropscribe.core.errors import ModelError, ModelFatalError, ModelUnavailableError
-from dropscribe.models import vram
-from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice import loader, memory_plan
+from dropscribe.models.vibevoice.dimensions import PUBLISHED
 from dropscribe.models.vibevoice.generation import CancelledError
-from dropscribe.models.vibevoice.geometry import PUBLISHED
-from dropscribe.models.vram import Precision
+from dropscribe.models.vibevoice.memory_plan import Precision
 
 STEPS, QUICK_STEPS = 128, 32  # of an answer that are measured
 SINGLE, PADDED, BATCHED = "generate(), one at a time", "generate(), padded batch", "dropscribe"
@@ -176,7 +175,7 @@ def measure(
     model = build(geometry, precision, meter.device, attention)
     meter.sync()
     report.say(f"\n{precision}: made in {time.monotonic() - began:.1f} s; attention: {attention}, since {reason}")
-    report.memory(str(precision), [Memory("weights", vram.weights(geometry, precision), meter.held())])
+    report.memory(str(precision), [Memory("weights", memory_plan.weights(geometry, precision), meter.held())])
     subject = Subject(model, geometry, precision, "flash" in attention, memory, options.steps, clock, meter)
     report.say(HEADER)
     works = [Work.of(geometry, 60 * minutes) for minutes in options.minutes]

@@ -18,10 +18,10 @@ from watchdog.events import FileSystemEventHandler
 from watchdog.observers.polling import PollingObserver
 
 from bench import tree
-from dropscribe.scheduler.bell import Bell
-from dropscribe.scheduler.roots import Root, open_root
-from dropscribe.scheduler.scan import scan
-from dropscribe.scheduler.stability import Stability
+from dropscribe.scheduler.scanning.roots import Root, open_root
+from dropscribe.scheduler.scanning.scan import scan
+from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.stability import Stability
 
 SCAN_PERIOD = 60.0  # seconds; the default of the setting scan_seconds
 BELL_SECONDS = 5.0  # the bell sleeps in the kernel, so a short look suffices

@@ -24,8 +24,9 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import Segment, Span
 from dropscribe.store import queries
 from dropscribe.store.queries import Job
-from dropscribe.worker import chunking, voices
-from dropscribe.worker.stitch import Part, stitch
+from dropscribe.worker.merging import speaker_linking
+from dropscribe.worker.merging.merge_chunks import Part, stitch
+from dropscribe.worker.preparing import chunking
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "news.mp3"  # MP3 frames may be put end to end as they are
 MEGABYTE = 1_000_000
@@ -178,7 +179,7 @@ def _stitched(hours: int) -> tuple[int, float]:
         )
         for chunk in chunking.plan(speech, duration, 600.0, overlap=30.0)
     ]
-    return _timed(lambda: len(stitch(parts, speech, voices.link(parts)).segments))
+    return _timed(lambda: len(stitch(parts, speech, speaker_linking.link(parts)).segments))
 
 
 def _steps(start: float, end: float) -> list[float]:

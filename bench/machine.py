@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dropscribe.admin import embedded
-from dropscribe.admin.supervisor import Child, Supervisor
+from dropscribe.admin.local import private_redis
+from dropscribe.admin.local.supervisor import Child, Supervisor
 from dropscribe.core.settings import CONFIG_VARIABLE, PREFIX, Settings, load
 from dropscribe.store import queries
 from dropscribe.store.session import Database, open_database
@@ -30,7 +30,7 @@ class Machine:
     supervisor: Supervisor
 
     def start(self, name: str, *arguments: str) -> Child:
-        """Start a process; `arguments` are those of `dropscribe.admin.child`."""
+        """Start a process; `arguments` are those of `dropscribe.admin.local.child`."""
         return self.supervisor.start(name, *arguments)
 
     def start_workers(self) -> None:
@@ -73,8 +73,8 @@ def private(folder: Path, **settings: str) -> Iterator[Machine]:
     database = open_database(loaded.database, where="bench")
     supervisor = Supervisor(home / "logs", environment, lambda _: True)
     try:
-        supervisor.start(REDIS, "exec", *embedded.server_command(loaded))
-        embedded.wait_until_up(loaded)
+        supervisor.start(REDIS, "exec", *private_redis.server_command(loaded))
+        private_redis.wait_until_up(loaded)
         yield Machine(loaded, database, supervisor)
     finally:
         # Redis last: workers that lose it wait for it to come back.

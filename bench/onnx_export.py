@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from bench.random_model import config_of
-from dropscribe.models import shards
+from dropscribe.models.checkpoints import safetensors_files
 from dropscribe.models.onnx import export, graphs
-from dropscribe.models.vibevoice.geometry import PUBLISHED, Geometry
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, Geometry
 from tests.tiny.checkpoint import build_processor
 
 
@@ -80,7 +80,7 @@ def make_checkpoint(folder: Path, geometry: Geometry) -> int:
     entries = [(name, "BF16", tuple(one.shape), one.numel() * 2) for name, one in weights.items()]
     size = sum(one[3] for one in entries)
     with (folder / "model.safetensors").open("wb") as file:
-        file.truncate(file.write(shards.header(entries, {"format": "pt"})) + size)
+        file.truncate(file.write(safetensors_files.header(entries, {"format": "pt"})) + size)
     return size
 
 

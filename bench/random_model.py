@@ -15,10 +15,9 @@ from transformers import (
 )
 from transformers.integrations import bitsandbytes
 
-from dropscribe.models import quantize
-from dropscribe.models.vibevoice import loader
-from dropscribe.models.vibevoice.geometry import Encoder, Geometry
-from dropscribe.models.vram import Precision
+from dropscribe.models.vibevoice import loader, quantize
+from dropscribe.models.vibevoice.dimensions import Encoder, Geometry
+from dropscribe.models.vibevoice.memory_plan import Precision
 
 TINY = Geometry(
     layers=2,

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from dropscribe.core.types import Part
-from dropscribe.models import vram
+from dropscribe.models.vibevoice import memory_plan
+from dropscribe.models.vibevoice.dimensions import Geometry
 from dropscribe.models.vibevoice.generation import Generation
-from dropscribe.models.vibevoice.geometry import Geometry
+from dropscribe.models.vibevoice.memory_plan import Precision
 from dropscribe.models.vibevoice.prompt import FRAME_TOKENS
-from dropscribe.models.vram import Precision
 
 ANSWER_RATE = 6.0  # tokens of an answer for each second of audio: usual speech, as JSON
 TOLERANCE = 0.10  # between the memory that is planned and what is taken
@@ -59,8 +59,8 @@ def step_floor(card: Card, geometry: Geometry, precision: Precision, requests: i
     """
     head = geometry.vocabulary * geometry.hidden * precision.width
     others = geometry.parameters - geometry.linears(Part.LANGUAGE_MODEL)[0]
-    layers = vram.weights(geometry, precision) - others * precision.width
-    cached = requests * context * vram.cache_per_token(geometry, precision)
+    layers = memory_plan.weights(geometry, precision) - others * precision.width
+    cached = requests * context * memory_plan.cache_per_token(geometry, precision)
     return Floor(
         (layers + head + cached) / card.bandwidth, requests * _token_seconds(card, geometry, precision, context)
     )

@@ -30,10 +30,10 @@ from bench.machine import Machine, private
 from dropscribe.core.queue import TRANSCRIBE, Doorbell, redis_url
 from dropscribe.core.types import ChunkState, Span
 from dropscribe.models.base import SAMPLE_RATE
-from dropscribe.store import jobs, plans, queries
+from dropscribe.store import chunk_plans, jobs, queries
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.tables import chunks
-from dropscribe.worker import chunking
+from dropscribe.worker.preparing import chunking
 from tests.servers import find_postgresql, private_postgresql
 
 RTFX = 196.0  # of bf16 on an H200 with 16 chunks of 5 minutes, as bench/roofline.py bounds it; nobody measured it yet
@@ -146,8 +146,8 @@ def _plan(machine: Machine, folder: Path, lengths: Sequence[float]) -> list[str]
         jobs.lead_or_follow(machine.database, claim, hashlib.sha256(job_id.encode()).hexdigest())
         speech = [Span(at + UTTERANCE.start, at + UTTERANCE.end) for at in np.arange(0.0, seconds, 10.0).tolist()]
         plan = chunking.plan(speech, seconds, CHUNK_SECONDS, overlap=machine.settings.overlap_seconds)
-        result = plans.Prepared(seconds, {"format": "wav"}, "none", plan, speech)
-        waiting += plans.prepared(machine.database, claim, result, window=window)
+        result = chunk_plans.Prepared(seconds, {"format": "wav"}, "none", plan, speech)
+        waiting += chunk_plans.prepared(machine.database, claim, result, window=window)
     return waiting
 
 

@@ -21,20 +21,20 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from bench.roofline import Card, Memory, Rates, Trace, Work, decode_rate, kernel_table, trace_of
 from dropscribe.core.errors import ModelError
-from dropscribe.models import vram
 from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.batching import Batched, Sizes
+from dropscribe.models.vibevoice.dimensions import Geometry
 from dropscribe.models.vibevoice.encoder import Encoder
 from dropscribe.models.vibevoice.engine import POLL_SECONDS, Engine, Reference, language_model
 from dropscribe.models.vibevoice.generation import Decoding
-from dropscribe.models.vibevoice.geometry import Geometry
+from dropscribe.models.vibevoice.memory_plan import Plan, Precision
 from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
-from dropscribe.models.vram import Plan, Precision
 
 SHORTEST = 0.85  # of the longest chunk: cuts lie in pauses, so that lengths differ and padding costs something
 WARM_UP_SECONDS = 10.0  # of audio, encoded before the clock runs
 PROFILED_SECONDS = 2.0  # of decoding
-CPU_MEMORY, CPU_STEP_TOKENS = 8 * vram.GIB, 256  # for trying the program without a GPU
+CPU_MEMORY, CPU_STEP_TOKENS = 8 * memory_plan.GIB, 256  # for trying the program without a GPU
 
 
 class OutOfTimeError(Exception):
@@ -96,7 +96,7 @@ class Meter:
         if not self.on_gpu:
             return CPU_MEMORY
         free, total = torch.cuda.mem_get_info(self.device)
-        return min(total, free + vram.CUDA_CONTEXT)
+        return min(total, free + memory_plan.CUDA_CONTEXT)
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,9 @@ class Subject:
 
     def plan(self, work: Work, slots: int) -> Plan:
         """As many of the slots as fit, one at least."""
-        fitting = vram.most_slots(self.memory, self.geometry, self.precision, work.seconds, flash=self.flash)
+        fitting = memory_plan.most_slots(self.memory, self.geometry, self.precision, work.seconds, flash=self.flash)
         slots = max(1, min(slots, fitting))
-        plan = vram.plan(self.memory, self.geometry, self.precision, work.seconds, slots, flash=self.flash)
+        plan = memory_plan.plan(self.memory, self.geometry, self.precision, work.seconds, slots, flash=self.flash)
         if self.meter.on_gpu:
             return plan
         # On a CPU, masks over room that nobody uses would cost more than the model.

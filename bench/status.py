@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fill(Path(home), number)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("DROPSCRIBE_")}
         environment["DROPSCRIBE_HOME"] = home
-        status = ["-c", "from dropscribe.admin.main import run; run()", "status"]
+        status = ["-c", "from dropscribe.admin.cli.main import run; run()", "status"]
         commands = {
             "python -c pass": ["-c", "pass"],
             "python -c 'import sqlalchemy'": ["-c", "import sqlalchemy"],

@@ -29,7 +29,7 @@ from dropscribe.core.queue import TRANSCRIBE, Doorbell, redis_url
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
 from dropscribe.store.tables import chunks, events, jobs
-from dropscribe.worker.decode import DecodeLimits, decode
+from dropscribe.worker.preparing.decode import DecodeLimits, decode
 from dropscribe.worker.service import MOST_CPU_THREADS
 from tests.e2e.harness import speech
 

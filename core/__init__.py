@@ -1,4 +1,4 @@
-"""What everyone may know.
+"""What everyone may know: types, errors, settings, logs, names and the queue.
 
-Types, errors, settings, logs and the queue. Imports no other package, no SQL and no torch.
+Imports no other room, no SQL, no torch and no audio library, and starts nothing at import.
 """

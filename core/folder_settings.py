@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
 
-from dropscribe.core import names
+from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.hotwords import context_of, read_file, read_hotwords
-from dropscribe.core.printable import printable
+from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import NEAR, Settings, faults
 from dropscribe.core.types import Priority
 
@@ -69,7 +69,7 @@ class Orders:
 
     def overrides_at(self, path: str) -> dict[str, Any]:
         """Those of the recording at `path` (relative to the root), with the folder for its transcripts."""
-        place = names.unshelved(path) if self.moves else path
+        place = reserved_names.unshelved(path) if self.moves else path
         return {**self.overrides, **({"folder": self.results.of(place)} if self.results else {})}
 
     @property

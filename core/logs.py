@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from dropscribe.core.printable import printable
+from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
 
 _about: ContextVar[Mapping[str, str | int]] = ContextVar("about", default=MappingProxyType({}))

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-from dropscribe.admin.main import app
+from dropscribe.admin.cli.main import app
 from dropscribe.core.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parent

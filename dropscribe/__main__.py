@@ -1,5 +1,5 @@
 """`python -m dropscribe` is the command `dropscribe`."""
 
-from dropscribe.admin.main import run
+from dropscribe.admin.cli.main import run
 
 run()

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models import shards
-from dropscribe.models.convert_plan import DTYPES, bytes_by_dtype
+from dropscribe.models.checkpoints import safetensors_files
+from dropscribe.models.checkpoints.convert_plan import DTYPES, bytes_by_dtype
+from dropscribe.models.checkpoints.safetensors_files import Shard
 from dropscribe.models.onnx import layout
-from dropscribe.models.shards import Shard
 
 LAYOUTS = {"vibevoice_asr": "transformers", "vibevoice": "original", "whisper": "whisper"}  # by model_type
 CONVERTED = "model.bin"  # the weights of CTranslate2
@@ -101,7 +101,7 @@ def survey(folders: Iterable[Path]) -> list[Checkpoint]:
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    return (folder / "config.json").is_file() or any(folder.glob(f"*{shards.SUFFIX}"))
+    return (folder / "config.json").is_file() or any(folder.glob(f"*{safetensors_files.SUFFIX}"))
 
 
 def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
@@ -112,7 +112,7 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
     config = _config(folder, problems)
     read = list(_shards(folder, problems))
     try:
-        problems += shards.missing(folder, read)
+        problems += safetensors_files.missing(folder, read)
     except ModelUnavailableError as error:
         problems.append(str(error))
     files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
@@ -188,16 +188,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise shards.broken(path, str(error)) from error
+        raise safetensors_files.broken(path, str(error)) from error
     if not isinstance(config, dict):
-        raise shards.broken(path, "it holds no JSON object")
+        raise safetensors_files.broken(path, "it holds no JSON object")
     return config
 
 
 def _shards(folder: Path, problems: list[str]) -> Iterator[Shard]:
-    for path in shards.files(folder):
+    for path in safetensors_files.files(folder):
         try:
-            yield shards.read(path)
+            yield safetensors_files.read(path)
         except ModelUnavailableError as error:
             problems.append(str(error))
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dropscribe.core.settings import Settings
-from dropscribe.models import inventory, likeness, vram
+from dropscribe.models import inventory, parity
 from dropscribe.models.base import SAMPLE_RATE, Audio
-from dropscribe.models.likeness import LIMITS, Likeness, Score
 from dropscribe.models.onnx import layout
-from dropscribe.models.vibevoice.answer import Answer
-from dropscribe.models.vibevoice.resident import Resident
+from dropscribe.models.parity import LIMITS, Likeness, Score
+from dropscribe.models.vibevoice import memory_plan
+from dropscribe.models.vibevoice.base import Resident
+from dropscribe.models.vibevoice.output import Answer
 
 PRECISIONS = {"F32": "fp32", "F64": "fp32", "F16": "fp16", "BF16": "bf16"}  # by safetensors' names
 Told = Callable[[str], None]
@@ -49,11 +50,11 @@ def validate(source: Path, copy: Path, recordings: Sequence[Audio], settings: Se
     precision = model.info.precision
     try:
         found = tuple(
-            likeness.compare(one, _answer(model, audio, one)) for one, audio in zip(expected, recordings, strict=True)
+            parity.compare(one, _answer(model, audio, one)) for one, audio in zip(expected, recordings, strict=True)
         )
     finally:
         model.close()
-    return Verdict(reference, precision, found, tuple(likeness.judge(found, LIMITS[precision])))
+    return Verdict(reference, precision, found, tuple(parity.judge(found, LIMITS[precision])))
 
 
 def _precision(folder: Path) -> str:
@@ -74,7 +75,7 @@ def _load(folder: Path, precision: str, recordings: Sequence[Audio], settings: S
             "model_slots": 1,
             "temperature": 0.0,
             "repetition_penalty": 1.0,
-            "chunk_seconds": max(vram.SHORTEST_CHUNK, *(audio.size / SAMPLE_RATE for audio in recordings)),
+            "chunk_seconds": max(memory_plan.SHORTEST_CHUNK, *(audio.size / SAMPLE_RATE for audio in recordings)),
         }
     )
     if layout.is_export(folder):
@@ -86,16 +87,16 @@ def _load(folder: Path, precision: str, recordings: Sequence[Audio], settings: S
     return VibeVoice.load(chosen)
 
 
-def _answer(model: Resident, audio: Audio, source: likeness.Answer | None = None) -> likeness.Answer:
+def _answer(model: Resident, audio: Audio, source: parity.Answer | None = None) -> parity.Answer:
     """What a model makes of a recording; the logits are those before the tokens of the source's answer, or its own."""
     never = threading.Event()
     words = model.prompt(audio, "")
     features = model.features(audio)
     heard = Answer(model.tokenizer, lambda _: None)
-    budget = vram.answer_budget(audio.size / SAMPLE_RATE)
+    budget = memory_plan.answer_budget(audio.size / SAMPLE_RATE)
     generation = model.proceed(words, model.encode(audio, never), budget, heard.listen, never)
     segments, _ = heard.end(generation.stop)
     text = " ".join(segment.text for segment in segments)
-    given = source or likeness.Answer(features, features, generation.tokens, text)
+    given = source or parity.Answer(features, features, generation.tokens, text)
     logits = model.score(words, given.features, given.tokens)
-    return likeness.Answer(features, logits, generation.tokens, text)
+    return parity.Answer(features, logits, generation.tokens, text)

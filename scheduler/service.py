@@ -19,16 +19,18 @@ from dropscribe.core.errors import SchemaError, SettingsError, StoreError, Usage
 from dropscribe.core.hotwords import context_of
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.settings import Settings
-from dropscribe.scheduler import admission, mover, reconciler, roots
-from dropscribe.scheduler.bell import Bell
-from dropscribe.scheduler.folders import Folders
-from dropscribe.scheduler.metrics import StoreCollector
-from dropscribe.scheduler.notifier import Notifier
-from dropscribe.scheduler.scan import Observation
-from dropscribe.scheduler.scan_process import ScannerStoppedError
-from dropscribe.scheduler.scanner import Scanner
-from dropscribe.scheduler.status_page import StatusPage
-from dropscribe.scheduler.watch import RootWatch
+from dropscribe.scheduler.duties import archiver, reconciler
+from dropscribe.scheduler.duties.metrics import StoreCollector
+from dropscribe.scheduler.duties.notifier import Notifier
+from dropscribe.scheduler.duties.status_page import StatusPage
+from dropscribe.scheduler.scanning import roots
+from dropscribe.scheduler.scanning.process import ScannerStoppedError
+from dropscribe.scheduler.scanning.scan import Observation
+from dropscribe.scheduler.scanning.scanner import Scanner
+from dropscribe.scheduler.watching import admission
+from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.folder_rules import Folders
+from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import fleet, jobs
 from dropscribe.store.session import Database, open_database
 
@@ -115,7 +117,7 @@ class Scheduler:
                 if watch.next_look <= time.monotonic():
                     self._forgivingly(partial(watch.look, time.monotonic()))
                     self._forgivingly(lambda: fleet.report_roots(self._database, [watch.report]))
-                self._forgivingly(partial(mover.put_away, self._database, watch))
+                self._forgivingly(partial(archiver.put_away, self._database, watch))
                 self._forgivingly(partial(page.update, watch, time.monotonic()))
                 if watch.bell.wait(min(LONGEST_WAIT, watch.next_look - time.monotonic())):
                     watch.rung()

@@ -1,5 +1,5 @@
-"""The database.
+"""The database, and the only SQL in the project.
 
-The only SQL in the project. Each state change a job can make is one function here. Knows no model, no audio
-and no folder.
+Each change of state that a job or a chunk can make is one function here, and the questions people ask are others.
+Flat, one noun a file. Knows no model, no audio and no folder; imports only core.
 """

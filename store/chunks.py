@@ -10,8 +10,8 @@ from sqlalchemy import Connection, exists, func, select, update
 
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
+from dropscribe.store import chunk_plans, leases
 from dropscribe.store import jobs as job_store
-from dropscribe.store import leases, plans
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database, insert_all
 from dropscribe.store.tables import chunks, jobs, now, segments
@@ -123,7 +123,7 @@ def commit(
         leases.note(connection, claim.job_id, "read", _chunk(claim), where=claim.owner)
         if advance(connection, claim.job_id, where=claim.owner):
             return Onward([], finish=True)
-        return Onward(plans.release(connection, claim.job_id, window))
+        return Onward(chunk_plans.release(connection, claim.job_id, window))
 
 
 def split(
@@ -140,7 +140,7 @@ def split(
         _note_failed(connection, claim, rules)
         why = f"{_chunk(claim)} is read again in two halves: {'; '.join(reasons)}"
         leases.note(connection, claim.job_id, "split", why, where=claim.owner)
-        return Onward(plans.halve(connection, claim, halves))
+        return Onward(chunk_plans.halve(connection, claim, halves))
 
 
 def _note_failed(connection: Connection, claim: Claim, rules: Sequence[str]) -> None:

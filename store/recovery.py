@@ -13,9 +13,9 @@ from sqlalchemy import Column, Connection, Table, Text, and_, cast, exists, func
 from dropscribe.core.errors import DropscribeError
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Priority
+from dropscribe.store import chunk_plans, leases
 from dropscribe.store import chunks as chunk_store
 from dropscribe.store import jobs as job_store
-from dropscribe.store import leases, plans
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
 from dropscribe.store.tables import chunks, events, jobs, notifications, now, switches, workers
@@ -284,7 +284,7 @@ def retry(database: Database, job_id: str) -> JobState:
         )
         if requeued.rowcount:  # what a line-up told of the readings before does not hold for the new ones
             connection.execute(chunks.delete().where(chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.LINEUP))
-        let_in = plans.release(connection, job_id, RETRY_WINDOW)
+        let_in = chunk_plans.release(connection, job_id, RETRY_WINDOW)
         connection.execute(update(chunks).where(chunks.c.id.in_(let_in)).values(sent_at=None))
         state = _restart_state(connection, job_id)
         connection.execute(
@@ -311,4 +311,4 @@ def _restart_state(connection: Connection, job_id: str) -> JobState:
     states = set(connection.execute(select(chunks.c.state).where(chunks.c.job_id == job_id)).scalars())
     if not states:
         return JobState.QUEUED
-    return JobState.FINISHING if states <= {*plans.SETTLED} else JobState.TRANSCRIBING
+    return JobState.FINISHING if states <= {*chunk_plans.SETTLED} else JobState.TRANSCRIBING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import update
 
-from dropscribe.core import names
+from dropscribe.core import reserved_names
 from dropscribe.core.types import JobState
 from dropscribe.store import jobs as job_store
 from dropscribe.store import leases, recovery
@@ -25,7 +25,7 @@ def renew(database: Database, job_id: str, wanted: NewJob) -> JobState:
             "overrides": wanted.overrides,
             "priority": wanted.priority,
             "model_queue": wanted.model_queue,
-            "moves": wanted.moves and names.shelf_of(job.path) != names.DONE,
+            "moves": wanted.moves and reserved_names.shelf_of(job.path) != reserved_names.DONE,
         }
         if written := job.state in WRITTEN:
             values |= leases.FREE | {"state": JobState.FINISHING, "sent_at": now(), "lost": 0, "failures": 0}

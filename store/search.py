@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, cast, column, delete, exists, 
 from sqlalchemy import Text as SqlText
 
 from dropscribe.core.types import Speaker
-from dropscribe.store import words
+from dropscribe.store import search_words
 from dropscribe.store.queries import under
 from dropscribe.store.session import Database, insert_all
 from dropscribe.store.tables import TsQuery, jobs, lines, transcripts
@@ -41,13 +41,13 @@ def _entry(job_id: str, position: int, segment: dict[str, Any], speaker: str) ->
         "speaker": speaker,
         "voice": voice(speaker),
         "text": segment["text"],
-        "words": words.keys(segment["text"]),
+        "words": search_words.keys(segment["text"]),
     }
 
 
 def voice(speaker: str) -> str:
     """A speaker's name as it is compared: its words between blanks."""
-    return f" {' '.join(words.keys(speaker))} "
+    return f" {' '.join(search_words.keys(speaker))} "
 
 
 def index(connection: Connection, job_id: str, document: str) -> None:
@@ -60,7 +60,7 @@ def index(connection: Connection, job_id: str, document: str) -> None:
 class Query:
     """What to look for. Moments in seconds since the epoch, of the recording's file; `folder` is an absolute path."""
 
-    terms: tuple[words.Term, ...]
+    terms: tuple[search_words.Term, ...]
     speaker: str = ""
     since: float | None = None
     until: float | None = None
@@ -110,11 +110,11 @@ def find(database: Database, query: Query, *, limit: int | None = None) -> list[
         return [Hit(*row) for row in rows]
 
 
-def _matches(database: Database, terms: Sequence[words.Term]) -> ColumnElement[bool]:
+def _matches(database: Database, terms: Sequence[search_words.Term]) -> ColumnElement[bool]:
     if database.is_sqlite:
-        held = select(LINES_INDEX.c.rowid).where(LINES_INDEX.c.lines_index.op("MATCH")(words.fts5(terms)))
+        held = select(LINES_INDEX.c.rowid).where(LINES_INDEX.c.lines_index.op("MATCH")(search_words.fts5(terms)))
         return lines.c.id.in_(held)
-    return lines.c.words.bool_op("@@")(cast(cast(words.tsquery(terms), SqlText), TsQuery))
+    return lines.c.words.bool_op("@@")(cast(cast(search_words.tsquery(terms), SqlText), TsQuery))
 
 
 def _superseded() -> ColumnElement[bool]:

@@ -34,7 +34,7 @@ from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from dropscribe.core.routing import MODEL_QUEUE
-from dropscribe.store import words
+from dropscribe.store import search_words
 
 # Python shows an undecodable byte 0xNN as the lone surrogate U+DCNN, which no database takes. A private-use
 # plane holds it instead: U+10DC80..U+10DCFF.
@@ -102,7 +102,7 @@ class Words(TypeDecorator[Sequence[str]]):
 
     def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> str:
         """To the database."""
-        return (" ".join if dialect.name == "sqlite" else words.tsvector)(value or ())
+        return (" ".join if dialect.name == "sqlite" else search_words.tsvector)(value or ())
 
 
 def path_key(path: str) -> str:

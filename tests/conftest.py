@@ -17,7 +17,7 @@ import pytest
 import redis
 from sqlalchemy import create_engine, text
 
-from dropscribe.admin import embedded
+from dropscribe.admin.local import private_redis
 from dropscribe.core import queue
 from dropscribe.core.errors import BrokerError
 from dropscribe.core.settings import Settings, load
@@ -88,11 +88,11 @@ def redis_home() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="redis-", dir="/tmp"))
     settings = load({"DROPSCRIBE_HOME": str(home)})
     try:
-        command = embedded.server_command(settings)
+        command = private_redis.server_command(settings)
     except BrokerError:
         missing("Redis")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        embedded.wait_until_up(settings)
+        private_redis.wait_until_up(settings)
         yield home
         server.terminate()
     shutil.rmtree(home)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dropscribe.core.errors import DropscribeError
-from dropscribe.worker.decode import DecodeLimits, decode
+from dropscribe.worker.preparing.decode import DecodeLimits, decode
 
 SECONDS = 2.0
 TONES = (440.0, 1000.0)  # Hz; both within the band of a telephone

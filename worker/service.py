@@ -31,13 +31,14 @@ from dropscribe.models.base import Transcriber
 from dropscribe.store import fleet, recovery
 from dropscribe.store.leases import DRAINING, Claim
 from dropscribe.store.session import Database, open_database
-from dropscribe.worker import gpu, spool, tasks
-from dropscribe.worker.context import Fitness, WorkerContext
-from dropscribe.worker.failures import FATAL_EXIT
-from dropscribe.worker.lease import LeaseKeeper
-from dropscribe.worker.metrics import WorkerCollector
-from dropscribe.worker.pool import WakingPool
-from dropscribe.worker.tally import Tally
+from dropscribe.worker import tasks
+from dropscribe.worker.runtime import gpu, spool
+from dropscribe.worker.runtime.context import Fitness, WorkerContext
+from dropscribe.worker.runtime.counters import Tally
+from dropscribe.worker.runtime.failures import FATAL_EXIT
+from dropscribe.worker.runtime.lease import LeaseKeeper
+from dropscribe.worker.runtime.metrics import WorkerCollector
+from dropscribe.worker.runtime.pool import WakingPool
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,15 @@ from celery import Celery
 
 from dropscribe.core import logs, queue
 from dropscribe.core.errors import DropscribeError, LeaseLostError
-from dropscribe.store import chunks, jobs, plans, queries, transcripts
+from dropscribe.store import chunk_plans, chunks, jobs, queries, transcripts
 from dropscribe.store.chunks import ChunkWork, Onward
-from dropscribe.worker import failures, finish, lineup, listen, outputs, prepare, publish, spool
-from dropscribe.worker.context import WorkerContext
+from dropscribe.worker import outputs
+from dropscribe.worker.finishing import finish, publish
+from dropscribe.worker.merging import lineup
+from dropscribe.worker.preparing import prepare
+from dropscribe.worker.runtime import failures, spool
+from dropscribe.worker.runtime.context import WorkerContext
+from dropscribe.worker.transcribing import transcribe
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +67,7 @@ def prepare_job(context: WorkerContext, job_id: str) -> None:
                 return
             result = prepare.prepare(context, job, copy, held)
         window = context.fleet.capacity(job.model_queue).window
-        ids = plans.prepared(context.database, claim, result, window=window)
+        ids = chunk_plans.prepared(context.database, claim, result, window=window)
         context.ring(queue.TRANSCRIBE if result.chunks else queue.FINISH, ids if result.chunks else [job_id])
 
 
@@ -75,11 +80,11 @@ def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
     doing = context.tally.doing(queue.TRANSCRIBE)
     with context.keeper.holding(work.claim) as held, failures.of_chunk(context, work), doing:
         try:
-            heard = listen.listen(context, work, held)
-        except listen.SpoolGoneError as error:
+            heard = transcribe.listen(context, work, held)
+        except transcribe.SpoolGoneError as error:
             _without_audio(context, work, str(error))
             return
-        if halves := listen.halves(context.settings, work, heard):
+        if halves := transcribe.halves(context.settings, work, heard):
             onward = chunks.split(context.database, work.claim, halves, heard.reasons, heard.rules)
         else:
             onward = chunks.commit(
@@ -120,7 +125,7 @@ def finish_job(context: WorkerContext, job_id: str) -> None:
     with context.keeper.holding(claim), failures.of_job(context, claim, job.failures), doing:
         if planned := finish.line_ups(context, job):
             line_ups = [(lineup.to_json(one), one.seconds) for one in planned]
-            context.ring(queue.TRANSCRIBE, plans.line_up(context.database, claim, line_ups))
+            context.ring(queue.TRANSCRIBE, chunk_plans.line_up(context.database, claim, line_ups))
             return
         job = publish.destined(context, claim, job)
         outcome = finish.outcome(context, job)

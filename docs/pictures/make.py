@@ -25,8 +25,8 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from dropscribe.admin import status
-from dropscribe.admin.status import Status
+from dropscribe.admin.ask import status
+from dropscribe.admin.ask.status import Status
 from dropscribe.core.settings import Settings, load
 from dropscribe.core.types import JobState, Transcript
 from dropscribe.store.session import open_database

@@ -17,13 +17,13 @@ from typing import Any
 from transformers import VibeVoiceAsrConfig
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models import convert, placing
-from dropscribe.models.convert import Source
+from dropscribe.models.checkpoints import convert, new_folder
+from dropscribe.models.checkpoints.convert import Source
+from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.inventory import Tell
 from dropscribe.models.onnx import graphs, layout, weights
 from dropscribe.models.onnx.graphs import Built, Form
 from dropscribe.models.onnx.layout import Graph, Manifest, Port
-from dropscribe.models.shards import Shard, Tensor
 from dropscribe.models.vibevoice import loader
 from dropscribe.models.vibevoice.prompt import Wording
 
@@ -59,7 +59,7 @@ def export(
     ModelUnavailableError when the source cannot be used, the disk is too small or the copy cannot be written.
     """
     began = time.monotonic()
-    target = placing.vacant(destination)
+    target = new_folder.vacant(destination)
     source = convert.examine(name, revision)
     if target.is_relative_to(source.folder):
         raise UsageError(f"{destination} lies in {name} itself; name another folder")
@@ -69,7 +69,7 @@ def export(
     stored = _stored(source)
     built = graphs.build(source.folder, dtype, encoder_dtype, block_size)
     _require(built, stored, name)
-    placing.require_room(target.parent, sum(graph.size for graph in built) + MARGIN)
+    new_folder.require_room(target.parent, sum(graph.size for graph in built) + MARGIN)
     processor = loader.read_processor(str(source.folder))
     manifest = _describe(
         source,
@@ -79,12 +79,12 @@ def export(
         encoder_dtype=encoder_dtype,
         block_size=block_size if dtype == "int4" else 0,
     )
-    with placing.beside(target) as folder:
+    with new_folder.beside(target) as folder:
         try:
             manifest = _write(manifest, processor, source, folder, built, stored, tell)
         except OSError as error:
-            raise placing.unwritable(target, error) from error
-        placing.settle(folder, target)
+            raise new_folder.unwritable(target, error) from error
+        new_folder.settle(folder, target)
     return Exported(target, manifest, source.size, time.monotonic() - began)
 
 

@@ -17,9 +17,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as faults
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.models.base import SAMPLE_RATE, Audio
 from dropscribe.models.onnx.layout import DECODER, ENCODER, Manifest
-from dropscribe.models.onnx.room import PIECE_SECONDS, PREFILL_TOKENS
+from dropscribe.models.onnx.memory_budget import PIECE_SECONDS, PREFILL_TOKENS
+from dropscribe.models.vibevoice.base import Numbers
 from dropscribe.models.vibevoice.generation import CancelledError, Decoding, Ear, Generation, Stop
-from dropscribe.models.vibevoice.resident import Numbers
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the best first
 NUMPY = {"tensor(float)": np.float32, "tensor(float16)": np.float16}

@@ -17,12 +17,12 @@ from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo
 from dropscribe.models.base import Audio
-from dropscribe.models.onnx import layout, room
+from dropscribe.models.onnx import layout, memory_budget
 from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder, providers
+from dropscribe.models.vibevoice.base import Numbers, Resident
+from dropscribe.models.vibevoice.dimensions import Geometry
 from dropscribe.models.vibevoice.generation import Decoding, Ear, Generation, Listener
-from dropscribe.models.vibevoice.geometry import Geometry
-from dropscribe.models.vibevoice.resident import Numbers, Resident
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Onnx(Resident):
         began = time.monotonic()
         geometry = read_geometry(folder)
         slots = settings.model_slots or 1
-        longest = room.longest_chunk(geometry, manifest, _memory(), settings.chunk_seconds, slots)
+        longest = memory_budget.longest_chunk(geometry, manifest, _memory(), settings.chunk_seconds, slots)
         self._vocabulary = manifest.vocabulary
         self._encoder = SpeechEncoder(folder, manifest)
         self._decoder = Decoder(folder)

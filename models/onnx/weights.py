@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models.convert import TORCH, pieces
+from dropscribe.models.checkpoints.convert import TORCH, pieces
+from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.onnx import int4, layout
 from dropscribe.models.onnx.graphs import Built, Form, Weight
-from dropscribe.models.shards import Shard, Tensor
 
 PIECE = 4_000_000  # numbers in memory at a time, unless a row is longer; they take some ten times as many bytes
 ALIGNMENT = 4096  # bytes; so that the file can be mapped into memory

@@ -24,12 +24,12 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
 
 from dropscribe.core.errors import ModelError, ModelFatalError, ModelUnavailableError
-from dropscribe.models import faults
+from dropscribe.models import engine_errors
 from dropscribe.models.vibevoice.engine import POLL_SECONDS, language_model
 from dropscribe.models.vibevoice.generation import Decoding, Ear, Generation, Listener
+from dropscribe.models.vibevoice.memory_plan import PAGE
 from dropscribe.models.vibevoice.penalty import add_repetition_penalty
 from dropscribe.models.vibevoice.soft_tokens import SoftTokens
-from dropscribe.models.vram import PAGE
 
 log = logging.getLogger(__name__)
 
@@ -310,7 +310,7 @@ class Batched:
         try:
             return _Session(self._model, self._decoding, self._sizes)
         except (RuntimeError, MemoryError) as error:  # PyTorch's; transformers' when the cache cannot fit
-            raise ModelUnavailableError(str(faults.translate(error))) from error
+            raise ModelUnavailableError(str(engine_errors.translate(error))) from error
 
     def _enter(self, cancel: threading.Event) -> _Session | None:
         """Wait for a slot; None when the request was cancelled meanwhile."""
@@ -331,8 +331,8 @@ class Batched:
 
     def _recover(self, lost: _Session, cause: BaseException) -> None:
         """Start anew after an error; returns when the request may go on, else raises what the error means."""
-        fault = faults.translate(cause)
-        smaller = lost.sizes.smaller() if faults.is_out_of_memory(cause) else None
+        fault = engine_errors.translate(cause)
+        smaller = lost.sizes.smaller() if engine_errors.is_out_of_memory(cause) else None
         with self._changed:
             if self._ended:
                 raise self._ended from cause
@@ -345,7 +345,7 @@ class Batched:
             raise fault from cause
 
     def _restart(self, sizes: Sizes, cause: BaseException) -> None:
-        log.warning("%s; starting the language model anew with %d slots", faults.translate(cause), sizes.slots)
+        log.warning("%s; starting the language model anew with %d slots", engine_errors.translate(cause), sizes.slots)
         cause.with_traceback(None)  # its frames hold the old cache
         self._session.close()
         self._sizes = sizes

@@ -13,15 +13,16 @@ import torch
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.types import SAFE_PARTS, Part
-from dropscribe.models import convert, convert_plan, inventory, packing, placing, quantize, shards, vram
-from dropscribe.models import parts as parts_
-from dropscribe.models.convert import Source, Warn
+from dropscribe.models import inventory
+from dropscribe.models.checkpoints import convert, convert_plan, new_folder, safetensors_files
+from dropscribe.models.checkpoints.convert import Source, Warn
+from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
+from dropscribe.models.checkpoints.shard_writer import Entry, Writer
 from dropscribe.models.inventory import Tell
-from dropscribe.models.shard_writer import Entry, Writer
-from dropscribe.models.shards import Shard, Tensor
-from dropscribe.models.vibevoice import loader, skeleton
-from dropscribe.models.vibevoice.geometry import Geometry
-from dropscribe.models.vram import Precision
+from dropscribe.models.vibevoice import bnb_packing, loader, memory_plan, meta_model, quantize
+from dropscribe.models.vibevoice import parts as parts_
+from dropscribe.models.vibevoice.dimensions import Geometry
+from dropscribe.models.vibevoice.memory_plan import Precision
 
 MARGIN = 64_000_000  # bytes beside the weights: 12 MB of tokenizer, and what the layout of the files takes
 DTYPES = {dtype: name for name, dtype in convert.TORCH.items()} | {torch.uint8: "U8", torch.int8: "I8"}
@@ -87,23 +88,23 @@ def write_quantized(
     source cannot be used or the disk cannot hold the copy, and QuantizationError when it went wrong.
     """
     began = time.monotonic()
-    target = placing.vacant(destination)
+    target = new_folder.vacant(destination)
     examined = convert.examine(source, revision)
     if target.is_relative_to(examined.folder):
         raise UsageError(f"{destination} lies in {source} itself; name another folder")
     config = loader.read_config(str(examined.folder))
-    weights = vram.weights(Geometry.from_config(config, parts), Precision(precision))
-    placing.require_room(target.parent, weights + MARGIN)
+    weights = memory_plan.weights(Geometry.from_config(config, parts), Precision(precision))
+    new_folder.require_room(target.parent, weights + MARGIN)
     job = _plan(examined, config, precision, parts, _device(device))
     for sentence in parts_.doubts(parts):
         warn(sentence)
-    with placing.beside(target) as folder:
+    with new_folder.beside(target) as folder:
         try:
             files = _write(job, folder, tell)
         except OSError as error:
-            raise placing.unwritable(target, error) from error
+            raise new_folder.unwritable(target, error) from error
         _prove(job, folder)
-        placing.settle(folder, target)
+        new_folder.settle(folder, target)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     return Copy(
         source=source,
@@ -130,8 +131,8 @@ def _plan(
     source: Source, config: Mapping[str, Any], precision: str, parts: tuple[Part, ...], device: torch.device
 ) -> _Job:
     tensors = tuple((shard, tensor) for shard in _serving(source) for tensor in shard.tensors)
-    model = skeleton.build(config)
-    names = skeleton.names(model, (tensor.name for _, tensor in tensors))
+    model = meta_model.build(config)
+    names = meta_model.names(model, (tensor.name for _, tensor in tensors))
     if lacking := sorted(model.state_dict().keys() - set(names.values())):
         raise loader.lacking(source.name, lacking)
     return _Job(source, precision, parts, device, quantize.intended(model, parts), names, tensors)
@@ -139,16 +140,20 @@ def _plan(
 
 def _serving(source: Source) -> list[Shard]:
     """The files that transformers would read: the single one, else those that the index names."""
-    single, index = (source.folder / f"model{suffix}" for suffix in (shards.SUFFIX, shards.INDEX_SUFFIX))
+    single, index = (
+        source.folder / f"model{suffix}" for suffix in (safetensors_files.SUFFIX, safetensors_files.INDEX_SUFFIX)
+    )
     named = (
-        {single.name} if single.is_file() or not index.is_file() else {*shards.read_index(index)["weight_map"].values()}
+        {single.name}
+        if single.is_file() or not index.is_file()
+        else {*safetensors_files.read_index(index)["weight_map"].values()}
     )
     return [shard for shard in source.weights if shard.path.parent == source.folder and shard.path.name in named]
 
 
 def _write(job: _Job, folder: Path, tell: Tell) -> int:
     """Everything into a folder; returns the number of files with weights."""
-    convert.copy_others(job.source, folder, without=shards.INDEX_SUFFIX)
+    convert.copy_others(job.source, folder, without=safetensors_files.INDEX_SUFFIX)
     (folder / "config.json").write_text(json.dumps(_described(job), indent=2) + "\n", encoding="utf-8")
     writer, progress = Writer(folder), _Progress(tell, sum(tensor.size for _, tensor in job.tensors))
     for shard, tensor in job.tensors:
@@ -188,11 +193,11 @@ def _entries(job: _Job, shard: Shard, tensor: Tensor, progress: _Progress) -> li
     module, _, leaf = job.names[tensor.name].rpartition(".")
 
     def pieces(numbers: int) -> Iterator[torch.Tensor]:
-        buffer = bytearray(numbers * max(8, shards.BITS.get(tensor.dtype, 8)) // 8)
+        buffer = bytearray(numbers * max(8, safetensors_files.BITS.get(tensor.dtype, 8)) // 8)
         return progress.counted(convert.pieces(shard, tensor, buffer))
 
     if leaf == "weight" and module in job.modules:
-        made = packing.pack(pieces, tensor.shape, job.precision, job.dtype, job.device)
+        made = bnb_packing.pack(pieces, tensor.shape, job.precision, job.dtype, job.device)
         prefix = tensor.name.removesuffix("weight")
         return [_held(prefix + name, part) for name, part in made.items()]
     kept = tensor.dtype not in convert.TORCH  # whole numbers, if ever
@@ -200,7 +205,7 @@ def _entries(job: _Job, shard: Shard, tensor: Tensor, progress: _Progress) -> li
     size = tensor.size if kept else tensor.count * job.dtype.itemsize
 
     def blocks() -> Iterator[memoryview]:
-        for piece in pieces(packing.MOST):
+        for piece in pieces(bnb_packing.MOST):
             yield _bytes(piece if kept else piece.to(job.dtype))
 
     return [Entry(tensor.name, dtype, tensor.shape, size, blocks)]
@@ -221,10 +226,10 @@ def _prove(job: _Job, folder: Path) -> None:
     Raises QuantizationError, and ModelUnavailableError when a file is not whole.
     """
     config = inventory.read_config(folder)
-    model = skeleton.build_quantized(config)
+    model = meta_model.build_quantized(config)
     quantize.verify_names(quantize.quantized_modules(model), job.modules, job.precision)
     mark = SCALES[job.precision]
-    held = (tensor.name for path in shards.files(folder) for tensor in shards.read(path).tensors)
+    held = (tensor.name for path in safetensors_files.files(folder) for tensor in safetensors_files.read(path).tensors)
     weights = (job.names[name.removesuffix(mark) + ".weight"] for name in held if name.endswith(mark))
     found = {weight.removesuffix(".weight"): job.precision for weight in weights}
     quantize.verify_names(found, job.modules, job.precision)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dropscribe.models import faults
+from dropscribe.models import engine_errors
 from dropscribe.models.base import SAMPLE_RATE, Audio
 from dropscribe.models.vibevoice.generation import CancelledError
 
@@ -52,7 +52,7 @@ class Encoder:
             try:
                 return self._encode(audio)
             except RuntimeError as error:  # PyTorch's; GPU errors have no other class in common
-                raise faults.translate(error) from error
+                raise engine_errors.translate(error) from error
             finally:
                 hook.remove()
 

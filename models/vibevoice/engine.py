@@ -23,7 +23,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from dropscribe.models import faults
+from dropscribe.models import engine_errors
 from dropscribe.models.vibevoice.generation import Decoding, Ear, Generation, Listener, Stop
 from dropscribe.models.vibevoice.soft_tokens import SoftTokens
 
@@ -89,7 +89,7 @@ class Reference:
         try:
             return self._generate(prompt, budget, Ear(listen, cancel))
         except RuntimeError as error:  # PyTorch's; GPU errors have no other class in common
-            raise faults.translate(error) from error
+            raise engine_errors.translate(error) from error
         finally:
             self._lock.release()
 

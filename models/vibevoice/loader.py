@@ -23,8 +23,9 @@ from transformers.utils import logging as transformers_log
 
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.types import SAFE_PARTS, Part
-from dropscribe.models import faults, inventory, quantize
+from dropscribe.models import engine_errors, inventory
 from dropscribe.models.vibevoice import attention as varlen
+from dropscribe.models.vibevoice import quantize
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ def _read(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
         reader: Any = VibeVoiceAsrForConditionalGeneration
         model, info = reader.from_pretrained(_place(source), output_loading_info=True, **options)
     except torch.OutOfMemoryError as error:
-        raise ModelUnavailableError(str(faults.translate(error))) from error
+        raise ModelUnavailableError(str(engine_errors.translate(error))) from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelUnavailableError(_not_readable(source, error)) from error
     # Transformers would go on with random numbers in the place of weights that are not there.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from dropscribe.core.types import Segment, SegmentKind
-from dropscribe.models.vibevoice.reader import ObjectReader, State
+from dropscribe.models.vibevoice.json_stream import ObjectReader, State
 
 FIELDS = {
     "start": ("start", "starttime", "begin"),

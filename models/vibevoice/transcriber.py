@@ -18,19 +18,20 @@ from torch import Tensor
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, Part
-from dropscribe.models import gpu_lock, inventory, quantize, vram
+from dropscribe.models import inventory
 from dropscribe.models.base import Audio
-from dropscribe.models.vibevoice import loader
+from dropscribe.models.gpu import lock
+from dropscribe.models.vibevoice import loader, memory_plan, quantize
+from dropscribe.models.vibevoice.base import Numbers, Resident
 from dropscribe.models.vibevoice.batching import Batched, Sizes
+from dropscribe.models.vibevoice.dimensions import Geometry
 from dropscribe.models.vibevoice.encoder import Encoder
 from dropscribe.models.vibevoice.engine import Engine, Reference
 from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener
-from dropscribe.models.vibevoice.geometry import Geometry
 from dropscribe.models.vibevoice.loader import Loaded
+from dropscribe.models.vibevoice.memory_plan import Plan, Precision
 from dropscribe.models.vibevoice.prompt import Wording
-from dropscribe.models.vibevoice.resident import Numbers, Resident
 from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
-from dropscribe.models.vram import Plan, Precision
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def _alone(device: torch.device, settings: Settings) -> AbstractContextManager[N
     if device.type != "cuda":
         return nullcontext()
     gpu = str(torch.cuda.get_device_properties(device).uuid)
-    return gpu_lock.held(gpu, gpu_lock.place(settings.home))
+    return lock.held(gpu, lock.place(settings.home))
 
 
 def _serve(loaded: Loaded, plan: Plan, soft: SoftTokens, settings: Settings) -> Engine:
@@ -188,10 +189,10 @@ def make_plan(settings: Settings, device: torch.device) -> Plan:
     installed = importlib.util.find_spec("flash_attn") is not None
     dtype = loader.dtype_of(str(precisions[0]), device)
     attention, _ = loader.choose_attention(settings.attention, dtype, capability, installed=installed)
-    plan = vram.choose(
+    plan = memory_plan.choose(
         _memory(device, settings.gpu_share),
         Geometry.from_config(config, _parts(settings, config)),
-        settings.chunk_seconds or vram.LONGEST_CHUNK,
+        settings.chunk_seconds or memory_plan.LONGEST_CHUNK,
         _slots(settings, device),
         precisions=precisions,
         batching=settings.batching,
@@ -253,4 +254,4 @@ def _memory(device: torch.device, share: float) -> int:
     if device.type != "cuda":
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     free, total = torch.cuda.mem_get_info(device)
-    return vram.allowance(free, total, share)
+    return memory_plan.allowance(free, total, share)

@@ -1,1 +1,1 @@
-"""Whisper and its descendants through faster-whisper: a hundred languages, on a GPU or a CPU, one speaker."""
+"""Whisper and its descendants through faster-whisper and CTranslate2: a hundred languages, on a GPU or a CPU."""

@@ -12,7 +12,8 @@ from ctranslate2.converters import TransformersConverter
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.settings import WHISPER, Settings
-from dropscribe.models import fetch, inventory, placing
+from dropscribe.models import inventory
+from dropscribe.models.checkpoints import fetch, new_folder
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,8 @@ def _converted(folder: Path, name: str, target: Path, kept: str) -> Path:
         raise ModelUnavailableError(f"{name}: {'; '.join(problems)}")
     log.info("converting %s for CTranslate2, once", name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    placing.require_room(target.parent, sum(path.stat().st_size for path in folder.glob("*.safetensors")))
-    with placing.beside(target) as part:
+    new_folder.require_room(target.parent, sum(path.stat().st_size for path in folder.glob("*.safetensors")))
+    with new_folder.beside(target) as part:
         try:
             _Converter(str(folder)).convert(str(part), quantization=kept, force=True)
             _write_processor(folder, part)
@@ -79,7 +80,7 @@ def _converted(folder: Path, name: str, target: Path, kept: str) -> Path:
                 f"{name} cannot be converted for CTranslate2: {error}; fetch it again"
             ) from error
         try:
-            placing.settle(part, target)
+            new_folder.settle(part, target)
         except ModelUnavailableError:
             if not target.is_dir():  # another worker was faster
                 raise

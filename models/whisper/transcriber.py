@@ -25,7 +25,7 @@ from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.hotwords import context_text
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Ended, EngineInfo, RawTranscript, Segment, Word
-from dropscribe.models import faults
+from dropscribe.models import engine_errors
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.resampling import resample
 from dropscribe.models.vibevoice.prompt import check_context
@@ -120,7 +120,7 @@ class Whisper:
         try:
             task.result()
         except (RuntimeError, ValueError, MemoryError) as error:
-            raise faults.translate(error) from error
+            raise engine_errors.translate(error) from error
         request.progress(reading.duration)
         return reading.told(Ended.LOOP if reading.looped else Ended.COMPLETE, began)
 

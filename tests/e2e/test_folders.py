@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.core import names
+from dropscribe.core import reserved_names
 from dropscribe.core.types import JobState
-from dropscribe.scheduler.status_page import NAME
+from dropscribe.scheduler.duties.status_page import NAME
 from tests.e2e.harness import Machine, speech, wait_until
 
 
@@ -24,14 +24,14 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 def test_who_has_only_the_share_says_there_what_is_wanted_and_finds_it_done(machine: Machine) -> None:
     talks = machine.inbox / "talks"
     talks.mkdir()
-    (machine.inbox / names.SETTINGS).write_text('status_page = true\noutputs = ["txt"]')
-    (talks / names.SETTINGS).write_text('when_done = "move"\nengine = "scripted"')
+    (machine.inbox / reserved_names.SETTINGS).write_text('status_page = true\noutputs = ["txt"]')
+    (talks / reserved_names.SETTINGS).write_text('when_done = "move"\nengine = "scripted"')
     speech(talks / "a.wav")
     (talks / "b.wav").write_bytes(b"no sound at all")
     speech(machine.inbox / "c.wav", seed=2)
     ended = machine.run("up", str(machine.inbox), "--drain")
     assert ended.returncode == 4, "b is no recording"
-    assert sorted(os.listdir(talks)) == [names.SETTINGS, "done", "failed"]
+    assert sorted(os.listdir(talks)) == [reserved_names.SETTINGS, "done", "failed"]
     assert sorted(os.listdir(talks / "done")) == ["a.txt", "a.wav"]
     assert sorted(os.listdir(talks / "failed")) == ["b.wav", "b.wav.txt"]
     assert {"c.wav", "c.txt"} <= set(os.listdir(machine.inbox))
@@ -41,12 +41,12 @@ def test_who_has_only_the_share_says_there_what_is_wanted_and_finds_it_done(mach
 
 
 def test_a_mistake_is_told_on_the_share_and_what_waits_goes_on_once_it_is_mended(machine: Machine) -> None:
-    (machine.inbox / names.SETTINGS).write_text('status_page = true\nengine = "wisper"')
+    (machine.inbox / reserved_names.SETTINGS).write_text('status_page = true\nengine = "wisper"')
     speech(machine.inbox / "a.wav")
     machine.up()
-    wait_until("the mistake is told", (machine.inbox / names.ERROR).exists)
-    (machine.inbox / names.SETTINGS).write_text('status_page = true\nengine = "scripted"')
+    wait_until("the mistake is told", (machine.inbox / reserved_names.ERROR).exists)
+    (machine.inbox / reserved_names.SETTINGS).write_text('status_page = true\nengine = "scripted"')
     machine.wait_for("a.wav", JobState.DONE)
-    wait_until("the mistake is forgotten", lambda: not (machine.inbox / names.ERROR).exists())
+    wait_until("the mistake is forgotten", lambda: not (machine.inbox / reserved_names.ERROR).exists())
     page = machine.inbox / NAME
     wait_until("the page says so", lambda: page.exists() and "1 done" in page.read_text())

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from dropscribe.admin import embedded
+from dropscribe.admin.local import private_redis
 from dropscribe.core.types import JobState
 from dropscribe.store.session import open_database
 from tests import servers
@@ -84,7 +84,7 @@ def tls_in_front_of(path: Path, certificates: Path) -> Iterator[int]:
 def guarded_redis(tmp_path: Path, certificates: Path) -> Iterator[str]:
     """Where a Redis with ACL and TLS listens: `localhost:PORT`."""
     (tmp_path / "users.acl").write_text(ACL.read_text().replace("PASSWORD", "secret"))
-    program = embedded.server_program()
+    program = private_redis.server_program()
     path = tmp_path / "r.sock"
     command = [
         program,

@@ -71,7 +71,12 @@ def test_a_file_that_vanished_for_good_fails_with_the_reason(machine: Machine) -
 
 @pytest.mark.parametrize(
     "victim",
-    ["dropscribe.admin.child model", "dropscribe.admin.child cpu", "dropscribe.admin.child scheduler", "redis-server"],
+    [
+        "dropscribe.admin.local.child model",
+        "dropscribe.admin.local.child cpu",
+        "dropscribe.admin.local.child scheduler",
+        "redis-server",
+    ],
 )
 def test_kill_9_of_any_process_in_the_middle_of_a_job_loses_nothing(
     make_machine: Callable[..., Machine], victim: str

@@ -11,7 +11,7 @@ import psutil
 def decoders(parent: int | None = None) -> list[psutil.Process]:
     """Those of the process `parent`, else of this one."""
     children = psutil.Process(parent or os.getpid()).children()
-    return [child for child in children if "dropscribe.worker.decode_child" in _command(child)]
+    return [child for child in children if "dropscribe.worker.preparing.decode_child" in _command(child)]
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import select, update
 
-from dropscribe.admin import embedded
+from dropscribe.admin.local import private_redis
 from dropscribe.core.settings import PREFIX, load
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
@@ -109,7 +109,7 @@ class Fleet:
         """Start Redis and a member for each place, `ROLE` or `ROLE-NUMBER`, and wait until all are at work."""
         if REDIS not in self.members:
             self.add(REDIS)
-            embedded.wait_until_up(load(self.environment))
+            private_redis.wait_until_up(load(self.environment))
         assert self.database
         for place in places:
             self.add(place)
@@ -129,12 +129,12 @@ class Fleet:
         member.generation += 1
         arguments = [member.role, member.name]
         if member.role == REDIS:
-            arguments = ["exec", *embedded.server_command(load(self.environment))]
+            arguments = ["exec", *private_redis.server_command(load(self.environment))]
         if member.role == "scheduler":
             arguments.append(str(self.inbox))
         with self.log_of(member).open("ab") as log:
             member.process = subprocess.Popen(
-                [*member.wrapper, sys.executable, "-P", "-m", "dropscribe.admin.child", *arguments],
+                [*member.wrapper, sys.executable, "-P", "-m", "dropscribe.admin.local.child", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

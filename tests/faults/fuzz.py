@@ -29,7 +29,7 @@ import av
 import soundfile
 
 from dropscribe.core.errors import DropscribeError, SourceError
-from dropscribe.worker import decode, decode_child, media
+from dropscribe.worker.preparing import decode, decode_child, media
 from tests.media_files import FORMATS, tone, write
 
 # Rarer codecs and containers beside those of FORMATS, in the same terms.

@@ -13,9 +13,9 @@ from dropscribe.core.queue import Doorbell
 from dropscribe.core.settings import PREFIX, load
 from dropscribe.models import registry
 from dropscribe.store.session import open_database
-from dropscribe.worker.context import Fitness, WorkerContext
-from dropscribe.worker.lease import LeaseKeeper
-from dropscribe.worker.tally import Tally
+from dropscribe.worker.runtime.context import Fitness, WorkerContext
+from dropscribe.worker.runtime.counters import Tally
+from dropscribe.worker.runtime.lease import LeaseKeeper
 from tests import tones
 from tests.faults.fleet import HEARS, SHORT
 from tests.integration import one_worker

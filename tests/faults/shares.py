@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropscribe.core.settings import Settings
-from dropscribe.scheduler.bell import Bell
-from dropscribe.scheduler.folders import Folders
-from dropscribe.scheduler.scan import Observation
-from dropscribe.scheduler.scanner import Scanner
-from dropscribe.scheduler.watch import RootWatch
+from dropscribe.scheduler.scanning.scan import Observation
+from dropscribe.scheduler.scanning.scanner import Scanner
+from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.folder_rules import Folders
+from dropscribe.scheduler.watching.root_watch import RootWatch
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds; only a failing test waits for so long

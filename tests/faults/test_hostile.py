@@ -30,9 +30,9 @@ from dropscribe.core.errors import (
     SpoolError,
 )
 from dropscribe.core.logs import JsonFormatter
-from dropscribe.worker import media
-from dropscribe.worker.decode import DecodeLimits, decode
-from dropscribe.worker.staging import shown, stage
+from dropscribe.worker.preparing import media
+from dropscribe.worker.preparing.decode import DecodeLimits, decode
+from dropscribe.worker.preparing.staging import shown, stage
 from tests.faults import corpus
 from tests.media_files import LABEL, refused, tone, wav, write
 

@@ -15,10 +15,10 @@ import pytest
 import soundfile
 
 from dropscribe.core.errors import NoRoomError, NotMediaError, SpoolError
-from dropscribe.worker import decode as parent
-from dropscribe.worker import flac
-from dropscribe.worker.decode import DecodeLimits, decode
-from dropscribe.worker.staging import stage
+from dropscribe.worker.preparing import decode as parent
+from dropscribe.worker.preparing import flac
+from dropscribe.worker.preparing.decode import DecodeLimits, decode
+from dropscribe.worker.preparing.staging import stage
 from tests.faults.decoders import decoders
 from tests.faults.shares import Share, eventually
 from tests.media_files import LABEL, tone, wav
@@ -49,7 +49,9 @@ class TestFull:
         self, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         source = noise(tmp_path / "a.wav", 10)
-        monkeypatch.setattr("dropscribe.worker.staging._check_room", lambda *_: fill(small_disk, leave=100 * KIB))
+        monkeypatch.setattr(
+            "dropscribe.worker.preparing.staging._check_room", lambda *_: fill(small_disk, leave=100 * KIB)
+        )
         with pytest.raises(NoRoomError, match=r"a\.wav.*No space left.*make room"):
             stage(source, tmp_path, small_disk / "scratch")
         assert list((small_disk / "scratch").iterdir()) == []
@@ -149,7 +151,7 @@ class TestFailing:
     def test_a_demuxer_that_calls_damage_an_error_of_the_disk_is_not_believed(
         self, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from dropscribe.worker import media
+        from dropscribe.worker.preparing import media
 
         def fail(*_: object, **__: object) -> None:
             raise OSError(code, os.strerror(code))

@@ -90,7 +90,7 @@ def test_a_member_of_another_version_does_not_start_and_one_that_runs_stops(
         log = fleet.log_of(fleet.members[place]).read_text()
         assert "another version" in log or "at version 9999" in log
         refused = subprocess.run(
-            [sys.executable, "-P", "-m", "dropscribe.admin.child", place, "late", str(fleet.inbox)][
+            [sys.executable, "-P", "-m", "dropscribe.admin.local.child", place, "late", str(fleet.inbox)][
                 : None if place == "scheduler" else -1
             ],
             env=fleet.environment,

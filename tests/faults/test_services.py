@@ -18,7 +18,7 @@ import pytest
 
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
-from dropscribe.store.holder import holder
+from dropscribe.store.lock_holder import holder
 from tests.faults import aftermath, postgres
 from tests.faults.clock import Clock
 from tests.faults.conftest import postgresql_programs

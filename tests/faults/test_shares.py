@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.scheduler import watch
-from dropscribe.scheduler.bell import Bell
-from dropscribe.scheduler.scan import scan
+from dropscribe.scheduler.scanning.scan import scan
+from dropscribe.scheduler.watching import root_watch
+from dropscribe.scheduler.watching.file_events import Bell
 from tests.faults.conftest import MakeWatched
 from tests.faults.shares import Share
 
@@ -88,7 +88,7 @@ def test_stale_handles_at_the_root_are_offline_with_the_reason_and_pass(
     share.tell(fail="", errno=errno.ESTALE)
     watched.look(40.0)
     assert "Stale file handle" in watched.reason
-    assert watched.watch.next_look <= 40.0 + 2 * watch.RETRY_SECONDS
+    assert watched.watch.next_look <= 40.0 + 2 * root_watch.RETRY_SECONDS
     share.tell(heal=True)
     watched.look(50.0, 80.0)
     assert watched.watch.report.online
@@ -105,7 +105,7 @@ def test_a_directory_that_went_stale_hides_its_files_and_loses_none(share: Share
     assert len(watched.admitted) == 13
     share.tell(fail="sub", errno=errno.ESTALE)
     share.put("b.wav")
-    watched.look(*(40.0 + 30 * n for n in range(watch.VOID_SCANS + 2)))
+    watched.look(*(40.0 + 30 * n for n in range(root_watch.VOID_SCANS + 2)))
     assert watched.watch.report.online, "twelve of thirteen files are hidden, not gone"
     assert watched.watch.report.reason == "sub/: Stale file handle"
     assert watched.admitted[13:] == ["b.wav"]
@@ -122,7 +122,7 @@ def test_files_that_cannot_be_looked_at_are_hidden_and_none_is_lost(share: Share
     watched = over(share.path)
     watched.look(*STILL)
     share.tell(fail_files=errno.EIO)
-    watched.look(*(60.0 + 30 * n for n in range(watch.VOID_SCANS + 2)))
+    watched.look(*(60.0 + 30 * n for n in range(root_watch.VOID_SCANS + 2)))
     assert watched.watch.report.online
     assert "Input/output error" in watched.watch.report.reason
     share.tell(heal=True)

@@ -17,9 +17,10 @@ import pytest
 
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
-from dropscribe.scheduler import scanner, watch
-from dropscribe.scheduler.scanner import Scanner
+from dropscribe.scheduler.scanning import scanner
+from dropscribe.scheduler.scanning.scanner import Scanner
 from dropscribe.scheduler.service import Scheduler
+from dropscribe.scheduler.watching import root_watch
 from dropscribe.store import queries
 from dropscribe.store.session import Database, open_database
 from tests.e2e.harness import Machine, speech
@@ -39,8 +40,8 @@ def store(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def hasty(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """Settings and times for whole schedulers, without the long waits."""
-    monkeypatch.setattr(watch, "RETRY_SECONDS", 0.1)
-    monkeypatch.setattr(watch, "SHORTEST_REST", 0.1)
+    monkeypatch.setattr(root_watch, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(root_watch, "SHORTEST_REST", 0.1)
     monkeypatch.setattr(scanner, "RESOLVE_SECONDS", DEADLINE)
     quick = {
         "scan_deadline_seconds": DEADLINE,
@@ -76,7 +77,7 @@ def reason(database: Database, folder: Path) -> str:
 def scanners_in(*states: str) -> list[int]:
     """Our scanner processes, perhaps only those in some states; those that were left behind and are gone never."""
     children = [one for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
-    scanning = [one for one in children if "dropscribe.scheduler.scan_child" in one.cmdline()]
+    scanning = [one for one in children if "dropscribe.scheduler.scanning.child" in one.cmdline()]
     return [one.pid for one in scanning if not states or one.status() in states]
 
 
@@ -240,7 +241,7 @@ def test_a_scanner_that_is_killed_in_the_middle_of_a_scan_costs_one_look(share: 
 LEAVE = """
 import sys, time
 from pathlib import Path
-from dropscribe.scheduler.scanner import Scanner
+from dropscribe.scheduler.scanning.scanner import Scanner
 
 one = Scanner()
 one.open(Path(sys.argv[1]))
@@ -260,7 +261,7 @@ def test_a_scanner_ends_with_a_scheduler_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_scanner_needs_neither_the_database_nor_the_settings() -> None:
-    code = "import dropscribe.scheduler.scan_child, sys; print(*sys.modules)"
+    code = "import dropscribe.scheduler.scanning.child, sys; print(*sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, text=True)
     loaded = {name.partition(".")[0] for name in printed.stdout.split()}
     assert not loaded & {"pydantic", "sqlalchemy", "celery", "watchdog", "numpy", "asyncio"}

@@ -11,10 +11,10 @@ import pytest
 
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.settings import Settings
-from dropscribe.scheduler import admission
-from dropscribe.scheduler.bell import Bell
-from dropscribe.scheduler.scanner import Scanner
-from dropscribe.scheduler.watch import RootWatch
+from dropscribe.scheduler.scanning.scanner import Scanner
+from dropscribe.scheduler.watching import admission
+from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import fleet, jobs, queries
 from dropscribe.store.session import Database
 from tests.faults.conftest import MakeWatched

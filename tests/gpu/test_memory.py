@@ -19,11 +19,12 @@ from bench.roofline import TOLERANCE, Memory, Work
 from bench.serving import Clock, Meter, Subject, batched_rates, encoder_speed
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.models import gpu_memory, vram
 from dropscribe.models.base import SAMPLE_RATE, TranscribeRequest
-from dropscribe.models.vibevoice.geometry import Encoder, Geometry
+from dropscribe.models.gpu import memory
+from dropscribe.models.vibevoice import memory_plan
+from dropscribe.models.vibevoice.dimensions import Encoder, Geometry
+from dropscribe.models.vibevoice.memory_plan import Precision
 from dropscribe.models.vibevoice.transcriber import VibeVoice, make_plan
-from dropscribe.models.vram import Precision
 
 ROOT = Path(__file__).parents[2]
 MIDDLE = Geometry(  # 0.4 B parameters: large enough that what is not planned does not weigh
@@ -65,7 +66,7 @@ def subject(request: pytest.FixtureRequest, device: torch.device) -> Subject:
     attention, _ = choose_attention("auto", precision, device)
     before = meter.held()
     model = build(MIDDLE, precision, device, attention)
-    taken = Memory("weights", vram.weights(MIDDLE, precision), meter.held() - before)
+    taken = Memory("weights", memory_plan.weights(MIDDLE, precision), meter.held() - before)
     assert abs(taken.ratio - 1) <= TOLERANCE, taken
     return Subject(model, MIDDLE, precision, "flash" in attention, memory, 32, Clock(600), meter)
 
@@ -148,15 +149,17 @@ def test_two_workers_with_a_share_each_plan_within_it(checkpoint: Path, device: 
 
 
 def test_a_share_that_is_too_small_is_refused_by_its_name(checkpoint: Path, device: torch.device) -> None:
-    small = vram.CUDA_CONTEXT / torch.cuda.get_device_properties(device).total_memory  # nothing is left for a model
+    small = (
+        memory_plan.CUDA_CONTEXT / torch.cuda.get_device_properties(device).total_memory
+    )  # nothing is left for a model
     with pytest.raises(ModelUnavailableError, match=r"does not fit: .*raise DROPSCRIBE_GPU_SHARE \(now 0\."):
         make_plan(settings(checkpoint, gpu_share=small), device)
 
 
 def test_the_metrics_tell_what_tensors_hold_and_what_is_free(device: torch.device) -> None:
-    before = gpu_memory.look()
+    before = memory.look()
     tensor = torch.zeros(64 << 20, dtype=torch.uint8, device=device)
-    found = gpu_memory.look()
+    found = memory.look()
     assert found
     assert found.held >= tensor.numel() + (before.held if before else 0)
     assert 0 < found.free < found.total

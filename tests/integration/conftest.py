@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.admin.main import main
 from dropscribe.core.queue import Doorbell, redis_url
 from dropscribe.core.settings import Settings
 from dropscribe.models.scripted import Script, Scripted
-from dropscribe.scheduler import admission
-from dropscribe.scheduler.bell import Bell
-from dropscribe.scheduler.watch import RootWatch
+from dropscribe.scheduler.watching import admission
+from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs
 from dropscribe.store.session import Database
-from dropscribe.worker.context import Fitness, WorkerContext
-from dropscribe.worker.lease import LeaseKeeper
-from dropscribe.worker.tally import Tally
+from dropscribe.worker.runtime.context import Fitness, WorkerContext
+from dropscribe.worker.runtime.counters import Tally
+from dropscribe.worker.runtime.lease import LeaseKeeper
 from tests.conftest import missing
 from tests.e2e.harness import speech
 from tests.integration.console import Cli, Ended

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dropscribe.core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Source, Span, Speaker, Transcript
-from dropscribe.store import chunks, jobs, plans, queries, transcripts
+from dropscribe.store import chunk_plans, chunks, jobs, queries, transcripts
+from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.jobs import NewJob
-from dropscribe.store.plans import Prepared
 from dropscribe.store.session import Database
 from dropscribe.worker.outputs import render
 
@@ -35,7 +35,7 @@ class Ended:
 Cli = Callable[..., Ended]
 
 
-def process(*arguments: str, code: str = "from dropscribe.admin.main import run; run()") -> Ended:
+def process(*arguments: str, code: str = "from dropscribe.admin.cli.main import run; run()") -> Ended:
     """Run a command as a process of its own."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
     return Ended(done.returncode, done.stdout, done.stderr)
@@ -53,7 +53,9 @@ def prepare(store: Database, job_id: str, *spans: tuple[float, float]) -> None:
     plan = [Chunk(index, start, end, Span(start, end)) for index, (start, end) in enumerate(spans)]
     media = {"format": "wav", "codec": "pcm_s16le", "channels": 1, "sample_rate": 16_000}
     speech = [Span(start, end) for start, end in spans]
-    plans.prepared(store, claim, Prepared(spans[-1][1] if spans else 3.0, media, "webrtc", plan, speech), window=9)
+    chunk_plans.prepared(
+        store, claim, Prepared(spans[-1][1] if spans else 3.0, media, "webrtc", plan, speech), window=9
+    )
 
 
 def fail(store: Database, path: str, reason: str = "it is not audio") -> str:

@@ -11,7 +11,7 @@ from dropscribe.core.types import ChunkState
 from dropscribe.store import jobs, queries, tables
 from dropscribe.store.jobs import NewJob
 from dropscribe.worker import tasks
-from dropscribe.worker.context import WorkerContext
+from dropscribe.worker.runtime.context import WorkerContext
 
 
 class Died(BaseException):

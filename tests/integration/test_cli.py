@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dropscribe.admin.main import app
+from dropscribe.admin.cli.main import app
 from dropscribe.core.queue import CPU_QUEUE, Doorbell
 from dropscribe.core.settings import load
 from dropscribe.core.types import JobState
@@ -206,7 +206,15 @@ def test_a_transcript_is_written_to_a_file_that_is_not_there_yet(store: Database
 def test_no_terminal_is_given_what_is_no_text(store: Database) -> None:
     job_id = done(store, "a.wav")
     mother, child = os.openpty()
-    command = [sys.executable, "-c", "from dropscribe.admin.main import run; run()", "transcript", job_id, "-f", "docx"]
+    command = [
+        sys.executable,
+        "-c",
+        "from dropscribe.admin.cli.main import run; run()",
+        "transcript",
+        job_id,
+        "-f",
+        "docx",
+    ]
     refused = subprocess.run(command, stdout=child, stderr=subprocess.PIPE, text=True, timeout=60)
     os.close(child)
     os.close(mother)
@@ -565,7 +573,7 @@ def test_an_interrupted_command_exits_130(store: Database, cli: Cli, monkeypatch
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dropscribe.admin.status.show", interrupt)
+    monkeypatch.setattr("dropscribe.admin.ask.status.show", interrupt)
     assert cli("status").code == 130
 
 
@@ -591,7 +599,7 @@ def test_every_command_has_help_with_an_example_and_is_documented(path: str, cli
 
 def test_asking_imports_nothing_heavy(store: Database) -> None:
     code = (
-        "import sys; from dropscribe.admin.main import main; from dropscribe.admin.context import Context\n"
+        "import sys; from dropscribe.admin.cli.main import main; from dropscribe.admin.context import Context\n"
         "rooms = lambda: {name.removeprefix('dropscribe.').partition('.')[0] for name in sys.modules}\n"
         "before = rooms()\n"
         "code = main(['status'], Context())\n"
@@ -606,7 +614,7 @@ def test_asking_imports_nothing_heavy(store: Database) -> None:
 
 
 def test_a_defect_is_one_line_and_exit_1() -> None:
-    code = "import dropscribe.admin.status, dropscribe.admin.main\ndel dropscribe.admin.status.show\nadmin.main.run()"
+    code = "from dropscribe.admin.ask import status\nfrom dropscribe.admin.cli import main\ndel status.show\nmain.run()"
     ended = process("status", code=code)
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.count("\n") == 1
@@ -617,7 +625,7 @@ def test_a_defect_is_one_line_and_exit_1() -> None:
 def test_a_reader_that_has_seen_enough_is_no_error(store: Database) -> None:
     for number in range(3):
         admit(store, f"{number}.wav")
-    command = [sys.executable, "-c", "from dropscribe.admin.main import run; run()", "jobs", "--json"]
+    command = [sys.executable, "-c", "from dropscribe.admin.cli.main import run; run()", "jobs", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout
         assert running.stderr
@@ -629,7 +637,7 @@ def test_the_status_is_redrawn_until_ctrl_c(store: Database) -> None:
     # As from a terminal: a runner in the background may have handed down that SIGINT is ignored.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from dropscribe.admin.main import run; run()"
+        "from dropscribe.admin.cli.main import run; run()"
     )
     command = [sys.executable, "-c", code, "status", "--watch"]
     environment = os.environ | {"TTY_COMPATIBLE": "1"}  # as on a terminal

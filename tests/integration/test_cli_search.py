@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropscribe.admin import when
+from dropscribe.admin.terminal import moments
 from dropscribe.core.errors import UsageError
 from dropscribe.store.session import Database
 from tests.integration.console import Cli, admit, done
@@ -71,10 +71,10 @@ def test_what_was_said_cannot_command_the_terminal(store: Database, cli: Cli) ->
 @pytest.mark.parametrize("wrong", ["yesterday", "7", "2026-13-01", "-1d", ""])
 def test_a_moment_that_is_none_is_refused_with_examples(wrong: str) -> None:
     with pytest.raises(UsageError, match="write 2026-11-20"):
-        when.moment(wrong)
+        moments.moment(wrong)
 
 
 def test_a_date_means_its_beginning_or_its_end() -> None:
-    assert when.moment("2026-11-20", end=True) - when.moment("2026-11-20") == 86_400
-    assert when.moment("2026-11-20 15:30", end=True) == when.moment("2026-11-20T15:30")
-    assert when.span("1.5h") == 5400
+    assert moments.moment("2026-11-20", end=True) - moments.moment("2026-11-20") == 86_400
+    assert moments.moment("2026-11-20 15:30", end=True) == moments.moment("2026-11-20T15:30")
+    assert moments.span("1.5h") == 5400

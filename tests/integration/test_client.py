@@ -22,7 +22,7 @@ from dropscribe.core.types import JobState, Priority
 from dropscribe.models.scripted import Script
 from dropscribe.store import queries, recovery
 from dropscribe.store.session import Database
-from dropscribe.worker.context import WorkerContext
+from dropscribe.worker.runtime.context import WorkerContext
 from tests.documents import REPOSITORY, blocks
 from tests.e2e.harness import speech, wait_until
 from tests.integration.one_worker import MakeContext, carry_through
@@ -30,7 +30,7 @@ from tests.integration.one_worker import MakeContext, carry_through
 # As from a terminal: a runner in the background may have handed down that SIGINT is ignored.
 COMMAND = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from dropscribe.admin.main import run; run()"
+    "from dropscribe.admin.cli.main import run; run()"
 )
 
 

@@ -8,8 +8,8 @@ from sqlalchemy import text, update
 from dropscribe.core.errors import StoreUnavailableError
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.settings import Settings
-from dropscribe.scheduler import reconciler
-from dropscribe.scheduler.reconciler import Vigil
+from dropscribe.scheduler.duties import reconciler
+from dropscribe.scheduler.duties.reconciler import Vigil
 from dropscribe.store import fleet, jobs, queries, recovery
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database

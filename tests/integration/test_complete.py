@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.admin import complete
+from dropscribe.admin.cli import complete
 from dropscribe.store import fleet
 from dropscribe.store.session import Database
 from tests.integration.console import admit
@@ -53,7 +53,7 @@ def test_bash_gets_jobs_states_and_options(store: Database) -> None:
     def offered(line: str) -> list[str]:
         words = line.split(" ")
         asked = {"_DROPSCRIBE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-        command = [sys.executable, "-c", "from dropscribe.admin.main import run; run()"]
+        command = [sys.executable, "-c", "from dropscribe.admin.cli.main import run; run()"]
         done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, timeout=60)
         assert done.stderr == ""
         return done.stdout.split()

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
-from dropscribe.worker.decode import Decoded, DecodeLimits, decode
+from dropscribe.worker.preparing.decode import Decoded, DecodeLimits, decode
 from tests.media_files import FORMATS, LABEL, LIMITS, SECONDS, long_silence, refused, tone, wav, write
 
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from dropscribe.core.errors import DecodeLimitError, DropscribeError, NotMediaError, SpoolError
-from dropscribe.worker import decode as parent
-from dropscribe.worker.decode import DecodeLimits, DecoderKilledError, DecodeStoppedError, decode
+from dropscribe.worker.preparing import decode as parent
+from dropscribe.worker.preparing.decode import DecodeLimits, DecoderKilledError, DecodeStoppedError, decode
 from tests.media_files import LIMITS, SECONDS, long_silence, refused, tone, wav
 
 PICTURE = 15 << 20  # bytes; a block of FLAC metadata holds at most 16 MiB
@@ -100,7 +100,7 @@ def test_a_decoder_that_hangs_is_killed_with_all_that_it_started(tmp_path, monke
 def test_the_decoder_does_not_outlive_its_worker(tmp_path):
     source = long_silence(tmp_path / "a.wav", hours=10)
     code = (
-        "from pathlib import Path; from dropscribe.worker.decode import *;"
+        "from pathlib import Path; from dropscribe.worker.preparing.decode import *;"
         f"decode(Path({str(source)!r}), Path({str(tmp_path / 'out')!r}), DecodeLimits(), label='a')"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as worker:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.admin.main import main
 from dropscribe.core.types import EngineInfo, JobState, Segment, Source, Transcript
-from dropscribe.store import jobs, plans, transcripts
+from dropscribe.store import chunk_plans, jobs, transcripts
+from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.jobs import NewJob
-from dropscribe.store.plans import Prepared
 from dropscribe.store.session import Database
 from dropscribe.worker.outputs import FORMATS, json_, render
 
@@ -39,7 +39,7 @@ class Shop:
         job_id = self.admit(path, mtime, **overrides)
         claim = jobs.claim_prepare(self.database, job_id, "cpu", 90)
         assert claim
-        plans.prepared(self.database, claim, Prepared(3.0, {"speech": []}, "energy", [], []), window=2)
+        chunk_plans.prepared(self.database, claim, Prepared(3.0, {"speech": []}, "energy", [], []), window=2)
         claim = jobs.claim_finish(self.database, job_id, "cpu", 90)
         assert claim
         source = Source(str(self.inbox / path), 9, "", 3.0, "wav", "pcm_s16le", 1, 8000)

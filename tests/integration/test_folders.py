@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.admin import drain, status
-from dropscribe.admin.jobs import find
-from dropscribe.core import names
+from dropscribe.admin.ask import status
+from dropscribe.admin.ask.jobs import find
+from dropscribe.admin.local import exit_status
+from dropscribe.core import reserved_names
 from dropscribe.core.errors import JobNotFoundError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, JobState
-from dropscribe.scheduler import reconciler
-from dropscribe.scheduler.folder_files import MOST_HOTWORDS, MOST_SETTINGS, put, read_settings
-from dropscribe.scheduler.scan import Scan
-from dropscribe.scheduler.watch import RootWatch
-from dropscribe.store import chunks, fleet, jobs, plans, queries, recovery, tables
+from dropscribe.scheduler.duties import reconciler
+from dropscribe.scheduler.scanning.folder_files import MOST_HOTWORDS, MOST_SETTINGS, put, read_settings
+from dropscribe.scheduler.scanning.scan import Scan
+from dropscribe.scheduler.watching.root_watch import RootWatch
+from dropscribe.store import chunk_plans, chunks, fleet, jobs, queries, recovery, tables
 from dropscribe.store.fleet import RootReport
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
@@ -33,9 +34,11 @@ def job_of(database: Database, path: str) -> queries.Job:
 
 
 def test_a_recording_is_admitted_with_what_its_folders_say(database: Database, watch: RootWatch, inbox: Path) -> None:
-    (inbox / names.SETTINGS).write_text('context = "a company"\npriority = "high"')
-    (inbox / "talks" / names.SETTINGS).write_text('engine = "vibevoice"\nprecision = "int8"\nresults = "texts"')
-    (inbox / "talks" / names.HOTWORDS).write_text("Ada\nByron")
+    (inbox / reserved_names.SETTINGS).write_text('context = "a company"\npriority = "high"')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text(
+        'engine = "vibevoice"\nprecision = "int8"\nresults = "texts"'
+    )
+    (inbox / "talks" / reserved_names.HOTWORDS).write_text("Ada\nByron")
     (inbox / "talks" / "a.wav").write_bytes(b"1")
     (inbox / "b.wav").write_bytes(b"12")
     watch.look(0.0)
@@ -50,7 +53,7 @@ def test_a_recording_is_admitted_with_what_its_folders_say(database: Database, w
 def test_a_folder_with_wrong_settings_waits_says_so_and_goes_on_once_they_are_mended(
     database: Database, watch: RootWatch, inbox: Path
 ) -> None:
-    settings, error = inbox / "talks" / names.SETTINGS, inbox / "talks" / names.ERROR
+    settings, error = inbox / "talks" / reserved_names.SETTINGS, inbox / "talks" / reserved_names.ERROR
     settings.write_text('engine = "wisper"')
     (inbox / "talks" / "a.wav").write_bytes(b"1")
     (inbox / "b.wav").write_bytes(b"12")
@@ -77,7 +80,7 @@ def test_a_change_of_settings_reads_nothing_again(database: Database, watch: Roo
     watch.look(0.0)
     watch.look(10.0)
     for said in ('context = "x"', "engine = 1", 'context = "y"'):
-        (inbox / names.SETTINGS).write_text(said)
+        (inbox / reserved_names.SETTINGS).write_text(said)
         watch.look(20.0)
         watch.look(30.0)
     assert job_of(database, "a.wav").context == ""
@@ -87,7 +90,7 @@ def test_a_change_of_settings_reads_nothing_again(database: Database, watch: Roo
 def test_a_recording_that_waits_is_moved_with_what_holds_where_it_goes(
     database: Database, watch: RootWatch, inbox: Path
 ) -> None:
-    (inbox / "talks" / names.SETTINGS).write_text('context = "a talk"\noutputs = ["txt"]')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('context = "a talk"\noutputs = ["txt"]')
     (inbox / "a.wav").write_bytes(b"1")
     watch.look(0.0)
     watch.look(10.0)
@@ -115,14 +118,14 @@ def latin(path: Path) -> None:
 
 def no_text(path: Path) -> None:
     path.write_text("")
-    (path.parent / names.HOTWORDS).write_text("x" * (MOST_HOTWORDS + 1))
+    (path.parent / reserved_names.HOTWORDS).write_text("x" * (MOST_HOTWORDS + 1))
 
 
 @pytest.mark.parametrize("trap", [link, os.mkfifo, large, latin, no_text], ids=lambda trap: trap.__name__)
 def test_a_settings_file_that_is_no_plain_small_text_is_refused(
     database: Database, watch: RootWatch, inbox: Path, trap: Callable[[Path], None]
 ) -> None:
-    trap(inbox / "talks" / names.SETTINGS)
+    trap(inbox / "talks" / reserved_names.SETTINGS)
     (inbox / "talks" / "a.wav").write_bytes(b"1")
     watch.look(0.0)
     watch.look(10.0)
@@ -140,11 +143,11 @@ def test_words_for_people_are_written_through_no_link(tmp_path: Path) -> None:
     (outside / "precious.txt").write_text("precious")
     (root / "linked").symlink_to(outside)
     with pytest.raises(OSError, match=r"directory|links"):
-        put(str(root), f"linked/{names.ERROR}", "x", "x")
-    (root / f"{names.ERROR}.tmp").symlink_to(outside / "precious.txt")
-    put(str(root), names.ERROR, "mistakes", "mistakes")
+        put(str(root), f"linked/{reserved_names.ERROR}", "x", "x")
+    (root / f"{reserved_names.ERROR}.tmp").symlink_to(outside / "precious.txt")
+    put(str(root), reserved_names.ERROR, "mistakes", "mistakes")
     assert (outside / "precious.txt").read_text() == "precious"
-    assert (root / names.ERROR).read_text() == "mistakes"
+    assert (root / reserved_names.ERROR).read_text() == "mistakes"
     assert [path.name for path in outside.iterdir()] == ["precious.txt"]
     assert read_settings(str(root), "linked/") is None or read_settings(str(root), "linked/").problem
 
@@ -152,8 +155,8 @@ def test_words_for_people_are_written_through_no_link(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_to_is_told_of_in_the_status_alone(
     watch: RootWatch, inbox: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (inbox / "talks" / names.SETTINGS).write_text("engine = 1")
-    (inbox / "talks" / names.ERROR).mkdir()
+    (inbox / "talks" / reserved_names.SETTINGS).write_text("engine = 1")
+    (inbox / "talks" / reserved_names.ERROR).mkdir()
     watch.look(0.0)
     watch.look(10.0)
     assert len(watch.report.waiting) == 1
@@ -163,7 +166,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_of_in_the_status_alone(
 def test_what_has_no_job_yet_says_what_it_waits_for(database: Database, watch: RootWatch, inbox: Path) -> None:
     for path in (inbox / "a.wav", inbox / "talks" / "b.wav", inbox / "notes.pdf"):
         path.write_bytes(b"1")
-    (inbox / "talks" / names.SETTINGS).write_text("engine = 1")
+    (inbox / "talks" / reserved_names.SETTINGS).write_text("engine = 1")
     watch.look(0.0)
     fleet.report_roots(database, [watch.report])
     with pytest.raises(JobNotFoundError, match="stood still"):
@@ -208,14 +211,16 @@ def test_what_is_left_out_says_why(database: Database, watch: RootWatch, inbox: 
 def test_a_folder_that_waits_is_a_warning(
     database: Database, settings: Settings, watch: RootWatch, inbox: Path
 ) -> None:
-    (inbox / names.SETTINGS).write_text("engine = 1")
+    (inbox / reserved_names.SETTINGS).write_text("engine = 1")
     (inbox / "a.wav").write_bytes(b"1")
     watch.look(0.0)
     fleet.report_roots(database, [watch.report])
     found = status.gather(database, settings)
-    assert [warning for warning in found.warnings if "1 recording waiting" in warning and names.SETTINGS in warning]
-    assert drain.is_drained(found.roots, [inbox], found.unfinished), "it waits for a person, not for us"
-    assert drain.exit_status([], drain.waiting(found.roots)) == drain.FAILED_EXIT
+    assert [
+        warning for warning in found.warnings if "1 recording waiting" in warning and reserved_names.SETTINGS in warning
+    ]
+    assert exit_status.is_drained(found.roots, [inbox], found.unfinished), "it waits for a person, not for us"
+    assert exit_status.exit_status([], exit_status.waiting(found.roots)) == exit_status.FAILED_EXIT
 
 
 def test_what_the_scheduler_cannot_read_says_so_to_one_who_can(database: Database, inbox: Path) -> None:
@@ -245,8 +250,8 @@ def test_places_that_cannot_be_read_are_a_warning_and_a_reason_to_end_with_4(
     assert watch.report.online
     assert any("a/: Permission denied" in warning and "and 2 more" in warning for warning in found.warnings)
     assert sum("a/: Permission denied" in record.message for record in caplog.records) == 1
-    assert drain.is_drained(found.roots, [watch.path], found.unfinished)
-    assert drain.exit_status([], unseen=drain.unseen(found.roots)) == drain.FAILED_EXIT
+    assert exit_status.is_drained(found.roots, [watch.path], found.unfinished)
+    assert exit_status.exit_status([], unseen=exit_status.unseen(found.roots)) == exit_status.FAILED_EXIT
 
 
 def test_a_job_for_which_no_worker_fits_says_so(database: Database, settings: Settings) -> None:
@@ -327,4 +332,4 @@ def test_plans_reckon_only_with_workers_that_fit(make_context: MakeContext) -> N
     fit = queries.capacity_of(engines, "model.vibevoice.int8")
     assert (fit.workers, fit.slots, fit.longest_chunk) == (1, 2, 1800.0)
     assert queries.capacity_of(engines, "model.auto.nf4").workers == 0
-    assert plans.widen(context.database, lambda _: 2) == []
+    assert chunk_plans.widen(context.database, lambda _: 2) == []

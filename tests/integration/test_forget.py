@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from dropscribe.core.types import JobState
-from dropscribe.store import forget, jobs, queries, search, words
+from dropscribe.store import forget, jobs, queries, search, search_words
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.search import Query
 from dropscribe.store.session import Database
@@ -36,7 +36,7 @@ def test_what_is_forgotten_is_gone_from_every_table(database: Database) -> None:
     assert forget.rows_of(database, gone) > 0
     assert forget.forget(database, [gone]) == [gone]
     assert rows(database) == {name: count // 2 for name, count in both.items()}
-    assert [hit.job for hit in search.find(database, Query(words.parse("you")))] == [kept]
+    assert [hit.job for hit in search.find(database, Query(search_words.parse("you")))] == [kept]
     assert forget.rows_of(database, gone) == 0
 
 
@@ -91,7 +91,7 @@ def test_nothing_that_was_said_is_left_in_the_file_of_sqlite(tmp_path: Path) -> 
     assert forget.scrub(opened)
     assert not found(b"xylophone")
     assert not found(b"patient")
-    assert [hit.job for hit in search.find(opened, Query(words.parse("you")))] == [kept]
+    assert [hit.job for hit in search.find(opened, Query(search_words.parse("you")))] == [kept]
     opened.close()
 
 

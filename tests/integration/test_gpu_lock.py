@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.models import gpu_lock
+from dropscribe.models.gpu import lock
 
 HOLD = """
 import logging, sys
 from pathlib import Path
-from dropscribe.models.gpu_lock import held
+from dropscribe.models.gpu.lock import held
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
 with held(sys.argv[1], Path(sys.argv[2])):
     print("held", flush=True)
@@ -29,7 +29,7 @@ with held(sys.argv[1], Path(sys.argv[2])):
 FORK = """
 import os, signal, sys
 from pathlib import Path
-from dropscribe.models.gpu_lock import held
+from dropscribe.models.gpu.lock import held
 with held("GPU-1", Path(sys.argv[1])):
     child = os.fork()
     if not child:
@@ -114,13 +114,13 @@ def test_a_child_that_outlives_the_loading_keeps_no_lock(tmp_path: Path) -> None
 
 def test_where_no_lock_can_be_had_the_log_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
-    with caplog.at_level(logging.WARNING), gpu_lock.held("GPU-1", tmp_path / "file" / "home"):
+    with caplog.at_level(logging.WARNING), lock.held("GPU-1", tmp_path / "file" / "home"):
         (message,) = caplog.messages
     assert "dropscribe-gpu-GPU-1.lock: Not a directory; start only one worker at a time" in message
 
 
 def test_all_processes_of_a_user_share_one_place(tmp_path: Path) -> None:
     home, runtime = tmp_path / "home", tmp_path / "run"
-    assert gpu_lock.place(home, runtime) == home
+    assert lock.place(home, runtime) == home
     (runtime / str(os.getuid())).mkdir(parents=True)
-    assert gpu_lock.place(home, runtime) == runtime / str(os.getuid())
+    assert lock.place(home, runtime) == runtime / str(os.getuid())

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from dropscribe.admin import health
+from dropscribe.admin.check import health
+from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.admin.main import main
 from dropscribe.core.queue import redis_url
 from dropscribe.core.settings import Settings
 from dropscribe.store import fleet, queries, tables

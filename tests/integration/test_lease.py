@@ -13,7 +13,7 @@ from dropscribe.store import jobs, leases, queries, recovery, tables
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
-from dropscribe.worker.lease import LeaseKeeper, StoppedError
+from dropscribe.worker.runtime.lease import LeaseKeeper, StoppedError
 
 PATIENCE = 10.0
 

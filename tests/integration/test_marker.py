@@ -15,7 +15,7 @@ from dropscribe.core.types import JobState
 from dropscribe.store import recovery, speakers
 from dropscribe.store.speakers import Said
 from dropscribe.worker import tasks
-from dropscribe.worker.outputs import files
+from dropscribe.worker.finishing import placement
 from tests.integration.one_worker import Died, MakeContext, admit, carry_through
 
 
@@ -37,13 +37,13 @@ def test_a_marker_is_written_last_and_names_all_files_with_their_digests(
 ) -> None:
     context = make_context(marker="done")
     order: list[str] = []
-    publish = files.publish
+    publish = placement.publish
 
     def note(temporary: Path, target: Path, *, replaces: bool) -> None:
         order.append(target.name)
         publish(temporary, target, replaces=replaces)
 
-    monkeypatch.setattr(files, "publish", note)
+    monkeypatch.setattr(placement, "publish", note)
     job = carry_through(context, admit(context, recording))
     marker = recording.with_suffix(".done")
     assert (told(marker)["job"], told(marker)["state"]) == (job.id, "done")
@@ -65,7 +65,7 @@ def test_a_crash_before_the_marker_is_mended(
     job_id = admit(context, recording)
     tasks.prepare_job(context, job_id)
     tasks.transcribe_chunk(context, f"{job_id}.0")
-    stage = files.stage
+    stage = placement.stage
 
     def crash(target: Path, *rest: Any) -> Path:
         if target.suffix == ".done":
@@ -73,7 +73,7 @@ def test_a_crash_before_the_marker_is_mended(
         return stage(target, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "stage", crash)
+        patched.setattr(placement, "stage", crash)
         with pytest.raises(Died):
             tasks.finish_job(context, job_id)
     assert not recording.with_suffix(".done").exists()

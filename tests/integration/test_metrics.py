@@ -22,13 +22,13 @@ from dropscribe.core.errors import SettingsError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.models.scripted import Script
-from dropscribe.scheduler.metrics import LOOK_SECONDS, StoreCollector
+from dropscribe.scheduler.duties.metrics import LOOK_SECONDS, StoreCollector
 from dropscribe.store import fleet, queries, recovery, tables
 from dropscribe.store.fleet import RootReport
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker import tasks
-from dropscribe.worker.metrics import WorkerCollector
-from dropscribe.worker.tally import Tally
+from dropscribe.worker.runtime.counters import Tally
+from dropscribe.worker.runtime.metrics import WorkerCollector
 from tests.documents import REPOSITORY
 from tests.integration.one_worker import MakeContext, admit, carry_through, make_due
 
@@ -308,7 +308,7 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
 def test_the_document_lists_exactly_the_metrics_there_are(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dropscribe.models.gpu_memory.look", lambda: None)
+    monkeypatch.setattr("dropscribe.models.gpu.memory.look", lambda: None)
     worker = WorkerCollector("w", "model", "", Tally())
     families = [*StoreCollector(database, settings).collect(), *worker.collect()]
     found = {

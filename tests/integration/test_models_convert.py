@@ -16,12 +16,12 @@ import soundfile
 import torch
 from safetensors import safe_open
 
+from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.admin.main import main
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Segment
-from dropscribe.models import convert, shards
 from dropscribe.models.base import TranscribeRequest
+from dropscribe.models.checkpoints import convert, safetensors_files
 from dropscribe.models.vibevoice import loader
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.schemas import conforms
@@ -120,7 +120,7 @@ MEASURED = """
 import json, sys
 from pathlib import Path
 from models import convert
-from dropscribe.models.convert_plan import Rules
+from dropscribe.models.checkpoints.convert_plan import Rules
 
 def peak(reset=False):
     if reset:
@@ -146,7 +146,7 @@ def test_a_large_checkpoint_takes_little_memory(tmp_path: Path) -> None:
     (source / "config.json").write_text('{"torch_dtype": "bfloat16"}')
     sizes = [(name, "BF16", shape, 2 * torch.Size(shape).numel()) for name, shape in LARGE.items()]
     with (source / "model.safetensors").open("wb") as file:
-        start = file.write(shards.header(sizes, {}))
+        start = file.write(safetensors_files.header(sizes, {}))
         file.truncate(start + sum(size for *_, size in sizes))  # zeros that take no room
     try:
         command = [sys.executable, "-c", MEASURED, str(source), str(copy)]
@@ -169,7 +169,7 @@ def wait(*arguments):
     print("written", flush=True)
     time.sleep(300)
 convert._write = wait
-from dropscribe.admin.main import run; run()
+from dropscribe.admin.cli.main import run; run()
 """
 
 
@@ -219,7 +219,7 @@ def test_a_typo_is_an_error_with_a_hint(arguments: list[str], hint: str, run: Ru
 
 
 def test_without_pytorch_it_says_how_to_get_it(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['torch'] = None\nfrom dropscribe.admin.main import run; run()"
+    code = "import sys; sys.modules['torch'] = None\nfrom dropscribe.admin.cli.main import run; run()"
     arguments = ["models", "convert", str(CHECKPOINT), "copy", "--dtype", "fp16"]
     ended = subprocess.run([sys.executable, "-c", code, *arguments], text=True, capture_output=True, timeout=60)
     assert ended.returncode == 1

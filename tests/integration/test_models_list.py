@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.admin.main import main
 from dropscribe.models import inventory
 from tests.schemas import conforms
 

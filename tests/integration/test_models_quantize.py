@@ -19,13 +19,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import VibeVoiceAsrConfig, VibeVoiceAsrForConditionalGeneration
 
+from dropscribe.admin.cli.main import app, main
 from dropscribe.admin.context import Context
-from dropscribe.admin.main import app, main
 from dropscribe.core.types import Part
-from dropscribe.models import packing, parts, quantize, shard_writer, shards
-from dropscribe.models.quantize import QuantizationError
-from dropscribe.models.shard_writer import Writer
-from dropscribe.models.vibevoice import loader
+from dropscribe.models.checkpoints import safetensors_files, shard_writer
+from dropscribe.models.checkpoints.shard_writer import Writer
+from dropscribe.models.vibevoice import bnb_packing, loader, parts, quantize
+from dropscribe.models.vibevoice.quantize import QuantizationError
 from tests.schemas import conforms
 
 TINY = Path(__file__).parents[1] / "tiny"
@@ -116,7 +116,7 @@ def test_every_tensor_of_a_copy_is_what_loading_would_have_made_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In memory, and in the files that transformers itself would write; pieces and files much smaller than weights."""
-    monkeypatch.setattr(packing, "MOST", 1000)
+    monkeypatch.setattr(bnb_packing, "MOST", 1000)
     monkeypatch.setattr(shard_writer, "LARGEST", 100_000)
     source = CHECKPOINT
     if source_dtype == "fp32":
@@ -353,7 +353,7 @@ def large(folder: Path) -> tuple[int, int]:
         made: Any = VibeVoiceAsrForConditionalGeneration(VibeVoiceAsrConfig.from_dict(config))
     sizes = [(name, "BF16", tuple(one.shape), 2 * one.numel()) for name, one in made.state_dict().items()]
     with (source / "model.safetensors").open("wb") as file:
-        start = file.write(shards.header(sizes, {"format": "pt"}))
+        start = file.write(safetensors_files.header(sizes, {"format": "pt"}))
         file.truncate(start + sum(size for *_, size in sizes))
     return sum(size for *_, size in sizes), max(size for *_, size in sizes)
 
@@ -376,13 +376,13 @@ def test_a_checkpoint_of_hundreds_of_megabytes_takes_less_than_a_gigabyte_and_it
 
 def command(code: str) -> list[str]:
     arguments = ["models", "quantize", str(CHECKPOINT), "copy", "--precision", "int8", "--device", "cpu"]
-    return [sys.executable, "-c", f"{code}\nfrom dropscribe.admin.main import run; run()", *arguments]
+    return [sys.executable, "-c", f"{code}\nfrom dropscribe.admin.cli.main import run; run()", *arguments]
 
 
 INTERRUPTED = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background may have it ignored
-from dropscribe.models.shard_writer import Writer
+from dropscribe.models.checkpoints.shard_writer import Writer
 close = Writer.close
 def wait(writer):
     close(writer)

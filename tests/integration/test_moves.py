@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.admin.jobs import find
-from dropscribe.core import names
+from dropscribe.admin.ask.jobs import find
+from dropscribe.core import reserved_names
 from dropscribe.core.errors import JobNotFoundError, StoreUnavailableError
 from dropscribe.core.types import JobState
-from dropscribe.scheduler import mover, moving
-from dropscribe.scheduler.watch import RootWatch
-from dropscribe.store import fleet, jobs, moves, queries, recovery, speakers
+from dropscribe.scheduler.duties import archiver
+from dropscribe.scheduler.scanning import move
+from dropscribe.scheduler.watching.root_watch import RootWatch
+from dropscribe.store import fleet, jobs, queries, recording_moves, recovery, speakers
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
 from dropscribe.store.speakers import Said
@@ -51,7 +52,7 @@ def content(root: Path) -> dict[str, bytes]:
 def test_a_recording_goes_to_done_with_its_transcript_and_is_no_new_one(
     database: Database, watch: RootWatch, inbox: Path, make_context: MakeContext
 ) -> None:
-    (inbox / "talks" / names.SETTINGS).write_text('when_done = "move"\noutputs = ["txt", "json"]')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('when_done = "move"\noutputs = ["txt", "json"]')
     speech(inbox / "talks" / "a.wav")
     speech(inbox / "b.wav", seed=2)
     look(watch, 0.0, 10.0)
@@ -59,8 +60,8 @@ def test_a_recording_goes_to_done_with_its_transcript_and_is_no_new_one(
     for job in queries.list_jobs(database):
         assert carry_through(context, job.id).state is JobState.DONE
     assert (inbox / "talks" / "a.wav").exists(), "the scheduler moves it"
-    mover.put_away(database, watch)
-    assert sorted(os.listdir(inbox / "talks")) == [names.SETTINGS, "done"]
+    archiver.put_away(database, watch)
+    assert sorted(os.listdir(inbox / "talks")) == [reserved_names.SETTINGS, "done"]
     assert sorted(os.listdir(inbox / "talks" / "done")) == ["a.json", "a.txt", "a.wav"]
     assert (inbox / "b.wav").exists()
     assert (inbox / "b.txt").exists()
@@ -68,13 +69,13 @@ def test_a_recording_goes_to_done_with_its_transcript_and_is_no_new_one(
     assert moved.moving_to is None
     assert str(inbox / "talks" / "done" / "a.wav") in (inbox / "talks" / "done" / "a.json").read_text()
     look(watch, 20.0, 30.0)
-    (inbox / "talks" / names.SETTINGS).unlink()  # and not even when nobody wants it moved any more
+    (inbox / "talks" / reserved_names.SETTINGS).unlink()  # and not even when nobody wants it moved any more
     look(watch, 40.0, 50.0, 60.0)
     assert len(queries.list_jobs(database)) == 2
     speakers.say(database, moved.id, Said({0: "Ada"}))
     tasks.finish_job(context, moved.id)
     assert sorted(os.listdir(inbox / "talks" / "done")) == ["a.json", "a.txt", "a.wav"], "written again in its place"
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     assert (inbox / "talks" / "done" / "a.wav").exists()
 
 
@@ -84,7 +85,7 @@ def test_what_failed_goes_to_failed_with_the_reason_and_from_there_to_done(
     (inbox / "a.wav").write_bytes(b"noise")
     look(watch, 0.0)
     job_id = ended(database, inbox, "a.wav", failed=True)
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     assert content(inbox).keys() == {"failed/a.wav", "failed/a.wav.txt"}
     assert "there is no sound in it" in (inbox / "failed" / "a.wav.txt").read_text()
     recovery.retry(database, job_id)
@@ -92,22 +93,22 @@ def test_what_failed_goes_to_failed_with_the_reason_and_from_there_to_done(
     claim = jobs.claim_prepare(database, job_id, "cpu", 90)
     assert claim
     jobs.fail(database, claim, "still none")
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     assert "still none" in (inbox / "failed" / "a.wav.txt").read_text()
     recovery.retry(database, job_id)
     claim = jobs.claim_prepare(database, job_id, "cpu", 90)
     assert claim
     jobs.complete(database, claim, JobState.DONE)
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     assert content(inbox) == {"done/a.wav": b"noise"}
 
 
 def test_what_failed_and_is_moved_back_is_tried_again(database: Database, watch: RootWatch, inbox: Path) -> None:
-    (inbox / names.SETTINGS).write_text('when_done = "move"')
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "move"')
     (inbox / "a.wav").write_bytes(b"noise")
     look(watch, 0.0)
     job_id = ended(database, inbox, "a.wav", failed=True)
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     look(watch, 20.0, 30.0)
     (inbox / "failed" / "a.wav").rename(inbox / "a.wav")
     look(watch, 40.0, 50.0)
@@ -116,21 +117,21 @@ def test_what_failed_and_is_moved_back_is_tried_again(database: Database, watch:
     claim = jobs.claim_prepare(database, job_id, "cpu", 90)
     assert claim
     jobs.complete(database, claim, JobState.DONE)
-    mover.put_away(database, watch)
-    assert content(inbox).keys() == {names.SETTINGS, "done/a.wav"}, "and the word about it is gone"
+    archiver.put_away(database, watch)
+    assert content(inbox).keys() == {reserved_names.SETTINGS, "done/a.wav"}, "and the word about it is gone"
 
 
 def test_an_equal_name_is_never_overwritten(
     database: Database, watch: RootWatch, inbox: Path, make_context: MakeContext
 ) -> None:
-    (inbox / names.SETTINGS).write_text('when_done = "move"\noutputs = ["txt"]')
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "move"\noutputs = ["txt"]')
     (inbox / "done").mkdir()
     (inbox / "done" / "a.wav").write_bytes(b"precious")
     speech(inbox / "a.wav")
     look(watch, 0.0, 10.0)
     (job,) = queries.list_jobs(database)
     carry_through(make_context(), job.id)
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     assert set(os.listdir(inbox / "done")) == {f"a.{job.id}.txt", f"a.{job.id}.wav", "a.wav"}
     assert (inbox / "done" / "a.wav").read_bytes() == b"precious"
 
@@ -144,7 +145,7 @@ def test_what_is_put_away_is_found_by_the_path_it_was_dropped_at(
         dropped.write_bytes(b"1" * (1 + number))
         look(watch, 20.0 * number)
         job_id = ended(database, inbox, "a.wav", failed=failed)
-        mover.put_away(database, watch)
+        archiver.put_away(database, watch)
         assert not dropped.exists()
         assert find(database, str(dropped)) == job_id
         found.append(queries.job(database, job_id).path)
@@ -176,10 +177,10 @@ def test_a_name_that_is_taken_in_between_leads_to_the_next_and_to_none_in_the_en
     for name in ("a.wav", f"a.{job_id}.wav"):
         (inbox / "done").mkdir(exist_ok=True)
         (inbox / "done" / name).write_bytes(b"precious")
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     assert content(inbox)["a.wav"] == b"1"
-    assert queries.events_of(database, job_id)[-1].detail == names.TAKEN
-    assert moves.left(database, [str(inbox)]) == 0
+    assert queries.events_of(database, job_id)[-1].detail == reserved_names.TAKEN
+    assert recording_moves.left(database, [str(inbox)]) == 0
 
 
 def test_what_was_replaced_meanwhile_stays_and_so_does_what_is_gone(
@@ -191,14 +192,14 @@ def test_what_was_replaced_meanwhile_stays_and_so_does_what_is_gone(
     changed, gone = ended(database, inbox, "a.wav"), ended(database, inbox, "b.wav")
     (inbox / "a.wav").write_bytes(b"another")
     (inbox / "b.wav").unlink()
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     assert content(inbox) == {"a.wav": b"another"}
     why = [queries.events_of(database, job_id)[-1].detail for job_id in (changed, gone)]
-    assert why == [moving.CHANGED, moving.GONE]
+    assert why == [move.CHANGED, move.GONE]
 
 
 def test_many_that_are_put_away_are_not_missed(database: Database, watch: RootWatch, inbox: Path) -> None:
-    (inbox / names.SETTINGS).write_text('when_done = "move"')
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "move"')
     for number in range(12):
         (inbox / f"{number}.wav").write_bytes(b"1" * (number + 1))
     look(watch, 0.0, 10.0)
@@ -206,7 +207,7 @@ def test_many_that_are_put_away_are_not_missed(database: Database, watch: RootWa
         claim = jobs.claim_prepare(database, job.id, "cpu", 90)
         assert claim
         jobs.complete(database, claim, JobState.DONE)
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     look(watch, 20.0, 30.0)
     assert watch.report.online
     assert len(os.listdir(inbox / "done")) == 12
@@ -220,11 +221,11 @@ def test_a_crash_between_the_move_and_its_row_is_made_good(
     look(watch, 0.0)
     job_id = ended(database, inbox, "a.wav", failed=True)
     with monkeypatch.context() as patch:
-        patch.setattr(moves, "_went", crash)
+        patch.setattr(recording_moves, "_went", crash)
         with pytest.raises(StoreUnavailableError):
-            mover.put_away(database, watch)
+            archiver.put_away(database, watch)
     assert queries.job(database, job_id).path == "a.wav"
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     assert queries.job(database, job_id).path == "failed/a.wav"
     assert content(inbox).keys() == {"failed/a.wav", "failed/a.wav.txt"}
 
@@ -239,21 +240,21 @@ def test_a_job_that_is_retried_while_it_is_moved_is_put_away_at_its_end(
     (inbox / "a.wav").write_bytes(b"1")
     look(watch, 0.0)
     job_id = ended(database, inbox, "a.wav", failed=True)
-    (move,) = moves.due(database, str(inbox))
+    (move,) = recording_moves.due(database, str(inbox))
     recovery.retry(database, job_id)
-    assert not moves.aim(database, move, "failed/a.wav"), "it is under way again"
-    moves.moved(database, move, "failed/a.wav")  # but the file may have gone already
+    assert not recording_moves.aim(database, move, "failed/a.wav"), "it is under way again"
+    recording_moves.moved(database, move, "failed/a.wav")  # but the file may have gone already
     assert queries.job(database, job_id).path == "failed/a.wav"
     claim = jobs.claim_prepare(database, job_id, "cpu", 90)
     assert claim
     jobs.complete(database, claim, JobState.DONE)
-    assert [one.path for one in moves.due(database, str(inbox))] == ["failed/a.wav"]
+    assert [one.path for one in recording_moves.due(database, str(inbox))] == ["failed/a.wav"]
 
 
 def test_the_same_file_dropped_again_is_read_and_put_away_again(
     database: Database, watch: RootWatch, inbox: Path
 ) -> None:
-    (inbox / names.SETTINGS).write_text('when_done = "move"')
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "move"')
     for round_ in range(3):
         (inbox / "a.wav").write_bytes(b"1")
         os.utime(inbox / "a.wav", ns=(1, 1))
@@ -262,7 +263,7 @@ def test_the_same_file_dropped_again_is_read_and_put_away_again(
         claim = jobs.claim_prepare(database, job.id, "cpu", 90)
         assert claim
         jobs.complete(database, claim, JobState.DONE)
-        mover.put_away(database, watch)
+        archiver.put_away(database, watch)
         assert not (inbox / "a.wav").exists()
         if round_ == 1:  # somebody tidies up, and the name is free again
             (inbox / "done" / "a.wav").unlink()
@@ -293,7 +294,7 @@ def test_a_move_may_be_repeated_from_wherever_it_broke_off(
         seen = old.stat()
         broke_off(old, new)
         for _ in range(2):
-            assert moving.move(str(root), "a.wav", "done/a.wav", (seen.st_size, seen.st_mtime_ns)) == ""
+            assert move.move(str(root), "a.wav", "done/a.wav", (seen.st_size, seen.st_mtime_ns)) == ""
         assert content(root) == {"done/a.wav": b"sound"}
 
 
@@ -307,8 +308,8 @@ def test_nothing_is_moved_through_a_link(tmp_path: Path) -> None:
     (root / "c.wav").symlink_to(outside / "b.wav")
     seen = (root / "a.wav").stat()
     with pytest.raises(OSError, match=r"directory|links"):
-        moving.move(str(root), "a.wav", "done/a.wav", (seen.st_size, seen.st_mtime_ns))
-    assert moving.move(str(root), "c.wav", "x/c.wav", (1, (outside / "b.wav").stat().st_mtime_ns)) == moving.CHANGED
+        move.move(str(root), "a.wav", "done/a.wav", (seen.st_size, seen.st_mtime_ns))
+    assert move.move(str(root), "c.wav", "x/c.wav", (1, (outside / "b.wav").stat().st_mtime_ns)) == move.CHANGED
     assert os.listdir(outside) == ["b.wav"]
 
 
@@ -319,6 +320,6 @@ def test_a_folder_that_does_not_let_it_go_keeps_it_and_says_so(
     (inbox / "done").write_bytes(b"a file, and no folder")
     look(watch, 0.0)
     job_id = ended(database, inbox, "a.wav")
-    mover.put_away(database, watch)
+    archiver.put_away(database, watch)
     assert (inbox / "a.wav").exists()
     assert queries.events_of(database, job_id)[-1].kind == "not_moved"

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import select, update
 
+from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.admin.main import main
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
-from dropscribe.scheduler import webhook
-from dropscribe.scheduler.notifier import Notifier
+from dropscribe.scheduler.duties import webhook
+from dropscribe.scheduler.duties.notifier import Notifier
 from dropscribe.store import jobs, notifications, queries, recovery, tables
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.notifications import Delivery
@@ -301,7 +301,7 @@ def test_a_defect_of_ours_is_told_and_given_up_in_the_end(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("dropscribe.scheduler.notifier.payload", broken)
+    monkeypatch.setattr("dropscribe.scheduler.duties.notifier.payload", broken)
     sender = notifier(settings, database, make_receiver(), webhook_tries=1)
     job_id = fail(database)
     look(sender)
@@ -337,7 +337,7 @@ def test_show_tells_what_became_of_it(
 def test_a_notifier_runs_until_it_is_told_to_stop(
     settings: Settings, database: Database, make_receiver: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dropscribe.scheduler.notifier.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("dropscribe.scheduler.duties.notifier.POLL_SECONDS", 0.05)
     told, stop = threading.Event(), threading.Event()
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -360,7 +360,7 @@ def test_a_notifier_runs_until_it_is_told_to_stop(
 def test_many_at_once_do_not_wait_for_the_next_look(
     settings: Settings, database: Database, make_receiver: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dropscribe.scheduler.notifier.POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("dropscribe.scheduler.duties.notifier.POLL_SECONDS", 3600.0)
     receiver, stop = make_receiver(), threading.Event()
     sender = notifier(settings, database, receiver)
     ids = {fail(database, f"{number}.wav") for number in range(10)}

@@ -18,8 +18,8 @@ import onnxruntime
 import pytest
 import soundfile
 
+from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.admin.main import main
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Ended
@@ -29,8 +29,8 @@ from dropscribe.models.onnx import layout
 from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder
 from dropscribe.models.onnx.transcriber import Onnx
+from dropscribe.models.vibevoice.base import Resident
 from dropscribe.models.vibevoice.generation import CancelledError, Generation
-from dropscribe.models.vibevoice.resident import Resident
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 
 TINY = Path(__file__).parents[1] / "tiny"

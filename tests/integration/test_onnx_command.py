@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.admin.main import main
 
 TINY = Path(__file__).parents[1] / "tiny"
 CHECKPOINT = TINY / "checkpoint"
@@ -87,7 +87,7 @@ def test_a_checkpoint_is_as_good_as_itself_and_a_damaged_one_is_not(run: Run, tm
 
 
 def test_without_pytorch_it_says_how_to_get_it(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['torch'] = None\nfrom dropscribe.admin.main import run; run()"
+    code = "import sys; sys.modules['torch'] = None\nfrom dropscribe.admin.cli.main import run; run()"
     arguments = ["models", "export", str(CHECKPOINT), str(tmp_path / "copy"), "--dtype", "fp16"]
     ended = subprocess.run([sys.executable, "-c", code, *arguments], text=True, capture_output=True, timeout=60)
     assert ended.returncode == 1

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models import shards
+from dropscribe.models.checkpoints import safetensors_files
 from dropscribe.models.onnx import int4, weights
 from dropscribe.models.onnx.graphs import Built, Form, Weight
 
@@ -29,9 +29,11 @@ def built(**forms: tuple[ir.DataType, tuple[int, ...], str, Form]) -> Built:
     return Built("graph.onnx", ir.Model(graph, ir_version=10), tuple(found))
 
 
-def stored(folder: Path, **tensors: torch.Tensor) -> dict[str, tuple[shards.Shard, shards.Tensor]]:
+def stored(
+    folder: Path, **tensors: torch.Tensor
+) -> dict[str, tuple[safetensors_files.Shard, safetensors_files.Tensor]]:
     save_file(tensors, folder / "model.safetensors")
-    shard = shards.read(folder / "model.safetensors")
+    shard = safetensors_files.read(folder / "model.safetensors")
     return {tensor.name: (shard, tensor) for tensor in shard.tensors}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dropscribe.admin import progress
 from dropscribe.admin.context import Context
+from dropscribe.admin.terminal import progress
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models import inventory, parts, quantize
-from dropscribe.models.quantize import QuantizationError
-from dropscribe.models.vibevoice import loader
+from dropscribe.models import inventory
+from dropscribe.models.vibevoice import loader, parts, quantize
 from dropscribe.models.vibevoice.loader import Loaded
+from dropscribe.models.vibevoice.quantize import QuantizationError
 from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")

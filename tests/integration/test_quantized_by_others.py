@@ -17,10 +17,10 @@ from transformers import AutoProcessor, BitsAndBytesConfig, VibeVoiceAsrForCondi
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Part
-from dropscribe.models import inventory, parts, quantize
-from dropscribe.models.quantize import QuantizationError
-from dropscribe.models.vibevoice import loader, transcriber
-from dropscribe.models.vram import Precision
+from dropscribe.models import inventory
+from dropscribe.models.vibevoice import loader, parts, quantize, transcriber
+from dropscribe.models.vibevoice.memory_plan import Precision
+from dropscribe.models.vibevoice.quantize import QuantizationError
 from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.core import names
+from dropscribe.core import reserved_names
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
-from dropscribe.scheduler import mover
-from dropscribe.scheduler.watch import RootWatch
+from dropscribe.scheduler.duties import archiver
+from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import fleet, jobs, queries
 from dropscribe.store.session import Database
 from dropscribe.worker import tasks
@@ -32,7 +32,7 @@ def read(
 ) -> list[str]:
     """Two recordings in a folder, read with the settings of then; the command line has those of the scheduler."""
     monkeypatch.setenv("DROPSCRIBE_ENGINE", settings.engine)
-    (inbox / "talks" / names.SETTINGS).write_text('outputs = ["txt"]')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('outputs = ["txt"]')
     for number, name in enumerate(("a.wav", "b.wav")):
         speech(inbox / "talks" / name, seed=number + 1)
     for moment in (0.0, 10.0):
@@ -46,7 +46,7 @@ def read(
 
 
 def test_nothing_is_done_before_it_is_said_to(store: Database, cli: Cli, inbox: Path, read: list[str]) -> None:
-    (inbox / "talks" / names.SETTINGS).write_text('context = "a talk"')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('context = "a talk"')
     shown = cli("rerun", str(inbox))
     assert "2 recordings read again. Nothing was begun yet; --yes does so" in shown.out
     assert [job.state for job in queries.list_jobs(store)] == [JobState.DONE, JobState.DONE]
@@ -58,7 +58,7 @@ def test_nothing_is_done_before_it_is_said_to(store: Database, cli: Cli, inbox: 
 def test_what_shapes_a_transcript_has_it_read_again(
     store: Database, cli: Cli, inbox: Path, read: list[str], make_context: MakeContext
 ) -> None:
-    (inbox / "talks" / names.SETTINGS).write_text('context = "a talk"\noutputs = ["txt"]')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('context = "a talk"\noutputs = ["txt"]')
     assert cli("rerun", str(inbox / "talks"), "--yes").code == 0
     new = [job for job in queries.list_jobs(store) if job.state is JobState.QUEUED]
     assert [(job.context, job.path) for job in sorted(new, key=lambda job: job.path)] == [
@@ -67,7 +67,7 @@ def test_what_shapes_a_transcript_has_it_read_again(
     assert "under way, left alone" in cli("rerun", str(inbox / "talks")).out
     for job in new:
         assert carry_through(make_context(), job.id).state is JobState.DONE
-    (inbox / "talks" / names.SETTINGS).write_text('outputs = ["txt"]')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('outputs = ["txt"]')
     assert cli("rerun", str(inbox / "talks" / "a.wav"), "--yes").code == 0
     assert queries.job(store, read[0]).state is JobState.FINISHING, "what was read so before is written again"
 
@@ -75,10 +75,10 @@ def test_what_shapes_a_transcript_has_it_read_again(
 def test_what_shapes_only_files_has_them_written_again(
     store: Database, cli: Cli, watch: RootWatch, inbox: Path, read: list[str], make_context: MakeContext
 ) -> None:
-    (inbox / "talks" / names.SETTINGS).write_text('outputs = ["srt"]\nwhen_done = "move"')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('outputs = ["srt"]\nwhen_done = "move"')
     assert "written again" in cli("rerun", str(inbox / "talks" / "a.wav"), "--yes").out
     tasks.finish_job(make_context(), read[0])
-    mover.put_away(store, watch)
+    archiver.put_away(store, watch)
     assert {path.name for path in (inbox / "talks" / "done").iterdir()} == {"a.wav", "a.srt"}
     assert (inbox / "talks" / "a.txt").exists(), "what was written before stays"
     assert len(queries.list_jobs(store)) == 2
@@ -94,7 +94,7 @@ def test_what_failed_is_tried_again_with_the_settings_of_now(
     claim = jobs.claim_prepare(store, job.id, "cpu", 90)
     assert claim
     jobs.fail(store, claim, "no sound")
-    (inbox / "talks" / names.SETTINGS).write_text('outputs = ["vtt"]\npriority = "high"')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('outputs = ["vtt"]\npriority = "high"')
     assert "1 recording tried again" in cli("rerun", str(inbox / "talks" / "c.wav"), "--yes").out
     again = queries.job(store, job.id)
     assert (again.state, again.priority, again.overrides) == (JobState.QUEUED, "high", {"outputs": ["vtt"]})
@@ -103,7 +103,7 @@ def test_what_failed_is_tried_again_with_the_settings_of_now(
 def test_settings_that_are_wrong_are_said_and_nothing_is_begun(
     store: Database, cli: Cli, inbox: Path, read: list[str]
 ) -> None:
-    (inbox / "talks" / names.SETTINGS).write_text('engine = "wisper"')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('engine = "wisper"')
     ended = cli("rerun", str(inbox), "--yes")
     assert ended.code == 2
     assert "wisper" in ended.err

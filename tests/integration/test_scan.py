@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.scheduler import scan as scan_module
-from dropscribe.scheduler.roots import RootOfflineError
-from dropscribe.scheduler.scan import Observation, Scan, look, scan
+from dropscribe.scheduler.scanning import scan as scan_module
+from dropscribe.scheduler.scanning.roots import RootOfflineError
+from dropscribe.scheduler.scanning.scan import Observation, Scan, look, scan
 
 
 def put(path: Path, content: bytes = b"sound") -> Path:

@@ -19,12 +19,13 @@ from dropscribe.core import queue
 from dropscribe.core.errors import UsageError
 from dropscribe.core.queue import CPU_QUEUE, FINISH, PREPARE, Doorbell
 from dropscribe.core.settings import Settings, load
-from dropscribe.scheduler import admission, reconciler, watch
-from dropscribe.scheduler.bell import Bell
-from dropscribe.scheduler.folders import Folders, read_folders
-from dropscribe.scheduler.scan import Observation
+from dropscribe.scheduler.duties import reconciler
+from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.service import Scheduler
-from dropscribe.scheduler.watch import RootWatch
+from dropscribe.scheduler.watching import admission, root_watch
+from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.folder_rules import Folders, read_folders
+from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs, leases, queries, recovery, tables
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
@@ -146,7 +147,7 @@ def test_files_that_stay_away_are_believed_to_be_gone_in_the_end(make_watch: Mak
     watched.look(0.0)
     for path in inbox.iterdir():
         path.unlink()
-    for moment in range(watch.VOID_SCANS):
+    for moment in range(root_watch.VOID_SCANS):
         watched.look(10.0 + moment)
         assert not watched.report.online
     watched.look(20.0)
@@ -244,7 +245,7 @@ def test_recordings_wait_for_hotwords_that_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(watch, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(root_watch, "RETRY_SECONDS", 0.05)
     file = tmp_path / "terms.txt"
     chosen = settings.model_copy(update={"hotwords": file, "stable_seconds": 0.0})
     put(inbox / "a.wav")

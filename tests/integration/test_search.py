@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from dropscribe.core.types import EngineInfo, JobState, Segment, Source, Speaker, Transcript
-from dropscribe.store import jobs, search, transcripts, words
+from dropscribe.store import jobs, search, search_words, transcripts
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.search import Query
 from dropscribe.store.session import Database, open_database
@@ -55,7 +55,7 @@ def transcribed(database: Database, path: str = "a.wav", told: str = "", **recor
 
 
 def found(database: Database, query: str, **narrower: object) -> list[int]:
-    return [hit.position for hit in search.find(database, Query(words.parse(query), **narrower))]
+    return [hit.position for hit in search.find(database, Query(search_words.parse(query), **narrower))]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_words_phrases_and_beginnings_are_found(database: Database, query: str, 
 
 def test_a_hit_tells_who_said_it_when_and_where(database: Database) -> None:
     job_id = transcribed(database, mtime=1e9)
-    (hit,) = search.find(database, Query(words.parse("plan")))
+    (hit,) = search.find(database, Query(search_words.parse("plan")))
     assert hit == search.Hit(
         job_id, "/rec", "a.wav", 10**18, 1, 4.0, 9.0, "Speaker 2", "Budgets? The year is long, and next is the plan."
     )
@@ -104,9 +104,9 @@ def test_a_search_is_narrowed_by_speaker_time_and_folder(database: Database) -> 
     assert found(database, "plan", since=2000.0) == [1]
     assert found(database, "plan", until=2000.0) == [1]
     assert found(database, "plan", since=2000.5) == []
-    (hit,) = search.find(database, Query(words.parse("plan"), folder="/rec/two"))
+    (hit,) = search.find(database, Query(search_words.parse("plan"), folder="/rec/two"))
     assert hit.job == newer
-    assert len(search.find(database, Query(words.parse("year")), limit=3)) == 3
+    assert len(search.find(database, Query(search_words.parse("year")), limit=3)) == 3
 
 
 def test_what_is_written_again_is_found_under_its_new_names_only(database: Database) -> None:
@@ -125,14 +125,14 @@ def test_of_a_recording_the_newest_transcript_is_found(database: Database) -> No
     with database.begin() as connection:
         connection.execute(text("UPDATE jobs SET created_at = 1 WHERE id = :id"), {"id": older})
     newer = transcribed(database, digest="two")
-    assert [hit.job for hit in search.find(database, Query(words.parse("plan")))] == [newer]
+    assert [hit.job for hit in search.find(database, Query(search_words.parse("plan")))] == [newer]
 
 
 def test_what_is_removed_is_not_found_and_the_index_stays_whole(database: Database) -> None:
     gone, kept = transcribed(database, "a.wav"), transcribed(database, "b.wav")
     with database.begin() as connection:
         connection.execute(text("DELETE FROM jobs WHERE id = :id"), {"id": gone})
-    assert [hit.job for hit in search.find(database, Query(words.parse("plan")))] == [kept]
+    assert [hit.job for hit in search.find(database, Query(search_words.parse("plan")))] == [kept]
     if database.is_sqlite:
         with database.begin() as connection:
             connection.execute(text("INSERT INTO lines_index(lines_index) VALUES ('integrity-check')"))
@@ -143,7 +143,7 @@ def test_what_is_removed_is_not_found_and_the_index_stays_whole(database: Databa
 )
 def test_no_query_is_an_error_of_the_database(database: Database, hostile: str) -> None:
     transcribed(database)
-    if terms := words.parse(hostile):
+    if terms := search_words.parse(hostile):
         assert search.find(database, Query(terms)) == []
 
 
@@ -155,7 +155,7 @@ def test_whatever_is_said_is_found_by_its_own_words(database: Database, said: st
     with database.begin() as connection:
         connection.execute(text("DELETE FROM lines"))
         search.insert_all(connection, search.lines, [row | {"job_id": job_id} for row in rows])
-    if terms := words.parse(said):
+    if terms := search_words.parse(said):
         assert found(database, said) == [0], (said, terms)
     with database.begin() as connection:
         connection.execute(text("DELETE FROM jobs"))
@@ -166,11 +166,11 @@ def test_words_and_lines_without_end_are_indexed_by_their_beginning(database: Da
     with database.begin() as connection:
         connection.execute(text("UPDATE jobs SET state = 'finishing' WHERE id = :id"), {"id": job_id})
     endless = "y" * 3000
-    many = " ".join(f"{'x' * 30}{number}" for number in range(words.MOST + 1))
+    many = " ".join(f"{'x' * 30}{number}" for number in range(search_words.MOST + 1))
     write(database, job_id, document(job_id, (Segment(0.0, 1.0, f"{endless} {many}", 0),)))
     assert found(database, endless) == [0]
-    assert found(database, f"{'x' * 30}{words.MOST - 2}") == [0]
-    assert found(database, f"{'x' * 30}{words.MOST}") == []
+    assert found(database, f"{'x' * 30}{search_words.MOST - 2}") == [0]
+    assert found(database, f"{'x' * 30}{search_words.MOST}") == []
 
 
 def test_transcripts_that_are_there_already_are_indexed_by_the_migration(database_url: str) -> None:

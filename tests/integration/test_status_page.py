@@ -11,14 +11,14 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from dropscribe.core import names
+from dropscribe.core import reserved_names
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
-from dropscribe.scheduler.bell import Bell
-from dropscribe.scheduler.folders import Folders
-from dropscribe.scheduler.scan import Observation
-from dropscribe.scheduler.status_page import EVERY, NAME, StatusPage
-from dropscribe.scheduler.watch import RootWatch
+from dropscribe.scheduler.duties.status_page import EVERY, NAME, StatusPage
+from dropscribe.scheduler.scanning.scan import Observation
+from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.folder_rules import Folders
+from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs, root_view
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
@@ -29,7 +29,7 @@ def watch(database: Database, settings: Settings, tmp_path: Path) -> Iterator[Ro
     """A root with a page, which admits by hand."""
     inbox = tmp_path.resolve() / "inbox"
     inbox.mkdir()
-    (inbox / names.SETTINGS).write_text("status_page = true")
+    (inbox / reserved_names.SETTINGS).write_text("status_page = true")
 
     def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:
         pass
@@ -65,8 +65,8 @@ def test_the_page_changes_with_the_folder_and_only_then_and_goes_when_unwanted(
     before = file.stat()
     page.update(watch, 3 * EVERY)
     assert file.stat() == before, "nothing has changed"
-    assert sorted(os.listdir(watch.path)) == [names.SETTINGS, NAME]
-    (watch.path / names.SETTINGS).write_text("")
+    assert sorted(os.listdir(watch.path)) == [reserved_names.SETTINGS, NAME]
+    (watch.path / reserved_names.SETTINGS).write_text("")
     watch.look(10.0)
     page.update(watch, 4 * EVERY)
     assert not file.exists()

@@ -12,11 +12,23 @@ from sqlalchemy import exc, text, update
 
 from dropscribe.core.errors import AmbiguousJobError, DropscribeError, JobNotFoundError, LeaseLostError, StoreError
 from dropscribe.core.types import Chunk, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span, Word
-from dropscribe.store import chunks, fleet, jobs, leases, moves, plans, queries, recovery, speakers, tables, transcripts
+from dropscribe.store import (
+    chunk_plans,
+    chunks,
+    fleet,
+    jobs,
+    leases,
+    queries,
+    recording_moves,
+    recovery,
+    speakers,
+    tables,
+    transcripts,
+)
+from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.chunks import Onward
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import Claim, Renewal
-from dropscribe.store.plans import Prepared
 from dropscribe.store.queries import Capacity
 from dropscribe.store.session import Database
 from dropscribe.store.speakers import Said
@@ -46,7 +58,7 @@ def prepare(database: Database, job_id: str, *, windows: int = 1, at_once: int =
     assert jobs.lead_or_follow(database, claim, f"hash of {job_id}") == (None, [])
     speech = [Span(0.0, windows * 10.0)]
     result = Prepared(windows * 10.0, {"format": "wav"}, "energy", windows_of(windows), speech)
-    return plans.prepared(database, claim, result, window=at_once)
+    return chunk_plans.prepared(database, claim, result, window=at_once)
 
 
 def read(database: Database, chunk_id: str, *, reasons: tuple[str, ...] = (), at_once: int = 100) -> Onward:
@@ -190,7 +202,7 @@ def test_a_job_that_lost_its_lease_can_write_nothing(database: Database) -> None
     recovery.expire(database, LIMIT)
     for write in (
         lambda: jobs.lead_or_follow(database, old, "hash"),
-        lambda: plans.prepared(database, old, Prepared(1.0, {}, "energy", (), ()), window=1),
+        lambda: chunk_plans.prepared(database, old, Prepared(1.0, {}, "energy", (), ()), window=1),
         lambda: jobs.fail(database, old, "no"),
         lambda: jobs.retry_later(database, old, "no", delay=0, limit=1),
         lambda: jobs.complete(database, old, JobState.DONE),
@@ -282,8 +294,8 @@ def test_a_long_recording_lets_a_few_chunks_in_at_a_time(database: Database) -> 
     first, second = prepare(database, job_id, windows=4, at_once=2)
     assert chunks.claim(database, f"{job_id}.2", "model", LEASE) is None, "it is held"
     assert read(database, first, at_once=2) == Onward([f"{job_id}.2"])
-    assert plans.widen(database, lambda _: 2) == []
-    assert plans.widen(database, lambda _: 9) == [(f"{job_id}.3", "normal", "model")], "workers have joined"
+    assert chunk_plans.widen(database, lambda _: 2) == []
+    assert chunk_plans.widen(database, lambda _: 9) == [(f"{job_id}.3", "normal", "model")], "workers have joined"
     for chunk_id in (second, f"{job_id}.2"):
         assert read(database, chunk_id, at_once=9) == Onward([])
     assert read(database, f"{job_id}.3").finish
@@ -297,7 +309,7 @@ def test_held_chunks_end_with_their_job(database: Database) -> None:
     work = chunks.claim(database, first, "model", LEASE)
     assert work
     chunks.retry_later(database, work.claim, "no", delay=0, limit=1)
-    assert plans.widen(database, lambda _: 9) == []
+    assert chunk_plans.widen(database, lambda _: 9) == []
     for job_id in (cancelled, failed):
         assert recovery.retry(database, job_id) is JobState.TRANSCRIBING
         waiting = recovery.unsent(database, "transcribe", 60, 0)
@@ -354,7 +366,7 @@ def test_a_recording_that_is_planned_shorter_is_read_anew(database: Database) ->
     assert claim
     whole = Prepared(20.0, {}, "energy", [Chunk(0, 0.0, 20.0, Span(0.0, 20.0))], [Span(0.0, 20.0)])
     jobs.lead_or_follow(database, claim, "hash")
-    (chunk_id,) = plans.prepared(database, claim, whole, window=1)
+    (chunk_id,) = chunk_plans.prepared(database, claim, whole, window=1)
     work = chunks.claim(database, chunk_id, "model", LEASE)
     assert work
     chunks.prepare_again(database, work.claim, "gone")
@@ -369,7 +381,7 @@ def test_a_line_up_is_read_before_the_job_is_finished(database: Database) -> Non
     assert claim
     assert transcripts.read_line_ups(database, job_id) == []
     line_ups = [f"{job_id}.lineup0", f"{job_id}.lineup1"]
-    assert plans.line_up(database, claim, [({"clips": [1]}, 12.0), ({"clips": [2]}, 9.0)]) == line_ups
+    assert chunk_plans.line_up(database, claim, [({"clips": [1]}, 12.0), ({"clips": [2]}, 9.0)]) == line_ups
     assert state(database, job_id) is JobState.TRANSCRIBING
     assert not read(database, line_ups[1]).finish
     work = chunks.claim(database, line_ups[0], "model", LEASE)
@@ -391,7 +403,7 @@ def test_a_line_up_that_comes_to_nothing_does_not_keep_the_transcript(database: 
     read(database, chunk_id)
     claim = jobs.claim_finish(database, job_id, "cpu", LEASE)
     assert claim
-    (line_up,) = plans.line_up(database, claim, [({"clips": []}, 12.0)])
+    (line_up,) = chunk_plans.line_up(database, claim, [({"clips": []}, 12.0)])
     work = chunks.claim(database, line_up, "model", LEASE)
     assert work
     if fate == "fails":
@@ -502,7 +514,7 @@ def test_the_same_content_follows_the_job_that_transcribes_it(database: Database
     claim = jobs.claim_prepare(database, leader, "cpu", LEASE)
     assert claim
     assert jobs.lead_or_follow(database, claim, "same") == (None, [])
-    plans.prepared(database, claim, Prepared(1.0, {}, "energy", (), ()), window=1)
+    chunk_plans.prepared(database, claim, Prepared(1.0, {}, "energy", (), ()), window=1)
     assert finish(database, leader) == [follower], "the leader's end wakes its followers"
     assert state(database, follower) is JobState.FINISHING
     late, followed, woken = follow(database, "c.wav", "same")
@@ -535,9 +547,9 @@ def test_a_follower_that_nobody_woke_is_found(database: Database) -> None:
 
 def test_a_renamed_file_keeps_its_place_in_the_queue(database: Database) -> None:
     job_id = admit(database, "old.wav")
-    assert moves.adopt_renamed(database, new_job("new.wav"), {"other.wav"}) is None
-    assert moves.adopt_renamed(database, new_job("new.wav", size=99), {"old.wav"}) is None
-    assert moves.adopt_renamed(database, new_job("new.wav"), {"old.wav"}) == job_id
+    assert recording_moves.adopt_renamed(database, new_job("new.wav"), {"other.wav"}) is None
+    assert recording_moves.adopt_renamed(database, new_job("new.wav", size=99), {"old.wav"}) is None
+    assert recording_moves.adopt_renamed(database, new_job("new.wav"), {"old.wav"}) == job_id
     assert queries.job(database, job_id).source == "/root/new.wav"
     assert jobs.admit(database, [new_job("new.wav")]) == []
 

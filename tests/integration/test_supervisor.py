@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.admin.supervisor import Child, Supervisor
+from dropscribe.admin.local.supervisor import Child, Supervisor
 
 CRITICAL = json.dumps({"level": "critical", "message": "the model cannot go on"})
 INFO = json.dumps({"level": "info", "message": "cache hits: 0"})

@@ -18,8 +18,8 @@ from dropscribe.store import fleet, jobs, queries, recovery, transcripts
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import SPOOL_FULL
 from dropscribe.worker import tasks
-from dropscribe.worker.outputs import files
-from dropscribe.worker.spool import has_room
+from dropscribe.worker.finishing import placement
+from dropscribe.worker.runtime.spool import has_room
 from tests.e2e.harness import speech
 from tests.integration.one_worker import Died, MakeContext, admit, carry_through, make_due
 
@@ -163,7 +163,7 @@ def test_a_crash_while_files_are_written_is_mended_without_writing_twice(
     job_id = admit(context, recording)
     tasks.prepare_job(context, job_id)
     tasks.transcribe_chunk(context, f"{job_id}.0")
-    real = getattr(files, step)
+    real = getattr(placement, step)
     calls = []
 
     def crash_at_the_third(*arguments: object, **options: object) -> object:
@@ -172,7 +172,7 @@ def test_a_crash_while_files_are_written_is_mended_without_writing_twice(
             raise Died
         return real(*arguments, **options)
 
-    monkeypatch.setattr(files, step, crash_at_the_third)
+    monkeypatch.setattr(placement, step, crash_at_the_third)
     with pytest.raises(Died):
         tasks.finish_job(context, job_id)
     before = {path: path.stat().st_mtime_ns for path in recording.parent.glob("talk.*")}
@@ -199,7 +199,7 @@ def test_a_file_that_somebody_puts_there_after_a_crash_is_not_overwritten(
         raise Died
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "publish", crash)  # the name is recorded by then, and not used yet
+        patched.setattr(placement, "publish", crash)  # the name is recorded by then, and not used yet
         with pytest.raises(Died):
             tasks.finish_job(context, job_id)
     recording.with_suffix(".json").write_text("somebody else's")
@@ -222,7 +222,7 @@ def test_a_crash_while_a_newer_transcript_replaces_ours_is_mended_under_the_same
         raise Died
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "publish", crash)
+        patched.setattr(placement, "publish", crash)
         with pytest.raises(Died):
             carry_through(context, job_id)
     recovery.expire_of(context.database, "worker", 3)
@@ -249,7 +249,7 @@ def test_no_name_left_fails_the_job_with_the_way_out(
 ) -> None:
     context = make_context(outputs=("txt",))
     job_id = admit(context, recording)
-    for path in files.candidates(recording, "txt", job_id, recording.parent):
+    for path in placement.candidates(recording, "txt", job_id, recording.parent):
         path.write_text("mine")
     for _ in range(3):
         make_due(context)
@@ -269,7 +269,7 @@ def test_a_file_put_there_this_very_moment_is_not_overwritten(
 ) -> None:
     context = make_context(outputs=("txt",))
     job_id = admit(context, recording)
-    real = files.stage
+    real = placement.stage
 
     def stage_and_lose_the_race(target: Path, *arguments: object) -> Path:
         staged = real(target, *arguments)
@@ -277,7 +277,7 @@ def test_a_file_put_there_this_very_moment_is_not_overwritten(
             target.write_text("mine")
         return staged
 
-    monkeypatch.setattr(files, "stage", stage_and_lose_the_race)
+    monkeypatch.setattr(placement, "stage", stage_and_lose_the_race)
     assert carry_through(context, job_id).state is JobState.DONE
     assert recording.with_suffix(".txt").read_text() == "mine"
     assert recording.with_name("talk.wav.txt").exists()

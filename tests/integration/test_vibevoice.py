@@ -18,8 +18,8 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import Ended, Segment, SegmentKind
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
-from dropscribe.models.vibevoice.answer import STUCK_TOKENS, Answer
 from dropscribe.models.vibevoice.generation import Stop
+from dropscribe.models.vibevoice.output import STUCK_TOKENS, Answer
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.tiny.checkpoint import random_checkpoint
 

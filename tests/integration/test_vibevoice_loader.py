@@ -13,10 +13,10 @@ import torch
 
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.models import gpu_lock
+from dropscribe.models.gpu import lock
 from dropscribe.models.vibevoice import loader, transcriber
+from dropscribe.models.vibevoice.memory_plan import Precision
 from dropscribe.models.vibevoice.transcriber import VibeVoice
-from dropscribe.models.vram import Precision
 from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")
@@ -161,7 +161,7 @@ def test_the_memory_of_a_card_is_measured_and_taken_under_its_lock(
                 locked.append(False)
 
     measure, warm_up = transcriber._memory, VibeVoice.warm_up
-    monkeypatch.setattr(transcriber, "_alone", lambda *_: gpu_lock.held("card", tmp_path))
+    monkeypatch.setattr(transcriber, "_alone", lambda *_: lock.held("card", tmp_path))
     monkeypatch.setattr(transcriber, "_memory", lambda *arguments: look() or measure(*arguments))
     monkeypatch.setattr(VibeVoice, "warm_up", lambda self: warm_up(self) or look())
     VibeVoice.load(Settings(model=str(checkpoint), chunk_seconds=30)).close()

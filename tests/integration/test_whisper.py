@@ -234,7 +234,7 @@ def test_an_id_that_is_not_here_is_fetched(load: Load, monkeypatch: pytest.Monke
         raise ModelUnavailableError("no network in this test")
 
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("dropscribe.models.fetch.fetch", fetched)
+    monkeypatch.setattr("dropscribe.models.checkpoints.fetch.fetch", fetched)
     with pytest.raises(ModelUnavailableError, match="no network"):
         load(Path("openai/whisper-tiny"))
     assert asked == ["openai/whisper-tiny"]

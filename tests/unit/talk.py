@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dropscribe.core.types import Segment, Span
-from dropscribe.worker.seams import Part
+from dropscribe.worker.merging.overlaps import Part
 
 JITTER = 0.4  # s, either way: how well models know when something was said
 LONGEST = 15.0  # s: no turn is longer

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.admin import checks
-from dropscribe.admin.checks import Level
-from dropscribe.admin.doctor import CLOCK_SECONDS, clock
+from dropscribe.admin.check import checks
+from dropscribe.admin.check.checks import Level
+from dropscribe.admin.check.doctor import CLOCK_SECONDS, clock
 from dropscribe.core.settings import load
 
 PLAIN = load({})

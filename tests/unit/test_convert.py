@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models import convert, convert_check, convert_plan, inventory, shards
-from dropscribe.models.convert import Copied
-from dropscribe.models.convert_plan import Rules
-from dropscribe.models.shards import Tensor
+from dropscribe.models import inventory
+from dropscribe.models.checkpoints import convert, convert_check, convert_plan, safetensors_files
+from dropscribe.models.checkpoints.convert import Copied
+from dropscribe.models.checkpoints.convert_plan import Rules
+from dropscribe.models.checkpoints.safetensors_files import Tensor
 
 FP16 = Rules("fp16")
 # As the published checkpoints call theirs: speech recognition, and speech synthesis in the original layout.
@@ -75,7 +76,9 @@ def convert_to(source: Path, copy: Path, rules: Rules = FP16) -> Made:
         convert_check.compare(original, folder, tell)
 
     copied = convert.convert(str(source), copy, rules, tell=tell, warn=warnings.append, check=check)
-    weights = {key: value for path in shards.files(copy) for key, value in safetensors.torch.load_file(path).items()}
+    weights = {
+        key: value for path in safetensors_files.files(copy) for key, value in safetensors.torch.load_file(path).items()
+    }
     return Made(copied, weights, warnings)
 
 
@@ -293,11 +296,11 @@ def test_a_broken_file_is_named_with_what_is_wrong(header: Any, body: int, fault
     text = json.dumps(header).encode()
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(body))
     with pytest.raises(ModelUnavailableError, match=rf"x\.safetensors is broken: {fault}.*; fetch it again"):
-        shards.read(tmp_path / "x.safetensors")
+        safetensors_files.read(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"version https://git-lfs.github.com", struct.pack("<Q", 9)])
 def test_what_is_no_safetensors_file_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(ModelUnavailableError, match=r"x\.safetensors is broken: it"):
-        shards.read(tmp_path / "x.safetensors")
+        safetensors_files.read(tmp_path / "x.safetensors")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import typer
 
-from dropscribe.admin.main import app
+from dropscribe.admin.cli.main import app
 from dropscribe.core.settings import CONFIG_VARIABLE, PREFIX, Settings
 from tests.documents import DOCUMENTS, REPOSITORY, blocks, inline, make_targets
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropscribe.core import names
+from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.folder_settings import KEYS, Place, read
 from dropscribe.core.routing import model_queue, served, wish_of
 from dropscribe.core.settings import Settings
-from dropscribe.scheduler.folder_files import SettingsFile
-from dropscribe.scheduler.folders import Folders, read_folders
+from dropscribe.scheduler.scanning.folder_files import SettingsFile
+from dropscribe.scheduler.watching.folder_rules import Folders, read_folders
 
 ROOT = Path("/share")
 PLACE = Place(ROOT, "talks/", Path("/results"))
@@ -127,8 +127,8 @@ def test_a_folder_whose_settings_are_wrong_waits_with_all_below_it() -> None:
     (waiting,) = found.waiting(["a/x.wav", "a/b/x.wav", "c/x.wav"])
     assert (waiting.folder, waiting.files) == ("a/", 2)
     notices = found.notices({"a/", "c/"})
-    assert "engine: " in (notices["a/" + names.ERROR] or "")
-    assert notices["c/" + names.ERROR] is None
+    assert "engine: " in (notices["a/" + reserved_names.ERROR] or "")
+    assert notices["c/" + reserved_names.ERROR] is None
 
 
 def test_settings_that_are_too_long_together_make_the_nearer_folder_wait() -> None:

@@ -30,11 +30,11 @@ from bench.roofline import (
     trace_of,
 )
 from bench.serving import Clock, Meter, OutOfTimeError, Subject, parts_of, rates_of, serve
-from dropscribe.models import quantize, vram
+from dropscribe.models.vibevoice import memory_plan, quantize
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, Geometry
 from dropscribe.models.vibevoice.engine import Reference, language_model
 from dropscribe.models.vibevoice.generation import Generation, Stop
-from dropscribe.models.vibevoice.geometry import PUBLISHED, Geometry
-from dropscribe.models.vram import Precision
+from dropscribe.models.vibevoice.memory_plan import Precision
 
 CPU = torch.device("cpu")
 H200 = CARDS[0]
@@ -84,7 +84,7 @@ def test_each_request_adds_its_cache_to_the_floor() -> None:
 
 
 def test_quantized_weights_lower_the_floor() -> None:
-    bf16, int8, nf4 = (step_floor(H200, PUBLISHED, precision, 1, 0).bandwidth for precision in vram.BEST_FIRST)
+    bf16, int8, nf4 = (step_floor(H200, PUBLISHED, precision, 1, 0).bandwidth for precision in memory_plan.BEST_FIRST)
     assert nf4 < int8 < bf16
     assert int8 * 4.8e12 == pytest.approx(6.526e9 + 2 * 0.545e9, rel=1e-3)
 
@@ -148,7 +148,7 @@ def test_memory_further_than_a_tenth_from_the_plan_is_marked(measured: int, mark
 
 
 def test_memory_is_compared_part_by_part() -> None:
-    plan = vram.plan(80 * vram.GIB, PUBLISHED, Precision.BF16, 300, 4)
+    plan = memory_plan.plan(80 * memory_plan.GIB, PUBLISHED, Precision.BF16, 300, 4)
     base = plan.parts["weights"]
     table, cache = base + plan.parts["audio"], base + plan.parts["audio"] + plan.parts["cache"]
     peak = cache + plan.parts["attention"] + plan.parts["prefill"]
@@ -195,7 +195,7 @@ def test_the_random_model_has_as_many_numbers_as_are_planned() -> None:
 @pytest.fixture
 def subject() -> Subject:
     model = build(TINY, Precision.FP32, CPU, "sdpa")
-    return Subject(model, TINY, Precision.FP32, False, vram.GIB, 8, Clock(600), Meter(CPU))
+    return Subject(model, TINY, Precision.FP32, False, memory_plan.GIB, 8, Clock(600), Meter(CPU))
 
 
 def test_answers_are_as_long_as_they_are_told(subject: Subject) -> None:

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from dropscribe.models import gpu_memory
+from dropscribe.models.gpu import memory
 
 
 def test_a_process_without_torch_is_on_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert gpu_memory.look() is None
+    assert memory.look() is None
     assert "torch" not in sys.modules
 
 
@@ -22,4 +22,4 @@ def test_a_gpu_that_does_not_answer_any_more_gives_no_figures(monkeypatch: pytes
 
     cuda = SimpleNamespace(is_initialized=lambda: True, mem_get_info=broken)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
-    assert gpu_memory.look() is None
+    assert memory.look() is None

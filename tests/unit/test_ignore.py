@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dropscribe.core.settings import OUTPUT_FORMATS
-from dropscribe.scheduler.ignore import MEDIA_EXTENSIONS, TRANSCRIPTS, Verdict, ignored_directory, verdict
+from dropscribe.scheduler.scanning.ignore import MEDIA_EXTENSIONS, TRANSCRIPTS, Verdict, ignored_directory, verdict
 
 
 @pytest.mark.parametrize("extension", sorted(MEDIA_EXTENSIONS))

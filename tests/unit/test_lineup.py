@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span
-from dropscribe.worker.lineup import GAP, MOST, SHORTEST, Clip, LineUp, from_json, link, plan, read, to_json
-from dropscribe.worker.seams import Part
-from dropscribe.worker.voices import Voices
-from dropscribe.worker.voices import link as link_overlaps
+from dropscribe.worker.merging.lineup import GAP, MOST, SHORTEST, Clip, LineUp, from_json, link, plan, read, to_json
+from dropscribe.worker.merging.overlaps import Part
+from dropscribe.worker.merging.speaker_linking import Voices
+from dropscribe.worker.merging.speaker_linking import link as link_overlaps
 
 Turn = tuple[float, float, int | None]  # start, end, label
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models.onnx import layout, room
+from dropscribe.models.onnx import layout, memory_budget
 from dropscribe.models.onnx.layout import File, Graph, Manifest, Port
-from dropscribe.models.vibevoice.geometry import PUBLISHED
+from dropscribe.models.vibevoice.dimensions import PUBLISHED
 from dropscribe.models.vibevoice.prompt import Wording
 
 GB = 10**9
@@ -82,27 +82,31 @@ def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_half_an_hour_is_read_where_there_is_room() -> None:
-    assert room.longest_chunk(PUBLISHED, MANIFEST, 64 * GB, 0) == 1800
+    assert memory_budget.longest_chunk(PUBLISHED, MANIFEST, 64 * GB, 0) == 1800
 
 
 def test_chunks_are_shorter_where_there_is_less() -> None:
-    shorter = room.longest_chunk(PUBLISHED, MANIFEST, 20 * GB, 0)
+    shorter = memory_budget.longest_chunk(PUBLISHED, MANIFEST, 20 * GB, 0)
     assert 60 <= shorter < 1800
-    assert room.taken(PUBLISHED, MANIFEST, shorter) <= 20 * GB < room.taken(PUBLISHED, MANIFEST, shorter + 30)
+    assert (
+        memory_budget.taken(PUBLISHED, MANIFEST, shorter)
+        <= 20 * GB
+        < memory_budget.taken(PUBLISHED, MANIFEST, shorter + 30)
+    )
 
 
 @pytest.mark.parametrize(("memory", "wanted"), [(8 * GB, 0), (20 * GB, 1800)])
 def test_what_does_not_fit_is_refused_with_the_numbers(memory: int, wanted: float) -> None:
     with pytest.raises(ModelUnavailableError, match=r"take .* GB and this machine has .* GB"):
-        room.longest_chunk(PUBLISHED, MANIFEST, memory, wanted)
+        memory_budget.longest_chunk(PUBLISHED, MANIFEST, memory, wanted)
 
 
 def test_more_at_once_have_shorter_chunks_each() -> None:
-    alone, three = (room.longest_chunk(PUBLISHED, MANIFEST, 30 * GB, 0, slots) for slots in (1, 3))
+    alone, three = (memory_budget.longest_chunk(PUBLISHED, MANIFEST, 30 * GB, 0, slots) for slots in (1, 3))
     assert three < alone
-    assert room.taken(PUBLISHED, MANIFEST, three, 3) <= 30 * GB
+    assert memory_budget.taken(PUBLISHED, MANIFEST, three, 3) <= 30 * GB
 
 
 def test_weights_that_are_computed_with_in_fp32_take_their_room_again() -> None:
-    sizes = [room.taken(PUBLISHED, replace(MANIFEST, dtype=dtype), 60) for dtype in ("fp32", "int4", "fp16")]
+    sizes = [memory_budget.taken(PUBLISHED, replace(MANIFEST, dtype=dtype), 60) for dtype in ("fp32", "int4", "fp16")]
     assert sizes == sorted(sizes)

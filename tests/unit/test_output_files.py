@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.errors import OutputError
-from dropscribe.worker.outputs.files import TargetExistsError, candidates, digest, is_ours, publish, stage, sweep
+from dropscribe.worker.finishing.placement import TargetExistsError, candidates, digest, is_ours, publish, stage, sweep
 
 file_names = st.one_of(
     st.binary(min_size=1, max_size=255).map(lambda raw: raw.replace(b"/", b"_").replace(b"\0", b"_")),

@@ -10,7 +10,7 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 from dropscribe.core.errors import SettingsError, UsageError
 from dropscribe.core.settings import Settings, load
 from dropscribe.core.types import Part
-from dropscribe.models import parts
+from dropscribe.models.vibevoice import parts
 
 MODULES: dict[str, Part | None] = {
     "model.language_model.layers.27.mlp.down_proj": "language-model",

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from dropscribe.admin import plan as command
+from dropscribe.admin.ask import plan as command
+from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.admin.main import main
-from dropscribe.models import vram
-from dropscribe.models.vibevoice.geometry import PUBLISHED
+from dropscribe.models.vibevoice import memory_plan
+from dropscribe.models.vibevoice.dimensions import PUBLISHED
 
 DOCS = Path(__file__).parents[2] / "docs"
 MARKED = re.compile(r"<!-- plan: begin .*? -->\n(.*?)<!-- plan: end -->", re.DOTALL)
@@ -59,7 +59,7 @@ def test_without_a_gpu_the_common_cards_stand_side_by_side(run) -> None:
 
 def test_a_card_is_planned_by_the_size_on_its_box(run) -> None:
     (card,) = cards(run("--vram", "24", "--json")[1])
-    plan = vram.choose(24 * 2**30, PUBLISHED)
+    plan = memory_plan.choose(24 * 2**30, PUBLISHED)
     assert card["vram"] == 24 * 2**30
     assert card["auto"]["total"] == plan.total == sum(card["auto"]["parts"].values())
     assert [row["precision"] for row in card["precisions"]] == ["bf16", "int8", "nf4"]
@@ -87,7 +87,7 @@ def test_a_share_of_a_card_is_planned_as_the_worker_does(run, monkeypatch: pytes
     monkeypatch.setenv("DROPSCRIBE_GPU_SHARE", "0.5")
     (card,) = cards(run("--vram", "48", "--json")[1])
     assert (card["name"], card["vram"]) == ("48 GB, 50% of it", 24 * 2**30)
-    assert card["auto"]["slots"] == vram.choose(24 * 2**30, PUBLISHED).slots
+    assert card["auto"]["slots"] == memory_plan.choose(24 * 2**30, PUBLISHED).slots
 
 
 def test_the_gpus_of_the_machine_are_found(tools: Path, run) -> None:
@@ -131,7 +131,7 @@ def markdown() -> str:
     lines = [command.COLUMNS, ["---"] * 3 + ["--:"] * 4 + ["---"]]
     for size in command.SIZES:
         card = command.of_size(size)
-        lines += command.rows(card, vram.choose(card.memory, PUBLISHED))
+        lines += command.rows(card, memory_plan.choose(card.memory, PUBLISHED))
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
@@ -142,10 +142,13 @@ def test_the_documents_show_what_the_program_says() -> None:
 
 def test_the_sizes_in_the_documents_are_those_of_the_plan() -> None:
     document = (DOCS / "models.md").read_text()
-    plan = vram.plan(24 * vram.GIB, PUBLISHED, vram.Precision.BF16, 1800, 1)
-    assert f"{vram.answer_budget(1800):,} of answer" in document
-    assert f"{vram.prompt_tokens(PUBLISHED, 1800) - 13_500:,} of prompt: {plan.parts['cache'] / 1e9:.1f} GB" in document
-    assert f"{vram.PREFILL_TOKENS:,} tokens of prompts" in document
-    flash = vram.most_slots(80 * vram.GIB, PUBLISHED, vram.Precision.BF16, 900, flash=True)
-    without = vram.most_slots(80 * vram.GIB, PUBLISHED, vram.Precision.BF16, 900)
+    plan = memory_plan.plan(24 * memory_plan.GIB, PUBLISHED, memory_plan.Precision.BF16, 1800, 1)
+    assert f"{memory_plan.answer_budget(1800):,} of answer" in document
+    assert (
+        f"{memory_plan.prompt_tokens(PUBLISHED, 1800) - 13_500:,} of prompt: {plan.parts['cache'] / 1e9:.1f} GB"
+        in document
+    )
+    assert f"{memory_plan.PREFILL_TOKENS:,} tokens of prompts" in document
+    flash = memory_plan.most_slots(80 * memory_plan.GIB, PUBLISHED, memory_plan.Precision.BF16, 900, flash=True)
+    without = memory_plan.most_slots(80 * memory_plan.GIB, PUBLISHED, memory_plan.Precision.BF16, 900)
     assert 1.2 < flash / without < 1.3  # "about a quarter more slots"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropscribe.admin import render
+from dropscribe.admin.terminal import render
 from dropscribe.core.types import JobState
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=80)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dropscribe.core.errors import UsageError
 from dropscribe.core.mounts import UNKNOWN, filesystem_kind, is_network
-from dropscribe.scheduler.roots import (
+from dropscribe.scheduler.scanning.roots import (
     RootIdentity,
     RootOfflineError,
     check_roots,
@@ -194,7 +194,7 @@ def test_a_root_without_read_permission_is_offline(tmp_path: Path) -> None:
 MOUNTING = """
 import subprocess, sys
 from pathlib import Path
-from dropscribe.scheduler.roots import came_over, difference, identify, open_root
+from dropscribe.scheduler.scanning.roots import came_over, difference, identify, open_root
 
 root = Path(sys.argv[1])
 before = identify(root)

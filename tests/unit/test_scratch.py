@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.core.errors import SpoolError
-from dropscribe.worker import scratch
+from dropscribe.worker.runtime import scratch
 
 REPOSITORY = Path(__file__).parents[2]
 HOLDS = """

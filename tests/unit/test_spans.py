@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropscribe.core.spans import clip, covered, merged, without
 from dropscribe.core.types import Span
-from dropscribe.worker.spans import clip, covered, merged, without
 
 spans = st.lists(
     st.tuples(st.integers(0, 30), st.integers(0, 8)).map(lambda pair: Span(pair[0], pair[0] + pair[1])), max_size=8

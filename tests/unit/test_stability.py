@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropscribe.scheduler.scan import Observation
-from dropscribe.scheduler.stability import EMPTY_PATIENCE, Stability
+from dropscribe.scheduler.scanning.scan import Observation
+from dropscribe.scheduler.watching.stability import EMPTY_PATIENCE, Stability
 
 ONE = Observation(100, 1)
 OTHER = Observation(200, 2)

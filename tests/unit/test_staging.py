@@ -17,8 +17,8 @@ from dropscribe.core.errors import (
     SourceMissingError,
     SpoolError,
 )
-from dropscribe.worker import staging
-from dropscribe.worker.staging import BLOCK, shown, stage
+from dropscribe.worker.preparing import staging
+from dropscribe.worker.preparing.staging import BLOCK, shown, stage
 
 
 @pytest.fixture

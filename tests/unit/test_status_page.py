@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.types import JobState
-from dropscribe.scheduler.ignore import Verdict, verdict
-from dropscribe.scheduler.status_page import IN_WORDS, MOST, NAME, TROUBLED, View, body, page
+from dropscribe.scheduler.duties.status_page import IN_WORDS, MOST, NAME, TROUBLED, View, body, page
+from dropscribe.scheduler.scanning.ignore import Verdict, verdict
 from dropscribe.store.fleet import RootReport
 from dropscribe.store.queries import Job, WaitingFolder
 

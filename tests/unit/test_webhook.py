@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.settings import load, origins
-from dropscribe.scheduler import webhook
+from dropscribe.scheduler.duties import webhook
 from tests.documents import REPOSITORY, blocks
 
 SETTINGS = load(

@@ -1,4 +1,7 @@
-"""The output formats: one small module each, Transcript -> text or bytes; `files` alone touches the disk."""
+"""The output formats: one small module each, Transcript -> text or bytes.
+
+Pure: reads no store and no file but the template of the page, and writes none; `worker.finishing.placement` does.
+"""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from string import Template
 from urllib.parse import quote
 
+from dropscribe.core.spans import without
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker, Transcript
 from dropscribe.worker.outputs.text import clean, clock, facts, name, names, remarks, title
 from dropscribe.worker.outputs.turns import Turn, turns
-from dropscribe.worker.spans import without
 
 SILENCE = 10.0  # seconds without a word that a reader is told of
 UNSURE = 0.5  # below this confidence a segment is rather wrong than right, by the recognizer's own word

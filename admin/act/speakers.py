@@ -1,0 +1,104 @@
+"""`dropscribe speakers`: who speaks in a recording; names for them, and which of them are one person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from dropscribe.admin.ask.jobs import find
+from dropscribe.admin.context import Context
+from dropscribe.admin.terminal import render
+from dropscribe.core.errors import DropscribeError, UsageError
+from dropscribe.core.types import Speaker
+from dropscribe.store import queries, speakers, transcripts
+from dropscribe.store.queries import Job
+from dropscribe.store.speakers import Said
+
+
+def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[str], as_json: bool) -> None:
+    """Print the job's speakers, or name and merge them and have its files written again."""
+    job = queries.job(context.database, find(context.database, name))
+    people = _people(context, job)
+    if names or merges:
+        _say(context, job, people, names, merges)
+    elif as_json:
+        render.write_json({"job": job.id, "speakers": [asdict(speaker) for speaker in people]})
+    else:
+        _show(context, people)
+
+
+def _people(context: Context, job: Job) -> tuple[Speaker, ...]:
+    """As people said by now, which the transcript tells only when it is written again."""
+    from dropscribe.worker.merging import merge_chunks
+    from dropscribe.worker.outputs import json_
+
+    document = transcripts.document(context.database, job.id)
+    if document is None:
+        raise DropscribeError(f"{job.id} is {job.state} and has no transcript yet; see `dropscribe show {job.id}`")
+    people, said = json_.from_json(document).speakers, speakers.read(job.speakers)
+    if not (job.state.is_final or job.duplicate_of):  # names may be forgotten; those of equal content stay
+        people = tuple(replace(speaker, name="") for speaker in people)
+    _, people = merge_chunks.merge((), people, said.merged)
+    return merge_chunks.named(people, said.names)
+
+
+def _show(context: Context, people: Sequence[Speaker]) -> None:
+    if not people:
+        context.out.print("no speakers were told apart")
+        return
+    table = render.table("number", "called", "speaks", "perhaps the same as", right=("number", "speaks"))
+    for speaker in people:
+        perhaps = ", ".join(str(number) for number in speaker.perhaps)
+        table.add_row(str(speaker.number), render.safe(speaker.called), render.duration(speaker.seconds), perhaps)
+    context.out.print(table)
+
+
+def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[str], merges: Sequence[str]) -> None:
+    before = speakers.read(job.speakers)
+    known = {speaker.number for speaker in people} | set(before.merged)
+    named = {**before.names, **{_number(who, people, known): what for who, what in map(_pair, names)}}
+    merged = dict(before.merged)
+    for who, into in map(_pair, merges):
+        merged[_number(who, people, known)] = _number(into, people, known)
+    kept = {number: into for number, into in merged.items() if number != into}
+    for number in kept:
+        _check_end(number, kept)
+    speakers.say(context.database, job.id, Said({n: what for n, what in named.items() if what}, kept))
+    context.out.print(f"{job.id}: {_when_written(context, job)}", soft_wrap=True)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    who, equals, what = text.partition("=")
+    if not equals or not who.strip():
+        raise UsageError(f"{text!r} does not say who is meant; write NUMBER=NAME, such as 0=Alice")
+    return who.strip(), what.strip()
+
+
+def _number(who: str, people: Sequence[Speaker], known: set[int]) -> int:
+    """The speaker that is meant by a number, or by what they are called now."""
+    called = {speaker.called.casefold(): speaker.number for speaker in people}
+    number = int(who) if who.isascii() and who.isdigit() else called.get(who.casefold(), -1)
+    if number not in known:
+        listed = ", ".join(f"{speaker.number} ({speaker.called})" for speaker in people) or "none"
+        raise UsageError(f"there is no speaker {who}; the speakers are {listed}")
+    return number
+
+
+def _check_end(number: int, merged: dict[int, int]) -> None:
+    """Raise UsageError where following the merges comes back to the same speaker."""
+    seen = {number}
+    while (number := merged.get(number, -1)) != -1:
+        if number in seen:
+            raise UsageError(f"speaker {number} would be merged with itself; undo one merge with {number}={number}")
+        seen.add(number)
+
+
+def _when_written(context: Context, job: Job) -> str:
+    """Sends for a worker, and says when the job's files tell what was said."""
+    from dropscribe.core.queue import FINISH
+
+    silence = context.settings.silence_seconds
+    there = [one for one in queries.list_workers(context.database) if one.role == "cpu" and one.silent < silence]
+    if context.ring(FINISH, job.id, job.priority) and there:
+        return "noted; its files are written again now"
+    return "noted; its files are written again by the next `dropscribe up` or worker"

@@ -1,0 +1,102 @@
+"""`dropscribe export`: finished transcripts in any format, from the store; what the workers wrote is left alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import track
+
+from dropscribe.admin.ask.jobs import document_of, find, rendered
+from dropscribe.admin.context import Context
+from dropscribe.admin.terminal import render
+from dropscribe.core.errors import DropscribeError, OutputError, StoreUnavailableError
+from dropscribe.store import queries, transcripts
+from dropscribe.store.queries import Job
+from dropscribe.store.speakers import WRITTEN
+from dropscribe.worker.finishing import placement
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be written: in which format, under which folder (None: where workers write), over what is there?"""
+
+    format: str
+    to: Path | None
+    force: bool
+
+
+def run(context: Context, names: Sequence[str], wanted: Wanted, *, as_json: bool) -> int:
+    """Write a file for every transcript that is meant, and tell each; returns the exit code."""
+    taken: set[Path] = set()
+    written: list[dict[str, str]] = []
+    refused: list[dict[str, str]] = []
+    # As text, the paths tell how far it is.
+    unseen = not (as_json and context.err.is_terminal)
+    for job in track(_meant(context, names), "exporting", console=context.err, transient=True, disable=unseen):
+        try:
+            path = _export(context, job, wanted, taken)
+        except StoreUnavailableError:
+            raise
+        except DropscribeError as error:
+            context.complain(error)
+            refused.append({"job": job.id, "reason": str(error)})
+        else:
+            written.append({"job": job.id, "path": str(path)})
+            if not as_json:
+                context.out.print(render.safe(str(path)), soft_wrap=True)
+    if as_json:
+        render.write_json({"files": written, "refused": refused})
+    return 1 if refused else 0
+
+
+def _meant(context: Context, names: Sequence[str]) -> list[Job]:
+    """The jobs that are named, and those of the folders, each once."""
+    found = (job for name in names for job in _named(context, name))
+    return list({job.id: job for job in found}.values())
+
+
+def _named(context: Context, name: str) -> Iterator[Job]:
+    """The job, or the newest transcript of every recording in the folder, by path."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        yield queries.job(context.database, find(context.database, name))
+        return
+    newest_first = queries.list_jobs(context.database, states=WRITTEN, folder=str(folder.resolve()))
+    newest = {job.source: job for job in reversed(newest_first)}
+    if not newest:
+        raise DropscribeError(f"no recording in {folder} has a transcript; see `dropscribe jobs --folder`")
+    yield from (newest[source] for source in sorted(newest))
+
+
+def _export(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Path:
+    """Raises OutputError where something else has the name, DropscribeError for a job without a transcript."""
+    document = document_of(context.database, job)
+    target = _target(context, job, wanted, taken)
+    taken.add(target)
+    data = document.encode() if wanted.format == "json" else rendered(job, document, wanted.format, target.parent)
+    there = placement.digest(target)
+    if there == hashlib.sha256(data).hexdigest():
+        return target
+    if there is not None and transcripts.file_at(context.database, str(target)):
+        raise OutputError(f"{target} is the workers' own to write; name another directory with --to")
+    if there is not None and not wanted.force:
+        raise OutputError(
+            f"{target} exists and is something else; replace it with --force, or name a directory with --to"
+        )
+    placement.write(target, data, job.id, replaces=wanted.force)
+    return target
+
+
+def _target(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Path:
+    """The first of the usual names that no other recording has: in this run, or by what the workers wrote."""
+    folder = placement.mirrored(job, wanted.to) if wanted.to else placement.folder_of(job, context.settings.results)
+    *shorter, own = placement.candidates(Path(job.source), wanted.format, job.id, folder)
+    return next((path for path in shorter if path not in taken and not _is_others(context, job, path)), own)
+
+
+def _is_others(context: Context, job: Job, path: Path) -> bool:
+    recorded = transcripts.file_at(context.database, str(path))
+    return recorded is not None and not transcripts.same_recording(context.database, recorded.job_id, job.id)

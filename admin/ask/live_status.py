@@ -1,0 +1,187 @@
+"""`dropscribe status --watch`: a live view on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from dropscribe.admin.ask import status
+from dropscribe.admin.ask.status import Status
+from dropscribe.admin.context import Context
+from dropscribe.admin.terminal import render
+from dropscribe.core.errors import StoreUnavailableError
+from dropscribe.store import queries
+from dropscribe.store.leases import DRAINING
+from dropscribe.store.queries import Job, Worker
+from dropscribe.store.work import Work
+
+REDRAW_SECONDS = 1.0
+LINE_SECONDS = 10.0  # between two lines where there is no terminal
+TROUBLES = 5  # jobs that failed or are suspect, of which the latest are shown
+BAR_WIDTH = 20  # columns
+ENDING = {"q", "Q", "\x1b", "\x04"}  # also Escape and Ctrl-D
+
+Wait = Callable[[float], bool]  # waits so many seconds at most; True when a key was pressed that ends it
+
+
+def watch(context: Context) -> None:
+    """Show the state of things until q or Ctrl-C. Raises what `status` does when it cannot even begin."""
+    first = _look(context)
+    try:
+        (_live if context.out.is_terminal else _lines)(context, first)
+    except KeyboardInterrupt:  # the way to end it
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The state of things, the last jobs in trouble, and why it is not newer."""
+
+    status: Status
+    troubles: Sequence[Job]
+    note: str = ""
+
+
+def _look(context: Context) -> Seen:
+    now = status.gather(context.database, context.settings)
+    return Seen(now, queries.last_troubles(context.database, TROUBLES))
+
+
+def _again(context: Context, before: Seen) -> Seen:
+    """What is so now; what was so before and the reason, where the store is away."""
+    try:
+        return _look(context)
+    except StoreUnavailableError as error:
+        return replace(before, note=str(error))
+
+
+def _live(context: Context, seen: Seen) -> None:
+    with _keys() as ended, Live(console=context.out, screen=True, auto_refresh=False) as live:
+        live.update(_view(seen), refresh=True)
+        while not ended(REDRAW_SECONDS):
+            seen = _again(context, seen)
+            live.update(_view(seen), refresh=True)
+
+
+def _lines(context: Context, seen: Seen) -> None:
+    before = ""
+    while True:
+        if (told := seen.note or line(seen.status)) != before:
+            context.out.print(f"{time.strftime('%H:%M:%S')}  {render.safe(told)}", soft_wrap=True)
+            before = told
+        time.sleep(LINE_SECONDS)
+        seen = _again(context, seen)
+
+
+@contextmanager
+def _keys() -> Iterator[Wait]:
+    """Hears single keys where standard input is the terminal and ours, and leaves it as it was."""
+    if not sys.stdin.isatty() or os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
+        yield _sleep
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        yield _ended_by_key
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def _ended_by_key(seconds: float) -> bool:
+    ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    return bool(ready) and os.read(sys.stdin.fileno(), 1).decode(errors="replace") in ENDING
+
+
+def line(now: Status) -> str:
+    """The state of things in one line."""
+    parts = [status.states(now).plain, f"waiting: {status.waiting(now.backlog)}"]
+    if now.speed:
+        parts.append(f"{now.speed:.1f} times real time")
+    if now.backlog.audio_seconds and now.speed:
+        parts.append(f"{render.duration(now.time_to_finish)} left")
+    if now.paused_since is not None:
+        parts.append("paused")
+    return "; ".join([*parts, *(f"warning: {render.safe(warning)}" for warning in now.warnings)])
+
+
+def _view(seen: Seen) -> RenderableType:
+    now = seen.status
+    parts: list[RenderableType] = [status.summary(now)]
+    if now.workers:
+        parts.append(_workers(now))
+    if now.roots:
+        parts.append(status.folders_table(now.roots))
+    if seen.troubles:
+        parts.append(_troubles(seen.troubles))
+    parts += status.warnings(now)
+    if seen.note:
+        parts.append(Text(render.safe(seen.note), style="red"))
+    return Group(*parts, Text("q ends", style="dim"))
+
+
+def _workers(now: Status) -> Table:
+    """One row for each piece of work; workers without any have one too."""
+    table = render.table(
+        "worker", "state", "memory", "GPU", "speed", "recording", "part", "read", "", whole=("state", "part"),
+        right=("memory", "GPU", "speed", "read"),
+    )  # fmt: skip
+    for worker in now.workers:
+        first, *others = worker.work or (None,)
+        table.add_row(*_who(worker, now), *_what(first))
+        for work in others:
+            table.add_row(*[""] * 5, *_what(work))
+    return table
+
+
+def _who(worker: Worker, now: Status) -> list[RenderableType]:
+    dead = worker.silent >= now.silence
+    held = (worker.engine or {}).get("memory_held", 0)
+    return [
+        render.safe(worker.id),
+        Text("silent", style="red") if dead else Text(worker.state, style="yellow" * (worker.state == DRAINING)),
+        render.size(worker.memory) if worker.memory else "",
+        render.size(held) if held else "",
+        f"{worker.rtfx:.1f} x" if worker.rtfx else "",
+    ]
+
+
+def _what(work: Work | None) -> list[RenderableType]:
+    if work is None:
+        return [""] * 4
+    path = render.safe(work.path)
+    if work.share is None:
+        return [path, work.step, "", ""]
+    bar = ProgressBar(total=1.0, completed=work.share, width=BAR_WIDTH)
+    return [path, work.part, f"{work.share:.0%}", bar]
+
+
+def _troubles(jobs: Sequence[Job]) -> Table:
+    table = render.table("id", "state", "ended", "recording", "reason", whole=("id", "state", "ended"))
+    for job in jobs:
+        table.add_row(
+            job.id,
+            render.state(job.state),
+            render.moment(job.finished_at),
+            render.safe(job.path),
+            render.safe(job.reason),
+        )
+    return table

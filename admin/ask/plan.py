@@ -1,0 +1,153 @@
+"""`dropscribe plan`: what of VibeVoice-ASR fits on a card, and what `auto` takes there. Loads no model."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dropscribe.admin.context import Context
+from dropscribe.admin.terminal import render
+from dropscribe.admin.terminal.progress import busy
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models.vibevoice import memory_plan
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, Geometry
+from dropscribe.models.vibevoice.memory_plan import Plan, Row
+
+SIZES = (6, 8, 12, 16, 24, 48, 80, 141)  # GB of common cards, shown side by side where there is no GPU to ask
+COLUMNS = (
+    "card",
+    "precision",
+    "weights",
+    "longest chunk",
+    *(f"slots of {seconds / 60:g} min" for seconds in memory_plan.COMPARED_CHUNKS),
+    "auto",
+)
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A GPU by its name, with its memory in bytes."""
+
+    name: str
+    memory: int
+
+
+def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json: bool) -> None:
+    """Print what fits on a card of that size, on that GPU, on this machine's GPUs, or on common cards.
+
+    Raises UsageError when both are named, or a GPU that is not there, and ModelUnavailableError when the driver
+    does not answer.
+    """
+    settings = context.settings
+    with busy(context, "asking the driver"):
+        cards = [shared(card, settings.gpu_share) for card in choose_cards(gigabytes, gpu)]
+    seconds, slots = settings.chunk_seconds or memory_plan.LONGEST_CHUNK, settings.model_slots
+    geometry = replace(PUBLISHED, quantized=settings.quantize)
+    plans = [memory_plan.choose(card.memory, geometry, seconds, slots) for card in cards]
+    if as_json:
+        documents = [_document(*pair, geometry) for pair in zip(cards, plans, strict=True)]
+        render.write_json({"quantized": settings.quantize, "cards": documents})
+        return
+    table = render.table(*COLUMNS, whole=("card", "precision"), right=COLUMNS[2:])
+    for card, plan in zip(cards, plans, strict=True):
+        for cells in rows(card, plan, geometry):
+            table.add_row(*cells)
+        table.add_section()
+    context.out.print(table)
+    if len(cards) > 1:
+        context.out.print("`dropscribe plan --vram GB` breaks one card down.")
+    else:
+        context.out.print(_sentence(cards[0], plans[0]), soft_wrap=True)
+
+
+def choose_cards(gigabytes: float | None, gpu: int | None) -> list[Card]:
+    """The cards that are asked for."""
+    if gigabytes is not None and gpu is not None:
+        raise UsageError("--vram and --gpu exclude each other")
+    if gigabytes is not None:
+        return [of_size(gigabytes)]
+    found = dict(installed())
+    if gpu is None:
+        return list(found.values()) or [of_size(size) for size in SIZES]
+    if gpu not in found:
+        there = ", ".join(map(str, found)) or "none"
+        raise UsageError(f"there is no GPU {gpu}; nvidia-smi shows: {there}; or give its memory with --vram")
+    return [found[gpu]]
+
+
+def shared(card: Card, share: float) -> Card:
+    """What one worker may take of a card, by the setting `gpu_share`."""
+    if share == 1:
+        return card
+    return Card(f"{card.name}, {share:.0%} of it", memory_plan.allowance(card.memory, card.memory, share))
+
+
+def of_size(gigabytes: float) -> Card:
+    """A card by the size on its box, whose GB are 2**30 bytes."""
+    return Card(f"{gigabytes:g} GB", int(gigabytes * memory_plan.GIB))
+
+
+def installed() -> Iterator[tuple[int, Card]]:
+    """This machine's GPUs by index, as far as nvidia-smi shows any. Raises ModelUnavailableError when it fails."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return
+    query = [tool, "--query-gpu=index,memory.total,name", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)  # noqa: S603 (no input)
+    except (OSError, subprocess.SubprocessError) as error:
+        hint = "mend the driver, or give the memory with --vram"
+        raise ModelUnavailableError(f"nvidia-smi fails ({error}); {hint}") from error
+    for line in answer.stdout.splitlines():
+        index, mebibytes, name = (part.strip() for part in line.split(",", 2))
+        if mebibytes.isdecimal():  # a card that shares the machine's memory shows none
+            yield int(index), Card(f"GPU {index}, {name}", int(mebibytes) * MIB)
+
+
+def rows(card: Card, plan: Plan, geometry: Geometry = PUBLISHED) -> Iterator[tuple[str, ...]]:
+    """The table's cells for a card: a line a precision. `plan` is what `auto` takes."""
+    for row in memory_plan.table(card.memory, geometry):
+        taken = plan.fits and plan.precision is row.precision
+        yield (
+            card.name if row.precision is memory_plan.BEST_FIRST[0] else "",
+            row.precision.value,
+            f"{row.weights / 1e9:.1f} GB",
+            f"{row.longest_chunk / 60:g} min" if row.longest_chunk else "does not fit",
+            *(str(slots) if slots else "-" for slots in row.slots),
+            f"{plan.slots} x {plan.chunk_seconds / 60:g} min" if taken else "",
+        )
+
+
+def _sentence(card: Card, plan: Plan) -> str:
+    name = render.safe(card.name)
+    return f"{name}: {'auto' if plan.fits else 'too small: even'} {plan.explain()}"
+
+
+def _document(card: Card, plan: Plan, geometry: Geometry) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "vram": card.memory,
+        "auto": {
+            "fits": plan.fits,
+            "precision": plan.precision,
+            "chunk_seconds": plan.chunk_seconds,
+            "slots": plan.slots,
+            "total": plan.total,
+            "parts": dict(plan.parts),
+        },
+        "precisions": [_fitting(row) for row in memory_plan.table(card.memory, geometry)],
+    }
+
+
+def _fitting(row: Row) -> dict[str, Any]:
+    chunks: Sequence[tuple[float, int]] = list(zip(memory_plan.COMPARED_CHUNKS, row.slots, strict=True))
+    return {
+        "precision": row.precision,
+        "weights": row.weights,
+        "longest_chunk": row.longest_chunk,
+        "fitting": [{"chunk_seconds": seconds, "slots": slots} for seconds, slots in chunks],
+    }

@@ -1,0 +1,136 @@
+"""How `up` and `submit --wait` tell what happens: a live view on a terminal, plain lines in a log, JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.live import Live
+from rich.text import Text
+
+from dropscribe.admin.ask import status
+from dropscribe.admin.ask.jobs import as_document, jobs_table
+from dropscribe.admin.ask.status import Status
+from dropscribe.admin.terminal import render
+from dropscribe.store.queries import Job
+
+
+class Report(Protocol):
+    """What a run is told to."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing."""
+        ...
+
+    def say(self, message: str) -> None:
+        """A remark for a person."""
+        ...
+
+    def ended(self, job: Job) -> None:
+        """A job came to its final state."""
+        ...
+
+    def update(self, now: Status) -> None:
+        """The state of things; called twice a second."""
+        ...
+
+    def summary(self, jobs: Sequence[Job]) -> None:
+        """All jobs at the end."""
+        ...
+
+
+def line(job: Job) -> Text:
+    """One ended job in one line."""
+    text = Text.assemble(
+        (f"{job.state.value:9}", render.STATE_STYLES[job.state]), " ", render.safe(job.path), f"  ({job.id}"
+    )
+    if job.finished_at:
+        text.append(f", {render.duration(job.finished_at - job.created_at)} after it was found")
+    text.append(")")
+    if job.reason:
+        text.append(f"  {render.safe(job.reason)}")
+    return text
+
+
+class TextReport:
+    """Lines on standard output, and on a terminal the live state below them."""
+
+    def __init__(self) -> None:
+        """Shows nothing yet."""
+        self._console = render.console()
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """See `Report`."""
+        if self._console.is_terminal:
+            self._stack.enter_context(self._live)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """See `Report`."""
+        self._stack.close()
+
+    def say(self, message: str) -> None:
+        """See `Report`."""
+        self._console.print(render.safe(message), soft_wrap=True)
+
+    def ended(self, job: Job) -> None:
+        """See `Report`."""
+        self._console.print(line(job), soft_wrap=True)
+
+    def update(self, now: Status) -> None:
+        """See `Report`."""
+        if self._live.is_started:
+            self._live.update(status.render(now), refresh=True)
+
+    def summary(self, jobs: Sequence[Job]) -> None:
+        """See `Report`."""
+        self._console.print(jobs_table(jobs))
+
+
+class JsonReport:
+    """One JSON object a line: `{"event": "ended", "job": ...}` for each job, `{"event": "summary", ...}` last."""
+
+    def __enter__(self) -> Self:
+        """See `Report`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See `Report`."""
+
+    def say(self, message: str) -> None:
+        """See `Report`."""
+        self._write({"event": "note", "message": message})
+
+    def ended(self, job: Job) -> None:
+        """See `Report`."""
+        self._write({"event": "ended", "job": as_document(job)})
+
+    def update(self, now: Status) -> None:
+        """Programs ask `dropscribe status --json`."""
+
+    def summary(self, jobs: Sequence[Job]) -> None:
+        """See `Report`."""
+        self._write({"event": "summary", "jobs": [as_document(job) for job in jobs]})
+
+    def _write(self, document: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(document, ensure_ascii=True) + "\n")
+        sys.stdout.flush()
+
+
+def make(*, as_json: bool) -> Report:
+    """The report that fits."""
+    return JsonReport() if as_json else TextReport()

@@ -1,0 +1,97 @@
+"""Why a file in a watched folder has no job: left out on purpose, held back, or not complete yet."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from dropscribe.core import reserved_names
+from dropscribe.scheduler.scanning.ignore import Verdict, ignored_directory, verdict
+from dropscribe.store import queries
+from dropscribe.store.queries import WatchedRoot
+from dropscribe.store.session import Database
+
+LINKS = "and links are not followed; put the file itself there"
+
+
+def why(database: Database, resolved: Path, plain: Path) -> str:
+    """The reason as a sentence; empty when there is no such file, or it lies in no watched folder.
+
+    `plain` is the path as it was typed, `resolved` the same with no link above the file.
+    """
+    try:
+        seen = resolved.lstat()
+    except PermissionError as error:
+        return f"{resolved} has no job, and cannot be looked at: {error.strerror}; let this user read its folder"
+    except (OSError, ValueError):  # not there, or no path at all
+        return ""
+    roots = queries.list_roots(database)
+    for root in roots:
+        if resolved.is_relative_to(root.path):
+            return f"{resolved} {_reason(root, resolved.relative_to(root.path), seen)}"
+    if any(plain.is_relative_to(root.path) for root in roots):
+        return f"{plain} lies behind a link, {LINKS}"
+    return ""
+
+
+def _reason(root: WatchedRoot, below: Path, seen: os.stat_result) -> str:
+    return _place(below) or _kind(seen) or _name(below.name) or _held(root, below) or _still(seen) + _shelf(below)
+
+
+def _place(below: Path) -> str:
+    unseen = next((folder for folder in below.parts[:-1] if ignored_directory(folder)), "")
+    return f"is left out: no folder named {unseen} is looked into; put it into another one" if unseen else ""
+
+
+def _kind(seen: os.stat_result) -> str:
+    if stat.S_ISLNK(seen.st_mode):
+        return f"is a link, {LINKS}"
+    if stat.S_ISDIR(seen.st_mode):
+        return "is a folder; name a recording in it"
+    return "" if stat.S_ISREG(seen.st_mode) else "is not a regular file, so it is left out; put a recording there"
+
+
+def _name(name: str) -> str:
+    match verdict(name):
+        case Verdict.NOT_MEDIA:
+            return "has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it"
+        case Verdict.IGNORED_PATTERN:
+            return "has the name of a hidden or unfinished file, so it is left out; rename it"
+    return ""
+
+
+def _held(root: WatchedRoot, below: Path) -> str:
+    for folder, reason, _ in root.waiting:
+        if str(below).startswith(folder):
+            return f"waits until {root.path}/{folder}{reserved_names.SETTINGS} is mended: {reason}"
+    if not root.online:
+        return f"has no job yet, for its folder could not be scanned: {root.reason}"
+    return _unseen(root.unseen, str(below))
+
+
+def _unseen(told: str, below: str) -> str:
+    """The scheduler may be another user on another host, so that it cannot read what we can."""
+    for place, found, reason in (one.partition(": ") for one in told.split("; ")):
+        if found and below.startswith(place):
+            return f"has no job yet, for the scheduler cannot read {place}: {reason}; let it"
+    return ""
+
+
+def _still(seen: os.stat_result) -> str:
+    if not seen.st_size:
+        return (
+            "has no job yet: it is empty, so it is given ten times as long as others to be filled, and then fails; "
+            "copy it again"
+        )
+    return (
+        "has no job yet: it is admitted once it has stood still for some seconds and the scheduler has "
+        "seen that; `dropscribe status` shows how many such files there are"
+    )
+
+
+def _shelf(below: Path) -> str:
+    shelf = next((folder for folder in below.parts[:-1] if folder in {reserved_names.DONE, reserved_names.FAILED}), "")
+    return (
+        f". Where recordings are put away, nothing in {shelf} is taken for new; move it out of there" if shelf else ""
+    )

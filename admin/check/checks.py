@@ -1,0 +1,184 @@
+"""What `dropscribe doctor` looks at on this machine: Redis, the decoder, the engine, the GPU, disks, limits."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import wave
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dropscribe.admin.terminal import render
+from dropscribe.core.errors import BrokerError, ModelUnavailableError
+from dropscribe.core.settings import Settings, mask
+
+SPACE_WARN = 5e9  # bytes: half a day of decoded audio and the copies of a few recordings
+SPACE_FAIL = 0.5e9  # bytes: less than one long recording takes while it is prepared
+INOTIFY_WATCHES = 65_536  # one a directory; older kernels allow 8,192 in all
+DRIVER = Path("/proc/driver/nvidia/version")
+WATCH_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
+SECONDS = 0.2  # length of the recording that the decoder is tried with
+RATE = 16_000  # Hz
+
+
+class Level(StrEnum):
+    """How a check came out, from good to bad."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was looked at, how it is, what was found, and what to do unless it is well."""
+
+    name: str
+    level: Level
+    finding: str
+    remedy: str = ""
+
+
+def documents(findings: Sequence[Finding]) -> dict[str, Any]:
+    """All findings as docs/cli.md describes them."""
+    worst = max((finding.level for finding in findings), key=list(Level).index)
+    told = [asdict(finding) | {"level": finding.level.value} for finding in findings]
+    return {"status": worst.value, "checks": told}
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAnswer:
+    """What a Redis server says of itself; empty where this user may not ask."""
+
+    version: str
+    eviction: str
+
+
+def ask_redis(settings: Settings) -> RedisAnswer:
+    """Ask Redis who it is. Raises BrokerError when it does not answer within two seconds."""
+    from redis import Redis
+    from redis.exceptions import NoPermissionError, RedisError
+
+    from dropscribe.core.queue import redis_url
+
+    url = redis_url(settings)
+    try:
+        with Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+            client.ping()
+            try:
+                server = client.info()
+            except NoPermissionError:  # a user with no more rights than it needs
+                server = {}
+    except (RedisError, OSError, ValueError) as error:
+        if not settings.redis_url:
+            raise BrokerError("the private one is not running; `dropscribe up` starts it") from error
+        raise BrokerError(f"{mask(url)} does not answer ({error}); start it or correct DROPSCRIBE_REDIS_URL") from error
+    return RedisAnswer(str(server.get("redis_version", "")), str(server.get("maxmemory_policy", "")))
+
+
+def decoder() -> Finding:
+    """Does PyAV load, and decode a short recording?"""
+    try:
+        import av
+    except ImportError as error:
+        return Finding("decoder", Level.FAIL, f"PyAV does not load: {error}", "pip install --force-reinstall av")
+    with tempfile.TemporaryDirectory() as folder:
+        path = _short_recording(Path(folder))
+        try:
+            with av.open(str(path), options={"format_whitelist": "wav", "protocol_whitelist": "file"}) as media:
+                samples = sum(frame.samples for frame in media.decode(audio=0))
+        except av.FFmpegError as error:
+            return Finding("decoder", Level.FAIL, f"PyAV {av.__version__}: {error}", "pip install --force-reinstall av")
+    if samples != int(SECONDS * RATE):
+        found = f"PyAV {av.__version__} decoded {samples} of {int(SECONDS * RATE)} samples"
+        return Finding("decoder", Level.FAIL, found, "pip install --force-reinstall av")
+    return Finding("decoder", Level.OK, f"PyAV {av.__version__} decodes")
+
+
+def _short_recording(folder: Path) -> Path:
+    path = folder / "silence.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(bytes(2 * int(SECONDS * RATE)))
+    return path
+
+
+def engine(settings: Settings) -> Finding:
+    """Can this machine load the configured engine? In a fleet, another host may."""
+    from dropscribe.models import registry
+
+    try:
+        chosen = registry.resolve(settings.engine)
+    except ModelUnavailableError as error:
+        what, _, remedy = str(error).partition("; ")
+        level = Level.WARN if settings.database_url else Level.FAIL
+        return Finding("engine", level, what, remedy or "pip install 'dropscribe[local]'")
+    return Finding("engine", Level.OK, chosen if chosen == settings.engine else f"{settings.engine}: {chosen}")
+
+
+def gpu(settings: Settings) -> Finding:
+    """Which NVIDIA GPUs the driver shows; none is well unless the engine needs one."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return _no_gpu(settings)
+    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)  # noqa: S603
+    except subprocess.CalledProcessError as error:
+        return Finding("gpu", Level.FAIL, f"nvidia-smi: {error.stdout or error.stderr}", "mend the NVIDIA driver")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("gpu", Level.FAIL, f"nvidia-smi: {error}", "mend the NVIDIA driver; a reboot often helps")
+    return Finding("gpu", Level.OK, "; ".join(answer.stdout.strip().splitlines()))
+
+
+def _no_gpu(settings: Settings) -> Finding:
+    if DRIVER.exists():
+        remedy = "install nvidia-smi of the driver's version, or start the container with the NVIDIA runtime"
+        return Finding("gpu", Level.WARN, "there is an NVIDIA driver but no nvidia-smi", remedy)
+    if settings.engine == "vibevoice":
+        level = Level.WARN if settings.database_url else Level.FAIL
+        remedy = "install the NVIDIA driver, or set DROPSCRIBE_ENGINE=pocketsphinx"
+        return Finding("gpu", level, "none, and vibevoice needs one", remedy)
+    return Finding("gpu", Level.OK, "none; not needed")
+
+
+def space(name: str, path: Path) -> Finding:
+    """Is there room where working files go, and may they be written?"""
+    where = nearest_existing(path)
+    try:
+        free = shutil.disk_usage(where).free
+        with tempfile.TemporaryFile(dir=where):
+            pass
+    except OSError as error:
+        return Finding(f"{name} {path}", Level.FAIL, f"cannot be written: {error.strerror}", _elsewhere(name))
+    level = Level.FAIL if free < SPACE_FAIL else Level.WARN if free < SPACE_WARN else Level.OK
+    return Finding(f"{name} {path}", level, f"{render.size(free)} free", f"make room, or {_elsewhere(name)}")
+
+
+def _elsewhere(name: str) -> str:
+    return f"set DROPSCRIBE_{name.upper()} to another directory"
+
+
+def nearest_existing(path: Path | str) -> Path:
+    """The path, or the nearest directory above it that exists."""
+    path = Path(path)
+    return next((one for one in (path, *path.parents) if one.exists()), Path("/"))
+
+
+def inotify() -> Finding:
+    """May as many directories be watched as large folders have?"""
+    try:
+        limit = int(WATCH_LIMIT.read_text())
+    except OSError:
+        return Finding("inotify", Level.OK, "not on this system; folders are scanned")
+    found = f"{limit:,} directories may be watched"
+    if limit >= INOTIFY_WATCHES:
+        return Finding("inotify", Level.OK, found)
+    remedy = "sysctl fs.inotify.max_user_watches=524288; without, new files are found by the next scan only"
+    return Finding("inotify", Level.WARN, found, remedy)

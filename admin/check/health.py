@@ -1,0 +1,126 @@
+"""`dropscribe health`: are this host's processes at work? For the checks of containers and monitors: quick, 0 or 1."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+
+from dropscribe.admin.check import checks
+from dropscribe.admin.check.checks import Finding, Level
+from dropscribe.admin.context import Context
+from dropscribe.admin.terminal import render
+from dropscribe.core.errors import BrokerError, DropscribeError
+from dropscribe.store import queries
+from dropscribe.store.leases import DRAINING
+from dropscribe.store.queries import WatchedRoot, Worker
+
+COMMANDS = {
+    "scheduler": "dropscribe watch FOLDER",
+    "cpu": "dropscribe worker --role cpu",
+    "model": "dropscribe worker --role model",
+}
+
+
+def health(context: Context, *, role: str | None, as_json: bool) -> int:
+    """Print what was looked at; returns 1 if anything fails, else 0. Without a role, all processes here count."""
+    findings = list(examine(context, role))
+    failed = [finding for finding in findings if finding.level is Level.FAIL]
+    if as_json:
+        render.write_json(checks.documents(findings))
+    else:
+        for finding in findings:
+            remedy = f"; {finding.remedy}" if finding.remedy and finding.level is not Level.OK else ""
+            line = f"{finding.level.value:4}  {finding.name}: {finding.finding}{remedy}"
+            context.out.print(render.safe(line), soft_wrap=True)
+    return int(bool(failed))
+
+
+def examine(context: Context, role: str | None) -> Iterator[Finding]:
+    """All findings. Raises SettingsError."""
+    here = socket.gethostname()
+    try:
+        workers = queries.list_workers(context.database)
+        roots = [root for root in queries.list_roots(context.database) if root.host == here]
+    except DropscribeError as error:
+        yield _failed("database", error)
+    else:
+        yield Finding("database", Level.OK, "answers")
+        mine = own(workers, here, role)
+        yield from processes(mine, role, context.settings.silence_seconds)
+        if any(worker.role == "scheduler" for worker in mine):
+            yield from folders(roots)
+    yield _redis(context)
+
+
+def own(
+    workers: Sequence[Worker], host: str, role: str | None, is_running: Callable[[int], bool] | None = None
+) -> list[Worker]:
+    """The host's processes that exist; not the entries that those left which were killed.
+
+    A process may have the number of a killed one, as in a container that was started again: the newest entry counts.
+    """
+    runs = is_running or _is_running
+    newest: dict[int, Worker] = {}
+    for worker in sorted(workers, key=lambda worker: worker.started_at):
+        if worker.host == host:
+            newest[worker.pid] = worker
+    return [worker for worker in newest.values() if role in (None, worker.role) and runs(worker.pid)]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, so it is there
+        return True
+    return True
+
+
+def processes(mine: Sequence[Worker], role: str | None, silence: float) -> Iterator[Finding]:
+    """Is each of the host's processes alive, ready, and at least one there?"""
+    if not mine:
+        what = f"no {role}" if role else "nothing of dropscribe"
+        yield Finding("process", Level.FAIL, f"{what} runs on this host", COMMANDS.get(role or "", "dropscribe --help"))
+    for worker in mine:
+        yield _process(worker, silence)
+
+
+def _process(worker: Worker, silence: float) -> Finding:
+    name = f"process {worker.id}"
+    if worker.silent >= silence:
+        heard = f"was last heard of {render.duration(worker.silent)} ago"
+        return Finding(name, Level.FAIL, heard, "see its log; if it hangs, start it anew")
+    if worker.state == DRAINING:  # it must not be killed for that
+        return Finding(name, Level.OK, "finishes what it does and ends")
+    if worker.state != "ready":
+        remedy = "loading a model takes minutes" if worker.state == "loading" else "see its log"
+        return Finding(name, Level.FAIL, f"is {worker.state}", remedy)
+    return Finding(name, Level.OK, "is ready")
+
+
+def folders(roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
+    """Can the scheduler read its folders? One that is away is a warning, as it stops no other; all are a failure."""
+    level = Level.WARN if any(root.online for root in roots) else Level.FAIL
+    for root in roots:
+        name = f"folder {root.path}"
+        if root.unseen:
+            yield Finding(name, Level.WARN, f"is not seen whole: {root.unseen}", "let the scheduler read it")
+        elif root.online:
+            yield Finding(name, Level.OK, "is online")
+        else:
+            yield Finding(name, level, f"is offline: {root.reason}", "mount it again; its recordings wait")
+
+
+def _redis(context: Context) -> Finding:
+    try:
+        checks.ask_redis(context.settings)
+    except BrokerError as error:
+        return _failed("redis", error)
+    return Finding("redis", Level.OK, "answers")
+
+
+def _failed(name: str, error: DropscribeError) -> Finding:
+    what, _, remedy = str(error).partition("; ")
+    return Finding(name, Level.FAIL, what, remedy)

@@ -1,0 +1,351 @@
+"""What the commands that ask, change and check take; the modules that answer are imported when one is called."""
+
+from __future__ import annotations
+
+import gc
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dropscribe.admin.cli import complete
+from dropscribe.core.errors import UsageError
+from dropscribe.core.types import JobState
+
+
+class Format(StrEnum):
+    """The formats a transcript can be printed in."""
+
+    TXT = "txt"
+    SRT = "srt"
+    VTT = "vtt"
+    JSON = "json"
+    TSV = "tsv"
+    HTML = "html"
+    MD = "md"
+    DOCX = "docx"
+    RTTM = "rttm"
+
+
+class Process(StrEnum):
+    """The kinds of processes that a fleet has."""
+
+    SCHEDULER = "scheduler"
+    CPU = "cpu"
+    MODEL = "model"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+STATES = f"Only jobs in this state; repeatable. States: {', '.join(JobState)}."
+JobName = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="A job's id, the start of it, or a recording's path.", autocompletion=complete.job
+    ),
+]
+_NAMES = typer.Argument(metavar="JOB", help="Ids, starts of ids, or recordings' paths.", autocompletion=complete.job)
+JobNames = Annotated[list[str], _NAMES]
+SomeJobs = Annotated[list[str] | None, _NAMES]
+
+
+def status(
+    ctx: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it live, until q or Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what waits, who works, how fast it goes, and what is wrong.
+
+    Live, it also shows how far each chunk is, and the last recordings that failed or are suspect. Where the output is
+    no terminal, it is a line every ten seconds in which something changed.
+    """
+    if watch and as_json:
+        raise UsageError("--watch and --json exclude each other")
+    if watch:
+        from dropscribe.admin.ask.live_status import watch as follow
+
+        follow(ctx.obj)
+        return
+    gc.disable()  # importing leaves no garbage; not looking for any saves 20 ms
+    from dropscribe.admin.ask import status as answer
+
+    gc.enable()
+    answer.show(ctx.obj, as_json=as_json)
+
+
+def jobs(
+    ctx: typer.Context,
+    state: Annotated[list[JobState] | None, typer.Option("--state", "-s", metavar="STATE", help=STATES)] = None,
+    folder: Annotated[Path | None, typer.Option(help="Only recordings below this folder.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many, the newest first; 0: all.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List jobs, the newest first."""
+    from dropscribe.admin.ask import jobs as answer
+
+    answer.listing(ctx.obj, states=state or [], folder=folder, limit=limit, as_json=as_json)
+
+
+def show(ctx: typer.Context, job: JobName, as_json: Json = False) -> None:
+    """Show everything about one job: the recording, its files, every attempt at it, and where the time went."""
+    from dropscribe.admin.ask import show as answer
+
+    answer.show(ctx.obj, job, as_json=as_json)
+
+
+def transcript(
+    ctx: typer.Context,
+    job: JobName,
+    fmt: Annotated[Format, typer.Option("--format", "-f", help="What to print it as.")] = Format.TXT,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there; an existing file is kept.")
+    ] = None,
+) -> None:
+    """Print a transcript, or write it to a file."""
+    from dropscribe.admin.ask import jobs as answer
+
+    answer.transcript(ctx.obj, job, fmt, output)
+
+
+def export(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="JOB|FOLDER", help="Jobs, or folders: all their recordings.")],
+    fmt: Annotated[Format, typer.Option("--format", "-f", help="What to write.")],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Under this directory, in the folders of the recordings.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there and differ.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write finished transcripts in a format, beside their recordings or elsewhere.
+
+    These files are your own: they are neither written again nor removed by `forget --outputs`.
+    """
+    from dropscribe.admin.ask import export as answer
+
+    wanted = answer.Wanted(fmt, to.expanduser().absolute() if to else None, force)
+    raise typer.Exit(answer.run(ctx.obj, names, wanted, as_json=as_json))
+
+
+def logs(
+    ctx: typer.Context,
+    job: JobName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over, or Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what was logged about a job on this machine, between the job's events.
+
+    The logs are those of `up`, in `logs` of the state directory, as JSON (`log_format`). Of a fleet only the events are
+    known here: its processes log to their journals. With --follow, --json prints one object a line.
+    """
+    from dropscribe.admin.ask import logs as answer
+
+    answer.logs(ctx.obj, job, follow=follow, as_json=as_json)
+
+
+def search(
+    ctx: typer.Context,
+    words: Annotated[list[str], typer.Argument(metavar="WORD", help="What was said.")],
+    *,
+    speaker: Annotated[str, typer.Option(help="Only what somebody of this name said, or of that part of it.")] = "",
+    since: Annotated[str | None, typer.Option(metavar="WHEN", help="Only recordings from then on.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Only recordings up to then.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Only recordings below this folder.")] = None,
+    around: Annotated[int, typer.Option("--around", "-a", min=0, help="Lines to show before and after each hit.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many, the newest first; 0: all.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Find where something was said, in all transcripts.
+
+    All words have to occur in what one speaker says in one go, in any order; case and accents do not matter. Words in
+    quotes stand side by side, and word* is the beginning of a word. WHEN is a date, such as 2026-11-20, a date and a
+    time in quotes, or 7d for a week ago: of the recording's file.
+    """
+    from dropscribe.admin.ask import search as answer
+
+    answer.search(
+        ctx.obj,
+        words,
+        speaker=speaker,
+        since=since,
+        until=until,
+        folder=folder,
+        around=around,
+        limit=limit,
+        as_json=as_json,
+    )
+
+
+def workers(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the processes of the fleet and what each is doing."""
+    from dropscribe.admin.ask import status as answer
+
+    answer.workers(ctx.obj, as_json=as_json)
+
+
+def speakers(
+    ctx: typer.Context,
+    job: JobName,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", "-n", metavar="NUMBER=NAME", help="Call a speaker so; without a name, no longer."),
+    ] = None,
+    merge: Annotated[
+        list[str] | None,
+        typer.Option("--merge", "-m", metavar="NUMBER=NUMBER", help="The first is the second; 3=3 undoes it."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show who speaks in a recording; name and merge speakers, and write the transcript again.
+
+    A speaker is meant by its number or by what it is called now. `--name 0=` forgets a name, `--merge 3=3` undoes a
+    merge.
+    """
+    from dropscribe.admin.act import speakers as answer
+
+    answer.run(ctx.obj, job, names=name or [], merges=merge or [], as_json=as_json)
+
+
+def retry(
+    ctx: typer.Context,
+    jobs: SomeJobs = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Failed and parked jobs that a retry can help.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="With --failed: also what a retry cannot help.")] = False,
+) -> None:
+    """Give failed, parked, cancelled or suspect jobs another chance."""
+    from dropscribe.admin.act import change
+
+    if bool(jobs) == failed or everything > failed:
+        raise UsageError("name the jobs, or give --failed for the failed and parked ones (with --all: for all of them)")
+    raise typer.Exit(change.retry_failed(ctx.obj, hopeless=everything) if failed else change.retry(ctx.obj, jobs or []))
+
+
+def cancel(ctx: typer.Context, jobs: JobNames) -> None:
+    """Cancel jobs: at once where they wait, within seconds where a worker reads them."""
+    from dropscribe.admin.act import change
+
+    raise typer.Exit(change.cancel(ctx.obj, jobs))
+
+
+def rerun(
+    ctx: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders, or recordings.")],
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do it; without this, only show what would be done.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let the settings of now hold for recordings that were admitted before.
+
+    A change of a folder's settings holds for what comes later. This has earlier recordings read again where what shapes
+    a transcript is different now (context, engine, chunk length), and else their files written again. What is under way
+    is left alone. Files that were written before stay.
+    """
+    from dropscribe.admin.act import rerun as answer
+
+    answer.run(ctx.obj, paths, yes=yes, as_json=as_json)
+
+
+def forget(
+    ctx: typer.Context,
+    jobs: SomeJobs = None,
+    *,
+    state: Annotated[list[JobState] | None, typer.Option("--state", "-s", metavar="STATE", help=STATES)] = None,
+    older_than: Annotated[str | None, typer.Option(metavar="TIME", help="Only jobs that ended so long ago.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Only recordings below this folder.")] = None,
+    outputs: Annotated[bool, typer.Option("--outputs", help="Remove their transcript files too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it; without this, only show what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove jobs that are over from the store: transcript, search index, events.
+
+    A recording's path means all of its jobs. The recording itself is never touched, and is not transcribed again while
+    it stays as it is, unless you submit it. Of transcript files only those are removed that workers wrote and nobody
+    edited; what `export` wrote is your own.
+    """
+    from dropscribe.admin.act import forget as answer
+
+    answer.forget(
+        ctx.obj,
+        jobs or [],
+        states=state or [],
+        older_than=older_than,
+        folder=folder,
+        outputs=outputs,
+        yes=yes,
+        as_json=as_json,
+    )
+
+
+def pause(ctx: typer.Context) -> None:
+    """Let no worker start anything new; what runs goes on."""
+    from dropscribe.admin.act import change
+
+    change.pause(ctx.obj)
+
+
+def resume(ctx: typer.Context) -> None:
+    """Go on after `pause`."""
+    from dropscribe.admin.act import change
+
+    change.resume(ctx.obj)
+
+
+def drain(
+    ctx: typer.Context,
+    workers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="WORKER", help="Names, or starts of them.", autocompletion=complete.worker),
+    ] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every worker of the fleet.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when they have ended.")] = False,
+) -> None:
+    """Let workers finish what they do and end, before their machine is taken down; others do the rest.
+
+    They hear of it with their next heartbeat, take nothing new, and end with status 0 when what they read is read.
+    """
+    from dropscribe.admin.act import change
+
+    if bool(workers) == everyone:
+        raise UsageError("name the workers, or give --all for every one")
+    raise typer.Exit(change.drain(ctx.obj, workers or [], everyone=everyone, wait=wait))
+
+
+def doctor(ctx: typer.Context, as_json: Json = False) -> None:
+    """Check everything that dropscribe needs, and say what to do about what is missing."""
+    from dropscribe.admin.check import doctor as answer
+
+    raise typer.Exit(answer.doctor(ctx.obj, as_json=as_json))
+
+
+def health(
+    ctx: typer.Context,
+    role: Annotated[Process | None, typer.Option(help="Only this one; without, whatever runs on this host.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether this host's processes are alive and ready, for checks of containers and monitors: exit 0 or 1."""
+    from dropscribe.admin.check import health as answer
+
+    raise typer.Exit(answer.health(ctx.obj, role=role, as_json=as_json))
+
+
+def plan(
+    ctx: typer.Context,
+    vram: Annotated[float | None, typer.Option(metavar="GB", min=1, help="Memory of a card, as on its box.")] = None,
+    gpu: Annotated[int | None, typer.Option(metavar="N", min=0, help="One of this machine's GPUs, by index.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what of VibeVoice-ASR fits on a card: precisions, chunk lengths, slots, and what `auto` takes.
+
+    Without options it looks at this machine's GPUs, and without any at common sizes.
+    """
+    from dropscribe.admin.ask import plan as answer
+
+    answer.show(ctx.obj, gigabytes=vram, gpu=gpu, as_json=as_json)
+
+
+def config(ctx: typer.Context, as_json: Json = False) -> None:
+    """List every setting: its value, where that came from, and its environment variable."""
+    from dropscribe.admin.ask import config as answer
+
+    answer.show(ctx.obj, as_json=as_json)

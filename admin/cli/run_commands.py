@@ -1,0 +1,88 @@
+"""What the commands that start work take; the modules that do it are imported when one is called."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dropscribe.core.types import Priority
+
+
+class Engine(StrEnum):
+    """The speech models that `up` can start."""
+
+    AUTO = "auto"
+    ONNX = "onnx"
+    POCKETSPHINX = "pocketsphinx"
+    SCRIPTED = "scripted"
+    VIBEVOICE = "vibevoice"
+    WHISPER = "whisper"
+
+
+class Role(StrEnum):
+    """What a worker does."""
+
+    CPU = "cpu"
+    MODEL = "model"
+
+
+# By a parser of our own: Typer's looks at what a path leads to, and a share may hang.
+Folders = Annotated[
+    list[Path], typer.Argument(metavar="FOLDER", parser=Path, help="Folders to watch, with all below them.")
+]
+EngineOption = Annotated[
+    Engine | None, typer.Option("--engine", help="Speech model; the setting `engine` if not given.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Tell programs what happens, in JSON.")]
+
+
+def up(
+    folders: Folders,
+    engine: EngineOption = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Stop when every recording is transcribed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start everything on this machine, and transcribe what lies or arrives in the folders."""
+    from dropscribe.admin.local.up import up as start
+
+    raise typer.Exit(start(folders, engine=engine, until_drained=drain, as_json=as_json))
+
+
+def watch(folders: Folders) -> None:
+    """Watch folders and admit their recordings; workers elsewhere transcribe them."""
+    from dropscribe.admin.local.daemons import watch as serve
+
+    raise typer.Exit(serve(folders))
+
+
+def worker(
+    role: Annotated[Role, typer.Option(help="cpu prepares recordings and writes transcripts; model reads them.")],
+    gpu: Annotated[int | None, typer.Option(min=0, help="Index of the GPU that a model worker takes.")] = None,
+    engine: EngineOption = None,
+) -> None:
+    """Run one worker of a fleet."""
+    from dropscribe.admin.local.daemons import worker as serve
+
+    raise typer.Exit(serve(role, gpu, engine))
+
+
+def submit(
+    ctx: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", readable=False, help="Recordings, in any folder.")],
+    priority: Annotated[Priority | None, typer.Option(help="How urgent they are.")] = None,
+    context: Annotated[str | None, typer.Option(help="Names and topics that help the model to spell.")] = None,
+    hotwords: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Terms to add to the context, one a line or with commas between."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when they are transcribed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Transcribe single recordings without watching their folder."""
+    from dropscribe.admin.act.submit import submit as send
+
+    code = send(ctx.obj, files, priority=priority, topic=context, hotwords=hotwords, wait=wait, as_json=as_json)
+    raise typer.Exit(code)

@@ -1,0 +1,157 @@
+"""Keeps child processes running: starts them, restarts those that die, stops them in order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dropscribe.core.errors import DropscribeError
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.5  # seconds before a child is started again; doubles each time it dies young
+LONGEST_PAUSE = 30.0
+YOUNG_SECONDS = 20.0  # a child that dies younger has not worked
+YOUNG_DEATHS = 5  # so many in a row, and it is no use
+ERROR = "error: "  # begins the line that `dropscribe.admin.local.child` ends with
+GRAVE = ("error", "critical")  # levels of what a process may end by
+LOG_BYTES = 10_000_000  # a log file longer than this is set aside at the next start
+
+# Told of a death; answers whether the child had been able to work.
+Died = Callable[[str], bool]
+
+
+@dataclass
+class Child:
+    """One supervised process. `name` is that of its log file and, for workers, its name in the store.
+
+    One that `may_end`, a worker, was told to when it ends with status 0, and is not started again. What it said since
+    it was started last begins at byte `log_start` of its log.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    may_end: bool = False
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    log_start: int = 0
+    young_deaths: int = 0
+    start_at: float = 0.0
+    ended: bool = False
+
+
+@dataclass
+class Supervisor:
+    """Runs children with a common environment; `died` hears of each death, before the restart."""
+
+    logs: Path
+    environment: Mapping[str, str]
+    died: Died
+    children: list[Child] = field(default_factory=list)
+
+    def start(self, name: str, *arguments: str, may_end: bool = False) -> Child:
+        """Add a child and start it; `arguments` are those of `dropscribe.admin.local.child`."""
+        child = Child(name, arguments, may_end)
+        self.children.append(child)
+        self._spawn(child)
+        return child
+
+    def tend(self) -> None:
+        """Restart what died. Raises DropscribeError for a child that cannot live."""
+        for child in self.children:
+            if child.process and child.process.poll() is not None:
+                self._bury(child, child.process.returncode)
+            if child.process is None and not child.ended and time.monotonic() >= child.start_at:
+                self._spawn(child)
+
+    def stop(self, children: Sequence[Child], grace: float) -> None:
+        """SIGTERM, and SIGKILL for those that are still there after `grace` seconds."""
+        for child in children:
+            if child.process:
+                child.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace
+        for child in children:
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("%s does not stop; killing it", child.name)
+                child.process.kill()
+                child.process.wait()
+            child.process = None
+            self.children.remove(child)
+
+    def last_words(self, child: Child) -> str:
+        """Why the child ended, by what it logged since it was started: its last error, else its last line."""
+        with self._log(child).open("rb") as file:
+            file.seek(child.log_start)
+            lines = file.read().decode(errors="replace").splitlines()
+        return next(filter(None, map(_error_in, reversed(lines))), lines[-1] if lines else "")
+
+    def _log(self, child: Child) -> Path:
+        return self.logs / f"{child.name}.log"
+
+    def _spawn(self, child: Child) -> None:
+        path = self._log(child)
+        if path.exists() and path.stat().st_size > LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        with path.open("ab") as output:
+            child.log_start = output.tell()
+            child.process = subprocess.Popen(  # noqa: S603 (our own module)
+                [sys.executable, "-P", "-m", "dropscribe.admin.local.child", *child.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | dict(self.environment),
+                start_new_session=True,  # Ctrl-C reaches `up` alone, which stops the others in order
+            )
+        child.started = time.monotonic()
+
+    def _bury(self, child: Child, status: int) -> None:
+        lived = time.monotonic() - child.started
+        child.process = None
+        child.ended = child.may_end and status == 0
+        if child.ended:
+            log.warning(
+                "%s ended as it was told to; `dropscribe worker --role %s` or the next `dropscribe up` brings it back",
+                child.name,
+                child.arguments[0],
+            )
+            return
+        useless = not self.died(child.name) and lived < YOUNG_SECONDS
+        child.young_deaths = child.young_deaths + 1 if useless else 0
+        if child.young_deaths >= YOUNG_DEATHS:
+            raise DropscribeError(
+                f"{child.name} ends as soon as it is started (status {status}): "
+                f"{self.last_words(child)}; its log is {self._log(child)}"
+            )
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**child.young_deaths)
+        child.start_at = time.monotonic() + pause
+        said = self.last_words(child) if status > 0 else ""  # one that a signal ended could not say why
+        log.warning(
+            "%s ended with status %s; starting it again in %.1f s%s",
+            child.name,
+            status,
+            pause,
+            said and f". It said: {said}",
+        )
+
+
+def _error_in(line: str) -> str:
+    """The error that a line of a log tells, without what is for programs; empty where it tells none."""
+    if line.startswith(ERROR):
+        return line.removeprefix(ERROR)
+    try:
+        told = json.loads(line)
+        return str(told["message"]) if told["level"] in GRAVE else ""
+    except (ValueError, KeyError, TypeError):  # text for people, or what another program wrote
+        return ""

@@ -1,0 +1,250 @@
+"""`dropscribe up`: everything on one machine, supervised, with live progress, until Ctrl-C or until all is done.
+
+The same processes as in a fleet: a private Redis, a scheduler, a CPU worker, a model worker for each GPU (or one).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from dropscribe.admin.ask import report, status
+from dropscribe.admin.ask.report import Report
+from dropscribe.admin.ask.status import Status
+from dropscribe.admin.local import activity, exit_status, private_redis
+from dropscribe.admin.local.activity import News
+from dropscribe.admin.local.supervisor import Child, Supervisor
+from dropscribe.core import logs
+from dropscribe.core.errors import DropscribeError, StoreUnavailableError, UsageError
+from dropscribe.core.hotwords import context_of
+from dropscribe.core.settings import PREFIX, Settings, load
+from dropscribe.models import registry
+from dropscribe.scheduler.scanning import roots, scanner
+from dropscribe.scheduler.scanning.scanner import Place
+from dropscribe.store import fleet, queries, recovery
+from dropscribe.store.queries import Job, WatchedRoot
+from dropscribe.store.session import Database, open_database
+from dropscribe.worker.runtime import gpu
+
+log = logging.getLogger(__name__)
+
+REDIS = "redis"
+GOES_ON = "what is not finished goes on with the next `dropscribe up`"
+TICK_SECONDS = 0.5
+RECONCILE_SECONDS = "5"  # nobody else's load to spare here, and somebody watching
+SCHEDULER_GRACE = 10.0  # seconds
+WORKER_GRACE = 20.0
+REDIS_GRACE = 5.0
+
+
+def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json: bool) -> int:
+    """Run the whole system over `folders`; returns the exit status."""
+    settings = load(overrides={"engine": engine})
+    logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
+    context_of(settings)  # the scheduler would end over a hotwords file that is not there
+    chosen = registry.resolve(settings.engine)
+    registry.require(chosen)  # no start of its worker could mend that
+    places = scanner.places(folders)  # a share that hangs must not keep the others from being watched
+    roots.check_roots([place.path for place in places], Path)
+    require_folders(places, there=until_drained)
+    with only_one(settings.home), stop_signals() as stop:
+        database = open_database(settings.database, where="up")
+        try:
+            fleet.forget_roots(database, socket.gethostname())
+            if database.is_sqlite:  # nobody else can be working on it: what is owned was left by a crash
+                recovery.expire_all(database, settings.lost_attempts)
+            system = System(settings, database, chosen, places, stop, report.make(as_json=as_json))
+            return system.run(until_drained=until_drained)
+        finally:
+            database.close()
+
+
+def require_folders(places: Sequence[Place], *, there: bool) -> None:
+    """Raise UsageError for a file, and with `there` for a folder that could never be drained.
+
+    That is one that is missing, or that this user may not read.
+    """
+    for place in places:
+        if there and place.is_denied:
+            raise UsageError(f"{place.path} cannot be drained: {place.reason}; let this user read it, or name another")
+        if place.answers and not place.is_folder and (there or place.exists):
+            if place.exists:
+                raise UsageError(f"{place.path} is a file, not a folder; name the folder that it lies in")
+            raise UsageError(f"{place.path} is not a folder; create it, or correct the path")
+
+
+@contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """Let one `up` at a time use this home. Raises DropscribeError when there is another."""
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (home / "up.lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise DropscribeError(f"cannot use {home}: {error.strerror}; set DROPSCRIBE_HOME elsewhere") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DropscribeError(
+                f"another `dropscribe up` (process {_pid(file)}) uses {home}; stop it, or set DROPSCRIBE_HOME"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _pid(file: TextIO) -> str:
+    file.seek(0)
+    return file.read().strip() or "unknown"
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second Ctrl-C interrupts."""
+    stop = threading.Event()
+
+    def handle(number: int, _frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class System:
+    """The processes of one machine and what is shown of them."""
+
+    settings: Settings
+    database: Database
+    engine: str
+    places: Sequence[Place]
+    stop: threading.Event
+    report: Report
+    news: News = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.news = News(self.database, self.report)
+
+    @property
+    def folders(self) -> list[Path]:
+        """What is watched."""
+        return [place.path for place in self.places]
+
+    def run(self, *, until_drained: bool) -> int:
+        """Start everything, show progress until told to stop or drained, stop everything in order."""
+        log_dir = self.settings.home / "logs"
+        log_dir.mkdir(exist_ok=True)
+        supervisor = Supervisor(log_dir, self._environment(), self._died)
+        groups: list[list[Child]] = []
+        try:
+            with self.report:
+                self._start(supervisor, groups)
+                drained = self._attend(supervisor, groups[1], until_drained=until_drained)
+        finally:
+            if self.stop.is_set():
+                self.report.say(f"stopping; {GOES_ON}")
+            # Nothing new comes in, then workers give back what they have, then the queue goes.
+            self._stop(supervisor, groups)
+        if not until_drained:
+            return 0
+        found = exit_status.latest_jobs(self.database, self.folders)
+        self.report.summary(found)
+        return self._exit_status(found) if drained else exit_status.INTERRUPTED_EXIT
+
+    def _exit_status(self, found: Sequence[Job]) -> int:
+        own = self._own(status.gather(self.database, self.settings))
+        return exit_status.exit_status((job.state for job in found), exit_status.waiting(own), exit_status.unseen(own))
+
+    def _environment(self) -> dict[str, str]:
+        # The engine as it is set, `auto` too: it is part of what a recording is known by, to `submit` as well.
+        chosen = {PREFIX + "HOME": str(self.settings.home), PREFIX + "ENGINE": self.settings.engine}
+        if "reconcile_seconds" not in self.settings.model_fields_set:
+            chosen[PREFIX + "RECONCILE_SECONDS"] = RECONCILE_SECONDS
+        return chosen
+
+    def _start(self, supervisor: Supervisor, groups: list[list[Child]]) -> None:
+        """Redis first, since all others need it; then workers, then the scheduler that gives them work."""
+        groups += [[], [], []]
+        if not self.settings.redis_url:
+            groups[0].append(supervisor.start(REDIS, "exec", *private_redis.server_command(self.settings)))
+            private_redis.wait_until_up(self.settings)
+        groups[1].append(self._worker(supervisor, "cpu"))
+        gpus = gpu.list_gpus() if self.engine in registry.ON_GPUS else []
+        for index in range(len(gpus)):
+            groups[1].append(self._worker(supervisor, "model", str(index)))
+        if not gpus:
+            groups[1].append(self._worker(supervisor, "model"))
+        name = f"{socket.gethostname()}-scheduler"
+        groups[2].append(supervisor.start(name, "scheduler", name, *map(str, self.folders)))
+        self._greet()
+
+    def _worker(self, supervisor: Supervisor, role: str, *index: str) -> Child:
+        name = "-".join([socket.gethostname(), role, *index])
+        return supervisor.start(name, role, name, *index, may_end=True)
+
+    def _greet(self) -> None:
+        for place in self.places:
+            self.news.greet(place, activity.where(self.settings.results))
+        self.report.say(f"engine {self.engine}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
+        if notice := registry.notice(self.engine):
+            self.report.say(notice)
+
+    def _attend(self, supervisor: Supervisor, workers: Sequence[Child], *, until_drained: bool) -> bool:
+        """True when everything was drained, False when told to stop or when every worker was told to end."""
+        while not self.stop.wait(TICK_SECONDS):
+            try:
+                supervisor.tend()
+                if self._tell() and until_drained:
+                    return True
+            except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
+                log.warning("%s", error)
+            if all(worker.ended for worker in workers):
+                self.report.say(f"all workers ended as they were told to, so `up` ends too; {GOES_ON}")
+                break
+        return False
+
+    def _tell(self) -> bool:
+        """Show the state of things; True when nothing is left to do."""
+        now = status.gather(self.database, self.settings)
+        drained = exit_status.is_drained(self._own(now), self.folders, now.unfinished)
+        drained = drained and exit_status.all_put_away(self.database, self.folders)
+        self.news.tell(self._own(now))
+        self.report.update(now)
+        return drained
+
+    def _own(self, now: Status) -> list[WatchedRoot]:
+        """Folders as this run's scheduler reported them, not an earlier one's."""
+        return [root for root in now.roots if root.host == socket.gethostname()]
+
+    def _died(self, name: str) -> bool:
+        """A child died: its work is free at once. True when it had been at work."""
+        if name == REDIS:
+            return True
+        recovery.expire_of(self.database, name, self.settings.lost_attempts)
+        worker = next((w for w in queries.list_workers(self.database) if w.id == name), None)
+        fleet.leave(self.database, name)
+        return worker is not None and worker.state == "ready"
+
+    def _stop(self, supervisor: Supervisor, groups: Sequence[list[Child]]) -> None:
+        redis, workers, scheduler = groups
+        for group, grace in ((scheduler, SCHEDULER_GRACE), (workers, WORKER_GRACE), (redis, REDIS_GRACE)):
+            supervisor.stop(group, grace)
+        for child in workers:  # in case one had to be killed
+            recovery.disown(self.database, child.name)
+            fleet.leave(self.database, child.name)

@@ -1,0 +1,109 @@
+"""`dropscribe models convert`: a checkpoint in another number format, with progress, and what was written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dropscribe.admin.context import Context
+from dropscribe.admin.terminal import render
+from dropscribe.admin.terminal.meter import Meter, meter
+from dropscribe.core.errors import ModelUnavailableError
+
+if TYPE_CHECKING:
+    from dropscribe.models.checkpoints.convert import Copied
+
+
+def convert(
+    context: Context,
+    source: str,
+    destination: Path,
+    *,
+    dtype: str,
+    keep: list[str],
+    mixed: bool,
+    test: bool,
+    revision: str,
+    as_json: bool,
+) -> None:
+    """Write the copy and say what it is. Raises UsageError and ModelUnavailableError."""
+    warnings: list[str] = []
+
+    def warn(sentence: str) -> None:
+        warnings.append(sentence)
+        context.remark("warning", sentence, "yellow")
+
+    with meter(context) as tell:
+        tell("starting PyTorch", 0, 0)
+        try:
+            from dropscribe.models.checkpoints import convert as converting
+            from dropscribe.models.checkpoints.convert_plan import Rules
+        except ImportError as error:
+            raise ModelUnavailableError(
+                f"converting needs more packages: {error}; pip install 'dropscribe[gpu]'"
+            ) from error
+        findings: dict[str, Any] = {}
+        copied = converting.convert(
+            source,
+            destination,
+            Rules(dtype, mixed, tuple(keep)),
+            revision=revision,
+            tell=tell,
+            warn=warn,
+            check=_tester(findings, tell) if test else None,
+        )
+    if as_json:
+        facts = asdict(copied) | {"folder": str(copied.folder), "test": findings or None, "warnings": warnings}
+        render.write_json(facts)
+        return
+    _say(context, copied, findings)
+
+
+def _tester(findings: dict[str, Any], tell: Meter) -> Callable[[Path, Path, Copied], None]:
+    """A check that compares every number, and what the models answer where this machine can load them."""
+
+    def check(source: Path, copy: Path, copied: Copied) -> None:
+        from dropscribe.models import inventory
+        from dropscribe.models.checkpoints import convert_check
+
+        findings["tensors"] = asdict(convert_check.compare(source, copy, tell))
+        checkpoint = inventory.examine(source)
+        if checkpoint.layout != "transformers":
+            return
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
+        try:
+            from dropscribe.models.vibevoice import smoke_comparison
+        except ImportError:  # bitsandbytes or transformers is not installed; the numbers have been compared
+            return
+        if smoke_comparison.fits(checkpoint.parameters):
+            tell("reading two seconds of noise with both", 0, 0)
+            findings["logits"] = asdict(smoke_comparison.compare(source, copy, copied.dtype))
+
+    return check
+
+
+def _say(context: Context, copied: Copied, findings: dict[str, Any]) -> None:
+    rows = [
+        ("copy", str(copied.folder)),
+        ("weights", f"{render.size(copied.weights)}, of {render.size(copied.source_weights)}"),
+        ("tensors", f"{copied.changed} of {copied.tensors} converted; {copied.fp32} are in fp32"),
+        ("took", render.duration(copied.seconds)),
+    ]
+    if copied.vanished:
+        rows.append(("too small", f"{render.count(copied.vanished, 'number')} became 0"))
+    facts = render.facts()
+    for name, what in [*rows, *_tested(findings)]:
+        facts.add_row(name, render.safe(what))
+    context.out.print(facts)
+
+
+def _tested(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if numbers := findings.get("tensors"):
+        where = f", most in {numbers['tensor']}" if numbers["tensor"] else ""
+        yield "numbers", f"differ by at most {numbers['absolute']:.2g}, {numbers['relative']:.2g} of their size{where}"
+    if logits := findings.get("logits"):
+        same = f"the likeliest token is the same at {logits['same_token']:.1%} of the positions"
+        yield "logits", f"differ by {logits['relative']:.2%} of their size; {same}"

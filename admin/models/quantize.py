@@ -1,0 +1,75 @@
+"""`dropscribe models quantize`: a quantized copy of a checkpoint, with progress, and what was written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dropscribe.admin.context import Context
+from dropscribe.admin.terminal import render
+from dropscribe.admin.terminal.meter import Meter, meter
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.types import Part
+from dropscribe.models.vibevoice import parts
+
+if TYPE_CHECKING:
+    from dropscribe.models.checkpoints.convert import Warn
+    from dropscribe.models.vibevoice.checkpoint import Copy
+
+
+def quantize(
+    context: Context,
+    source: str,
+    destination: Path,
+    *,
+    precision: str,
+    only: Collection[Part],
+    skip: Collection[Part],
+    device: str,
+    revision: str,
+    as_json: bool,
+) -> None:
+    """Write the copy and say what it is. Raises UsageError and ModelUnavailableError."""
+    chosen = parts.choose(only, skip)
+    warnings: list[str] = []
+
+    def warn(sentence: str) -> None:
+        warnings.append(sentence)
+        context.remark("warning", sentence, "yellow")
+
+    with meter(context) as tell:
+        copy = _write(source, destination, precision, chosen, device=device, revision=revision, tell=tell, warn=warn)
+    if as_json:
+        render.write_json(asdict(copy) | {"folder": str(copy.folder), "warnings": warnings})
+        return
+    context.out.print(
+        f"{render.safe(str(copy.folder))} is in {copy.precision}: {copy.quantized} modules of {', '.join(copy.parts)} "
+        f"quantized, {render.size(copy.size)}, checked, in {render.duration(copy.seconds)}; "
+        "set DROPSCRIBE_MODEL to use it",
+        soft_wrap=True,
+    )
+
+
+def _write(
+    source: str,
+    destination: Path,
+    precision: str,
+    chosen: tuple[Part, ...],
+    *,
+    device: str,
+    revision: str,
+    tell: Meter,
+    warn: Warn,
+) -> Copy:
+    tell("starting PyTorch", 0, 0)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
+    try:
+        from dropscribe.models.vibevoice.checkpoint import write_quantized
+    except ImportError as error:
+        raise ModelUnavailableError(f"vibevoice needs more packages: {error}; pip install 'dropscribe[gpu]'") from error
+    return write_quantized(
+        source, destination, precision, parts=chosen, device=device, revision=revision, tell=tell, warn=warn
+    )

@@ -1,0 +1,91 @@
+"""`dropscribe models validate`: a copy of a model against its source, on real audio, as a table and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import soundfile
+
+from dropscribe.admin.context import Context
+from dropscribe.admin.terminal import render
+from dropscribe.admin.terminal.meter import steps
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models import inventory
+from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.worker.preparing.decode import DecodeLimits, decode
+
+if TYPE_CHECKING:
+    from dropscribe.models.validate import Verdict
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+DEFAULTS = ("meeting.wav", "weather.flac")  # several voices, and one
+
+
+def validate(
+    context: Context, source: str, copy: Path, files: Sequence[Path], *, seconds: float, as_json: bool
+) -> bool:
+    """Compare, say how alike they are, and return whether that is enough. Raises UsageError and the model's errors."""
+    chosen = list(files) or _samples()
+    folder, _ = inventory.locate(source)
+    target, _ = inventory.locate(str(copy))
+    with steps(context) as tell:
+        tell("decoding")
+        recordings = [_decoded(path, seconds) for path in chosen]
+        tell("starting PyTorch")
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
+        try:
+            from dropscribe.models import validate as validating
+
+            verdict = validating.validate(folder, target, recordings, context.settings, tell)
+        except ImportError as error:
+            raise ModelUnavailableError(
+                f"validating needs more packages: {error}; pip install 'dropscribe[gpu,onnx]'"
+            ) from error
+    if as_json:
+        render.write_json(_facts(verdict, source, copy, chosen))
+    else:
+        _say(context, verdict)
+    return verdict.passed
+
+
+def _samples() -> list[Path]:
+    found = [SAMPLES / name for name in DEFAULTS if (SAMPLES / name).is_file()]
+    if not found:
+        raise UsageError("the samples of the repository are not installed here; name a recording by --audio FILE")
+    return found
+
+
+def _decoded(path: Path, seconds: float) -> Audio:
+    """The beginning of a recording, as loud as a worker makes it. Raises UsageError and SourceError."""
+    if not path.expanduser().is_file():
+        raise UsageError(f"{path} is not a file; name a recording")
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "audio.flac"
+        decode(path.expanduser(), target, DecodeLimits(), label=str(path))
+        audio: Audio = soundfile.read(target, frames=round(seconds * SAMPLE_RATE), dtype="float32")[0]
+    return audio
+
+
+def _facts(verdict: Verdict, source: str, copy: Path, files: Sequence[Path]) -> dict[str, object]:
+    return {
+        "source": source,
+        "copy": str(copy),
+        "reference": verdict.reference,
+        "precision": verdict.precision,
+        "passed": verdict.passed,
+        "scores": [asdict(score) | {"passed": score.passed} for score in verdict.scores],
+        "recordings": [{"path": str(path)} | asdict(one) for path, one in zip(files, verdict.found, strict=True)],
+    }
+
+
+def _say(context: Context, verdict: Verdict) -> None:
+    table = render.table("", verdict.precision, f"beside {verdict.reference}", "")
+    for score in verdict.scores:
+        limit = f"{'at most' if score.at_most else 'at least'} {score.limit:g}"
+        table.add_row(score.name, f"{score.value:.5f}", limit, "ok" if score.passed else "FALLS SHORT")
+    context.out.print(table)

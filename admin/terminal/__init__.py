@@ -1,0 +1,1 @@
+"""Text for people: tables, figures, progress, and moments as people type them. Knows no store and no model."""

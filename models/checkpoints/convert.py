@@ -1,0 +1,316 @@
+"""Another number format for a checkpoint: tensor by tensor, in bounded memory, whatever the model is.
+
+It knows tensors by their names only, so every architecture in safetensors will do. A file of the source becomes one
+of the copy. What would overflow is found before anything is written, as the sizes in a file's header come first.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models import inventory
+from dropscribe.models.checkpoints import convert_plan, new_folder, safetensors_files
+from dropscribe.models.checkpoints.convert_plan import Planned, Rules
+from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
+from dropscribe.models.inventory import Tell
+
+TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+PIECE = 16_000_000  # bytes of a tensor in memory at a time; a multiple of every width
+MARGIN = 1_000_000  # bytes: headers, and what a disk rounds up
+
+Warn = Callable[[str], None]
+Check = Callable[[Path, Path, "Copied"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """A tensor that kept its dtype: `count` of its numbers are too large for the wanted one, the largest is `most`."""
+
+    name: str
+    dtype: str
+    count: int
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was written. Sizes in bytes, of the weights alone for `weights` (source and copy).
+
+    `vanished` numbers are too small for fp16 and became zero. `left_out` are files with other copies of the weights.
+    """
+
+    source: str
+    revision: str
+    folder: Path
+    dtype: str
+    mixed: bool
+    tensors: int
+    changed: int
+    fp32: int
+    dtypes: dict[str, int]
+    overflows: tuple[Overflow, ...]
+    vanished: int
+    source_weights: int
+    weights: int
+    left_out: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A checkpoint that is to be converted: its weights, the other files that go along, and those that do not."""
+
+    name: str
+    folder: Path
+    revision: str
+    weights: tuple[Shard, ...]
+    others: tuple[Path, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights."""
+        return sum(shard.size for shard in self.weights)
+
+
+def convert(
+    name: str,
+    destination: Path,
+    rules: Rules,
+    *,
+    revision: str = "",
+    tell: Tell,
+    warn: Warn,
+    check: Check | None = None,
+) -> Copied:
+    """Write a copy of a checkpoint (a folder, or an id that is in the cache) in another number format.
+
+    It gets its name when it is complete and on the disk, and `check(source, copy, what was written)`, if given, did
+    not raise. `tell` hears of the progress, `warn` of what the user might not want.
+
+    Raises UsageError for a source that is not here or a destination that is taken, and ModelUnavailableError when
+    the source cannot be used, the disk is too small, or the copy cannot be written.
+    """
+    began = time.monotonic()
+    target = new_folder.vacant(destination)
+    source = examine(name, revision)
+    if target.is_relative_to(source.folder):
+        raise UsageError(f"{destination} lies in {name} itself; name another folder")
+    _check_rules(source, rules)
+    beside = sum(path.stat().st_size for path in source.others) + MARGIN
+    new_folder.require_room(target.parent, beside + _size(_plan(source, rules, ())))
+    overflows = tuple(_overflows(source, rules, tell))
+    plan = _plan(source, rules, {one.name for one in overflows})
+    new_folder.require_room(target.parent, beside + _size(plan))
+    for sentence in _doubts(source, rules, plan, overflows):
+        warn(sentence)
+    with new_folder.beside(target) as folder:
+        try:
+            vanished = _write(source, folder, plan, rules, tell)
+        except OSError as error:
+            raise new_folder.unwritable(target, error) from error
+        copied = _summary(source, target, rules, plan, overflows, vanished, time.monotonic() - began)
+        if check:
+            check(source.folder, folder, copied)
+        new_folder.settle(folder, target)
+    return copied
+
+
+def examine(name: str, revision: str) -> Source:
+    """A checkpoint with every header read. Raises UsageError and ModelUnavailableError."""
+    folder, commit = inventory.locate(name, revision)
+    weights = tuple(map(safetensors_files.read, safetensors_files.files(folder)))
+    if not weights:
+        raise ModelUnavailableError(inventory.without_weights(folder))
+    if lacking := next(safetensors_files.missing(folder, weights), ""):
+        raise ModelUnavailableError(f"{name} is not complete: {lacking}; fetch it again")
+    if kind := inventory.quantization(inventory.read_config(folder)):
+        raise ModelUnavailableError(f"{name} is quantized ({kind}); name the checkpoint that it was made from")
+    heavy = {path for pattern in inventory.OTHER_WEIGHTS for path in folder.rglob(pattern)}
+    beside = sorted(path for path in folder.rglob("*") if path.is_file() and not _private(path.relative_to(folder)))
+    others = tuple(path for path in beside if path.suffix != safetensors_files.SUFFIX and path not in heavy)
+    left_out = tuple(str(path.relative_to(folder)) for path in beside if path in heavy)
+    return Source(name, folder, commit, weights, others, left_out)
+
+
+def _private(path: Path) -> bool:
+    """Folders of git and of a download."""
+    return any(part.startswith(".") for part in path.parts[:-1])
+
+
+def _check_rules(source: Source, rules: Rules) -> None:
+    tensors = [tensor for shard in source.weights for tensor in shard.tensors]
+    convert_plan.check_patterns(rules.keep, {tensor.name for tensor in tensors})
+    if all(tensor.dtype == convert_plan.wanted(tensor, rules) for tensor in tensors):
+        raise UsageError(f"{source.name} is in {rules.dtype} as it is; there is nothing to convert")
+
+
+Plan = list[tuple[Shard, tuple[Planned, ...]]]
+
+
+def _plan(source: Source, rules: Rules, too_large: set[str] | tuple[()]) -> Plan:
+    return [(shard, convert_plan.arrange(shard, rules, too_large)) for shard in source.weights]
+
+
+def _size(plan: Plan) -> int:
+    return sum(one.size for _, planned in plan for one in planned)
+
+
+def _overflows(source: Source, rules: Rules, tell: Tell) -> Iterator[Overflow]:
+    """Look at all numbers of tensors that get a narrower range."""
+    plan = [(shard, one) for shard, planned in _plan(source, rules, ()) for one in planned if one.narrows]
+    total, done = sum(one.tensor.size for _, one in plan), 0
+    buffer = bytearray(PIECE)
+    for shard, one in plan:
+        limit = torch.finfo(TORCH[one.dtype]).max
+        count, most = 0, 0.0
+        for piece in pieces(shard, one.tensor, buffer):
+            low, high = (float(bound) for bound in piece.aminmax())
+            if not (low >= -limit and high <= limit):  # NaN comes here too
+                sizes = piece[_overflowing(piece, TORCH[one.dtype])].double().abs()
+                count += sizes.numel()
+                most = max(most, float(sizes.max())) if sizes.numel() else most
+            done += piece.nbytes
+            tell("looking for numbers that are too large", done, total)
+        if count:
+            yield Overflow(one.tensor.name, one.tensor.dtype, count, most)
+
+
+def _overflowing(piece: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return piece.isfinite() & piece.to(dtype).isinf()
+
+
+def pieces(shard: Shard, tensor: Tensor, buffer: bytearray) -> Iterator[torch.Tensor]:
+    """The numbers of a tensor in their order, flat, as many at a time as the buffer takes; each is gone with the next.
+
+    Raises ModelUnavailableError when the file cannot be read.
+    """
+    left = tensor.size
+    try:
+        with shard.path.open("rb") as file:
+            file.seek(shard.start + tensor.begin)
+            while left:
+                view = memoryview(buffer)[: min(left, len(buffer))]
+                if file.readinto(view) < len(view):
+                    raise safetensors_files.broken(shard.path, f"it ends in the middle of {tensor.name}")
+                yield torch.frombuffer(view, dtype=TORCH.get(tensor.dtype, torch.uint8))
+                left -= len(view)
+    except OSError as error:
+        raise safetensors_files.broken(shard.path, error.strerror or str(error)) from error
+
+
+def _doubts(source: Source, rules: Rules, plan: Plan, overflows: tuple[Overflow, ...]) -> Iterator[str]:
+    size = _size(plan)
+    if size > source.size:
+        planned = [one for _, some in plan for one in some]
+        kept = sum(one.dtype == "F32" for one in planned)
+        way_out = " (--no-mixed does without, unless --keep-fp32 asks for it)" if rules.dtype != "fp32" else ""
+        yield (
+            f"the copy is {(size - source.size) / 1e6:,.2f} MB larger than its source ({source.size / 1e9:.2f} GB): "
+            f"{kept} of {len(planned)} tensors are in fp32{way_out}"
+        )
+    if overflows:
+        shown = ", ".join(f"{one.name} ({one.count} of its numbers, up to {one.most:.3g})" for one in overflows[:3])
+        more = f" and {len(overflows) - 3} more" if len(overflows) > 3 else ""
+        yield f"{len(overflows)} tensors are too large for {rules.dtype} and stay as they are: {shown}{more}"
+    if source.left_out:
+        yield f"left out, as they hold weights in other formats: {', '.join(source.left_out[:6])}"
+
+
+def _write(source: Source, folder: Path, plan: Plan, rules: Rules, tell: Tell) -> int:
+    """Everything into a folder; returns how many numbers became zero."""
+    copy_others(source, folder)
+    if (folder / "config.json").is_file():
+        config = convert_plan.with_dtype(inventory.read_config(folder), rules.dtype)
+        _write_json(folder / "config.json", config)
+    for path in safetensors_files.indices(folder):
+        _rewrite_index(path, {folder / shard.path.relative_to(source.folder): planned for shard, planned in plan})
+    vanished, done, total = 0, 0, source.size
+    buffer = bytearray(PIECE)
+    for shard, planned in plan:
+        place = folder / shard.path.relative_to(source.folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("wb") as file:
+            for read, lost in _write_shard(file, shard, planned, buffer):
+                done, vanished = done + read, vanished + lost
+                tell("writing", done, total)
+    return vanished
+
+
+def copy_others(source: Source, folder: Path, without: str = "\0") -> None:
+    """Files beside the weights, but none whose name ends with `without`. Raises OSError."""
+    for path in source.others:
+        if not path.name.endswith(without):
+            place = folder / path.relative_to(source.folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+
+
+def _write_shard(
+    file: BinaryIO, shard: Shard, planned: tuple[Planned, ...], buffer: bytearray
+) -> Iterator[tuple[int, int]]:
+    """Yields for each piece the bytes that were read and the numbers that became zero."""
+    metadata = {"format": "pt"} | dict(shard.metadata)
+    entries = ((one.tensor.name, one.dtype, one.tensor.shape, one.size) for one in planned)
+    file.write(safetensors_files.header(entries, metadata))
+    for one in planned:
+        for piece in pieces(shard, one.tensor, buffer):
+            changed = piece if one.dtype == one.tensor.dtype else piece.to(TORCH[one.dtype])
+            file.write(changed.view(torch.uint8).numpy().data)
+            yield piece.nbytes, _vanished(piece, changed) if one.narrows else 0
+
+
+def _vanished(piece: torch.Tensor, changed: torch.Tensor) -> int:
+    """How many numbers became zero; weights hardly ever are, so that one look is enough as a rule."""
+    left = int(changed.count_nonzero())
+    return 0 if left == changed.numel() else int(piece.count_nonzero()) - left
+
+
+def _rewrite_index(path: Path, plan: dict[Path, tuple[Planned, ...]]) -> None:
+    index = safetensors_files.read_index(path)
+    of_it = {path.parent / name for name in index["weight_map"].values()}
+    size = sum(one.size for place in of_it for one in plan[place])
+    index["metadata"] = (index.get("metadata") or {}) | {"total_size": size}
+    _write_json(path, index)
+
+
+def _write_json(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _summary(
+    source: Source,
+    target: Path,
+    rules: Rules,
+    plan: Plan,
+    overflows: tuple[Overflow, ...],
+    vanished: int,
+    seconds: float,
+) -> Copied:
+    planned = [one for _, some in plan for one in some]
+    return Copied(
+        source=source.name,
+        revision=source.revision,
+        folder=target,
+        dtype=rules.dtype,
+        mixed=rules.mixed,
+        tensors=len(planned),
+        changed=sum(one.dtype != one.tensor.dtype for one in planned),
+        fp32=sum(one.dtype == "F32" for one in planned),
+        dtypes=convert_plan.bytes_by_dtype((one.dtype, one.size) for one in planned),
+        overflows=overflows,
+        vanished=vanished,
+        source_weights=source.size,
+        weights=_size(plan),
+        left_out=source.left_out,
+        seconds=seconds,
+    )

@@ -1,0 +1,109 @@
+"""Is a converted checkpoint what its source was, as far as its number format can tell? Every number is compared.
+
+Rounding to the nearest leaves half a unit in the last place. More than that is a fault: of the disk, of the memory, or
+of this program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.checkpoints import safetensors_files
+from dropscribe.models.checkpoints.convert import TORCH, pieces
+from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
+from dropscribe.models.inventory import Tell
+
+PIECE = 4_000_000  # bytes of the wider of two tensors; computed with, some 20 times as much memory
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The largest differences over all numbers of all tensors; `relative` only where the copy's are normal numbers."""
+
+    absolute: float = 0.0
+    relative: float = 0.0
+    tensor: str = ""  # where the largest relative one is
+
+
+def compare(source: Path, copy: Path, tell: Tell) -> Difference:
+    """Read a source and its copy side by side.
+
+    Raises ModelUnavailableError when the copy lacks a tensor, or one differs by more than rounding explains.
+    """
+    worst, done = Difference(), 0
+    pairs = [
+        (safetensors_files.read(path), safetensors_files.read(copy / path.relative_to(source)))
+        for path in safetensors_files.files(source)
+    ]
+    total = sum(shard.size for shard, _ in pairs)
+    for shard, written in pairs:
+        _readable(written)
+        found = {tensor.name: tensor for tensor in written.tensors}
+        for tensor in shard.tensors:
+            if tensor.name not in found or found[tensor.name].shape != tensor.shape:
+                raise ModelUnavailableError(f"the copy lacks {tensor.name}; check the disk {copy.parent} and try again")
+            worst = _worse(worst, _compare(shard, tensor, written, found[tensor.name]))
+            done += tensor.size
+            tell("comparing", done, total)
+    return worst
+
+
+def _readable(shard: Shard) -> None:
+    """By the library that everybody else reads it with."""
+    try:
+        with safe_open(shard.path, framework="pt") as file:
+            list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise safetensors_files.broken(shard.path, str(error)) from error
+
+
+def _worse(one: Difference, other: Difference) -> Difference:
+    largest = max(one, other, key=lambda difference: difference.relative)
+    return Difference(max(one.absolute, other.absolute), largest.relative, largest.tensor)
+
+
+def _compare(shard: Shard, tensor: Tensor, written: Shard, other: Tensor) -> Difference:
+    if tensor.dtype not in TORCH:
+        return _compare_bytes(shard, tensor, written, other)
+    wide = max(TORCH[tensor.dtype].itemsize, TORCH[other.dtype].itemsize)
+    sides = [
+        pieces(of, one, bytearray(PIECE // wide * TORCH[one.dtype].itemsize))
+        for of, one in ((shard, tensor), (written, other))
+    ]
+    absolute = relative = 0.0
+    for mine, theirs in zip(*sides, strict=True):
+        found = _errors(mine, theirs)
+        if found is None:
+            raise ModelUnavailableError(f"{tensor.name} differs by more than rounding; check the disk, and try again")
+        absolute, relative = max(absolute, found[0]), max(relative, found[1])
+    return Difference(absolute, relative, tensor.name if relative else "")
+
+
+def _errors(mine: torch.Tensor, theirs: torch.Tensor) -> tuple[float, float] | None:
+    """The largest absolute and relative error; None where it is more than rounding.
+
+    The difference is exact in `work`: two numbers that are this close differ by one that their own format can hold.
+    """
+    work = torch.float64 if torch.float64 in {mine.dtype, theirs.dtype} else torch.float32
+    format_ = torch.finfo(theirs.dtype)
+    exact, rounded = mine.to(work), theirs.to(work)
+    error = (exact - rounded).abs()
+    if bool(error.isnan().any()):  # of infinite numbers, too; to look first is quicker by far
+        error[(exact == rounded) | (exact.isnan() & rounded.isnan())] = 0.0
+    size = exact.abs().nan_to_num()
+    if not bool((error <= size * (format_.eps / 2) + format_.smallest_normal * format_.eps / 2).all()):
+        return None
+    normal = error * (size >= format_.smallest_normal)
+    return float(error.max()), float((normal / size.clamp(min=format_.smallest_normal)).max())
+
+
+def _compare_bytes(shard: Shard, tensor: Tensor, written: Shard, other: Tensor) -> Difference:
+    sides = (pieces(of, one, bytearray(PIECE)) for of, one in ((shard, tensor), (written, other)))
+    if tensor.size != other.size or not all(torch.equal(mine, theirs) for mine, theirs in zip(*sides, strict=True)):
+        raise ModelUnavailableError(f"{tensor.name} reads back differently; check the disk, and try again")
+    return Difference()

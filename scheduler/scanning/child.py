@@ -1,0 +1,116 @@
+"""The scanner's process: every call into a watched folder is made here, so that one that never returns stops no other.
+
+Run as `python -m dropscribe.scheduler.scanning.child`. It reads requests as lines of JSON from standard input and
+writes, for each, lines of JSON to standard output: any number that tell of progress, then one with `done` or `error`.
+ASCII escapes carry names that are not UTF-8. It ends with its standard input, so it never outlives its scheduler long.
+Only what a scan needs is imported, as each root has such a process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dropscribe.core.errors import DropscribeError
+from dropscribe.scheduler.scanning import folder_files, move, roots
+from dropscribe.scheduler.scanning.scan import Observation, look, scan
+
+Request = Mapping[str, Any]
+Answer = dict[str, Any]
+
+
+def main() -> None:
+    """Answer until there are no more requests, or nobody to answer to."""
+    try:
+        for line in sys.stdin.buffer:
+            request = json.loads(line)
+            tell(answer(request))
+    except BrokenPipeError:
+        os._exit(0)  # anything gentler would write to the same pipe once more
+
+
+def answer(request: Request) -> Answer:
+    """Do what is asked; a folder out of reach is an answer too."""
+    try:
+        return {"done": DOES[request["do"]](request)}
+    except DropscribeError as error:
+        return {"error": str(error)}
+    except OSError as error:
+        return {"error": f"{request['path']} is offline: {error.strerror}; mount it again"}
+
+
+def tell(message: Answer) -> None:
+    """Write one line at once, as nobody knows when there will be another."""
+    sys.stdout.buffer.write(json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _place(request: Request) -> Answer:
+    path = os.path.realpath(str(request["path"]))
+    reason = roots.unreadable(Path(path)) or ""
+    is_folder = os.path.isdir(path)  # noqa: PTH112 (Path's raises where a folder above may not be read)
+    return {"path": path, "exists": os.path.lexists(path), "is_folder": is_folder, "reason": reason}
+
+
+def _open(request: Request) -> Answer:
+    identity = roots.identify(Path(request["path"]))
+    root = roots.open_root(Path(request["path"]))
+    return {"root": asdict(root) | {"path": str(root.path)}, "identity": asdict(identity)}
+
+
+def _scan(request: Request) -> Answer:
+    path = Path(request["path"])
+    found = scan(path, exclude=map(Path, request["exclude"]), deliver=_deliver)
+    passed = asdict(found) | {"blind": list(found.blind), "complaints": list(found.complaints)}
+    return {"scan": passed, "identity": asdict(roots.identify(path))}
+
+
+def _deliver(directory: str, files: dict[str, Observation]) -> None:
+    tell({"at": directory, "files": files})
+
+
+def _look(request: Request) -> list[Observation | None]:
+    seen = []
+    for name in request["names"]:
+        tell({"at": name})
+        seen.append(look(Path(request["path"]), name))
+    return seen
+
+
+def _put(request: Request) -> dict[str, str]:
+    """What could not be written or removed, each with the reason."""
+    refused = {}
+    for path, text in request["files"].items():
+        tell({"at": path})
+        try:
+            folder_files.put(request["path"], path, text, request["mark"])
+        except OSError as error:
+            refused[path] = error.strerror or str(error)
+    return refused
+
+
+def _move(request: Request) -> str:
+    """Why the file stays where it is; empty when it is there."""
+    try:
+        return move.move(request["path"], request["source"], request["target"], tuple(request["seen"]))
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+DOES: dict[str, Callable[[Request], Any]] = {
+    "place": _place,
+    "open": _open,
+    "scan": _scan,
+    "look": _look,
+    "put": _put,
+    "move": _move,
+}
+
+
+if __name__ == "__main__":
+    main()

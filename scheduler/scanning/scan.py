@@ -1,0 +1,210 @@
+"""One pass over a root by scandir: the truth about what is there. File events only make it run sooner."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from dropscribe.core import reserved_names
+from dropscribe.scheduler.scanning.folder_files import SettingsFile, read_settings
+from dropscribe.scheduler.scanning.ignore import TRANSCRIPTS, Verdict, ignored_directory, verdict
+from dropscribe.scheduler.scanning.roots import RootOfflineError
+
+
+class Observation(NamedTuple):
+    """What tells one state of a file from the next: size in bytes, time of change in nanoseconds.
+
+    A named tuple, as a scan makes one for every recording: half the time and memory of a dataclass.
+    """
+
+    size: int
+    mtime_ns: int
+
+
+# Takes the directory under way, relative to the root, and the recordings found since the last call.
+Deliver = Callable[[str, dict[str, Observation]], None]
+
+# A pass delivers after so many recordings or seconds, whichever comes first, and whenever it enters a directory: that
+# is how one sees that a slow listing still moves, and where a hung one hangs.
+PIECE = 1000
+PIECE_SECONDS = 1.0
+
+MOST_SETTINGS = 4_000_000  # characters of all settings files of a root: what is told of them in one piece
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one pass saw.
+
+    `files` maps paths relative to the root, undecodable bytes as surrogates, to observations. `ignored`
+    counts names that are never admitted, links and special files; `not_media` all others but transcripts.
+    `unreadable` tells in words which places could not be read and why; `blind` are those places, directories
+    with a slash at the end. `settings` are the settings files by directory ("" for the root, else with a slash at the
+    end), `complaints` the directories with a file of ours that tells of mistakes in them.
+    """
+
+    files: dict[str, Observation]
+    ignored: int
+    not_media: int
+    unreadable: tuple[str, ...]
+    directories: int
+    seconds: float
+    blind: frozenset[str] = frozenset()
+    settings: dict[str, SettingsFile] = field(default_factory=dict)
+    complaints: frozenset[str] = frozenset()
+
+    def is_blind_to(self, path: str) -> bool:
+        """True when `path` lies where nothing could be read, so that its absence proves nothing."""
+        return bool(self.blind) and (path in self.blind or any(place in self.blind for place in places(path)))
+
+
+@dataclass(slots=True)
+class _Pass:
+    """A scan under way: `waiting` are directories still to be listed, each "" or ending with a slash."""
+
+    base: str
+    excluded: frozenset[str]
+    deliver: Deliver
+    waiting: list[str] = field(default_factory=list)
+    files: dict[str, Observation] = field(default_factory=dict)
+    delivered: float = 0.0
+    ignored: int = 0
+    not_media: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    directories: int = 0
+    settings: dict[str, SettingsFile] = field(default_factory=dict)
+    settings_size: int = 0
+    complaints: set[str] = field(default_factory=set)
+
+    def enter(self, directory: str) -> None:
+        self.hand_over(directory)
+        with os.scandir(f"{self.base}/{directory}") as entries:
+            self.directories += 1
+            for entry in entries:
+                if len(self.files) >= PIECE or time.monotonic() - self.delivered >= PIECE_SECONDS:
+                    self.hand_over(directory)
+                self.meet(entry, directory + entry.name)
+
+    def hand_over(self, directory: str) -> None:
+        self.deliver(directory, self.files)
+        self.files = {}
+        self.delivered = time.monotonic()
+
+    def meet(self, entry: os.DirEntry[str], path: str) -> None:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                self.meet_directory(entry.name, path)
+            else:
+                self.meet_file(entry, path)
+        except FileNotFoundError:
+            return  # removed since its directory was listed
+        except OSError as error:
+            self.unreadable[path] = error.strerror or str(error)
+
+    def meet_directory(self, name: str, path: str) -> None:
+        if not ignored_directory(name) and f"{self.base}/{path}" not in self.excluded:
+            self.waiting.append(path + "/")
+
+    def meet_file(self, entry: os.DirEntry[str], path: str) -> None:
+        judged = verdict(entry.name)
+        if judged is Verdict.NOT_MEDIA:
+            self.not_media += not entry.name.endswith(TRANSCRIPTS)
+        elif entry.name == reserved_names.SETTINGS:
+            self.meet_settings(path.removesuffix(reserved_names.SETTINGS))
+        elif entry.name == reserved_names.ERROR:
+            self.complaints.add(path.removesuffix(reserved_names.ERROR))
+        elif judged is Verdict.IGNORED_PATTERN or not entry.is_file(follow_symlinks=False):
+            self.ignored += 1
+        else:
+            seen = entry.stat(follow_symlinks=False)
+            self.files[path] = Observation(seen.st_size, seen.st_mtime_ns)
+
+    def meet_settings(self, directory: str) -> None:
+        if found := read_settings(self.base or "/", directory):
+            self.settings_size += len(found.text) + len(found.hotwords or "")
+            full = f"the settings files of this share have more than {MOST_SETTINGS:,} characters together"
+            self.settings[directory] = SettingsFile(problem=full) if self.settings_size > MOST_SETTINGS else found
+
+    def finish(self, files: dict[str, Observation], seconds: float) -> Scan:
+        return Scan(
+            files=files,
+            ignored=self.ignored,
+            not_media=self.not_media,
+            unreadable=tuple(f"{path}: {reason}" for path, reason in self.unreadable.items()),
+            directories=self.directories,
+            seconds=seconds,
+            blind=frozenset(self.unreadable),
+            settings=self.settings,
+            complaints=frozenset(self.complaints),
+        )
+
+
+def scan(root: Path, *, exclude: Iterable[Path] = frozenset(), deliver: Deliver | None = None) -> Scan:
+    """Find all recordings below `root`, without following any symlink.
+
+    Directories in `exclude` (absolute, without symlinks) are not entered. With `deliver`, recordings are handed over
+    piece by piece and the result holds none. Costs about 4 microseconds a file. Raises RootOfflineError when the
+    root itself cannot be listed.
+    """
+    start = time.perf_counter()
+    files: dict[str, Observation] = {}
+    base = os.path.realpath(root).rstrip("/")  # the slash comes back with each path, for "/" too
+    under_way = _Pass(base, frozenset(map(os.fspath, exclude)), deliver or (lambda _, found: files.update(found)))
+    try:
+        under_way.enter("")
+    except OSError as error:
+        hint = "mount it or restore its permissions"
+        raise RootOfflineError(f"cannot list {root}: {error.strerror}; {hint}") from error
+    _descend(under_way)
+    under_way.hand_over("")
+    return under_way.finish(files, time.perf_counter() - start)
+
+
+def _descend(under_way: _Pass) -> None:
+    """A list of directories instead of recursion, so that no depth is too deep."""
+    while under_way.waiting:
+        directory = under_way.waiting.pop()
+        try:
+            under_way.enter(directory)
+        except FileNotFoundError:
+            continue  # removed since its parent was listed
+        except OSError as error:
+            under_way.unreadable[directory] = error.strerror or str(error)
+
+
+def places(path: str) -> Iterator[str]:
+    """The directories above a path, each ending with a slash."""
+    end = path.find("/")
+    while end >= 0:
+        yield path[: end + 1]
+        end = path.find("/", end + 1)
+
+
+def look(root: Path, relative: str) -> Observation | None:
+    """Observe one file by opening it, which makes NFS ask its server instead of an attribute cache.
+
+    None when it is gone, out of reach or not a regular file. One that may not be opened is only looked at: its job
+    is to fail with that reason, instead of never being made.
+    """
+    try:
+        seen = _open_and_look(root / relative)
+    except OSError:
+        return None
+    return Observation(seen.st_size, seen.st_mtime_ns) if stat.S_ISREG(seen.st_mode) else None
+
+
+def _open_and_look(path: Path) -> os.stat_result:
+    try:
+        # Without O_NONBLOCK, a FIFO that took the file's name would stop us for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        return path.lstat()
+    try:
+        return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,197 @@
+"""All looks into a root, made in a process of its own that is killed and replaced when it gets stuck in a hung share.
+
+A call into a share whose server is gone may never return, and may be beyond any signal. So no such call is made in the
+scheduler itself. A slow share is no hung one: what counts is the time without progress.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dropscribe.core.mounts import Mount
+from dropscribe.scheduler.scanning.folder_files import SettingsFile
+from dropscribe.scheduler.scanning.process import EndedError, Message, ScanProcess, SilentError, Take, Wait
+from dropscribe.scheduler.scanning.roots import DENIED, Root, RootIdentity, RootOfflineError
+from dropscribe.scheduler.scanning.scan import Observation, Scan
+
+log = logging.getLogger(__name__)
+
+SCAN_DEADLINE_SECONDS = 300.0  # without progress; an NFS server that restarts is silent for its grace period of 90 s
+RESOLVE_SECONDS = 10.0  # the same at start, where a name that cannot be resolved is taken as it is written
+LOOKS = 100  # files in one request to look at them
+
+
+class RootHungError(RootOfflineError):
+    """A watched folder gave no answer; check the share's server and the network."""
+
+
+class RootStuckError(RootOfflineError):
+    """The process that scans the folder hangs in the kernel; it goes once the share answers or is unmounted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is where a folder is to be watched: `path` absolute, and without symlinks unless `answers` is False.
+
+    `reason` is why it cannot be listed, empty when it can.
+    """
+
+    path: Path
+    answers: bool = False
+    exists: bool = False
+    is_folder: bool = False
+    reason: str = ""
+
+    @property
+    def is_denied(self) -> bool:
+        """True when this user may not read it."""
+        return self.reason == DENIED
+
+
+class Scanner:
+    """Looks into one root, with at most one process at a time, which starts with the first request.
+
+    Every request raises RootOfflineError with the reason when the root is out of reach: RootHungError after
+    `deadline` seconds without progress, RootStuckError while the process that hung there cannot be ended. Setting
+    `stop` ends a request within a second, with ScannerStoppedError.
+    """
+
+    def __init__(self, *, deadline: float | None = None, stop: threading.Event | None = None) -> None:
+        self._deadline = SCAN_DEADLINE_SECONDS if deadline is None else deadline
+        self._stop = stop or threading.Event()
+        self._process: ScanProcess | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that scans, or hangs; None when there is none."""
+        return self._process.pid if self._process else None
+
+    def place(self, path: Path) -> Place:
+        """What is at the path; never raises RootOfflineError, and takes at most RESOLVE_SECONDS."""
+        absolute = path.expanduser().absolute()
+        try:
+            found = self._ask(absolute, deadline=min(RESOLVE_SECONDS, self._deadline), do="place")
+        except RootOfflineError as error:
+            log.warning("%s", error)
+            return Place(absolute)
+        return Place(Path(found["path"]), True, found["exists"], found["is_folder"], found["reason"])
+
+    def resolve(self, path: Path) -> Path:
+        """The path absolute and without symlinks; as it is written where it cannot be looked at in time."""
+        return self.place(path).path
+
+    def open(self, path: Path) -> tuple[Root, RootIdentity]:
+        """See `roots.open_root` and `roots.identify`."""
+        done = self._ask(path, do="open")
+        told = done["root"]
+        root = Root(**told | {"path": Path(told["path"]), "directory": tuple(told["directory"])})
+        return root, _identity(done["identity"])
+
+    def scan(self, path: Path, exclude: Iterable[Path] = ()) -> tuple[Scan, RootIdentity]:
+        """See `scan.scan`; and what lay under the path afterwards."""
+        files: dict[str, Observation] = {}
+
+        def take(piece: Message) -> None:
+            files.update({name: Observation(*seen) for name, seen in piece["files"].items()})
+
+        done = self._ask(path, take, do="scan", exclude=[str(one) for one in exclude])
+        told = done["scan"]
+        lists = {"unreadable": tuple(told["unreadable"]), "files": files}
+        sets = {name: frozenset(told[name]) for name in ("blind", "complaints")}
+        settings = {directory: SettingsFile(*found) for directory, found in told["settings"].items()}
+        return Scan(**told | lists | sets | {"settings": settings}), _identity(done["identity"])
+
+    def look(self, path: Path, names: Sequence[str]) -> list[Observation | None]:
+        """See `scan.look`; one result for each name."""
+        seen: list[list[int] | None] = []
+        for start in range(0, len(names), LOOKS):
+            seen += self._ask(path, do="look", names=names[start : start + LOOKS])
+        return [Observation(*one) if one else None for one in seen]
+
+    def put(self, path: Path, files: Mapping[str, str | None], mark: str) -> dict[str, str]:
+        """See `folder_files.put`; files by their path below the root. Those that were refused, each with the reason."""
+        refused: dict[str, str] = self._ask(path, do="put", files=dict(files), mark=mark) if files else {}
+        return refused
+
+    def move(self, path: Path, source: str, target: str, seen: tuple[int, int]) -> str:
+        """See `moving.move`; why it stays, empty when it is there. Paths below the root; `seen` are size and time."""
+        why: str = self._ask(path, do="move", source=source, target=target, seen=seen)
+        return why
+
+    def close(self) -> None:
+        """End the process; one that cannot be ended is left behind and goes when the share answers."""
+        if self._process:
+            self._process.kill()
+            self._process.abandon()
+            self._process = None
+
+    def _ask(self, path: Path, take: Take = lambda _: None, deadline: float | None = None, **request: object) -> Any:
+        process = self._ready(path)
+        try:
+            return process.ask({"path": str(path), **request}, take, Wait(deadline or self._deadline, self._stop))
+        except RootOfflineError:
+            raise
+        except SilentError as error:
+            raise self._ended(process, path, _hung(process, path, error)) from error
+        except EndedError as error:
+            reason = "somebody else ended the process that scans it, and it is started again"
+            raise self._ended(process, path, RootOfflineError(f"{path} is offline: {reason}")) from error
+        except BaseException:
+            self.close()  # what it would say next answers nobody
+            raise
+
+    def _ready(self, path: Path) -> ScanProcess:
+        """A process that waits for requests."""
+        if self._process and not self._process.is_alive:
+            log.info("process %d, which scanned %s, is gone; another takes its place", self._process.pid, path)
+            self.close()
+        if self._process and self._process.is_stuck:
+            raise _stuck(self._process, path)
+        if self._process is None:
+            self._process = ScanProcess(path)
+        return self._process
+
+    def _ended(self, process: ScanProcess, path: Path, reason: RootOfflineError) -> RootOfflineError:
+        """Clear away a process that answers no more."""
+        if not process.kill():
+            return _stuck(process, path)
+        self._process = None
+        return reason
+
+
+def _hung(process: ScanProcess, path: Path, silence: SilentError) -> RootHungError:
+    where = f" at {process.where}" if process.where else ""
+    return RootHungError(f"{path} is offline: {silence}{where}; check the share's server and the network")
+
+
+def _stuck(process: ScanProcess, path: Path) -> RootStuckError:
+    where = path / process.where if process.where else path
+    return RootStuckError(
+        f"{path} is offline: process {process.pid} hangs in {where} beyond any signal; "
+        "bring the share's server back, or unmount it (umount -f -l)"
+    )
+
+
+def places(folders: Sequence[Path]) -> list[Place]:
+    """What is at each path; all are looked at at once, as several may hang."""
+    with ThreadPoolExecutor(len(folders) or 1) as threads:
+        return list(threads.map(_place, folders))
+
+
+def _place(folder: Path) -> Place:
+    scanner = Scanner()
+    try:
+        return scanner.place(folder)
+    finally:
+        scanner.close()
+
+
+def _identity(told: Message) -> RootIdentity:
+    mount = told["mount"]
+    return RootIdentity(told["device"], Mount(**mount) if mount else None)

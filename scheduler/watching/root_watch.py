@@ -1,0 +1,269 @@
+"""One watched root over time: opened when it is there, scanned, guarded against a mount that went away."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dropscribe.core.safe_text import printable
+from dropscribe.core.settings import Settings
+from dropscribe.scheduler.scanning import roots
+from dropscribe.scheduler.scanning.roots import Root, RootIdentity, RootOfflineError
+from dropscribe.scheduler.scanning.scan import Observation, Scan
+from dropscribe.scheduler.scanning.scanner import RootHungError, Scanner
+from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.folder_rules import NOTICE, Folders, read_folders
+from dropscribe.scheduler.watching.stability import Stability
+from dropscribe.store.fleet import RootReport
+
+log = logging.getLogger(__name__)
+
+UNSEEN = "not looked at yet"
+RETRY_SECONDS = 10.0  # how soon a root that is offline is looked for again
+TOLD_PLACES = 3  # that cannot be read, of how many in all
+MOST_DOUBLINGS = 5  # of that, while looks hang one after the other: 320 s at most
+VOID_SCANS = 3  # so many scans in a row may miss most files before it is believed that they are gone
+REST_FACTOR = 5.0  # a scan is followed by a rest of so many times its length: at most a sixth of a core
+SHORTEST_REST = 1.0  # seconds
+
+# Takes the complete files, those gone since the last scan, and what holds in their folders; raises when they could not
+# be admitted.
+Admit = Callable[[str, Mapping[str, Observation], Collection[str], Folders], None]
+Known = Callable[[str], Mapping[str, tuple[int, int]]]
+
+
+@dataclass
+class RootWatch:
+    """The state of one root; `next_look` is on the monotonic clock, in seconds."""
+
+    path: Path
+    settings: Settings
+    bell: Bell
+    known: Known
+    admit: Admit
+    exclude: frozenset[Path]
+    scanner: Scanner = field(default_factory=Scanner)
+    next_look: float = 0.0
+    earliest: float = 0.0
+    report: RootReport = field(init=False)
+    folders: Folders = field(default_factory=Folders)
+    _root: Root | None = None
+    _identity: RootIdentity | None = None
+    _stability: Stability | None = None
+    _listens: bool = False
+    _seen: set[str] = field(default_factory=set)
+    _gone: set[str] = field(default_factory=set)
+    _refused: dict[str, str] = field(default_factory=dict)
+    _void: int = 0
+    _hangs: int = 0
+
+    def __post_init__(self) -> None:
+        """Nothing is known of the root before the first look."""
+        self.report = self._offline(UNSEEN)
+
+    def rung(self) -> None:
+        """The bell rang: look as soon as the rest after the last scan is over."""
+        if self._listens:
+            self.next_look = min(self.next_look, self.earliest)
+
+    def look(self, now: float) -> None:
+        """Scan, admit what is complete, and set `next_look` and `report`.
+
+        Raises what `admit` and `known` raise, and ScannerStoppedError.
+        """
+        self.next_look = now + RETRY_SECONDS
+        began = time.monotonic()
+        try:
+            found = self._scan()
+            self.folders = read_folders(self.settings, self.place, found.settings)
+            self.put(self.folders.notices(found.complaints), NOTICE)
+            stability = self._settled()
+            complete = self._confirmed(stability, found, self._complete(stability, found, now))
+        except RootOfflineError as error:
+            self._note_offline(error, now + time.monotonic() - began)
+            return
+        self._hangs = 0
+        self._note_gone(found)
+        if complete:
+            self._admit_or_forget(complete, stability)
+        if not stability.pending:
+            self._gone.clear()
+        self._plan(found, stability, now)
+
+    def put(self, files: Mapping[str, str | None], mark: str) -> None:
+        """Leave words in the folder, as far as it can be written to; see `folder_files.put`.
+
+        Raises RootOfflineError, ScannerStoppedError.
+        """
+        refused = self.scanner.put(self.place, files, mark)
+        for path in refused.keys() - self._refused.keys():
+            log.warning("cannot write %s: %s; let the scheduler write it", self.place / path, refused[path])
+        self._refused = {path: why for path, why in self._refused.items() if path not in files} | refused
+
+    def forget(self, path: str) -> None:
+        """We took the file away ourselves: it is not missed, and another of its name is a new one."""
+        self._seen.discard(path)
+        if self._stability:
+            self._stability.forget(path)
+
+    def close(self) -> None:
+        """Look no more."""
+        self.bell.stop()
+        self.scanner.close()
+
+    def _complete(self, stability: Stability, found: Scan, now: float) -> list[str]:
+        """Files that are put away, or wait for their folder's settings or a look at them, are as good as hidden."""
+
+        def hidden(path: str) -> bool:
+            held = self.folders.waits(path) is not None or self.folders.is_put_away(path)
+            return held or found.is_blind_to(path)
+
+        files = found.files
+        if self.folders.wrong or self.folders.moves or found.blind:
+            files = {path: seen for path, seen in files.items() if not hidden(path)}
+        # In whole seconds: a pass that takes less is one moment.
+        return stability.observe(files, now, took=math.floor(found.seconds), hidden=hidden)
+
+    def _note_gone(self, found: Scan) -> None:
+        """Remember what vanished for as long as files are growing: one of them may be its new name."""
+        missing = self._seen - found.files.keys()
+        hidden = {path for path in missing if found.is_blind_to(path)}
+        self._gone |= missing - hidden
+        self._gone -= found.files.keys()
+        self._seen = hidden.union(found.files)
+
+    def _confirmed(self, stability: Stability, found: Scan, complete: list[str]) -> dict[str, Observation]:
+        """Without those that a cache of the network filesystem only made look still."""
+        if not self._is_network:
+            return {path: found.files[path] for path in complete}
+        confirmed = {}
+        for path, seen in zip(complete, self._looks(stability, complete), strict=True):
+            if seen == found.files[path]:
+                confirmed[path] = seen
+            else:
+                stability.forget(path)
+        return confirmed
+
+    def _looks(self, stability: Stability, paths: list[str]) -> list[Observation | None]:
+        try:
+            return self.scanner.look(self.place, paths)
+        except BaseException:
+            for path in paths:  # they come again with the next scans
+                stability.forget(path)
+            raise
+
+    def _admit_or_forget(self, complete: Mapping[str, Observation], stability: Stability) -> None:
+        try:
+            self.admit(str(self.place), complete, self._gone, self.folders)
+        except BaseException:
+            for path in complete:  # they come again with the next scans
+                stability.forget(path)
+            raise
+
+    def _scan(self) -> Scan:
+        root, identity = self._open()
+        self._listens = self.bell.start(root)
+        found, afterwards = self.scanner.scan(root.path, self.exclude)
+        self._require(roots.difference(identity, afterwards))
+        self._guard(found)
+        return found
+
+    def _guard(self, found: Scan) -> None:
+        gone = sum(path not in found.files and not found.is_blind_to(path) for path in self._seen)
+        if roots.mass_disappearance(len(self._seen), len(self._seen) - gone) and self._void < VOID_SCANS:
+            self._void += 1
+            self._require(f"{gone} of {len(self._seen)} files are gone at once")
+        self._void = 0
+
+    def _require(self, reason: str | None) -> None:
+        if reason:
+            raise RootOfflineError(f"{self.path} is offline: {reason}")
+
+    def _open(self) -> tuple[Root, RootIdentity]:
+        """What lies there now, if it is what lay there before."""
+        root, identity = self.scanner.open(self.path)
+        if self._identity is None or self._is_news(self._identity, identity):
+            log.info("watching %s (%s)", self.path, root.filesystem)
+            self._identity, self._stability = identity, None
+            self._seen.clear()
+        self._require(roots.difference(self._identity, identity))
+        self._root = root
+        return root, self._identity
+
+    def _is_news(self, then: RootIdentity, now: RootIdentity) -> bool:
+        """The share came late: until now it was an empty mount point, or a local folder that it covers."""
+        return roots.difference(then, now) is not None and (not self._seen or roots.came_over(then, now))
+
+    def _settled(self) -> Stability:
+        if self._stability is None:
+            known = {path: Observation(*seen) for path, seen in self.known(str(self.place)).items()}
+            self._stability = Stability(self._patience, known)
+        self._stability.seconds = self._patience  # a network share may be mounted below a local root at any time
+        return self._stability
+
+    @property
+    def place(self) -> Path:
+        """The root without symlinks, as far as that is known: under it, its recordings are stored."""
+        return self._root.path if self._root else self.path
+
+    @property
+    def _is_network(self) -> bool:
+        return self._root is not None and self._root.is_network
+
+    @property
+    def _patience(self) -> float:
+        return self.settings.stable_seconds_network if self._is_network else self.settings.stable_seconds
+
+    def _plan(self, found: Scan, stability: Stability, now: float) -> None:
+        interval = self.settings.scan_seconds if self._listens else self.settings.scan_seconds_network
+        due = stability.due(now)
+        rest = max(SHORTEST_REST, REST_FACTOR * found.seconds)
+        self.earliest = now + rest
+        self.next_look = now + max(rest, min(interval, interval if due is None else due))
+        if not self.report.online and self.report.reason != UNSEEN:
+            log.info("%s is online again", self.path)
+        self.report = self._online(found, stability)
+
+    def _online(self, found: Scan, stability: Stability) -> RootReport:
+        return RootReport(
+            path=str(self.path),
+            host=socket.gethostname(),
+            filesystem=self._root.filesystem if self._root else "",
+            online=True,
+            reason=self._unseen(found.unreadable),
+            files=len(found.files),
+            pending=len(stability.pending),
+            not_media=found.not_media,
+            ignored=found.ignored,
+            scan_seconds=found.seconds,
+            waiting=self.folders.waiting(path for path, seen in found.files.items() if not stability.knows(path, seen)),
+        )
+
+    def _unseen(self, places: Sequence[str]) -> str:
+        """Which places cannot be read, in words; what is new is logged, as recordings in them would vanish silently."""
+        more = len(places) - TOLD_PLACES
+        told = "; ".join([*places[:TOLD_PLACES], *([f"and {more} more"] if more > 0 else [])])
+        if told and told != self.report.reason:
+            log.warning(
+                "%s: what is in these places goes unseen: %s; let the scheduler read them", self.path, printable(told)
+            )
+        return told
+
+    def _note_offline(self, error: RootOfflineError, now: float) -> None:
+        reason = str(error)
+        if self.report.online or self.report.reason != reason:
+            log.warning("%s", reason)
+        self._hangs = self._hangs + 1 if isinstance(error, RootHungError) else 0
+        self.next_look = now + RETRY_SECONDS * 2 ** min(max(0, self._hangs - 1), MOST_DOUBLINGS)
+        self.bell.stop()  # it may be another directory when it comes back, and nothing there rings meanwhile
+        self._listens = False
+        self.report = self._offline(reason)
+
+    def _offline(self, reason: str) -> RootReport:
+        kind = self._root.filesystem if self._root else ""
+        return RootReport(str(self.path), socket.gethostname(), kind, online=False, reason=reason)

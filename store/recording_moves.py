@@ -1,0 +1,167 @@
+"""Recordings that move: those that people renamed, and those that are put away once their job ended.
+
+Of the latter the row says where a recording is to go before it goes: after a crash in between, a look finds it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from sqlalchemy import exc, func, or_, select, update
+
+from dropscribe.core import reserved_names
+from dropscribe.core.types import ACTIVE_STATES, JobState
+from dropscribe.store import leases
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.leases import Claim
+from dropscribe.store.queries import under
+from dropscribe.store.session import Database
+from dropscribe.store.tables import events, jobs, path_key
+
+DUE = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE, JobState.FAILED)
+AT_ONCE = 100  # recordings
+SHELVES = (reserved_names.DONE, reserved_names.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A recording to be put away: where it is, relative to its root, and where it is to go if that is decided.
+
+    `size` in bytes and `mtime_ns` are what it was admitted with.
+    """
+
+    job_id: str
+    root: str
+    path: str
+    to: str | None
+    size: int
+    mtime_ns: int
+    failed: bool
+    reason: str
+
+
+def adopt_renamed(database: Database, found: NewJob, gone: Collection[str]) -> str | None:
+    """Point the job of a file that is `gone` to the new name of the same file (equal size and mtime).
+
+    That is a queued job, or one that failed and whose file was brought back from where such files are put: it is tried
+    again. Inodes are no identity on network filesystems. Returns the job's id, or None when there was no such job.
+    """
+    same = select(jobs.c.id, jobs.c.path, jobs.c.state).where(
+        jobs.c.root == found.root,
+        jobs.c.state.in_([JobState.QUEUED, JobState.FAILED]),
+        jobs.c.size == found.size,
+        jobs.c.mtime_ns == found.mtime_ns,
+    )
+    try:
+        with database.begin() as connection:
+            old = next((row for row in connection.execute(same) if row.path in gone and _follows(row)), None)
+            if old is None:
+                return None
+            mine = update(jobs).where(jobs.c.id == old.id, jobs.c.state == old.state)
+            if not connection.execute(mine.values(**_renamed(found, old.path), **AFRESH)).rowcount:
+                return None
+            leases.note(connection, old.id, "renamed", f"from {old.path}", where=database.where)
+            return str(old.id)
+    except exc.IntegrityError:  # the new name has a job of its own
+        return None
+
+
+# A job that waits to be prepared, for the first time.
+AFRESH = {"state": JobState.QUEUED, "sent_at": None, "not_before": 0.0, "reason": "", "lost": 0, "failures": 0}
+AFRESH |= {"finished_at": None}
+
+
+def _follows(job: Any) -> bool:
+    return job.state == JobState.QUEUED or reserved_names.shelf_of(job.path) == reserved_names.FAILED
+
+
+def _renamed(found: NewJob, before: str) -> dict[str, Any]:
+    """The new name; and where it lies in another folder, what holds there."""
+    moved: dict[str, Any] = {"path": found.path, "path_key": path_key(found.source), "identity": found.identity}
+    if PurePosixPath(before).parent == PurePosixPath(found.path).parent:
+        return moved
+    held = ("settings_digest", "priority", "context", "overrides", "model_queue", "moves")
+    return moved | {"moving_to": None} | {name: getattr(found, name) for name in held}
+
+
+def due(database: Database, root: str) -> list[Move]:
+    """The recordings of this root whose jobs ended, as many as are moved in one go."""
+    query = select(jobs).where(jobs.c.moves.is_(True), jobs.c.state.in_(DUE), jobs.c.root == root)
+    with database.read() as connection:
+        rows = connection.execute(query.order_by(jobs.c.finished_at).limit(AT_ONCE)).all()
+    return [_move(row) for row in rows]
+
+
+def _move(row: Any) -> Move:
+    failed = row.state == JobState.FAILED
+    return Move(row.id, row.root, row.path, row.moving_to, row.size, row.mtime_ns, failed, row.reason)
+
+
+def left(database: Database, roots: Sequence[str]) -> int:
+    """How many recordings of these roots are still to be put away."""
+    due = (jobs.c.moves.is_(True), jobs.c.state.in_(DUE), jobs.c.root.in_(roots))
+    with database.read() as connection:
+        return connection.execute(select(func.count()).select_from(jobs).where(*due)).scalar_one()
+
+
+def reserve(database: Database, claim: Claim, to: str) -> None:
+    """Decide where the recording goes, before its transcript is written there. Raises LeaseLostError."""
+    with database.begin() as connection:
+        leases.write(connection, claim, moving_to=to)
+
+
+def aim(database: Database, move: Move, to: str) -> bool:
+    """Decide where the recording of a job that ended goes; False when the job is under way again."""
+    row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.path == move.path, jobs.c.state.in_(DUE))
+    with database.begin() as connection:
+        return bool(connection.execute(row.values(moving_to=to)).rowcount)
+
+
+def moved(database: Database, move: Move, to: str) -> None:
+    """The recording lies there now; a job that was begun again meanwhile puts it away again at its end."""
+    try:
+        _went(database, move, to, _identity(database, move, to))
+    except exc.IntegrityError:  # a job of an equal file that lay there before
+        _went(database, move, to, _identity(database, move, f"{to}\0{move.job_id}"))
+
+
+def _identity(database: Database, move: Move, path: str) -> str:
+    with database.read() as connection:
+        digest = connection.execute(select(jobs.c.settings_digest).where(jobs.c.id == move.job_id)).scalar_one()
+    return NewJob(move.root, path, move.size, move.mtime_ns, digest, "").identity
+
+
+def _went(database: Database, move: Move, to: str, identity: str) -> None:
+    row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.path == move.path)
+    there = path_key(f"{move.root.rstrip('/')}/{to}")
+    values = {"path": to, "path_key": there, "identity": identity, "moving_to": None}
+    with database.begin() as connection:
+        if connection.execute(row.values(**values, moves=jobs.c.state.in_(ACTIVE_STATES))).rowcount:
+            leases.note(connection, move.job_id, "moved", f"from {move.path} to {to}", where=database.where)
+
+
+def put_away(database: Database, source: str) -> str | None:
+    """The newest job of those whose recording was dropped at this absolute path and is put away since, or None."""
+    folder = PurePosixPath(source).parent
+    shelves = or_(*(under(str(folder / shelf)) for shelf in SHELVES))
+    went = select(events.c.job_id).where(events.c.job_id == jobs.c.id, events.c.kind == "moved")
+    query = select(jobs.c.id, jobs.c.root, jobs.c.path).where(shelves, went.exists())
+    with database.read() as connection:
+        found = connection.execute(query.order_by(jobs.c.created_at.desc())).all()
+    return next((row.id for row in found if _was_dropped_at(source, row)), None)
+
+
+def _was_dropped_at(source: str, row: Any) -> bool:
+    lies = f"{row.root.rstrip('/')}/{row.path}"
+    return any(lies in reserved_names.shelved(source, shelf, row.id) for shelf in SHELVES)
+
+
+def stays(database: Database, move: Move, why: str) -> None:
+    """Leave the recording where it is."""
+    row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.state.in_(DUE))
+    with database.begin() as connection:
+        if connection.execute(row.values(moving_to=None, moves=False)).rowcount:
+            leases.note(connection, move.job_id, "not_moved", why, where=database.where)

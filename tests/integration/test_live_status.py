@@ -1,0 +1,131 @@
+"""The live status, on a terminal and without one."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+from rich.console import Console
+
+from dropscribe.admin.ask import live_status, status
+from dropscribe.admin.context import Context
+from dropscribe.core.settings import load
+from dropscribe.store import chunks, fleet, leases, queries
+from dropscribe.store.session import Database
+from tests.integration.console import ENGINE, admit, fail, prepare
+
+# As from a terminal: a runner in the background may have handed down that SIGINT is ignored.
+CODE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from dropscribe.admin.cli.main import run; run()"
+)
+COMMAND = [sys.executable, "-c", CODE, "status", "--watch"]
+
+
+@pytest.fixture
+def busy(store: Database) -> Database:
+    """A model worker that has read a third of a chunk, and one that has nothing to do."""
+    fleet.register(store, "gpu-1", host="here", pid=1, role="model", state="ready")
+    fleet.register(store, "cpu-1", host="here", pid=2, role="cpu", state="ready")
+    engine = replace(ENGINE, memory_held=10_000_000_000)
+    fleet.heartbeat(store, "gpu-1", engine=engine, audio=80.0, busy=8.0, memory=2_000_000_000)
+    job_id = admit(store, "talk.wav")
+    prepare(store, job_id, (0.0, 60.0), (60.0, 120.0))
+    work = chunks.claim(store, f"{job_id}.1", "gpu-1", 90)
+    assert work
+    leases.renew(store, work.claim, 90, progress=20.0)
+    fail(store, "noise.wav", "there is no sound in it")
+    return store
+
+
+def shown(store: Database) -> str:
+    console = Console(width=200, file=None, record=True, markup=False)
+    with console.capture() as captured:
+        seen = live_status.Seen(status.gather(store, load()), queries.last_troubles(store, 5), "the store is away")
+        console.print(live_status._view(seen))
+    return captured.get()
+
+
+def test_the_view_tells_each_chunk_with_memory_and_speed_and_the_last_troubles(busy: Database) -> None:
+    text = shown(busy)
+    for part in ("cpu-1", "gpu-1", "2.0 GB", "10.0 GB", "10.0 x", "talk.wav", "60-120 s", "33%", "the store is away"):
+        assert part in text
+    assert "noise.wav" in text
+    assert "there is no sound in it" in text
+    assert "1 min 40 s of audio" in text
+
+
+def test_one_line_tells_the_state_of_things(busy: Database) -> None:
+    told = live_status.line(status.gather(busy, load()))
+    assert told.startswith("1 transcribing, 1 failed; waiting: 1 min 40 s of audio; 10.0 times real time; 10 s left")
+
+
+@dataclass
+class Screen:
+    """A terminal in which the status is watched."""
+
+    process: subprocess.Popen[bytes]
+    keyboard: int
+    seen: bytes = b""
+
+    def wait_for(self, what: bytes) -> None:
+        while what not in self.seen:
+            self.seen += os.read(self.keyboard, 4096)
+
+
+@contextmanager
+def terminal() -> Iterator[Screen]:
+    """Starts the command in a session whose terminal we hold."""
+    keyboard, screen = pty.openpty()
+    before = termios.tcgetattr(screen)
+    environment = os.environ | {"TERM": "xterm"}
+    code = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {CODE}"
+    command = [sys.executable, "-c", code, "status", "--watch"]
+    streams = {"stdin": screen, "stdout": screen, "stderr": screen}
+    process = subprocess.Popen(command, **streams, env=environment, start_new_session=True)
+    try:
+        yield Screen(process, keyboard)
+        assert process.wait(60) == 0
+        assert termios.tcgetattr(screen) == before
+    finally:
+        process.kill()
+        process.wait()
+        os.close(keyboard)
+        os.close(screen)
+
+
+@pytest.mark.parametrize("key", [b"q", b"\x1b", b"\x04", b"\x03"])
+def test_a_key_ends_it_and_leaves_the_terminal_as_it_was(busy: Database, key: bytes) -> None:
+    with terminal() as screen:
+        screen.wait_for(b"talk.wav")
+        os.write(screen.keyboard, b"x" + key)  # another key does nothing
+
+
+def test_without_a_terminal_it_is_lines_until_it_is_interrupted(busy: Database) -> None:
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stderr
+        assert b"1 transcribing" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.stderr.read() == b""
+    assert running.returncode == 0
+
+
+def test_a_store_that_is_away_is_told_and_waited_for(busy: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context()
+    seen = live_status._look(context)
+    context.database.close()
+    url = "postgresql://127.0.0.1:1/none"
+    monkeypatch.setattr(context, "database", Database(url))
+    again = live_status._again(context, seen)
+    assert again.status == seen.status
+    assert "dropscribe doctor" in again.note
+    context.close()

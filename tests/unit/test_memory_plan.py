@@ -1,0 +1,231 @@
+"""The memory plan: its numbers are those of the published checkpoint, and it grows with what is asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.types import Part
+from dropscribe.models.vibevoice import parts
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, Encoder, Geometry
+from dropscribe.models.vibevoice.memory_plan import (
+    BEST_FIRST,
+    COMPARED_CHUNKS,
+    CUDA_CONTEXT,
+    GIB,
+    LONGEST_CHUNK,
+    MAX_NEW_TOKENS,
+    SHORTEST_CHUNK,
+    Precision,
+    allowance,
+    answer_budget,
+    cache_per_token,
+    choose,
+    longest_chunk,
+    most_slots,
+    plan,
+    slot_tokens,
+    table,
+    weights,
+)
+
+TEXT = {
+    "hidden_size": 3584,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "intermediate_size": 18944,
+    "vocab_size": 152064,
+}
+SMALL = {
+    "text_config": TEXT
+    | {
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 384,
+        "vocab_size": 512,
+    }
+    | {"head_dim": 32, "tie_word_embeddings": True},
+    "acoustic_tokenizer_encoder_config": {"hidden_size": 16, "num_filters": 4, "depths": [0, 0, 0, 0, 1, 2, 1]},
+    "semantic_tokenizer_encoder_config": {"hidden_size": 24, "num_filters": 2, "depths": [1, 1, 1, 1, 1, 1, 1]},
+}
+CONFIG = {
+    "text_config": TEXT,
+    "acoustic_tokenizer_encoder_config": {},
+    "semantic_tokenizer_encoder_config": {"hidden_size": 128},
+}
+CARDS = st.integers(4 * GIB, 200 * GIB)
+PRECISIONS = st.sampled_from(list(Precision))
+
+
+def parameters_of(config: dict[str, object]) -> tuple[int, dict[str, tuple[int, int]]]:
+    """Parameters of transformers' own model, and weights and outputs of each part's linears, counted without memory."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    text = transformers.Qwen2Config(**config["text_config"])
+    encoders = {name: part for name, part in config.items() if name != "text_config"}
+    with torch.device("meta"):
+        model = transformers.VibeVoiceAsrForConditionalGeneration(
+            transformers.VibeVoiceAsrConfig(text_config=text, **encoders)
+        )
+    linears: dict[str, tuple[int, int]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            part = str(parts.part_of(name))
+            weights, outputs = linears.get(part, (0, 0))
+            linears[part] = weights + module.weight.numel(), outputs + module.out_features
+    return sum(map(torch.Tensor.numel, model.parameters())), linears
+
+
+def test_the_published_checkpoint_has_8_33_billion_parameters() -> None:
+    assert PUBLISHED.parameters == 8_330_325_888
+    assert PUBLISHED.linears(Part.LANGUAGE_MODEL)[0] == 6_525_288_448
+    assert [encoder.parameters for encoder in PUBLISHED.encoders] == [343_696_032, 344_613_600]
+    assert Geometry.from_config(CONFIG) == PUBLISHED
+
+
+@pytest.mark.parametrize("config", [CONFIG, SMALL], ids=["published", "small"])
+def test_the_parameters_are_those_of_the_model_that_transformers_builds(config: dict[str, object]) -> None:
+    geometry = Geometry.from_config(config)
+    assert (geometry.parameters, {part: geometry.linears(part) for part in parts.PARTS}) == parameters_of(config)
+
+
+def test_every_part_that_is_quantized_makes_the_weights_smaller() -> None:
+    for precision in (Precision.INT8, Precision.NF4):
+        sizes = [weights(replace(PUBLISHED, quantized=parts.PARTS[:count]), precision) for count in (1, 2, 3, 4, 5)]
+        assert sizes == sorted(set(sizes), reverse=True)
+    with_head = weights(replace(PUBLISHED, quantized=(Part.LANGUAGE_MODEL, Part.HEAD)), Precision.INT8)
+    assert weights(PUBLISHED, Precision.INT8) - with_head == 152_064 * (3584 - 4)
+    assert weights(replace(PUBLISHED, quantized=parts.PARTS), Precision.BF16) == weights(PUBLISHED, Precision.BF16)
+
+
+@pytest.mark.parametrize(
+    ("precision", "gigabytes"), [("bf16", 16.66), ("fp16", 16.66), ("fp32", 33.32), ("int8", 10.14), ("nf4", 6.98)]
+)
+def test_the_weights_take_what_was_measured(precision: str, gigabytes: float) -> None:
+    assert weights(PUBLISHED, Precision(precision)) / 1e9 == pytest.approx(gigabytes, abs=0.005)
+
+
+def test_the_cache_takes_57344_bytes_a_token() -> None:
+    assert cache_per_token(PUBLISHED, Precision.BF16) == 57_344
+    assert cache_per_token(PUBLISHED, Precision.FP32) == 2 * 57_344
+
+
+def test_audio_takes_7_5_tokens_a_second() -> None:
+    assert PUBLISHED.audio_tokens(1800) == 13_500
+    assert PUBLISHED.audio_tokens(0.01) == 1
+
+
+def test_the_budget_of_an_answer_has_room_for_the_densest_speech_seen() -> None:
+    assert answer_budget(1800) >= 32_000 - 13_500  # half an hour took 32 thousand tokens at most, audio included
+    assert answer_budget(240) >= 23 * 240  # rapid exchanges
+    assert answer_budget(1e6) == MAX_NEW_TOKENS
+    assert slot_tokens(PUBLISHED, 1800) % 256 == 0
+
+
+def test_an_encoder_has_tensors_of_0_4_gb_in_a_piece_of_a_minute() -> None:
+    expanded = 1_440_000 * 32 * 4 * Precision.BF16.width
+    assert expanded / 1e9 == pytest.approx(0.37, abs=0.01)
+    assert Encoder(64).live(1_440_000) * Precision.BF16.width == pytest.approx(2.75 * expanded)
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"text_config": TEXT}, CONFIG | {"text_config": {}}, CONFIG | {"text_config": 3}]
+)
+def test_the_config_of_another_model_is_refused(config: dict[str, object]) -> None:
+    with pytest.raises(ModelUnavailableError, match="microsoft/VibeVoice-ASR-HF"):
+        Geometry.from_config(config)
+
+
+# What users saw with bf16 and without batching
+
+
+@pytest.mark.parametrize(("card", "minutes", "fits"), [(24, 30, True), (24, 90, False), (48, 60, True)])
+def test_what_was_seen_to_fit_fits(card: int, minutes: int, fits: bool) -> None:
+    assert plan(card * GIB, PUBLISHED, Precision.BF16, 60 * minutes, 1, batching=False).fits is fits
+
+
+# How plans behave
+
+
+@given(CARDS, PRECISIONS, st.floats(1, 3600), st.integers(1, 64), st.booleans(), st.booleans())
+def test_more_audio_or_more_slots_never_take_less(vram, precision, seconds, slots, batching, flash) -> None:
+    def total(seconds: float, slots: int) -> int:
+        return plan(vram, PUBLISHED, precision, seconds, slots, batching=batching, flash=flash).total
+
+    assert total(seconds, slots) <= total(seconds + 30, slots)
+    assert total(seconds, slots) < total(seconds, slots + 1)
+
+
+@given(CARDS, PRECISIONS, st.floats(1, 3600), st.integers(1, 64))
+def test_flash_attention_takes_less(vram, precision, seconds, slots) -> None:
+    with_mask = plan(vram, PUBLISHED, precision, seconds, slots)
+    assert plan(vram, PUBLISHED, precision, seconds, slots, flash=True).total < with_mask.total
+
+
+def test_a_plan_says_its_numbers() -> None:
+    said = plan(8 * GIB, PUBLISHED, Precision.BF16, 600, 2).explain()
+    assert said.startswith("bf16 with chunks of 600 s and slots: 2 takes ")
+    assert "weights 16.66" in said
+    assert said.endswith("of 8.59 GB")
+
+
+@given(CARDS, st.floats(SHORTEST_CHUNK, LONGEST_CHUNK), st.integers(1, 64))
+def test_auto_takes_the_best_precision_that_holds_what_is_wanted(vram, seconds, slots) -> None:
+    chosen = choose(vram, PUBLISHED, seconds, slots)
+    wanted = [plan(vram, PUBLISHED, precision, seconds, slots) for precision in BEST_FIRST]
+    if any(one.fits for one in wanted):
+        assert chosen == next(one for one in wanted if one.fits)
+    elif chosen.slots > 1:
+        assert (chosen.fits, chosen.chunk_seconds) == (True, seconds)
+        assert not any(plan(vram, PUBLISHED, precision, seconds, chosen.slots + 1).fits for precision in BEST_FIRST)
+    if not chosen.fits:
+        assert (chosen.precision, chosen.slots) == (Precision.NF4, 1)
+        assert chosen.chunk_seconds == min(seconds, SHORTEST_CHUNK)
+
+
+def test_auto_gives_up_slots_before_length_and_length_at_last() -> None:
+    twelve = 12 * GIB
+    fewer = choose(twelve, PUBLISHED, 1800, 8)
+    assert (fewer.precision, fewer.chunk_seconds, fewer.slots, fewer.fits) == (Precision.NF4, 1800, 1, True)
+    shorter = choose(10 * GIB, PUBLISHED, 1800, 8)
+    assert (shorter.precision, shorter.slots, shorter.fits) == (Precision.NF4, 1, True)
+    assert SHORTEST_CHUNK < shorter.chunk_seconds < 1800
+    assert not plan(10 * GIB, PUBLISHED, Precision.NF4, shorter.chunk_seconds + 30, 1).fits
+    assert not choose(6 * GIB, PUBLISHED, 1800, 8).fits
+
+
+@given(CARDS, st.sampled_from(BEST_FIRST), st.sampled_from(COMPARED_CHUNKS))
+def test_the_table_holds_the_most_that_fits(vram, precision, seconds) -> None:
+    slots = most_slots(vram, PUBLISHED, precision, seconds)
+    assert slots == 0 or plan(vram, PUBLISHED, precision, seconds, slots).fits
+    assert not plan(vram, PUBLISHED, precision, seconds, slots + 1).fits
+    longest = longest_chunk(vram, PUBLISHED, precision, 1)
+    assert longest in {0.0, LONGEST_CHUNK} or not plan(vram, PUBLISHED, precision, longest + 30, 1).fits
+    row = next(row for row in table(vram) if row.precision is precision)
+    assert row.longest_chunk == longest
+    assert row.slots[COMPARED_CHUNKS.index(seconds)] == slots
+
+
+def test_a_small_checkpoint_fits_everywhere() -> None:
+    small = Geometry.from_config(SMALL)
+    assert choose(2 * GIB, small, 300, 4).precision is Precision.BF16
+
+
+def test_a_worker_plans_with_its_share_and_never_with_more_than_is_free() -> None:
+    total = 24 * GIB
+    assert allowance(total - CUDA_CONTEXT, total) == total
+    assert allowance(total, total) == total
+    assert allowance(total - CUDA_CONTEXT, total, 0.45) == int(0.45 * total)
+    assert allowance(5 * GIB, total, 0.45) == 5 * GIB + CUDA_CONTEXT
+
+
+@given(CARDS, st.floats(0.01, 0.5))
+def test_two_equal_shares_are_never_more_than_the_card(total, share) -> None:
+    one = allowance(total, total, share)
+    assert one + allowance(total - one, total, share) <= total

@@ -1,0 +1,157 @@
+"""Speech is found where it is, by whichever detector is installed."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from dropscribe.core.errors import SpoolError
+from dropscribe.core.types import Span
+from dropscribe.worker.preparing.vad import DETECTORS, ENERGY, Detector, best, detect, hysteresis, smooth
+
+RATE = 24_000
+FRAME = 0.03
+
+available = pytest.mark.parametrize(
+    "detector",
+    [
+        pytest.param(d, marks=pytest.mark.skipif(not d.available(), reason="not installed"), id=d.name)
+        for d in DETECTORS
+    ],
+)
+
+
+def flags(pattern: str) -> np.ndarray:
+    """`#` is speech; a tenth of a second each."""
+    return np.array([mark == "#" for mark in pattern])
+
+
+def write(path: Path, samples: np.ndarray) -> Path:
+    scaled = samples / max(float(np.sqrt(np.sum(samples**2) / max(samples.size, 1))), 1e-9) * 10 ** (-25 / 20)
+    soundfile.write(path, scaled.clip(-1, 1), RATE, format="FLAC", subtype="PCM_16")
+    return path
+
+
+def noise(seconds: float) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(round(seconds * RATE))
+
+
+def beeps(*spans: tuple[float, float], seconds: float) -> np.ndarray:
+    """Tones 40 dB above faint noise."""
+    clock = np.arange(round(seconds * RATE)) / RATE
+    on = sum(((clock >= start) & (clock < end)).astype(float) for start, end in spans)
+    return np.sin(2 * np.pi * 440 * clock) * on + 0.007 * noise(seconds)
+
+
+def test_short_pauses_are_bridged_and_speech_is_padded():
+    assert smooth(flags("..........#####..####.........."), 0.1) == (Span(pytest.approx(0.8), pytest.approx(2.3)),)
+
+
+def test_a_pause_of_the_least_length_stays_unless_the_padding_fills_it():
+    assert len(smooth(flags("#####...#####"), 0.1, pad=0)) == 2
+    assert len(smooth(flags("#####...#####"), 0.1, pad=0.2)) == 1
+    assert len(smooth(flags("#####.....#####"), 0.1, pad=0.2)) == 2
+
+
+def test_a_click_is_dropped_and_a_syllable_kept():
+    click = np.array([False] * 20 + [True] * 3 + [False] * 20)
+    assert smooth(click, FRAME, burst=0.1) == ()
+    assert len(smooth(click, FRAME, burst=0.09)) == 1
+
+
+def test_spans_end_where_the_recording_ends():
+    assert smooth(flags("#" * 10), 0.1, duration=0.95) == (Span(0.0, 0.95),)
+
+
+def test_no_flags_are_no_speech():
+    assert smooth(flags(""), 0.1) == ()
+    assert smooth(flags("....."), 0.1) == ()
+
+
+@given(arrays(np.bool_, st.integers(0, 300)), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 0.5))
+def test_spans_are_in_order_apart_and_within_the_recording(given_flags, gap, burst, pad):
+    duration = given_flags.size * FRAME
+    spans = smooth(given_flags, FRAME, gap=gap, burst=burst, pad=pad)
+    times = [time for span in spans for time in (span.start, span.end)]
+    assert all(0 <= time <= duration for time in times)
+    assert all(left < right for left, right in pairwise(times))
+
+
+@given(arrays(np.bool_, st.integers(1, 300)))
+def test_without_a_least_burst_no_flagged_frame_is_lost(given_flags):
+    spans = smooth(given_flags, FRAME, burst=0)
+    for middle in (np.flatnonzero(given_flags) + 0.5) * FRAME:
+        assert any(span.start <= middle <= span.end for span in spans)
+
+
+def test_hysteresis_holds_between_its_thresholds():
+    values = np.array([0.4, 0.6, 0.4, 0.3, 0.4, 0.5, 0.35], np.float32)
+    assert hysteresis(values, 0.5, 0.35).tolist() == [False, True, True, False, False, True, True]
+
+
+def test_energy_finds_what_stands_out_of_the_noise(tmp_path):
+    path = write(tmp_path / "a.flac", beeps((2, 4), (6, 9), seconds=12))
+    found = detect(path, ENERGY)
+    assert found.detector == "energy"
+    expected = [(1.8, 4.2), (5.8, 9.2)]
+    assert [(span.start, span.end) for span in found.spans] == [pytest.approx(e, abs=0.07) for e in expected]
+
+
+def test_energy_follows_a_noise_floor_that_changes(tmp_path):
+    samples = beeps((2, 4), (130, 135), seconds=150)
+    samples[70 * RATE :] += 0.05 * noise(80)  # 17 dB more noise in the second half
+    spans = detect(write(tmp_path / "a.flac", samples), ENERGY).spans
+    assert any(span.start < 2.1 and span.end > 3.9 for span in spans)
+    assert any(span.start < 130.1 and 134.9 < span.end < 136 for span in spans)
+    assert not any(span.start < 120 and span.end > 100 for span in spans)
+
+
+@available
+def test_silence_is_no_speech(detector: Detector, tmp_path):
+    assert detect(write(tmp_path / "a.flac", np.zeros(5 * RATE)), detector).spans == ()
+
+
+@available
+def test_steady_noise_is_no_speech(detector: Detector, tmp_path):
+    assert detect(write(tmp_path / "a.flac", noise(20)), detector).spans == ()
+
+
+@available
+@pytest.mark.parametrize("samples", [1, 100, RATE // 2])
+def test_a_recording_of_next_to_nothing_has_no_speech(detector: Detector, samples, tmp_path):
+    assert detect(write(tmp_path / "a.flac", np.zeros(samples)), detector).spans == ()
+
+
+@available
+def test_ten_read_sentences_are_found_between_their_pauses(detector: Detector, audio):
+    found = detect(audio / "harvard-8khz.wav", detector)
+    assert 10 <= len(found.spans) <= 12
+    assert 26 < sum(span.duration for span in found.spans) < 31
+    assert found.spans[0].start == pytest.approx(1.05, abs=0.3)
+    assert found.spans[-1].end == pytest.approx(35.05, abs=0.3)
+
+
+@available
+def test_continuous_speech_is_hardly_ever_missed(detector: Detector, audio):
+    spans = detect(audio / "austen-0870.wav", detector).spans
+    assert sum(span.duration for span in spans) > 0.9 * soundfile.info(audio / "austen-0870.wav").duration
+
+
+def test_the_best_detector_is_the_first_that_is_installed(tmp_path):
+    chosen = best()
+    assert not any(detector.available() for detector in DETECTORS[: DETECTORS.index(chosen)])
+    assert detect(write(tmp_path / "a.flac", noise(1))).detector == chosen.name
+
+
+@pytest.mark.parametrize("content", [None, b"no sound at all"])
+def test_an_unreadable_file_names_itself(content, tmp_path):
+    path = tmp_path / "broken.flac"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SpoolError, match=r"broken\.flac"):
+        detect(path)

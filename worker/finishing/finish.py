@@ -1,0 +1,137 @@
+"""From read chunks to a finished transcript: line up its speakers, stitch, or take over the leader's; end the job."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from dropscribe.core.types import EngineInfo, JobState, Source, Span, Transcript
+from dropscribe.store import jobs, queries, speakers, transcripts
+from dropscribe.store.leases import Claim
+from dropscribe.store.queries import Job
+from dropscribe.store.transcripts import ReadChunk, ReadLineUp
+from dropscribe.worker.merging import lineup, merge_chunks, speaker_linking
+from dropscribe.worker.merging.lineup import LineUp
+from dropscribe.worker.merging.merge_chunks import Part
+from dropscribe.worker.outputs import json_
+from dropscribe.worker.preparing import prepare
+from dropscribe.worker.runtime.context import WorkerContext
+
+NO_ENGINE = EngineInfo(engine="none", model="none", precision="none")  # of a recording without speech
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job ends with."""
+
+    state: JobState
+    transcript: Transcript
+
+
+def outcome(context: WorkerContext, job: Job) -> Outcome | None:
+    """The transcript of a job whose chunks are read, or of its leader; None when the leader came to nothing."""
+    if job.duplicate_of is None:
+        chunks = transcripts.read_chunks(context.database, job.id)
+        transcript = named(assemble(job, chunks, transcripts.read_line_ups(context.database, job.id)), job)
+        return Outcome(JobState.SUSPECT if transcript.reasons else JobState.DONE, transcript)
+    document = transcripts.document(context.database, job.duplicate_of)
+    if document is None:
+        return None
+    leader = queries.job(context.database, job.duplicate_of)
+    theirs = json_.from_json(document)
+    source = replace(theirs.source, path=job.source, size=job.size)
+    same = f"same content as job {leader.id} ({leader.path})"
+    ours = replace(theirs, job_id=job.id, source=source, notes=(*theirs.notes, same))
+    return Outcome(JobState.DUPLICATE, named(ours, job))
+
+
+def line_ups(context: WorkerContext, job: Job) -> tuple[LineUp, ...]:
+    """The line-ups that are to be read before the job is finished; none where they were read or cannot be."""
+    if not context.settings.lineup or job.duplicate_of or not context.spooled(job.id).exists():
+        return ()
+    if transcripts.read_line_ups(context.database, job.id):
+        return ()
+    parts = _parts(transcripts.read_chunks(context.database, job.id))
+    return lineup.plan(speaker_linking.link(parts), parts, longest=prepare.longest_chunk(context, job))
+
+
+def _parts(chunks: list[ReadChunk]) -> list[Part]:
+    return [Part(chunk.window, chunk.keep, chunk.segments, chunk.reasons, chunk.missing) for chunk in chunks]
+
+
+def named(transcript: Transcript, job: Job) -> Transcript:
+    """With what people said of its speakers."""
+    said = speakers.read(job.speakers)
+    segments, people = merge_chunks.merge(transcript.segments, transcript.speakers, said.merged)
+    return replace(transcript, segments=segments, speakers=merge_chunks.named(people, said.names))
+
+
+def assemble(job: Job, chunks: list[ReadChunk], read: Sequence[ReadLineUp] = ()) -> Transcript:
+    """One transcript from a job's chunks; always the same, so that a second attempt finds its files in place."""
+    media: dict[str, Any] = job.media or {"speech": []}
+    speech = tuple(Span(start, end) for start, end in media["speech"])
+    parts = _parts(chunks)
+    linked = speaker_linking.link(parts)
+    if read:
+        linked = lineup.link(linked, [(lineup.from_json(one.clips), one.segments) for one in read])
+    stitched = merge_chunks.stitch(parts, speech, linked)
+    timings = dict(job.timings)
+    for chunk in chunks:
+        for phase, seconds in chunk.timings.items():
+            timings[phase] = timings.get(phase, 0.0) + seconds
+    return Transcript(
+        job_id=job.id,
+        source=Source(
+            path=job.source,
+            size=job.size,
+            sha256=job.sha256 or "",
+            duration=job.duration or 0.0,
+            format=media.get("format", ""),
+            codec=media.get("codec", ""),
+            channels=media.get("channels", 0),
+            sample_rate=media.get("sample_rate", 0),
+        ),
+        engine=chunks[0].engine if chunks else NO_ENGINE,
+        segments=stitched.segments,
+        speakers=stitched.speakers,
+        speech_detector=job.speech_detector,
+        settings={"digest": job.settings_digest, "context": job.context},
+        notes=(*job.notes, *stitched.notes),
+        reasons=stitched.reasons,
+        missing=stitched.missing,
+        timings=timings,
+        created_at=_moment(max((chunk.finished_at for chunk in chunks), default=job.created_at)),
+        language=_language(chunks),
+    )
+
+
+def _language(chunks: Sequence[ReadChunk]) -> str:
+    """The one in which most of the recording was read; of equals the first."""
+    seconds = defaultdict[str, float](float)
+    for chunk in chunks:
+        seconds[chunk.language] += chunk.keep.duration
+    return max(seconds, key=seconds.__getitem__, default="")
+
+
+def end(context: WorkerContext, claim: Claim, result: Outcome) -> list[str]:
+    """Set the job's final state; returns the followers to send `finish` for."""
+    transcript = result.transcript
+    reason = "; ".join(transcript.reasons) if result.state is JobState.SUSPECT else ""
+    if result.state is JobState.DUPLICATE:
+        reason = transcript.notes[-1]
+    return jobs.complete(
+        context.database,
+        claim,
+        result.state,
+        reason=reason,
+        notes=transcript.notes,
+        missing=transcript.missing,
+        timings={} if result.state is JobState.DUPLICATE else transcript.timings,
+    )
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,197 @@
+"""Where transcripts go and how they get there: whole or not at all, and never over a stranger's file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dropscribe.core import reserved_names
+from dropscribe.core.errors import NoRoomError, OutputError
+from dropscribe.core.exclusive_placement import give_name, sync_directory
+from dropscribe.store.queries import Job
+from dropscribe.worker.preparing.staging import FULL
+
+NAME_BYTES = 255  # longest file name on every common filesystem (NAME_MAX)
+
+_OURS = re.compile(r"\.dropscribe-(?P<job>.+)-(?P<attempt>[0-9]+)\.(?P<fmt>[a-z]+)\.tmp")
+
+
+class TargetExistsError(OutputError):
+    """A file that dropscribe did not write has that name; the next candidate is to be tried."""
+
+
+def folder_of(job: Job, results: Path | None) -> Path:
+    """Where workers put a job's files: where its folder's settings say, else in the mirror, else beside the recording.
+
+    Raises OutputError where a link on the way to what its folder's settings say leads elsewhere.
+    """
+    if own := job.overrides.get("folder"):
+        return _within(Path(own), [Path(job.root), *([results] if results else [])])
+    if results:
+        return mirrored(job, results)
+    beside = Path(job.source).parent
+    return _within(beside, [Path(job.root)]) if is_put_away(job) else beside
+
+
+def is_put_away(job: Job) -> bool:
+    """Does its recording go to another folder when it is through, and its transcript with it?"""
+    return bool(job.root) and job.overrides.get("when_done") == "move"
+
+
+def mirrored(job: Job, top: Path) -> Path:
+    """The recording's folder in a mirror of its root under `top`."""
+    root = Path(job.root or "/")
+    path = reserved_names.unshelved(job.path) if is_put_away(job) else job.path
+    return top / (root.name or "files") / Path(path).parent
+
+
+def _within(folder: Path, allowed: Sequence[Path]) -> Path:
+    there = Path(os.path.realpath(folder))
+    if any(there.is_relative_to(os.path.realpath(one)) for one in allowed):
+        return folder
+    raise OutputError(f"{folder} leads out of {allowed[0]}; put a folder there")
+
+
+def candidates(source: Path, fmt: str, job_id: str, folder: Path) -> list[Path]:
+    """Names for a transcript in `folder`, best first; the last is the job's own.
+
+    Each name has at most NAME_BYTES bytes and differs from the source's.
+    """
+    tried = (
+        _fitted(source.stem, f".{fmt}"),
+        _fitted(source.name, f".{fmt}"),
+        _fitted(source.name, f".{job_id}.{fmt}"),
+    )
+    targets = dict.fromkeys(folder / name for name in tried)
+    return [target for target in targets if target != source]
+
+
+def stage(target: Path, data: bytes, job_id: str, attempt: int) -> Path:
+    """Write `data` to a temporary file beside `target`, safe on disk, and return its path.
+
+    Missing folders are made. Raises OutputError, having removed what it had begun.
+    """
+    temporary = target.with_name(f".dropscribe-{job_id}-{attempt}{target.suffix}.tmp")
+    with _translated(target, "write"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # left by a crash, or a link laid out as a trap
+        try:
+            _write(temporary, data)
+        except OSError:
+            with contextlib.suppress(OSError):  # the first failure is the one to report
+                temporary.unlink(missing_ok=True)
+            raise
+    return temporary
+
+
+def publish(temporary: Path, target: Path, *, replaces: bool) -> None:
+    """Give a staged file its name, and make that last.
+
+    `replaces` says that the file there, if any, is dropscribe's own. Without it nothing is overwritten:
+    raises TargetExistsError and leaves the temporary file for another target. Publishing that a crash
+    interrupted may be done again. Raises OutputError for anything that the filesystem refuses.
+    """
+    with _translated(target, "publish"):
+        if replaces:
+            temporary.replace(target)
+        else:
+            _link(temporary, target)
+        # Two names of one file: replacing is then defined to do nothing, and linking leaves both.
+        temporary.unlink(missing_ok=True)
+        sync_directory(target.parent)
+
+
+def write(target: Path, data: bytes, job_id: str, *, replaces: bool) -> None:
+    """Put a file in place that no attempt at a job answers for. Raises what `stage` and `publish` raise."""
+    temporary = stage(target, data, job_id, 0)
+    try:
+        publish(temporary, target, replaces=replaces)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str | None:
+    """SHA-256 of the file in hex; None when nothing has that name.
+
+    Empty, which no digest is, when the name belongs to something that dropscribe does not write: a folder, a
+    link, a pipe. Raises OutputError when the file cannot be read.
+    """
+    with _translated(path, "read"):
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                return ""
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def is_ours(name: str) -> bool:
+    """True for the name of a temporary file that `stage` makes."""
+    return _OURS.fullmatch(name) is not None
+
+
+def sweep(folder: Path, job_id: str) -> None:
+    """Remove the job's temporary files from `folder`. Raises OutputError when one cannot be removed."""
+    with _translated(folder, "clean up"):
+        if not folder.is_dir():
+            return
+        for path in list(folder.iterdir()):
+            match = _OURS.fullmatch(path.name)
+            if match and match["job"] == job_id:
+                path.unlink(missing_ok=True)
+
+
+def _fitted(base: str, ending: str) -> str:
+    """`base + ending`, the base shortened by whole characters until the name fits."""
+    while base and _bytes(base + ending) > NAME_BYTES:
+        base = base[:-1]
+    return base + ending
+
+
+def _bytes(name: str) -> int:
+    return len(name.encode("utf-8", "surrogateescape"))
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Add the name `target` to a file, which fails where the name is taken."""
+    try:
+        give_name(temporary, target)
+    except FileExistsError as error:
+        raise _taken(target) from error
+
+
+def _taken(target: Path) -> TargetExistsError:
+    return TargetExistsError(
+        f"{_shown(target)} exists and was not written by dropscribe; move it away or let another name be used"
+    )
+
+
+@contextlib.contextmanager
+def _translated(path: Path, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise NoRoomError(f"{_shown(path.parent)} is full; make room there, and dropscribe goes on") from error
+        raise OutputError(
+            f"cannot {verb} {_shown(path)}: {error.strerror or error}; "
+            f"see that {_shown(path.parent)} is a folder, writable and not full"
+        ) from error
+
+
+def _shown(path: Path) -> str:
+    """A path that any terminal and database can hold."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in str(path))

@@ -1,0 +1,146 @@
+"""Pure: chunks into one recording: its timeline, its speakers, what is doubtful and what is missing."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from dropscribe.core.spans import clip, without
+from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
+from dropscribe.worker.merging import speaker_linking as who
+from dropscribe.worker.merging.overlaps import Part, in_order, select
+from dropscribe.worker.merging.speaker_linking import Pair, Voices
+
+__all__ = ["UNMATCHED", "Part", "Stitched", "merge", "named", "stitch"]
+
+LEAST_MISSING = 0.5  # s of speech; in less is hardly a word
+MOST_REMARKS = 3  # pairs of speakers that are named one by one; the speakers themselves list them all
+
+UNMATCHED = "not all speakers could be compared with each other: a voice may have several numbers"
+
+
+@dataclass(frozen=True, slots=True)
+class Stitched:
+    """One recording's outcome: the fields of a transcript that come of its chunks."""
+
+    segments: tuple[Segment, ...]
+    speakers: tuple[Speaker, ...]
+    reasons: tuple[str, ...]
+    missing: tuple[Span, ...]
+    notes: tuple[str, ...]
+
+
+def stitch(parts: Sequence[Part], speech: Sequence[Span], voices: Voices | None = None) -> Stitched:
+    """Join the chunks of one recording, in any order.
+
+    `speech` is where speech was detected, empty where that is not known; `voices` who is who in these parts, by
+    default as far as the overlaps tell. Speakers are numbered by first appearance in the timeline.
+    """
+    known = who.link(parts) if voices is None else voices
+    taken = select(parts)
+    heard = [known.numbers.get((part, s.speaker)) if s.speaker is not None else None for part, s in taken]
+    numbers = {voice: at for at, voice in enumerate(dict.fromkeys(voice for voice in heard if voice is not None))}
+    segments = tuple(
+        replace(segment, speaker=None if voice is None else numbers[voice])
+        for (_, segment), voice in zip(taken, heard, strict=True)
+    )
+    perhaps = [(numbers[a], numbers[b]) for a, b in known.perhaps if a in numbers and b in numbers]
+    return Stitched(
+        segments,
+        _speakers(segments, perhaps),
+        tuple(f"{_clock(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
+        tuple(_missing(parts, segments, speech)),
+        tuple(_notes(known, perhaps)),
+    )
+
+
+def _speakers(segments: Iterable[Segment], perhaps: Iterable[Pair]) -> tuple[Speaker, ...]:
+    seconds: dict[int, float] = {}
+    for segment in segments:
+        if segment.speaker is not None:
+            spoken = segment.end - segment.start if segment.kind is SegmentKind.SPEECH else 0.0
+            seconds[segment.speaker] = seconds.get(segment.speaker, 0.0) + spoken
+    doubts: dict[int, set[int]] = defaultdict(set)
+    for one, other in perhaps:
+        doubts[one].add(other)
+        doubts[other].add(one)
+    return tuple(
+        Speaker(number, "", round(seconds[number], 3), tuple(sorted(doubts[number]))) for number in sorted(seconds)
+    )
+
+
+def _notes(voices: Voices, perhaps: Sequence[Pair]) -> Iterator[str]:
+    """Remarks on speakers; people count them from 1."""
+    if not voices.compared and who.undecided(voices):
+        yield UNMATCHED
+    if len(perhaps) > MOST_REMARKS:
+        yield f"{len(perhaps)} pairs of speakers may be the same voice"
+    else:
+        for one, other in sorted(tuple(sorted(pair)) for pair in perhaps):
+            yield f"speakers {one + 1} and {other + 1} may be the same voice"
+
+
+def _missing(parts: Sequence[Part], segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[Span]:
+    """What a part missed of its own time and no other part made good, from the first to the last speech in it."""
+    told = [Span(s.start, s.end) for s in segments if s.kind is SegmentKind.SPEECH]
+    gaps = without((clip(gap, part.keep) for part in parts for gap in part.missing), told)
+    if not gaps or not speech:
+        yield from (gap for gap in gaps if gap.duration >= LEAST_MISSING)
+        return
+    starts = [gap.start for gap in gaps]
+    silence = without([Span(gaps[0].start, gaps[-1].end)], speech)
+    for _, group in groupby(without(gaps, silence), key=lambda piece: bisect_right(starts, piece.start)):
+        pieces = list(group)
+        if sum(piece.duration for piece in pieces) >= LEAST_MISSING:
+            yield Span(pieces[0].start, pieces[-1].end)
+
+
+def merge(
+    segments: Sequence[Segment], speakers: Sequence[Speaker], merged: Mapping[int, int]
+) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
+    """Segments and speakers after a person said who is who: `merged` says of a speaker's number whose it is in truth.
+
+    Those who were merged are gone, their time is the other's; nobody else's number changes. Numbers that there are
+    not are passed over. Raises ValueError when somebody is merged into themselves by way of others.
+    """
+    numbers = {speaker.number for speaker in speakers}
+    truth = {number: _end(number, merged, numbers) for number in sorted(numbers)}
+    people: dict[int, Speaker] = {}
+    for speaker in sorted(speakers, key=lambda speaker: truth[speaker.number] != speaker.number):  # themselves first
+        number = truth[speaker.number]
+        before = people.get(number, Speaker(number))
+        people[number] = Speaker(
+            number,
+            before.name or speaker.name,
+            round(before.seconds + speaker.seconds, 3),
+            tuple(sorted({*before.perhaps, *(truth.get(other, other) for other in speaker.perhaps)} - {number})),
+        )
+    renumbered = (s if s.speaker is None else replace(s, speaker=truth.get(s.speaker, s.speaker)) for s in segments)
+    return tuple(renumbered), tuple(people[number] for number in sorted(people))
+
+
+def _end(number: int, merged: Mapping[int, int], numbers: Container[int]) -> int:
+    """Where following the merges ends."""
+    seen = [number]
+    while (after := merged.get(seen[-1], seen[-1])) != seen[-1] and after in numbers:
+        if after in seen:
+            raise ValueError(f"speaker {number} is merged into themselves: {merged}")
+        seen.append(after)
+    return seen[-1]
+
+
+def named(speakers: Sequence[Speaker], names: Mapping[int, str]) -> tuple[Speaker, ...]:
+    """The speakers with the names that people gave them by number."""
+    return tuple(replace(speaker, name=names.get(speaker.number, speaker.name)) for speaker in speakers)
+
+
+def _clock(span: Span) -> str:
+    return f"{_time(span.start)}-{_time(span.end)}"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

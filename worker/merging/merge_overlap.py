@@ -1,0 +1,146 @@
+"""Pure: one stretch of speech that two windows read, told once: up to a word as the first read it, then the second.
+
+The words of both are aligned. Every position where the alignment agrees is a place to change over, and so are the
+ends, where one reading is taken whole. The best place loses no word, then needs no reading that its window's edge
+tore, then cuts no utterance in two, and then is nearest to where the first window's time ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from dropscribe.core.types import Segment
+from dropscribe.worker.merging.alignment import Reading
+
+EDGE = 1.0  # s at the edge of a window: words that are cut off there are guessed at, and a word takes about 0.4 s
+MOST_WORDS = 1000  # aligned on either side: 30 s hold about 150 words; a model's endless repetition more
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """Where two windows meet, in seconds.
+
+    The first tells what is said before `cut`, the second the rest. Words of the first before `left_until` and words
+    of the second from `right_from` on are worth keeping: those beyond lie at an edge, or were read by a window that
+    is not to be trusted there.
+    """
+
+    cut: float
+    left_until: float
+    right_from: float
+
+
+class _Side(NamedTuple):
+    """One reading of the stretch, `n` words: what lies between them, at positions 0 to n."""
+
+    readings: Sequence[Reading]
+    words: list[str]
+    moments: list[float]  # s, when position p is
+    ends: list[bool]  # no utterance is cut at position p
+    worth: list[int]  # how many of the first p words may not be lost
+
+
+class _Gap(NamedTuple):
+    """Words, from one position to another in each reading, that do not agree."""
+
+    left: tuple[int, int]
+    right: tuple[int, int]
+
+
+def splice(left: Sequence[Reading], right: Sequence[Reading], seam: Seam) -> list[tuple[int, Segment]]:
+    """Part and segment of what is taken of two readings of the same speech, each in order of time and not empty."""
+    first, second = _left(left, seam), _right(right, seam)
+    i, j = _place(first, second, seam.cut)
+    at = (first.moments[i] + second.moments[j]) / 2
+    return [*_before(left, i, at), *_since(right, j, at)]
+
+
+def _left(readings: Sequence[Reading], seam: Seam) -> _Side:
+    def worth(reading: Reading, at: float) -> bool:
+        return at < min(seam.left_until, reading.span.end - EDGE * reading.torn)
+
+    return _side(readings, [worth(reading, word.at) for reading in readings for word in reading.words])
+
+
+def _right(readings: Sequence[Reading], seam: Seam) -> _Side:
+    def worth(reading: Reading, at: float) -> bool:
+        return at > max(seam.right_from, reading.span.start + EDGE * reading.torn)
+
+    return _side(readings, [worth(reading, word.at) for reading in readings for word in reading.words])
+
+
+def _side(readings: Sequence[Reading], worth: Iterable[bool]) -> _Side:
+    return _Side(
+        readings,
+        [word.text for reading in readings for word in reading.words],
+        [*(word.begins for r in readings for word in r.words), readings[-1].span.end],
+        [*(k == 0 for r in readings for k in range(len(r.words))), True],
+        list(accumulate(worth, initial=0)),
+    )
+
+
+def _place(left: _Side, right: _Side, cut: float) -> tuple[int, int]:
+    """The positions before which the left and from which the right reading is taken."""
+
+    def cost(place: tuple[int, int, int]) -> tuple[int, int, int, float]:
+        i, j, lost = place
+        torn = (i == len(left.words) and left.readings[-1].torn) + (j == 0 and right.readings[0].torn)
+        trims = (not left.ends[i]) + (not right.ends[j])
+        return lost, torn, trims, abs((left.moments[i] + right.moments[j]) / 2 - cut)
+
+    i, j, _ = min(_places(left, right), key=cost)
+    return i, j
+
+
+def _places(left: _Side, right: _Side) -> Iterator[tuple[int, int, int]]:
+    """Positions to change over at, with the number of words lost there.
+
+    In a gap as many words as the other reading has are read differently, not lost.
+    """
+    blocks = list(_blocks(left.words, right.words))
+    ends = [(0, 0, 0), *blocks, (len(left.words), len(right.words), 0)]
+    gaps = [_Gap((i + size, k), (j + size, m)) for (i, j, size), (k, m, _) in pairwise(ends)]
+    before = list(accumulate((_lost(right.worth, gap.right, gap.left) for gap in gaps), initial=0))
+    after = list(accumulate((_lost(left.worth, gap.left, gap.right) for gap in reversed(gaps)), initial=0))[::-1]
+    if not blocks:  # read quite differently: neither has more than the other
+        before, after = [0, 0], [0, 0]
+    yield 0, 0, after[0]
+    for number, (i, j, size) in enumerate(blocks, 1):
+        yield from ((i + step, j + step, before[number] + after[number]) for step in range(size + 1))
+    yield len(left.words), len(right.words), before[-1]
+
+
+def _lost(worth: list[int], dropped: tuple[int, int], kept: tuple[int, int]) -> int:
+    return max(0, worth[dropped[1]] - worth[dropped[0]] - (kept[1] - kept[0]))
+
+
+def _blocks(left: list[str], right: list[str]) -> Iterator[tuple[int, int, int]]:
+    """Where both have the same words: position in each, and how many; in order, none empty."""
+    if left == right:
+        yield 0, 0, len(left)
+        return
+    skipped = max(0, len(left) - MOST_WORDS)
+    matcher = SequenceMatcher(None, left[skipped:], right[:MOST_WORDS], autojunk=False)
+    yield from ((skipped + i, j, size) for i, j, size in matcher.get_matching_blocks() if size)
+
+
+def _before(readings: Sequence[Reading], position: int, at: float) -> Iterator[tuple[int, Segment]]:
+    for reading in readings:
+        if position >= len(reading.words):
+            yield reading.part, reading.segment
+        elif position > 0:
+            yield reading.part, reading.before(position, at)
+        position -= len(reading.words)
+
+
+def _since(readings: Sequence[Reading], position: int, at: float) -> Iterator[tuple[int, Segment]]:
+    for reading in readings:
+        if position <= 0:
+            yield reading.part, reading.segment
+        elif position < len(reading.words):
+            yield reading.part, reading.since(position, at)
+        position -= len(reading.words)

@@ -1,0 +1,130 @@
+"""Brings decoded frames to mono at 24 kHz, and keeps them in step with the container's time line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.filter import Graph
+from numpy.typing import NDArray
+
+from dropscribe.core.errors import DecodeLimitError, NotMediaError
+from dropscribe.worker.preparing.decode import SAMPLE_RATE
+
+MAX_CHANNELS = 64
+RATES = range(1_000, 768_001)  # Hz
+TOLERANCE = 0.1  # s; jitter of container timestamps and encoder delay stay well below
+
+
+class Timeline:
+    """Where the container says a frame belongs, against what has been decoded so far; all in seconds.
+
+    `origin` is the container's first moment, `end` the length it claims (or the limit): a timestamp beyond
+    is not believed, nor one that leads back.
+    """
+
+    def __init__(self, origin: float, end: float) -> None:
+        self._origin = origin
+        self._end = end
+        self.elapsed = 0.0
+        self.inserted = 0.0
+        self.frames = 0
+
+    def gap(self, time: float | None) -> float:
+        """Silence due before a frame of that time, 0 where it follows on."""
+        if time is None:
+            return 0.0
+        drift = time - self._origin - self.elapsed
+        if abs(drift) <= TOLERANCE:
+            return 0.0
+        if drift < 0 or self.elapsed + drift > self._end + TOLERANCE:
+            self._origin += drift  # a clock that was set anew: count from here
+            return 0.0
+        self.elapsed += drift
+        self.inserted += drift
+        return drift
+
+    def advance(self, seconds: float) -> None:
+        """A frame of that length was decoded."""
+        self.elapsed += seconds
+        self.frames += 1
+
+
+class Mixer:
+    """Mixes frames of one kind to mono by the mean of their channels, resampled to 24 kHz.
+
+    `pan` rather than the resampler's own downmix: it takes any number of channels in any layout, and its
+    mean cannot be louder than the loudest channel. Raises DecodeLimitError for a frame beyond the limits, NotMediaError
+    for one that makes no sense.
+    """
+
+    def __init__(self, like: AudioFrame) -> None:
+        self._kind = _kind(like)
+        channels = like.layout.nb_channels
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise DecodeLimitError(f"has {channels} channels, more than {MAX_CHANNELS}; export fewer of them")
+        if like.sample_rate not in RATES:
+            raise DecodeLimitError(f"has a sample rate of {like.sample_rate} Hz; resample it to 48000 Hz")
+        with _translated():
+            self._graph = _graph(like, channels)
+
+    def takes(self, frame: AudioFrame) -> bool:
+        """False where a stream changed its rate, format or channels on the way: a new mixer is due."""
+        return _kind(frame) == self._kind
+
+    def mix(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
+        """Take a frame; give the blocks of a second that are full, float32 of shape (samples,)."""
+        with _translated():
+            self._graph.push(frame)
+        return self._ready()
+
+    def flush(self) -> Iterator[NDArray[np.float32]]:
+        """Give what is left; no frame may follow."""
+        with _translated():
+            self._graph.push(None)
+        return self._ready()
+
+    def _ready(self) -> Iterator[NDArray[np.float32]]:
+        while True:
+            try:
+                block = cast(AudioFrame, self._graph.pull())
+            except (av.BlockingIOError, av.EOFError):
+                return
+            yield block.to_ndarray()[0].astype(np.float32, copy=False)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except av.FFmpegError as error:
+        raise NotMediaError(f"its sound cannot be mixed ({error.strerror}); convert it to WAV") from error
+
+
+def _kind(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _graph(like: AudioFrame, channels: int) -> Graph:
+    graph = Graph()
+    mean = "+".join(f"c{channel}" for channel in range(channels))
+    nodes = (
+        graph.add_abuffer(
+            sample_rate=like.sample_rate,
+            format=like.format.name,
+            layout=like.layout.name,
+            time_base=like.time_base,
+        ),
+        graph.add("pan", f"mono|c0<{mean}"),  # `<` scales the sum to the mean
+        graph.add("aformat", f"sample_fmts=flt:sample_rates={SAMPLE_RATE}:channel_layouts=mono"),
+        graph.add("asetnsamples", f"n={SAMPLE_RATE}:p=0"),  # one array a second, not one a frame
+        graph.add("abuffersink"),
+    )
+    graph.link_nodes(*nodes).configure()
+    return graph

@@ -1,0 +1,68 @@
+"""Writes the FLAC of the spool, and can tell exactly why where it cannot."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from dropscribe.core.errors import SpoolError
+from dropscribe.worker.preparing.decode import SAMPLE_RATE
+from dropscribe.worker.preparing.staging import cannot_write
+
+
+class _Sink(io.FileIO):
+    """A file that remembers why it could not be written: libsndfile only says that it could not."""
+
+    error: OSError | None = None
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]  # libsndfile's binding hands over bytes alone
+        """Write all of it, or less than that and keep the error."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return len(data) - len(rest)
+
+    def close(self) -> None:
+        """Close it; some filesystems say only now that they had no room."""
+        try:
+            super().close()
+        except OSError as error:
+            self.error = error
+
+
+def write(blocks: Iterable[NDArray[np.int16]], target: Path) -> None:
+    """Write blocks of shape (samples,) as mono, 24 kHz, 16 bit. Raises NoRoomError or SpoolError."""
+    with _sink(target) as sink:
+        try:
+            with soundfile.SoundFile(sink, "w", SAMPLE_RATE, 1, subtype="PCM_16", format="FLAC") as file:
+                for block in blocks:
+                    file.write(block)
+        except (soundfile.LibsndfileError, AssertionError) as error:  # it asserts that all was written
+            raise _not_written(sink.error or error) from error
+    if sink.error:  # libsndfile does not notice what fails when it closes
+        raise _not_written(sink.error)
+
+
+def _sink(target: Path) -> _Sink:
+    try:
+        return _Sink(target, "w+")
+    except OSError as error:
+        raise _not_written(error) from error
+
+
+def _not_written(error: Exception) -> SpoolError:
+    if isinstance(error, OSError):
+        return cannot_write(_sentence(error.strerror), error)
+    return SpoolError(_sentence(error))
+
+
+def _sentence(reason: object) -> str:
+    return f"its audio cannot be written ({reason}); make room on the disk of the spool"

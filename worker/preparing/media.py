@@ -1,0 +1,300 @@
+"""Reads media that nobody vouches for, with PyAV: only ever imported by the limited process `decode_child`.
+
+Two passes at constant memory. The first decodes to mono float32 in an unnamed temporary file and measures
+it; the second applies one gain to the whole file and writes FLAC. Reading the first pass back costs a
+fraction of decoding twice, and float32 loses nothing of a faint recording that 16 bits would.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from numpy.typing import NDArray
+
+from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
+from dropscribe.worker.preparing import declared_size, flac
+from dropscribe.worker.preparing.decode import SAMPLE_RATE, Decoded
+from dropscribe.worker.preparing.downmix import Mixer, Timeline
+from dropscribe.worker.preparing.staging import cannot_write
+
+# A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's
+# "mov,mp4,m4a,3gp,3g2,mj2" and "matroska" its "matroska,webm". Playlists (hls, concat, sdp) read other files.
+FORMATS = "wav,mp3,flac,ogg,mov,matroska,aac,aiff,amr,asf,w64,au"
+
+# The decoders of those formats; it keeps the hundreds of others, all of video among them, out of reach.
+CODECS = (
+    "aac,aac_latm,ac3,adpcm_g722,adpcm_g726,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,alac,amrnb,amrwb,dca,eac3,flac,"
+    "g722,gsm,gsm_ms,libopus,libvorbis,mp1,mp1float,mp2,mp2float,mp3,mp3float,opus,pcm_alaw,pcm_bluray,"
+    "pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,pcm_s16be,pcm_s16be_planar,pcm_s16le,pcm_s16le_planar,"
+    "pcm_s24be,pcm_s24le,pcm_s24le_planar,pcm_s32be,pcm_s32le,pcm_s32le_planar,pcm_s64be,pcm_s64le,pcm_s8,"
+    "pcm_s8_planar,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le,pcm_u32be,pcm_u32le,pcm_u8,speex,libspeex,"
+    "vorbis,wmalossless,wmapro,wmav1,wmav2,wmavoice"
+)
+
+# Only a path obeys these lists: a file object would bypass even ffmpeg's own.
+OPTIONS = {"format_whitelist": FORMATS, "codec_whitelist": CODECS, "protocol_whitelist": "file"}
+
+# Their length may be ffmpeg's guess from the bit rate, so it neither limits nor proves anything.
+GUESSED_LENGTH = frozenset({"mp3", "aac", "amr"})
+
+TARGET_DBFS = -25.0  # RMS; what VibeVoice-ASR's own processor brings its input to
+MAX_GAIN_DB = 40.0  # speech at -65 dBFS still gets there; below is hiss, and louder hiss helps nobody
+FLOOR = 1e-6  # -120 dBFS, the least level reported
+STEP = 1 / 32768  # one step of 16 bits
+LOUDEST = 2.0**31  # full scale of the widest integers: programs write those as floats too. Beyond is damage
+
+BLOCK = 10 * SAMPLE_RATE  # samples of the second pass in memory at once
+
+
+@dataclass(slots=True)
+class Damage:
+    """What went wrong while reading: packets skipped, and whether the end is missing."""
+
+    errors: int = 0
+    truncated: bool = False
+
+
+@dataclass(slots=True)
+class Level:
+    """Running measure of the first pass; amplitudes in full scale, `energy` the sum of squares."""
+
+    samples: int = 0
+    energy: float = 0.0
+    peak: float = 0.0
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of all samples so far."""
+        return math.sqrt(self.energy / max(self.samples, 1))
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        """Count in a block, shape (samples,)."""
+        wide = block.astype(np.float64)
+        self.samples += block.size
+        self.energy += float(wide @ wide)
+        self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
+
+
+def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Decoded:
+    """Decode to a FLAC file of mono, 24 kHz, 16 bit, at -25 dBFS.
+
+    The level follows VibeVoice's processor: plain RMS over the whole file (silence included) to -25 dBFS,
+    less where the peak would exceed full scale, so nothing clips; and never more than +40 dB. Digital
+    silence stays as it is. Holes in the time line are filled with silence, so that times stay right.
+    Raises NotMediaError, NoAudioError, DecodeLimitError, NoRoomError or SpoolError with the reason, MemoryError.
+    """
+    with _opened(source) as container, _temporary(scratch) as raw:
+        stream = _choose(container)
+        timeline = _timeline(container, max_seconds)
+        damage = Damage()
+        frames = _frames(source, container, stream, damage)
+        level = _measure(_mono(frames, timeline), raw, max_seconds)
+        if level.samples == 0 or damage.errors > 9 * timeline.frames:  # noise that happens to decode
+            raise NotMediaError("truncated or damaged: no audio could be decoded; copy or export it again")
+        damage.truncated |= _is_cut(source, timeline.elapsed, _claimed(container, stream), stream.sample_rate)
+        gain = _gain(level)
+        flac.write(_scaled(raw, gain), target)
+        return Decoded(
+            duration=level.samples / SAMPLE_RATE,
+            format=container.format.name,
+            codec=stream.codec_context.codec.canonical_name,
+            channels=stream.codec_context.channels,
+            sample_rate=stream.codec_context.sample_rate,
+            rms_dbfs=round(_decibels(level.rms), 2),
+            gain_db=round(_decibels(gain), 2),
+            silent=level.peak < STEP,
+            truncated=damage.truncated,
+            decode_errors=damage.errors,
+            silence_inserted=round(timeline.inserted, 3),
+        )
+
+
+def _opened(source: Path) -> InputContainer:
+    try:
+        return av.open(str(source), options=OPTIONS, metadata_errors="replace")
+    except MemoryError:
+        raise
+    except OSError as error:
+        _check_readable(source)
+        raise NotMediaError("damaged, or no media; check the file, or convert it to WAV") from error
+    except av.FFmpegError as error:
+        cause = "a format that is not read" if isinstance(error, av.ArgumentError) else "damaged, or no media"
+        raise NotMediaError(f"{cause} ({error.strerror}); check the file, or convert it to WAV") from error
+
+
+def _check_readable(source: Path) -> None:
+    """Raise SpoolError if the disk withholds a byte: demuxers call damage an I/O error, too."""
+    try:
+        with source.open("rb") as file:
+            while file.read(BLOCK):
+                pass
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _temporary(scratch: Path) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(dir=scratch)
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def _choose(container: InputContainer) -> AudioStream:
+    """The stream that a player would pick."""
+    if not container.streams.audio:
+        raise NoAudioError("there is no sound in it; remove it, or export it with its sound")
+    stream = container.streams.best("audio")
+    if not isinstance(stream, AudioStream) or stream.codec_context is None:
+        raise NotMediaError("its sound is damaged, encrypted or in an unknown codec; convert it to WAV")
+    if stream.codec_context.codec.name not in CODECS.split(","):
+        raise NotMediaError(f"the codec {stream.codec_context.codec.name} is not read; convert it to WAV")
+    return stream
+
+
+def _timeline(container: InputContainer, max_seconds: float) -> Timeline:
+    length = _length(container)
+    if length > max_seconds:
+        raise _too_long(max_seconds)
+    return Timeline(origin=(container.start_time or 0) / av.time_base, end=length or max_seconds)
+
+
+def _length(container: InputContainer) -> float:
+    """Seconds from the first to the last moment of the container by its header, 0 where it does not say."""
+    return 0.0 if container.format.name in GUESSED_LENGTH else (container.duration or 0) / av.time_base
+
+
+def _claimed(container: InputContainer, stream: AudioStream) -> float:
+    """Seconds of sound by the header, 0 where it does not say."""
+    if stream.duration is not None and stream.time_base is not None and _length(container):
+        return float(stream.duration * stream.time_base)
+    # Matroska states one length for all streams, and a picture may outlast the sound.
+    return _length(container) if len(container.streams) == 1 else 0.0
+
+
+def _is_cut(source: Path, heard: float, claimed: float, rate: int) -> bool:
+    """Whether the file ends before the seconds or the bytes that it claims."""
+    try:
+        with source.open("rb") as file:
+            # Only layer 3 has that header: 1152 samples a frame, 576 at the sample rates of MPEG 2.
+            claimed = max(claimed, declared_size.mp3_frames(file) * (1152 if rate >= 32_000 else 576) / rate)
+            return heard < 0.99 * claimed - 1.0 or declared_size.is_cut(file)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _frames(source: Path, container: InputContainer, stream: AudioStream, damage: Damage) -> Iterator[AudioFrame]:
+    for packet in _packets(source, container, stream, damage):
+        try:
+            frames = packet.decode()
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            damage.errors += 1
+            continue
+        yield from (frame for frame in frames if frame.samples)
+
+
+def _packets(
+    source: Path, container: InputContainer, stream: AudioStream, damage: Damage
+) -> Iterator[av.Packet[AudioStream]]:
+    try:
+        yield from container.demux(stream)
+    except MemoryError:
+        raise
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            _check_readable(source)
+        damage.truncated = True
+
+
+def _mono(frames: Iterable[AudioFrame], timeline: Timeline) -> Iterator[NDArray[np.float32]]:
+    """Blocks of mono at 24 kHz, float32 of shape (samples,), in step with the time line."""
+    mixer: Mixer | None = None
+    for frame in frames:
+        gap = timeline.gap(frame.time)
+        if mixer is None or gap or not mixer.takes(frame):
+            yield from mixer.flush() if mixer else ()
+            yield from _silence(gap)
+            mixer = Mixer(frame)
+        yield from mixer.mix(frame)
+        timeline.advance(frame.samples / frame.sample_rate)
+    yield from mixer.flush() if mixer else ()
+
+
+def _silence(seconds: float) -> Iterator[NDArray[np.float32]]:
+    samples = round(seconds * SAMPLE_RATE)
+    for start in range(0, samples, BLOCK):
+        yield np.zeros(min(BLOCK, samples - start), np.float32)
+
+
+def _measure(blocks: Iterable[NDArray[np.float32]], raw: IO[bytes], max_seconds: float) -> Level:
+    level = Level()
+    for block in blocks:
+        clean = _only_sound(block)
+        level.add(clean)
+        if level.samples > max_seconds * SAMPLE_RATE:
+            raise _too_long(max_seconds)
+        _write(raw, clean)
+    _rewind(raw)
+    return level
+
+
+def _only_sound(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The block with silence for what damaged floats say: one of them would hold the gain of the whole file down."""
+    with np.errstate(invalid="ignore"):  # NaN is not within any bound
+        sound = np.abs(block) <= LOUDEST
+    return block if sound.all() else np.where(sound, block, np.float32(0))
+
+
+def _write(raw: IO[bytes], block: NDArray[np.float32]) -> None:
+    try:
+        raw.write(block.data)
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def _rewind(raw: IO[bytes]) -> None:
+    try:
+        raw.seek(0)  # flushes, so a full disk may show only here
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def _gain(level: Level) -> float:
+    """The factor for the whole file; see `decode`."""
+    if level.peak < STEP:
+        return 1.0
+    wanted = 10 ** (TARGET_DBFS / 20) / level.rms
+    return min(wanted, 1 / level.peak, 10 ** (MAX_GAIN_DB / 20))
+
+
+def _scaled(raw: IO[bytes], gain: float) -> Iterator[NDArray[np.int16]]:
+    while data := raw.read(BLOCK * 4):
+        scaled = np.frombuffer(data, np.float32) * np.float32(gain * 32767)
+        yield np.rint(scaled).clip(-32767, 32767).astype(np.int16)
+
+
+def _decibels(amplitude: float) -> float:
+    return 20 * math.log10(max(amplitude, FLOOR))
+
+
+def _too_long(max_seconds: float) -> DecodeLimitError:
+    return DecodeLimitError(f"longer than {max_seconds / 3600:g} h; split it, or raise DROPSCRIBE_DECODE_HOURS")
+
+
+def _unreadable(error: OSError) -> SpoolError:
+    return SpoolError(f"its working copy cannot be read ({error.strerror}); check that disk")
+
+
+def _no_room(error: OSError) -> SpoolError:
+    return cannot_write(f"its working data cannot be written ({error.strerror}); make room on that disk", error)

@@ -1,0 +1,112 @@
+"""From a source file to spooled audio and a chunk plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import Chunk, Span
+from dropscribe.store import queries
+from dropscribe.store.chunk_plans import Prepared
+from dropscribe.store.queries import Capacity, Job
+from dropscribe.worker.preparing import chunking, decode, staging, vad
+from dropscribe.worker.preparing.staging import Staged
+from dropscribe.worker.runtime import scratch
+from dropscribe.worker.runtime.context import WorkerContext
+from dropscribe.worker.runtime.lease import Held
+
+NO_SPEECH = "no speech was found"
+DEFAULT_LONGEST = 1800.0  # seconds, where no model worker lives yet; VibeVoice-ASR does not drift within that
+
+
+@contextmanager
+def staged(context: WorkerContext, job: Job, held: Held) -> Iterator[Staged]:
+    """A copy of the source in a directory of local scratch, hashed and proved whole, for the duration of the block."""
+    root = Path(job.root) if job.root else None
+    with scratch.directory(context.settings.scratch_dir, staging.shown(Path(job.path))) as folder:
+        yield staging.stage(Path(job.source), root, folder, held.check)
+
+
+def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepared:
+    """Decode the staged copy into the spool, find speech, plan chunks."""
+    settings = context.settings
+    limits = decode.DecodeLimits(
+        max_seconds=settings.decode_hours * 3600,
+        memory_mb=settings.decode_memory_mb,
+        cpu_seconds=settings.decode_cpu_seconds,
+    )
+    _make_spool(settings.spool_dir)
+    target = context.spooled(job.id)
+    began = time.monotonic()
+    try:
+        label = staging.shown(Path(job.path))
+        decoded = decode.decode(copy.path, target, limits, label=label, scratch=copy.path.parent, stop=held.stop)
+    except decode.DecodeStoppedError:
+        held.check()
+        raise
+    decoding = time.monotonic() - began
+    found = vad.detect(target, check=held.check) if not decoded.silent else vad.SpeechMap((), "none needed")
+    held.check()
+    chunks = plan(context, job, found.spans, decoded.duration)
+    return Prepared(
+        duration=decoded.duration,
+        media={
+            "format": decoded.format,
+            "codec": decoded.codec,
+            "channels": decoded.channels,
+            "sample_rate": decoded.sample_rate,
+        },
+        speech_detector=found.detector,
+        chunks=chunks,
+        speech=found.spans,
+        notes=notes(decoded, chunks),
+        timings={"audio_decode": decoding, "speech_detection": time.monotonic() - began - decoding},
+    )
+
+
+def _make_spool(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        message = f"cannot make the spool {folder}: {error.strerror}; check DROPSCRIBE_SPOOL and its disk"
+        raise staging.cannot_write(message, error) from error
+
+
+def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: float) -> tuple[Chunk, ...]:
+    """Chunks as long as is set, or as the living model workers can hold and all of them get a part."""
+    settings = context.settings.for_job(job.overrides)
+    fleet = queries.capacity(context.database, settings.lease_seconds, job.model_queue)
+    longest = _longest(settings, fleet)
+    overlap = settings.overlap_seconds
+    target = settings.chunk_target_seconds or chunking.target_for(
+        duration, longest, max(1, fleet.slots), overlap=overlap
+    )
+    return chunking.plan(speech, duration, longest, target=target, overlap=overlap)
+
+
+def longest_chunk(context: WorkerContext, job: Job) -> float:
+    """The longest window to hand to a model, in seconds: as set, or what the living model workers can hold."""
+    settings = context.settings.for_job(job.overrides)
+    return _longest(settings, queries.capacity(context.database, settings.lease_seconds, job.model_queue))
+
+
+def _longest(settings: Settings, fleet: Capacity) -> float:
+    held = fleet.longest_chunk or DEFAULT_LONGEST
+    return min(settings.chunk_seconds or held, held)
+
+
+def notes(decoded: decode.Decoded, chunks: tuple[Chunk, ...]) -> tuple[str, ...]:
+    """Remarks on a recording that a reader of its transcript should know."""
+    found = []
+    if not chunks:
+        found.append(NO_SPEECH)
+    if decoded.truncated:
+        found.append("the file ends before the length that it claims")
+    if decoded.decode_errors:
+        found.append(f"{decoded.decode_errors} damaged packets were skipped")
+    if decoded.silence_inserted:
+        found.append(f"{decoded.silence_inserted:.1f} s missing in the recording were filled with silence")
+    return tuple(found)

@@ -1,0 +1,105 @@
+"""What the tasks of one worker process work with; put together once, in `dropscribe.worker.service`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dropscribe.core.errors import BrokerError
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.routing import served
+from dropscribe.core.settings import Settings
+from dropscribe.models.base import Transcriber
+from dropscribe.store import queries
+from dropscribe.store.queries import Capacity
+from dropscribe.store.session import Database
+from dropscribe.worker.runtime.counters import Tally
+from dropscribe.worker.runtime.lease import LeaseKeeper
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class FleetView:
+    """What the fleet can do, asked for as often as workers tell: every chunk's commit needs it."""
+
+    database: Database
+    settings: Settings
+    _seen: list[dict[str, Any]] = field(default_factory=list)
+    _asked: float = -math.inf
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def capacity(self, queue: str) -> Capacity:
+        """Of the workers that serve the queue; at most a heartbeat old."""
+        with self._lock:
+            if time.monotonic() - self._asked >= self.settings.renew_seconds:
+                self._seen = queries.engines(self.database, self.settings.lease_seconds)
+                self._asked = time.monotonic()
+            return queries.capacity_of(self._seen, queue)
+
+
+@dataclass
+class Fitness:
+    """Whether the fault is in the recordings or in this worker: how many different jobs failed on it in a row."""
+
+    limit: int
+    _failed: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def succeeded(self) -> None:
+        """Something worked, so the failures before were the recordings' own."""
+        with self._lock:
+            self._failed.clear()
+
+    def failed(self, job_id: str) -> bool:
+        """Count a failure; True when it is one too many."""
+        with self._lock:
+            self._failed.add(job_id)
+            return len(self._failed) >= self.limit
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """The parts of a worker. `owner` is its name in the store; `model` only where the role has one."""
+
+    settings: Settings
+    database: Database
+    doorbell: Doorbell
+    keeper: LeaseKeeper
+    owner: str
+    model: Transcriber | None
+    tally: Tally
+    fitness: Fitness
+    die: Callable[[int], None]
+
+    def spooled(self, job_id: str) -> Path:
+        """Where the decoded audio of a job is."""
+        return self.settings.spool_dir / f"{job_id}.flac"
+
+    @cached_property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that this worker's model serves."""
+        return served(self.model.info.engine, self.model.info.precision) if self.model else ()
+
+    @cached_property
+    def fleet(self) -> FleetView:
+        """The fleet as this process sees it."""
+        return FleetView(self.database, self.settings)
+
+    def ring(self, task: str, rows: Iterable[str]) -> None:
+        """Send messages; a Redis that is out of reach is left to the reconciler."""
+        waiting = list(rows)
+        found = queries.addresses(self.database, {row.partition(".")[0] for row in waiting})
+        for row in waiting:
+            try:
+                self.doorbell.ring(task, row, *found[row.partition(".")[0]])
+            except BrokerError as error:
+                log.warning("message not sent, the reconciler will: %s", error)
+                return

@@ -1,0 +1,150 @@
+"""What becomes of work that fails: given back, tried later, or failed for good with a reason."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dropscribe.core import queue
+from dropscribe.core.errors import (
+    DropscribeError,
+    LeaseLostError,
+    ModelFatalError,
+    NoRoomError,
+    OutputError,
+    SourceError,
+    SourceMissingError,
+    StoreUnavailableError,
+    UsageError,
+)
+from dropscribe.store import chunks, fleet, jobs, queries, recovery
+from dropscribe.store.chunks import ChunkWork
+from dropscribe.store.fleet import UNFIT
+from dropscribe.store.leases import Claim
+from dropscribe.worker.runtime.context import WorkerContext
+from dropscribe.worker.runtime.lease import StoppedError
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY = 10.0  # seconds before a failed step is tried again; each further wait is three times as long
+NO_ROOM_DELAY = 60.0  # seconds before a step that found a full disk is tried again, without end
+FATAL_EXIT = 70  # EX_SOFTWARE of sysexits.h: the supervisor starts the process anew
+
+# The row is somebody else's or cannot be reached: nothing may or can be written, and the lease brings it back.
+NOT_OURS_TO_MEND = (LeaseLostError, StoreUnavailableError)
+
+
+@contextmanager
+def of_job(context: WorkerContext, claim: Claim, failures: int) -> Iterator[None]:
+    """Deal with whatever goes wrong in preparing or finishing a job that failed `failures` times before."""
+    try:
+        yield
+    except NOT_OURS_TO_MEND:
+        raise
+    except StoppedError:
+        context.ring(queue.FINISH, jobs.release(context.database, claim))
+    except NoRoomError as error:  # a full disk is no fault of the recording
+        log.warning("%s", error)
+        jobs.postpone(context.database, claim, str(error), delay=NO_ROOM_DELAY)
+    except SourceError as error:
+        log.info("failed: %s", error)
+        context.ring(queue.FINISH, jobs.fail(context.database, claim, str(error)))
+    except SourceMissingError as error:
+        _missing(context, claim, error)
+    except Exception as error:  # noqa: BLE001 (a defect of ours must not lose the job: it is tried again, then failed)
+        reason = _advised(context, claim.job_id, failures, error)
+        _retry(context, claim, reason, FIRST_DELAY * 3.0**failures)
+        _doubt_oneself(context, claim)
+    else:
+        context.fitness.succeeded()
+
+
+def _advised(context: WorkerContext, job_id: str, failures: int, error: Exception) -> str:
+    """The reason, and for a transcript that cannot be written what comes next: another try, or somebody's turn."""
+    reason = _reason(error)
+    if not isinstance(error, OutputError):
+        return reason
+    if failures + 1 < context.settings.failed_attempts:
+        return f"{reason}; dropscribe tries again"
+    return (
+        f"{reason}, or set `results` to another folder, then `dropscribe retry {job_id}`; "
+        f"`dropscribe transcript {job_id}` prints what was read"
+    )
+
+
+def _missing(context: WorkerContext, claim: Claim, error: SourceMissingError) -> None:
+    """A file that is gone may be renamed or come back; where its whole folder is away, it waits for that."""
+    job = queries.job(context.database, claim.id)
+    reason = str(error)
+    if _is_offline(context, job.root):
+        log.info("waiting for %s: %s", job.root, reason)
+        delay = context.settings.scan_seconds_network
+        jobs.postpone(context.database, claim, f"{reason}; its folder is offline", delay=delay)
+        return
+    waits = max(1, context.settings.failed_attempts - 1)
+    _retry(context, claim, reason, context.settings.missing_seconds / waits)
+
+
+def _is_offline(context: WorkerContext, root: str) -> bool:
+    reported = [folder for folder in queries.list_roots(context.database) if folder.path == root]
+    return not Path(root).is_dir() or any(not folder.online for folder in reported)
+
+
+def _retry(context: WorkerContext, claim: Claim, reason: str, delay: float) -> None:
+    limit = context.settings.failed_attempts
+    context.ring(queue.FINISH, jobs.retry_later(context.database, claim, reason, delay=delay, limit=limit))
+
+
+@contextmanager
+def of_chunk(context: WorkerContext, work: ChunkWork) -> Iterator[None]:
+    """Deal with whatever goes wrong in reading a chunk."""
+    try:
+        yield
+    except NOT_OURS_TO_MEND:
+        raise
+    except StoppedError:
+        chunks.release(context.database, work.claim)
+    except (ModelFatalError, MemoryError) as error:
+        _end_process(context, work.claim, error)
+    except Exception as error:  # noqa: BLE001 (as above)
+        reason = f"{_reason(error)} (at {work.chunk.start:.0f}-{work.chunk.end:.0f} s)"
+        delay = FIRST_DELAY * 3.0**work.failures
+        limit = 1 if isinstance(error, UsageError) else context.settings.failed_attempts  # a setting stays as it is
+        woken = chunks.retry_later(context.database, work.claim, reason, delay=delay, limit=limit)
+        context.ring(queue.FINISH, woken)
+        _doubt_oneself(context, work.claim)
+    else:
+        context.fitness.succeeded()
+
+
+def _end_process(context: WorkerContext, claim: Claim, error: Exception) -> None:
+    """The lease is left to run out: a recording that breaks the model's process counts as one that killed it."""
+    traceback.clear_frames(error.__traceback__)  # what they hold may be all the memory there is
+    reason = "out of memory" if isinstance(error, MemoryError) else str(error)
+    log.critical("the model cannot go on: %s", reason)
+    try:
+        recovery.last_words(context.database, claim, reason)
+    finally:
+        context.die(FATAL_EXIT)
+
+
+def _doubt_oneself(context: WorkerContext, claim: Claim) -> None:
+    """Where one recording after the other fails, the worker is more likely broken than all of them."""
+    if context.fitness.failed(claim.job_id):
+        log.critical(
+            "%d different recordings failed here in a row; this worker takes itself out", context.fitness.limit
+        )
+        fleet.heartbeat(context.database, context.owner, state=UNFIT)
+        recovery.disown(context.database, context.owner)  # what its other threads have is not to blame
+        context.die(FATAL_EXIT)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DropscribeError):
+        log.warning("%s", error)
+        return str(error)
+    log.error("internal error", exc_info=error)
+    return f"internal error: {type(error).__name__}: {error}; please report it with the worker's log"

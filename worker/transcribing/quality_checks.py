@@ -1,0 +1,206 @@
+"""Is this answer to be believed? Pure checks of one chunk's transcript against its audio.
+
+Nobody knows here what was said, but much of what goes wrong shows from outside: an answer that broke off or went round
+in circles, that is silent about speech, or says more than anybody could in the time. Thresholds are set so that good
+answers pass; `python -m bench.gate` measures how many do.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import accumulate, groupby, pairwise
+
+from dropscribe.core import spans
+from dropscribe.core.types import Ended, RawTranscript, Segment, SegmentKind, Span
+
+BREATH = 1.0  # s; a pause as short belongs to the talk around it
+BLIP = 1.0  # s; what is shorter and stands alone is a cough, a click or an "mhm", which models rightly leave out
+LEAST_UNCOVERED = 3.0  # s of talk below which a low share says nothing: there was hardly any
+LONGEST_GAP = 30.0  # s of talk between two segments: several utterances, and longer than a jingle taken for speech
+SILENT_ANSWER = 5.0  # s of talk that an answer without a word cannot have overheard
+LEAST_MISSING = 0.5  # s; in less is hardly a word
+SHORT = 2.0  # s; in less, rounded times make any pace possible
+BURST = 2.0  # times the bound for a whole chunk that a single segment may reach
+
+# What is written without spaces counts by letters: most Chinese characters and kana are a syllable, of which a word
+# has one and a half; in Thai, Lao, Burmese and Khmer a word takes about five letters.
+SYLLABLES_A_WORD = 1.5
+LETTERS_A_WORD = 5
+_SYLLABLE = re.compile(
+    "[\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+)
+_LETTER = re.compile("[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff]")
+
+
+class Rule(StrEnum):
+    """What an answer can fail."""
+
+    TRUNCATED = "truncated"
+    LOOP = "loop"
+    BUDGET = "budget"
+    TIMES = "times"
+    SILENT = "silent"
+    COVERAGE = "coverage"
+    PACE = "pace"
+
+
+ENDINGS = {
+    Ended.TRUNCATED: (Rule.TRUNCATED, "the model's answer breaks off"),
+    Ended.LOOP: (Rule.LOOP, "the model repeated itself"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How wrong an answer may look before it is not believed.
+
+    `coverage` is the share of the detected talk that segments must account for.
+
+    `words_per_second` is the fastest pace to be believed, over the time in which somebody is said to speak. Readers of
+    17 languages say 4 to 9 syllables a second (Coupé et al., Science Advances 5, 2019, eaaw2594). An English word has
+    1.4 of them, so that 9 are 6.4 words, pauses not counted; 7 also leaves room for Vietnamese, which puts a space
+    after each syllable and has 5.3 of them on average.
+
+    `slack` are the seconds that times may be wrong: models round them, and detectors add 0.2 s around speech. A
+    segment may stick out of its chunk by as much, or begin before the one before it; and it accounts for as much more
+    on either side, so that gaps of twice that between segments are none.
+    """
+
+    coverage: float = 0.8
+    words_per_second: float = 7.0
+    slack: float = 0.5
+
+
+DEFAULT = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A rule that an answer failed; as text, a sentence for people."""
+
+    rule: Rule
+    detail: str
+
+    def __str__(self) -> str:
+        """What was found."""
+        return self.detail
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong with an answer, if anything.
+
+    `missing` is talk of half a second or more that no segment accounts for, in the chunk's time; an answer may pass in
+    spite of some. `measures` are the `coverage` and `words_per_second` found.
+    """
+
+    failures: tuple[Failure, ...] = ()
+    missing: tuple[Span, ...] = ()
+    measures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Is the answer to be believed?"""
+        return not self.failures
+
+
+def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits: Limits = DEFAULT) -> Verdict:
+    """Judge the answer to a chunk of `duration` seconds; `speech` is where speech was detected, in the chunk's time.
+
+    A cancelled answer is judged like any other.
+    """
+    talk = _talk(speech, duration)
+    accounted = _accounted(result.segments, limits.slack)
+    holes = spans.without(talk, accounted)
+    gaps = [gap for gap in holes if gap.duration >= BLIP]
+    share = 1 - _total(gaps) / _total(talk) if talk else 1.0
+    pace = _pace(result.segments)
+    failures = (
+        *_ending(result),
+        *_times(result.segments, duration, limits.slack),
+        *_coverage(gaps, accounted, share, limits.coverage),
+        *_haste(result.segments, pace, limits.words_per_second),
+    )
+    missing = tuple(gap for gap in holes if gap.duration >= LEAST_MISSING)
+    return Verdict(failures, missing, {"coverage": share, "words_per_second": pace})
+
+
+def words(text: str) -> float:
+    """How long a text is, in words that take as long to say as English ones."""
+    syllables, letters = len(_SYLLABLE.findall(text)), len(_LETTER.findall(text))
+    spaced = _LETTER.sub(" ", _SYLLABLE.sub(" ", text)).split()
+    named = sum(any(map(str.isalnum, word)) for word in spaced)  # a dash is no word
+    return named + syllables / SYLLABLES_A_WORD + letters / LETTERS_A_WORD
+
+
+def _ending(result: RawTranscript) -> Iterator[Failure]:
+    if result.ended in ENDINGS:
+        yield Failure(*ENDINGS[result.ended])
+    if result.output_tokens >= result.budget > 0:
+        yield Failure(Rule.BUDGET, f"the answer used up its {result.budget:,} tokens")
+
+
+def _times(segments: Sequence[Segment], duration: float, slack: float) -> Iterator[Failure]:
+    reached = accumulate((segment.start for segment in segments), max)
+    if any(segment.start < -slack or segment.end > duration + slack for segment in segments):
+        yield Failure(Rule.TIMES, "the answer has times outside its chunk")
+    elif any(segment.end < segment.start for segment in segments):
+        yield Failure(Rule.TIMES, "the answer has a segment that ends before it begins")
+    elif any(segment.start < start - slack for segment, start in zip(segments, reached, strict=True)):
+        yield Failure(Rule.TIMES, "the answer goes back in time")
+
+
+def _coverage(gaps: Sequence[Span], accounted: Sequence[Span], share: float, least: float) -> Iterator[Failure]:
+    """An answer without a word may well be right about a few short noises, but not about this much talk."""
+    uncovered = _total(gaps)
+    longest = _longest_hole(gaps, accounted)
+    if not accounted and uncovered >= SILENT_ANSWER:
+        yield Failure(Rule.SILENT, f"no word was read in {uncovered:.0f} s of detected speech")
+    elif accounted and share < least and uncovered >= LEAST_UNCOVERED:
+        yield Failure(Rule.COVERAGE, f"only {100 * share:.0f} % of the detected speech is covered")
+    elif accounted and longest >= LONGEST_GAP:
+        yield Failure(Rule.COVERAGE, f"{longest:.0f} s of detected speech on end are not covered")
+
+
+def _longest_hole(gaps: Sequence[Span], accounted: Sequence[Span]) -> float:
+    """Seconds of talk between two segments, at most."""
+    ends = [span.end for span in accounted]
+    holes = groupby(gaps, lambda gap: bisect_right(ends, gap.start))
+    return max((_total(hole) for _, hole in holes), default=0.0)
+
+
+def _haste(segments: Sequence[Segment], pace: float, most: float) -> Iterator[Failure]:
+    """Text crammed into the time of all segments, or of one."""
+    fastest = max((_pace([segment]) for segment in segments), default=0.0)
+    if pace > most:
+        yield Failure(Rule.PACE, f"nobody says {pace:.0f} words a second")
+    elif fastest > BURST * most:
+        yield Failure(Rule.PACE, f"nobody says {fastest:.0f} words a second, as one segment has it")
+
+
+def _pace(segments: Iterable[Segment]) -> float:
+    """Words a second of the time that speech covers; where people talk at once, it counts once."""
+    said = [segment for segment in segments if segment.kind is SegmentKind.SPEECH]
+    spoken = _total(_accounted(said, 0.0))
+    return sum(words(segment.text) for segment in said) / max(spoken, SHORT)
+
+
+def _talk(detected: Iterable[Span], duration: float) -> list[Span]:
+    """Speech within the chunk, together with the short pauses in it."""
+    chunk = Span(0.0, duration)
+    heard = spans.merged(part for span in detected if (part := spans.clip(span, chunk)).duration > 0)
+    pauses = (Span(left.end, right.start) for left, right in pairwise(heard))
+    return spans.merged([*heard, *(pause for pause in pauses if pause.duration <= BREATH)])
+
+
+def _accounted(segments: Iterable[Segment], slack: float) -> list[Span]:
+    """The time of all segments, of words and of sounds such as [Music]; backward ones have none."""
+    return spans.merged(Span(s.start - slack, s.end + slack) for s in segments if s.start <= s.end)
+
+
+def _total(stretches: Iterable[Span]) -> float:
+    return sum(stretch.duration for stretch in stretches)
