@@ -119,7 +119,7 @@ def test_a_copy_whose_activations_overflow_gets_no_name(run: Run, tmp_path: Path
 MEASURED = """
 import json, sys
 from pathlib import Path
-from models import convert
+from dropscribe.models.checkpoints import convert
 from dropscribe.models.checkpoints.convert_plan import Rules
 
 def peak(reset=False):
@@ -162,7 +162,7 @@ def test_a_large_checkpoint_takes_little_memory(tmp_path: Path) -> None:
 INTERRUPTED = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background may have it ignored
-from models import convert
+from dropscribe.models.checkpoints import convert
 write = convert._write
 def wait(*arguments):
     write(*arguments)

@@ -226,7 +226,7 @@ SERVED = """
 import sys
 import soundfile
 from dropscribe.core.settings import Settings
-from models import registry
+from dropscribe.models import registry
 from dropscribe.models.base import TranscribeRequest
 model = registry.create("onnx", Settings(engine="onnx", model=sys.argv[1], chunk_seconds=60))
 print(len(model.transcribe(soundfile.read(sys.argv[2], dtype="float32")[0], TranscribeRequest()).segments))

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 HOLDS = """
 import sys
 from pathlib import Path
-from worker import scratch
+from dropscribe.worker.runtime import scratch
 with scratch.directory(Path(sys.argv[1]), "a.wav") as folder:
     (folder / "copy").write_bytes(b"sound")
     print(folder, flush=True)
