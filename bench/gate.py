@@ -25,7 +25,8 @@ from dropscribe.core.types import Chunk, Ended, RawTranscript, Segment, Span
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
 from dropscribe.models.vibevoice.loops import LoopDetector
-from dropscribe.worker.preparing import chunking, vad
+from dropscribe.worker import chunking
+from dropscribe.worker.preparing import vad
 from dropscribe.worker.preparing.decode import DecodeLimits, decode
 from dropscribe.worker.transcribing import quality_checks
 from dropscribe.worker.transcribing.quality_checks import Rule, Verdict

@@ -24,9 +24,9 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import Segment, Span
 from dropscribe.store import queries
 from dropscribe.store.queries import Job
+from dropscribe.worker import chunking
 from dropscribe.worker.merging import speaker_linking
 from dropscribe.worker.merging.merge_chunks import Part, stitch
-from dropscribe.worker.preparing import chunking
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "news.mp3"  # MP3 frames may be put end to end as they are
 MEGABYTE = 1_000_000

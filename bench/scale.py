@@ -33,7 +33,7 @@ from dropscribe.models.base import SAMPLE_RATE
 from dropscribe.store import chunk_plans, jobs, queries
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.tables import chunks
-from dropscribe.worker.preparing import chunking
+from dropscribe.worker import chunking
 from tests.servers import find_postgresql, private_postgresql
 
 RTFX = 196.0  # of bf16 on an H200 with 16 chunks of 5 minutes, as bench/roofline.py bounds it; nobody measured it yet

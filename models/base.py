@@ -55,3 +55,6 @@ class Transcriber(Protocol):
     def close(self) -> None:
         """Give back memory and threads; no call may follow."""
         ...
+
+
+Tell = Callable[[str, int, int], None]  # what is being done, bytes done and in all

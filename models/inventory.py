@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import safetensors_files
 from dropscribe.models.checkpoints.convert_plan import DTYPES, bytes_by_dtype
+from dropscribe.models.checkpoints.hub_cache import cached, quantization, read_config, without_weights
 from dropscribe.models.checkpoints.safetensors_files import Shard
 from dropscribe.models.onnx import layout
 
 LAYOUTS = {"vibevoice_asr": "transformers", "vibevoice": "original", "whisper": "whisper"}  # by model_type
 CONVERTED = "model.bin"  # the weights of CTranslate2
-OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx", "*.onnx_data*")
 BLOCK = 8_000_000  # bytes hashed at a time
 SHA1, SHA256 = 40, 64  # digits of a blob's name: git's hash for small files, else that of the content
-
-Tell = Callable[[str, int, int], None]  # what is being done, bytes done and in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +43,6 @@ class Checkpoint:
     files: int
     problems: tuple[str, ...] = ()
     verified: bool = False
-
-
-def cache() -> Path:
-    """The folder in which Hugging Face's programs keep what they fetched."""
-    if hub := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(hub).expanduser()
-    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return Path(home).expanduser() / "hub"
-
-
-def cached(name: str = "*") -> Iterator[tuple[str, Path]]:
-    """Id and folder of every snapshot in the cache, or of those of one id."""
-    for repository in sorted(cache().glob("models--" + name.replace("/", "--"))):
-        identity = repository.name.removeprefix("models--").replace("--", "/", 1)
-        yield from ((identity, path) for path in sorted(repository.glob("snapshots/*")) if path.is_dir())
-
-
-def locate(source: str, revision: str = "") -> tuple[Path, str]:
-    """The folder and the commit of a checkpoint: a folder itself, or the snapshot of an id in the cache.
-
-    Raises UsageError when it is not here.
-    """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder.resolve(), ""
-    looks_like_id = source.count("/") == 1 and not source.startswith((".", "~", "/"))
-    if not looks_like_id or "*" in source:
-        raise UsageError(f"{source} is not a folder; name a checkpoint's, or see `dropscribe models list`")
-    snapshots = {path.name: path for _, path in cached(source)}
-    commit = _commit(source, revision or "main")
-    if commit not in snapshots:
-        which = f"{source} at {revision}" if revision else source
-        raise UsageError(f"{which} is neither a folder nor in {cache()}; fetch it: dropscribe models fetch {source}")
-    return snapshots[commit], commit
-
-
-def _commit(source: str, revision: str) -> str:
-    reference = cache() / f"models--{source.replace('/', '--')}" / "refs" / revision
-    return reference.read_text().strip() if reference.is_file() else revision
 
 
 def survey(folders: Iterable[Path]) -> list[Checkpoint]:
@@ -180,65 +137,12 @@ def _config(folder: Path, problems: list[str]) -> dict[str, Any]:
         return {}
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a folder, empty if it has none. Raises ModelUnavailableError."""
-    path = folder / "config.json"
-    if not path.exists() and not path.is_symlink():
-        return {}
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise safetensors_files.broken(path, str(error)) from error
-    if not isinstance(config, dict):
-        raise safetensors_files.broken(path, "it holds no JSON object")
-    return config
-
-
 def _shards(folder: Path, problems: list[str]) -> Iterator[Shard]:
     for path in safetensors_files.files(folder):
         try:
             yield safetensors_files.read(path)
         except ModelUnavailableError as error:
             problems.append(str(error))
-
-
-def without_weights(folder: Path) -> str:
-    """What to say of a folder without safetensors: what it has instead, and how that becomes safetensors."""
-    others = sorted({path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern)})
-    if others:
-        shown = ", ".join(others[:3])
-        return (
-            f"{folder} has no safetensors files, but {shown}; load it once with transformers and write it with "
-            "`save_pretrained(FOLDER)`, or fetch a version in safetensors"
-        )
-    names = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
-    return f"{folder} is no checkpoint: it holds {names}; name a folder with safetensors files"
-
-
-def quantization(config: Mapping[str, Any]) -> str:
-    """How a checkpoint is quantized by its config: `int8`, `nf4`, `fp4` or another method's name; empty if not."""
-    stored = config.get("quantization_config")
-    if not isinstance(stored, Mapping):
-        return ""
-    if stored.get("load_in_8bit"):
-        return "int8"
-    if stored.get("load_in_4bit"):
-        return str(stored.get("bnb_4bit_quant_type", "fp4"))
-    return str(stored.get("quant_method", "an unknown method"))
-
-
-def quantized_bits(config: Mapping[str, Any]) -> int:
-    """Bits of a quantized weight in memory; 0 where the config does not tell.
-
-    What compressed-tensors packed is unpacked on first use, so that its bits say nothing.
-    """
-    stored, method = config.get("quantization_config") or {}, quantization(config)
-    if method in {"int8", "nf4", "fp4"}:
-        return 8 if method == "int8" else 4
-    if method == "torchao":  # names of classes in any depth: Int4WeightOnlyConfig, int8_weight_only
-        found = re.search(r"int([48])", json.dumps(stored), re.IGNORECASE)
-        return int(found[1]) if found else 0
-    return int(stored.get("bits") or 0) if method in {"awq", "gptq"} else 0
 
 
 def verify(checkpoint: Checkpoint, tell: Tell) -> Checkpoint:

@@ -11,6 +11,7 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.meter import meter
 from dropscribe.models import inventory
+from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.inventory import Checkpoint
 
 
@@ -21,10 +22,10 @@ def show_all(context: Context, folders: Sequence[Path], *, verify: bool, as_json
     if verify:
         found = _verified(context, found)
     if as_json:
-        render.write_json({"cache": str(inventory.cache()), "models": [_facts(context, one) for one in found]})
+        render.write_json({"cache": str(hub_cache.cache()), "models": [_facts(context, one) for one in found]})
     elif not found:
         context.out.print(
-            f"no checkpoints in {render.safe(str(inventory.cache()))}; fetch one: dropscribe models fetch ID"
+            f"no checkpoints in {render.safe(str(hub_cache.cache()))}; fetch one: dropscribe models fetch ID"
         )
     else:
         _table(context, found)
@@ -33,7 +34,7 @@ def show_all(context: Context, folders: Sequence[Path], *, verify: bool, as_json
 
 def show_one(context: Context, source: str, *, revision: str, verify: bool, as_json: bool) -> bool:
     """Everything about one checkpoint; True if nothing is wrong with it. Raises UsageError."""
-    folder, commit = inventory.locate(source, revision)
+    folder, commit = hub_cache.locate(source, revision)
     found = inventory.examine(folder, source if commit else "", commit)
     if verify:
         [found] = _verified(context, [found])

@@ -15,8 +15,8 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.meter import steps
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models import inventory
 from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.models.checkpoints import hub_cache
 from dropscribe.worker.preparing.decode import DecodeLimits, decode
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def validate(
 ) -> bool:
     """Compare, say how alike they are, and return whether that is enough. Raises UsageError and the model's errors."""
     chosen = list(files) or _samples()
-    folder, _ = inventory.locate(source)
-    target, _ = inventory.locate(str(copy))
+    folder, _ = hub_cache.locate(source)
+    target, _ = hub_cache.locate(str(copy))
     with steps(context) as tell:
         tell("decoding")
         recordings = [_decoded(path, seconds) for path in chosen]

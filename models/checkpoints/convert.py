@@ -17,11 +17,10 @@ from typing import BinaryIO
 import torch
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models import inventory
-from dropscribe.models.checkpoints import convert_plan, new_folder, safetensors_files
+from dropscribe.models.base import Tell
+from dropscribe.models.checkpoints import convert_plan, hub_cache, new_folder, safetensors_files
 from dropscribe.models.checkpoints.convert_plan import Planned, Rules
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
-from dropscribe.models.inventory import Tell
 
 TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 PIECE = 16_000_000  # bytes of a tensor in memory at a time; a multiple of every width
@@ -127,15 +126,15 @@ def convert(
 
 def examine(name: str, revision: str) -> Source:
     """A checkpoint with every header read. Raises UsageError and ModelUnavailableError."""
-    folder, commit = inventory.locate(name, revision)
+    folder, commit = hub_cache.locate(name, revision)
     weights = tuple(map(safetensors_files.read, safetensors_files.files(folder)))
     if not weights:
-        raise ModelUnavailableError(inventory.without_weights(folder))
+        raise ModelUnavailableError(hub_cache.without_weights(folder))
     if lacking := next(safetensors_files.missing(folder, weights), ""):
         raise ModelUnavailableError(f"{name} is not complete: {lacking}; fetch it again")
-    if kind := inventory.quantization(inventory.read_config(folder)):
+    if kind := hub_cache.quantization(hub_cache.read_config(folder)):
         raise ModelUnavailableError(f"{name} is quantized ({kind}); name the checkpoint that it was made from")
-    heavy = {path for pattern in inventory.OTHER_WEIGHTS for path in folder.rglob(pattern)}
+    heavy = {path for pattern in hub_cache.OTHER_WEIGHTS for path in folder.rglob(pattern)}
     beside = sorted(path for path in folder.rglob("*") if path.is_file() and not _private(path.relative_to(folder)))
     others = tuple(path for path in beside if path.suffix != safetensors_files.SUFFIX and path not in heavy)
     left_out = tuple(str(path.relative_to(folder)) for path in beside if path in heavy)
@@ -230,7 +229,7 @@ def _write(source: Source, folder: Path, plan: Plan, rules: Rules, tell: Tell) -
     """Everything into a folder; returns how many numbers became zero."""
     copy_others(source, folder)
     if (folder / "config.json").is_file():
-        config = convert_plan.with_dtype(inventory.read_config(folder), rules.dtype)
+        config = convert_plan.with_dtype(hub_cache.read_config(folder), rules.dtype)
         _write_json(folder / "config.json", config)
     for path in safetensors_files.indices(folder):
         _rewrite_index(path, {folder / shard.path.relative_to(source.folder): planned for shard, planned in plan})

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models import inventory
-from dropscribe.models.checkpoints import new_folder
-from dropscribe.models.inventory import Tell
+from dropscribe.models.base import Tell
+from dropscribe.models.checkpoints import hub_cache, new_folder
 
 # Weights in safetensors or in CTranslate2's layout, and what is needed to use them.
 PATTERNS = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "model.bin", "LICENSE*", "README.md")
@@ -37,8 +36,8 @@ def fetch(name: str, revision: str, tell: Tell) -> tuple[Path, str]:
     tell(f"asking for {name}", 0, 0)
     present, size = _needed(name, revision)
     if size > present:
-        inventory.cache().mkdir(parents=True, exist_ok=True)
-        new_folder.require_room(inventory.cache(), size - present)
+        hub_cache.cache().mkdir(parents=True, exist_ok=True)
+        new_folder.require_room(hub_cache.cache(), size - present)
     with _watched(name, present, size, tell):
         folder = Path(_download(name, revision))
     return folder, folder.name
@@ -50,7 +49,7 @@ def _needed(name: str, revision: str) -> tuple[int, int]:
 
     with _translated(name, revision):
         files = snapshot_download(
-            name, revision=revision or None, cache_dir=inventory.cache(), allow_patterns=list(PATTERNS), dry_run=True
+            name, revision=revision or None, cache_dir=hub_cache.cache(), allow_patterns=list(PATTERNS), dry_run=True
         )
     if not files:
         raise ModelUnavailableError(
@@ -64,7 +63,7 @@ def _download(name: str, revision: str) -> str:
 
     with _translated(name, revision):
         return snapshot_download(
-            name, revision=revision or None, cache_dir=inventory.cache(), allow_patterns=list(PATTERNS)
+            name, revision=revision or None, cache_dir=hub_cache.cache(), allow_patterns=list(PATTERNS)
         )
 
 
@@ -113,7 +112,7 @@ def _sentence(name: str, revision: str, cause: BaseException) -> str:
 @contextmanager
 def _watched(name: str, present: int, size: int, tell: Tell) -> Iterator[None]:
     """Tell how much of the checkpoint has come, while it comes."""
-    blobs = inventory.cache() / f"models--{name.replace('/', '--')}" / "blobs"
+    blobs = hub_cache.cache() / f"models--{name.replace('/', '--')}" / "blobs"
     before, ended = _held(blobs), threading.Event()
 
     def look() -> None:

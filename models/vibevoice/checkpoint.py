@@ -13,12 +13,11 @@ import torch
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.types import SAFE_PARTS, Part
-from dropscribe.models import inventory
-from dropscribe.models.checkpoints import convert, convert_plan, new_folder, safetensors_files
+from dropscribe.models.base import Tell
+from dropscribe.models.checkpoints import convert, convert_plan, hub_cache, new_folder, safetensors_files
 from dropscribe.models.checkpoints.convert import Source, Warn
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.checkpoints.shard_writer import Entry, Writer
-from dropscribe.models.inventory import Tell
 from dropscribe.models.vibevoice import bnb_packing, loader, memory_plan, meta_model, quantize
 from dropscribe.models.vibevoice import parts as parts_
 from dropscribe.models.vibevoice.dimensions import Geometry
@@ -168,7 +167,7 @@ def _described(job: _Job) -> dict[str, Any]:
     """The config.json of the copy: how it is quantized, for transformers, and what, for us."""
     quantization = quantize.config(job.precision, job.dtype, job.parts)
     dtype = "fp16" if job.dtype == torch.float16 else "bf16"
-    return convert_plan.with_dtype(inventory.read_config(job.source.folder), dtype) | {
+    return convert_plan.with_dtype(hub_cache.read_config(job.source.folder), dtype) | {
         "quantization_config": quantization and quantization.to_dict(),
         quantize.RECORD: {"parts": list(job.parts), "modules": sorted(job.modules)},
     }
@@ -225,7 +224,7 @@ def _prove(job: _Job, folder: Path) -> None:
 
     Raises QuantizationError, and ModelUnavailableError when a file is not whole.
     """
-    config = inventory.read_config(folder)
+    config = hub_cache.read_config(folder)
     model = meta_model.build_quantized(config)
     quantize.verify_names(quantize.quantized_modules(model), job.modules, job.precision)
     mark = SCALES[job.precision]

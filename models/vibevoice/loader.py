@@ -23,7 +23,8 @@ from transformers.utils import logging as transformers_log
 
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.types import SAFE_PARTS, Part
-from dropscribe.models import engine_errors, inventory
+from dropscribe.models import engine_errors
+from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.vibevoice import attention as varlen
 from dropscribe.models.vibevoice import quantize
 
@@ -164,7 +165,7 @@ def load(
     """
     began = time.monotonic()
     config = read_config(source, revision)
-    stored = inventory.quantization(config)
+    stored = hub_cache.quantization(config)
     if stored and stored != precision:
         raise ModelUnavailableError(f"{source} comes in {stored}, not in {precision}; set DROPSCRIBE_PRECISION=auto")
     quantize.require_packages(source, stored)

@@ -6,12 +6,12 @@ them. The audio's tokens stand before the request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dropscribe.core.errors import SettingsError
 from dropscribe.core.hotwords import context_text
+from dropscribe.models.context import check_context
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,16 +29,6 @@ def request(seconds: float, context: str = "") -> str:
     if context:
         return f"{audio}, with extra info: {context}\n\nPlease transcribe it with these keys: {KEYS}"
     return f"{audio}, please transcribe it with these keys: {KEYS}"
-
-
-def check_context(text: str, count: Callable[[str], int], limit: int = CONTEXT_TOKENS) -> int:
-    """The number of tokens of a context by `count`. Raises SettingsError when it is over the limit."""
-    tokens = count(text)
-    if tokens > limit:
-        raise SettingsError(
-            f"the context has {tokens:,} tokens and {limit:,} are allowed; shorten the context or the hotwords"
-        )
-    return tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +67,7 @@ class Wording:
             return tokenizer.encode(text, add_special_tokens=False).ids
 
         extra = context_text(context)
-        check_context(extra, lambda text: len(encode(text)))
+        check_context(extra, lambda text: len(encode(text)), CONTEXT_TOKENS)
         text = (self.with_context if extra else self.plain).replace(self.duration, f"{seconds:.2f}")
         return encode(text.replace(CONTEXT_MARK, extra))
 

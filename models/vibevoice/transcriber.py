@@ -18,8 +18,8 @@ from torch import Tensor
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, Part
-from dropscribe.models import inventory
 from dropscribe.models.base import Audio
+from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.gpu import lock
 from dropscribe.models.vibevoice import loader, memory_plan, quantize
 from dropscribe.models.vibevoice.base import Numbers, Resident
@@ -216,7 +216,7 @@ def _slots(settings: Settings, device: torch.device) -> int:
 
 def _precision(settings: Settings, plan: Plan) -> str:
     """What to load: what is asked for, else what the checkpoint comes in, by whatever method, else what was planned."""
-    stored = inventory.quantization(loader.read_config(settings.model, settings.revision))
+    stored = hub_cache.quantization(loader.read_config(settings.model, settings.revision))
     return stored if settings.precision == "auto" and stored else str(plan.precision)
 
 
@@ -234,13 +234,13 @@ def _precisions(settings: Settings, config: dict[str, Any], device: torch.device
     """
     if settings.precision != "auto":
         return [Precision(settings.precision)]
-    stored = inventory.quantization(config)
+    stored = hub_cache.quantization(config)
     if stored == "fp4":
         raise ModelUnavailableError(f"{settings.model} is quantized to fp4; use nf4, int8 or an unquantized checkpoint")
     unquantized = Precision.BF16 if loader.half(device) == torch.bfloat16 else Precision.FP16
     if stored:
         by_bits = {8: Precision.INT8, 4: Precision.NF4}
-        return [by_bits.get(inventory.quantized_bits(config), unquantized)]
+        return [by_bits.get(hub_cache.quantized_bits(config), unquantized)]
     if device.type != "cuda":
         return [Precision.FP32, Precision.BF16]
     return [unquantized, Precision.INT8, Precision.NF4]

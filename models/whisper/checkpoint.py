@@ -13,7 +13,7 @@ from ctranslate2.converters import TransformersConverter
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.settings import WHISPER, Settings
 from dropscribe.models import inventory
-from dropscribe.models.checkpoints import fetch, new_folder
+from dropscribe.models.checkpoints import fetch, hub_cache, new_folder
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def find(settings: Settings) -> tuple[Path, str]:
     Raises UsageError for what is neither a folder nor an id, and ModelUnavailableError when it cannot be fetched.
     """
     try:
-        folder, commit = inventory.locate(settings.model, settings.revision)
+        folder, commit = hub_cache.locate(settings.model, settings.revision)
     except UsageError:
         if Path(settings.model).expanduser().is_absolute():
             raise
@@ -43,7 +43,7 @@ def readable(folder: Path, name: str, settings: Settings) -> Path:
     """
     if (folder / WEIGHTS).is_file():
         return folder
-    kind = inventory.read_config(folder).get("model_type")
+    kind = hub_cache.read_config(folder).get("model_type")
     if kind != "whisper":
         raise ModelUnavailableError(
             f"{name} holds a model of type {kind or 'unknown'}, not whisper; name another (DROPSCRIBE_MODEL), for "

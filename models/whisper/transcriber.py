@@ -27,8 +27,8 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import Ended, EngineInfo, RawTranscript, Segment, Word
 from dropscribe.models import engine_errors
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.context import check_context
 from dropscribe.models.resampling import resample
-from dropscribe.models.vibevoice.prompt import check_context
 from dropscribe.models.whisper import checkpoint
 
 log = logging.getLogger(__name__)

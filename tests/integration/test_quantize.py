@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models import inventory
+from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.vibevoice import loader, parts, quantize
 from dropscribe.models.vibevoice.loader import Loaded
 from dropscribe.models.vibevoice.quantize import QuantizationError
@@ -87,7 +87,7 @@ def test_a_saved_quantized_checkpoint_answers_as_the_one_quantized_on_load(
     first = loader.load(str(checkpoint), precision, device=CPU)
     save(first, tmp_path)
     again = loader.load(str(tmp_path), precision, device=CPU)
-    assert inventory.quantization(loader.read_config(str(tmp_path))) == precision
+    assert hub_cache.quantization(loader.read_config(str(tmp_path))) == precision
     ids = torch.arange(40)[None]
     with torch.no_grad():
         before, after = first.model(input_ids=ids).logits, again.model(input_ids=ids).logits

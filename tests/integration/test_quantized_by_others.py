@@ -17,7 +17,7 @@ from transformers import AutoProcessor, BitsAndBytesConfig, VibeVoiceAsrForCondi
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Part
-from dropscribe.models import inventory
+from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.vibevoice import loader, parts, quantize, transcriber
 from dropscribe.models.vibevoice.memory_plan import Precision
 from dropscribe.models.vibevoice.quantize import QuantizationError
@@ -93,7 +93,7 @@ def test_a_checkpoint_of_others_loads_and_answers_nearly_as_its_source(
     method: str, make: Make, checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make(checkpoint, tmp_path, (Part.LANGUAGE_MODEL,))
-    assert inventory.quantization(loader.read_config(str(tmp_path))) == method
+    assert hub_cache.quantization(loader.read_config(str(tmp_path))) == method
     with caplog.at_level(logging.WARNING, logger=loader.__name__):
         loaded = loader.load(str(tmp_path), method, device=CPU)
     assert (loaded.precision, loaded.quantized) == (method, (Part.LANGUAGE_MODEL,))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.types import Chunk, Span
-from dropscribe.worker.preparing.chunking import MARGIN, MOST_SHARED, NEARBY, halve, plan, target_for
+from dropscribe.worker.chunking import MARGIN, MOST_SHARED, NEARBY, halve, plan, target_for
 
 CLOSE = 1e-6  # s; far below a sample
 PAUSES = {"none": (0.0, 0.0), "touching": (0.0, 0.01), "dense": (0.02, 0.6), "mixed": (0.001, 20), "sparse": (20, 600)}

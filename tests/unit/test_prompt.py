@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dropscribe.core.errors import SettingsError
+from dropscribe.models.context import check_context
 from dropscribe.models.vibevoice import prompt
-from dropscribe.models.vibevoice.prompt import check_context
 
 
 def test_the_request_tells_the_length_and_the_keys() -> None:
@@ -29,4 +29,4 @@ def test_a_context_within_the_limit_is_counted() -> None:
 
 def test_a_context_over_the_limit_is_refused_with_both_numbers() -> None:
     with pytest.raises(SettingsError, match=r"5,000 tokens and 2,048 are allowed; shorten"):
-        check_context("word " * 5000, lambda text: len(text.split()))
+        check_context("word " * 5000, lambda text: len(text.split()), prompt.CONTEXT_TOKENS)

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dropscribe.core import reserved_names
+from dropscribe.core.disk_errors import FULL
 from dropscribe.core.errors import NoRoomError, OutputError
 from dropscribe.core.exclusive_placement import give_name, sync_directory
 from dropscribe.store.queries import Job
-from dropscribe.worker.preparing.staging import FULL
 
 NAME_BYTES = 255  # longest file name on every common filesystem (NAME_MAX)
 

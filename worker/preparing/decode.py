@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import (
     DecodeLimitError,
     DropscribeError,
@@ -27,7 +28,6 @@ from dropscribe.core.errors import (
     NotMediaError,
     SpoolError,
 )
-from dropscribe.worker.preparing.staging import cannot_write
 
 log = logging.getLogger(__name__)
 

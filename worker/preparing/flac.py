@@ -10,9 +10,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import SpoolError
 from dropscribe.worker.preparing.decode import SAMPLE_RATE
-from dropscribe.worker.preparing.staging import cannot_write
 
 
 class _Sink(io.FileIO):

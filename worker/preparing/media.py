@@ -21,11 +21,11 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
 from dropscribe.worker.preparing import declared_size, flac
 from dropscribe.worker.preparing.decode import SAMPLE_RATE, Decoded
 from dropscribe.worker.preparing.downmix import Mixer, Timeline
-from dropscribe.worker.preparing.staging import cannot_write
 
 # A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's
 # "mov,mp4,m4a,3gp,3g2,mj2" and "matroska" its "matroska,webm". Playlists (hls, concat, sdp) read other files.

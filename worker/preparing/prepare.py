@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from dropscribe.core import disk_errors
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Chunk, Span
 from dropscribe.store import queries
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.queries import Capacity, Job
-from dropscribe.worker.preparing import chunking, decode, staging, vad
+from dropscribe.worker import chunking
+from dropscribe.worker.preparing import decode, staging, vad
 from dropscribe.worker.preparing.staging import Staged
 from dropscribe.worker.runtime import scratch
 from dropscribe.worker.runtime.context import WorkerContext
@@ -72,7 +74,7 @@ def _make_spool(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         message = f"cannot make the spool {folder}: {error.strerror}; check DROPSCRIBE_SPOOL and its disk"
-        raise staging.cannot_write(message, error) from error
+        raise disk_errors.cannot_write(message, error) from error
 
 
 def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: float) -> tuple[Chunk, ...]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import (
     NoRoomError,
     NotMediaError,
@@ -29,8 +30,6 @@ SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 # What open() says of a symbolic link, and of a socket or a device without a driver.
 NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +179,3 @@ def _unwritable(name: str, error: OSError) -> SpoolError:
         "make room there, or move DROPSCRIBE_HOME to another disk",
         error,
     )
-
-
-def cannot_write(message: str, error: OSError) -> SpoolError:
-    """The error for working files that `error` kept from being written: NoRoomError if for want of room."""
-    return NoRoomError(message) if error.errno in FULL else SpoolError(message)

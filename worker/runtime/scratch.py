@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dropscribe.worker.preparing.staging import cannot_write
+from dropscribe.core.disk_errors import cannot_write
 
 log = logging.getLogger(__name__)
 

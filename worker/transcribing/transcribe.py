@@ -15,8 +15,8 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import Chunk, EngineInfo, RawTranscript, Span
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.store.chunks import ChunkWork
+from dropscribe.worker import chunking
 from dropscribe.worker.merging import lineup
-from dropscribe.worker.preparing import chunking
 from dropscribe.worker.runtime.context import WorkerContext
 from dropscribe.worker.runtime.lease import Held
 from dropscribe.worker.transcribing import quality_checks
