@@ -18,7 +18,7 @@ from bench.gpu import Report, compare
 from bench.roofline import HEADER, Work
 from bench.serving import Clock, Meter, Subject, measure_card
 from dropscribe.models.vibevoice import loader
-from dropscribe.models.vibevoice.dimensions import Geometry
+from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import Precision
 from tests.tiny.checkpoint import random_checkpoint
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="dropscribe-engine-") as folder:
         source = options.checkpoint or random_checkpoint(Path(folder))
         loaded = loader.load(str(source), options.precision, device=CPU)
-        geometry = Geometry.from_config(loader.read_config(str(source)))
+        geometry = ModelDimensions.from_config(loader.read_config(str(source)))
     clock, meter = Clock(options.seconds), Meter(CPU)
     subject = Subject(
         model=loaded.model,

@@ -29,7 +29,7 @@ from dropscribe.worker import chunking
 from dropscribe.worker.preparing import vad
 from dropscribe.worker.preparing.decode import DecodeLimits, decode
 from dropscribe.worker.transcribing import quality_checks
-from dropscribe.worker.transcribing.quality_checks import Rule, Verdict
+from dropscribe.worker.transcribing.quality_checks import CheckResult, Rule
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "tiny"
@@ -62,7 +62,7 @@ class Case:
     speech: tuple[Span, ...]
     answer: RawTranscript
 
-    def judge(self) -> Verdict:
+    def judge(self) -> CheckResult:
         return quality_checks.check(self.answer, self.duration, self.speech)
 
 
@@ -187,7 +187,7 @@ SPOILERS: dict[str, Callable[[Case], RawTranscript | None]] = {
 # Tables
 
 
-def _print_windows(cases: Sequence[Case], verdicts: Sequence[Verdict]) -> None:
+def _print_windows(cases: Sequence[Case], verdicts: Sequence[CheckResult]) -> None:
     columns = (
         f"{'window':>8}{'chunks':>8}{'alarms':>8}{'coverage: least':>17}{'median':>8}{'words/s: median':>17}{'most':>6}"
     )
@@ -204,11 +204,11 @@ def _print_windows(cases: Sequence[Case], verdicts: Sequence[Verdict]) -> None:
         )
 
 
-def _group(pair: tuple[Case, Verdict]) -> tuple[str, str, float]:
+def _group(pair: tuple[Case, CheckResult]) -> tuple[str, str, float]:
     return pair[0].engine, pair[0].detector, pair[0].window
 
 
-def _print_false_alarms(cases: Sequence[Case], verdicts: Sequence[Verdict]) -> None:
+def _print_false_alarms(cases: Sequence[Case], verdicts: Sequence[CheckResult]) -> None:
     alarms = Counter(failure.rule for verdict in verdicts for failure in verdict.failures)
     print(f"\n{'rule':14}{'chunks':>8}{'false alarms':>14}{'rate':>7}")
     for rule in Rule:

@@ -26,7 +26,7 @@ from dropscribe.store import queries
 from dropscribe.store.queries import Job
 from dropscribe.worker import chunking
 from dropscribe.worker.merging import speaker_linking
-from dropscribe.worker.merging.merge_chunks import Part, stitch
+from dropscribe.worker.merging.merge_chunks import ChunkOutcome, stitch
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "news.mp3"  # MP3 frames may be put end to end as they are
 MEGABYTE = 1_000_000
@@ -172,7 +172,7 @@ def _stitched(hours: int) -> tuple[int, float]:
     duration = hours * 3600.0
     speech = [Span(at, at + UTTERANCE - 0.5) for at in _steps(0, duration)]
     parts = [
-        Part(
+        ChunkOutcome(
             Span(chunk.start, chunk.end),
             chunk.keep,
             tuple(_utterance(at) for at in _steps(chunk.start, chunk.end - UTTERANCE)),

@@ -18,7 +18,7 @@ import torch
 from bench.random_model import config_of
 from dropscribe.models.checkpoints import safetensors_files
 from dropscribe.models.onnx import export, graphs
-from dropscribe.models.vibevoice.dimensions import PUBLISHED, Geometry
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from tests.tiny.checkpoint import build_processor
 
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_checkpoint(folder: Path, geometry: Geometry) -> int:
+def make_checkpoint(folder: Path, geometry: ModelDimensions) -> int:
     """Write a checkpoint of zeros and return the bytes of its weights."""
     folder.mkdir()
     config = config_of(geometry)

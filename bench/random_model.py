@@ -16,10 +16,10 @@ from transformers import (
 from transformers.integrations import bitsandbytes
 
 from dropscribe.models.vibevoice import loader, quantize
-from dropscribe.models.vibevoice.dimensions import Encoder, Geometry
+from dropscribe.models.vibevoice.dimensions import EncoderDimensions, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import Precision
 
-TINY = Geometry(
+TINY = ModelDimensions(
     layers=2,
     hidden=128,
     heads=4,
@@ -27,11 +27,11 @@ TINY = Geometry(
     head_dim=32,
     intermediate=192,
     vocabulary=512,
-    encoders=(Encoder(64, filters=2, depths=(0, 0, 0, 0, 0, 1, 1)),) * 2,
+    encoders=(EncoderDimensions(64, filters=2, depths=(0, 0, 0, 0, 0, 1, 1)),) * 2,
 )
 
 
-def config_of(geometry: Geometry) -> VibeVoiceAsrConfig:
+def config_of(geometry: ModelDimensions) -> VibeVoiceAsrConfig:
     """The config of a checkpoint of this shape."""
     acoustic, semantic = (
         VibeVoiceAcousticTokenizerEncoderConfig(
@@ -60,7 +60,7 @@ def config_of(geometry: Geometry) -> VibeVoiceAsrConfig:
     )
 
 
-def build(geometry: Geometry, precision: Precision, device: torch.device, attention: str) -> Any:
+def build(geometry: ModelDimensions, precision: Precision, device: torch.device, attention: str) -> Any:
     """A model of that shape with random weights on `device`, quantized and checked as the loader does it."""
     dtype = loader.dtype_of(str(precision), device)
     config = config_of(geometry)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dropscribe.core.types import Part
+from dropscribe.core.types import ModelPart
 from dropscribe.models.vibevoice import memory_plan
-from dropscribe.models.vibevoice.dimensions import Geometry
+from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.generation import Generation
 from dropscribe.models.vibevoice.memory_plan import Precision
 from dropscribe.models.vibevoice.prompt import FRAME_TOKENS
@@ -51,14 +51,14 @@ class Floor:
     arithmetic: float
 
 
-def step_floor(card: Card, geometry: Geometry, precision: Precision, requests: int, context: int) -> Floor:
+def step_floor(card: Card, geometry: ModelDimensions, precision: Precision, requests: int, context: int) -> Floor:
     """One decode step of `requests`, each with `context` tokens in the cache.
 
     It reads the layers' weights and the head's once, and each request's keys and values. Arithmetic is that of the
     matrix products and of attention; int8 products run at twice bf16's rate.
     """
     head = geometry.vocabulary * geometry.hidden * precision.width
-    others = geometry.parameters - geometry.linears(Part.LANGUAGE_MODEL)[0]
+    others = geometry.parameters - geometry.linears(ModelPart.LANGUAGE_MODEL)[0]
     layers = memory_plan.weights(geometry, precision) - others * precision.width
     cached = requests * context * memory_plan.cache_per_token(geometry, precision)
     return Floor(
@@ -66,8 +66,8 @@ def step_floor(card: Card, geometry: Geometry, precision: Precision, requests: i
     )
 
 
-def _token_seconds(card: Card, geometry: Geometry, precision: Precision, context: int) -> float:
-    products = 2 * geometry.linears(Part.LANGUAGE_MODEL)[0] / (2 if precision is Precision.INT8 else 1)
+def _token_seconds(card: Card, geometry: ModelDimensions, precision: Precision, context: int) -> float:
+    products = 2 * geometry.linears(ModelPart.LANGUAGE_MODEL)[0] / (2 if precision is Precision.INT8 else 1)
     attention = 4 * geometry.layers * geometry.heads * geometry.head_dim * context
     return (products + attention + 2 * geometry.vocabulary * geometry.hidden) / card.flops
 
@@ -82,7 +82,7 @@ class Work:
     answer: int
 
     @classmethod
-    def of(cls, geometry: Geometry, seconds: float) -> Work:
+    def of(cls, geometry: ModelDimensions, seconds: float) -> Work:
         """The audio's tokens, the request around them, and an answer at `ANSWER_RATE`."""
         audio = geometry.audio_tokens(seconds)
         return cls(seconds, audio, audio + FRAME_TOKENS, round(ANSWER_RATE * seconds))

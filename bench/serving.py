@@ -24,11 +24,11 @@ from dropscribe.core.errors import ModelError
 from dropscribe.models.base import SAMPLE_RATE, Audio
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.batching import Batched, Sizes
-from dropscribe.models.vibevoice.dimensions import Geometry
+from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.encoder import Encoder
 from dropscribe.models.vibevoice.engine import POLL_SECONDS, Engine, Reference, language_model
 from dropscribe.models.vibevoice.generation import Decoding
-from dropscribe.models.vibevoice.memory_plan import Plan, Precision
+from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Precision
 from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
 
 SHORTEST = 0.85  # of the longest chunk: cuts lie in pauses, so that lengths differ and padding costs something
@@ -104,7 +104,7 @@ class Subject:
     """A model under measurement; `steps` of each answer, all of it when None."""
 
     model: Any
-    geometry: Geometry
+    geometry: ModelDimensions
     precision: Precision
     flash: bool
     memory: int
@@ -124,7 +124,7 @@ class Subject:
         """Tokens of each answer that are measured."""
         return work.answer if self.steps is None else min(self.steps, work.answer)
 
-    def plan(self, work: Work, slots: int) -> Plan:
+    def plan(self, work: Work, slots: int) -> MemoryPlan:
         """As many of the slots as fit, one at least."""
         fitting = memory_plan.most_slots(self.memory, self.geometry, self.precision, work.seconds, flash=self.flash)
         slots = max(1, min(slots, fitting))
@@ -136,7 +136,7 @@ class Subject:
         tokens = self.prompt_tokens(work) + self.budget(work) + self._staggered(work, slots, step)
         return replace(plan, slot_tokens=tokens, prefill_tokens=step)
 
-    def batch_budget(self, work: Work, plan: Plan) -> int:
+    def batch_budget(self, work: Work, plan: MemoryPlan) -> int:
         """The same for requests of which the first write while the last are read: then all write for `budget` steps."""
         room = plan.slot_tokens - self.prompt_tokens(work)
         return min(room, self.budget(work) + self._staggered(work, plan.slots, plan.prefill_tokens))
@@ -154,7 +154,7 @@ class Subject:
             self.model.set_input_embeddings(soft.embedding)
 
     @contextmanager
-    def batched(self, soft: SoftTokens, plan: Plan) -> Iterator[Batched]:
+    def batched(self, soft: SoftTokens, plan: MemoryPlan) -> Iterator[Batched]:
         """The product's engine, set up as its transcriber does."""
         graphs = False if self.precision is Precision.INT8 else None
         sizes = Sizes(plan.slots, plan.slot_tokens, plan.prefill_tokens, self.flash, graphs)
@@ -239,7 +239,7 @@ def batched_rates(subject: Subject, work: Work, chunks: int) -> tuple[Rates, lis
     return rates, parts_of(plan, base, table, cache, meter.peak(), meter.reserved())
 
 
-def parts_of(plan: Plan, base: int, table: int, cache: int, peak: int, reserved: int) -> list[Memory]:
+def parts_of(plan: MemoryPlan, base: int, table: int, cache: int, peak: int, reserved: int) -> list[Memory]:
     """The plan beside what was in use before the engine, with the table of audio tokens, with the cache, at most."""
     parts = plan.parts
     transient = parts["attention"] + parts["prefill"]

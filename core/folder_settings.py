@@ -49,7 +49,7 @@ class Results:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SettingsFilePlace:
     """Where a settings file lies: its directory, relative to the root; `results` is the global setting."""
 
     root: Path
@@ -120,7 +120,7 @@ class _Own(BaseModel):
 KEYS = tuple(dict.fromkeys([*SHARED, *_Own.model_fields]))
 
 
-def read(text: str, hotwords: str | None, place: Place) -> Given:
+def read(text: str, hotwords: str | None, place: SettingsFilePlace) -> Given:
     """The settings of one folder: its file's text, and that of the hotwords beside it if there are any.
 
     Raises SettingsError that names everything that is wrong, one line each.
@@ -169,7 +169,7 @@ def _unknown(key: str) -> str:
     return f"unknown key {printable(key)[:60]}; {hint}"
 
 
-def _results(value: str, place: Place) -> Results | None:
+def _results(value: str, place: SettingsFilePlace) -> Results | None:
     """Raises SettingsError for a folder that is neither below the root nor below the global one for results."""
     if not value:
         return None

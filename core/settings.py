@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from dropscribe.core.errors import SettingsError
-from dropscribe.core.types import SAFE_PARTS, Part, Priority
+from dropscribe.core.types import SAFE_PARTS, ModelPart, Priority
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -91,7 +91,7 @@ class Settings(BaseModel):
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = Field(
         "auto", description="number format of the model's weights"
     )
-    quantize: Annotated[tuple[Part, ...], BeforeValidator(_split_commas)] = Field(
+    quantize: Annotated[tuple[ModelPart, ...], BeforeValidator(_split_commas)] = Field(
         SAFE_PARTS,
         min_length=1,
         description="parts of vibevoice that int8 and nf4 quantize; more than the default is unsafe",

@@ -164,7 +164,7 @@ class RawTranscript:
     language: str = ""
 
 
-class Part(StrEnum):
+class ModelPart(StrEnum):
     """Parts of VibeVoice-ASR, as people name them."""
 
     LANGUAGE_MODEL = "language-model"
@@ -174,7 +174,7 @@ class Part(StrEnum):
     HEAD = "head"
 
 
-SAFE_PARTS = (Part.LANGUAGE_MODEL,)  # those that can be quantized without harm
+SAFE_PARTS = (ModelPart.LANGUAGE_MODEL,)  # those that can be quantized without harm
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelOutput:
     """What one model made of one recording.
 
     `features` (tokens, hidden) are its embeddings; `logits` (answer, vocabulary) those before each token of the
@@ -27,7 +27,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class Parity:
     """How alike two answers to one recording are.
 
     `encoder` and `decoder` are cosines, on average over the tokens of audio and of the answer; `agreement` is the
@@ -44,7 +44,7 @@ class Likeness:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ParityLimits:
     """The least cosines and agreement, and the largest share of words that may be otherwise."""
 
     encoder: float
@@ -55,12 +55,12 @@ class Limits:
 
 
 LIMITS = {
-    "fp32": Limits(0.999, 0.999, 1.0, 0.0, same=True),
-    "bf16": Limits(0.998, 0.99, 0.97, 0.05),
-    "fp16": Limits(0.998, 0.99, 0.97, 0.05),
-    "int8": Limits(0.998, 0.98, 0.95, 0.10),
-    "nf4": Limits(0.998, 0.98, 0.90, 0.10),
-    "int4": Limits(0.998, 0.98, 0.90, 0.10),
+    "fp32": ParityLimits(0.999, 0.999, 1.0, 0.0, same=True),
+    "bf16": ParityLimits(0.998, 0.99, 0.97, 0.05),
+    "fp16": ParityLimits(0.998, 0.99, 0.97, 0.05),
+    "int8": ParityLimits(0.998, 0.98, 0.95, 0.10),
+    "nf4": ParityLimits(0.998, 0.98, 0.90, 0.10),
+    "int4": ParityLimits(0.998, 0.98, 0.90, 0.10),
 }
 
 
@@ -79,10 +79,10 @@ class Score:
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
 
-def compare(source: Answer, copy: Answer) -> Likeness:
+def compare(source: ModelOutput, copy: ModelOutput) -> Parity:
     """How alike they are."""
     said, read = (normalize(answer.text) for answer in (source, copy))
-    return Likeness(
+    return Parity(
         encoder=cosine(source.features, copy.features),
         decoder=cosine(source.logits, copy.logits),
         agreement=float((source.logits.argmax(-1) == copy.logits.argmax(-1)).mean()),
@@ -92,7 +92,7 @@ def compare(source: Answer, copy: Answer) -> Likeness:
     )
 
 
-def judge(found: Sequence[Likeness], limits: Limits) -> list[Score]:
+def judge(found: Sequence[Parity], limits: ParityLimits) -> list[Score]:
     """The worst recording's cosines and agreement, and the words of all, each beside its limit."""
 
     def worst(values: Iterable[float]) -> float:

@@ -51,7 +51,7 @@ Pcm = NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class PocketsphinxWord:
     """A recognized word; times in seconds from the chunk's start, `posterior` from 0 to 1."""
 
     text: str
@@ -121,7 +121,7 @@ class PocketSphinx:
         for decoder in (self._decoder, self._meter):
             decoder.reinit_feat()
 
-    def _decode(self, pcm: Pcm, spans: Sequence[slice], request: TranscribeRequest) -> Iterator[Word]:
+    def _decode(self, pcm: Pcm, spans: Sequence[slice], request: TranscribeRequest) -> Iterator[PocketsphinxWord]:
         for group in groups(spans):
             means = self._cepstral_means(pcm, group)
             for span in group:
@@ -169,14 +169,14 @@ def _decoding(decoder: pocketsphinx.Decoder) -> Iterator[None]:
         decoder.end_utt()
 
 
-def _words(decoder: pocketsphinx.Decoder, offset: float) -> Iterator[Word]:
+def _words(decoder: pocketsphinx.Decoder, offset: float) -> Iterator[PocketsphinxWord]:
     """The words of the utterance just ended, without silences and noises; `offset` in seconds."""
     if decoder.hyp() is None:
         return
     for entry in decoder.seg():
         if entry.word[0] in "<[+":  # <s>, <sil>, [NOISE], ++UH++
             continue
-        yield Word(
+        yield PocketsphinxWord(
             text=re.sub(r"\(\d+\)$", "", entry.word),  # read(2) is another way to pronounce it
             start=offset + entry.start_frame / DECODER_FRAMES_A_SECOND,
             end=offset + (entry.end_frame + 1) / DECODER_FRAMES_A_SECOND,
@@ -236,9 +236,9 @@ def groups(spans: Sequence[slice]) -> Iterator[list[slice]]:
         yield group
 
 
-def segments(words: Sequence[Word], duration: float) -> tuple[Segment, ...]:
+def segments(words: Sequence[PocketsphinxWord], duration: float) -> tuple[Segment, ...]:
     """Words as segments within [0, duration], broken at pauses and where one would be too long."""
-    lines: list[list[Word]] = []
+    lines: list[list[PocketsphinxWord]] = []
     for word in words:
         if not lines or _breaks(lines[-1], word):
             lines.append([])
@@ -246,11 +246,11 @@ def segments(words: Sequence[Word], duration: float) -> tuple[Segment, ...]:
     return tuple(_segment(line, duration) for line in lines)
 
 
-def _breaks(line: Sequence[Word], word: Word) -> bool:
+def _breaks(line: Sequence[PocketsphinxWord], word: PocketsphinxWord) -> bool:
     return word.start - line[-1].end > SEGMENT_PAUSE or word.end - line[0].start > LONGEST_SEGMENT
 
 
-def _segment(line: Sequence[Word], duration: float) -> Segment:
+def _segment(line: Sequence[PocketsphinxWord], duration: float) -> Segment:
     quality = sum(word.posterior for word in line) / len(line)
     return Segment(
         start=min(round(line[0].start, 2), duration),

@@ -12,22 +12,22 @@ from dropscribe.core.settings import Settings
 from dropscribe.models import inventory, parity
 from dropscribe.models.base import SAMPLE_RATE, Audio
 from dropscribe.models.onnx import layout
-from dropscribe.models.parity import LIMITS, Likeness, Score
+from dropscribe.models.parity import LIMITS, Parity, Score
 from dropscribe.models.vibevoice import memory_plan
-from dropscribe.models.vibevoice.base import Resident
-from dropscribe.models.vibevoice.output import Answer
+from dropscribe.models.vibevoice.base import VibeVoiceBase
+from dropscribe.models.vibevoice.output import StreamedOutput
 
 PRECISIONS = {"F32": "fp32", "F64": "fp32", "F16": "fp16", "BF16": "bf16"}  # by safetensors' names
 Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ValidationResult:
     """What was compared in which precisions, how alike each recording's answers are, and the scores."""
 
     reference: str
     precision: str
-    found: tuple[Likeness, ...]
+    found: tuple[Parity, ...]
     scores: tuple[Score, ...]
 
     @property
@@ -36,7 +36,7 @@ class Verdict:
         return all(score.passed for score in self.scores)
 
 
-def validate(source: Path, copy: Path, recordings: Sequence[Audio], settings: Settings, tell: Told) -> Verdict:
+def validate(source: Path, copy: Path, recordings: Sequence[Audio], settings: Settings, tell: Told) -> ValidationResult:
     """Read recordings (samples,) with both. Raises ModelUnavailableError when one cannot be loaded, and ModelError."""
     tell("reading with the source")
     model = _load(source, "auto", recordings, settings)
@@ -54,7 +54,7 @@ def validate(source: Path, copy: Path, recordings: Sequence[Audio], settings: Se
         )
     finally:
         model.close()
-    return Verdict(reference, precision, found, tuple(parity.judge(found, LIMITS[precision])))
+    return ValidationResult(reference, precision, found, tuple(parity.judge(found, LIMITS[precision])))
 
 
 def _precision(folder: Path) -> str:
@@ -65,7 +65,7 @@ def _precision(folder: Path) -> str:
     return checkpoint.quantization or PRECISIONS.get(next(iter(checkpoint.dtypes), ""), "auto")
 
 
-def _load(folder: Path, precision: str, recordings: Sequence[Audio], settings: Settings) -> Resident:
+def _load(folder: Path, precision: str, recordings: Sequence[Audio], settings: Settings) -> VibeVoiceBase:
     chosen = settings.model_copy(
         update={
             "model": str(folder),
@@ -87,16 +87,16 @@ def _load(folder: Path, precision: str, recordings: Sequence[Audio], settings: S
     return VibeVoice.load(chosen)
 
 
-def _answer(model: Resident, audio: Audio, source: parity.Answer | None = None) -> parity.Answer:
+def _answer(model: VibeVoiceBase, audio: Audio, source: parity.ModelOutput | None = None) -> parity.ModelOutput:
     """What a model makes of a recording; the logits are those before the tokens of the source's answer, or its own."""
     never = threading.Event()
     words = model.prompt(audio, "")
     features = model.features(audio)
-    heard = Answer(model.tokenizer, lambda _: None)
+    heard = StreamedOutput(model.tokenizer, lambda _: None)
     budget = memory_plan.answer_budget(audio.size / SAMPLE_RATE)
     generation = model.proceed(words, model.encode(audio, never), budget, heard.listen, never)
     segments, _ = heard.end(generation.stop)
     text = " ".join(segment.text for segment in segments)
-    given = source or parity.Answer(features, features, generation.tokens, text)
+    given = source or parity.ModelOutput(features, features, generation.tokens, text)
     logits = model.score(words, given.features, given.tokens)
-    return parity.Answer(features, logits, generation.tokens, text)
+    return parity.ModelOutput(features, logits, generation.tokens, text)

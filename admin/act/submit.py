@@ -20,7 +20,7 @@ from dropscribe.core.hotwords import read_file
 from dropscribe.core.queue import PREPARE
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Priority
-from dropscribe.scheduler.scanning.ignore import Verdict, verdict
+from dropscribe.scheduler.scanning.ignore import NameKind, classify
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching import admission
 from dropscribe.store import jobs, queries
@@ -95,7 +95,7 @@ def recording(database: Database, settings: Settings, file: Path, given: Given) 
         raise UsageError(f"{file}: {error.strerror}; name an existing recording") from error
     if not path.is_file() or path.is_symlink():
         raise UsageError(f"{file} is not a regular file; name the recording itself")
-    if verdict(path.name) is not Verdict.ADMIT:
+    if classify(path.name) is not NameKind.ADMIT:
         raise UsageError(f"{file} has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it")
     watched = [Path(root.path) for root in queries.list_roots(database)]
     root = next((folder for folder in watched if path.is_relative_to(folder)), path.parent)

@@ -13,8 +13,8 @@ from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.vibevoice import memory_plan
-from dropscribe.models.vibevoice.dimensions import PUBLISHED, Geometry
-from dropscribe.models.vibevoice.memory_plan import Plan, Row
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
+from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Row
 
 SIZES = (6, 8, 12, 16, 24, 48, 80, 141)  # GB of common cards, shown side by side where there is no GPU to ask
 COLUMNS = (
@@ -108,7 +108,7 @@ def installed() -> Iterator[tuple[int, Card]]:
             yield int(index), Card(f"GPU {index}, {name}", int(mebibytes) * MIB)
 
 
-def rows(card: Card, plan: Plan, geometry: Geometry = PUBLISHED) -> Iterator[tuple[str, ...]]:
+def rows(card: Card, plan: MemoryPlan, geometry: ModelDimensions = PUBLISHED) -> Iterator[tuple[str, ...]]:
     """The table's cells for a card: a line a precision. `plan` is what `auto` takes."""
     for row in memory_plan.table(card.memory, geometry):
         taken = plan.fits and plan.precision is row.precision
@@ -122,12 +122,12 @@ def rows(card: Card, plan: Plan, geometry: Geometry = PUBLISHED) -> Iterator[tup
         )
 
 
-def _sentence(card: Card, plan: Plan) -> str:
+def _sentence(card: Card, plan: MemoryPlan) -> str:
     name = render.safe(card.name)
     return f"{name}: {'auto' if plan.fits else 'too small: even'} {plan.explain()}"
 
 
-def _document(card: Card, plan: Plan, geometry: Geometry) -> dict[str, Any]:
+def _document(card: Card, plan: MemoryPlan, geometry: ModelDimensions) -> dict[str, Any]:
     return {
         "name": card.name,
         "vram": card.memory,

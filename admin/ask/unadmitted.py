@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from dropscribe.core import reserved_names
-from dropscribe.scheduler.scanning.ignore import Verdict, ignored_directory, verdict
+from dropscribe.scheduler.scanning.ignore import NameKind, classify, ignored_directory
 from dropscribe.store import queries
 from dropscribe.store.queries import WatchedRoot
 from dropscribe.store.session import Database
@@ -53,10 +53,10 @@ def _kind(seen: os.stat_result) -> str:
 
 
 def _name(name: str) -> str:
-    match verdict(name):
-        case Verdict.NOT_MEDIA:
+    match classify(name):
+        case NameKind.NOT_MEDIA:
             return "has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it"
-        case Verdict.IGNORED_PATTERN:
+        case NameKind.IGNORED_PATTERN:
             return "has the name of a hidden or unfinished file, so it is left out; rename it"
     return ""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dropscribe.core.types import Part
+from dropscribe.core.types import ModelPart
 
 app = typer.Typer(help="Look at checkpoints, fetch them, make them ready for use.", no_args_is_help=True)
 
@@ -63,7 +63,7 @@ class Device(StrEnum):
 
 Verify = Annotated[bool, typer.Option("--verify", help="Hold every byte against the hashes of the hub.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-ONLY = f"Part to quantize, instead of the language model alone; unsafe, repeatable. Parts: {', '.join(Part)}."
+ONLY = f"Part to quantize, instead of the language model alone; unsafe, repeatable. Parts: {', '.join(ModelPart)}."
 EXAMPLES = """Examples:
 
   dropscribe models quantize microsoft/VibeVoice-ASR-HF ~/models/vibevoice-int8 --precision int8
@@ -81,9 +81,9 @@ def quantize(
     destination: Annotated[Path, typer.Argument(metavar="DST", help="The new folder; absent or empty.")],
     *,
     precision: Annotated[Precision, typer.Option(help="Number format of what is quantized.")],
-    only: Annotated[list[Part] | None, typer.Option(metavar="PART", help=ONLY)] = None,
+    only: Annotated[list[ModelPart] | None, typer.Option(metavar="PART", help=ONLY)] = None,
     skip: Annotated[
-        list[Part] | None, typer.Option(metavar="PART", help="Part to leave as it is after all; repeatable.")
+        list[ModelPart] | None, typer.Option(metavar="PART", help="Part to leave as it is after all; repeatable.")
     ] = None,
     device: Annotated[Device, typer.Option(help="Where; auto: the GPU, if there is one.")] = Device.AUTO,
     revision: Annotated[str, typer.Option(help="Commit or branch of the id.")] = "",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dropscribe.admin.ask import status
 from dropscribe.admin.ask.report import Report
-from dropscribe.scheduler.scanning.scanner import Place
+from dropscribe.scheduler.scanning.scanner import FolderState
 from dropscribe.scheduler.watching.root_watch import UNSEEN
 from dropscribe.store import queries
 from dropscribe.store.queries import WatchedRoot
@@ -26,7 +26,7 @@ class News:
         self._greeted: set[str] = set()  # folders whose trouble was told at the start, until they are online
         self._troubles: dict[str, str] = {}  # of folders, as told last
 
-    def greet(self, place: Place, where: str) -> None:
+    def greet(self, place: FolderState, where: str) -> None:
         """Tell of a folder at the start, and why it cannot be watched yet; transcripts appear `where`."""
         self._report.say(f"watching {place.path}; transcripts appear {where}")
         if trouble := _trouble(place):
@@ -69,7 +69,7 @@ def where(results: Path | None) -> str:
     return f"under {results}" if results else "beside the recordings"
 
 
-def _trouble(place: Place) -> str:
+def _trouble(place: FolderState) -> str:
     """Why it cannot be watched yet, for a person who starts it; empty when it can."""
     if not place.answers:
         return "does not answer; waiting for it. Is its server up?"

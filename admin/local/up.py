@@ -29,7 +29,7 @@ from dropscribe.core.hotwords import context_of
 from dropscribe.core.settings import PREFIX, Settings, load
 from dropscribe.models import registry
 from dropscribe.scheduler.scanning import roots, scanner
-from dropscribe.scheduler.scanning.scanner import Place
+from dropscribe.scheduler.scanning.scanner import FolderState
 from dropscribe.store import fleet, queries, recovery
 from dropscribe.store.queries import Job, WatchedRoot
 from dropscribe.store.session import Database, open_database
@@ -68,7 +68,7 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
             database.close()
 
 
-def require_folders(places: Sequence[Place], *, there: bool) -> None:
+def require_folders(places: Sequence[FolderState], *, there: bool) -> None:
     """Raise UsageError for a file, and with `there` for a folder that could never be drained.
 
     That is one that is missing, or that this user may not read.
@@ -133,7 +133,7 @@ class System:
     settings: Settings
     database: Database
     engine: str
-    places: Sequence[Place]
+    places: Sequence[FolderState]
     stop: threading.Event
     report: Report
     news: News = field(init=False)

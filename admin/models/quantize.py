@@ -12,7 +12,7 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.meter import Meter, meter
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import Part
+from dropscribe.core.types import ModelPart
 from dropscribe.models.vibevoice import parts
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def quantize(
     destination: Path,
     *,
     precision: str,
-    only: Collection[Part],
-    skip: Collection[Part],
+    only: Collection[ModelPart],
+    skip: Collection[ModelPart],
     device: str,
     revision: str,
     as_json: bool,
@@ -57,7 +57,7 @@ def _write(
     source: str,
     destination: Path,
     precision: str,
-    chosen: tuple[Part, ...],
+    chosen: tuple[ModelPart, ...],
     *,
     device: str,
     revision: str,

@@ -20,7 +20,7 @@ from dropscribe.models.checkpoints import hub_cache
 from dropscribe.worker.preparing.decode import DecodeLimits, decode
 
 if TYPE_CHECKING:
-    from dropscribe.models.validate import Verdict
+    from dropscribe.models.validate import ValidationResult
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 DEFAULTS = ("meeting.wav", "weather.flac")  # several voices, and one
@@ -71,7 +71,7 @@ def _decoded(path: Path, seconds: float) -> Audio:
     return audio
 
 
-def _facts(verdict: Verdict, source: str, copy: Path, files: Sequence[Path]) -> dict[str, object]:
+def _facts(verdict: ValidationResult, source: str, copy: Path, files: Sequence[Path]) -> dict[str, object]:
     return {
         "source": source,
         "copy": str(copy),
@@ -83,7 +83,7 @@ def _facts(verdict: Verdict, source: str, copy: Path, files: Sequence[Path]) -> 
     }
 
 
-def _say(context: Context, verdict: Verdict) -> None:
+def _say(context: Context, verdict: ValidationResult) -> None:
     table = render.table("", verdict.precision, f"beside {verdict.reference}", "")
     for score in verdict.scores:
         limit = f"{'at most' if score.at_most else 'at least'} {score.limit:g}"

@@ -65,7 +65,7 @@ class Copied:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceCheckpoint:
     """A checkpoint that is to be converted: its weights, the other files that go along, and those that do not."""
 
     name: str
@@ -124,7 +124,7 @@ def convert(
     return copied
 
 
-def examine(name: str, revision: str) -> Source:
+def examine(name: str, revision: str) -> SourceCheckpoint:
     """A checkpoint with every header read. Raises UsageError and ModelUnavailableError."""
     folder, commit = hub_cache.locate(name, revision)
     weights = tuple(map(safetensors_files.read, safetensors_files.files(folder)))
@@ -138,7 +138,7 @@ def examine(name: str, revision: str) -> Source:
     beside = sorted(path for path in folder.rglob("*") if path.is_file() and not _private(path.relative_to(folder)))
     others = tuple(path for path in beside if path.suffix != safetensors_files.SUFFIX and path not in heavy)
     left_out = tuple(str(path.relative_to(folder)) for path in beside if path in heavy)
-    return Source(name, folder, commit, weights, others, left_out)
+    return SourceCheckpoint(name, folder, commit, weights, others, left_out)
 
 
 def _private(path: Path) -> bool:
@@ -146,7 +146,7 @@ def _private(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts[:-1])
 
 
-def _check_rules(source: Source, rules: Rules) -> None:
+def _check_rules(source: SourceCheckpoint, rules: Rules) -> None:
     tensors = [tensor for shard in source.weights for tensor in shard.tensors]
     convert_plan.check_patterns(rules.keep, {tensor.name for tensor in tensors})
     if all(tensor.dtype == convert_plan.wanted(tensor, rules) for tensor in tensors):
@@ -156,7 +156,7 @@ def _check_rules(source: Source, rules: Rules) -> None:
 Plan = list[tuple[Shard, tuple[Planned, ...]]]
 
 
-def _plan(source: Source, rules: Rules, too_large: set[str] | tuple[()]) -> Plan:
+def _plan(source: SourceCheckpoint, rules: Rules, too_large: set[str] | tuple[()]) -> Plan:
     return [(shard, convert_plan.arrange(shard, rules, too_large)) for shard in source.weights]
 
 
@@ -164,7 +164,7 @@ def _size(plan: Plan) -> int:
     return sum(one.size for _, planned in plan for one in planned)
 
 
-def _overflows(source: Source, rules: Rules, tell: Tell) -> Iterator[Overflow]:
+def _overflows(source: SourceCheckpoint, rules: Rules, tell: Tell) -> Iterator[Overflow]:
     """Look at all numbers of tensors that get a narrower range."""
     plan = [(shard, one) for shard, planned in _plan(source, rules, ()) for one in planned if one.narrows]
     total, done = sum(one.tensor.size for _, one in plan), 0
@@ -207,7 +207,7 @@ def pieces(shard: Shard, tensor: Tensor, buffer: bytearray) -> Iterator[torch.Te
         raise safetensors_files.broken(shard.path, error.strerror or str(error)) from error
 
 
-def _doubts(source: Source, rules: Rules, plan: Plan, overflows: tuple[Overflow, ...]) -> Iterator[str]:
+def _doubts(source: SourceCheckpoint, rules: Rules, plan: Plan, overflows: tuple[Overflow, ...]) -> Iterator[str]:
     size = _size(plan)
     if size > source.size:
         planned = [one for _, some in plan for one in some]
@@ -225,7 +225,7 @@ def _doubts(source: Source, rules: Rules, plan: Plan, overflows: tuple[Overflow,
         yield f"left out, as they hold weights in other formats: {', '.join(source.left_out[:6])}"
 
 
-def _write(source: Source, folder: Path, plan: Plan, rules: Rules, tell: Tell) -> int:
+def _write(source: SourceCheckpoint, folder: Path, plan: Plan, rules: Rules, tell: Tell) -> int:
     """Everything into a folder; returns how many numbers became zero."""
     copy_others(source, folder)
     if (folder / "config.json").is_file():
@@ -245,7 +245,7 @@ def _write(source: Source, folder: Path, plan: Plan, rules: Rules, tell: Tell) -
     return vanished
 
 
-def copy_others(source: Source, folder: Path, without: str = "\0") -> None:
+def copy_others(source: SourceCheckpoint, folder: Path, without: str = "\0") -> None:
     """Files beside the weights, but none whose name ends with `without`. Raises OSError."""
     for path in source.others:
         if not path.name.endswith(without):
@@ -287,7 +287,7 @@ def _write_json(path: Path, document: object) -> None:
 
 
 def _summary(
-    source: Source,
+    source: SourceCheckpoint,
     target: Path,
     rules: Rules,
     plan: Plan,

@@ -19,7 +19,7 @@ from transformers import VibeVoiceAsrConfig
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import convert, new_folder
-from dropscribe.models.checkpoints.convert import Source
+from dropscribe.models.checkpoints.convert import SourceCheckpoint
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.onnx import graphs, layout, weights
 from dropscribe.models.onnx.graphs import Built, Form
@@ -88,7 +88,7 @@ def export(
     return Exported(target, manifest, source.size, time.monotonic() - began)
 
 
-def _stored(source: Source) -> Stored:
+def _stored(source: SourceCheckpoint) -> Stored:
     """The tensors of a checkpoint by the names that their parameters have in the model."""
     found = {tensor.name: (shard, tensor) for shard in source.weights for tensor in shard.tensors}
     names = graphs.parameter_names(source.folder, found)
@@ -109,7 +109,7 @@ def _require(built: Sequence[Built], stored: Stored, name: str) -> None:
             )
 
 
-def _describe(source: Source, processor: Any, built: Sequence[Built], **formats: Any) -> Manifest:
+def _describe(source: SourceCheckpoint, processor: Any, built: Sequence[Built], **formats: Any) -> Manifest:
     """All but the files."""
     config: Any = VibeVoiceAsrConfig.from_pretrained(source.folder)
     return Manifest(
@@ -137,7 +137,13 @@ def _port(value: Any) -> Port:
 
 
 def _write(
-    manifest: Manifest, processor: Any, source: Source, folder: Path, built: Sequence[Built], stored: Stored, tell: Tell
+    manifest: Manifest,
+    processor: Any,
+    source: SourceCheckpoint,
+    folder: Path,
+    built: Sequence[Built],
+    stored: Stored,
+    tell: Tell,
 ) -> Manifest:
     """Everything into a folder; returns the manifest with its files."""
     processor.save_pretrained(folder)

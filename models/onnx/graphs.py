@@ -102,7 +102,7 @@ def hollow(config: VibeVoiceAsrConfig, dtype: torch.dtype) -> Any:
 
 
 def _encoder(model: Any) -> Built:
-    encoder = modules.SpeechEncoder(model)
+    encoder = modules.SpeechEncoderModule(model)
     hop = int(model.config.acoustic_tokenizer_encoder_config.hop_length)
     dtype = model.dtype
     arguments = (_shape(1, TRACED * hop), _shape(sum(encoder.sizes), dtype=dtype))
@@ -117,7 +117,7 @@ def _decoder(config: VibeVoiceAsrConfig, dtype: str, block_size: int) -> Built:
         modules.use_int4(model.model.language_model.layers, block_size)
         model.get_input_embeddings().half()
         model.lm_head.half()
-    decoder = modules.Decoder(model, DTYPES.get(dtype, torch.float32))
+    decoder = modules.DecoderModule(model, DTYPES.get(dtype, torch.float32))
     text: Any = config.text_config
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     layers = text.num_hidden_layers

@@ -6,7 +6,7 @@ from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.models.base import SAMPLE_RATE
 from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.vibevoice import memory_plan
-from dropscribe.models.vibevoice.dimensions import Geometry
+from dropscribe.models.vibevoice.dimensions import ModelDimensions
 
 PIECE_SECONDS = 60.0  # of audio encoded at once, as the published model does
 PREFILL_TOKENS = 256  # of a prompt read at once; attention takes memory for each pair of these and all before
@@ -14,7 +14,7 @@ SCORES = 3  # copies of the attention's scores that live at once: before, after 
 WIDTH = 4  # bytes: ONNX Runtime computes in fp32 on a CPU, whatever the weights are
 
 
-def taken(geometry: Geometry, manifest: Manifest, seconds: float, slots: int = 1) -> int:
+def taken(geometry: ModelDimensions, manifest: Manifest, seconds: float, slots: int = 1) -> int:
     """Bytes that so many chunks at once take at their worst moment, with the weights.
 
     Weights in fp16 lie in memory a second time, in fp32. The cache is there twice while it grows by a token.
@@ -29,7 +29,7 @@ def taken(geometry: Geometry, manifest: Manifest, seconds: float, slots: int = 1
     return weights + slots * max(cache + scores, encoder)
 
 
-def longest_chunk(geometry: Geometry, manifest: Manifest, memory: int, wanted: float, slots: int = 1) -> float:
+def longest_chunk(geometry: ModelDimensions, manifest: Manifest, memory: int, wanted: float, slots: int = 1) -> float:
     """Seconds: `wanted` if it is not 0, else as much as fits, at most half an hour.
 
     Raises ModelUnavailableError with the numbers when that does not fit.

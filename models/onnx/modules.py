@@ -45,7 +45,7 @@ def state_size(encoder: nn.Module) -> int:
     return sum(one.in_channels * one.left_pad for one in _convolutions(encoder))
 
 
-class SpeechEncoder(nn.Module):
+class SpeechEncoderModule(nn.Module):
     """The two audio encoders and the projector; no noise is added to the latents."""
 
     def __init__(self, model: Any) -> None:
@@ -84,7 +84,7 @@ class _Cache:
         return keys, values
 
 
-class Decoder(nn.Module):
+class DecoderModule(nn.Module):
     """The language model, its embeddings and its head. With a past of length 0 it reads a prompt."""
 
     def __init__(self, model: Any, dtype: torch.dtype) -> None:

@@ -20,14 +20,14 @@ from dropscribe.models.base import Audio
 from dropscribe.models.onnx import layout, memory_budget
 from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder, providers
-from dropscribe.models.vibevoice.base import Numbers, Resident
-from dropscribe.models.vibevoice.dimensions import Geometry
+from dropscribe.models.vibevoice.base import Numbers, VibeVoiceBase
+from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.generation import Decoding, Ear, Generation, Listener
 
 log = logging.getLogger(__name__)
 
 
-class Onnx(Resident):
+class Onnx(VibeVoiceBase):
     """A Transcriber by ONNX Runtime; safe for any number of threads."""
 
     def __init__(self, folder: Path, manifest: Manifest, settings: Settings) -> None:
@@ -75,32 +75,32 @@ class Onnx(Resident):
         gc.unfreeze()
 
     def encode(self, audio: Audio, cancel: threading.Event) -> Numbers:
-        """See `Resident`."""
+        """See `VibeVoiceBase`."""
         return self._encoder.encode(audio, cancel)
 
     def proceed(
         self, words: Sequence[int], embeddings: Numbers, budget: int, listen: Listener, cancel: threading.Event
     ) -> Generation:
-        """See `Resident`."""
+        """See `VibeVoiceBase`."""
         prompt = self._prompt(words, embeddings)
         return self._decoder.generate(prompt, embeddings, budget, Ear(listen, cancel), self._decoding)
 
     def features(self, audio: Audio) -> Numbers:
-        """See `Resident`."""
+        """See `VibeVoiceBase`."""
         return self._encoder.encode(audio, threading.Event())
 
     def score(self, words: Sequence[int], features: Numbers, answer: Sequence[int]) -> Numbers:
-        """See `Resident`."""
+        """See `VibeVoiceBase`."""
         return self._decoder.score(self._prompt(words, features), features, answer)
 
     def _prompt(self, words: Sequence[int], embeddings: Numbers) -> list[int]:
         return self._wording.insert(words, range(self._vocabulary, self._vocabulary + len(embeddings)))
 
 
-def read_geometry(folder: Path) -> Geometry:
+def read_geometry(folder: Path) -> ModelDimensions:
     """The shape of the model. Raises ModelUnavailableError."""
     try:
-        return Geometry.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        return ModelDimensions.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ModelUnavailableError(f"cannot read {folder / 'config.json'}: {error}; export it again") from error
 

@@ -18,7 +18,7 @@ from dropscribe.core.types import Ended, EngineInfo, RawTranscript
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.generation import CancelledError, Generation, Listener
-from dropscribe.models.vibevoice.output import Answer
+from dropscribe.models.vibevoice.output import StreamedOutput
 from dropscribe.models.vibevoice.prompt import Wording
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Numbers = NDArray[np.float32]
 CANCELLED = RawTranscript((), Ended.CANCELLED)
 
 
-class Resident(ABC):
+class VibeVoiceBase(ABC):
     """A Transcriber; those that inherit from it encode the audio and continue the prompt."""
 
     def __init__(
@@ -86,14 +86,14 @@ class Resident(ABC):
                 "machine; set DROPSCRIBE_CHUNK_SECONDS to that"
             )
         budget = min(self._most_tokens, memory_plan.answer_budget(seconds))
-        answer = Answer(self.tokenizer, lambda end: request.progress(min(end, seconds)))
+        answer = StreamedOutput(self.tokenizer, lambda end: request.progress(min(end, seconds)))
         return self._transcribe(audio, request, answer, budget)
 
     def warm_up(self) -> None:
         """Read a moment of silence, so that the first recording does not pay for what is set up on first use."""
         began = time.monotonic()
         silence = np.zeros(round(WARM_UP_SECONDS * SAMPLE_RATE), dtype=np.float32)
-        answer = Answer(self.tokenizer, lambda _: None)
+        answer = StreamedOutput(self.tokenizer, lambda _: None)
         self._transcribe(silence, TranscribeRequest(), answer, WARM_UP_TOKENS)
         log.info("warmed up in %.1f s", time.monotonic() - began)
 
@@ -101,7 +101,9 @@ class Resident(ABC):
         """The tokens of the request, with a single one where the audio belongs."""
         return self._wording.tokens(self.tokenizer, audio.size / SAMPLE_RATE, context)
 
-    def _transcribe(self, audio: Audio, request: TranscribeRequest, answer: Answer, budget: int) -> RawTranscript:
+    def _transcribe(
+        self, audio: Audio, request: TranscribeRequest, answer: StreamedOutput, budget: int
+    ) -> RawTranscript:
         words = self.prompt(audio, request.context)
         began = time.monotonic()
         try:

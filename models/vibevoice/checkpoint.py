@@ -12,15 +12,15 @@ from typing import Any
 import torch
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.core.types import SAFE_PARTS, Part
+from dropscribe.core.types import SAFE_PARTS, ModelPart
 from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import convert, convert_plan, hub_cache, new_folder, safetensors_files
-from dropscribe.models.checkpoints.convert import Source, Warn
+from dropscribe.models.checkpoints.convert import SourceCheckpoint, Warn
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.checkpoints.shard_writer import Entry, Writer
 from dropscribe.models.vibevoice import bnb_packing, loader, memory_plan, meta_model, quantize
 from dropscribe.models.vibevoice import parts as parts_
-from dropscribe.models.vibevoice.dimensions import Geometry
+from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import Precision
 
 MARGIN = 64_000_000  # bytes beside the weights: 12 MB of tokenizer, and what the layout of the files takes
@@ -41,7 +41,7 @@ class Copy:
     folder: Path
     precision: str
     device: str
-    parts: tuple[Part, ...]
+    parts: tuple[ModelPart, ...]
     quantized: int
     files: int
     size: int
@@ -52,9 +52,9 @@ class Copy:
 class _Job:
     """What is to be made of what: `modules` are to be quantized, `names` what the model calls the tensors."""
 
-    source: Source
+    source: SourceCheckpoint
     precision: str
-    parts: tuple[Part, ...]
+    parts: tuple[ModelPart, ...]
     device: torch.device
     modules: frozenset[str]
     names: Mapping[str, str]
@@ -71,7 +71,7 @@ def write_quantized(
     destination: Path,
     precision: str,
     *,
-    parts: tuple[Part, ...] = SAFE_PARTS,
+    parts: tuple[ModelPart, ...] = SAFE_PARTS,
     tell: Tell,
     warn: Warn,
     device: str = "auto",
@@ -92,7 +92,7 @@ def write_quantized(
     if target.is_relative_to(examined.folder):
         raise UsageError(f"{destination} lies in {source} itself; name another folder")
     config = loader.read_config(str(examined.folder))
-    weights = memory_plan.weights(Geometry.from_config(config, parts), Precision(precision))
+    weights = memory_plan.weights(ModelDimensions.from_config(config, parts), Precision(precision))
     new_folder.require_room(target.parent, weights + MARGIN)
     job = _plan(examined, config, precision, parts, _device(device))
     for sentence in parts_.doubts(parts):
@@ -127,7 +127,11 @@ def _device(asked: str) -> torch.device:
 
 
 def _plan(
-    source: Source, config: Mapping[str, Any], precision: str, parts: tuple[Part, ...], device: torch.device
+    source: SourceCheckpoint,
+    config: Mapping[str, Any],
+    precision: str,
+    parts: tuple[ModelPart, ...],
+    device: torch.device,
 ) -> _Job:
     tensors = tuple((shard, tensor) for shard in _serving(source) for tensor in shard.tensors)
     model = meta_model.build(config)
@@ -137,7 +141,7 @@ def _plan(
     return _Job(source, precision, parts, device, quantize.intended(model, parts), names, tensors)
 
 
-def _serving(source: Source) -> list[Shard]:
+def _serving(source: SourceCheckpoint) -> list[Shard]:
     """The files that transformers would read: the single one, else those that the index names."""
     single, index = (
         source.folder / f"model{suffix}" for suffix in (safetensors_files.SUFFIX, safetensors_files.INDEX_SUFFIX)

@@ -10,12 +10,12 @@ from operator import mul
 from typing import Any
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import SAFE_PARTS, Part
+from dropscribe.core.types import SAFE_PARTS, ModelPart
 from dropscribe.models.base import SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
-class Encoder:
+class EncoderDimensions:
     """An audio encoder: a stem and one stage for each ratio, each halving the rate by it and doubling the channels."""
 
     latent: int
@@ -71,7 +71,7 @@ def _convolution(inputs: int, outputs: int, kernel: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Geometry:
+class ModelDimensions:
     """The shape of a checkpoint, named as in its config."""
 
     layers: int
@@ -81,11 +81,11 @@ class Geometry:
     head_dim: int
     intermediate: int
     vocabulary: int
-    encoders: tuple[Encoder, ...]
-    quantized: tuple[Part, ...] = SAFE_PARTS  # where the precision is one of quantized weights
+    encoders: tuple[EncoderDimensions, ...]
+    quantized: tuple[ModelPart, ...] = SAFE_PARTS  # where the precision is one of quantized weights
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], quantized: tuple[Part, ...] = SAFE_PARTS) -> Geometry:
+    def from_config(cls, config: Mapping[str, Any], quantized: tuple[ModelPart, ...] = SAFE_PARTS) -> ModelDimensions:
         """Read a checkpoint's config.json. Raises ModelUnavailableError when it is of another kind of model."""
         try:
             text = config["text_config"]
@@ -110,30 +110,30 @@ class Geometry:
                 "use microsoft/VibeVoice-ASR-HF or one in its layout"
             ) from error
 
-    def linears(self, part: Part) -> tuple[int, int]:
+    def linears(self, part: ModelPart) -> tuple[int, int]:
         """Weights of a part's linears, which quantization makes smaller, and their outputs."""
         shapes = list(self._linears(part))
         return sum(count * inputs * outputs for count, inputs, outputs in shapes), sum(
             count * outputs for count, _, outputs in shapes
         )
 
-    def _linears(self, part: Part) -> Iterator[tuple[int, int, int]]:
+    def _linears(self, part: ModelPart) -> Iterator[tuple[int, int, int]]:
         """Number, inputs and outputs of the linears of one shape."""
-        if part is Part.LANGUAGE_MODEL:
+        if part is ModelPart.LANGUAGE_MODEL:
             heads, kv_heads = self.heads * self.head_dim, self.kv_heads * self.head_dim
             yield self.layers, self.hidden, heads
             yield 2 * self.layers, self.hidden, kv_heads
             yield self.layers, heads, self.hidden
             yield 2 * self.layers, self.hidden, self.intermediate
             yield self.layers, self.intermediate, self.hidden
-        elif part is Part.HEAD:
+        elif part is ModelPart.HEAD:
             yield 1, self.hidden, self.vocabulary
-        elif part is Part.PROJECTOR:
+        elif part is ModelPart.PROJECTOR:
             for encoder in self.encoders:
                 yield 1, encoder.latent, self.hidden
                 yield 1, self.hidden, self.hidden
         else:
-            yield from self.encoders[part is Part.SEMANTIC_ENCODER].linears
+            yield from self.encoders[part is ModelPart.SEMANTIC_ENCODER].linears
 
     @property
     def parameters(self) -> int:
@@ -142,7 +142,14 @@ class Geometry:
         embeddings = 2 * self.vocabulary * self.hidden  # at the input and at the output; never tied
         projector = sum(self.hidden * (encoder.latent + self.hidden + 3) for encoder in self.encoders)
         encoders = sum(encoder.parameters for encoder in self.encoders)
-        return self.linears(Part.LANGUAGE_MODEL)[0] + biases_and_norms + self.hidden + embeddings + projector + encoders
+        return (
+            self.linears(ModelPart.LANGUAGE_MODEL)[0]
+            + biases_and_norms
+            + self.hidden
+            + embeddings
+            + projector
+            + encoders
+        )
 
     @property
     def hop(self) -> int:
@@ -154,10 +161,10 @@ class Geometry:
         return math.ceil(seconds * SAMPLE_RATE / self.hop)
 
 
-def _encoder(config: Mapping[str, Any]) -> Encoder:
+def _encoder(config: Mapping[str, Any]) -> EncoderDimensions:
     """What the config leaves out has the default of transformers' class, which is the published shape."""
-    usual = Encoder(latent=64)
-    return Encoder(
+    usual = EncoderDimensions(latent=64)
+    return EncoderDimensions(
         latent=int(config.get("hidden_size", usual.latent)),
         filters=int(config.get("num_filters", usual.filters)),
         channels=int(config.get("channels", usual.channels)),
@@ -168,7 +175,7 @@ def _encoder(config: Mapping[str, Any]) -> Encoder:
     )
 
 
-PUBLISHED = Geometry(
+PUBLISHED = ModelDimensions(
     layers=28,
     hidden=3584,
     heads=28,
@@ -176,6 +183,6 @@ PUBLISHED = Geometry(
     head_dim=128,
     intermediate=18_944,
     vocabulary=152_064,
-    encoders=(Encoder(latent=64), Encoder(latent=128)),
+    encoders=(EncoderDimensions(latent=64), EncoderDimensions(latent=128)),
 )
 """microsoft/VibeVoice-ASR-HF: 8,330,325,888 parameters."""

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_log
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import SAFE_PARTS, Part
+from dropscribe.core.types import SAFE_PARTS, ModelPart
 from dropscribe.models import engine_errors
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.vibevoice import attention as varlen
@@ -50,7 +50,7 @@ class Loaded:
     source: str
     revision: str
     precision: str
-    quantized: tuple[Part, ...]
+    quantized: tuple[ModelPart, ...]
     attention: str
     attention_reason: str
     seconds: float
@@ -155,7 +155,7 @@ def load(
     device: torch.device,
     revision: str = "",
     attention: str = "auto",
-    parts: Collection[Part] = SAFE_PARTS,
+    parts: Collection[ModelPart] = SAFE_PARTS,
 ) -> Loaded:
     """Load a checkpoint in a precision other than `auto`; one that comes quantized keeps its own.
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from dropscribe.models.base import SAMPLE_RATE
-from dropscribe.models.vibevoice.dimensions import PUBLISHED, Geometry
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from dropscribe.models.vibevoice.prompt import CONTEXT_TOKENS, FRAME_TOKENS
 
 Number = TypeVar("Number", int, float)
@@ -56,7 +56,7 @@ class Precision(StrEnum):
 BEST_FIRST = (Precision.BF16, Precision.INT8, Precision.NF4)
 
 
-def weights(geometry: Geometry, precision: Precision) -> int:
+def weights(geometry: ModelDimensions, precision: Precision) -> int:
     """The model at rest; only the linears of the geometry's `quantized` parts are.
 
     int8 takes a byte and a 32-bit scale a row. nf4 takes half a byte, a byte of scale for 64 weights, and with
@@ -73,7 +73,7 @@ def weights(geometry: Geometry, precision: Precision) -> int:
     return rest + linears * width
 
 
-def cache_per_token(geometry: Geometry, precision: Precision) -> int:
+def cache_per_token(geometry: ModelDimensions, precision: Precision) -> int:
     """Keys and values of one token in all layers: 57,344 bytes for the published shape in 16 bits."""
     return 2 * geometry.layers * geometry.kv_heads * geometry.head_dim * precision.width
 
@@ -83,13 +83,13 @@ def answer_budget(seconds: float) -> int:
     return min(MAX_NEW_TOKENS, math.ceil(SPOKEN * seconds) + BURST)
 
 
-def slot_tokens(geometry: Geometry, seconds: float) -> int:
+def slot_tokens(geometry: ModelDimensions, seconds: float) -> int:
     """Tokens of the longest request on so much audio, in whole pages: all of its context, all of its budget."""
     tokens = prompt_tokens(geometry, seconds) + answer_budget(seconds)
     return -(-tokens // PAGE) * PAGE
 
 
-def prompt_tokens(geometry: Geometry, seconds: float) -> int:
+def prompt_tokens(geometry: ModelDimensions, seconds: float) -> int:
     """Tokens of the longest prompt: audio, the request around it, and all the context that is allowed."""
     return geometry.audio_tokens(seconds) + FRAME_TOKENS + CONTEXT_TOKENS
 
@@ -103,7 +103,7 @@ def allowance(free: int, total: int, share: float = 1.0) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MemoryPlan:
     """One setting on a card of `vram` bytes. `parts` are bytes by name.
 
     The engine's cache has room for `slot_tokens` in each slot, its table of audio tokens `audio_rows`; it reads
@@ -141,14 +141,14 @@ class Plan:
 
 def plan(
     vram: int,
-    geometry: Geometry,
+    geometry: ModelDimensions,
     precision: Precision,
     chunk_seconds: float,
     slots: int,
     *,
     batching: bool = True,
     flash: bool = False,
-) -> Plan:
+) -> MemoryPlan:
     """Add up one setting.
 
     `vram` is what this process may take in all. The cache holds the longest request in each slot, so that none
@@ -169,16 +169,16 @@ def plan(
         "audio": rows * geometry.hidden * precision.width,
         "reserve": CUDA_CONTEXT + int(HEADROOM * vram),
     }
-    return Plan(vram, precision, chunk_seconds, slots, parts, each, rows, step, piece)
+    return MemoryPlan(vram, precision, chunk_seconds, slots, parts, each, rows, step, piece)
 
 
-def _attention(geometry: Geometry, precision: Precision, tokens: int, *, mask: int, flash: bool) -> int:
+def _attention(geometry: ModelDimensions, precision: Precision, tokens: int, *, mask: int, flash: bool) -> int:
     """One layer's keys and values as attention reads them, and a mask of `mask` rows over all tokens."""
     heads = 2 * geometry.kv_heads if flash else 2 * geometry.heads + geometry.kv_heads
     return precision.width * (tokens * heads * geometry.head_dim + mask * (tokens + mask))
 
 
-def _prefill(geometry: Geometry, precision: Precision, step: int, slots: int) -> int:
+def _prefill(geometry: ModelDimensions, precision: Precision, step: int, slots: int) -> int:
     """The feed-forward part of one layer has three tensors alive; then the logits, one row a slot, in 32 bits.
 
     int8 adds its 32-bit products. nf4 unpacks one matrix at a time.
@@ -190,13 +190,13 @@ def _prefill(geometry: Geometry, precision: Precision, step: int, slots: int) ->
     return 3 * wide * precision.width + products + unpacked + logits
 
 
-def _encoding(geometry: Geometry, precision: Precision, seconds: float) -> int:
+def _encoding(geometry: ModelDimensions, precision: Precision, seconds: float) -> int:
     """The encoders take turns, and one recording at a time."""
     samples = math.ceil(seconds * SAMPLE_RATE)
     return max(encoder.live(samples) for encoder in geometry.encoders) * precision.width
 
 
-def _piece(vram: int, geometry: Geometry, precision: Precision) -> float:
+def _piece(vram: int, geometry: ModelDimensions, precision: Precision) -> float:
     """Larger pieces encode a little faster; the embeddings are the same."""
     allowed = PIECE_SHARE * vram
     return next((piece for piece in PIECES if _encoding(geometry, precision, piece) <= allowed), PIECES[-1])
@@ -204,14 +204,14 @@ def _piece(vram: int, geometry: Geometry, precision: Precision) -> float:
 
 def choose(
     vram: int,
-    geometry: Geometry,
+    geometry: ModelDimensions,
     chunk_seconds: float = LONGEST_CHUNK,
     slots: int = 0,
     *,
     precisions: Sequence[Precision] = BEST_FIRST,
     batching: bool = True,
     flash: bool = False,
-) -> Plan:
+) -> MemoryPlan:
     """What `auto` takes: the best precision that fits the wanted chunk and slots.
 
     With 0 slots, the best precision that fits one, and then as many slots as it leaves room for. Where none fits,
@@ -223,7 +223,7 @@ def choose(
         room = most_slots(vram, geometry, one.precision, one.chunk_seconds, flash=flash) if batching else 1
         return plan(vram, geometry, one.precision, one.chunk_seconds, max(1, room), batching=batching, flash=flash)
 
-    def of(precision: Precision, seconds: float, count: int) -> Plan:
+    def of(precision: Precision, seconds: float, count: int) -> MemoryPlan:
         return plan(vram, geometry, precision, seconds, count, batching=batching, flash=flash)
 
     for count in range(slots, 0, -1):
@@ -241,12 +241,16 @@ def chunk_lengths() -> list[float]:
     return [SHORTEST_CHUNK + step * CHUNK_STEP for step in range(steps + 1)]
 
 
-def longest_chunk(vram: int, geometry: Geometry, precision: Precision, slots: int, *, flash: bool = False) -> float:
+def longest_chunk(
+    vram: int, geometry: ModelDimensions, precision: Precision, slots: int, *, flash: bool = False
+) -> float:
     """The longest chunk in seconds that fits into so many slots at once; 0 where even the shortest does not."""
     return _last(chunk_lengths(), lambda one: plan(vram, geometry, precision, one, slots, flash=flash).fits) or 0.0
 
 
-def most_slots(vram: int, geometry: Geometry, precision: Precision, seconds: float, *, flash: bool = False) -> int:
+def most_slots(
+    vram: int, geometry: ModelDimensions, precision: Precision, seconds: float, *, flash: bool = False
+) -> int:
     """How many chunks of that length fit at once; 0 where not even one does."""
     counts = range(1, MOST_SLOTS + 1)
     return _last(counts, lambda count: plan(vram, geometry, precision, seconds, count, flash=flash).fits) or 0
@@ -268,7 +272,7 @@ class Row:
     slots: tuple[int, ...]
 
 
-def table(vram: int, geometry: Geometry = PUBLISHED, *, flash: bool = False) -> tuple[Row, ...]:
+def table(vram: int, geometry: ModelDimensions = PUBLISHED, *, flash: bool = False) -> tuple[Row, ...]:
     """What fits on a card, by precision, the best first."""
     return tuple(
         Row(

@@ -15,7 +15,7 @@ from dropscribe.models.vibevoice.parsing import StreamParser
 STUCK_TOKENS = 256  # the same 1 to 8 over and over for so long, wherever it is: 32 times and more
 
 
-class Answer:
+class StreamedOutput:
     """Listens to the tokens of one request; `progress` hears how many seconds of the audio are read."""
 
     def __init__(self, tokenizer: Tokenizer, progress: Callable[[float], None]) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from dropscribe.core.errors import UsageError
-from dropscribe.core.types import SAFE_PARTS, Part
+from dropscribe.core.types import SAFE_PARTS, ModelPart
 
-PARTS = tuple(Part)
-FORBIDDEN = frozenset({Part.ACOUSTIC_ENCODER, Part.SEMANTIC_ENCODER, Part.PROJECTOR})  # unless asked for by name
+PARTS = tuple(ModelPart)
+FORBIDDEN = frozenset(
+    {ModelPart.ACOUSTIC_ENCODER, ModelPart.SEMANTIC_ENCODER, ModelPart.PROJECTOR}
+)  # unless asked for by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +23,18 @@ class _About:
 
 
 _MISHEARS = "with quantized encoders, transcripts were seen to become gibberish"
-_ABOUT: dict[Part, _About] = {
-    Part.LANGUAGE_MODEL: _About("model.language_model.layers"),
-    Part.ACOUSTIC_ENCODER: _About("model.acoustic_tokenizer_encoder", _MISHEARS),
-    Part.SEMANTIC_ENCODER: _About("model.semantic_tokenizer_encoder", _MISHEARS),
-    Part.PROJECTOR: _About("model.multi_modal_projector", "with it quantized, all speakers were seen to become one"),
-    Part.HEAD: _About("lm_head", "it decides on every word, and nothing that comes after makes its errors good"),
+_ABOUT: dict[ModelPart, _About] = {
+    ModelPart.LANGUAGE_MODEL: _About("model.language_model.layers"),
+    ModelPart.ACOUSTIC_ENCODER: _About("model.acoustic_tokenizer_encoder", _MISHEARS),
+    ModelPart.SEMANTIC_ENCODER: _About("model.semantic_tokenizer_encoder", _MISHEARS),
+    ModelPart.PROJECTOR: _About(
+        "model.multi_modal_projector", "with it quantized, all speakers were seen to become one"
+    ),
+    ModelPart.HEAD: _About("lm_head", "it decides on every word, and nothing that comes after makes its errors good"),
 }
 
 
-def choose(only: Collection[Part], skip: Collection[Part]) -> tuple[Part, ...]:
+def choose(only: Collection[ModelPart], skip: Collection[ModelPart]) -> tuple[ModelPart, ...]:
     """The parts to quantize: those named, else the safe ones, without those to skip.
 
     Raises UsageError when none is left.
@@ -41,12 +45,12 @@ def choose(only: Collection[Part], skip: Collection[Part]) -> tuple[Part, ...]:
     return tuple(part for part in PARTS if part in wanted)
 
 
-def part_of(module: str) -> Part | None:
+def part_of(module: str) -> ModelPart | None:
     """The part that a module, or one of its tensors, belongs to, by its full name."""
     return next((part for part in PARTS if f"{module}.".startswith(f"{_ABOUT[part].prefix}.")), None)
 
 
-def skipped(chosen: Collection[Part]) -> list[str]:
+def skipped(chosen: Collection[ModelPart]) -> list[str]:
     """Full names of the parts that are not to be quantized.
 
     They go into a skip list whole: any list drops the library's default exception of the head.
@@ -54,7 +58,7 @@ def skipped(chosen: Collection[Part]) -> list[str]:
     return [_ABOUT[part].prefix for part in PARTS if part not in chosen]
 
 
-def doubts(chosen: Collection[Part]) -> Iterator[str]:
+def doubts(chosen: Collection[ModelPart]) -> Iterator[str]:
     """What speaks against quantizing each of these parts, a sentence each; nothing against the safe ones."""
     for part in PARTS:
         if part in chosen and _ABOUT[part].risk:

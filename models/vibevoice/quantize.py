@@ -17,7 +17,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import SAFE_PARTS, Part
+from dropscribe.core.types import SAFE_PARTS, ModelPart
 from dropscribe.models.vibevoice import parts as parts_
 
 RECORD = "dropscribe_quantized"  # in a config.json: what this program quantized, `parts` and names of `modules`
@@ -36,14 +36,14 @@ class QuantizationError(ModelUnavailableError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class QuantizationReport:
     """What is quantized of a model that was loaded, and what speaks against it."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[ModelPart, ...]
     doubts: tuple[str, ...]
 
 
-def config(precision: str, dtype: torch.dtype, parts: Collection[Part] = SAFE_PARTS) -> BitsAndBytesConfig | None:
+def config(precision: str, dtype: torch.dtype, parts: Collection[ModelPart] = SAFE_PARTS) -> BitsAndBytesConfig | None:
     """How to quantize these parts for `precision`, computing in `dtype`; None where nothing is quantized."""
     skipped = parts_.skipped(parts)
     if precision == "int8":
@@ -69,7 +69,7 @@ def require_packages(source: str, method: str) -> None:
         )
 
 
-def intended(model: nn.Module, parts: Collection[Part] = SAFE_PARTS) -> frozenset[str]:
+def intended(model: nn.Module, parts: Collection[ModelPart] = SAFE_PARTS) -> frozenset[str]:
     """Names of the modules to quantize: the linears of these parts."""
     return frozenset(
         name
@@ -84,7 +84,7 @@ def quantized_modules(model: nn.Module) -> dict[str, str]:
     return {name: kind for name, kind in kinds if kind}
 
 
-def verify(model: nn.Module, precision: str, parts: Collection[Part] = SAFE_PARTS) -> None:
+def verify(model: nn.Module, precision: str, parts: Collection[ModelPart] = SAFE_PARTS) -> None:
     """Raises QuantizationError unless exactly the linears of these parts are quantized, and to `precision`."""
     wanted = intended(model, parts) if precision in {"int8", "nf4"} else frozenset()
     verify_names(quantized_modules(model), wanted, precision)
@@ -103,7 +103,9 @@ def verify_names(found: Mapping[str, str], wanted: Collection[str], precision: s
         raise QuantizationError(f"quantization to {precision} went wrong: {difference}; use an unquantized checkpoint")
 
 
-def check(model: nn.Module, config: Mapping[str, Any], precision: str, parts: Collection[Part]) -> Verdict:
+def check(
+    model: nn.Module, config: Mapping[str, Any], precision: str, parts: Collection[ModelPart]
+) -> QuantizationReport:
     """Is quantized what should be, of a model that was loaded with this config.json?
 
     What is quantized on load: exactly the linears of `parts`. What this program wrote: exactly the modules that it
@@ -124,7 +126,7 @@ def check(model: nn.Module, config: Mapping[str, Any], precision: str, parts: Co
         doubts = _doubts_of_others(model, found, parts)
     present = {parts_.part_of(name) for name in found}
     ordered = tuple(part for part in parts_.PARTS if part in present)
-    return Verdict(ordered, (*doubts, *parts_.doubts(ordered)))
+    return QuantizationReport(ordered, (*doubts, *parts_.doubts(ordered)))
 
 
 def foreign_modules(model: nn.Module, method: str) -> dict[str, str]:
@@ -151,7 +153,7 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     )
 
 
-def _doubts_of_others(model: nn.Module, found: Mapping[str, str], parts: Collection[Part]) -> Iterator[str]:
+def _doubts_of_others(model: nn.Module, found: Mapping[str, str], parts: Collection[ModelPart]) -> Iterator[str]:
     """Others may leave some layers as they are, and quantize the head; encoders and projector only if it was said."""
     forbidden = {name for name in found if parts_.part_of(name) in parts_.FORBIDDEN - set(parts)}
     if forbidden:

@@ -17,29 +17,29 @@ from torch import Tensor
 
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import EngineInfo, Part
+from dropscribe.core.types import EngineInfo, ModelPart
 from dropscribe.models.base import Audio
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.gpu import lock
 from dropscribe.models.vibevoice import loader, memory_plan, quantize
-from dropscribe.models.vibevoice.base import Numbers, Resident
+from dropscribe.models.vibevoice.base import Numbers, VibeVoiceBase
 from dropscribe.models.vibevoice.batching import Batched, Sizes
-from dropscribe.models.vibevoice.dimensions import Geometry
+from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.encoder import Encoder
 from dropscribe.models.vibevoice.engine import Engine, Reference
 from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener
 from dropscribe.models.vibevoice.loader import Loaded
-from dropscribe.models.vibevoice.memory_plan import Plan, Precision
+from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Precision
 from dropscribe.models.vibevoice.prompt import Wording
 from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
 
 log = logging.getLogger(__name__)
 
 
-class VibeVoice(Resident):
+class VibeVoice(VibeVoiceBase):
     """A Transcriber by PyTorch; safe for as many threads as `info.slots`."""
 
-    def __init__(self, loaded: Loaded, plan: Plan, settings: Settings) -> None:
+    def __init__(self, loaded: Loaded, plan: MemoryPlan, settings: Settings) -> None:
         """Serve a loaded model within its plan. Raises ModelUnavailableError when it does not fit after all."""
         self.loaded = loaded
         self.plan = plan
@@ -101,13 +101,13 @@ class VibeVoice(Resident):
         return model
 
     def encode(self, audio: Audio, cancel: threading.Event) -> Tensor:
-        """See `Resident`."""
+        """See `VibeVoiceBase`."""
         return self._encoder.encode(audio, cancel)
 
     def proceed(
         self, words: Sequence[int], embeddings: Tensor, budget: int, listen: Listener, cancel: threading.Event
     ) -> Generation:
-        """See `Resident`."""
+        """See `VibeVoiceBase`."""
         ids = self.soft.allocate(embeddings)
         try:
             return self._engine.generate(self._wording.insert(words, ids), budget, listen, cancel)
@@ -115,13 +115,13 @@ class VibeVoice(Resident):
             self.soft.free(ids)
 
     def features(self, audio: Audio) -> Numbers:
-        """See `Resident`."""
+        """See `VibeVoiceBase`."""
         found: Numbers = self.encode(audio, threading.Event()).float().cpu().numpy()
         return found
 
     @torch.no_grad()
     def score(self, words: Sequence[int], features: Numbers, answer: Sequence[int]) -> Numbers:
-        """See `Resident`."""
+        """See `VibeVoiceBase`."""
         model = self.loaded.model
         ids = self.soft.allocate(torch.from_numpy(features))
         try:
@@ -153,7 +153,7 @@ def _alone(device: torch.device, settings: Settings) -> AbstractContextManager[N
     return lock.held(gpu, lock.place(settings.home))
 
 
-def _serve(loaded: Loaded, plan: Plan, soft: SoftTokens, settings: Settings) -> Engine:
+def _serve(loaded: Loaded, plan: MemoryPlan, soft: SoftTokens, settings: Settings) -> Engine:
     decoding = _decoding(loaded, settings)
     if not settings.batching:
         return Reference(loaded.model, soft, decoding)
@@ -178,7 +178,7 @@ def _decoding(loaded: Loaded, settings: Settings) -> Decoding:
     )
 
 
-def make_plan(settings: Settings, device: torch.device) -> Plan:
+def make_plan(settings: Settings, device: torch.device) -> MemoryPlan:
     """What to load, and how much it will serve at once.
 
     Raises ModelUnavailableError when the checkpoint cannot be read, or the card cannot hold what is asked for.
@@ -191,7 +191,7 @@ def make_plan(settings: Settings, device: torch.device) -> Plan:
     attention, _ = loader.choose_attention(settings.attention, dtype, capability, installed=installed)
     plan = memory_plan.choose(
         _memory(device, settings.gpu_share),
-        Geometry.from_config(config, _parts(settings, config)),
+        ModelDimensions.from_config(config, _parts(settings, config)),
         settings.chunk_seconds or memory_plan.LONGEST_CHUNK,
         _slots(settings, device),
         precisions=precisions,
@@ -214,16 +214,16 @@ def _slots(settings: Settings, device: torch.device) -> int:
     return settings.model_slots or (0 if device.type == "cuda" else 1)
 
 
-def _precision(settings: Settings, plan: Plan) -> str:
+def _precision(settings: Settings, plan: MemoryPlan) -> str:
     """What to load: what is asked for, else what the checkpoint comes in, by whatever method, else what was planned."""
     stored = hub_cache.quantization(loader.read_config(settings.model, settings.revision))
     return stored if settings.precision == "auto" and stored else str(plan.precision)
 
 
-def _parts(settings: Settings, config: dict[str, Any]) -> tuple[Part, ...]:
+def _parts(settings: Settings, config: dict[str, Any]) -> tuple[ModelPart, ...]:
     """The parts that are quantized: in a copy of ours those that it names, else those to quantize on load."""
     record = config.get(quantize.RECORD)
-    return tuple(map(Part, record["parts"])) if record else settings.quantize
+    return tuple(map(ModelPart, record["parts"])) if record else settings.quantize
 
 
 def _precisions(settings: Settings, config: dict[str, Any], device: torch.device) -> list[Precision]:

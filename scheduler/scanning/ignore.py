@@ -33,7 +33,7 @@ _SYSTEM_DIRECTORIES = frozenset(
 )
 
 
-class Verdict(Enum):
+class NameKind(Enum):
     """What a file's name says about it."""
 
     ADMIT = auto()
@@ -41,19 +41,19 @@ class Verdict(Enum):
     NOT_MEDIA = auto()
 
 
-def verdict(name: str) -> Verdict:
+def classify(name: str) -> NameKind:
     """Judge a file by its name alone, without directories.
 
     A leading dot stands for hidden files and also for `._*` (macOS), `.syncthing.*`, `.nfs*` (deleted but
     open), `.fuse_hidden*` and our own unfinished outputs.
     """
     if name.startswith((".", "~$")) or name.endswith("~"):
-        return Verdict.IGNORED_PATTERN
+        return NameKind.IGNORED_PATTERN
     _, dot, extension = name.rpartition(".")
     extension = extension.lower()
     if dot and extension in MEDIA_EXTENSIONS:
-        return Verdict.ADMIT
-    return Verdict.IGNORED_PATTERN if dot and extension in _UNFINISHED_EXTENSIONS else Verdict.NOT_MEDIA
+        return NameKind.ADMIT
+    return NameKind.IGNORED_PATTERN if dot and extension in _UNFINISHED_EXTENSIONS else NameKind.NOT_MEDIA
 
 
 def ignored_directory(name: str) -> bool:

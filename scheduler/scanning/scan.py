@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dropscribe.core import reserved_names
 from dropscribe.scheduler.scanning.folder_files import SettingsFile, read_settings
-from dropscribe.scheduler.scanning.ignore import TRANSCRIPTS, Verdict, ignored_directory, verdict
+from dropscribe.scheduler.scanning.ignore import TRANSCRIPTS, NameKind, classify, ignored_directory
 from dropscribe.scheduler.scanning.roots import RootOfflineError
 
 
@@ -111,14 +111,14 @@ class _Pass:
             self.waiting.append(path + "/")
 
     def meet_file(self, entry: os.DirEntry[str], path: str) -> None:
-        judged = verdict(entry.name)
-        if judged is Verdict.NOT_MEDIA:
+        judged = classify(entry.name)
+        if judged is NameKind.NOT_MEDIA:
             self.not_media += not entry.name.endswith(TRANSCRIPTS)
         elif entry.name == reserved_names.SETTINGS:
             self.meet_settings(path.removesuffix(reserved_names.SETTINGS))
         elif entry.name == reserved_names.ERROR:
             self.complaints.add(path.removesuffix(reserved_names.ERROR))
-        elif judged is Verdict.IGNORED_PATTERN or not entry.is_file(follow_symlinks=False):
+        elif judged is NameKind.IGNORED_PATTERN or not entry.is_file(follow_symlinks=False):
             self.ignored += 1
         else:
             seen = entry.stat(follow_symlinks=False)

@@ -36,7 +36,7 @@ class RootStuckError(RootOfflineError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FolderState:
     """What is where a folder is to be watched: `path` absolute, and without symlinks unless `answers` is False.
 
     `reason` is why it cannot be listed, empty when it can.
@@ -72,15 +72,15 @@ class Scanner:
         """The process that scans, or hangs; None when there is none."""
         return self._process.pid if self._process else None
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: Path) -> FolderState:
         """What is at the path; never raises RootOfflineError, and takes at most RESOLVE_SECONDS."""
         absolute = path.expanduser().absolute()
         try:
             found = self._ask(absolute, deadline=min(RESOLVE_SECONDS, self._deadline), do="place")
         except RootOfflineError as error:
             log.warning("%s", error)
-            return Place(absolute)
-        return Place(Path(found["path"]), True, found["exists"], found["is_folder"], found["reason"])
+            return FolderState(absolute)
+        return FolderState(Path(found["path"]), True, found["exists"], found["is_folder"], found["reason"])
 
     def resolve(self, path: Path) -> Path:
         """The path absolute and without symlinks; as it is written where it cannot be looked at in time."""
@@ -178,13 +178,13 @@ def _stuck(process: ScanProcess, path: Path) -> RootStuckError:
     )
 
 
-def places(folders: Sequence[Path]) -> list[Place]:
+def places(folders: Sequence[Path]) -> list[FolderState]:
     """What is at each path; all are looked at at once, as several may hang."""
     with ThreadPoolExecutor(len(folders) or 1) as threads:
         return list(threads.map(_place, folders))
 
 
-def _place(folder: Path) -> Place:
+def _place(folder: Path) -> FolderState:
     scanner = Scanner()
     try:
         return scanner.place(folder)

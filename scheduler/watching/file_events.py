@@ -25,7 +25,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from dropscribe.core import reserved_names
-from dropscribe.scheduler.scanning.ignore import Verdict, ignored_directory, verdict
+from dropscribe.scheduler.scanning.ignore import NameKind, classify, ignored_directory
 from dropscribe.scheduler.scanning.roots import Root
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class _Striker(FileSystemEventHandler):
         """The same judgement as the scan's, so that nothing rings for what a scan passes over."""
         *parents, name = os.path.relpath(path, self._root).split("/")
         is_settings = name in {reserved_names.SETTINGS, reserved_names.HOTWORDS}
-        if (verdict(name) is not Verdict.ADMIT and not is_settings) or any(map(ignored_directory, parents)):
+        if (classify(name) is not NameKind.ADMIT and not is_settings) or any(map(ignored_directory, parents)):
             return False
         return not any(path.startswith(directory + "/") for directory in self._exclude)
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
-from dropscribe.core.folder_settings import Given, Orders, Place, general, orders, read
+from dropscribe.core.folder_settings import Given, Orders, SettingsFilePlace, general, orders, read
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.folder_files import SettingsFile
 from dropscribe.scheduler.scanning.scan import places
@@ -90,7 +90,7 @@ def read_folders(
     for directory in sorted(files):  # those above come first
         above = next(given[place] for place in _upwards(directory.rstrip("/")) if place in given)
         try:
-            own = _own(files[directory], Place(root, directory, settings.results))
+            own = _own(files[directory], SettingsFilePlace(root, directory, settings.results))
             given[directory] = {**above, **own}
             ordered[directory] = orders(settings, {**given[directory], **over})
         except SettingsError as error:
@@ -99,7 +99,7 @@ def read_folders(
 
 
 @lru_cache(maxsize=1024)
-def _own(file: SettingsFile, place: Place) -> Given:
+def _own(file: SettingsFile, place: SettingsFilePlace) -> Given:
     """Read once as long as it stays the same."""
     if file.problem:
         raise SettingsError(file.problem)

@@ -22,12 +22,12 @@ from dropscribe.core.settings import Settings
 from dropscribe.models.base import SAMPLE_RATE, TranscribeRequest
 from dropscribe.models.gpu import memory
 from dropscribe.models.vibevoice import memory_plan
-from dropscribe.models.vibevoice.dimensions import Encoder, Geometry
+from dropscribe.models.vibevoice.dimensions import EncoderDimensions, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import Precision
 from dropscribe.models.vibevoice.transcriber import VibeVoice, make_plan
 
 ROOT = Path(__file__).parents[2]
-MIDDLE = Geometry(  # 0.4 B parameters: large enough that what is not planned does not weigh
+MIDDLE = ModelDimensions(  # 0.4 B parameters: large enough that what is not planned does not weigh
     layers=12,
     hidden=1536,
     heads=12,
@@ -35,7 +35,7 @@ MIDDLE = Geometry(  # 0.4 B parameters: large enough that what is not planned do
     head_dim=128,
     intermediate=6144,
     vocabulary=32_768,
-    encoders=(Encoder(latent=64, filters=16), Encoder(latent=128, filters=16)),
+    encoders=(EncoderDimensions(latent=64, filters=16), EncoderDimensions(latent=128, filters=16)),
 )
 FILL = """
 import sys, torch

@@ -21,7 +21,7 @@ from transformers import VibeVoiceAsrConfig, VibeVoiceAsrForConditionalGeneratio
 
 from dropscribe.admin.cli.main import app, main
 from dropscribe.admin.context import Context
-from dropscribe.core.types import Part
+from dropscribe.core.types import ModelPart
 from dropscribe.models.checkpoints import safetensors_files, shard_writer
 from dropscribe.models.checkpoints.shard_writer import Writer
 from dropscribe.models.vibevoice import bnb_packing, loader, parts, quantize
@@ -101,7 +101,7 @@ def files(folder: Path) -> dict[str, torch.Tensor]:
     return {name: one for path in folder.glob("*.safetensors") for name, one in load_file(path).items()}
 
 
-CHOICES: list[list[Part]] = [["language-model"], ["head", "projector"], ["acoustic-encoder"], list(parts.PARTS)]
+CHOICES: list[list[ModelPart]] = [["language-model"], ["head", "projector"], ["acoustic-encoder"], list(parts.PARTS)]
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
@@ -109,7 +109,7 @@ CHOICES: list[list[Part]] = [["language-model"], ["head", "projector"], ["acoust
 @pytest.mark.parametrize("source_dtype", ["bf16", "fp32"])
 def test_every_tensor_of_a_copy_is_what_loading_would_have_made_of_it(
     precision: str,
-    chosen: list[Part],
+    chosen: list[ModelPart],
     source_dtype: str,
     run: Run,
     tmp_path: Path,

@@ -29,7 +29,7 @@ from dropscribe.models.onnx import layout
 from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder
 from dropscribe.models.onnx.transcriber import Onnx
-from dropscribe.models.vibevoice.base import Resident
+from dropscribe.models.vibevoice.base import VibeVoiceBase
 from dropscribe.models.vibevoice.generation import CancelledError, Generation
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 
@@ -81,14 +81,14 @@ def model(exported: Exported) -> Iterator[Onnx]:
     served.close()
 
 
-def open_model(engine: str, source: Path, **settings: Any) -> Resident:
+def open_model(engine: str, source: Path, **settings: Any) -> VibeVoiceBase:
     chosen = {"engine": engine, "model": str(source), "chunk_seconds": 60} | settings
     found = registry.create(engine, Settings(**chosen))
-    assert isinstance(found, Resident)
+    assert isinstance(found, VibeVoiceBase)
     return found
 
 
-def answer(model: Resident, audio: Audio) -> Generation:
+def answer(model: VibeVoiceBase, audio: Audio) -> Generation:
     return model.proceed(model.prompt(audio, ""), model.encode(audio, NEVER), 400, lambda _: True, NEVER)
 
 

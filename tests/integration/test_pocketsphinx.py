@@ -168,7 +168,7 @@ def test_groups_keep_every_utterance_in_order(lengths: list[int]) -> None:
 def test_segments_keep_every_word_and_stay_within_limits(steps: list[tuple[float, float]], cut: float) -> None:
     words, now = [], 0.0
     for index, (gap, length) in enumerate(steps):
-        words.append(engine.Word(f"w{index}", now + gap, now + gap + length, 0.5))
+        words.append(engine.PocketsphinxWord(f"w{index}", now + gap, now + gap + length, 0.5))
         now += gap + length
     duration = now * cut  # the last frame of a decoder may lie beyond the chunk's end
     segments = engine.segments(words, duration)

@@ -16,7 +16,7 @@ from transformers import AutoProcessor, BitsAndBytesConfig, VibeVoiceAsrForCondi
 
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Part
+from dropscribe.core.types import ModelPart
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.vibevoice import loader, parts, quantize, transcriber
 from dropscribe.models.vibevoice.memory_plan import Precision
@@ -33,12 +33,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
-def bitsandbytes(source: Path, folder: Path, chosen: tuple[Part, ...]) -> None:
+def bitsandbytes(source: Path, folder: Path, chosen: tuple[ModelPart, ...]) -> None:
     config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=parts.skipped(chosen))
     _save(Model.from_pretrained(source, dtype=torch.bfloat16, quantization_config=config), source, folder)
 
 
-def torchao(source: Path, folder: Path, chosen: tuple[Part, ...]) -> None:
+def torchao(source: Path, folder: Path, chosen: tuple[ModelPart, ...]) -> None:
     pytest.importorskip("torchao", exc_type=ImportError)
     from torchao.quantization import Int8WeightOnlyConfig
     from transformers import TorchAoConfig
@@ -47,7 +47,7 @@ def torchao(source: Path, folder: Path, chosen: tuple[Part, ...]) -> None:
     _save(Model.from_pretrained(source, dtype=torch.bfloat16, quantization_config=config), source, folder)
 
 
-def compressed_tensors(source: Path, folder: Path, chosen: tuple[Part, ...]) -> None:
+def compressed_tensors(source: Path, folder: Path, chosen: tuple[ModelPart, ...]) -> None:
     pytest.importorskip("compressed_tensors")
     from compressed_tensors.compressors import ModelCompressor
     from compressed_tensors.quantization import (
@@ -85,18 +85,18 @@ def with_quantization(source: Path, folder: Path, **quantization: object) -> str
 
 MAKERS = {"int8": bitsandbytes, "torchao": torchao, "compressed-tensors": compressed_tensors}
 by_all = pytest.mark.parametrize(("method", "make"), MAKERS.items())
-Make = Callable[[Path, Path, tuple[Part, ...]], None]
+Make = Callable[[Path, Path, tuple[ModelPart, ...]], None]
 
 
 @by_all
 def test_a_checkpoint_of_others_loads_and_answers_nearly_as_its_source(
     method: str, make: Make, checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make(checkpoint, tmp_path, (Part.LANGUAGE_MODEL,))
+    make(checkpoint, tmp_path, (ModelPart.LANGUAGE_MODEL,))
     assert hub_cache.quantization(loader.read_config(str(tmp_path))) == method
     with caplog.at_level(logging.WARNING, logger=loader.__name__):
         loaded = loader.load(str(tmp_path), method, device=CPU)
-    assert (loaded.precision, loaded.quantized) == (method, (Part.LANGUAGE_MODEL,))
+    assert (loaded.precision, loaded.quantized) == (method, (ModelPart.LANGUAGE_MODEL,))
     assert [record.message for record in caplog.records] == []
     assert set(quantize.foreign_modules(loaded.model, method)) == quantize.intended(loaded.model)
     ids = torch.arange(40)[None]
@@ -110,7 +110,7 @@ def test_a_checkpoint_of_others_loads_and_answers_nearly_as_its_source(
 def test_a_quantized_encoder_or_projector_of_others_is_refused_unless_it_is_asked_for(
     method: str, make: Make, checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chosen = (Part.LANGUAGE_MODEL, Part.PROJECTOR)
+    chosen = (ModelPart.LANGUAGE_MODEL, ModelPart.PROJECTOR)
     make(checkpoint, tmp_path, chosen)
     expected = r"^4 quantized, but should not be: model\.multi_modal_projector\.acoustic_linear_1, .*"
     with pytest.raises(QuantizationError, match=expected + "set DROPSCRIBE_QUANTIZE=language-model,projector if"):
@@ -125,9 +125,9 @@ def test_a_quantized_encoder_or_projector_of_others_is_refused_unless_it_is_aske
 def test_a_quantized_head_of_others_and_layers_left_out_are_told(
     method: str, make: Make, checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make(checkpoint, tmp_path, (Part.HEAD,))
+    make(checkpoint, tmp_path, (ModelPart.HEAD,))
     with caplog.at_level(logging.WARNING, logger=loader.__name__):
-        assert loader.load(str(tmp_path), method, device=CPU).quantized == (Part.HEAD,)
+        assert loader.load(str(tmp_path), method, device=CPU).quantized == (ModelPart.HEAD,)
     assert f"of the language model's linears, {LINEARS} not quantized: model.language_model.layers.0" in caplog.text
     assert "quantizing head is unsafe" in caplog.text
 

@@ -19,7 +19,7 @@ from dropscribe.core.types import Ended, Segment, SegmentKind
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.vibevoice.generation import Stop
-from dropscribe.models.vibevoice.output import STUCK_TOKENS, Answer
+from dropscribe.models.vibevoice.output import STUCK_TOKENS, StreamedOutput
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.tiny.checkpoint import random_checkpoint
 
@@ -195,7 +195,7 @@ def test_the_engine_tells_what_it_is(checkpoint: Path, model: VibeVoice) -> None
 def test_letters_that_are_split_between_tokens_stay_whole(model: VibeVoice) -> None:
     tokenizer = model.loaded.processor.tokenizer
     text = json.dumps(ANSWER, ensure_ascii=False)
-    answer = Answer(tokenizer.backend_tokenizer, lambda _: None)
+    answer = StreamedOutput(tokenizer.backend_tokenizer, lambda _: None)
     for token in tokenizer(text, add_special_tokens=False)["input_ids"]:
         answer.listen([token])
     segments, ended = answer.end(Stop.EOS)

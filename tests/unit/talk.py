@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dropscribe.core.types import Segment, Span
-from dropscribe.worker.merging.overlaps import Part
+from dropscribe.worker.merging.overlaps import ChunkOutcome
 
 JITTER = 0.4  # s, either way: how well models know when something was said
 LONGEST = 15.0  # s: no turn is longer
@@ -52,7 +52,7 @@ def converse(rng: random.Random, seconds: float, vocabulary: Sequence[str] = ())
     return talk
 
 
-def hear(rng: random.Random, talk: Sequence[Utterance], window: Span, keep: Span, misread: float = 0.0) -> Part:
+def hear(rng: random.Random, talk: Sequence[Utterance], window: Span, keep: Span, misread: float = 0.0) -> ChunkOutcome:
     """What a model makes of a window: whole words only, turns joined and split at will, times off by some tenths."""
     inside = [[w for w in turn if window.start <= w.start and w.end <= window.end] for turn in talk]
     turns = _joined(rng, [turn for turn in inside if turn])
@@ -67,7 +67,7 @@ def hear(rng: random.Random, talk: Sequence[Utterance], window: Span, keep: Span
         text = rng.choice(["{}", "{}.", "{}?", "\u201c{}\u201d"]).format(" ".join(words).capitalize())
         segments.append(Segment(max(window.start, start), min(window.end, end), text, labels[turn[0].speaker]))
     segments.sort(key=lambda segment: segment.start)
-    return Part(window, keep, tuple(segments))
+    return ChunkOutcome(window, keep, tuple(segments))
 
 
 def _joined(rng: random.Random, turns: Sequence[Utterance]) -> list[Utterance]:
@@ -104,7 +104,7 @@ def said(segments: Sequence[Segment]) -> list[str]:
 
 def recording(
     rng: random.Random, talk: Sequence[Utterance], misread: float = 0.0, length: float = 60.0, overlap: float = 25.0
-) -> list[Part]:
+) -> list[ChunkOutcome]:
     """The conversation as it is read through windows of so many seconds."""
     seconds = max(word.end for turn in talk for word in turn)
     starts = [turn[0].start for turn in talk]

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
-from dropscribe.core.folder_settings import KEYS, Place, read
+from dropscribe.core.folder_settings import KEYS, SettingsFilePlace, read
 from dropscribe.core.routing import model_queue, served, wish_of
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.folder_files import SettingsFile
 from dropscribe.scheduler.watching.folder_rules import Folders, read_folders
 
 ROOT = Path("/share")
-PLACE = Place(ROOT, "talks/", Path("/results"))
+PLACE = SettingsFilePlace(ROOT, "talks/", Path("/results"))
 
 
 def wrong(text: str, hotwords: str | None = None) -> str:

@@ -31,7 +31,7 @@ from bench.roofline import (
 )
 from bench.serving import Clock, Meter, OutOfTimeError, Subject, parts_of, rates_of, serve
 from dropscribe.models.vibevoice import memory_plan, quantize
-from dropscribe.models.vibevoice.dimensions import PUBLISHED, Geometry
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from dropscribe.models.vibevoice.engine import Reference, language_model
 from dropscribe.models.vibevoice.generation import Generation, Stop
 from dropscribe.models.vibevoice.memory_plan import Precision
@@ -166,8 +166,8 @@ def test_kernels_are_listed_by_the_time_they_take_of_a_step() -> None:
 
 
 @pytest.mark.parametrize("geometry", [PUBLISHED, TINY])
-def test_the_random_model_has_the_shape_that_is_planned(geometry: Geometry) -> None:
-    assert Geometry.from_config(config_of(geometry).to_dict()) == geometry
+def test_the_random_model_has_the_shape_that_is_planned(geometry: ModelDimensions) -> None:
+    assert ModelDimensions.from_config(config_of(geometry).to_dict()) == geometry
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8, Precision.NF4])

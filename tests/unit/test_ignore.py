@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from dropscribe.core.settings import OUTPUT_FORMATS
-from dropscribe.scheduler.scanning.ignore import MEDIA_EXTENSIONS, TRANSCRIPTS, Verdict, ignored_directory, verdict
+from dropscribe.scheduler.scanning.ignore import MEDIA_EXTENSIONS, TRANSCRIPTS, NameKind, classify, ignored_directory
 
 
 @pytest.mark.parametrize("extension", sorted(MEDIA_EXTENSIONS))
 def test_every_media_extension_is_admitted_in_any_case(extension: str) -> None:
-    assert verdict(f"talk.{extension}") is Verdict.ADMIT
-    assert verdict(f"TALK.{extension.upper()}") is Verdict.ADMIT
+    assert classify(f"talk.{extension}") is NameKind.ADMIT
+    assert classify(f"TALK.{extension.upper()}") is NameKind.ADMIT
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_every_media_extension_is_admitted_in_any_case(extension: str) -> None:
     ],
 )
 def test_unusual_but_sound_names_are_admitted(name: str) -> None:
-    assert verdict(name) is Verdict.ADMIT
+    assert classify(name) is NameKind.ADMIT
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_unusual_but_sound_names_are_admitted(name: str) -> None:
     ],
 )
 def test_unfinished_and_hidden_files_are_never_admitted(name: str) -> None:
-    assert verdict(name) is Verdict.IGNORED_PATTERN
+    assert classify(name) is NameKind.IGNORED_PATTERN
 
 
 @pytest.mark.parametrize("name", ["talk.json", "talk.srt", "wav", "talk", "part", "talk.wav.txt", "talk.", ""])
 def test_other_files_are_not_media(name: str) -> None:
-    assert verdict(name) is Verdict.NOT_MEDIA
+    assert classify(name) is NameKind.NOT_MEDIA
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span
 from dropscribe.worker.merging.lineup import GAP, MOST, SHORTEST, Clip, LineUp, from_json, link, plan, read, to_json
-from dropscribe.worker.merging.overlaps import Part
+from dropscribe.worker.merging.overlaps import ChunkOutcome
 from dropscribe.worker.merging.speaker_linking import Voices
 from dropscribe.worker.merging.speaker_linking import link as link_overlaps
 
 Turn = tuple[float, float, int | None]  # start, end, label
 
 
-def part(start: float, end: float, *turns: Turn) -> Part:
+def part(start: float, end: float, *turns: Turn) -> ChunkOutcome:
     segments = tuple(Segment(a, b, "words", label) for a, b, label in turns)
-    return Part(Span(start, end), Span(start, end), segments)
+    return ChunkOutcome(Span(start, end), Span(start, end), segments)
 
 
-def planned(*parts: Part, longest: float = 600.0) -> LineUp | None:
+def planned(*parts: ChunkOutcome, longest: float = 600.0) -> LineUp | None:
     """The only line-up, or None."""
     (lineup,) = plan(link_overlaps(parts), parts, longest=longest) or (None,)
     return lineup
@@ -69,7 +69,7 @@ def test_who_never_speaks_alone_for_a_second_is_not_heard() -> None:
         [part(0, 60, (2, 10, None)), part(60, 120, (70, 80, None))],
     ],
 )
-def test_there_is_no_line_up_where_nothing_can_be_learned(parts: list[Part]) -> None:
+def test_there_is_no_line_up_where_nothing_can_be_learned(parts: list[ChunkOutcome]) -> None:
     assert planned(*parts) is None
 
 
@@ -103,7 +103,7 @@ def test_a_voice_that_every_window_has_told_apart_from_all_others_is_not_heard()
 any_parts = st.integers(0, 2**32 - 1).map(lambda seed: _talk(random.Random(seed)))
 
 
-def _talk(rng: random.Random) -> list[Part]:
+def _talk(rng: random.Random) -> list[ChunkOutcome]:
     parts = []
     for index in range(rng.randrange(1, 6)):
         start = index * 100.0
@@ -114,13 +114,13 @@ def _talk(rng: random.Random) -> list[Part]:
 
 @given(any_parts, st.floats(5, 60))
 @settings(deadline=None)
-def test_a_line_up_fits_and_its_clips_are_one_voice_s_alone(parts: list[Part], longest: float) -> None:
+def test_a_line_up_fits_and_its_clips_are_one_voice_s_alone(parts: list[ChunkOutcome], longest: float) -> None:
     voices = link_overlaps(parts)
     for lineup in plan(voices, parts, longest=longest):
         _check(lineup, parts, voices, longest)
 
 
-def _check(lineup: LineUp, parts: Sequence[Part], voices: Voices, longest: float) -> None:
+def _check(lineup: LineUp, parts: Sequence[ChunkOutcome], voices: Voices, longest: float) -> None:
     assert lineup.seconds <= longest + 1e-6
     assert from_json(json.loads(json.dumps(to_json(lineup)))) == lineup
     for clip in lineup.clips:

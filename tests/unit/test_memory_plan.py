@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import Part
+from dropscribe.core.types import ModelPart
 from dropscribe.models.vibevoice import parts
-from dropscribe.models.vibevoice.dimensions import PUBLISHED, Encoder, Geometry
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, EncoderDimensions, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import (
     BEST_FIRST,
     COMPARED_CHUNKS,
@@ -84,14 +84,14 @@ def parameters_of(config: dict[str, object]) -> tuple[int, dict[str, tuple[int, 
 
 def test_the_published_checkpoint_has_8_33_billion_parameters() -> None:
     assert PUBLISHED.parameters == 8_330_325_888
-    assert PUBLISHED.linears(Part.LANGUAGE_MODEL)[0] == 6_525_288_448
+    assert PUBLISHED.linears(ModelPart.LANGUAGE_MODEL)[0] == 6_525_288_448
     assert [encoder.parameters for encoder in PUBLISHED.encoders] == [343_696_032, 344_613_600]
-    assert Geometry.from_config(CONFIG) == PUBLISHED
+    assert ModelDimensions.from_config(CONFIG) == PUBLISHED
 
 
 @pytest.mark.parametrize("config", [CONFIG, SMALL], ids=["published", "small"])
 def test_the_parameters_are_those_of_the_model_that_transformers_builds(config: dict[str, object]) -> None:
-    geometry = Geometry.from_config(config)
+    geometry = ModelDimensions.from_config(config)
     assert (geometry.parameters, {part: geometry.linears(part) for part in parts.PARTS}) == parameters_of(config)
 
 
@@ -99,7 +99,7 @@ def test_every_part_that_is_quantized_makes_the_weights_smaller() -> None:
     for precision in (Precision.INT8, Precision.NF4):
         sizes = [weights(replace(PUBLISHED, quantized=parts.PARTS[:count]), precision) for count in (1, 2, 3, 4, 5)]
         assert sizes == sorted(set(sizes), reverse=True)
-    with_head = weights(replace(PUBLISHED, quantized=(Part.LANGUAGE_MODEL, Part.HEAD)), Precision.INT8)
+    with_head = weights(replace(PUBLISHED, quantized=(ModelPart.LANGUAGE_MODEL, ModelPart.HEAD)), Precision.INT8)
     assert weights(PUBLISHED, Precision.INT8) - with_head == 152_064 * (3584 - 4)
     assert weights(replace(PUBLISHED, quantized=parts.PARTS), Precision.BF16) == weights(PUBLISHED, Precision.BF16)
 
@@ -131,7 +131,7 @@ def test_the_budget_of_an_answer_has_room_for_the_densest_speech_seen() -> None:
 def test_an_encoder_has_tensors_of_0_4_gb_in_a_piece_of_a_minute() -> None:
     expanded = 1_440_000 * 32 * 4 * Precision.BF16.width
     assert expanded / 1e9 == pytest.approx(0.37, abs=0.01)
-    assert Encoder(64).live(1_440_000) * Precision.BF16.width == pytest.approx(2.75 * expanded)
+    assert EncoderDimensions(64).live(1_440_000) * Precision.BF16.width == pytest.approx(2.75 * expanded)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_encoder_has_tensors_of_0_4_gb_in_a_piece_of_a_minute() -> None:
 )
 def test_the_config_of_another_model_is_refused(config: dict[str, object]) -> None:
     with pytest.raises(ModelUnavailableError, match="microsoft/VibeVoice-ASR-HF"):
-        Geometry.from_config(config)
+        ModelDimensions.from_config(config)
 
 
 # What users saw with bf16 and without batching
@@ -213,7 +213,7 @@ def test_the_table_holds_the_most_that_fits(vram, precision, seconds) -> None:
 
 
 def test_a_small_checkpoint_fits_everywhere() -> None:
-    small = Geometry.from_config(SMALL)
+    small = ModelDimensions.from_config(SMALL)
     assert choose(2 * GIB, small, 300, 4).precision is Precision.BF16
 
 

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
 from dropscribe.worker.merging import lineup
-from dropscribe.worker.merging.merge_chunks import UNMATCHED, Part, merge, named, stitch
+from dropscribe.worker.merging.merge_chunks import UNMATCHED, ChunkOutcome, merge, named, stitch
 from dropscribe.worker.merging.speaker_linking import Voices, link
 from tests.unit.talk import converse, recording
 
 
 def part(
     start: float, end: float, *segments: Segment, reasons: tuple[str, ...] = (), missing: Sequence[Span] = ()
-) -> Part:
+) -> ChunkOutcome:
     """A chunk that keeps all of its window."""
     span = Span(start, end)
-    return Part(span, span, segments, reasons, tuple(missing))
+    return ChunkOutcome(span, span, segments, reasons, tuple(missing))
 
 
 def test_chunks_are_joined_in_order_whatever_the_order_they_come_in() -> None:
@@ -62,8 +62,8 @@ def test_a_voice_keeps_its_number_through_an_overlap() -> None:
     swapped = [replace(segment, speaker=1 - (segment.speaker or 0)) for segment in talk]
     joined = stitch(
         [
-            Part(Span(0, 75), Span(0, 60), tuple(talk[:18])),
-            Part(Span(45, 120), Span(60, 120), tuple(swapped[12:])),
+            ChunkOutcome(Span(0, 75), Span(0, 60), tuple(talk[:18])),
+            ChunkOutcome(Span(45, 120), Span(60, 120), tuple(swapped[12:])),
         ],
         [],
     )
@@ -94,8 +94,8 @@ def test_reasons_name_the_time_of_their_chunk() -> None:
 
 
 def test_speech_that_no_chunk_read_is_missing_unless_a_neighbour_read_it() -> None:
-    bad = Part(Span(0, 75), Span(0, 60), (Segment(1, 30, "well"),), ("it breaks off",), (Span(31, 75),))
-    good = Part(Span(45, 120), Span(60, 120), (Segment(47, 55, "and so on"), Segment(61, 70, "to the end")))
+    bad = ChunkOutcome(Span(0, 75), Span(0, 60), (Segment(1, 30, "well"),), ("it breaks off",), (Span(31, 75),))
+    good = ChunkOutcome(Span(45, 120), Span(60, 120), (Segment(47, 55, "and so on"), Segment(61, 70, "to the end")))
     assert stitch([bad, good], []).missing == (Span(31, 47), Span(55, 60))
 
 
@@ -152,7 +152,7 @@ def _segments(rng: random.Random, start: float, end: float) -> tuple[Segment, ..
 def test_speakers_are_numbered_without_gaps_and_are_those_who_speak(seed: int) -> None:
     rng = random.Random(seed)
     parts = [
-        Part(window, Span(40.0 * i, 40.0 * i + 40), _segments(rng, window.start, window.end))
+        ChunkOutcome(window, Span(40.0 * i, 40.0 * i + 40), _segments(rng, window.start, window.end))
         for i in range(rng.randrange(5))
         if (window := Span(max(0.0, 40.0 * i - 10), 40.0 * i + 50))
     ]

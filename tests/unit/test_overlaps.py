@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span
 from dropscribe.core.types import Word as TimedWord
-from dropscribe.worker.merging.overlaps import Part, select
+from dropscribe.worker.merging.overlaps import ChunkOutcome, select
 from tests.unit.talk import Word, converse, hear, recording, said
 
 
-def taken(*parts: Part) -> list[str]:
+def taken(*parts: ChunkOutcome) -> list[str]:
     """The texts of the timeline."""
     return [segment.text for _, segment in select(parts)]
 
@@ -74,7 +74,7 @@ anything = st.builds(
 )
 any_parts = st.lists(st.tuples(st.floats(0, 60), st.lists(anything, max_size=8)), min_size=1, max_size=4).map(
     lambda found: [
-        Part(
+        ChunkOutcome(
             Span(max(0.0, 30.0 * i - overlap / 2), 30.0 * (i + 1) + overlap / 2),
             Span(30.0 * i, 30.0 * (i + 1)),
             tuple(s),
@@ -86,7 +86,7 @@ any_parts = st.lists(st.tuples(st.floats(0, 60), st.lists(anything, max_size=8))
 
 @given(any_parts)
 @settings(deadline=None)
-def test_whatever_models_answer_the_timeline_is_in_order_and_has_no_empty_text(parts: list[Part]) -> None:
+def test_whatever_models_answer_the_timeline_is_in_order_and_has_no_empty_text(parts: list[ChunkOutcome]) -> None:
     timeline = select(parts)
     starts = [segment.start for _, segment in timeline]
     assert starts == sorted(starts)
@@ -95,7 +95,7 @@ def test_whatever_models_answer_the_timeline_is_in_order_and_has_no_empty_text(p
 
 @given(any_parts)
 @settings(deadline=None)
-def test_a_part_without_neighbours_is_told_whole(parts: list[Part]) -> None:
+def test_a_part_without_neighbours_is_told_whole(parts: list[ChunkOutcome]) -> None:
     told = [segment.text for _, segment in select(parts[:1])]
     assert sorted(told) == sorted(segment.text for segment in parts[0].segments if segment.text.strip())
 
@@ -103,12 +103,12 @@ def test_a_part_without_neighbours_is_told_whole(parts: list[Part]) -> None:
 FIRST, SECOND = (Span(0.0, 75.0), Span(0.0, 60.0)), (Span(45.0, 120.0), Span(60.0, 120.0))  # the cut is at 60 s
 
 
-def first(*segments: Segment, reasons: tuple[str, ...] = (), missing: tuple[Span, ...] = ()) -> Part:
-    return Part(*FIRST, segments, reasons, missing)
+def first(*segments: Segment, reasons: tuple[str, ...] = (), missing: tuple[Span, ...] = ()) -> ChunkOutcome:
+    return ChunkOutcome(*FIRST, segments, reasons, missing)
 
 
-def second(*segments: Segment, reasons: tuple[str, ...] = (), missing: tuple[Span, ...] = ()) -> Part:
-    return Part(*SECOND, segments, reasons, missing)
+def second(*segments: Segment, reasons: tuple[str, ...] = (), missing: tuple[Span, ...] = ()) -> ChunkOutcome:
+    return ChunkOutcome(*SECOND, segments, reasons, missing)
 
 
 def test_an_utterance_is_told_by_the_window_that_has_its_middle() -> None:
@@ -239,8 +239,8 @@ def test_sounds_are_told_once_and_do_not_stand_for_words() -> None:
 def test_windows_that_do_not_overlap_are_told_as_they_are() -> None:
     same = "yes"
     parts = [
-        Part(Span(0, 60), Span(0, 62), (Segment(59, 60.3, same),)),
-        Part(Span(63, 120), Span(62, 120), (Segment(62.8, 63.5, same),)),
+        ChunkOutcome(Span(0, 60), Span(0, 62), (Segment(59, 60.3, same),)),
+        ChunkOutcome(Span(63, 120), Span(62, 120), (Segment(62.8, 63.5, same),)),
     ]
     assert taken(*parts) == [same, same]
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.models import parity
-from dropscribe.models.parity import LIMITS, Answer, Likeness, Limits
+from dropscribe.models.parity import LIMITS, ModelOutput, Parity, ParityLimits
 from tests.documents import REPOSITORY
 
 UNITS = np.eye(4, 8, dtype=np.float32)
-ANSWER = Answer(UNITS, UNITS, (1, 2), "One, two: three!")
-PERFECT = Likeness(1.0, 1.0, 1.0, 3, 0, same=True)
+ANSWER = ModelOutput(UNITS, UNITS, (1, 2), "One, two: three!")
+PERFECT = Parity(1.0, 1.0, 1.0, 3, 0, same=True)
 
 
 def test_an_answer_is_like_itself() -> None:
@@ -25,8 +25,8 @@ def test_an_answer_is_like_itself() -> None:
 def test_each_part_is_compared_for_itself() -> None:
     other = UNITS.copy()
     other[0] = UNITS[1]
-    copy = Answer(UNITS * 3, other, (1, 3), "one four three four")
-    assert parity.compare(ANSWER, copy) == Likeness(1.0, 0.75, 0.75, 3, 2, same=False)
+    copy = ModelOutput(UNITS * 3, other, (1, 3), "one four three four")
+    assert parity.compare(ANSWER, copy) == Parity(1.0, 0.75, 0.75, 3, 2, same=False)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_only_fp32_has_to_be_equal_token_for_token() -> None:
 
 def test_words_are_counted_over_all_recordings() -> None:
     found = [replace(PERFECT, words=90), replace(PERFECT, words=10, errors=4)]
-    [score] = [one for one in parity.judge(found, Limits(0, 0, 0, 0.04)) if one.at_most]
+    [score] = [one for one in parity.judge(found, ParityLimits(0, 0, 0, 0.04)) if one.at_most]
     assert (score.value, score.passed) == (0.04, True)
 
 

@@ -9,10 +9,10 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from dropscribe.core.errors import SettingsError, UsageError
 from dropscribe.core.settings import Settings, load
-from dropscribe.core.types import Part
+from dropscribe.core.types import ModelPart
 from dropscribe.models.vibevoice import parts
 
-MODULES: dict[str, Part | None] = {
+MODULES: dict[str, ModelPart | None] = {
     "model.language_model.layers.27.mlp.down_proj": "language-model",
     "model.language_model.layers.3.self_attn.q_proj.weight": "language-model",
     "model.acoustic_tokenizer_encoder.conv_layers.4.stage.0.ffn.linear1": "acoustic-encoder",
@@ -27,12 +27,12 @@ MODULES: dict[str, Part | None] = {
 
 
 @pytest.mark.parametrize(("module", "part"), MODULES.items())
-def test_a_module_belongs_to_a_part_by_its_full_name(module: str, part: Part | None) -> None:
+def test_a_module_belongs_to_a_part_by_its_full_name(module: str, part: ModelPart | None) -> None:
     assert parts.part_of(module) == part
 
 
 @given(st.sets(st.sampled_from(parts.PARTS), min_size=1))
-def test_transformers_converts_with_the_skip_list_what_is_in_a_chosen_part(chosen: set[Part]) -> None:
+def test_transformers_converts_with_the_skip_list_what_is_in_a_chosen_part(chosen: set[ModelPart]) -> None:
     skipped = parts.skipped(chosen)
     for module, part in MODULES.items():
         if part:

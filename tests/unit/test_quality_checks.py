@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dropscribe.core.types import Ended, RawTranscript, Segment, SegmentKind, Span
 from dropscribe.worker.transcribing import quality_checks
-from dropscribe.worker.transcribing.quality_checks import Limits, Rule, words
+from dropscribe.worker.transcribing.quality_checks import CheckLimits, Rule, words
 
 GOOD = RawTranscript((Segment(0.2, 3.0, "ask not", 0), Segment(3.0, 9.8, "what your country", 0)))
 SENTENCE = "he was not an ill disposed young man unless to be rather cold hearted"  # 14 words
@@ -22,7 +22,7 @@ def spoken(*times: tuple[float, float], text: str = "some words") -> RawTranscri
 
 
 def failed(
-    result: RawTranscript, duration: float, speech: Sequence[Span], limits: Limits = quality_checks.DEFAULT
+    result: RawTranscript, duration: float, speech: Sequence[Span], limits: CheckLimits = quality_checks.DEFAULT
 ) -> set[Rule]:
     return {failure.rule for failure in quality_checks.check(result, duration, speech, limits).failures}
 
@@ -81,7 +81,7 @@ def test_voices_that_interleave_pass_but_an_answer_that_goes_back_in_time_does_n
 
 
 def test_the_slack_is_a_setting() -> None:
-    assert quality_checks.check(spoken((0, 14), (12, 13), (10, 12)), 12.0, [], Limits(slack=2.0)).passed
+    assert quality_checks.check(spoken((0, 14), (12, 13), (10, 12)), 12.0, [], CheckLimits(slack=2.0)).passed
 
 
 # Coverage
@@ -104,8 +104,8 @@ def test_missing_speech_is_named_even_if_the_answer_passes() -> None:
 
 def test_the_share_to_be_covered_is_a_setting() -> None:
     speech = [Span(0.0, 100.0)]
-    assert failed(spoken((0, 90)), 100.0, speech, Limits(coverage=0.95)) == {Rule.COVERAGE}
-    assert quality_checks.check(spoken((0, 75)), 100.0, speech, Limits(coverage=0.5)).passed
+    assert failed(spoken((0, 90)), 100.0, speech, CheckLimits(coverage=0.95)) == {Rule.COVERAGE}
+    assert quality_checks.check(spoken((0, 75)), 100.0, speech, CheckLimits(coverage=0.5)).passed
 
 
 def test_a_low_share_of_hardly_any_speech_passes() -> None:
@@ -168,7 +168,7 @@ def test_fast_speech_passes_and_more_than_anybody_could_say_does_not() -> None:
 
 
 def test_the_pace_is_a_setting() -> None:
-    assert failed(spoken((0, 4), text=SENTENCE), 5.0, [], Limits(words_per_second=3.0)) == {Rule.PACE}
+    assert failed(spoken((0, 4), text=SENTENCE), 5.0, [], CheckLimits(words_per_second=3.0)) == {Rule.PACE}
 
 
 def test_text_crammed_into_one_segment_is_held_back() -> None:

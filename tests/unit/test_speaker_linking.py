@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span
-from dropscribe.worker.merging.overlaps import Part
+from dropscribe.worker.merging.overlaps import ChunkOutcome
 from dropscribe.worker.merging.speaker_linking import Voices, apart, link, undecided, united
 
 Turn = tuple[float, float, int]  # start, end, label
 
 
-def part(window: tuple[float, float], *turns: Turn, missing: tuple[Span, ...] = ()) -> Part:
+def part(window: tuple[float, float], *turns: Turn, missing: tuple[Span, ...] = ()) -> ChunkOutcome:
     """A window that was read; which part of it is kept does not matter here, but for the order."""
     segments = tuple(Segment(start, end, "words", label) for start, end, label in turns)
-    return Part(Span(*window), Span(window[0], window[1]), segments, missing=missing)
+    return ChunkOutcome(Span(*window), Span(window[0], window[1]), segments, missing=missing)
 
 
 def test_labels_that_speak_at_the_same_time_are_one_voice() -> None:
@@ -91,7 +91,7 @@ def test_windows_that_are_not_neighbours_are_linked_where_they_overlap() -> None
 
 def test_sounds_and_unknown_speakers_are_nobody_s_voice() -> None:
     sound = Segment(1, 5, "[Music]", 3, SegmentKind.EVENT)
-    assert link([Part(Span(0, 9), Span(0, 9), (sound, Segment(1, 2, "who")))]).numbers == {}
+    assert link([ChunkOutcome(Span(0, 9), Span(0, 9), (sound, Segment(1, 2, "who")))]).numbers == {}
 
 
 def test_voices_of_one_window_are_known_apart_and_those_of_no_common_window_undecided() -> None:

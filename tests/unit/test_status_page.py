@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties.status_page import IN_WORDS, MOST, NAME, TROUBLED, View, body, page
-from dropscribe.scheduler.scanning.ignore import Verdict, verdict
+from dropscribe.scheduler.scanning.ignore import NameKind, classify
 from dropscribe.store.fleet import RootReport
 from dropscribe.store.queries import Job, WaitingFolder
 
@@ -109,4 +109,4 @@ def test_nothing_is_loaded_and_no_script_could_run() -> None:
 
 
 def test_the_page_is_no_recording() -> None:
-    assert verdict(NAME) is Verdict.NOT_MEDIA
+    assert classify(NAME) is NameKind.NOT_MEDIA

@@ -15,7 +15,7 @@ from dropscribe.store.queries import Job
 from dropscribe.store.transcripts import ReadChunk, ReadLineUp
 from dropscribe.worker.merging import lineup, merge_chunks, speaker_linking
 from dropscribe.worker.merging.lineup import LineUp
-from dropscribe.worker.merging.merge_chunks import Part
+from dropscribe.worker.merging.merge_chunks import ChunkOutcome
 from dropscribe.worker.outputs import json_
 from dropscribe.worker.preparing import prepare
 from dropscribe.worker.runtime.context import WorkerContext
@@ -58,8 +58,8 @@ def line_ups(context: WorkerContext, job: Job) -> tuple[LineUp, ...]:
     return lineup.plan(speaker_linking.link(parts), parts, longest=prepare.longest_chunk(context, job))
 
 
-def _parts(chunks: list[ReadChunk]) -> list[Part]:
-    return [Part(chunk.window, chunk.keep, chunk.segments, chunk.reasons, chunk.missing) for chunk in chunks]
+def _parts(chunks: list[ReadChunk]) -> list[ChunkOutcome]:
+    return [ChunkOutcome(chunk.window, chunk.keep, chunk.segments, chunk.reasons, chunk.missing) for chunk in chunks]
 
 
 def named(transcript: Transcript, job: Job) -> Transcript:

@@ -36,7 +36,7 @@ Label = tuple[int, int | None]  # index of the part, the model's label in it
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class AlignedWord:
     """A word: `text` without case and punctuation, `offset` where a cut before it falls.
 
     `begins` is when it is said as far as is known, and `at` its middle.
@@ -59,7 +59,7 @@ class Reading:
     segment: Segment
     span: Span
     torn: bool
-    words: tuple[Word, ...] = field(repr=False)
+    words: tuple[AlignedWord, ...] = field(repr=False)
     vocabulary: frozenset[str] = field(repr=False)
 
     @property
@@ -112,7 +112,7 @@ def _clock(segment: Segment, span: Span) -> tuple[list[float], list[float]]:
     return [place for place, _ in known], [moment for _, moment in known]
 
 
-def _words(segment: Segment, span: Span) -> Iterator[Word]:
+def _words(segment: Segment, span: Span) -> Iterator[AlignedWord]:
     text, clock = segment.text, _clock(segment, span)
     end = 0  # of the word before
     for match in _WORD.finditer(text):
@@ -121,7 +121,7 @@ def _words(segment: Segment, span: Span) -> Iterator[Word]:
         space = opening is not None and opening.start() > 0
         offset = match.start() - (len(gap) - opening.start() if opening and space else 0)
         begins, at = np.interp([offset, (match.start() + match.end()) / 2], *clock)
-        yield Word(match[0].casefold().replace("\u2019", "'"), offset if end else 0, float(begins), float(at))
+        yield AlignedWord(match[0].casefold().replace("\u2019", "'"), offset if end else 0, float(begins), float(at))
         end = match.end()
 
 
@@ -205,12 +205,12 @@ class _Match:
         words = self._labels[ours, theirs]
         return all(count <= words for (a, b), count in self._labels.items() if (a == ours) != (b == theirs))
 
-    def _join_alike(self, i: int, j: int, same: Sequence[tuple[Word, Word]], of: int) -> None:
+    def _join_alike(self, i: int, j: int, same: Sequence[tuple[AlignedWord, AlignedWord]], of: int) -> None:
         if same and len(same) >= ALIKE * of:
             self._labels[self._sides[0][i].label, self._sides[1][j].label] += len(same)
             self._join(i, j, same)
 
-    def _join(self, i: int, j: int, same: Iterable[tuple[Word, Word]]) -> None:
+    def _join(self, i: int, j: int, same: Iterable[tuple[AlignedWord, AlignedWord]]) -> None:
         for side, at, taken in ((0, i, {id(w) for w, _ in same}), (1, j, {id(w) for _, w in same})):
             self._free[side][at] = [word for word in self._free[side][at] if id(word) not in taken]
         self._above[self._root((0, i))] = self._root((1, j))
@@ -232,7 +232,7 @@ class _Match:
         return list(found.values())
 
 
-def _within(words: Iterable[Word], span: Span, margin: float) -> list[Word]:
+def _within(words: Iterable[AlignedWord], span: Span, margin: float) -> list[AlignedWord]:
     return [word for word in words if span.start - margin <= word.at <= span.end + margin]
 
 
@@ -240,9 +240,11 @@ def _inside(inner: Span, outer: Span) -> bool:
     return outer.start - JITTER <= inner.start and inner.end <= outer.end + JITTER
 
 
-def _common(ours: Iterable[Word], theirs: Iterable[Word], astray: float) -> Iterator[tuple[Word, Word]]:
+def _common(
+    ours: Iterable[AlignedWord], theirs: Iterable[AlignedWord], astray: float
+) -> Iterator[tuple[AlignedWord, AlignedWord]]:
     """Pairs of equal words, nearest in time and at most `astray` seconds apart, each used once."""
-    waiting: dict[str, list[Word]] = defaultdict(list)
+    waiting: dict[str, list[AlignedWord]] = defaultdict(list)
     for word in theirs:
         waiting[word.text].append(word)
     for word in ours:

@@ -19,7 +19,7 @@ from typing import Any
 from dropscribe.core.spans import merged
 from dropscribe.core.types import Segment, SegmentKind, Span
 from dropscribe.worker.merging import speaker_linking as who
-from dropscribe.worker.merging.overlaps import Part
+from dropscribe.worker.merging.overlaps import ChunkOutcome
 from dropscribe.worker.merging.speaker_linking import Pair, Voices
 
 CLIP = 4.0  # s: a sentence or two; models tell voices apart from about 3 s on
@@ -54,7 +54,7 @@ class LineUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LineUpAnswer:
     """For each clip the label that the model gave to its speaker; None where it gave none, or several."""
 
     labels: tuple[int | None, ...]
@@ -75,7 +75,7 @@ def from_json(stored: Mapping[str, Any]) -> LineUp:
 
 
 def plan(
-    voices: Voices, parts: Sequence[Part], *, longest: float, clip_seconds: float = CLIP, gap: float = GAP
+    voices: Voices, parts: Sequence[ChunkOutcome], *, longest: float, clip_seconds: float = CLIP, gap: float = GAP
 ) -> tuple[LineUp, ...]:
     """Line-ups of the voices that may be another's, each at most `longest` seconds; none where nothing can be learned.
 
@@ -131,7 +131,7 @@ def _rounds(takes: Mapping[int, Sequence[Span]], anchors: set[int], others: set[
         yield from ((voice, take) for take in takes[voice][1:2])
 
 
-def _spoken(voices: Voices, parts: Sequence[Part]) -> dict[int, list[Span]]:
+def _spoken(voices: Voices, parts: Sequence[ChunkOutcome]) -> dict[int, list[Span]]:
     """When each voice speaks, and `NOBODY` those that nobody knows."""
     spoken: dict[int, list[Span]] = defaultdict(list)
     for index, part in enumerate(parts):
@@ -193,7 +193,7 @@ def _laid_out(rounds: Iterable[tuple[int, Span]], gap: float) -> Iterator[Clip]:
         at += source.duration + gap
 
 
-def read(lineup: LineUp, segments: Iterable[Segment]) -> Answer:
+def read(lineup: LineUp, segments: Iterable[Segment]) -> LineUpAnswer:
     """What the model's answer to the line-up says of each clip; times count from the line-up's start.
 
     The label that covers most of a clip, if half of the clip was heard and nearly all of that under this label.
@@ -208,7 +208,9 @@ def read(lineup: LineUp, segments: Iterable[Segment]) -> Answer:
             if at.start >= segment.end:
                 break
             seconds[place][segment.speaker] += min(segment.end, at.end) - max(segment.start, at.start)
-    return Answer(tuple(_label(heard, clip.at.duration) for heard, clip in zip(seconds, lineup.clips, strict=True)))
+    return LineUpAnswer(
+        tuple(_label(heard, clip.at.duration) for heard, clip in zip(seconds, lineup.clips, strict=True))
+    )
 
 
 def _label(seconds: Mapping[int, float], duration: float) -> int | None:
@@ -244,7 +246,7 @@ class _Found:
     labels: Mapping[int, Sequence[int | None]]
 
     @classmethod
-    def of(cls, lineup: LineUp, answer: Answer) -> _Found:
+    def of(cls, lineup: LineUp, answer: LineUpAnswer) -> _Found:
         labels: dict[int, list[int | None]] = defaultdict(list)
         for clip, label in zip(lineup.clips, answer.labels, strict=True):
             labels[clip.voice].append(label)

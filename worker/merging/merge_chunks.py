@@ -11,10 +11,10 @@ from itertools import groupby
 from dropscribe.core.spans import clip, without
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
 from dropscribe.worker.merging import speaker_linking as who
-from dropscribe.worker.merging.overlaps import Part, in_order, select
+from dropscribe.worker.merging.overlaps import ChunkOutcome, in_order, select
 from dropscribe.worker.merging.speaker_linking import Pair, Voices
 
-__all__ = ["UNMATCHED", "Part", "Stitched", "merge", "named", "stitch"]
+__all__ = ["UNMATCHED", "ChunkOutcome", "Stitched", "merge", "named", "stitch"]
 
 LEAST_MISSING = 0.5  # s of speech; in less is hardly a word
 MOST_REMARKS = 3  # pairs of speakers that are named one by one; the speakers themselves list them all
@@ -33,7 +33,7 @@ class Stitched:
     notes: tuple[str, ...]
 
 
-def stitch(parts: Sequence[Part], speech: Sequence[Span], voices: Voices | None = None) -> Stitched:
+def stitch(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: Voices | None = None) -> Stitched:
     """Join the chunks of one recording, in any order.
 
     `speech` is where speech was detected, empty where that is not known; `voices` who is who in these parts, by
@@ -83,7 +83,7 @@ def _notes(voices: Voices, perhaps: Sequence[Pair]) -> Iterator[str]:
             yield f"speakers {one + 1} and {other + 1} may be the same voice"
 
 
-def _missing(parts: Sequence[Part], segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[Span]:
+def _missing(parts: Sequence[ChunkOutcome], segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[Span]:
     """What a part missed of its own time and no other part made good, from the first to the last speech in it."""
     told = [Span(s.start, s.end) for s in segments if s.kind is SegmentKind.SPEECH]
     gaps = without((clip(gap, part.keep) for part in parts for gap in part.missing), told)

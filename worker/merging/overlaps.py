@@ -23,7 +23,7 @@ Taken = tuple[int, Segment]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ChunkOutcome:
     """One chunk's outcome; times in seconds of the recording.
 
     The model read `window`; what is said within `keep` is this chunk's to tell, and the kept spans follow each other
@@ -37,12 +37,12 @@ class Part:
     missing: tuple[Span, ...] = ()
 
 
-def in_order(parts: Sequence[Part]) -> list[int]:
+def in_order(parts: Sequence[ChunkOutcome]) -> list[int]:
     """Indices of the parts, by the time that is theirs to tell."""
     return sorted(range(len(parts)), key=lambda i: (parts[i].keep.start, parts[i].window.start))
 
 
-def select(parts: Sequence[Part]) -> list[Taken]:
+def select(parts: Sequence[ChunkOutcome]) -> list[Taken]:
     """The timeline: index of the part and segment, by start; ends not before starts, nothing below 0 or without text.
 
     Takes n log n in the number of segments: only what reaches into an overlap is compared.
@@ -71,7 +71,7 @@ def _tidy(taken: Taken) -> Taken:
 
 
 def _joined(
-    parts: Sequence[Part], latest: Sequence[Taken], fresh: Sequence[Taken], overlap: Span, seam: Seam
+    parts: Sequence[ChunkOutcome], latest: Sequence[Taken], fresh: Sequence[Taken], overlap: Span, seam: Seam
 ) -> tuple[list[Taken], list[Taken]]:
     """What is settled of the timeline so far, and the rest of it joined to the next window's reading."""
     since, until = overlap.start - JITTER, overlap.end + JITTER
@@ -82,13 +82,13 @@ def _joined(
     return settled, _told(left, right, seam) + later
 
 
-def _reading(part: Part, index: int, segment: Segment, *, first: bool) -> Reading:
+def _reading(part: ChunkOutcome, index: int, segment: Segment, *, first: bool) -> Reading:
     span = clip(Span(segment.start, segment.end), part.window)
     torn = span.end >= part.window.end - EDGE if first else span.start <= part.window.start + EDGE
     return reading(index, segment, span, torn=torn)
 
 
-def _seam(before: Part, part: Part, overlap: Span) -> Seam:
+def _seam(before: ChunkOutcome, part: ChunkOutcome, overlap: Span) -> Seam:
     """The cut, moved to the far edge of the overlap where only one of the two is to be trusted."""
     if overlap.duration <= 2 * EDGE:
         return Seam(part.keep.start, overlap.end, overlap.start)
@@ -101,7 +101,7 @@ def _seam(before: Part, part: Part, overlap: Span) -> Seam:
     return Seam(part.keep.start, last, first)
 
 
-def _faulty(part: Part, overlap: Span) -> bool:
+def _faulty(part: ChunkOutcome, overlap: Span) -> bool:
     return bool(part.reasons) or any(gap.start < overlap.end and gap.end > overlap.start for gap in part.missing)
 
 

@@ -13,7 +13,7 @@ from itertools import combinations, product
 
 from dropscribe.core.spans import clip, without
 from dropscribe.core.types import SegmentKind, Span
-from dropscribe.worker.merging.overlaps import Part, in_order
+from dropscribe.worker.merging.overlaps import ChunkOutcome, in_order
 
 MIN_SHARED = 1.0  # s of speech in common that prove a voice: more than times that are off by 0.4 s at both ends make up
 MIN_HINT = 0.5  # s in common that are worth a remark: less is a border between two turns, drawn differently
@@ -77,7 +77,7 @@ class _Unions:
         return True
 
 
-def link(parts: Sequence[Part]) -> Voices:
+def link(parts: Sequence[ChunkOutcome]) -> Voices:
     """The voices of a recording's parts, as far as the overlaps tell."""
     first = _first_heard(parts)
     unions = _Unions({label: label for label in first}, {label: {label[0]: label} for label in first})
@@ -94,7 +94,7 @@ def link(parts: Sequence[Part]) -> Voices:
     return Voices(numbers, _pairs((numbers[bond.one], numbers[bond.other]) for bond in doubtful))
 
 
-def spoken(part: Part) -> Iterator[tuple[int, Span]]:
+def spoken(part: ChunkOutcome) -> Iterator[tuple[int, Span]]:
     """Who speaks when in a part: label and time, without those whose speaker is unknown."""
     for segment in part.segments:
         if segment.speaker is not None and segment.kind is SegmentKind.SPEECH:
@@ -131,7 +131,7 @@ def _pairs(found: Iterable[tuple[int, int]]) -> frozenset[Pair]:
     return frozenset((min(a, b), max(a, b)) for a, b in found if a != b)
 
 
-def _first_heard(parts: Sequence[Part]) -> dict[Label, float]:
+def _first_heard(parts: Sequence[ChunkOutcome]) -> dict[Label, float]:
     """When each label speaks first, in order of time."""
     first: dict[Label, float] = {}
     for index in in_order(parts):
@@ -140,7 +140,7 @@ def _first_heard(parts: Sequence[Part]) -> dict[Label, float]:
     return dict(sorted(first.items(), key=lambda item: item[1]))
 
 
-def _meetings(parts: Sequence[Part]) -> Iterator[Pair]:
+def _meetings(parts: Sequence[ChunkOutcome]) -> Iterator[Pair]:
     """Pairs of parts whose windows overlap: neighbours, and others where windows are short."""
     near: list[int] = []
     for index in sorted(range(len(parts)), key=lambda i: parts[i].window.start):
@@ -149,7 +149,7 @@ def _meetings(parts: Sequence[Part]) -> Iterator[Pair]:
         near.append(index)
 
 
-def _bonds(parts: Sequence[Part], one: int, other: int) -> Iterator[_Bond]:
+def _bonds(parts: Sequence[ChunkOutcome], one: int, other: int) -> Iterator[_Bond]:
     """Which labels of two overlapping parts belong together: each with one of the other's, those first that share most.
 
     A sure pair shares twice as much as either does with anybody else, so the assignment that shares the most time in
@@ -169,7 +169,7 @@ def _bonds(parts: Sequence[Part], one: int, other: int) -> Iterator[_Bond]:
             yield _Bond((one, x), (other, y), shared, seconds.tell(x, y))
 
 
-def _clipped(part: Part, within: Sequence[Span]) -> list[tuple[int, Span]]:
+def _clipped(part: ChunkOutcome, within: Sequence[Span]) -> list[tuple[int, Span]]:
     pieces = ((label, clip(span, stretch)) for label, span in spoken(part) for stretch in within)
     return [(label, piece) for label, piece in pieces if piece.duration > 0]
 

@@ -55,7 +55,7 @@ ENDINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CheckLimits:
     """How wrong an answer may look before it is not believed.
 
     `coverage` is the share of the detected talk that segments must account for.
@@ -75,7 +75,7 @@ class Limits:
     slack: float = 0.5
 
 
-DEFAULT = Limits()
+DEFAULT = CheckLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """What is wrong with an answer, if anything.
 
     `missing` is talk of half a second or more that no segment accounts for, in the chunk's time; an answer may pass in
@@ -108,7 +108,7 @@ class Verdict:
         return not self.failures
 
 
-def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits: Limits = DEFAULT) -> Verdict:
+def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits: CheckLimits = DEFAULT) -> CheckResult:
     """Judge the answer to a chunk of `duration` seconds; `speech` is where speech was detected, in the chunk's time.
 
     A cancelled answer is judged like any other.
@@ -126,7 +126,7 @@ def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits
         *_haste(result.segments, pace, limits.words_per_second),
     )
     missing = tuple(gap for gap in holes if gap.duration >= LEAST_MISSING)
-    return Verdict(failures, missing, {"coverage": share, "words_per_second": pace})
+    return CheckResult(failures, missing, {"coverage": share, "words_per_second": pace})
 
 
 def words(text: str) -> float:

@@ -90,16 +90,16 @@ def listen(context: WorkerContext, work: ChunkWork, held: Held) -> Heard:
     return heard if work.clips else _judged(heard, work, limits(context.settings))
 
 
-def limits(settings: Settings) -> quality_checks.Limits:
+def limits(settings: Settings) -> quality_checks.CheckLimits:
     """The thresholds in force."""
-    return quality_checks.Limits(
+    return quality_checks.CheckLimits(
         coverage=settings.gate_coverage,
         words_per_second=settings.gate_words_per_second,
         slack=settings.gate_slack_seconds,
     )
 
 
-def _judged(heard: Heard, work: ChunkWork, bounds: quality_checks.Limits) -> Heard:
+def _judged(heard: Heard, work: ChunkWork, bounds: quality_checks.CheckLimits) -> Heard:
     """With its verdict, and in the recording's time."""
     offset = work.chunk.start
     verdict = quality_checks.check(
