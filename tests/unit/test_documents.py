@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import shutil
@@ -154,6 +155,27 @@ def test_the_architecture_names_every_module_and_no_other() -> None:
     }
     assert not modules - named, "describe them in docs/architecture.md"
     assert not named - modules, "they are no more"
+
+
+def test_the_picture_of_the_rooms_shows_every_room_and_no_other() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = next(block.body for block in blocks(text) if "core/ " in block.body)
+    shown, parent = set(), ""
+    for line in picture.splitlines():
+        folder = line.split("/")[0]
+        parent = parent if folder.startswith(" ") else folder
+        shown.add(folder if folder == parent else f"{parent}/{folder.strip()}")
+    migrations = REPOSITORY / "store" / "migrations"
+    rooms = {
+        str(file.parent.relative_to(REPOSITORY))
+        for package in PACKAGES
+        for file in (REPOSITORY / package).rglob("__init__.py")
+        if not file.is_relative_to(migrations)
+    }
+    assert shown == rooms
+    for room in sorted(rooms):  # a paragraph: what it is for, and what it may not touch
+        said = ast.get_docstring(ast.parse((REPOSITORY / room / "__init__.py").read_text())) or ""
+        assert "\n\n" in said, f"{room}/__init__.py does not say what the room may not touch"
 
 
 @all_documents
