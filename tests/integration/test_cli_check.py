@@ -1,0 +1,51 @@
+"""The command line: what the doctor finds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dropscribe.store import fleet
+from dropscribe.store.fleet import RootReport
+from dropscribe.store.session import Database
+from tests.integration.console import Cli, Ended
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+def by_name(shown: Ended) -> dict[str, dict[str, str]]:
+    return {check["name"]: check for check in shown.json["checks"]}
+
+
+def test_the_doctor_finds_a_sound_machine_sound(
+    store: Database, redis: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPSCRIBE_ENGINE", "scripted")
+    host = os.uname().nodename
+    fleet.report_roots(store, [RootReport(str(tmp_path), host, "ext4", online=True, files=3)])
+    shown = cli("doctor", "--json")
+    found = by_name(shown)
+    for name in ("database", "clock", f"folder {tmp_path}", "decoder", "engine"):
+        assert found[name]["level"] == "ok", found[name]
+    assert "redis" in found
+    assert shown.code == 0
+    assert "decodes" in cli("doctor").out
+
+
+def test_the_doctor_of_a_fresh_machine_names_the_first_command(cli: Cli, tmp_path: Path) -> None:
+    found = by_name(cli("doctor", "--json"))
+    assert (found["database"]["level"], found["redis"]["level"]) == ("warn", "warn")
+    assert "dropscribe up" in found["database"]["remedy"]
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_doctor_fails_where_a_configured_server_is_gone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", "redis://:secret@127.0.0.1:1/0")
+    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    shown = cli("doctor", "--json")
+    found = by_name(shown)
+    assert shown.code == 1
+    assert (found["database"]["level"], found["redis"]["level"]) == ("fail", "fail")
+    assert "secret" not in shown.out
