@@ -62,7 +62,7 @@ def forget(
         under = str(folder.expanduser().resolve()) if folder else None
         found = queries.list_jobs(context.database, states=states, folder=under, ended_before=before)
         chosen = [job for job in found if job.state.is_final]
-    goners = [_goner(context, job, outputs=outputs) for job in track(context, "looking", chosen)]
+    goners = [_goner(context, job, outputs=outputs) for job in track(context.err, "looking", chosen)]
     if yes:
         _remove(context, goners)
     _tell(context, goners, done=yes, as_json=as_json)
@@ -100,11 +100,11 @@ def _fate(file: transcripts.WrittenFile) -> str:
 def _remove(context: Context, goners: Sequence[Goner]) -> None:
     """Files go first: after a crash in between, the store still knows which they were."""
     batches = [goners[first : first + AT_ONCE] for first in range(0, len(goners), AT_ONCE)]
-    for batch in track(context, "forgetting", batches):
+    for batch in track(context.err, "forgetting", batches):
         for path in (path for goner in batch for path, fate in goner.files.items() if fate == REMOVED):
             Path(path).unlink(missing_ok=True)
         store_forget.forget(context.database, [goner.job.id for goner in batch])
-    with busy(context, "overwriting what was removed"):
+    with busy(context.err, "overwriting what was removed"):
         gone = not goners or store_forget.scrub(context.database)
     if not gone:
         context.remark("note", "somebody reads the store; its file is overwritten when they are done", "yellow")

@@ -49,10 +49,10 @@ def run(context: Context, paths: Sequence[Path], *, yes: bool, as_json: bool) ->
         wanted = admission.new_job(job.root, job.path, seen, holds)
         return Plan(job, wanted, fate(job, wanted))
 
-    plans = [plan(job) for job in track(context, "looking", list(newest.values()))]
+    plans = [plan(job) for job in track(context.err, "looking", list(newest.values()))]
     if yes:
         bell = Bell(context)
-        for one in track(context, "beginning", plans):
+        for one in track(context.err, "beginning", plans):
             _begin(context, bell, one)
     _tell(context, plans, done=yes, as_json=as_json)
 

@@ -46,7 +46,7 @@ def submit(
         _require_readable(file)
     database = context.database
     wanted = recordings(database, context.settings, files, priority=priority, topic=topic, hotwords=hotwords)
-    ids = [admit(context, job) for job in track(context, "submitting", wanted)]
+    ids = [admit(context, job) for job in track(context.err, "submitting", wanted)]
     if wait:
         return await_all(context, ids, as_json=as_json)
     found = [queries.job(database, job_id) for job_id in ids]

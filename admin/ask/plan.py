@@ -43,7 +43,7 @@ def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json:
     does not answer.
     """
     settings = context.settings
-    with busy(context, "asking the driver"):
+    with busy(context.err, "asking the driver"):
         cards = [shared(card, settings.gpu_share) for card in choose_cards(gigabytes, gpu)]
     seconds, slots = settings.chunk_seconds or memory_plan.LONGEST_CHUNK, settings.model_slots
     geometry = replace(PUBLISHED, quantized=settings.quantize)

@@ -31,7 +31,7 @@ LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 def doctor(context: Context, *, as_json: bool) -> int:
     """Print all findings; returns 1 if anything fails, else 0."""
-    with busy(context, "checking"):
+    with busy(context.err, "checking"):
         findings = list(examine(context))
     if as_json:
         render.write_json(checks.documents(findings))

@@ -9,7 +9,7 @@ from typing import Any
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
-from dropscribe.admin.terminal.meter import meter
+from dropscribe.admin.terminal.progress import byte_progress
 from dropscribe.models import inventory
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.inventory import Checkpoint
@@ -49,13 +49,13 @@ def fetch(context: Context, name: str, *, revision: str, as_json: bool) -> bool:
     """Fetch a checkpoint and say what it is; True if nothing is wrong with it."""
     from dropscribe.models.checkpoints import fetch as fetching
 
-    with meter(context) as tell:
+    with byte_progress(context.err) as tell:
         _, commit = fetching.fetch(name, revision, tell)
     return show_one(context, name, revision=commit, verify=False, as_json=as_json)
 
 
 def _verified(context: Context, found: Sequence[Checkpoint]) -> list[Checkpoint]:
-    with meter(context) as tell:
+    with byte_progress(context.err) as tell:
         return [inventory.verify(one, tell) for one in found]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
-from dropscribe.admin.terminal.meter import Meter, meter
+from dropscribe.admin.terminal.progress import ReportBytes, byte_progress
 from dropscribe.core.errors import ModelUnavailableError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def convert(
         warnings.append(sentence)
         context.remark("warning", sentence, "yellow")
 
-    with meter(context) as tell:
+    with byte_progress(context.err) as tell:
         tell("starting PyTorch", 0, 0)
         try:
             from dropscribe.models.checkpoints import convert as converting
@@ -62,7 +62,7 @@ def convert(
     _say(context, copied, findings)
 
 
-def _tester(findings: dict[str, Any], tell: Meter) -> Callable[[Path, Path, Copied], None]:
+def _tester(findings: dict[str, Any], tell: ReportBytes) -> Callable[[Path, Path, Copied], None]:
     """A check that compares every number, and what the models answer where this machine can load them."""
 
     def check(source: Path, copy: Path, copied: Copied) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
-from dropscribe.admin.terminal.meter import meter
+from dropscribe.admin.terminal.progress import byte_progress
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.models.checkpoints import new_folder
 
@@ -29,7 +29,7 @@ def export(
 ) -> None:
     """Write the graphs and say what they are. Raises UsageError and ModelUnavailableError."""
     new_folder.vacant(destination)  # PyTorch takes long to start, only for a name that is taken
-    with meter(context) as tell:
+    with byte_progress(context.err) as tell:
         tell("starting PyTorch", 0, 0)
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
         try:

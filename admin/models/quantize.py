@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
-from dropscribe.admin.terminal.meter import Meter, meter
+from dropscribe.admin.terminal.progress import ReportBytes, byte_progress
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.types import ModelPart
 from dropscribe.models.vibevoice import parts
@@ -40,7 +40,7 @@ def quantize(
         warnings.append(sentence)
         context.remark("warning", sentence, "yellow")
 
-    with meter(context) as tell:
+    with byte_progress(context.err) as tell:
         copy = _write(source, destination, precision, chosen, device=device, revision=revision, tell=tell, warn=warn)
     if as_json:
         render.write_json(asdict(copy) | {"folder": str(copy.folder), "warnings": warnings})
@@ -61,7 +61,7 @@ def _write(
     *,
     device: str,
     revision: str,
-    tell: Meter,
+    tell: ReportBytes,
     warn: Warn,
 ) -> Copy:
     tell("starting PyTorch", 0, 0)

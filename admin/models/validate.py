@@ -13,7 +13,7 @@ import soundfile
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
-from dropscribe.admin.terminal.meter import steps
+from dropscribe.admin.terminal.progress import step_progress
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.base import SAMPLE_RATE, Audio
 from dropscribe.models.checkpoints import hub_cache
@@ -33,7 +33,7 @@ def validate(
     chosen = list(files) or _samples()
     folder, _ = hub_cache.locate(source)
     target, _ = hub_cache.locate(str(copy))
-    with steps(context) as tell:
+    with step_progress(context.err) as tell:
         tell("decoding")
         recordings = [_decoded(path, seconds) for path in chosen]
         tell("starting PyTorch")

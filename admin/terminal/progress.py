@@ -1,44 +1,112 @@
-"""Progress on standard error: through a list, a bar on a terminal once it takes long, else a line now and then."""
+"""Progress of long work on standard error: a bar on a terminal, else a line now and then.
+
+`track` counts the items of a list, `byte_progress` counts bytes, `step_progress` names steps of unknown length, and
+`busy` names one such step on a terminal only.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dropscribe.admin.context import Context
+from dropscribe.admin.terminal import render
 
-PATIENCE = 2.0  # s before anything is shown
-EVERY = 10.0  # s between two lines where there is no terminal
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PATIENCE = 2.0  # s before a list's progress is shown
+EVERY = 10.0  # s between two lines about the same work where there is no terminal
 
 T = TypeVar("T")
+ReportBytes = Callable[[str, int, int], None]  # the step, bytes done and bytes in all; 0 of 0 if that is not known
+ReportStep = Callable[[str], None]
 
 
-def track(context: Context, what: str, items: Sequence[T]) -> Iterator[T]:
-    """The items one by one, saying how far it is."""
-    began = told = time.monotonic()
+def track(console: Console, what: str, items: Sequence[T]) -> Iterator[T]:
+    """Yield the items one by one, and show how many are done."""
+    began = shown = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
-        if context.err.is_terminal and now - began > PATIENCE:
-            yield from _bar(context, what, items, done)
+        if console.is_terminal and now - began > PATIENCE:
+            yield from _bar(console, what, items, done)
             return
-        if now - told > EVERY:
-            told = now
-            context.err.print(f"{what}: {done:,} of {len(items):,}")
+        if now - shown > EVERY:
+            shown = now
+            console.print(f"{what}: {done:,} of {len(items):,}")
         yield item
 
 
-def busy(context: Context, what: str) -> AbstractContextManager[Any]:
-    """Say on a terminal that something is done of which nobody knows how long it takes."""
-    return context.err.status(what) if context.err.is_terminal else nullcontext()
-
-
-def _bar(context: Context, what: str, items: Sequence[T], done: int) -> Iterator[T]:
+def _bar(console: Console, what: str, items: Sequence[T], done: int) -> Iterator[T]:
     from rich.progress import Progress
 
-    with Progress(console=context.err, transient=True) as shown:
-        task = shown.add_task(what, total=len(items), completed=done)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(what, total=len(items), completed=done)
         for item in items[done:]:
             yield item
-            shown.advance(task)
+            bar.advance(task)
+
+
+def busy(console: Console, what: str) -> AbstractContextManager[Any]:
+    """Show on a terminal that one step of unknown length is running."""
+    return console.status(what) if console.is_terminal else nullcontext()
+
+
+@contextmanager
+def byte_progress(console: Console) -> Iterator[ReportBytes]:
+    """Yield a function to call with each step and its bytes."""
+    if not console.is_terminal:
+        yield _ByteLines(console)
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    text = TextColumn("{task.description}", markup=False)
+    columns = (text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        current = ""
+
+        def report(step: str, done: int, total: int) -> None:
+            nonlocal current
+            if step != current:
+                current = step
+                bar.reset(task, description=render.safe(step))
+            bar.update(task, completed=done, total=total or None)
+
+        yield report
+
+
+class _ByteLines:
+    """The progress of bytes for a log or a pipe."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._step = ""
+        self._printed_at = 0.0
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Print a step's first line at once, and later ones with `EVERY` seconds between."""
+        now = time.monotonic()
+        if step != self._step:
+            share = ""
+        elif now - self._printed_at < EVERY:
+            return
+        else:
+            share = f", {render.size(done)} of {render.size(total)}"
+        self._step, self._printed_at = step, now
+        self._console.print(render.safe(f"{step}{share}"), soft_wrap=True)
+
+
+@contextmanager
+def step_progress(console: Console) -> Iterator[ReportStep]:
+    """Yield a function to call with each step; a terminal also shows the time that the step takes."""
+    if not console.is_terminal:
+        yield lambda step: console.print(render.safe(step), soft_wrap=True)
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as spinner:
+        task = spinner.add_task("")
+        yield lambda step: spinner.reset(task, description=render.safe(step))

@@ -16,18 +16,35 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_quick_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(progress.track(Context(), "counting", [1, 2, 3])) == [1, 2, 3]
-    with progress.busy(Context(), "thinking"):
+    assert list(progress.track(Context().err, "counting", [1, 2, 3])) == [1, 2, 3]
+    with progress.busy(Context().err, "thinking"):
         pass
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_log_gets_lines(slow: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(progress.track(Context(), "counting", [1, 2])) == [1, 2]
+    assert list(progress.track(Context().err, "counting", [1, 2])) == [1, 2]
     assert capsys.readouterr().err.splitlines() == ["counting: 0 of 2", "counting: 1 of 2"]
 
 
 def test_a_terminal_gets_a_bar(slow: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    assert list(progress.track(Context(), "counting", [1, 2, 3])) == [1, 2, 3]
+    assert list(progress.track(Context().err, "counting", [1, 2, 3])) == [1, 2, 3]
     assert "counting" in capsys.readouterr().err
+
+
+def test_a_log_gets_a_line_for_each_step_and_how_many_bytes_are_done(
+    slow: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.byte_progress(Context().err) as report:
+        report("starting", 0, 0)
+        report("copying", 0, 2_000_000)
+        report("copying", 1_500_000, 2_000_000)
+    assert capsys.readouterr().err.splitlines() == ["starting", "copying", "copying, 1.5 MB of 2.0 MB"]
+
+
+def test_a_log_gets_the_name_of_each_step(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.step_progress(Context().err) as report:
+        report("decoding")
+        report("comparing")
+    assert capsys.readouterr().err.splitlines() == ["decoding", "comparing"]
