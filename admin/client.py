@@ -22,7 +22,8 @@ from types import TracebackType
 from typing import Self
 
 from dropscribe.admin.act import submit
-from dropscribe.admin.ask.jobs import document_of, find
+from dropscribe.admin.state.job_lookup import find
+from dropscribe.admin.state.transcript_documents import document_of
 from dropscribe.core.errors import BrokerError, UsageError
 from dropscribe.core.queue import PREPARE, Doorbell
 from dropscribe.core.settings import Settings, load

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from dropscribe.admin.ask import status
-from dropscribe.admin.ask.jobs import find
 from dropscribe.admin.context import Context
+from dropscribe.admin.state import fleet_status
+from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.types import JobState
@@ -137,7 +137,7 @@ def _worker(name: str, there: Sequence[str]) -> str:
 def _await_ends(context: Context, told: set[str]) -> None:
     silence = context.settings.silence_seconds
     shown: list[str] = []
-    while left := [worker.id for worker in status.draining(context.database, silence) if worker.id in told]:
+    while left := [worker.id for worker in fleet_status.draining(context.database, silence) if worker.id in told]:
         if left != shown:
             shown = left
             context.err.print(f"at work still: {render.safe(', '.join(left))}", soft_wrap=True)

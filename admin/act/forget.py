@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropscribe.admin.ask.jobs import find, places
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.job_lookup import find, typed_paths
 from dropscribe.admin.terminal import moments, render
 from dropscribe.admin.terminal.progress import busy, track
 from dropscribe.core.errors import UsageError
@@ -78,7 +78,7 @@ def _named(context: Context, names: Sequence[str]) -> list[Job]:
 
 def _meant(context: Context, name: str) -> list[Job]:
     """A path means all jobs of that recording, an id one job."""
-    for path in places(name):
+    for path in typed_paths(name):
         if of_path := queries.list_jobs(context.database, path=str(path)):
             return of_path
     return [queries.job(context.database, find(context.database, name))]

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dropscribe.admin.act.change import Bell
-from dropscribe.admin.ask.jobs import find, places
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.job_lookup import find, typed_paths
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import track
 from dropscribe.core.folder_settings import Orders
@@ -63,7 +63,7 @@ def _meant(context: Context, path: Path) -> Iterator[Job]:
         yield queries.job(context.database, find(context.database, str(path)))
         return
     told: set[str] = set()
-    for job in queries.list_jobs(context.database, folder=str(places(str(path))[0])):
+    for job in queries.list_jobs(context.database, folder=str(typed_paths(str(path))[0])):
         if job.source not in told and Path(job.source).exists():
             yield job
         told.add(job.source)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from dropscribe.admin.ask.jobs import find
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.types import Speaker

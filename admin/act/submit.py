@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dropscribe.admin.ask import report, status
-from dropscribe.admin.ask.jobs import as_document
 from dropscribe.admin.context import Context
-from dropscribe.admin.local import exit_status
+from dropscribe.admin.state import exit_status, fleet_status, report
+from dropscribe.admin.state.job_view import as_document
 from dropscribe.admin.terminal.progress import track
 from dropscribe.admin.terminal.render import safe, write_json
 from dropscribe.core.errors import StoreUnavailableError, UsageError
@@ -159,7 +158,7 @@ class Waiting:
         database = self.context.database
         try:
             self._tell(queries.list_jobs(database, ids=self.ids))
-            self.shown.update(status.gather(database, self.context.settings))
+            self.shown.update(fleet_status.gather(database, self.context.settings))
             self.is_away = False
         except StoreUnavailableError as error:
             if not self.is_away:

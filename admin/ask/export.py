@@ -9,8 +9,9 @@ from pathlib import Path
 
 from rich.progress import track
 
-from dropscribe.admin.ask.jobs import document_of, find, rendered
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.job_lookup import find
+from dropscribe.admin.state.transcript_documents import document_of, rendered
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import DropscribeError, OutputError, StoreUnavailableError
 from dropscribe.store import queries, transcripts

@@ -16,9 +16,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dropscribe.admin.ask import status
-from dropscribe.admin.ask.status import Status
 from dropscribe.admin.context import Context
+from dropscribe.admin.state import fleet_status, status_view
+from dropscribe.admin.state.fleet_status import Status
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import StoreUnavailableError
 from dropscribe.store import queries
@@ -54,7 +54,7 @@ class Seen:
 
 
 def _look(context: Context) -> Seen:
-    now = status.gather(context.database, context.settings)
+    now = fleet_status.gather(context.database, context.settings)
     return Seen(now, queries.last_troubles(context.database, TROUBLES))
 
 
@@ -113,7 +113,7 @@ def _ended_by_key(seconds: float) -> bool:
 
 def line(now: Status) -> str:
     """The state of things in one line."""
-    parts = [status.states(now).plain, f"waiting: {status.waiting(now.backlog)}"]
+    parts = [status_view.states(now).plain, f"waiting: {status_view.waiting(now.backlog)}"]
     if now.speed:
         parts.append(f"{now.speed:.1f} times real time")
     if now.backlog.audio_seconds and now.speed:
@@ -125,14 +125,14 @@ def line(now: Status) -> str:
 
 def _view(seen: Seen) -> RenderableType:
     now = seen.status
-    parts: list[RenderableType] = [status.summary(now)]
+    parts: list[RenderableType] = [status_view.summary(now)]
     if now.workers:
         parts.append(_workers(now))
     if now.roots:
-        parts.append(status.folders_table(now.roots))
+        parts.append(status_view.folders_table(now.roots))
     if seen.troubles:
         parts.append(_troubles(seen.troubles))
-    parts += status.warnings(now)
+    parts += status_view.warnings(now)
     if seen.note:
         parts.append(Text(render.safe(seen.note), style="red"))
     return Group(*parts, Text("q ends", style="dim"))

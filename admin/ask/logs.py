@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.text import Text
 
-from dropscribe.admin.ask.jobs import find
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.store import queries
 from dropscribe.store.session import Database

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dropscribe.admin.ask import timeline
-from dropscribe.admin.ask.jobs import as_document, find
 from dropscribe.admin.ask.timeline import Story
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.job_lookup import find
+from dropscribe.admin.state.job_view import as_document
 from dropscribe.admin.terminal import render
 from dropscribe.core.routing import wish_of
 from dropscribe.core.settings import mask

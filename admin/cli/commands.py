@@ -102,7 +102,7 @@ def transcript(
     ] = None,
 ) -> None:
     """Print a transcript, or write it to a file."""
-    from dropscribe.admin.ask import jobs as answer
+    from dropscribe.admin.ask import transcript as answer
 
     answer.transcript(ctx.obj, job, fmt, output)
 

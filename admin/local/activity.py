@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dropscribe.admin.ask import status
-from dropscribe.admin.ask.report import Report
+from dropscribe.admin.state import fleet_status
+from dropscribe.admin.state.report import Report
 from dropscribe.scheduler.scanning.scanner import FolderState
 from dropscribe.scheduler.watching.root_watch import UNSEEN
 from dropscribe.store import queries
@@ -53,7 +53,7 @@ class News:
             self._greeted.discard(root.path)
         if root.reason == UNSEEN or root.path in self._greeted:
             return
-        trouble = status.folder_trouble(root)
+        trouble = fleet_status.folder_trouble(root)
         if trouble and trouble != self._troubles.get(root.path):
             self._report.say(f"warning: {trouble}")
         self._troubles[root.path] = trouble

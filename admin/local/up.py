@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from dropscribe.admin.ask import report, status
-from dropscribe.admin.ask.report import Report
-from dropscribe.admin.ask.status import Status
-from dropscribe.admin.local import activity, exit_status, private_redis
+from dropscribe.admin.local import activity, private_redis
 from dropscribe.admin.local.activity import News
 from dropscribe.admin.local.supervisor import Child, Supervisor
+from dropscribe.admin.state import exit_status, fleet_status, report
+from dropscribe.admin.state.fleet_status import Status
+from dropscribe.admin.state.report import Report
 from dropscribe.core import logs
 from dropscribe.core.errors import DropscribeError, StoreUnavailableError, UsageError
 from dropscribe.core.hotwords import context_of
@@ -168,7 +168,7 @@ class System:
         return self._exit_status(found) if drained else exit_status.INTERRUPTED_EXIT
 
     def _exit_status(self, found: Sequence[Job]) -> int:
-        own = self._own(status.gather(self.database, self.settings))
+        own = self._own(fleet_status.gather(self.database, self.settings))
         return exit_status.exit_status((job.state for job in found), exit_status.waiting(own), exit_status.unseen(own))
 
     def _environment(self) -> dict[str, str]:
@@ -221,7 +221,7 @@ class System:
 
     def _tell(self) -> bool:
         """Show the state of things; True when nothing is left to do."""
-        now = status.gather(self.database, self.settings)
+        now = fleet_status.gather(self.database, self.settings)
         drained = exit_status.is_drained(self._own(now), self.folders, now.unfinished)
         drained = drained and exit_status.all_put_away(self.database, self.folders)
         self.news.tell(self._own(now))

@@ -25,8 +25,8 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from dropscribe.admin.ask import status
-from dropscribe.admin.ask.status import Status
+from dropscribe.admin.state import fleet_status, status_view
+from dropscribe.admin.state.fleet_status import Status
 from dropscribe.core.settings import Settings, load
 from dropscribe.core.types import JobState, Transcript
 from dropscribe.store.session import open_database
@@ -90,7 +90,7 @@ def terminal(picture: Path, scratch: Path) -> None:
     workers = tuple(replace(worker, id=worker.id.replace(host, "studio")) for worker in shown.workers)
     roots = tuple(replace(root, path="/home/ada/recordings", host="studio") for root in shown.roots)
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), highlight=False)
-    console.print(status.render(replace(shown, workers=workers, roots=roots)))
+    console.print(status_view.draw(replace(shown, workers=workers, roots=roots)))
     frame = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)  # they would be fetched
     console.save_svg(str(picture), title="dropscribe status", code_format=frame)
 
@@ -102,7 +102,7 @@ def under_way(settings: Settings) -> Status:
     seen: list[Status] = []
 
     def busy() -> bool:
-        seen.append(status.gather(database, settings))
+        seen.append(fleet_status.gather(database, settings))
         jobs = seen[-1].jobs
         return bool(jobs.get(JobState.DONE) and jobs.get(JobState.TRANSCRIBING) and seen[-1].speed)
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.admin.ask import status
-from dropscribe.admin.ask.jobs import find
-from dropscribe.admin.local import exit_status
+from dropscribe.admin.state import exit_status, fleet_status
+from dropscribe.admin.state.job_lookup import find
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import JobNotFoundError
 from dropscribe.core.settings import Settings
@@ -215,7 +214,7 @@ def test_a_folder_that_waits_is_a_warning(
     (inbox / "a.wav").write_bytes(b"1")
     watch.look(0.0)
     fleet.report_roots(database, [watch.report])
-    found = status.gather(database, settings)
+    found = fleet_status.gather(database, settings)
     assert [
         warning for warning in found.warnings if "1 recording waiting" in warning and reserved_names.SETTINGS in warning
     ]
@@ -246,7 +245,7 @@ def test_places_that_cannot_be_read_are_a_warning_and_a_reason_to_end_with_4(
     watch.look(0.0)
     watch.look(10.0)
     fleet.report_roots(database, [watch.report])
-    found = status.gather(database, settings)
+    found = fleet_status.gather(database, settings)
     assert watch.report.online
     assert any("a/: Permission denied" in warning and "and 2 more" in warning for warning in found.warnings)
     assert sum("a/: Permission denied" in record.message for record in caplog.records) == 1
@@ -257,10 +256,10 @@ def test_places_that_cannot_be_read_are_a_warning_and_a_reason_to_end_with_4(
 def test_a_job_for_which_no_worker_fits_says_so(database: Database, settings: Settings) -> None:
     jobs.admit(database, [NewJob("/root", "a.wav", 1, 1, "d", "normal", "", {"engine": "vibevoice"})])
     wanted = "1 job waiting for the engine vibevoice"
-    assert any(wanted in warning for warning in status.gather(database, settings).warnings)
+    assert any(wanted in warning for warning in fleet_status.gather(database, settings).warnings)
     fleet.register(database, "able", host="h", pid=1, role="model", state="loading")
     fleet.heartbeat(database, "able", engine=EngineInfo("vibevoice", "large", "bf16"))
-    assert not any(wanted in warning for warning in status.gather(database, settings).warnings)
+    assert not any(wanted in warning for warning in fleet_status.gather(database, settings).warnings)
 
 
 # What workers make of it

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 import pytest
 from rich.console import Console
 
-from dropscribe.admin.ask import live_status, status
+from dropscribe.admin.ask import live_status
 from dropscribe.admin.context import Context
+from dropscribe.admin.state import fleet_status
 from dropscribe.core.settings import load
 from dropscribe.store import chunks, fleet, leases, queries
 from dropscribe.store.session import Database
@@ -49,7 +50,9 @@ def busy(store: Database) -> Database:
 def shown(store: Database) -> str:
     console = Console(width=200, file=None, record=True, markup=False)
     with console.capture() as captured:
-        seen = live_status.Seen(status.gather(store, load()), queries.last_troubles(store, 5), "the store is away")
+        seen = live_status.Seen(
+            fleet_status.gather(store, load()), queries.last_troubles(store, 5), "the store is away"
+        )
         console.print(live_status._view(seen))
     return captured.get()
 
@@ -64,7 +67,7 @@ def test_the_view_tells_each_chunk_with_memory_and_speed_and_the_last_troubles(b
 
 
 def test_one_line_tells_the_state_of_things(busy: Database) -> None:
-    told = live_status.line(status.gather(busy, load()))
+    told = live_status.line(fleet_status.gather(busy, load()))
     assert told.startswith("1 transcribing, 1 failed; waiting: 1 min 40 s of audio; 10.0 times real time; 10 s left")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.admin.ask.jobs import find
+from dropscribe.admin.state.job_lookup import find
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import JobNotFoundError, StoreUnavailableError
 from dropscribe.core.types import JobState

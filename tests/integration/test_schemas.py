@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import ValidationError
 
-from dropscribe.admin.ask.report import JsonReport
+from dropscribe.admin.state.report import JsonReport
 from dropscribe.core.types import JobState
 from dropscribe.store import chunks, fleet, queries
 from dropscribe.store.fleet import RootReport

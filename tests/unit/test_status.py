@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from dropscribe.admin.ask.status import Status
+from dropscribe.admin.state.fleet_status import Status
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.store.queries import Backlog, PutOff, WatchedRoot, Worker
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol, Self
 from rich.live import Live
 from rich.text import Text
 
-from dropscribe.admin.ask import status
-from dropscribe.admin.ask.jobs import as_document, jobs_table
-from dropscribe.admin.ask.status import Status
+from dropscribe.admin.state import status_view
+from dropscribe.admin.state.fleet_status import Status
+from dropscribe.admin.state.job_view import as_document, jobs_table
 from dropscribe.admin.terminal import render
 from dropscribe.store.queries import Job
 
@@ -94,7 +94,7 @@ class TextReport:
     def update(self, now: Status) -> None:
         """See `Report`."""
         if self._live.is_started:
-            self._live.update(status.render(now), refresh=True)
+            self._live.update(status_view.draw(now), refresh=True)
 
     def summary(self, jobs: Sequence[Job]) -> None:
         """See `Report`."""

@@ -1,0 +1,39 @@
+"""`dropscribe transcript`: one transcript, printed or written to a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dropscribe.admin.context import Context
+from dropscribe.admin.state.job_lookup import find
+from dropscribe.admin.state.transcript_documents import document_of, rendered
+from dropscribe.core.errors import DropscribeError, UsageError
+from dropscribe.core.types import JobState
+from dropscribe.store import queries
+
+
+def transcript(context: Context, name: str, fmt: str, output: Path | None = None) -> None:
+    """Print a job's transcript or write it to `output`; the JSON document as it is stored, other formats made from it.
+
+    Raises DropscribeError when there is none, or when a format that is no text would reach a terminal.
+    """
+    from dropscribe.worker import outputs
+    from dropscribe.worker.finishing import placement
+
+    if fmt in outputs.BINARY and not output and sys.stdout.isatty():
+        raise UsageError(f"{fmt} is not for a terminal; write it to a file with --output")
+    job = queries.job(context.database, find(context.database, name))
+    document = document_of(context.database, job)
+    if job.state == JobState.SUSPECT:
+        context.remark("suspect", job.reason, "yellow")
+    target = output.expanduser().absolute() if output else None
+    content = document.encode() if fmt == "json" else rendered(job, document, fmt, target.parent if target else None)
+    if target:
+        if placement.digest(target) is not None:
+            raise DropscribeError(f"{target} exists already; remove it, or choose another name")
+        placement.write(target, content, job.id, replaces=False)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,181 @@
+"""The state of the fleet at one moment: what waits, who works, how fast, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dropscribe.admin.terminal import render
+from dropscribe.core import reserved_names
+from dropscribe.core.routing import wish_of
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import ACTIVE_STATES, JobState
+from dropscribe.store import fleet, queries
+from dropscribe.store.leases import DRAINING, SPOOL_FULL
+from dropscribe.store.queries import Backlog, PutOff, WatchedRoot, Worker
+from dropscribe.store.session import Database
+
+SHOWN_REASONS = 3  # for which jobs are deferred
+
+# Without one of these roles nothing moves: the role, who is missing, and the command that starts one.
+NEEDED = (
+    ("scheduler", "no scheduler runs, so new recordings and lost work go unseen", "dropscribe watch FOLDER"),
+    ("cpu", "no CPU worker runs, so recordings are neither prepared nor finished", "dropscribe worker --role cpu"),
+    ("model", "no model worker runs, so nothing is transcribed", "dropscribe worker --role model"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of the fleet at one moment.
+
+    `engine` is the configured one; a worker silent for more than `silence` seconds is presumed dead; `model_queues`
+    is how many unfinished jobs go to which of them; `put_off` is why jobs wait to be tried again.
+    """
+
+    jobs: dict[JobState, int]
+    backlog: Backlog
+    workers: tuple[Worker, ...]
+    roots: tuple[WatchedRoot, ...]
+    paused_since: float | None
+    spool_full_since: float | None
+    engine: str
+    silence: float
+    model_queues: Mapping[str, int] = field(default_factory=dict)
+    put_off: tuple[PutOff, ...] = ()
+
+    @property
+    def alive(self) -> tuple[Worker, ...]:
+        """Workers whose heartbeat is fresh."""
+        return tuple(worker for worker in self.workers if worker.silent < self.silence)
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs that are not in a final state."""
+        return sum(self.jobs.get(state, 0) for state in ACTIVE_STATES)
+
+    @property
+    def speed(self) -> float | None:
+        """Seconds of audio that the living model workers read per second; None before the first was measured."""
+        return sum(worker.rtfx or 0.0 for worker in self.alive if worker.role == "model") or None
+
+    @property
+    def time_to_finish(self) -> float | None:
+        """Seconds until the known audio is read; None where the speed is not known."""
+        return self.backlog.audio_seconds / self.speed if self.speed else None
+
+    @property
+    def engines(self) -> list[dict[str, Any]]:
+        """The distinct engines of the living model workers, each with the number of its `workers`."""
+        found: dict[tuple[str, ...], dict[str, Any]] = {}
+        for engine in (worker.engine for worker in self.alive if worker.engine):
+            told = {name: str(engine.get(name, "")) for name in ("engine", "model", "precision", "notice")}
+            entry = found.setdefault(tuple(told.values()), told | {"workers": 0})
+            entry["workers"] += 1
+        return list(found.values())
+
+    @property
+    def warnings(self) -> list[str]:
+        """What keeps the fleet from its work, each with what to do."""
+        return [*self._missing_roles(), *self._troubles()]
+
+    def _missing_roles(self) -> Iterator[str]:
+        there = {worker.role for worker in self.alive}
+        for role, what, command in NEEDED:
+            if self.unfinished and role not in there:
+                by_itself = "" if there else "`dropscribe up FOLDER` or "  # which may be what runs the others
+                yield f"{what}; start {by_itself}`{command}`"
+
+    def _troubles(self) -> Iterator[str]:
+        if silent := [worker.id for worker in self.workers if worker.silent >= self.silence]:
+            number = render.count(len(silent), "worker")
+            yield f"{number} silent, whose work goes to others: {', '.join(silent)}"
+        if self.spool_full_since is not None:
+            since = render.moment(self.spool_full_since)
+            yield f"preparing pauses since {since}, for the spool is full; it goes on by itself as chunks are read"
+        for worker in self.workers:
+            if worker.state == fleet.UNFIT:
+                yield f"{worker.id} took itself out: recordings failed on it one after the other; see its log"
+        for root in self.roots:
+            if trouble := folder_trouble(root):
+                yield trouble
+            for folder, reason, files in root.waiting:
+                where = f"{root.path}/{folder}".rstrip("/")
+                file = reserved_names.SETTINGS
+                yield f"{render.count(files, 'recording')} waiting in {where} for its {file}: {reason}"
+        yield from self._unserved()
+        yield from self._put_off()
+        if parked := self.jobs.get(JobState.PARKED):
+            yield f"{render.count(parked, 'job')} parked and in need of a person; see `dropscribe jobs --state parked`"
+
+    def _unserved(self) -> Iterator[str]:
+        engines = [worker.engine for worker in self.alive if worker.engine]
+        for queue, number in self.model_queues.items():
+            if (wish := wish_of(queue)) and not queries.capacity_of(engines, queue).workers:
+                yield f"{render.count(number, 'job')} waiting for {wish}, which no worker has; start one that has"
+
+    def _put_off(self) -> Iterator[str]:
+        for reason, path, number in self.put_off[:SHOWN_REASONS]:
+            others = f" and {render.count(number - 1, 'other')}" if number > 1 else ""
+            yield f"{path}{others} put off, to be tried again: {reason}"
+        if left := sum(one.jobs for one in self.put_off[SHOWN_REASONS:]):
+            yield f"{render.count(left, 'job')} put off for other reasons; see `dropscribe jobs`"
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/cli.md describes it."""
+        return {
+            "jobs": {state.value: self.jobs.get(state, 0) for state in JobState},
+            "unfinished": self.unfinished,
+            "waiting": asdict(self.backlog),
+            "speed": self.speed,
+            "seconds_to_finish": self.time_to_finish,
+            "paused_since": self.paused_since,
+            "spool_full_since": self.spool_full_since,
+            "engine": self.engine,
+            "engines": self.engines,
+            "workers": [worker_document(worker, self.silence) for worker in self.workers],
+            "folders": [folder_document(root) for root in self.roots],
+            "warnings": self.warnings,
+        }
+
+
+def folder_trouble(root: WatchedRoot) -> str:
+    """Why recordings in the folder, or in places of it, go unseen; empty when none do."""
+    if not root.online:
+        return f"folder {root.path} on {root.host} is offline: {root.reason}"
+    if root.unseen:
+        remedy = "let the scheduler read them"
+        return f"recordings in places of {root.path} on {root.host} go unseen: {root.unseen}; {remedy}"
+    return ""
+
+
+def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
+    """A worker as docs/cli.md describes it."""
+    return asdict(worker) | {"doing": worker.doing, "rtfx": worker.rtfx, "alive": worker.silent < silence}
+
+
+def folder_document(root: WatchedRoot) -> dict[str, Any]:
+    """A watched folder as docs/cli.md describes it."""
+    return asdict(root) | {"waiting": [folder._asdict() for folder in root.waiting]}
+
+
+def gather(database: Database, settings: Settings) -> Status:
+    """Ask the store. Raises StoreError."""
+    return Status(
+        jobs=queries.count_by_state(database),
+        backlog=queries.backlog(database),
+        workers=tuple(queries.list_workers(database)),
+        roots=tuple(queries.list_roots(database)),
+        paused_since=fleet.paused_since(database),
+        spool_full_since=fleet.paused_since(database, SPOOL_FULL),
+        engine=settings.engine,
+        silence=settings.silence_seconds,
+        model_queues=queries.model_queues(database),
+        put_off=tuple(queries.put_off(database)),
+    )
+
+
+def draining(database: Database, silence: float) -> list[Worker]:
+    """Living workers that finish what they do and end."""
+    return [one for one in queries.list_workers(database) if one.state == DRAINING and one.silent < silence]

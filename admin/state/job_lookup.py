@@ -1,0 +1,36 @@
+"""How the command line finds a job: by its id, the start of an id, or the path of a recording."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from dropscribe.admin.state import unadmitted
+from dropscribe.core.errors import JobNotFoundError
+from dropscribe.store import queries, recording_moves
+from dropscribe.store.session import Database
+
+
+def find(database: Database, text: str) -> str:
+    """The id of the job that is meant by an id, the start of one, or a path.
+
+    The store holds paths without symlinks, as the watching host sees them. A recording that is put away is found by
+    the path that it was dropped at too, as long as no other lies there. Raises JobNotFoundError or AmbiguousJobError.
+    """
+    start = text if text.isascii() else ""  # of an id; no database takes a name's undecodable bytes as text
+    for path in typed_paths(text):
+        with suppress(JobNotFoundError):
+            return queries.find(database, start, str(path))
+    if reason := unadmitted.why(database, *typed_paths(text)):
+        raise JobNotFoundError(reason)
+    for path in typed_paths(text):
+        if put_away := recording_moves.put_away(database, str(path)):
+            return put_away
+    raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
+
+
+def typed_paths(text: str) -> tuple[Path, Path]:
+    """Where a path that somebody typed leads: without symlinks, and with them."""
+    plain = Path(os.path.normpath(Path(text).expanduser().absolute()))
+    return plain.parent.resolve() / plain.name, plain

@@ -1,0 +1,48 @@
+"""How a job is described: as a JSON document, and as a row of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from dropscribe.admin.terminal import render
+from dropscribe.core.types import JobState
+from dropscribe.store.queries import Job
+
+
+def as_document(job: Job) -> dict[str, Any]:
+    """A job as docs/cli.md describes it; where speech was found is left out for its length."""
+    media = {key: value for key, value in (job.media or {}).items() if key != "speech"}
+    return asdict(job) | {
+        "source": job.source,
+        "progress": round(job.progress, 4),
+        "media": media or None,
+        "missing": [{"start": start, "end": end} for start, end in job.missing],
+    }
+
+
+def jobs_table(jobs: Sequence[Job]) -> Table:
+    """One row a job."""
+    table = render.table(
+        "id", "state", "read", "length", "admitted", "recording", "reason",
+        whole=("id", "state", "admitted"), right=("read", "length"),
+    )  # fmt: skip
+    for job in jobs:
+        table.add_row(
+            job.id,
+            render.state(job.state),
+            _share(job) if job.state == JobState.TRANSCRIBING else "",
+            render.duration(job.duration),
+            render.moment(job.created_at),
+            render.safe(job.path),
+            render.safe(job.reason),
+        )
+    return table
+
+
+def _share(job: Job) -> str:
+    """How much is read; a job whose pieces only wait for a model worker says so."""
+    return f"{job.progress:.0%}" if job.reading else f"{job.progress:.0%}, waits"
