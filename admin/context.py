@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from contextlib import ExitStack
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dropscribe.core.errors import BrokerError, DropscribeError, StoreError
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
     from dropscribe.core.queue import Doorbell
     from dropscribe.core.settings import Settings
     from dropscribe.store.session import Database
-
-
-def sqlite_file(url: str) -> Path | None:
-    """The file that an SQLite URL names; None for any other database."""
-    scheme, _, rest = url.partition(":///")
-    path = rest.partition("?")[0]
-    return Path(path) if scheme.split("+")[0] == "sqlite" and path else None
 
 
 class Context:
@@ -43,17 +35,16 @@ class Context:
     @property
     def has_store(self) -> bool:
         """False where the SQLite store was not made yet; opening it would make it."""
-        file = sqlite_file(self.settings.database)
+        file = self.settings.sqlite_file
         return file is None or file.exists()
 
     @cached_property
     def database(self) -> Database:
-        """The store, as it is: no command that asks creates or migrates it. Raises StoreError."""
+        """The store as it is: no command that uses it creates or migrates it. Raises StoreError."""
         from dropscribe.store.session import open_database
 
         if not self.has_store:
-            file = sqlite_file(self.settings.database)
-            raise StoreError(f"nothing here yet (no {file}); start with `dropscribe up FOLDER`")
+            raise StoreError(f"nothing here yet (no {self.settings.sqlite_file}); start with `dropscribe up FOLDER`")
         database = open_database(self.settings.database, migrate=False)
         self._closing.callback(database.close)
         return database

@@ -221,6 +221,13 @@ class Settings(BaseModel):
         return self.database_url or f"sqlite:///{self.home / 'dropscribe.db'}"
 
     @property
+    def sqlite_file(self) -> Path | None:
+        """The file of an SQLite database; None for any other database."""
+        scheme, _, rest = self.database.partition(":///")
+        path = rest.partition("?")[0]
+        return Path(path) if scheme.split("+")[0] == "sqlite" and path else None
+
+    @property
     def silence_seconds(self) -> float:
         """How long a process may go without a heartbeat before it is presumed dead."""
         return MISSED_BEATS * self.renew_seconds

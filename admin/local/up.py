@@ -60,7 +60,7 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
         database = open_database(settings.database, where="up")
         try:
             fleet.forget_roots(database, socket.gethostname())
-            if database.is_sqlite:  # nobody else can be working on it: what is owned was left by a crash
+            if settings.sqlite_file:  # no other host can work on it: what is owned was left by a crash
                 recovery.expire_all(database, settings.lost_attempts)
             system = System(settings, database, chosen, places, stop, report.make(as_json=as_json))
             return system.run(until_drained=until_drained)

@@ -26,6 +26,19 @@ def test_without_anything_the_defaults_hold(elsewhere: Path) -> None:
     assert found.outputs == ("json", "txt", "srt", "vtt", "tsv")
 
 
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:////var/lib/jobs.db", Path("/var/lib/jobs.db")),
+        ("sqlite+pysqlite:////var/lib/jobs.db?timeout=5", Path("/var/lib/jobs.db")),
+        ("sqlite://", None),
+        ("postgresql+psycopg://me@db/jobs", None),
+    ],
+)
+def test_only_an_sqlite_database_has_a_file(url: str, file: Path | None) -> None:
+    assert settings.load({"DROPSCRIBE_DATABASE_URL": url}).sqlite_file == file
+
+
 def test_options_win_over_environment_over_file(elsewhere: Path) -> None:
     (elsewhere / "dropscribe.toml").write_text('engine = "scripted"\ncontext = "file"\npriority = "low"\n')
     environment = {"DROPSCRIBE_CONTEXT": "environment", "DROPSCRIBE_ENGINE": "vibevoice"}
