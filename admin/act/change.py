@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from dropscribe.admin.act.step_sender import StepSender
 from dropscribe.admin.context import Context
 from dropscribe.admin.state import fleet_status
 from dropscribe.admin.state.job_lookup import find
@@ -17,31 +18,14 @@ SCHEDULER = "scheduler"  # a role that has no work to finish
 POLL_SECONDS = 0.5
 
 
-class Bell:
-    """Rings for jobs until Redis proves to be out of reach; the reconciler sends the rest."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._dead = False
-
-    def ring(self, state: JobState, job_id: str) -> None:
-        """Send the job's next step; the chunks of one that is being transcribed are the reconciler's."""
-        if self._dead or state not in {JobState.QUEUED, JobState.FINISHING}:
-            return
-        from dropscribe.core.queue import FINISH, PREPARE
-
-        priority = queries.job(self._context.database, job_id).priority
-        self._dead = not self._context.ring(PREPARE if state == JobState.QUEUED else FINISH, job_id, priority)
-
-
 def retry(context: Context, names: Sequence[str]) -> int:
     """Give these jobs another chance; returns the exit code."""
-    bell = Bell(context)
+    sender = StepSender(context)
 
     def one(name: str) -> str:
         job_id = find(context.database, name)
         state = recovery.retry(context.database, job_id)
-        bell.ring(state, job_id)
+        sender.send(state, job_id)
         return f"{job_id} is {state} again"
 
     return _each(context, names, one)
@@ -66,13 +50,13 @@ def retry_failed(context: Context, *, hopeless: bool) -> int:
 
 def cancel(context: Context, names: Sequence[str]) -> int:
     """Cancel these jobs; returns the exit code."""
-    bell = Bell(context)
+    sender = StepSender(context)
 
     def one(name: str) -> str:
         job_id = find(context.database, name)
         state, woken = recovery.cancel(context.database, job_id)
         for follower in woken:
-            bell.ring(JobState.FINISHING, follower)
+            sender.send(JobState.FINISHING, follower)
         if state == JobState.CANCELLED:
             return f"{job_id} is cancelled"
         return f"{job_id} is {state}; its worker stops within {context.settings.renew_seconds:g} s"
@@ -109,20 +93,20 @@ def resume(context: Context) -> None:
 def drain(context: Context, names: Sequence[str], *, everyone: bool, wait: bool) -> int:
     """Have workers finish what they do and end; with `wait`, return when they have. Returns the exit code."""
     there = [worker.id for worker in queries.list_workers(context.database) if worker.role != SCHEDULER]
-    told: set[str] = set()
+    draining: set[str] = set()
 
     def one(name: str) -> str:
         worker = _worker(name, there)
         if not fleet.drain(context.database, worker):
             raise UsageError(f"{worker} has just ended; `dropscribe workers` lists those that are there")
-        told.add(worker)
+        draining.add(worker)
         return f"{worker} takes nothing new, and ends when what it does is done"
 
     code = _each(context, there if everyone else names, one)
     if everyone and not there:
         context.out.print("no workers")
     if wait:
-        _await_ends(context, told)
+        _await_ends(context, draining)
     return code
 
 
@@ -134,10 +118,10 @@ def _worker(name: str, there: Sequence[str]) -> str:
     return meant[0]
 
 
-def _await_ends(context: Context, told: set[str]) -> None:
+def _await_ends(context: Context, draining: set[str]) -> None:
     silence = context.settings.silence_seconds
     shown: list[str] = []
-    while left := [worker.id for worker in fleet_status.draining(context.database, silence) if worker.id in told]:
+    while left := [worker.id for worker in fleet_status.draining(context.database, silence) if worker.id in draining]:
         if left != shown:
             shown = left
             context.err.print(f"at work still: {render.safe(', '.join(left))}", soft_wrap=True)

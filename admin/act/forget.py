@@ -22,12 +22,12 @@ KEPT, REMOVED, EDITED, GONE = "kept", "removed", "kept: edited since", "not ther
 
 
 @dataclass(frozen=True, slots=True)
-class Goner:
-    """A job that is to go: how many rows of it, and what becomes of its files (by path)."""
+class Deletion:
+    """A job to forget: how many rows it has, and what is done with its files, by path."""
 
     job: Job
     rows: int
-    files: dict[str, str]
+    actions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """As docs/cli.md describes it."""
@@ -37,7 +37,7 @@ class Goner:
             "state": self.job.state,
             "finished_at": self.job.finished_at,
             "rows": self.rows,
-            "files": [{"path": path, "fate": fate} for path, fate in self.files.items()],
+            "files": [{"path": path, "fate": action} for path, action in self.actions.items()],
         }
 
 
@@ -62,10 +62,10 @@ def forget(
         under = str(folder.expanduser().resolve()) if folder else None
         found = queries.list_jobs(context.database, states=states, folder=under, ended_before=before)
         chosen = [job for job in found if job.state.is_final]
-    goners = [_goner(context, job, outputs=outputs) for job in track(context.err, "looking", chosen)]
+    deletions = [_deletion(context, job, outputs=outputs) for job in track(context.err, "looking", chosen)]
     if yes:
-        _remove(context, goners)
-    _tell(context, goners, done=yes, as_json=as_json)
+        _remove(context, deletions)
+    _report(context, deletions, done=yes, as_json=as_json)
 
 
 def _named(context: Context, names: Sequence[str]) -> list[Job]:
@@ -84,54 +84,54 @@ def _meant(context: Context, name: str) -> list[Job]:
     return [queries.job(context.database, find(context.database, name))]
 
 
-def _goner(context: Context, job: Job, *, outputs: bool) -> Goner:
+def _deletion(context: Context, job: Job, *, outputs: bool) -> Deletion:
     files = transcripts.files_of(context.database, job.id)
-    fates = {file.path: _fate(file) if outputs else KEPT for file in files}
-    return Goner(job, store_forget.rows_of(context.database, job.id), fates)
+    actions = {file.path: _action_for(file) if outputs else KEPT for file in files}
+    return Deletion(job, store_forget.rows_of(context.database, job.id), actions)
 
 
-def _fate(file: transcripts.WrittenFile) -> str:
+def _action_for(file: transcripts.WrittenFile) -> str:
     from dropscribe.worker.finishing import placement
 
     digest = placement.digest(Path(file.path))
     return GONE if digest is None else REMOVED if digest == file.sha256 else EDITED
 
 
-def _remove(context: Context, goners: Sequence[Goner]) -> None:
+def _remove(context: Context, deletions: Sequence[Deletion]) -> None:
     """Files go first: after a crash in between, the store still knows which they were."""
-    batches = [goners[first : first + AT_ONCE] for first in range(0, len(goners), AT_ONCE)]
+    batches = [deletions[first : first + AT_ONCE] for first in range(0, len(deletions), AT_ONCE)]
     for batch in track(context.err, "forgetting", batches):
-        for path in (path for goner in batch for path, fate in goner.files.items() if fate == REMOVED):
+        for path in (path for one in batch for path, action in one.actions.items() if action == REMOVED):
             Path(path).unlink(missing_ok=True)
-        store_forget.forget(context.database, [goner.job.id for goner in batch])
+        store_forget.forget(context.database, [one.job.id for one in batch])
     with busy(context.err, "overwriting what was removed"):
-        gone = not goners or store_forget.scrub(context.database)
+        gone = not deletions or store_forget.scrub(context.database)
     if not gone:
         context.remark("note", "somebody reads the store; its file is overwritten when they are done", "yellow")
 
 
-def _tell(context: Context, goners: Sequence[Goner], *, done: bool, as_json: bool) -> None:
+def _report(context: Context, deletions: Sequence[Deletion], *, done: bool, as_json: bool) -> None:
     if as_json:
-        render.write_json({"forgotten": done, "jobs": [goner.to_json() for goner in goners]})
+        render.write_json({"forgotten": done, "jobs": [deletion.to_json() for deletion in deletions]})
         return
-    if not goners:
+    if not deletions:
         context.out.print("no such jobs")
         return
-    context.out.print(_table(goners))
-    number = render.count(len(goners), "job")
+    context.out.print(_table(deletions))
+    number = render.count(len(deletions), "job")
     context.out.print(f"{number} forgotten" if done else f"nothing was removed yet; --yes forgets {number}")
 
 
-def _table(goners: Sequence[Goner]) -> Any:
+def _table(deletions: Sequence[Deletion]) -> Any:
     table = render.table("id", "state", "ended", "rows", "files", "recording", whole=("id", "state"), right=("rows",))
-    for goner in goners:
-        fates = list(goner.files.values())
+    for deletion in deletions:
+        actions = list(deletion.actions.values())
         table.add_row(
-            goner.job.id,
-            render.state(goner.job.state),
-            render.moment(goner.job.finished_at),
-            f"{goner.rows:,}",
-            ", ".join(f"{fates.count(fate)} {fate}" for fate in dict.fromkeys(fates)),
-            render.safe(goner.job.source),
+            deletion.job.id,
+            render.state(deletion.job.state),
+            render.moment(deletion.job.finished_at),
+            f"{deletion.rows:,}",
+            ", ".join(f"{actions.count(action)} {action}" for action in dict.fromkeys(actions)),
+            render.safe(deletion.job.source),
         )
     return table

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dropscribe.admin.act.change import Bell
+from dropscribe.admin.act.step_sender import StepSender
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find, typed_paths
 from dropscribe.admin.terminal import render
@@ -27,12 +27,12 @@ READ, WRITTEN_AGAIN, TRIED, LEFT = "read again", "written again", "tried again",
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What becomes of a recording whose newest job is `job`: `wanted` is what its folder's settings make of it now."""
+class Rerun:
+    """What is done with a recording: `job` is its newest job, `wanted` the job by the folder's current settings."""
 
     job: Job
     wanted: NewJob
-    fate: str
+    action: str
 
 
 def run(context: Context, paths: Sequence[Path], *, yes: bool, as_json: bool) -> None:
@@ -43,18 +43,18 @@ def run(context: Context, paths: Sequence[Path], *, yes: bool, as_json: bool) ->
     def orders(root: str, folder: str) -> Orders:
         return admission.orders_above(context.settings, Path(root), f"{folder}/x".removeprefix("./"), {})
 
-    def plan(job: Job) -> Plan:
+    def plan(job: Job) -> Rerun:
         seen = Observation(job.size, job.mtime_ns)
         holds = orders(job.root, str(PurePosixPath(job.path).parent))
         wanted = admission.new_job(job.root, job.path, seen, holds)
-        return Plan(job, wanted, fate(job, wanted))
+        return Rerun(job, wanted, action_for(job, wanted))
 
-    plans = [plan(job) for job in track(context.err, "looking", list(newest.values()))]
+    reruns = [plan(job) for job in track(context.err, "looking", list(newest.values()))]
     if yes:
-        bell = Bell(context)
-        for one in track(context.err, "beginning", plans):
-            _begin(context, bell, one)
-    _tell(context, plans, done=yes, as_json=as_json)
+        sender = StepSender(context)
+        for one in track(context.err, "beginning", reruns):
+            _begin(context, sender, one)
+    _report(context, reruns, done=yes, as_json=as_json)
 
 
 def _meant(context: Context, path: Path) -> Iterator[Job]:
@@ -69,8 +69,8 @@ def _meant(context: Context, path: Path) -> Iterator[Job]:
         told.add(job.source)
 
 
-def fate(job: Job, wanted: NewJob) -> str:
-    """Read anew where other settings shape the transcript now; else its files are written anew."""
+def action_for(job: Job, wanted: NewJob) -> str:
+    """Transcribe again if settings that shape the transcript have changed, else only write the files again."""
     if not job.state.is_final:
         return LEFT
     if job.settings_digest != wanted.settings_digest:
@@ -78,33 +78,33 @@ def fate(job: Job, wanted: NewJob) -> str:
     return WRITTEN_AGAIN if job.state in WRITTEN else TRIED
 
 
-def _begin(context: Context, bell: Bell, plan: Plan) -> None:
-    if plan.fate == LEFT:
+def _begin(context: Context, sender: StepSender, one: Rerun) -> None:
+    if one.action == LEFT:
         return
-    if plan.fate == READ and (new := jobs.admit(context.database, [plan.wanted], again=True)):
-        bell.ring(JobState.QUEUED, new[0])
+    if one.action == READ and (new := jobs.admit(context.database, [one.wanted], again=True)):
+        sender.send(JobState.QUEUED, new[0])
         return
-    # It may have been read with these very settings before.
-    known = jobs.find_admitted(context.database, plan.wanted) if plan.fate == READ else None
-    job_id = known or plan.job.id
-    bell.ring(rerun.renew(context.database, job_id, plan.wanted), job_id)
+    # It may have been transcribed with these very settings before.
+    known = jobs.find_admitted(context.database, one.wanted) if one.action == READ else None
+    job_id = known or one.job.id
+    sender.send(rerun.renew(context.database, job_id, one.wanted), job_id)
 
 
-def _tell(context: Context, plans: Sequence[Plan], *, done: bool, as_json: bool) -> None:
+def _report(context: Context, reruns: Sequence[Rerun], *, done: bool, as_json: bool) -> None:
     if as_json:
-        render.write_json({"begun": done, "recordings": [_document(plan) for plan in plans]})
+        render.write_json({"begun": done, "recordings": [_document(one) for one in reruns]})
         return
-    if not plans:
+    if not reruns:
         context.out.print("no recordings there that were admitted")
         return
     table = render.table("id", "state", "becomes", "recording", whole=("id", "state"))
-    for plan in plans:
-        table.add_row(plan.job.id, render.state(plan.job.state), plan.fate, render.safe(plan.job.source))
+    for one in reruns:
+        table.add_row(one.job.id, render.state(one.job.state), one.action, render.safe(one.job.source))
     context.out.print(table)
-    counts = Counter(plan.fate for plan in plans)
+    counts = Counter(one.action for one in reruns)
     said = "; ".join(f"{render.count(number, 'recording')} {what}" for what, number in counts.items())
     context.out.print(said if done else f"{said}. Nothing was begun yet; --yes does so", soft_wrap=True)
 
 
-def _document(plan: Plan) -> dict[str, Any]:
-    return {"id": plan.job.id, "source": plan.job.source, "state": plan.job.state, "fate": plan.fate}
+def _document(one: Rerun) -> dict[str, Any]:
+    return {"id": one.job.id, "source": one.job.source, "state": one.job.state, "fate": one.action}

@@ -140,7 +140,7 @@ def await_all(context: Context, ids: Sequence[str], *, as_json: bool) -> int:
     found = queries.list_jobs(context.database, ids=ids)
     if as_json:
         waiting.shown.summary(found)
-    return exit_status.exit_status(job.state for job in found)
+    return exit_status.of_jobs(job.state for job in found)
 
 
 @dataclass

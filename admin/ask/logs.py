@@ -25,7 +25,7 @@ STYLES = {EVENT: "cyan", "warning": "yellow", "error": "red", "critical": "bold 
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogLine:
     """A line of a log, or an event; `at` in seconds since the epoch, `attempt` None where it is about none."""
 
     at: float
@@ -38,8 +38,8 @@ class Line:
 
 
 @dataclass
-class Story:
-    """What is new about a job since it was last asked for: in log files, by how far each was read, and in the store."""
+class JobLog:
+    """The lines about a job in log files and its events in the store; each line is read once."""
 
     folder: Path
     job: str
@@ -47,14 +47,14 @@ class Story:
     read: dict[int, int] = field(default_factory=dict)  # bytes, by inode: a file that is set aside stays the same
     events: int = 0
 
-    def news(self) -> list[Line]:
-        """In order of time."""
-        told = queries.events_of(self.database, self.job)
-        fresh, self.events = told[self.events :], len(told)
-        events = (Line(one.at, EVENT, one.where, f"{one.kind} {one.detail}".strip()) for one in fresh)
+    def new_lines(self) -> list[LogLine]:
+        """The lines since the last call, in order of time."""
+        all_events = queries.events_of(self.database, self.job)
+        fresh, self.events = all_events[self.events :], len(all_events)
+        events = (LogLine(one.at, EVENT, one.where, f"{one.kind} {one.detail}".strip()) for one in fresh)
         return sorted([*events, *self._logged()], key=lambda line: line.at)
 
-    def _logged(self) -> Iterator[Line]:
+    def _logged(self) -> Iterator[LogLine]:
         for path in sorted(self.folder.glob("*.log*")):
             with path.open("rb") as file:
                 inode = path.stat().st_ino
@@ -65,20 +65,20 @@ class Story:
                     self.read[inode] = self.read.get(inode, 0) + len(raw)
                     yield from self._line(raw)
 
-    def _line(self, raw: bytes) -> Iterator[Line]:
+    def _line(self, raw: bytes) -> Iterator[LogLine]:
         if self.job.encode() not in raw:
             return
         try:
-            told = json.loads(raw)
-            if told["job"] == self.job:
-                yield Line(
-                    datetime.fromisoformat(told["at"]).timestamp(),
-                    told["level"],
-                    told.get("worker", ""),
-                    told["message"],
-                    told.get("chunk", ""),
-                    told.get("attempt"),
-                    told.get("traceback", ""),
+            entry = json.loads(raw)
+            if entry["job"] == self.job:
+                yield LogLine(
+                    datetime.fromisoformat(entry["at"]).timestamp(),
+                    entry["level"],
+                    entry.get("worker", ""),
+                    entry["message"],
+                    entry.get("chunk", ""),
+                    entry.get("attempt"),
+                    entry.get("traceback", ""),
                 )
         except (ValueError, KeyError, TypeError):  # text for people, or what another program wrote
             return
@@ -88,7 +88,7 @@ def logs(context: Context, name: str, *, follow: bool, as_json: bool) -> None:
     """Print them; with `follow`, go on until the job is over or Ctrl-C."""
     job_id = find(context.database, name)
     folder = context.settings.home / "logs"
-    story = Story(folder, job_id, context.database)
+    log = JobLog(folder, job_id, context.database)
     if not folder.is_dir():
         context.remark(
             "note",
@@ -96,19 +96,19 @@ def logs(context: Context, name: str, *, follow: bool, as_json: bool) -> None:
             "yellow",
         )
     if as_json and not follow:
-        render.write_json({"job": job_id, "lines": [asdict(line) for line in story.news()]})
+        render.write_json({"job": job_id, "lines": [asdict(line) for line in log.new_lines()]})
         return
     try:
-        for line in _follow(context, story) if follow else story.news():
+        for line in _follow(context, log) if follow else log.new_lines():
             _write(asdict(line)) if as_json else _print(context, line)
     except KeyboardInterrupt:  # the way to end it
         return
 
 
-def _follow(context: Context, story: Story) -> Iterator[Line]:
+def _follow(context: Context, log: JobLog) -> Iterator[LogLine]:
     while True:
-        over = queries.job(context.database, story.job).state.is_final  # before the news, so that none comes after it
-        yield from story.news()
+        over = queries.job(context.database, log.job).state.is_final  # asked first, so that no line is missed
+        yield from log.new_lines()
         if over:
             return
         time.sleep(POLL_SECONDS)
@@ -119,7 +119,7 @@ def _write(document: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _print(context: Context, line: Line) -> None:
+def _print(context: Context, line: LogLine) -> None:
     about = [f"chunk {line.chunk}"] if line.chunk else []
     about += [f"attempt {line.attempt}"] if line.attempt else []
     text = Text.assemble(

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dropscribe.admin.ask import timeline
-from dropscribe.admin.ask.timeline import Story
+from dropscribe.admin.ask.timeline import JobTimeline
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.state.job_view import as_document
@@ -32,7 +32,7 @@ def show(context: Context, name: str, *, as_json: bool) -> None:
     events = queries.events_of(database, job.id)
     deliveries = notifications.of_job(database, job.id)
     windows, now = queries.windows_of(database, job.id), database.clock()
-    told = timeline.tell(events, windows, state=job.state, now=now, timings=job.timings)
+    history = timeline.build(events, windows, state=job.state, now=now, timings=job.timings)
     if as_json:
         speech = [{"start": start, "end": end} for start, end in (job.media or {}).get("speech", ())]
         extra = {
@@ -41,11 +41,11 @@ def show(context: Context, name: str, *, as_json: bool) -> None:
             "notifications": [asdict(one) | {"url": mask(one.url)} for one in deliveries],
             "events": [asdict(event) for event in events],
         }
-        render.write_json(as_document(job) | extra | asdict(told))
+        render.write_json(as_document(job) | extra | asdict(history))
         return
     context.out.print(_facts(job, files, deliveries, _waits_for(context, job)))
     if events:
-        for table in (_parts(told), _attempts(told, now), _trail(events)):
+        for table in (_parts(history), _attempts(history, now), _trail(events)):
             context.out.print(table)
 
 
@@ -135,20 +135,20 @@ def _ended(job: Job) -> str:
     return f"{render.moment(job.finished_at)}, {render.duration(job.finished_at - job.created_at)} after admission"
 
 
-def _parts(told: Story) -> Table:
+def _parts(history: JobTimeline) -> Table:
     table = render.table("where the time went", "time", "part", right=("time", "part"))
-    whole = sum(part.seconds for part in told.parts)
-    for part in told.parts:
+    whole = sum(part.seconds for part in history.parts)
+    for part in history.parts:
         table.add_row(part.name, render.duration(part.seconds), f"{part.seconds / whole:.0%}")
     return table
 
 
-def _attempts(told: Story, now: float) -> Table:
+def _attempts(history: JobTimeline, now: float) -> Table:
     table = render.table(
         "attempt", "of the recording", "worker", "began", "took", "speed", "outcome",
         whole=("attempt", "began"), right=("took", "speed"),
     )  # fmt: skip
-    for attempt in told.attempts:
+    for attempt in history.attempts:
         took = (attempt.ended or now) - attempt.began
         window = attempt.window
         table.add_row(

@@ -1,4 +1,4 @@
-"""A job's story from its events: who worked on it, how often, and where the time went. Pure.
+"""The timeline of a job, from its events: who worked on it, how often, and where the time went. Pure.
 
 Time in which somebody works on the job counts as that work, all other time as waiting for the work that ends it; of
 chunks that are read side by side, each moment counts once. So the parts add up to the whole.
@@ -52,23 +52,23 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What some of the time went into, in seconds."""
+class PhaseTime:
+    """A phase of a job, and the seconds that it took in all."""
 
     name: str
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class JobTimeline:
     """Every attempt in order, and where the time went."""
 
     attempts: tuple[Attempt, ...] = ()
-    parts: tuple[Part, ...] = ()
+    parts: tuple[PhaseTime, ...] = ()
 
 
 @dataclass
-class _Telling:
+class _Builder:
     """What is known of a job between two events."""
 
     at: float
@@ -142,33 +142,33 @@ def _chunk_of(event: Event) -> str:
     return rest.partition(" ")[0].rstrip(":") if word == "chunk" else ""
 
 
-def tell(
+def build(
     events: Sequence[Event],
     windows: Mapping[str, Span],
     *,
     state: JobState,
     now: float,
     timings: Mapping[str, float] | None = None,
-) -> Story:
-    """The story up to `now`. `windows` are those of chunks by number, `timings` the job's, in seconds by phase."""
+) -> JobTimeline:
+    """The timeline up to `now`. `windows` are those of chunks by number, `timings` the job's, in seconds by phase."""
     if not events:
-        return Story()
-    telling = _Telling(events[0].at, windows)
+        return JobTimeline()
+    builder = _Builder(events[0].at, windows)
     for event in events:
         if event.kind not in ASIDE:
-            telling.take_in(event)
+            builder.take_in(event)
     if not state.is_final:
-        telling.until(now)
-        telling.waited_for(STEP_OF.get(state, FINISH))
-    return Story(tuple(telling.attempts), tuple(_parts(telling.spent, timings or {})))
+        builder.until(now)
+        builder.waited_for(STEP_OF.get(state, FINISH))
+    return JobTimeline(tuple(builder.attempts), tuple(_parts(builder.spent, timings or {})))
 
 
-def _parts(spent: Mapping[str, float], timings: Mapping[str, float]) -> Iterator[Part]:
+def _parts(spent: Mapping[str, float], timings: Mapping[str, float]) -> Iterator[PhaseTime]:
     """With preparing taken apart where it was measured, which is the last time that it was done."""
-    measured = [Part(name, timings[phase]) for name, phase in MEASURED.items() if phase in timings]
+    measured = [PhaseTime(name, timings[phase]) for name, phase in MEASURED.items() if phase in timings]
     for name, seconds in spent.items():
         rest = seconds - sum(part.seconds for part in measured)
         if name == WORKING[PREPARE] and measured and rest >= 0:
-            yield from (Part(STAGING, rest), *measured)
+            yield from (PhaseTime(STAGING, rest), *measured)
         else:
-            yield Part(name, seconds)
+            yield PhaseTime(name, seconds)

@@ -25,7 +25,7 @@ SECONDS = 0.2  # length of the recording that the decoder is tried with
 RATE = 16_000  # Hz
 
 
-class Level(StrEnum):
+class Severity(StrEnum):
     """How a check came out, from good to bad."""
 
     OK = "ok"
@@ -38,14 +38,14 @@ class Finding:
     """One check: what was looked at, how it is, what was found, and what to do unless it is well."""
 
     name: str
-    level: Level
+    level: Severity
     finding: str
     remedy: str = ""
 
 
 def documents(findings: Sequence[Finding]) -> dict[str, Any]:
     """All findings as docs/cli.md describes them."""
-    worst = max((finding.level for finding in findings), key=list(Level).index)
+    worst = max((finding.level for finding in findings), key=list(Severity).index)
     told = [asdict(finding) | {"level": finding.level.value} for finding in findings]
     return {"status": worst.value, "checks": told}
 
@@ -85,18 +85,20 @@ def decoder() -> Finding:
     try:
         import av
     except ImportError as error:
-        return Finding("decoder", Level.FAIL, f"PyAV does not load: {error}", "pip install --force-reinstall av")
+        return Finding("decoder", Severity.FAIL, f"PyAV does not load: {error}", "pip install --force-reinstall av")
     with tempfile.TemporaryDirectory() as folder:
         path = _short_recording(Path(folder))
         try:
             with av.open(str(path), options={"format_whitelist": "wav", "protocol_whitelist": "file"}) as media:
                 samples = sum(frame.samples for frame in media.decode(audio=0))
         except av.FFmpegError as error:
-            return Finding("decoder", Level.FAIL, f"PyAV {av.__version__}: {error}", "pip install --force-reinstall av")
+            return Finding(
+                "decoder", Severity.FAIL, f"PyAV {av.__version__}: {error}", "pip install --force-reinstall av"
+            )
     if samples != int(SECONDS * RATE):
         found = f"PyAV {av.__version__} decoded {samples} of {int(SECONDS * RATE)} samples"
-        return Finding("decoder", Level.FAIL, found, "pip install --force-reinstall av")
-    return Finding("decoder", Level.OK, f"PyAV {av.__version__} decodes")
+        return Finding("decoder", Severity.FAIL, found, "pip install --force-reinstall av")
+    return Finding("decoder", Severity.OK, f"PyAV {av.__version__} decodes")
 
 
 def _short_recording(folder: Path) -> Path:
@@ -117,9 +119,9 @@ def engine(settings: Settings) -> Finding:
         chosen = registry.resolve(settings.engine)
     except ModelUnavailableError as error:
         what, _, remedy = str(error).partition("; ")
-        level = Level.WARN if settings.database_url else Level.FAIL
+        level = Severity.WARN if settings.database_url else Severity.FAIL
         return Finding("engine", level, what, remedy or "pip install 'dropscribe[local]'")
-    return Finding("engine", Level.OK, chosen if chosen == settings.engine else f"{settings.engine}: {chosen}")
+    return Finding("engine", Severity.OK, chosen if chosen == settings.engine else f"{settings.engine}: {chosen}")
 
 
 def gpu(settings: Settings) -> Finding:
@@ -131,21 +133,21 @@ def gpu(settings: Settings) -> Finding:
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)  # noqa: S603
     except subprocess.CalledProcessError as error:
-        return Finding("gpu", Level.FAIL, f"nvidia-smi: {error.stdout or error.stderr}", "mend the NVIDIA driver")
+        return Finding("gpu", Severity.FAIL, f"nvidia-smi: {error.stdout or error.stderr}", "mend the NVIDIA driver")
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("gpu", Level.FAIL, f"nvidia-smi: {error}", "mend the NVIDIA driver; a reboot often helps")
-    return Finding("gpu", Level.OK, "; ".join(answer.stdout.strip().splitlines()))
+        return Finding("gpu", Severity.FAIL, f"nvidia-smi: {error}", "mend the NVIDIA driver; a reboot often helps")
+    return Finding("gpu", Severity.OK, "; ".join(answer.stdout.strip().splitlines()))
 
 
 def _no_gpu(settings: Settings) -> Finding:
     if DRIVER.exists():
         remedy = "install nvidia-smi of the driver's version, or start the container with the NVIDIA runtime"
-        return Finding("gpu", Level.WARN, "there is an NVIDIA driver but no nvidia-smi", remedy)
+        return Finding("gpu", Severity.WARN, "there is an NVIDIA driver but no nvidia-smi", remedy)
     if settings.engine == "vibevoice":
-        level = Level.WARN if settings.database_url else Level.FAIL
+        level = Severity.WARN if settings.database_url else Severity.FAIL
         remedy = "install the NVIDIA driver, or set DROPSCRIBE_ENGINE=pocketsphinx"
         return Finding("gpu", level, "none, and vibevoice needs one", remedy)
-    return Finding("gpu", Level.OK, "none; not needed")
+    return Finding("gpu", Severity.OK, "none; not needed")
 
 
 def space(name: str, path: Path) -> Finding:
@@ -156,8 +158,8 @@ def space(name: str, path: Path) -> Finding:
         with tempfile.TemporaryFile(dir=where):
             pass
     except OSError as error:
-        return Finding(f"{name} {path}", Level.FAIL, f"cannot be written: {error.strerror}", _elsewhere(name))
-    level = Level.FAIL if free < SPACE_FAIL else Level.WARN if free < SPACE_WARN else Level.OK
+        return Finding(f"{name} {path}", Severity.FAIL, f"cannot be written: {error.strerror}", _elsewhere(name))
+    level = Severity.FAIL if free < SPACE_FAIL else Severity.WARN if free < SPACE_WARN else Severity.OK
     return Finding(f"{name} {path}", level, f"{render.size(free)} free", f"make room, or {_elsewhere(name)}")
 
 
@@ -176,9 +178,9 @@ def inotify() -> Finding:
     try:
         limit = int(WATCH_LIMIT.read_text())
     except OSError:
-        return Finding("inotify", Level.OK, "not on this system; folders are scanned")
+        return Finding("inotify", Severity.OK, "not on this system; folders are scanned")
     found = f"{limit:,} directories may be watched"
     if limit >= INOTIFY_WATCHES:
-        return Finding("inotify", Level.OK, found)
+        return Finding("inotify", Severity.OK, found)
     remedy = "sysctl fs.inotify.max_user_watches=524288; without, new files are found by the next scan only"
-    return Finding("inotify", Level.WARN, found, remedy)
+    return Finding("inotify", Severity.WARN, found, remedy)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dropscribe.admin.check import checks
-from dropscribe.admin.check.checks import Finding, Level
+from dropscribe.admin.check.checks import Finding, Severity
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
@@ -26,7 +26,7 @@ from dropscribe.store.queries import WatchedRoot
 from dropscribe.store.session import HEAD, Database
 
 CLOCK_SECONDS = 2.0  # a clock further off confuses people who compare logs with the events of a job
-LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
+LEVEL_STYLES = {Severity.OK: "green", Severity.WARN: "yellow", Severity.FAIL: "bold red"}
 
 
 def doctor(context: Context, *, as_json: bool) -> int:
@@ -37,14 +37,14 @@ def doctor(context: Context, *, as_json: bool) -> int:
         render.write_json(checks.documents(findings))
     else:
         context.out.print(_table(findings))
-    return int(any(finding.level == Level.FAIL for finding in findings))
+    return int(any(finding.level == Severity.FAIL for finding in findings))
 
 
 def examine(context: Context) -> Iterator[Finding]:
     """All findings, in the order in which a person would look. Raises SettingsError."""
     settings = context.settings
     if not context.has_store:
-        yield Finding("database", Level.WARN, "there is none yet", "`dropscribe up FOLDER` makes it")
+        yield Finding("database", Severity.WARN, "there is none yet", "`dropscribe up FOLDER` makes it")
     else:
         yield from _stored(context)
     yield redis(context)
@@ -65,10 +65,10 @@ def _stored(context: Context) -> Iterator[Finding]:
         roots = queries.list_roots(database)
     except DropscribeError as error:
         what, _, remedy = str(error).partition("; ")
-        yield Finding("database", Level.FAIL, what, remedy or "see its log")
+        yield Finding("database", Severity.FAIL, what, remedy or "see its log")
         return
     found = "another doctor writes to it" if not writable else "opens and can be written"
-    yield Finding("database", Level.OK, f"{url}, version {HEAD}, {found}")
+    yield Finding("database", Severity.OK, f"{url}, version {HEAD}, {found}")
     yield clock(drift)
     yield from folders(context, roots)
 
@@ -83,8 +83,8 @@ def clock(drift: float) -> Finding:
     """Is this host's clock close to the database's, which all leases go by?"""
     found = f"the database's is {abs(drift):.1f} s {'ahead' if drift > 0 else 'behind'}"
     if abs(drift) <= CLOCK_SECONDS:
-        return Finding("clock", Level.OK, found)
-    return Finding("clock", Level.WARN, found, "keep both by NTP; leases are safe, but times in logs will not agree")
+        return Finding("clock", Severity.OK, found)
+    return Finding("clock", Severity.WARN, found, "keep both by NTP; leases are safe, but times in logs will not agree")
 
 
 def folders(context: Context, roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
@@ -92,27 +92,29 @@ def folders(context: Context, roots: Sequence[WatchedRoot]) -> Iterator[Finding]
     here = [root for root in roots if root.host == socket.gethostname()]
     if not here:
         where = f" on this host, {len(roots)} elsewhere" if roots else ""
-        yield Finding("folders", Level.OK if roots else Level.WARN, f"none watched{where}", "dropscribe up FOLDER")
+        yield Finding(
+            "folders", Severity.OK if roots else Severity.WARN, f"none watched{where}", "dropscribe up FOLDER"
+        )
     for root in here:
         yield _folder(root, str(context.settings.results or root.path))
         for folder, reason, files in root.waiting:
             where = f"{root.path}/{folder}{reserved_names.SETTINGS}"
             remedy = f"mend it; {render.count(files, 'recording')} waiting for that"
-            yield Finding(f"settings {root.path}/{folder}", Level.WARN, f"{where}: {reason}", remedy)
+            yield Finding(f"settings {root.path}/{folder}", Severity.WARN, f"{where}: {reason}", remedy)
 
 
 def _folder(root: WatchedRoot, results: str) -> Finding:
     name = f"folder {root.path}"
     if not root.online:
-        return Finding(name, Level.WARN, f"offline: {root.reason}", "mount it again; work on it waits meanwhile")
+        return Finding(name, Severity.WARN, f"offline: {root.reason}", "mount it again; work on it waits meanwhile")
     if not os.access(root.path, os.R_OK | os.X_OK):
-        return Finding(name, Level.FAIL, "cannot be read", f"let this user read {root.path}")
+        return Finding(name, Severity.FAIL, "cannot be read", f"let this user read {root.path}")
     if not os.access(checks.nearest_existing(results), os.W_OK | os.X_OK):
         remedy = f"let this user write to {results}, or set DROPSCRIBE_RESULTS to another directory"
-        return Finding(name, Level.FAIL, f"results cannot be written to {results}", remedy)
+        return Finding(name, Severity.FAIL, f"results cannot be written to {results}", remedy)
     if root.unseen:
-        return Finding(name, Level.WARN, f"recordings in it go unseen: {root.unseen}", "let the scheduler read them")
-    return Finding(name, Level.OK, f"{root.filesystem}, {render.count(root.files, 'file')}, results to {results}")
+        return Finding(name, Severity.WARN, f"recordings in it go unseen: {root.unseen}", "let the scheduler read them")
+    return Finding(name, Severity.OK, f"{root.filesystem}, {render.count(root.files, 'file')}, results to {results}")
 
 
 def redis(context: Context) -> Finding:
@@ -122,18 +124,18 @@ def redis(context: Context) -> Finding:
     except BrokerError as error:
         what, _, remedy = str(error).partition("; ")
         own = bool(context.settings.redis_url)
-        return Finding("redis", Level.FAIL if own else Level.WARN, what, remedy)
+        return Finding("redis", Severity.FAIL if own else Severity.WARN, what, remedy)
     found = f"version {answer.version} answers" if answer.version else "answers, and tells this user no more"
     if answer.eviction not in {"", "noeviction"}:
         remedy = "set maxmemory-policy noeviction; what is dropped is sent again, but late"
-        return Finding("redis", Level.WARN, f"{found}, and drops messages when full ({answer.eviction})", remedy)
-    return Finding("redis", Level.OK, found)
+        return Finding("redis", Severity.WARN, f"{found}, and drops messages when full ({answer.eviction})", remedy)
+    return Finding("redis", Severity.OK, found)
 
 
 def _table(findings: Sequence[Finding]) -> Table:
     table = render.table("check", "status", "finding", "what to do", whole=("status",))
     for finding in findings:
-        remedy = "" if finding.level == Level.OK else render.safe(finding.remedy)
+        remedy = "" if finding.level == Severity.OK else render.safe(finding.remedy)
         status = Text(finding.level.value, style=LEVEL_STYLES[finding.level])
         table.add_row(render.safe(finding.name), status, render.safe(finding.finding), remedy)
     return table

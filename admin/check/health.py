@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 
 from dropscribe.admin.check import checks
-from dropscribe.admin.check.checks import Finding, Level
+from dropscribe.admin.check.checks import Finding, Severity
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import BrokerError, DropscribeError
@@ -25,12 +25,12 @@ COMMANDS = {
 def health(context: Context, *, role: str | None, as_json: bool) -> int:
     """Print what was looked at; returns 1 if anything fails, else 0. Without a role, all processes here count."""
     findings = list(examine(context, role))
-    failed = [finding for finding in findings if finding.level is Level.FAIL]
+    failed = [finding for finding in findings if finding.level is Severity.FAIL]
     if as_json:
         render.write_json(checks.documents(findings))
     else:
         for finding in findings:
-            remedy = f"; {finding.remedy}" if finding.remedy and finding.level is not Level.OK else ""
+            remedy = f"; {finding.remedy}" if finding.remedy and finding.level is not Severity.OK else ""
             line = f"{finding.level.value:4}  {finding.name}: {finding.finding}{remedy}"
             context.out.print(render.safe(line), soft_wrap=True)
     return int(bool(failed))
@@ -45,7 +45,7 @@ def examine(context: Context, role: str | None) -> Iterator[Finding]:
     except DropscribeError as error:
         yield _failed("database", error)
     else:
-        yield Finding("database", Level.OK, "answers")
+        yield Finding("database", Severity.OK, "answers")
         mine = own(workers, here, role)
         yield from processes(mine, role, context.settings.silence_seconds)
         if any(worker.role == "scheduler" for worker in mine):
@@ -82,7 +82,9 @@ def processes(mine: Sequence[Worker], role: str | None, silence: float) -> Itera
     """Is each of the host's processes alive, ready, and at least one there?"""
     if not mine:
         what = f"no {role}" if role else "nothing of dropscribe"
-        yield Finding("process", Level.FAIL, f"{what} runs on this host", COMMANDS.get(role or "", "dropscribe --help"))
+        yield Finding(
+            "process", Severity.FAIL, f"{what} runs on this host", COMMANDS.get(role or "", "dropscribe --help")
+        )
     for worker in mine:
         yield _process(worker, silence)
 
@@ -91,24 +93,24 @@ def _process(worker: Worker, silence: float) -> Finding:
     name = f"process {worker.id}"
     if worker.silent >= silence:
         heard = f"was last heard of {render.duration(worker.silent)} ago"
-        return Finding(name, Level.FAIL, heard, "see its log; if it hangs, start it anew")
+        return Finding(name, Severity.FAIL, heard, "see its log; if it hangs, start it anew")
     if worker.state == DRAINING:  # it must not be killed for that
-        return Finding(name, Level.OK, "finishes what it does and ends")
+        return Finding(name, Severity.OK, "finishes what it does and ends")
     if worker.state != "ready":
         remedy = "loading a model takes minutes" if worker.state == "loading" else "see its log"
-        return Finding(name, Level.FAIL, f"is {worker.state}", remedy)
-    return Finding(name, Level.OK, "is ready")
+        return Finding(name, Severity.FAIL, f"is {worker.state}", remedy)
+    return Finding(name, Severity.OK, "is ready")
 
 
 def folders(roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
     """Can the scheduler read its folders? One that is away is a warning, as it stops no other; all are a failure."""
-    level = Level.WARN if any(root.online for root in roots) else Level.FAIL
+    level = Severity.WARN if any(root.online for root in roots) else Severity.FAIL
     for root in roots:
         name = f"folder {root.path}"
         if root.unseen:
-            yield Finding(name, Level.WARN, f"is not seen whole: {root.unseen}", "let the scheduler read it")
+            yield Finding(name, Severity.WARN, f"is not seen whole: {root.unseen}", "let the scheduler read it")
         elif root.online:
-            yield Finding(name, Level.OK, "is online")
+            yield Finding(name, Severity.OK, "is online")
         else:
             yield Finding(name, level, f"is offline: {root.reason}", "mount it again; its recordings wait")
 
@@ -118,9 +120,9 @@ def _redis(context: Context) -> Finding:
         checks.ask_redis(context.settings)
     except BrokerError as error:
         return _failed("redis", error)
-    return Finding("redis", Level.OK, "answers")
+    return Finding("redis", Severity.OK, "answers")
 
 
 def _failed(name: str, error: DropscribeError) -> Finding:
     what, _, remedy = str(error).partition("; ")
-    return Finding(name, Level.FAIL, what, remedy)
+    return Finding(name, Severity.FAIL, what, remedy)

@@ -13,7 +13,7 @@ from dropscribe.core.types import ModelPart
 app = typer.Typer(help="Look at checkpoints, fetch them, make them ready for use.", no_args_is_help=True)
 
 
-class Precision(StrEnum):
+class QuantizedPrecision(StrEnum):
     """What a checkpoint can be quantized to."""
 
     INT8 = "int8"
@@ -80,7 +80,7 @@ def quantize(
     source: Annotated[str, typer.Argument(metavar="SRC", help="The checkpoint: its folder, or an id in the cache.")],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="The new folder; absent or empty.")],
     *,
-    precision: Annotated[Precision, typer.Option(help="Number format of what is quantized.")],
+    precision: Annotated[QuantizedPrecision, typer.Option(help="Number format of what is quantized.")],
     only: Annotated[list[ModelPart] | None, typer.Option(metavar="PART", help=ONLY)] = None,
     skip: Annotated[
         list[ModelPart] | None, typer.Option(metavar="PART", help="Part to leave as it is after all; repeatable.")

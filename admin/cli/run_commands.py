@@ -11,7 +11,7 @@ import typer
 from dropscribe.core.types import Priority
 
 
-class Engine(StrEnum):
+class EngineChoice(StrEnum):
     """The speech models that `up` can start."""
 
     AUTO = "auto"
@@ -34,7 +34,7 @@ Folders = Annotated[
     list[Path], typer.Argument(metavar="FOLDER", parser=Path, help="Folders to watch, with all below them.")
 ]
 EngineOption = Annotated[
-    Engine | None, typer.Option("--engine", help="Speech model; the setting `engine` if not given.")
+    EngineChoice | None, typer.Option("--engine", help="Speech model; the setting `engine` if not given.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Tell programs what happens, in JSON.")]
 

@@ -8,14 +8,14 @@ from dropscribe.core.settings import load
 
 
 def watch(folders: list[Path]) -> int:
-    """Be a scheduler over `folders`."""
+    """Run the scheduler over `folders`; returns the exit status."""
     from dropscribe.scheduler import service
 
     return service.run(load(), folders)
 
 
 def worker(role: str, gpu: int | None, engine: str | None) -> int:
-    """Be a worker; a model worker is pinned to GPU `gpu` where one is given."""
+    """Run a worker; returns the exit status. A model worker is pinned to GPU `gpu`, if one is given."""
     from dropscribe.worker import service
 
     return service.run(load(overrides={"engine": engine}), role, gpu_index=gpu)

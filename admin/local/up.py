@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from dropscribe.admin.local import activity, private_redis
-from dropscribe.admin.local.activity import News
+from dropscribe.admin.local import private_redis
+from dropscribe.admin.local.activity import ActivityReporter, transcripts_folder
 from dropscribe.admin.local.supervisor import Child, Supervisor
 from dropscribe.admin.state import exit_status, fleet_status, report
 from dropscribe.admin.state.fleet_status import Status
@@ -136,10 +136,10 @@ class System:
     places: Sequence[FolderState]
     stop: threading.Event
     report: Report
-    news: News = field(init=False)
+    activity: ActivityReporter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.news = News(self.database, self.report)
+        self.activity = ActivityReporter(self.database, self.report)
 
     @property
     def folders(self) -> list[Path]:
@@ -165,11 +165,13 @@ class System:
             return 0
         found = exit_status.latest_jobs(self.database, self.folders)
         self.report.summary(found)
-        return self._exit_status(found) if drained else exit_status.INTERRUPTED_EXIT
+        return self._status_of(found) if drained else exit_status.INTERRUPTED_EXIT
 
-    def _exit_status(self, found: Sequence[Job]) -> int:
+    def _status_of(self, found: Sequence[Job]) -> int:
         own = self._own(fleet_status.gather(self.database, self.settings))
-        return exit_status.exit_status((job.state for job in found), exit_status.waiting(own), exit_status.unseen(own))
+        return exit_status.of_jobs(
+            (job.state for job in found), exit_status.waiting_recordings(own), exit_status.unread_folders(own)
+        )
 
     def _environment(self) -> dict[str, str]:
         # The engine as it is set, `auto` too: it is part of what a recording is known by, to `submit` as well.
@@ -192,15 +194,15 @@ class System:
             groups[1].append(self._worker(supervisor, "model"))
         name = f"{socket.gethostname()}-scheduler"
         groups[2].append(supervisor.start(name, "scheduler", name, *map(str, self.folders)))
-        self._greet()
+        self._announce()
 
     def _worker(self, supervisor: Supervisor, role: str, *index: str) -> Child:
         name = "-".join([socket.gethostname(), role, *index])
         return supervisor.start(name, role, name, *index, may_end=True)
 
-    def _greet(self) -> None:
+    def _announce(self) -> None:
         for place in self.places:
-            self.news.greet(place, activity.where(self.settings.results))
+            self.activity.begin(place, transcripts_folder(self.settings.results))
         self.report.say(f"engine {self.engine}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
         if notice := registry.notice(self.engine):
             self.report.say(notice)
@@ -210,7 +212,7 @@ class System:
         while not self.stop.wait(TICK_SECONDS):
             try:
                 supervisor.tend()
-                if self._tell() and until_drained:
+                if self._report() and until_drained:
                     return True
             except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
                 log.warning("%s", error)
@@ -219,12 +221,12 @@ class System:
                 break
         return False
 
-    def _tell(self) -> bool:
-        """Show the state of things; True when nothing is left to do."""
+    def _report(self) -> bool:
+        """Show the current state; True when nothing is left to do."""
         now = fleet_status.gather(self.database, self.settings)
         drained = exit_status.is_drained(self._own(now), self.folders, now.unfinished)
-        drained = drained and exit_status.all_put_away(self.database, self.folders)
-        self.news.tell(self._own(now))
+        drained = drained and exit_status.all_archived(self.database, self.folders)
+        self.activity.report(self._own(now))
         self.report.update(now)
         return drained
 

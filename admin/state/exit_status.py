@@ -1,4 +1,4 @@
-"""What `--drain` and `--wait` wait for, and the exit status they end with. Pure but for two queries."""
+"""What `up --drain` and `submit --wait` wait for, and the exit status that they end with."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ FAILED_EXIT = 4
 INTERRUPTED_EXIT = 130
 
 
-def exit_status(states: Iterable[JobState], waiting: int = 0, unseen: int = 0) -> int:
-    """0 when every job is done or a duplicate, 3 when any is suspect, 4 when any ended without a transcript.
+def of_jobs(states: Iterable[JobState], waiting: int = 0, unread: int = 0) -> int:
+    """0 if every job is done or a duplicate, 3 if any is suspect, 4 if any ended without a transcript.
 
-    So has a recording that is `waiting` for the settings of its folder, and one in a folder that is `unseen`.
+    It is also 4 if recordings are `waiting` for the settings of their folder, or folders are partly `unread`.
     """
     found = set(states)
-    if waiting or unseen or found & {JobState.FAILED, JobState.PARKED, JobState.CANCELLED}:
+    if waiting or unread or found & {JobState.FAILED, JobState.PARKED, JobState.CANCELLED}:
         return FAILED_EXIT
     return SUSPECT_EXIT if JobState.SUSPECT in found else 0
 
 
 def is_drained(roots: Sequence[WatchedRoot], folders: Sequence[Path], unfinished: int) -> bool:
-    """True when every folder was scanned, no file in it is still growing, and no job is under way."""
+    """True if every folder was scanned, no file in it is still growing, and no job is under way."""
     scanned = {root.path for root in roots if root.online}
     pending = sum(root.pending for root in roots)
     return not unfinished and not pending and all(str(folder) in scanned for folder in folders)
 
 
-def all_put_away(database: Database, folders: Sequence[Path]) -> bool:
-    """True when no recording is still to be put away."""
+def all_archived(database: Database, folders: Sequence[Path]) -> bool:
+    """True if no recording of the folders is still to be archived."""
     return not recording_moves.left(database, [str(folder) for folder in folders])
 
 
-def waiting(roots: Sequence[WatchedRoot]) -> int:
-    """How many recordings wait until somebody mends the settings of their folder."""
+def waiting_recordings(roots: Sequence[WatchedRoot]) -> int:
+    """The number of recordings that wait until somebody corrects the settings of their folder."""
     return sum(folder.files for root in roots for folder in root.waiting)
 
 
-def unseen(roots: Sequence[WatchedRoot]) -> int:
-    """How many folders have places that cannot be read: nobody knows whether recordings are there."""
+def unread_folders(roots: Sequence[WatchedRoot]) -> int:
+    """The number of watched folders with places that cannot be read, where recordings may lie unnoticed."""
     return sum(bool(root.unseen) for root in roots)
 
 

@@ -31,7 +31,7 @@ class Status:
     """The state of the fleet at one moment.
 
     `engine` is the configured one; a worker silent for more than `silence` seconds is presumed dead; `model_queues`
-    is how many unfinished jobs go to which of them; `put_off` is why jobs wait to be tried again.
+    is how many unfinished jobs go to which of them; `deferred` says why jobs wait to be tried again.
     """
 
     jobs: dict[JobState, int]
@@ -43,7 +43,7 @@ class Status:
     engine: str
     silence: float
     model_queues: Mapping[str, int] = field(default_factory=dict)
-    put_off: tuple[PutOff, ...] = ()
+    deferred: tuple[PutOff, ...] = ()
 
     @property
     def alive(self) -> tuple[Worker, ...]:
@@ -105,7 +105,7 @@ class Status:
                 file = reserved_names.SETTINGS
                 yield f"{render.count(files, 'recording')} waiting in {where} for its {file}: {reason}"
         yield from self._unserved()
-        yield from self._put_off()
+        yield from self._deferred()
         if parked := self.jobs.get(JobState.PARKED):
             yield f"{render.count(parked, 'job')} parked and in need of a person; see `dropscribe jobs --state parked`"
 
@@ -115,12 +115,12 @@ class Status:
             if (wish := wish_of(queue)) and not queries.capacity_of(engines, queue).workers:
                 yield f"{render.count(number, 'job')} waiting for {wish}, which no worker has; start one that has"
 
-    def _put_off(self) -> Iterator[str]:
-        for reason, path, number in self.put_off[:SHOWN_REASONS]:
+    def _deferred(self) -> Iterator[str]:
+        for reason, path, number in self.deferred[:SHOWN_REASONS]:
             others = f" and {render.count(number - 1, 'other')}" if number > 1 else ""
-            yield f"{path}{others} put off, to be tried again: {reason}"
-        if left := sum(one.jobs for one in self.put_off[SHOWN_REASONS:]):
-            yield f"{render.count(left, 'job')} put off for other reasons; see `dropscribe jobs`"
+            yield f"{path}{others} deferred, to be tried again: {reason}"
+        if left := sum(one.jobs for one in self.deferred[SHOWN_REASONS:]):
+            yield f"{render.count(left, 'job')} deferred for other reasons; see `dropscribe jobs`"
 
     def to_json(self) -> dict[str, Any]:
         """As docs/cli.md describes it."""
@@ -172,7 +172,7 @@ def gather(database: Database, settings: Settings) -> Status:
         engine=settings.engine,
         silence=settings.silence_seconds,
         model_queues=queries.model_queues(database),
-        put_off=tuple(queries.put_off(database)),
+        deferred=tuple(queries.put_off(database)),
     )
 
 

@@ -13,10 +13,10 @@ from dropscribe.store.session import Database
 
 
 def find(database: Database, text: str) -> str:
-    """The id of the job that is meant by an id, the start of one, or a path.
+    """The id of the job with this id, the start of an id, or path.
 
-    The store holds paths without symlinks, as the watching host sees them. A recording that is put away is found by
-    the path that it was dropped at too, as long as no other lies there. Raises JobNotFoundError or AmbiguousJobError.
+    The store holds paths without symlinks, as the watching host sees them. An archived recording is also found by
+    the path where it was dropped, as long as no other file lies there. Raises JobNotFoundError or AmbiguousJobError.
     """
     start = text if text.isascii() else ""  # of an id; no database takes a name's undecodable bytes as text
     for path in typed_paths(text):
@@ -25,12 +25,12 @@ def find(database: Database, text: str) -> str:
     if reason := unadmitted.why(database, *typed_paths(text)):
         raise JobNotFoundError(reason)
     for path in typed_paths(text):
-        if put_away := recording_moves.put_away(database, str(path)):
-            return put_away
+        if archived := recording_moves.put_away(database, str(path)):
+            return archived
     raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
 
 
 def typed_paths(text: str) -> tuple[Path, Path]:
-    """Where a path that somebody typed leads: without symlinks, and with them."""
+    """The absolute path that somebody typed: without symlinks above the file, and with them."""
     plain = Path(os.path.normpath(Path(text).expanduser().absolute()))
     return plain.parent.resolve() / plain.name, plain

@@ -1,4 +1,4 @@
-"""Why a file in a watched folder has no job: left out on purpose, held back, or not complete yet."""
+"""Why a file in a watched folder has no job: it is ignored, it waits, or it is not complete yet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def why(database: Database, resolved: Path, plain: Path) -> str:
     try:
         seen = resolved.lstat()
     except PermissionError as error:
-        return f"{resolved} has no job, and cannot be looked at: {error.strerror}; let this user read its folder"
+        return f"{resolved} has no job, and cannot be read: {error.strerror}; let this user read its folder"
     except (OSError, ValueError):  # not there, or no path at all
         return ""
     roots = queries.list_roots(database)
@@ -36,12 +36,13 @@ def why(database: Database, resolved: Path, plain: Path) -> str:
 
 
 def _reason(root: WatchedRoot, below: Path, seen: os.stat_result) -> str:
-    return _place(below) or _kind(seen) or _name(below.name) or _held(root, below) or _still(seen) + _shelf(below)
+    ignored = _place(below) or _kind(seen) or _name(below.name)
+    return ignored or _held(root, below) or _incomplete(seen) + _archive(below)
 
 
 def _place(below: Path) -> str:
     unseen = next((folder for folder in below.parts[:-1] if ignored_directory(folder)), "")
-    return f"is left out: no folder named {unseen} is looked into; put it into another one" if unseen else ""
+    return f"is ignored: folders named {unseen} are never scanned; move the file elsewhere" if unseen else ""
 
 
 def _kind(seen: os.stat_result) -> str:
@@ -74,11 +75,11 @@ def _unseen(told: str, below: str) -> str:
     """The scheduler may be another user on another host, so that it cannot read what we can."""
     for place, found, reason in (one.partition(": ") for one in told.split("; ")):
         if found and below.startswith(place):
-            return f"has no job yet, for the scheduler cannot read {place}: {reason}; let it"
+            return f"has no job yet, for the scheduler cannot read {place}: {reason}; give it read permission"
     return ""
 
 
-def _still(seen: os.stat_result) -> str:
+def _incomplete(seen: os.stat_result) -> str:
     if not seen.st_size:
         return (
             "has no job yet: it is empty, so it is given ten times as long as others to be filled, and then fails; "
@@ -90,8 +91,8 @@ def _still(seen: os.stat_result) -> str:
     )
 
 
-def _shelf(below: Path) -> str:
-    shelf = next((folder for folder in below.parts[:-1] if folder in {reserved_names.DONE, reserved_names.FAILED}), "")
-    return (
-        f". Where recordings are put away, nothing in {shelf} is taken for new; move it out of there" if shelf else ""
-    )
+def _archive(below: Path) -> str:
+    folder = next((name for name in below.parts[:-1] if name in {reserved_names.DONE, reserved_names.FAILED}), "")
+    if not folder:
+        return ""
+    return f". Where recordings are archived, a file in {folder} never counts as new; move it out of there"

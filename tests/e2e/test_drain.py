@@ -177,7 +177,7 @@ def test_a_place_that_may_not_be_read_is_told_of_and_status_4(machine: Machine) 
         log.read_text() for log in (machine.home / "logs").glob("*-scheduler*")
     )
     assert shown.returncode == 1
-    assert "cannot be looked at: Permission denied" in shown.stderr
+    assert "cannot be read: Permission denied" in shown.stderr
 
 
 def test_a_folder_that_may_not_be_read_is_no_folder_to_drain(machine: Machine) -> None:

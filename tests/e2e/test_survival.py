@@ -139,8 +139,8 @@ def test_a_full_disk_of_results_is_told_by_up_and_the_status(
     machine = make_machine(RESULTS=str(small_disk / "results"))
     speech(machine.inbox / "a.wav")
     machine.up()
-    wait_until("it is put off", lambda: machine.is_in("a.wav", JobState.FINISHING) and machine.job("a.wav").reason)
-    said = f"put off, to be tried again: {machine.job('a.wav').reason}"
+    wait_until("it is deferred", lambda: machine.is_in("a.wav", JobState.FINISHING) and machine.job("a.wav").reason)
+    said = f"deferred, to be tried again: {machine.job('a.wav').reason}"
     assert "is full" in said
     (warning,) = json.loads(machine.run("status", "--json").stdout)["warnings"]
     assert warning == f"a.wav {said}"

@@ -195,7 +195,7 @@ def test_what_is_left_out_says_why(database: Database, watch: RootWatch, inbox: 
         "dir.wav": "is a folder",
         ".hidden.flac": "hidden or unfinished",
         "part.tmp": "hidden or unfinished",
-        ".hidden/a.wav": "no folder named .hidden is looked into",
+        ".hidden/a.wav": "folders named .hidden are never scanned",
         "empty.wav": "it is empty",
         "link.wav": "is a link, and links are not followed",
         "broken.wav": "is a link, and links are not followed",
@@ -219,7 +219,7 @@ def test_a_folder_that_waits_is_a_warning(
         warning for warning in found.warnings if "1 recording waiting" in warning and reserved_names.SETTINGS in warning
     ]
     assert exit_status.is_drained(found.roots, [inbox], found.unfinished), "it waits for a person, not for us"
-    assert exit_status.exit_status([], exit_status.waiting(found.roots)) == exit_status.FAILED_EXIT
+    assert exit_status.of_jobs([], exit_status.waiting_recordings(found.roots)) == exit_status.FAILED_EXIT
 
 
 def test_what_the_scheduler_cannot_read_says_so_to_one_who_can(database: Database, inbox: Path) -> None:
@@ -250,7 +250,7 @@ def test_places_that_cannot_be_read_are_a_warning_and_a_reason_to_end_with_4(
     assert any("a/: Permission denied" in warning and "and 2 more" in warning for warning in found.warnings)
     assert sum("a/: Permission denied" in record.message for record in caplog.records) == 1
     assert exit_status.is_drained(found.roots, [watch.path], found.unfinished)
-    assert exit_status.exit_status([], unseen=exit_status.unseen(found.roots)) == exit_status.FAILED_EXIT
+    assert exit_status.of_jobs([], unread=exit_status.unread_folders(found.roots)) == exit_status.FAILED_EXIT
 
 
 def test_a_job_for_which_no_worker_fits_says_so(database: Database, settings: Settings) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.admin.check import checks
-from dropscribe.admin.check.checks import Level
+from dropscribe.admin.check.checks import Severity
 from dropscribe.admin.check.doctor import CLOCK_SECONDS, clock
 from dropscribe.core.settings import load
 
@@ -30,46 +30,46 @@ def nvidia_smi(tools: Path, script: str) -> None:
 
 
 def test_no_gpu_is_well_unless_the_engine_needs_one(tools: Path) -> None:
-    assert checks.gpu(PLAIN).level == Level.OK
-    assert checks.gpu(VIBEVOICE).level == Level.FAIL
-    assert checks.gpu(FLEET).level == Level.WARN  # another host may have one
+    assert checks.gpu(PLAIN).level == Severity.OK
+    assert checks.gpu(VIBEVOICE).level == Severity.FAIL
+    assert checks.gpu(FLEET).level == Severity.WARN  # another host may have one
 
 
 def test_a_driver_without_its_tool_is_warned_of(tools: Path) -> None:
     (tools / "version").touch()
-    assert checks.gpu(PLAIN).level == Level.WARN
+    assert checks.gpu(PLAIN).level == Severity.WARN
 
 
 def test_gpus_are_listed_and_a_broken_driver_fails(tools: Path) -> None:
     nvidia_smi(tools, "echo 'NVIDIA L4, 23034 MiB, 570.1'; echo 'NVIDIA L4, 23034 MiB, 570.1'")
     found = checks.gpu(VIBEVOICE)
-    assert (found.level, found.finding.count("NVIDIA L4")) == (Level.OK, 2)
+    assert (found.level, found.finding.count("NVIDIA L4")) == (Severity.OK, 2)
     nvidia_smi(tools, "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
     found = checks.gpu(PLAIN)
-    assert found.level == Level.FAIL
+    assert found.level == Severity.FAIL
     assert "mismatch" in found.finding
 
 
 def test_a_full_disk_is_noticed_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "SPACE_FAIL", 0)
     monkeypatch.setattr(checks, "SPACE_WARN", 0)
-    assert checks.space("home", tmp_path / "not" / "made" / "yet").level == Level.OK
+    assert checks.space("home", tmp_path / "not" / "made" / "yet").level == Severity.OK
     monkeypatch.setattr(checks, "SPACE_WARN", 1e18)
-    assert checks.space("home", tmp_path).level == Level.WARN
+    assert checks.space("home", tmp_path).level == Severity.WARN
     monkeypatch.setattr(checks, "SPACE_FAIL", 1e18)
-    assert checks.space("home", tmp_path).level == Level.FAIL
+    assert checks.space("home", tmp_path).level == Severity.FAIL
 
 
 def test_a_place_that_cannot_be_written_fails_and_names_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = checks.space("spool", tmp_path / "file" / "spool")
-    assert found.level == Level.FAIL
+    assert found.level == Severity.FAIL
     assert "DROPSCRIBE_SPOOL" in found.remedy
 
 
-@pytest.mark.parametrize(("limit", "level"), [("8192\n", Level.WARN), ("65536\n", Level.OK), (None, Level.OK)])
+@pytest.mark.parametrize(("limit", "level"), [("8192\n", Severity.WARN), ("65536\n", Severity.OK), (None, Severity.OK)])
 def test_a_low_limit_of_watches_is_warned_of(
-    limit: str | None, level: Level, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit: str | None, level: Severity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "WATCH_LIMIT", tmp_path / "limit")
     if limit:
@@ -79,9 +79,13 @@ def test_a_low_limit_of_watches_is_warned_of(
 
 @pytest.mark.parametrize(
     ("drift", "level", "word"),
-    [(0.3, Level.OK, "ahead"), (-CLOCK_SECONDS - 1, Level.WARN, "behind"), (CLOCK_SECONDS + 1, Level.WARN, "ahead")],
+    [
+        (0.3, Severity.OK, "ahead"),
+        (-CLOCK_SECONDS - 1, Severity.WARN, "behind"),
+        (CLOCK_SECONDS + 1, Severity.WARN, "ahead"),
+    ],
 )
-def test_a_clock_that_is_off_is_warned_of(drift: float, level: Level, word: str) -> None:
+def test_a_clock_that_is_off_is_warned_of(drift: float, level: Severity, word: str) -> None:
     found = clock(drift)
     assert found.level == level
     assert word in found.finding

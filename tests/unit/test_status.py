@@ -86,17 +86,17 @@ def test_an_offline_folder_and_a_parked_job_are_warned_of() -> None:
     assert "parked" in parked
 
 
-def test_what_is_put_off_is_told_with_its_reason_and_a_recording() -> None:
-    status = replace(NOTHING, put_off=(PutOff("/results is full", "a.wav", 3), PutOff("it is gone", "b.wav", 1)))
+def test_deferred_jobs_are_shown_with_the_reason_and_a_recording() -> None:
+    status = replace(NOTHING, deferred=(PutOff("/results is full", "a.wav", 3), PutOff("it is gone", "b.wav", 1)))
     several, one = status.warnings
-    assert several == "a.wav and 2 others put off, to be tried again: /results is full"
-    assert one == "b.wav put off, to be tried again: it is gone"
+    assert several == "a.wav and 2 others deferred, to be tried again: /results is full"
+    assert one == "b.wav deferred, to be tried again: it is gone"
 
 
-def test_of_many_reasons_to_put_jobs_off_the_first_are_told_and_the_others_counted() -> None:
-    status = replace(NOTHING, put_off=tuple(PutOff(f"{name} is gone", name, 1) for name in "abcde"))
+def test_of_many_reasons_to_defer_jobs_the_first_are_shown_and_the_others_counted() -> None:
+    status = replace(NOTHING, deferred=tuple(PutOff(f"{name} is gone", name, 1) for name in "abcde"))
     assert len(status.warnings) == 4
-    assert status.warnings[-1] == "2 jobs put off for other reasons; see `dropscribe jobs`"
+    assert status.warnings[-1] == "2 jobs deferred for other reasons; see `dropscribe jobs`"
 
 
 def test_the_json_has_all_states_also_those_without_jobs() -> None:

@@ -1,4 +1,4 @@
-"""A job's story: every attempt has its end, and the parts add up to the whole."""
+"""A job's timeline: every attempt has its end, and the parts add up to the whole."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def events(*told: tuple[float, str, str, str]) -> list[Event]:
     return [Event(at, kind, where, detail) for at, kind, where, detail in told]
 
 
-def parts(told: timeline.Story) -> dict[str, float]:
+def parts(told: timeline.JobTimeline) -> dict[str, float]:
     return {part.name: part.seconds for part in told.parts}
 
 
@@ -46,7 +46,7 @@ ORDINARY = events(
 
 def test_an_ordinary_job_waits_is_prepared_read_and_finished() -> None:
     timings = {"audio_decode": 3.0, "speech_detection": 1.0, "model": 28.0}
-    told = timeline.tell(ORDINARY, WINDOWS, state=JobState.DONE, now=99, timings=timings)
+    told = timeline.build(ORDINARY, WINDOWS, state=JobState.DONE, now=99, timings=timings)
     assert parts(told) == {
         "waiting to be prepared": 2,
         "staging": 1,
@@ -67,7 +67,7 @@ def test_an_ordinary_job_waits_is_prepared_read_and_finished() -> None:
 
 
 def test_a_lost_chunk_is_an_attempt_of_its_own_and_waits_again() -> None:
-    told = timeline.tell(
+    told = timeline.build(
         events(
             (0, "admitted", "scheduler", ""),
             (0, "preparing", "cpu", ""),
@@ -91,14 +91,14 @@ def test_a_lost_chunk_is_an_attempt_of_its_own_and_waits_again() -> None:
 
 
 def test_what_still_waits_is_told_by_its_state() -> None:
-    told = timeline.tell(ORDINARY[:3], WINDOWS, state=JobState.TRANSCRIBING, now=100)
+    told = timeline.build(ORDINARY[:3], WINDOWS, state=JobState.TRANSCRIBING, now=100)
     assert parts(told) == {"waiting to be prepared": 2, "preparing": 5, "waiting for a model": 93}
-    told = timeline.tell(ORDINARY[:1], WINDOWS, state=JobState.QUEUED, now=5)
+    told = timeline.build(ORDINARY[:1], WINDOWS, state=JobState.QUEUED, now=5)
     assert parts(told) == {"waiting to be prepared": 5}
 
 
 def test_a_follower_waits_for_the_same_content() -> None:
-    told = timeline.tell(
+    told = timeline.build(
         events(
             (0, "admitted", "scheduler", ""),
             (1, "preparing", "cpu", ""),
@@ -115,7 +115,7 @@ def test_a_follower_waits_for_the_same_content() -> None:
 
 
 def test_a_retried_job_was_over_in_between() -> None:
-    told = timeline.tell(
+    told = timeline.build(
         events(
             (0, "preparing", "cpu", ""),
             (1, "failed", "cpu", "no audio"),
@@ -133,13 +133,13 @@ def test_a_retried_job_was_over_in_between() -> None:
 def test_a_notification_that_is_sent_afterwards_takes_up_nothing() -> None:
     notified = events((40, "notified", "scheduler", ""))
     stories = [
-        timeline.tell(trail, WINDOWS, state=JobState.DONE, now=99) for trail in (ORDINARY, [*ORDINARY, *notified])
+        timeline.build(trail, WINDOWS, state=JobState.DONE, now=99) for trail in (ORDINARY, [*ORDINARY, *notified])
     ]
     assert stories[0] == stories[1]
 
 
 def test_a_job_without_events_has_no_story() -> None:
-    assert timeline.tell([], {}, state=JobState.QUEUED, now=5) == timeline.Story()
+    assert timeline.build([], {}, state=JobState.QUEUED, now=5) == timeline.JobTimeline()
 
 
 @given(
@@ -148,7 +148,7 @@ def test_a_job_without_events_has_no_story() -> None:
 )
 def test_the_parts_add_up_whatever_happened(happened: list[tuple[float, str, str]], state: JobState) -> None:
     trail = [Event(at, kind, "w", detail) for at, kind, detail in sorted(happened, key=lambda one: one[0])]
-    told = timeline.tell(trail, WINDOWS, state=state, now=1e6, timings={"audio_decode": 1.0})
+    told = timeline.build(trail, WINDOWS, state=state, now=1e6, timings={"audio_decode": 1.0})
     whole = sum(part.seconds for part in told.parts)
     assert all(part.seconds >= 0 for part in told.parts)
     assert whole <= 1e6 - trail[0].at + 1e-3
