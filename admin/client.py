@@ -1,6 +1,6 @@
 """dropscribe from Python: submit recordings to a fleet, wait for them, and take their transcripts.
 
-    from dropscribe.admin.client import Client
+    from dropscribe import Client
 
     with Client() as client:
         job = client.submit("talk.wav")
@@ -17,21 +17,25 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from dropscribe.admin.act import submit
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.state.transcript_documents import document_of
 from dropscribe.core.errors import BrokerError, UsageError
-from dropscribe.core.queue import PREPARE, Doorbell
+from dropscribe.core.routing import PREPARE
 from dropscribe.core.settings import Settings, load
 from dropscribe.core.types import Priority, Transcript
+from dropscribe.scheduler.watching import submission
 from dropscribe.store import queries
 from dropscribe.store.queries import Job
 from dropscribe.store.session import open_database
 from dropscribe.worker.outputs import json_
+
+if TYPE_CHECKING:
+    from dropscribe.core.queue import Doorbell
 
 POLL_SECONDS = 0.5
 
@@ -48,7 +52,13 @@ class Client:
             settings = load(overrides={"database_url": settings})
         self._settings = settings
         self._database = open_database(settings.database, where="client", migrate=False)
-        self._doorbell = Doorbell(settings)
+
+    @cached_property
+    def _doorbell(self) -> Doorbell:
+        """The way to Redis, which only a submission takes: whoever asks need not wait for Celery to be imported."""
+        from dropscribe.core.queue import Doorbell
+
+        return Doorbell(self._settings)
 
     def submit(
         self,
@@ -66,7 +76,7 @@ class Client:
         if priority is not None and priority not in [*Priority]:
             raise UsageError(f"there is no priority {priority!r}; take one of {', '.join(Priority)}")
         terms = Path(hotwords) if hotwords is not None else None
-        (wanted,) = submit.recordings(
+        (wanted,) = submission.recordings(
             self._database,
             self._settings,
             [Path(path)],
@@ -74,7 +84,7 @@ class Client:
             topic=context,
             hotwords=terms,
         )
-        job_id, is_new = submit.enter(self._database, wanted)
+        job_id, is_new = submission.enter(self._database, wanted)
         if is_new:
             with suppress(BrokerError):  # the reconciler sends what waits without a message
                 self._doorbell.ring(PREPARE, job_id, wanted.priority)
@@ -107,7 +117,8 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        self._doorbell.close()
+        if "_doorbell" in self.__dict__:
+            self._doorbell.close()
         self._database.close()
 
     def __enter__(self) -> Self:

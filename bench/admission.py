@@ -20,7 +20,8 @@ from bench import tree
 from bench.machine import Machine, private
 from bench.table import Row, print_rates
 from dropscribe.core.mounts import filesystem_of
-from dropscribe.core.queue import CPU_QUEUE, Doorbell
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching import admission
 from dropscribe.scheduler.watching.file_events import Bell

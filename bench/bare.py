@@ -15,8 +15,8 @@ from typing import Any
 import redis
 from celery import signals
 
-from dropscribe.core.queue import TRANSCRIBE, make_app, redis_url
-from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.queue import make_app, redis_url
+from dropscribe.core.routing import MODEL_QUEUE, TRANSCRIBE
 from dropscribe.core.settings import load
 from dropscribe.worker.runtime.pool import WakingPool
 

@@ -27,7 +27,8 @@ import soundfile
 from sqlalchemy import func, select, text
 
 from bench.machine import Machine, private
-from dropscribe.core.queue import TRANSCRIBE, Doorbell, redis_url
+from dropscribe.core.queue import Doorbell, redis_url
+from dropscribe.core.routing import TRANSCRIBE
 from dropscribe.core.types import ChunkState, Span
 from dropscribe.models.base import SAMPLE_RATE
 from dropscribe.store import chunk_plans, jobs, queries

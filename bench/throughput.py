@@ -25,7 +25,8 @@ from bench import bare
 from bench.machine import PATIENCE, Machine, private
 from bench.table import Row, print_rates
 from dropscribe.core.mounts import filesystem_of
-from dropscribe.core.queue import TRANSCRIBE, Doorbell, redis_url
+from dropscribe.core.queue import Doorbell, redis_url
+from dropscribe.core.routing import TRANSCRIBE
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
 from dropscribe.store.tables import chunks, events, jobs

@@ -21,15 +21,9 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from dropscribe.core.errors import BrokerError
-from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.routing import CPU_QUEUE, FINISH, MODEL_QUEUE, TRANSCRIBE
 from dropscribe.core.settings import Settings, mask
 from dropscribe.core.types import Priority
-
-PREPARE = "prepare"
-TRANSCRIBE = "transcribe"
-FINISH = "finish"
-
-CPU_QUEUE = "cpu"
 
 # Redis keeps one list a step, and serves 0 first. Finishing goes ahead of preparing: what is nearly done gets done.
 PRIORITY_STEPS = [0, 1, 3, 4, 6, 7]

@@ -1,7 +1,13 @@
-"""Pure: which queue a chunk waits in: that of every model worker, or of those with one engine or precision."""
+"""Pure: the tasks and their queues. A chunk waits in that of every model worker, or of one engine or precision."""
 
 from __future__ import annotations
 
+# Names of the Celery tasks.
+PREPARE = "prepare"
+TRANSCRIBE = "transcribe"
+FINISH = "finish"
+
+CPU_QUEUE = "cpu"
 MODEL_QUEUE = "model"
 AUTO = "auto"  # as a wish: whichever comes
 

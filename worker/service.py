@@ -24,7 +24,8 @@ from celery.exceptions import SecurityWarning
 
 from dropscribe.core import logs, metrics
 from dropscribe.core.errors import StoreError, UsageError
-from dropscribe.core.queue import CPU_QUEUE, Doorbell, make_app
+from dropscribe.core.queue import Doorbell, make_app
+from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.settings import Settings
 from dropscribe.models import registry
 from dropscribe.models.base import Transcriber

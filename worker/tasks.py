@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from dropscribe.core import logs, queue
+from dropscribe.core import logs, routing
 from dropscribe.core.errors import DropscribeError, LeaseLostError
 from dropscribe.store import chunk_plans, chunks, jobs, queries, transcripts
 from dropscribe.store.chunks import ChunkWork, Onward
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 def register(app: Celery, context: WorkerContext) -> None:
     """Make the tasks known to the app."""
     steps: dict[str, Callable[[WorkerContext, str], None]] = {
-        queue.PREPARE: prepare_job,
-        queue.TRANSCRIBE: transcribe_chunk,
-        queue.FINISH: finish_job,
+        routing.PREPARE: prepare_job,
+        routing.TRANSCRIBE: transcribe_chunk,
+        routing.FINISH: finish_job,
     }
     for name, step in steps.items():
         app.task(_run(context, step), name=name)
@@ -58,17 +58,17 @@ def prepare_job(context: WorkerContext, job_id: str) -> None:
     if claim is None:
         return
     job = queries.job(context.database, job_id)
-    doing = context.tally.doing(queue.PREPARE)
+    doing = context.tally.doing(routing.PREPARE)
     with context.keeper.holding(claim) as held, failures.of_job(context, claim, job.failures), doing:
         with prepare.staged(context, job, held) as copy:
             leader, woken = jobs.lead_or_follow(context.database, claim, copy.sha256)
             if leader:
-                context.ring(queue.FINISH, woken)
+                context.ring(routing.FINISH, woken)
                 return
             result = prepare.prepare(context, job, copy, held)
         window = context.fleet.capacity(job.model_queue).window
         ids = chunk_plans.prepared(context.database, claim, result, window=window)
-        context.ring(queue.TRANSCRIBE if result.chunks else queue.FINISH, ids if result.chunks else [job_id])
+        context.ring(routing.TRANSCRIBE if result.chunks else routing.FINISH, ids if result.chunks else [job_id])
 
 
 def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
@@ -77,7 +77,7 @@ def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
     work = chunks.claim(context.database, chunk_id, context.owner, lease, context.queues)
     if work is None:
         return
-    doing = context.tally.doing(queue.TRANSCRIBE)
+    doing = context.tally.doing(routing.TRANSCRIBE)
     with context.keeper.holding(work.claim) as held, failures.of_chunk(context, work), doing:
         try:
             heard = transcribe.listen(context, work, held)
@@ -104,12 +104,12 @@ def _without_audio(context: WorkerContext, work: ChunkWork, reason: str) -> None
     if work.clips:
         _go_on(context, work.claim.job_id, chunks.skip(context.database, work.claim, reason))
     else:
-        context.ring(queue.PREPARE, chunks.prepare_again(context.database, work.claim, reason))
+        context.ring(routing.PREPARE, chunks.prepare_again(context.database, work.claim, reason))
 
 
 def _go_on(context: WorkerContext, job_id: str, onward: Onward) -> None:
-    context.ring(queue.TRANSCRIBE, onward.transcribe)
-    context.ring(queue.FINISH, [job_id] if onward.finish else [])
+    context.ring(routing.TRANSCRIBE, onward.transcribe)
+    context.ring(routing.FINISH, [job_id] if onward.finish else [])
 
 
 def finish_job(context: WorkerContext, job_id: str) -> None:
@@ -121,19 +121,19 @@ def finish_job(context: WorkerContext, job_id: str) -> None:
     if claim is None:
         return
     job = queries.job(context.database, job_id)
-    doing = context.tally.doing(queue.FINISH)
+    doing = context.tally.doing(routing.FINISH)
     with context.keeper.holding(claim), failures.of_job(context, claim, job.failures), doing:
         if planned := finish.line_ups(context, job):
             line_ups = [(lineup.to_json(one), one.seconds) for one in planned]
-            context.ring(queue.TRANSCRIBE, chunk_plans.line_up(context.database, claim, line_ups))
+            context.ring(routing.TRANSCRIBE, chunk_plans.line_up(context.database, claim, line_ups))
             return
         job = publish.destined(context, claim, job)
         outcome = finish.outcome(context, job)
         if outcome is None:
             again = jobs.start_over(context.database, claim, f"{job.duplicate_of} came to nothing")
-            context.ring(queue.PREPARE, again)
+            context.ring(routing.PREPARE, again)
             return
         transcripts.save(context.database, claim, outputs.render(outcome.transcript, "json").decode())
         publish.publish(context, claim, job, outcome.transcript, outcome.state)
-        context.ring(queue.FINISH, finish.end(context, claim, outcome))
+        context.ring(routing.FINISH, finish.end(context, claim, outcome))
         context.spooled(job_id).unlink(missing_ok=True)

@@ -95,7 +95,7 @@ def _check_end(number: int, merged: dict[int, int]) -> None:
 
 def _when_written(context: Context, job: Job) -> str:
     """Sends for a worker, and says when the job's files tell what was said."""
-    from dropscribe.core.queue import FINISH
+    from dropscribe.core.routing import FINISH
 
     silence = context.settings.silence_seconds
     there = [one for one in queries.list_workers(context.database) if one.role == "cpu" and one.silent < silence]

@@ -19,7 +19,7 @@ class StepSender:
         """Send the job's next step. The reconciler sends the chunks of a job that is being transcribed."""
         if self._unreachable or state not in {JobState.QUEUED, JobState.FINISHING}:
             return
-        from dropscribe.core.queue import FINISH, PREPARE
+        from dropscribe.core.routing import FINISH, PREPARE
 
         priority = queries.job(self._context.database, job_id).priority
         task = PREPARE if state == JobState.QUEUED else FINISH

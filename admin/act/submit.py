@@ -14,18 +14,12 @@ from dropscribe.admin.state.job_view import as_document
 from dropscribe.admin.terminal.progress import track
 from dropscribe.admin.terminal.render import safe, write_json
 from dropscribe.core.errors import StoreUnavailableError, UsageError
-from dropscribe.core.folder_settings import Given
-from dropscribe.core.hotwords import read_file
-from dropscribe.core.queue import PREPARE
-from dropscribe.core.settings import Settings
+from dropscribe.core.routing import PREPARE
 from dropscribe.core.types import Priority
-from dropscribe.scheduler.scanning.ignore import NameKind, classify
-from dropscribe.scheduler.scanning.scan import Observation
-from dropscribe.scheduler.watching import admission
-from dropscribe.store import jobs, queries
+from dropscribe.scheduler.watching.submission import enter, recordings
+from dropscribe.store import queries
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.queries import Job
-from dropscribe.store.session import Database
 
 POLL_SECONDS = 0.5
 
@@ -60,59 +54,6 @@ def submit(
 def _require_readable(file: Path) -> None:
     if file.exists() and not os.access(file, os.R_OK):
         raise UsageError(f"you may not read {file}; make it readable (chmod u+r), or ask whom it belongs to")
-
-
-def recordings(
-    database: Database,
-    settings: Settings,
-    files: Sequence[Path],
-    *,
-    priority: Priority | None,
-    topic: str | None,
-    hotwords: Path | None,
-) -> list[NewJob]:
-    """The files as jobs; what is given wins over the settings. Raises UsageError."""
-    over = {
-        "priority": priority,
-        "context": topic,
-        "hotwords": read_file(hotwords) if hotwords else None,
-    }
-    given = {key: value for key, value in over.items() if value is not None}
-    general = settings.model_copy(update={"hotwords": None}) if hotwords else settings
-    return [recording(database, general, file, given) for file in files]
-
-
-def recording(database: Database, settings: Settings, file: Path, given: Given) -> NewJob:
-    """The file as a job, under the watched folder that it lies in, else under its own; `given` wins over settings.
-
-    Raises UsageError.
-    """
-    path = file.expanduser().parent.resolve() / file.name
-    try:
-        stat = path.lstat()
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}; name an existing recording") from error
-    if not path.is_file() or path.is_symlink():
-        raise UsageError(f"{file} is not a regular file; name the recording itself")
-    if classify(path.name) is not NameKind.ADMIT:
-        raise UsageError(f"{file} has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it")
-    watched = [Path(root.path) for root in queries.list_roots(database)]
-    root = next((folder for folder in watched if path.is_relative_to(folder)), path.parent)
-    if root not in watched:  # nobody is there to put it away
-        given = {**given, "when_done": "keep"}
-    below = str(path.relative_to(root))
-    seen = Observation(stat.st_size, stat.st_mtime_ns)
-    return admission.new_job(str(root), below, seen, admission.orders_above(settings, root, below, given))
-
-
-def enter(database: Database, wanted: NewJob) -> tuple[str, bool]:
-    """Insert the job, or find the one that is there already; returns its id, and whether it is a new one."""
-    if admitted := jobs.admit(database, [wanted], again=True):
-        return admitted[0], True
-    job_id = jobs.find_admitted(database, wanted)
-    if job_id is None:
-        raise UsageError(f"{wanted.source} could not be admitted just now; try again")
-    return job_id, False
 
 
 def admit(context: Context, wanted: NewJob) -> str:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dropscribe.core.errors import BrokerError
-from dropscribe.core.queue import CPU_QUEUE, FINISH, PREPARE, TRANSCRIBE, Doorbell
-from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.routing import CPU_QUEUE, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
 from dropscribe.core.settings import Settings
 from dropscribe.store import chunk_plans, fleet, queries, recovery
 from dropscribe.store.session import Database

@@ -6,11 +6,12 @@ import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import BrokerError, SettingsError
 from dropscribe.core.folder_settings import Given, Orders
-from dropscribe.core.queue import PREPARE, Doorbell
+from dropscribe.core.routing import PREPARE
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Priority
 from dropscribe.scheduler.scanning.folder_files import read_settings
@@ -19,6 +20,9 @@ from dropscribe.scheduler.watching.folder_rules import Folders, read_folders
 from dropscribe.store import jobs, recording_moves
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
+
+if TYPE_CHECKING:
+    from dropscribe.core.queue import Doorbell  # Celery, which is not needed to admit
 
 AT_ONCE = 400  # recordings
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dropscribe.core.queue import CPU_QUEUE, Doorbell
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.settings import load
 from dropscribe.core.types import JobState
 from dropscribe.store import jobs, queries, recovery

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dropscribe.core.queue import CPU_QUEUE, Doorbell
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.settings import load
 from dropscribe.core.types import JobState
 from dropscribe.store import fleet, jobs, queries, speakers

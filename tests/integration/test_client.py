@@ -16,7 +16,8 @@ import pytest
 
 from dropscribe.admin.client import Client
 from dropscribe.core.errors import DropscribeError, JobNotFoundError, StoreError, UsageError
-from dropscribe.core.queue import CPU_QUEUE, redis_url
+from dropscribe.core.queue import redis_url
+from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.settings import Settings, load
 from dropscribe.core.types import JobState, Priority
 from dropscribe.models.scripted import Script

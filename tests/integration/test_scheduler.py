@@ -17,7 +17,8 @@ from sqlalchemy import update
 
 from dropscribe.core import queue
 from dropscribe.core.errors import UsageError
-from dropscribe.core.queue import CPU_QUEUE, FINISH, PREPARE, Doorbell
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.routing import CPU_QUEUE, FINISH, PREPARE
 from dropscribe.core.settings import Settings, load
 from dropscribe.scheduler.duties import reconciler
 from dropscribe.scheduler.scanning.scan import Observation

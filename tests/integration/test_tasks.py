@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.core.queue import CPU_QUEUE
-from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.routing import CPU_QUEUE, MODEL_QUEUE
 from dropscribe.core.types import JobState, RawTranscript
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.scripted import Script, Scripted

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dropscribe.core import queue
+from dropscribe.core import routing
 from dropscribe.core.errors import (
     DropscribeError,
     LeaseLostError,
@@ -45,13 +45,13 @@ def of_job(context: WorkerContext, claim: Claim, failures: int) -> Iterator[None
     except NOT_OURS_TO_MEND:
         raise
     except StoppedError:
-        context.ring(queue.FINISH, jobs.release(context.database, claim))
+        context.ring(routing.FINISH, jobs.release(context.database, claim))
     except NoRoomError as error:  # a full disk is no fault of the recording
         log.warning("%s", error)
         jobs.postpone(context.database, claim, str(error), delay=NO_ROOM_DELAY)
     except SourceError as error:
         log.info("failed: %s", error)
-        context.ring(queue.FINISH, jobs.fail(context.database, claim, str(error)))
+        context.ring(routing.FINISH, jobs.fail(context.database, claim, str(error)))
     except SourceMissingError as error:
         _missing(context, claim, error)
     except Exception as error:  # noqa: BLE001 (a defect of ours must not lose the job: it is tried again, then failed)
@@ -95,7 +95,7 @@ def _is_offline(context: WorkerContext, root: str) -> bool:
 
 def _retry(context: WorkerContext, claim: Claim, reason: str, delay: float) -> None:
     limit = context.settings.failed_attempts
-    context.ring(queue.FINISH, jobs.retry_later(context.database, claim, reason, delay=delay, limit=limit))
+    context.ring(routing.FINISH, jobs.retry_later(context.database, claim, reason, delay=delay, limit=limit))
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def of_chunk(context: WorkerContext, work: ChunkWork) -> Iterator[None]:
         delay = FIRST_DELAY * 3.0**work.failures
         limit = 1 if isinstance(error, UsageError) else context.settings.failed_attempts  # a setting stays as it is
         woken = chunks.retry_later(context.database, work.claim, reason, delay=delay, limit=limit)
-        context.ring(queue.FINISH, woken)
+        context.ring(routing.FINISH, woken)
         _doubt_oneself(context, work.claim)
     else:
         context.fitness.succeeded()

@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from dropscribe.core.queue import FINISH, PREPARE, TRANSCRIBE
+from dropscribe.core.routing import FINISH, PREPARE, TRANSCRIBE
 from dropscribe.core.types import EngineInfo
 from dropscribe.models.gpu import memory
 from dropscribe.worker.runtime.counters import RESULTS, Tally
