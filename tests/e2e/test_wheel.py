@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
 
 from tests.documents import REPOSITORY
 from tests.e2e.harness import Machine, speech
@@ -25,8 +28,6 @@ print(Client.__module__, Transcript.__module__)
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from hatchling.builders.wheel import WheelBuilder
-
     folder = tmp_path_factory.mktemp("wheel")
     (built,) = WheelBuilder(str(REPOSITORY)).build(directory=str(folder), versions=["standard"])
     return Path(built)
@@ -62,6 +63,16 @@ def test_the_wheel_holds_one_package_and_no_links(wheel: Path) -> None:
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names} == {"dropscribe", "dropscribe-0.1.0.dist-info"}
     assert {"dropscribe/core/types.py", "dropscribe/store/migrations/env.py"} <= set(names)
+
+
+def test_the_wheel_of_the_source_distribution_is_the_same(wheel: Path, tmp_path: Path) -> None:
+    (built,) = SdistBuilder(str(REPOSITORY)).build(directory=str(tmp_path), versions=["standard"])
+    with tarfile.open(built) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("dropscribe-*/")
+    (again,) = WheelBuilder(str(source)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(again) as second:
+        assert sorted(first.namelist()) == sorted(second.namelist())
 
 
 def test_other_peoples_packages_of_the_same_names_stay_theirs(installed: Path, project: Path) -> None:
