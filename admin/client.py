@@ -16,6 +16,7 @@ recording at the same path. Methods may be called from many threads; asyncio wai
 from __future__ import annotations
 
 import time
+import warnings
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +51,8 @@ class Client:
         """
         if not isinstance(settings, Settings):
             settings = load(overrides={"database_url": settings})
+            for remark in settings.remarks:
+                warnings.warn(remark, FutureWarning, stacklevel=2)
         self._settings = settings
         self._database = open_database(settings.database, where="client", migrate=False)
 

@@ -30,7 +30,10 @@ class Context:
         """All settings. Raises SettingsError."""
         from dropscribe.core.settings import load
 
-        return load()
+        settings = load()
+        for remark in settings.remarks:
+            self.remark("note", remark, "yellow")
+        return settings
 
     @property
     def has_store(self) -> bool:

@@ -7,9 +7,11 @@ bounds where a worker could be kept busy for ever; no path leads out of the root
 from __future__ import annotations
 
 import difflib
+import logging
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -20,8 +22,10 @@ from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.hotwords import context_of, read_file, read_hotwords
 from dropscribe.core.safe_text import printable
-from dropscribe.core.settings import NEAR, Settings, faults
+from dropscribe.core.settings import NEAR, Settings, faults, renamed
 from dropscribe.core.types import Priority
+
+log = logging.getLogger(__name__)
 
 # Keys that are global settings too, and mean the same.
 SHARED = (
@@ -29,6 +33,7 @@ SHARED = (
 )  # fmt: skip
 # What a job's row keeps of them, for the workers to merge over their own.
 CARRIED = ("language", "outputs", "engine", "precision", "chunk_seconds", "notify")
+STORED_ARCHIVE = "move"  # what it keeps for `when_done = "archive"`: the old name, as rows have it
 
 SHORTEST_CHUNK = 30.0  # s; shorter ones would make thousands of a long recording
 LONGEST_CHUNK = 86_400.0  # s
@@ -74,8 +79,8 @@ class Orders:
 
     @property
     def moves(self) -> bool:
-        """Are recordings put away when they are through?"""
-        return self.overrides.get("when_done") == "move"
+        """Are recordings archived when their job ended?"""
+        return self.overrides.get("when_done") == STORED_ARCHIVE
 
 
 def _terms(value: object) -> object:
@@ -129,12 +134,21 @@ def read(text: str, hotwords: str | None, place: SettingsFilePlace) -> Given:
         said = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
         raise SettingsError(f"this is not TOML: {printable(str(error))}") from error
-    given = dict(_checked(said, place.directory))
+    remarks: list[str] = []
+    given = dict(_checked(renamed(said, remarks), place.directory))
+    for remark in remarks:
+        _warn(f"settings of the folder {printable(str(place.root / place.directory))}: {remark}")
     if hotwords is not None:
         given["hotwords"] = (*given.get("hotwords", ()), *read_hotwords(hotwords))
     if "results" in given:
         given["results"] = _results(given["results"], place)
     return given
+
+
+@cache
+def _warn(remark: str) -> None:
+    """Once in a process."""
+    log.warning("%s", remark)
 
 
 def _checked(said: Mapping[str, object], directory: str) -> Given:
@@ -190,7 +204,7 @@ def orders(settings: Settings, given: Given) -> Orders:
     """What holds under `general` and what folders add to it. Raises SettingsError when the context is too long."""
     context = context_of(settings, given["context"], terms=given["hotwords"])
     overrides = {key: given[key] for key in CARRIED if key in given}
-    if given["when_done"] == "move":
-        overrides["when_done"] = "move"
+    if given["when_done"] == "archive":
+        overrides["when_done"] = STORED_ARCHIVE
     digest = settings.for_job(overrides).digest(context)
     return Orders(digest, given["priority"], context, overrides, given.get("results"))

@@ -78,3 +78,5 @@ def configure(settings: Settings, worker: str = "") -> None:
     root.setLevel(settings.log_level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for remark in settings.remarks:
+        logging.getLogger(__name__).warning("%s", remark)

@@ -11,14 +11,24 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
+from dropscribe.core import old_names
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.types import SAFE_PARTS, ModelPart, Priority
 
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
 PREFIX = "DROPSCRIBE_"
 CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in it
 CONFIG_NAME = "dropscribe.toml"
+OLD_NAMES = old_names.SETTINGS  # old -> new; both are accepted until `old_names.UNTIL`
 MISSED_BEATS = 3  # so many heartbeats
 MOST_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at most 2,048 tokens
 
@@ -125,8 +136,8 @@ class Settings(BaseModel):
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
     script: str = Field("", description="what the scripted engine answers (for tests), as JSON")
 
-    when_done: Literal["keep", "move"] = Field(
-        "keep", description="move: put recordings into the folders done and failed beside them once they are through"
+    when_done: Literal["keep", "archive"] = Field(
+        "keep", description="archive: move recordings into the folders done and failed beside them once their job ended"
     )
     status_page: bool = Field(
         False, description="keep a page _status.html in each watched folder, for people who have only the share"
@@ -150,15 +161,17 @@ class Settings(BaseModel):
     overlap_seconds: float = Field(
         30, ge=0, description="what neighbouring pieces share, so that no word and no speaker is lost at a cut"
     )
-    smallest_chunk_seconds: float = Field(
-        15, gt=0, description="a piece that failed its checks is halved and read again, but not below this length"
+    min_chunk_seconds: float = Field(
+        15, gt=0, description="a chunk that failed a quality check is halved and transcribed again down to this length"
     )
-    most_halvings: int = Field(3, ge=0, le=6, description="how often it is halved at most")
-    gate_coverage: float = Field(
-        0.8, ge=0, le=1, description="part of the detected speech that a transcript must cover to be trusted"
+    max_halvings: int = Field(3, ge=0, le=6, description="how often it is halved at most")
+    min_speech_coverage: float = Field(
+        0.8, ge=0, le=1, description="quality check: share of the detected speech that segments must cover"
     )
-    gate_words_per_second: float = Field(7, gt=0, description="more words in a second of speech are not believed")
-    gate_slack_seconds: float = Field(0.5, ge=0, description="how far a segment may stick out of its piece")
+    max_words_per_second: float = Field(7, gt=0, description="quality check: highest speech rate that is possible")
+    segment_slack_seconds: float = Field(
+        0.5, ge=0, description="quality check: how far a segment may reach beyond its chunk"
+    )
     lineup: bool = Field(
         False,
         description="ask the model which speakers of different pieces share a voice (experimental)",
@@ -180,8 +193,8 @@ class Settings(BaseModel):
     )
     lost_attempts: int = Field(3, ge=1, description="a recording that so many workers did not survive is parked")
     failed_attempts: int = Field(3, ge=1, description="how often a failing step is tried before the job fails")
-    unfit_failures: int = Field(
-        5, ge=1, description="a worker on which so many different recordings fail in a row ends and is started anew"
+    circuit_breaker_failures: int = Field(
+        5, ge=1, description="a worker ends and is started anew after so many different recordings failed in a row"
     )
 
     spool_gb: float = Field(
@@ -215,6 +228,18 @@ class Settings(BaseModel):
     )
     metrics_address: str = Field("127.0.0.1", min_length=1, description="address that the metrics are served at")
 
+    _remarks: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """One sentence for each old name or value that they were given by."""
+        return self._remarks
+
+    def remember(self, remarks: Iterable[str]) -> Settings:
+        """Keep these `remarks`; returns the settings themselves."""
+        self._remarks = tuple(remarks)
+        return self
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL in force."""
@@ -245,7 +270,7 @@ class Settings(BaseModel):
     def for_job(self, overrides: Mapping[str, Any]) -> Settings:
         """These settings with those that the folder of a recording has of its own; see `core.folder_settings`."""
         names = overrides.keys() & Settings.model_fields.keys()
-        own = Settings.model_validate({name: overrides[name] for name in names})
+        own = Settings.model_validate({name: old_names.current_value(name, overrides[name]) for name in names})
         return self.model_copy(update={name: getattr(own, name) for name in names})
 
     def digest(self, context: str | None = None) -> str:
@@ -286,12 +311,13 @@ def load(environ: Mapping[str, str] | None = None, *, overrides: Mapping[str, An
 
     Raises SettingsError for an unknown key (naming the nearest known one) or a value that does not fit.
     """
-    return _build(*_layers(os.environ if environ is None else environ, overrides))
+    remarks: list[str] = []
+    return _build(*_layers(os.environ if environ is None else environ, overrides, remarks)).remember(remarks)
 
 
 def origins(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Origin]:
     """Every setting with its value and where it came from; secrets are masked."""
-    layers, file = _layers(os.environ if environ is None else environ, None)
+    layers, file = _layers(os.environ if environ is None else environ, None, [])
     return [_origin(name, settings, layers, file) for name in Settings.model_fields]
 
 
@@ -320,13 +346,39 @@ def mask(url: str) -> str:
 
 
 def _layers(
-    environ: Mapping[str, str], overrides: Mapping[str, Any] | None
+    environ: Mapping[str, str], overrides: Mapping[str, Any] | None, remarks: list[str]
 ) -> tuple[dict[str, dict[str, Any]], Path | None]:
-    from_environment = _from_environment(environ)
+    """What each place says, by names of now; `remarks` are added to for old ones."""
+    from_environment = renamed(_from_environment(environ), remarks, lambda name: PREFIX + name.upper())
     file = _find_file(environ, from_environment)
-    from_file = _from_file(file) if file else {}
-    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    from_file = renamed(_from_file(file), remarks, lambda name: f"{name} in {file}") if file else {}
+    given = renamed({key: value for key, value in (overrides or {}).items() if value is not None}, remarks)
     return {"file": from_file, "environment": from_environment, "options": given}, file
+
+
+def renamed(given: Mapping[str, Any], remarks: list[str], where: Callable[[str], str] = str) -> dict[str, Any]:
+    """Settings under the names and with the values of now; of two names for one setting, the new one wins.
+
+    Adds a sentence for each old one to `remarks`; `where` says what a name is called in the place that it came from.
+    """
+    found = {name: old_names.current_value(name, value) for name, value in given.items() if name not in OLD_NAMES}
+    for name, value in found.items():
+        if value is not given[name]:
+            remarks.append(_remark(f"{where(name)} = {given[name]!r}", repr(value)))
+    for old, new in OLD_NAMES.items():
+        if old in given:
+            ignored = f", which is set too: {where(old)} is ignored" if new in given else ""
+            remarks.append(_remark(where(old), where(new)) + ignored)
+            found.setdefault(new, given[old])
+    return found
+
+
+def _remark(old: str, new: str) -> str:
+    return f"{old} is the old name, known until version {old_names.UNTIL}; say {new}"
+
+
+def _is_known(name: str) -> bool:
+    return name in Settings.model_fields or name in OLD_NAMES
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -335,7 +387,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
             continue
         name = variable.removeprefix(PREFIX).lower()
-        if name not in Settings.model_fields:
+        if not _is_known(name):
             known = [PREFIX + field.upper() for field in Settings.model_fields]
             raise SettingsError(_unknown("environment variable", variable, [*known, CONFIG_VARIABLE]))
         if value != "":  # an empty variable is how compose files spell "not set"
@@ -359,7 +411,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"cannot read settings from {path}: {error}; mend the file") from error
     for name in values:
-        if name not in Settings.model_fields:
+        if not _is_known(name):
             raise SettingsError(f"{path}: " + _unknown("setting", name, list(Settings.model_fields)))
     return values
 

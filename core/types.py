@@ -6,8 +6,15 @@ to the model; everywhere else they count from the start of the recording.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from dropscribe.core import old_names
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(f"{old} is now {new}; the old name goes with {old_names.UNTIL}", DeprecationWarning, stacklevel=3)
 
 
 class JobState(StrEnum):
@@ -109,8 +116,8 @@ class Word:
 class Segment:
     """What one speaker said between two moments.
 
-    `speaker` is the model's label (an index) or None where it gave none. `quality` is the recognizer's own
-    confidence from 0 to 1, or None where the engine has no such figure. `words` stand in `text` one after the other,
+    `speaker` is the model's label (an index) or None where it gave none. `confidence` is the recognizer's own figure
+    from 0 to 1, or None where the engine has none. `words` stand in `text` one after the other,
     with nothing but blanks between; there are none where the engine tells no times of words.
     """
 
@@ -119,8 +126,14 @@ class Segment:
     text: str
     speaker: int | None = None
     kind: SegmentKind = SegmentKind.SPEECH
-    quality: float | None = None
+    confidence: float | None = None
     words: tuple[Word, ...] = ()
+
+    @property
+    def quality(self) -> float | None:
+        """The old name of `confidence`, which goes with version 0.2."""
+        _warn("Segment.quality", "confidence")
+        return self.confidence
 
     def later(self, seconds: float) -> Segment:
         """The same segment in a time that began so much earlier."""
@@ -221,14 +234,20 @@ class Speaker:
     """Somebody who speaks in a recording.
 
     `number` is what segments call them, by first appearance; `name` what people call them, empty until somebody
-    says; `seconds` how long they speak. `perhaps` are numbers of speakers that may be the same voice: nothing proved
-    it, nothing ruled it out.
+    says; `seconds` how long they speak. `maybe_same` are numbers of speakers that may be the same person: nothing
+    proved it, nothing ruled it out.
     """
 
     number: int
     name: str = ""
     seconds: float = 0.0
-    perhaps: tuple[int, ...] = ()
+    maybe_same: tuple[int, ...] = ()
+
+    @property
+    def perhaps(self) -> tuple[int, ...]:
+        """The old name of `maybe_same`, which goes with version 0.2."""
+        _warn("Speaker.perhaps", "maybe_same")
+        return self.maybe_same
 
     @property
     def called(self) -> str:
@@ -241,7 +260,7 @@ class Transcript:
     """One recording, read: everything an output format may need.
 
     `notes` are harmless remarks ("no speech was found"); `reasons` say why the transcript is not to be
-    trusted, and are empty unless the job is suspect; `missing` are stretches of speech that nothing covers.
+    trusted, and are empty unless the job is suspect; `uncovered_speech` are the parts of it that no segment covers.
     `language` is the code of the language in which most was read, empty where the model does not say.
     """
 
@@ -254,7 +273,13 @@ class Transcript:
     settings: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
-    missing: tuple[Span, ...] = ()
+    uncovered_speech: tuple[Span, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     created_at: str = ""
     language: str = ""
+
+    @property
+    def missing(self) -> tuple[Span, ...]:
+        """The old name of `uncovered_speech`, which goes with version 0.2."""
+        _warn("Transcript.missing", "uncovered_speech")
+        return self.uncovered_speech

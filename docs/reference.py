@@ -1,7 +1,8 @@
-"""Writes the generated parts of docs/cli.md and docs/configuration.md: `make docs`.
+"""Writes the generated parts of docs/cli.md, docs/configuration.md and docs/glossary.md: `make docs`.
 
 A part begins with `<!-- made by make docs: NAME -->` and ends with `<!-- end -->`; what lies between is replaced. The
-commands come from the command line itself, the JSON from docs/schemas, the settings from `dropscribe.core.settings`.
+commands come from the command line itself, the JSON from docs/schemas, the settings from `dropscribe.core.settings`,
+the names that changed from `dropscribe.core.old_names`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 
 from dropscribe.admin.cli.main import app
+from dropscribe.core import old_names
 from dropscribe.core.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parent
@@ -151,7 +153,40 @@ def _default(field: Any) -> str:
     return "" if value is None or value == "" else f"`{shown}`"
 
 
-PARTS = {"commands": commands, "schemas": schemas, "settings": settings}
+def names() -> str:
+    """Every name that changed: the old one, the new one, where it stands, until when the old one works."""
+    rows = [_row(f"`{old}`", f"`{new}`", where, _until(kept)) for old, new, where, kept in _changes()]
+    return "\n".join(["| Old name | New name | Where | The old one works |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def _until(kept: bool) -> str:
+    return f"until {old_names.UNTIL}" if kept else "no longer"
+
+
+def _changes() -> Iterator[tuple[str, str, str, bool]]:
+    """Old name, new name, place, and whether both are written."""
+    for old, new in old_names.SETTINGS.items():
+        yield old, new, "setting, and its environment variable", True
+    for setting, values in old_names.VALUES.items():
+        for old, new in values.items():
+            yield f'{setting} = "{old}"', f'{setting} = "{new}"', "setting, also of a folder", True
+    for table, prefix, where, kept in (
+        (old_names.TRANSCRIPT, "", "transcript in JSON; `Transcript` in Python", True),
+        (old_names.SPEAKER, "speakers[].", "transcript in JSON, `speakers --json`; `Speaker` in Python", True),
+        (old_names.SEGMENT, "segments[].", "transcript in JSON; `Segment` in Python", True),
+        (old_names.JOB, "", "a job in JSON: `jobs`, `show`, `submit`", True),
+        (old_names.WORK, "work[].", "a worker in JSON: `workers`, `status`", True),
+        (old_names.NOTIFICATION, "", "notification", True),
+        (old_names.METRICS, "", "metric", True),
+        (old_names.EVENTS, "", "kind of event: `show`, `logs`", False),
+        (old_names.CHECKS, "", "quality check in events; the label of the metric", False),
+        (old_names.STEPS, "", "step in JSON: `show`, `workers`", False),
+    ):
+        for old, new in table.items():
+            yield prefix + old, prefix + new, where, kept
+
+
+PARTS = {"commands": commands, "schemas": schemas, "settings": settings, "names": names}
 
 
 def filled(text: str) -> str:

@@ -251,10 +251,10 @@ def _breaks(line: Sequence[PocketsphinxWord], word: PocketsphinxWord) -> bool:
 
 
 def _segment(line: Sequence[PocketsphinxWord], duration: float) -> Segment:
-    quality = sum(word.posterior for word in line) / len(line)
+    confidence = sum(word.posterior for word in line) / len(line)
     return Segment(
         start=min(round(line[0].start, 2), duration),
         end=min(round(line[-1].end, 2), duration),
         text=" ".join(word.text for word in line),
-        quality=round(min(1.0, max(0.0, quality)), 3),
+        confidence=round(min(1.0, max(0.0, confidence)), 3),
     )

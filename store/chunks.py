@@ -67,7 +67,7 @@ def claim(
         told = select(jobs.c.context, jobs.c.media, jobs.c.model_queue, jobs.c.overrides)
         job = connection.execute(told.where(jobs.c.id == won.job_id)).one()
         connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(progress=0.0))
-        leases.note(connection, won.job_id, "reading", _chunk(won), where=owner)
+        leases.note(connection, won.job_id, leases.TRANSCRIBING, _chunk(won), where=owner)
         spans = (Span(start, end) for start, end in job.media["speech"])
         return ChunkWork(
             claim=won,
@@ -120,7 +120,7 @@ def commit(
         rows = [_segment_row(claim.id, index, segment) for index, segment in enumerate(result.segments)]
         insert_all(connection, segments, rows)
         _note_failed(connection, claim, rules)
-        leases.note(connection, claim.job_id, "read", _chunk(claim), where=claim.owner)
+        leases.note(connection, claim.job_id, leases.TRANSCRIBED, _chunk(claim), where=claim.owner)
         if advance(connection, claim.job_id, where=claim.owner):
             return Onward([], finish=True)
         return Onward(chunk_plans.release(connection, claim.job_id, window))
@@ -154,7 +154,8 @@ def _chunk(claim: Claim) -> str:
 
 def _segment_row(chunk_id: str, index: int, segment: Segment) -> dict[str, Any]:
     words = [[word.start, word.end, word.text] for word in segment.words]
-    return asdict(segment) | {"chunk_id": chunk_id, "position": index, "words": words}
+    row = asdict(segment)
+    return row | {"quality": row.pop("confidence"), "chunk_id": chunk_id, "position": index, "words": words}
 
 
 def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, limit: int) -> list[str]:

@@ -250,7 +250,7 @@ def postpone(database: Database, claim: Claim, reason: str, *, delay: float) -> 
     with database.begin() as connection:
         back = leases.FALLS_BACK[claim.state]
         leases.let_go(connection, claim, state=back, reason=reason, not_before=now() + delay)
-        leases.note(connection, claim.id, leases.POSTPONED, reason, where=claim.owner)
+        leases.note(connection, claim.id, leases.DEFERRED, reason, where=claim.owner)
 
 
 def start_over(database: Database, claim: Claim, reason: str) -> list[str]:

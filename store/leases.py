@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, exists, insert, select, update
 
 from dropscribe.core.errors import LeaseLostError
+from dropscribe.core.old_names import all_names
 from dropscribe.core.types import ChunkState, JobState
 from dropscribe.store.session import HEAD, VERSION, Database
 from dropscribe.store.tables import chunks, events, jobs, now, switches
@@ -25,13 +26,16 @@ SPOOL_FULL = "spool_full"
 
 DRAINING = "draining"  # the state of a worker that was told to finish what it does and end
 
-# Events that decide something later or are looked for; all others are for people.
+# Events that decide something later or are looked for; all others are for people. A store may hold those of before
+# under their old names.
 REFUSED = "refused"  # the recording itself is at fault
 RETRIED = "retried"  # somebody gave the job another chance
 AGAIN = "retry"  # a step failed and is tried again
-POSTPONED = "postponed"  # likewise, for what is not the recording's fault
-PUT_OFF = (AGAIN, POSTPONED)
-LAST_WORDS = "died"  # why a worker ended over its work
+DEFERRED = "deferred"  # likewise, for what is not the recording's fault
+PUT_OFF = all_names(AGAIN, DEFERRED)
+CRASHED = "crashed"  # why a worker ended over its work
+TRANSCRIBING, TRANSCRIBED = "transcribing", "transcribed"  # a chunk
+ARCHIVED, NOT_ARCHIVED = "archived", "not_archived"
 
 OF_THIS_VERSION = exists().where(VERSION.c.version_num == HEAD)
 

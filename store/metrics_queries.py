@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
+from dropscribe.core import old_names
+from dropscribe.core.old_names import current
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
 from dropscribe.store.chunks import FAILED_CHECKS
@@ -106,7 +108,7 @@ def happened(database: Database, after: int, upto: int) -> Happened:
     rules: Counter[str] = Counter()
     with database.read() as connection:
         for kind, failed, count in connection.execute(by_kind):
-            kinds[kind] += count
+            kinds[current(kind)] += count
             for rule in filter(None, failed.split(", ")):
-                rules[rule] += count
+                rules[current(rule, old_names.CHECKS)] += count
         return Happened(kinds, rules, connection.execute(audio).scalar_one())

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, func, select
 
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
+from dropscribe.core.old_names import current
 from dropscribe.core.routing import MODEL_QUEUE, served
 from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Span
 from dropscribe.store import work as claims
@@ -227,11 +228,11 @@ class Event:
 
 
 def events_of(database: Database, job_id: str) -> list[Event]:
-    """What happened to a job, in order."""
+    """What happened to a job, in order; kinds of events by the names that they have now."""
     query = select(events.c.at, events.c.kind, events.c.where, events.c.detail)
     with database.read() as connection:
         rows = connection.execute(query.where(events.c.job_id == job_id).order_by(events.c.id)).all()
-    return [Event(*row) for row in rows]
+    return [Event(row.at, current(row.kind), row.where, row.detail) for row in rows]
 
 
 def windows_of(database: Database, job_id: str) -> dict[str, Span]:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import exc, func, or_, select, update
 
 from dropscribe.core import reserved_names
+from dropscribe.core.old_names import all_names
 from dropscribe.core.types import ACTIVE_STATES, JobState
 from dropscribe.store import leases
 from dropscribe.store.jobs import NewJob
@@ -140,14 +141,14 @@ def _went(database: Database, move: Move, to: str, identity: str) -> None:
     values = {"path": to, "path_key": there, "identity": identity, "moving_to": None}
     with database.begin() as connection:
         if connection.execute(row.values(**values, moves=jobs.c.state.in_(ACTIVE_STATES))).rowcount:
-            leases.note(connection, move.job_id, "moved", f"from {move.path} to {to}", where=database.where)
+            leases.note(connection, move.job_id, leases.ARCHIVED, f"from {move.path} to {to}", where=database.where)
 
 
 def put_away(database: Database, source: str) -> str | None:
     """The newest job of those whose recording was dropped at this absolute path and is put away since, or None."""
     folder = PurePosixPath(source).parent
     shelves = or_(*(under(str(folder / shelf)) for shelf in SHELVES))
-    went = select(events.c.job_id).where(events.c.job_id == jobs.c.id, events.c.kind == "moved")
+    went = select(events.c.job_id).where(events.c.job_id == jobs.c.id, events.c.kind.in_(all_names(leases.ARCHIVED)))
     query = select(jobs.c.id, jobs.c.root, jobs.c.path).where(shelves, went.exists())
     with database.read() as connection:
         found = connection.execute(query.order_by(jobs.c.created_at.desc())).all()
@@ -164,4 +165,4 @@ def stays(database: Database, move: Move, why: str) -> None:
     row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.state.in_(DUE))
     with database.begin() as connection:
         if connection.execute(row.values(moving_to=None, moves=False)).rowcount:
-            leases.note(connection, move.job_id, "not_moved", why, where=database.where)
+            leases.note(connection, move.job_id, leases.NOT_ARCHIVED, why, where=database.where)

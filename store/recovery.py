@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Table, Text, and_, cast, exists, func, literal, or_, select, true, update
 
 from dropscribe.core.errors import DropscribeError
+from dropscribe.core.old_names import all_names
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Priority
 from dropscribe.store import chunk_plans, leases
@@ -118,12 +119,12 @@ def give_back(database: Database, claim: Claim) -> None:
 def last_words(database: Database, claim: Claim, reason: str) -> None:
     """Note why a process is about to end over its work, for whoever finds it lost."""
     with database.begin() as connection:
-        leases.note(connection, claim.job_id, leases.LAST_WORDS, reason, where=claim.owner)
+        leases.note(connection, claim.job_id, leases.CRASHED, reason, where=claim.owner)
 
 
 def _said_by(connection: Connection, job_id: str, owner: str) -> str:
     said = select(events.c.detail).where(
-        events.c.job_id == job_id, events.c.kind == leases.LAST_WORDS, events.c.where == owner
+        events.c.job_id == job_id, events.c.kind.in_(all_names(leases.CRASHED)), events.c.where == owner
     )
     reason = connection.execute(said.order_by(events.c.id.desc()).limit(1)).scalar()
     return f" ({reason})" if reason else ""

@@ -10,12 +10,13 @@ from dropscribe.core.types import ChunkKind, ChunkState
 from dropscribe.store.leases import owned
 from dropscribe.store.tables import chunks, jobs
 
-READING, LINING_UP = "reading", "line-up"
+TRANSCRIBING, LINING_UP = "transcribing", "line-up"
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker has claimed: a job in the state `step`, or a chunk of it that is read (`reading`, `line-up`).
+    """What a worker has claimed: a job in the state `step`, or a chunk of it that is transcribed (`transcribing`,
+    `line-up`).
 
     A chunk lasts from `start` to `end` in seconds of the recording (a line-up from 0), of which `read` are read.
     """
@@ -37,7 +38,7 @@ class Work:
     @property
     def part(self) -> str:
         """Which chunk it is, for people."""
-        return f"{self.start:.0f}-{self.end:.0f} s" if self.step == READING else self.step
+        return f"{self.start:.0f}-{self.end:.0f} s" if self.step == TRANSCRIBING else self.step
 
     def __str__(self) -> str:
         """For people."""
@@ -53,6 +54,6 @@ def by_owner(connection: Connection) -> dict[str, list[Work]]:
     for row in connection.execute(of_jobs):
         found.setdefault(row.owner, []).append(Work(row.id, row.path, row.state))
     for row in connection.execute(of_chunks):
-        step = LINING_UP if row.kind == ChunkKind.LINEUP else READING
+        step = LINING_UP if row.kind == ChunkKind.LINEUP else TRANSCRIBING
         found.setdefault(row.owner, []).append(Work(row.id, row.path, step, row.start, row.end, row.progress))
     return found

@@ -117,7 +117,7 @@ def _registered(settings: Settings, database: Database, identity: Identity, told
     model = None
     try:
         model = _load_model(settings, told) if identity.role == "model" else None
-        fitness = Fitness(settings.unfit_failures)
+        fitness = Fitness(settings.circuit_breaker_failures)
         doorbell = Doorbell(settings, app)
         context = WorkerContext(settings, database, doorbell, keeper, identity.name, model, tally, fitness, _die)
         tasks.register(app, context)

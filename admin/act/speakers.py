@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
+from dropscribe.core import old_names
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.types import Speaker
 from dropscribe.store import queries, speakers, transcripts
@@ -22,7 +23,8 @@ def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[s
     if names or merges:
         _say(context, job, people, names, merges)
     elif as_json:
-        render.write_json({"job": job.id, "speakers": [asdict(speaker) for speaker in people]})
+        documents = [old_names.with_old(asdict(speaker), old_names.SPEAKER) for speaker in people]
+        render.write_json({"job": job.id, "speakers": documents})
     else:
         _show(context, people)
 
@@ -46,10 +48,10 @@ def _show(context: Context, people: Sequence[Speaker]) -> None:
     if not people:
         context.out.print("no speakers were told apart")
         return
-    table = render.table("number", "called", "speaks", "perhaps the same as", right=("number", "speaks"))
+    table = render.table("number", "called", "speaks", "maybe the same as", right=("number", "speaks"))
     for speaker in people:
-        perhaps = ", ".join(str(number) for number in speaker.perhaps)
-        table.add_row(str(speaker.number), render.safe(speaker.called), render.duration(speaker.seconds), perhaps)
+        others = ", ".join(str(number) for number in speaker.maybe_same)
+        table.add_row(str(speaker.number), render.safe(speaker.called), render.duration(speaker.seconds), others)
     context.out.print(table)
 
 

@@ -14,7 +14,7 @@ from dropscribe.admin.ask import timeline
 from dropscribe.admin.ask.timeline import JobTimeline
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
-from dropscribe.admin.state.job_view import as_document
+from dropscribe.admin.state.job_view import as_document, overrides
 from dropscribe.admin.terminal import render
 from dropscribe.core.routing import wish_of
 from dropscribe.core.settings import mask
@@ -80,7 +80,7 @@ def _facts(job: Job, files: Sequence[WrittenFile], deliveries: Sequence[Delivery
         ("same content as", job.duplicate_of or ""),
         ("priority", job.priority),
         ("context", job.context),
-        ("folder's own", "; ".join(f"{key} {_shown(key, value)}" for key, value in job.overrides.items())),
+        ("folder's own", "; ".join(f"{key} {_shown(key, value)}" for key, value in overrides(job).items())),
         ("worked on by", job.owner or ""),
         ("cancellation", "requested" if job.cancel_requested else ""),
         ("attempts", f"{job.attempt}, {job.failures} failed, {job.lost} lost" if job.failures or job.lost else ""),
@@ -157,7 +157,7 @@ def _attempts(history: JobTimeline, now: float) -> Table:
             render.safe(attempt.worker),
             render.moment(attempt.began),
             render.duration(took),
-            f"{window.duration / took:.1f} x" if window and attempt.outcome == "read" and took > 0 else "",
+            f"{window.duration / took:.1f} x" if window and attempt.outcome == "transcribed" and took > 0 else "",
             attempt.outcome or Text("at it", style="blue"),
         )
     return table

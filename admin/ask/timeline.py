@@ -12,18 +12,18 @@ from dataclasses import dataclass, field, replace
 from dropscribe.core.types import JobState, Span
 from dropscribe.store.queries import Event
 
-PREPARE, READ, FINISH = "prepare", "read", "finish"
-BEGINS = {"preparing": PREPARE, "reading": READ, "finishing": FINISH}
-ENDS_ONE = frozenset("prepared follows read split retry postponed released lost start_over line_up".split())
+PREPARE, TRANSCRIBE, FINISH = "prepare", "transcribe", "finish"
+BEGINS = {"preparing": PREPARE, "transcribing": TRANSCRIBE, "finishing": FINISH}
+ENDS_ONE = frozenset("prepared follows transcribed split retry deferred released lost start_over line_up".split())
 FINAL = frozenset(state.value for state in JobState if state.is_final)
 ENDS_ALL = FINAL | {"prepare_again"}
 ASIDE = frozenset({"notified", "not_notified"})  # happen to a job that is over, and leave it so
 REVIVES = frozenset({*BEGINS, "retried", "speakers"})
 
-WORKING = {PREPARE: "preparing", READ: "in the model", FINISH: "finishing"}
+WORKING = {PREPARE: "preparing", TRANSCRIBE: "in the model", FINISH: "finishing"}
 WAITING = {
     PREPARE: "waiting to be prepared",
-    READ: "waiting for a model",
+    TRANSCRIBE: "waiting for a model",
     FINISH: "waiting to be finished",
 }
 FOLLOWING = "waiting for the same content"
@@ -31,7 +31,7 @@ OVER = "over, until it was taken up again"
 # Parts of preparing that are measured apart; what is left is staging: copying and hashing.
 STAGING = "staging"
 MEASURED = {"decoding": "audio_decode", "finding speech": "speech_detection"}
-STEP_OF = {JobState.QUEUED: PREPARE, JobState.TRANSCRIBING: READ}  # what a job in that state waits for
+STEP_OF = {JobState.QUEUED: PREPARE, JobState.TRANSCRIBING: TRANSCRIBE}  # what a job in that state waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class _Builder:
         passed, self.at = max(0.0, moment - self.at), max(self.at, moment)
         steps = {self.attempts[index].step for index in self.lasting.values()}
         if steps:
-            self.count(WORKING[READ if READ in steps else steps.pop()], passed)
+            self.count(WORKING[TRANSCRIBE if TRANSCRIBE in steps else steps.pop()], passed)
         elif self.over:
             self.count(OVER, passed)
         else:
@@ -112,7 +112,7 @@ class _Builder:
         self.following = event.kind == "follows" or (self.following and event.kind not in BEGINS)
 
     def begin(self, event: Event, step: str) -> None:
-        chunk = _chunk_of(event) if step == READ else ""
+        chunk = _chunk_of(event) if step == TRANSCRIBE else ""
         # What still lasts ended unnoticed: a chunk is read by one worker at a time, and whole jobs only without chunks.
         self.close([chunk] if chunk in self.lasting else [] if chunk else list(self.lasting), event, "lost")
         self.waited_for(step)
@@ -123,7 +123,9 @@ class _Builder:
         """Which of the attempts that last an event ends."""
         chunk = _chunk_of(event)
         return [
-            key for key in self.lasting if (key == chunk if chunk else self.attempts[self.lasting[key]].step != READ)
+            key
+            for key in self.lasting
+            if (key == chunk if chunk else self.attempts[self.lasting[key]].step != TRANSCRIBE)
         ]
 
     def close(self, keys: Sequence[str], event: Event, outcome: str = "") -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dropscribe.admin.terminal import render
-from dropscribe.core import reserved_names
+from dropscribe.core import old_names, reserved_names
 from dropscribe.core.routing import wish_of
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import ACTIVE_STATES, JobState
@@ -152,7 +152,8 @@ def folder_trouble(root: WatchedRoot) -> str:
 
 def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
     """A worker as docs/cli.md describes it."""
-    return asdict(worker) | {"doing": worker.doing, "rtfx": worker.rtfx, "alive": worker.silent < silence}
+    work = [old_names.with_new(asdict(one), old_names.WORK) for one in worker.work]
+    return asdict(worker) | {"work": work, "doing": worker.doing, "rtfx": worker.rtfx, "alive": worker.silent < silence}
 
 
 def folder_document(root: WatchedRoot) -> dict[str, Any]:

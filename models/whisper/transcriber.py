@@ -177,7 +177,7 @@ def segment_of(heard: Any, duration: float) -> Segment:
         start=min([_within(heard.start, duration), *(word.start for word in words[:1])]),
         end=max([_within(heard.end, duration), *(word.end for word in words[-1:])]),
         text=heard.text.strip(),
-        quality=round(math.exp(min(0.0, heard.avg_logprob)), 3),
+        confidence=round(math.exp(min(0.0, heard.avg_logprob)), 3),
         words=words,
     )
 

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import Metric
@@ -14,17 +14,22 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from dropscribe.core.errors import StoreError
+from dropscribe.core.old_names import CHECKS
 from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import ACTIVE_STATES, JobState
-from dropscribe.store import metrics_queries, notifications
+from dropscribe.store import leases, metrics_queries, notifications
 from dropscribe.store.metrics_queries import Figures
 from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0  # scrapes closer together share one look into the store
-STEPS = {"prepare": "preparing", "transcribe": "reading", "finish": "finishing"}  # and the event that begins it
+STEPS = {
+    "prepare": "preparing",
+    "transcribe": leases.TRANSCRIBING,
+    "finish": "finishing",
+}  # and the event that begins it
 FINAL_STATES = tuple(state for state in JobState if state.is_final)
 
 
@@ -89,7 +94,12 @@ def _store(found: Figures | None) -> Iterator[Metric]:
     oldest = GaugeMetricFamily(
         "dropscribe_oldest_job_age_seconds", "Time since the oldest job in this state was admitted.", labels=["state"]
     )
-    audio = GaugeMetricFamily("dropscribe_waiting_audio_seconds", "Audio of prepared jobs that no model has read yet.")
+    audio = GaugeMetricFamily(
+        "dropscribe_backlog_audio_seconds", "Audio of prepared jobs that no model has transcribed yet."
+    )
+    old_audio = GaugeMetricFamily(
+        "dropscribe_waiting_audio_seconds", "The old name of dropscribe_backlog_audio_seconds."
+    )
     paused = GaugeMetricFamily("dropscribe_paused", "1 while the fleet is paused.")
     full = GaugeMetricFamily("dropscribe_spool_full", "1 while preparing pauses for want of room in the spool.")
     untold = GaugeMetricFamily("dropscribe_waiting_notifications", "Notifications that are not delivered yet.")
@@ -100,12 +110,13 @@ def _store(found: Figures | None) -> Iterator[Metric]:
         for state in sorted(ACTIVE_STATES):
             oldest.add_metric([state], found.oldest.get(state, 0.0))
         audio.add_metric([], found.waiting_audio)
+        old_audio.add_metric([], found.waiting_audio)
         paused.add_metric([], found.paused)
         full.add_metric([], found.spool_full)
         untold.add_metric([], found.notifications)
         for (role, condition), count in sorted(found.workers.items()):
             workers.add_metric([role, condition], count)
-    yield from (jobs, oldest, audio, paused, full, untold, workers)
+    yield from (jobs, oldest, audio, old_audio, paused, full, untold, workers)
 
 
 def _folders(found: Figures | None) -> Iterator[Metric]:
@@ -143,10 +154,21 @@ def _happened(totals: Totals) -> Iterator[Metric]:
     for result, kind in ((notifications.DELIVERED, "notified"), (notifications.GIVEN_UP, "not_notified")):
         told.add_metric([result], totals.events[kind])
     yield told
-    rules = CounterMetricFamily("dropscribe_failed_checks", "Answers that failed a check.", labels=["rule"])
-    for rule, count in sorted(totals.rules.items()):
-        rules.add_metric([rule], count)
-    yield rules
+    yield from _failed_checks(totals.rules)
     yield CounterMetricFamily(
         "dropscribe_transcribed_audio_seconds", "Audio of recordings whose transcript was written.", totals.audio
     )
+
+
+def _failed_checks(rules: Mapping[str, int]) -> Iterator[Metric]:
+    failed = CounterMetricFamily(
+        "dropscribe_failed_quality_checks", "Outputs of the model that failed a quality check.", labels=["check"]
+    )
+    old = CounterMetricFamily(
+        "dropscribe_failed_checks", "The old name of dropscribe_failed_quality_checks_total.", labels=["rule"]
+    )
+    before = {new: name for name, new in CHECKS.items()}
+    for check, count in sorted(rules.items()):
+        failed.add_metric([check], count)
+        old.add_metric([before.get(check, check)], count)
+    yield from (failed, old)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from dropscribe.core import old_names
 from dropscribe.core.errors import StoreError
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.duties import webhook
@@ -108,7 +109,7 @@ def payload(database: Database, one: Notification) -> dict[str, Any]:
     """What is told of a job: state and reason as of then, the rest as it is now. docs/notifications.md lists it."""
     job = queries.job(database, one.job_id)
     files = [file for file in transcripts.files_of(database, one.job_id) if file.written]
-    return {
+    told = {
         "id": one.id,
         "at": one.at,
         "job": one.job_id,
@@ -119,6 +120,7 @@ def payload(database: Database, one: Notification) -> dict[str, Any]:
         "sha256": job.sha256,
         "duration": job.duration,
         "notes": job.notes,
-        "missing": [{"start": start, "end": end} for start, end in job.missing],
+        "uncovered_speech": [{"start": start, "end": end} for start, end in job.missing],
         "files": [{"path": file.path, "format": file.format, "sha256": file.sha256} for file in files],
     }
+    return old_names.with_old(told, old_names.NOTIFICATION)

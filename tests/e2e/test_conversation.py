@@ -67,7 +67,7 @@ def test_a_long_conversation_is_read_as_well_as_its_sentences(fleet: Fleet, tmp_
     job = fleet.job("talk.flac")
     events = queries.events_of(fleet.database, job.id)
     assert any(event.kind == "lost" and victim.id in event.detail for event in events)
-    assert sum(event.kind == "read" for event in events) > MINUTES
+    assert sum(event.kind == "transcribed" for event in events) > MINUTES
     segments = fleet.transcript("talk")["segments"]
 
     told, said = _words(segments), " ".join(turn.text for turn in talk.turns)

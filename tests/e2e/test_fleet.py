@@ -109,7 +109,7 @@ def test_a_drained_worker_finishes_what_it_reads_and_others_do_the_rest(fleet: F
     told = queries.events_of(fleet.database, fleet.job("a.wav").id)
     assert not [event for event in told if event.kind in {"released", "lost"}]
     of_victim = [event.kind for event in told if event.where == victim.id]
-    assert of_victim.count("reading") == of_victim.count("read") > 0
+    assert of_victim.count("transcribing") == of_victim.count("transcribed") > 0
 
 
 def test_a_worker_whose_model_cannot_be_loaded_does_not_start(fleet: Fleet) -> None:

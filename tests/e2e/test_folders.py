@@ -25,7 +25,7 @@ def test_who_has_only_the_share_says_there_what_is_wanted_and_finds_it_done(mach
     talks = machine.inbox / "talks"
     talks.mkdir()
     (machine.inbox / reserved_names.SETTINGS).write_text('status_page = true\noutputs = ["txt"]')
-    (talks / reserved_names.SETTINGS).write_text('when_done = "move"\nengine = "scripted"')
+    (talks / reserved_names.SETTINGS).write_text('when_done = "archive"\nengine = "scripted"')
     speech(talks / "a.wav")
     (talks / "b.wav").write_bytes(b"no sound at all")
     speech(machine.inbox / "c.wav", seed=2)

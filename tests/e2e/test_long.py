@@ -30,7 +30,7 @@ def test_a_short_recording_does_not_wait_behind_a_long_one(make_machine: Callabl
     ahead = [
         event
         for event in queries.events_of(machine.database, long.id)
-        if event.kind == "reading" and story["prepared"] < event.at < story["reading"]
+        if event.kind == "transcribing" and story["prepared"] < event.at < story["transcribing"]
     ]
     assert len(ahead) <= FEW
     machine.wait_for("long.wav", JobState.DONE)

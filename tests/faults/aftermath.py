@@ -19,7 +19,7 @@ from tests.faults.recordings import FORMATS, Recordings, told
 
 DAY = 86_400.0  # seconds
 LOST = re.compile(r"attempt \d+ of (?P<owner>\S+) at (?P<row>\S+) was lost")
-CLAIMS = {"preparing", "finishing", "reading"}
+CLAIMS = {"preparing", "finishing", "transcribing"}
 
 
 @dataclass(frozen=True)

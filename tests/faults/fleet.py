@@ -40,7 +40,7 @@ SHORT = {
     "CHUNK_SECONDS": "8",
     "CHUNK_TARGET_SECONDS": "8",
     "OVERLAP_SECONDS": "2",
-    "SMALLEST_CHUNK_SECONDS": "4",
+    "MIN_CHUNK_SECONDS": "4",
     "CPU_SLOTS": "2",
     "LOG_FORMAT": "text",
 }

@@ -49,7 +49,7 @@ def make_context(database: Database, settings: Settings, tmp_path: Path) -> Iter
         keepers[-1].start()
         model = Scripted(script or Script())
         changed = own.model_copy(update=changes)
-        fitness = Fitness(changed.unfit_failures)
+        fitness = Fitness(changed.circuit_breaker_failures)
         return WorkerContext(changed, database, doorbell, keepers[-1], "worker", model, Tally(), fitness, die)
 
     yield make

@@ -99,7 +99,7 @@ def test_several_files_are_waited_for_and_the_worst_decides_the_status(
 def test_the_status_tells_how_it_ended(
     script: Script, status: int, make_context: MakeContext, recording: Path, database: Database
 ) -> None:
-    with at_work(make_context(script, most_halvings=0)):
+    with at_work(make_context(script, max_halvings=0)):
         running = waiting(recording)
         out, err = running.communicate(timeout=120)
     assert running.returncode == status, err

@@ -272,7 +272,7 @@ def admit(context, path: Path, **overrides: object) -> str:
 
 
 def test_outputs_results_and_chunks_are_those_of_the_folder(make_context: MakeContext, recording: Path) -> None:
-    context = make_context(smallest_chunk_seconds=1.0)
+    context = make_context(min_chunk_seconds=1.0)
     where = recording.parent / "texts"
     job_id = admit(context, recording, outputs=["txt", "srt"], folder=str(where), chunk_seconds=3.0)
     assert carry_through(context, job_id).state is JobState.DONE

@@ -63,7 +63,7 @@ def test_chunks_make_the_same_transcript_as_the_whole(make_context: MakeContext,
     job_id = admit(context, talk)
     job = carry_through(context, job_id)
     assert (job.state, job.reason, job.notes) == (JobState.DONE, "", [])
-    assert kinds(context, job_id).count("read") >= 6
+    assert kinds(context, job_id).count("transcribed") >= 6
     assert lines(document(talk)) == whole
 
 
@@ -182,7 +182,7 @@ def test_only_unfinished_chunks_are_read_again_after_a_crash(make_context: MakeC
     tasks.transcribe_chunk(context, queued(context, job_id)[0])
     assert queries.job(context.database, job_id).state is JobState.QUEUED
     assert carry_through(context, job_id).state is JobState.DONE
-    reading = [event.detail for event in queries.events_of(context.database, job_id) if event.kind == "reading"]
+    reading = [event.detail for event in queries.events_of(context.database, job_id) if event.kind == "transcribing"]
     assert reading.count("chunk 0") == 1
 
 
@@ -190,7 +190,7 @@ def test_a_suspect_recording_that_is_retried_is_read_where_it_was_doubtful(
     make_context: MakeContext, talk: Path
 ) -> None:
     whole = read_in_one_go(make_context, talk)
-    context = make_context(Script(hears=True, behave="truncate", first_n=1), **MINUTE, most_halvings=0)
+    context = make_context(Script(hears=True, behave="truncate", first_n=1), **MINUTE, max_halvings=0)
     job_id = admit(context, talk)
     assert carry_through(context, job_id).state is JobState.SUSPECT
     recovery.retry(context.database, job_id)

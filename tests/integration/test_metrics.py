@@ -23,7 +23,8 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.models.scripted import Script
 from dropscribe.scheduler.duties.metrics import LOOK_SECONDS, StoreCollector
-from dropscribe.store import fleet, queries, recovery, tables
+from dropscribe.store import fleet, leases, queries, recovery, tables
+from dropscribe.store.chunks import FAILED_CHECKS
 from dropscribe.store.fleet import RootReport
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker import tasks
@@ -92,14 +93,16 @@ def test_a_scheduler_tells_what_happened_to_recordings(
         assert value(waiting, "jobs", state="queued") == 1
         assert value(waiting, "oldest_job_age_seconds", state="queued") > 0
         tasks.prepare_job(context, job_id)
-        assert value(look(collector, clock, url), "waiting_audio_seconds") == pytest.approx(6, abs=0.1)
+        prepared = look(collector, clock, url)
+        assert value(prepared, "backlog_audio_seconds") == pytest.approx(6, abs=0.1)
+        assert value(prepared, "waiting_audio_seconds") == value(prepared, "backlog_audio_seconds"), "the old name"
         carry_through(context, job_id)
         look(collector, clock, url)
         after = look(collector, clock, url)
         assert value(after, "jobs", state="done") == 1
         assert value(after, "jobs_ended_total", state="done") == 1
         assert value(after, "transcribed_audio_seconds_total") == pytest.approx(6, abs=0.1)
-        assert value(after, "waiting_audio_seconds") == 0
+        assert value(after, "backlog_audio_seconds") == value(after, "waiting_audio_seconds") == 0
         assert [value(after, "attempts_total", step=step) for step in ("prepare", "transcribe", "finish")] == [1, 1, 1]
         again = look(collector, clock, url)
         assert value(again, "attempts_total", step="prepare") == 1, "nothing is counted twice"
@@ -108,7 +111,7 @@ def test_a_scheduler_tells_what_happened_to_recordings(
 def test_what_goes_wrong_is_counted_by_its_cause(
     make_context: MakeContext, recording: Path, settings: Settings, database: Database
 ) -> None:
-    context, clock = make_context(Script(behave="loop"), smallest_chunk_seconds=1.0, most_halvings=1), Clock()
+    context, clock = make_context(Script(behave="loop"), min_chunk_seconds=1.0, max_halvings=1), Clock()
     collector = StoreCollector(database, settings, clock=clock)
     with scraped(settings, collector) as url:
         look(collector, clock, url)
@@ -116,7 +119,8 @@ def test_what_goes_wrong_is_counted_by_its_cause(
         look(collector, clock, url)
         found = look(collector, clock, url)
         attempts = value(found, "attempts_total", step="transcribe")
-        assert value(found, "failed_checks_total", rule="loop") == attempts > 1
+        assert value(found, "failed_quality_checks_total", check="loop") == attempts > 1
+        assert value(found, "failed_checks_total", rule="loop") == attempts, "the old name"
         assert value(found, "jobs_ended_total", state="suspect") == 1
 
         lost = admit(context, recording.rename(recording.with_name("lost.wav")))
@@ -287,6 +291,23 @@ def test_an_address_of_somebody_else_is_refused_by_name(settings: Settings, addr
         metrics.served(chosen, Nothing()),
     ):
         pass
+
+
+def test_the_old_metric_of_checks_has_their_old_names(
+    make_context: MakeContext, recording: Path, settings: Settings, database: Database
+) -> None:
+    context, clock = make_context(), Clock()
+    collector = StoreCollector(database, settings, clock=clock)
+    job_id = admit(context, recording)
+    with scraped(settings, collector) as url:
+        look(collector, clock, url)
+        with database.begin() as connection:
+            leases.note(connection, job_id, FAILED_CHECKS, "speech_rate", where="model-1")
+            leases.note(connection, job_id, FAILED_CHECKS, "pace", where="one of the version before")
+        look(collector, clock, url)
+        found = look(collector, clock, url)
+    assert value(found, "failed_quality_checks_total", check="speech_rate") == 2
+    assert value(found, "failed_checks_total", rule="pace") == 2
 
 
 def test_all_addresses_are_named_by_the_host(settings: Settings) -> None:

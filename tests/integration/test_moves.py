@@ -52,7 +52,7 @@ def content(root: Path) -> dict[str, bytes]:
 def test_a_recording_goes_to_done_with_its_transcript_and_is_no_new_one(
     database: Database, watch: RootWatch, inbox: Path, make_context: MakeContext
 ) -> None:
-    (inbox / "talks" / reserved_names.SETTINGS).write_text('when_done = "move"\noutputs = ["txt", "json"]')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('when_done = "archive"\noutputs = ["txt", "json"]')
     speech(inbox / "talks" / "a.wav")
     speech(inbox / "b.wav", seed=2)
     look(watch, 0.0, 10.0)
@@ -104,7 +104,7 @@ def test_what_failed_goes_to_failed_with_the_reason_and_from_there_to_done(
 
 
 def test_what_failed_and_is_moved_back_is_tried_again(database: Database, watch: RootWatch, inbox: Path) -> None:
-    (inbox / reserved_names.SETTINGS).write_text('when_done = "move"')
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "archive"')
     (inbox / "a.wav").write_bytes(b"noise")
     look(watch, 0.0)
     job_id = ended(database, inbox, "a.wav", failed=True)
@@ -124,7 +124,7 @@ def test_what_failed_and_is_moved_back_is_tried_again(database: Database, watch:
 def test_an_equal_name_is_never_overwritten(
     database: Database, watch: RootWatch, inbox: Path, make_context: MakeContext
 ) -> None:
-    (inbox / reserved_names.SETTINGS).write_text('when_done = "move"\noutputs = ["txt"]')
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "archive"\noutputs = ["txt"]')
     (inbox / "done").mkdir()
     (inbox / "done" / "a.wav").write_bytes(b"precious")
     speech(inbox / "a.wav")
@@ -199,7 +199,7 @@ def test_what_was_replaced_meanwhile_stays_and_so_does_what_is_gone(
 
 
 def test_many_that_are_put_away_are_not_missed(database: Database, watch: RootWatch, inbox: Path) -> None:
-    (inbox / reserved_names.SETTINGS).write_text('when_done = "move"')
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "archive"')
     for number in range(12):
         (inbox / f"{number}.wav").write_bytes(b"1" * (number + 1))
     look(watch, 0.0, 10.0)
@@ -254,7 +254,7 @@ def test_a_job_that_is_retried_while_it_is_moved_is_put_away_at_its_end(
 def test_the_same_file_dropped_again_is_read_and_put_away_again(
     database: Database, watch: RootWatch, inbox: Path
 ) -> None:
-    (inbox / reserved_names.SETTINGS).write_text('when_done = "move"')
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "archive"')
     for round_ in range(3):
         (inbox / "a.wav").write_bytes(b"1")
         os.utime(inbox / "a.wav", ns=(1, 1))
@@ -322,4 +322,4 @@ def test_a_folder_that_does_not_let_it_go_keeps_it_and_says_so(
     job_id = ended(database, inbox, "a.wav")
     archiver.put_away(database, watch)
     assert (inbox / "a.wav").exists()
-    assert queries.events_of(database, job_id)[-1].kind == "not_moved"
+    assert queries.events_of(database, job_id)[-1].kind == "not_archived"

@@ -31,13 +31,13 @@ TALK = Transcript(
         Segment(0.0, 0.4, "Good morning, shall we start?", 0),
         Segment(0.4, 0.8, "The budget is on page two.", 1),
         Segment(0.6, 5.0, "Not the budget again!", 0),
-        Segment(5.0, 6.0, HOSTILE, 1, quality=0.2),
+        Segment(5.0, 6.0, HOSTILE, 1, confidence=0.2),
         Segment(20.0, 25.0, "A budget (of sorts) is a budget.", 1),
         *(Segment(25.0 + i / 10, 25.1 + i / 10, f"Row {i}.", i % 2) for i in range(100)),
     ),
     speakers=(Speaker(0, "", 5.2), Speaker(1, "Grace", 6.0)),
     reasons=("a stretch of speech was not read",),
-    missing=(Span(6.5, 19.0),),
+    uncovered_speech=(Span(6.5, 19.0),),
 )
 
 
@@ -143,8 +143,8 @@ def test_everybody_who_speaks_at_once_is_marked(open_page: Open) -> None:
 
 def test_a_gap_can_be_heard(open_page: Open) -> None:
     page = open_page()
-    assert "00:00:06 to 00:00:19: speech that is missing" in page.one(".gap.missing").text
-    page.one(".gap.missing a").click()
+    assert "00:00:06 to 00:00:19: speech that this transcript does not cover" in page.one(".gap.uncovered").text
+    page.one(".gap.uncovered a").click()
     page.until(lambda: page.at() >= 6.5)
     assert page.now() == []
 
@@ -288,10 +288,10 @@ def test_it_prints_all_text_and_no_controls(open_page: Open) -> None:
     page = open_page()
     page.print_media("print")
     shown = {
-        selector: page.one(selector).is_displayed() for selector in ("#bar", "#rename", ".skip", "#s99", ".missing")
+        selector: page.one(selector).is_displayed() for selector in ("#bar", "#rename", ".skip", "#s99", ".uncovered")
     }
     page.print_media()
-    assert shown == {"#bar": False, "#rename": False, ".skip": False, "#s99": True, ".missing": True}
+    assert shown == {"#bar": False, "#rename": False, ".skip": False, "#s99": True, ".uncovered": True}
     assert base64.b64decode(page.browser.print_page()).startswith(b"%PDF")
 
 
@@ -325,7 +325,7 @@ def test_ten_thousand_rows_are_searched_and_walked(open_page: Open) -> None:
     rows = tuple(
         Segment(i / 300, (i + 1) / 300, f"Sentence number {i} of a very long day.", i // 7 % 5) for i in range(10_000)
     )
-    page = open_page(replace(TALK, segments=rows, missing=()))
+    page = open_page(replace(TALK, segments=rows, uncovered_speech=()))
     page.run("media.currentTime = 33.001")
     page.until(lambda: page.now() == ["s9900"])
     assert page.in_view("#s9900")

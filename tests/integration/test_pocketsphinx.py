@@ -73,7 +73,7 @@ def test_segments_are_in_order_within_the_chunk_and_break_at_pauses(transcript: 
 
 def test_it_names_no_speaker_and_tells_how_sure_it_is(transcript: RawTranscript) -> None:
     assert {segment.speaker for segment in transcript.segments} == {None}
-    assert all(0 < (segment.quality or 0) <= 1 for segment in transcript.segments)
+    assert all(0 < (segment.confidence or 0) <= 1 for segment in transcript.segments)
 
 
 def test_silences_noises_and_marks_of_pronunciation_are_no_words(transcript: RawTranscript) -> None:

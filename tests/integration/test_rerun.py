@@ -75,7 +75,7 @@ def test_what_shapes_a_transcript_has_it_read_again(
 def test_what_shapes_only_files_has_them_written_again(
     store: Database, cli: Cli, watch: RootWatch, inbox: Path, read: list[str], make_context: MakeContext
 ) -> None:
-    (inbox / "talks" / reserved_names.SETTINGS).write_text('outputs = ["srt"]\nwhen_done = "move"')
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('outputs = ["srt"]\nwhen_done = "archive"')
     assert "written again" in cli("rerun", str(inbox / "talks" / "a.wav"), "--yes").out
     tasks.finish_job(make_context(), read[0])
     archiver.put_away(store, watch)

@@ -100,7 +100,17 @@ def test_a_recording_goes_from_queued_to_done(database: Database) -> None:
     finish(database, job_id)
     assert state(database, job_id) is JobState.DONE
     kinds = [event.kind for event in queries.events_of(database, job_id)]
-    assert kinds == ["admitted", "preparing", "prepared", "reading", "read", "reading", "read", "finishing", "done"]
+    assert kinds == [
+        "admitted",
+        "preparing",
+        "prepared",
+        "transcribing",
+        "transcribed",
+        "transcribing",
+        "transcribed",
+        "finishing",
+        "done",
+    ]
 
 
 def test_times_of_words_and_the_language_are_kept(database: Database) -> None:

@@ -54,7 +54,7 @@ def test_doubled_and_stale_messages_do_no_harm(make_context: MakeContext, record
         tasks.finish_job(context, job_id)
     tasks.finish_job(context, "unknown")
     kinds = [event.kind for event in queries.events_of(context.database, job_id)]
-    assert kinds == ["admitted", "preparing", "prepared", "reading", "read", "finishing", "done"]
+    assert kinds == ["admitted", "preparing", "prepared", "transcribing", "transcribed", "finishing", "done"]
 
 
 def test_a_chunk_whose_spool_file_is_gone_is_prepared_again(make_context: MakeContext, recording: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_spool_that_is_nearly_full_stays_paused(make_context: MakeContext) -> 
 
 
 def test_a_worker_on_which_everything_fails_takes_itself_out(make_context: MakeContext, recording: Path) -> None:
-    context = make_context(Script(behave="error"), unfit_failures=3)
+    context = make_context(Script(behave="error"), circuit_breaker_failures=3)
     fleet.register(context.database, "worker", host="h", pid=1, role="model", state="ready")
     waiting = [admit(context, speech(recording.with_name(f"{number}.wav"), seed=number)) for number in (1, 2, 3)]
     for job_id in waiting:
@@ -361,7 +361,7 @@ def test_a_worker_on_which_everything_fails_takes_itself_out(make_context: MakeC
 
 
 def test_a_success_in_between_clears_a_worker_of_suspicion(make_context: MakeContext, recording: Path) -> None:
-    context = make_context(Script(behave="error", when_context="bad"), unfit_failures=2)
+    context = make_context(Script(behave="error", when_context="bad"), circuit_breaker_failures=2)
     names = ["bad 1", "good", "bad 2"]
     for number, name in enumerate(names):
         path = speech(recording.with_name(f"{name}.wav"), seed=number)

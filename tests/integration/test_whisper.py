@@ -82,7 +82,7 @@ def test_an_answer_becomes_segments_with_the_times_of_their_words(engine: Whispe
     assert [segment.text for segment in answer.segments] == TEXTS
     assert (answer.ended, answer.language) == (Ended.COMPLETE, "en")
     assert answer.output_tokens == 9
-    assert {(segment.speaker, segment.quality) for segment in answer.segments} == {(None, 1.0)}
+    assert {(segment.speaker, segment.confidence) for segment in answer.segments} == {(None, 1.0)}
     first, second = answer.segments
     assert (first.start, first.end, second.start) == pytest.approx((1.0, 2.5, 4.0), abs=0.5)
     assert [word.text for word in first.words] == ["one", "two", "three"]

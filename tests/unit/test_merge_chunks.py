@@ -75,7 +75,7 @@ def test_a_voice_keeps_its_number_through_an_overlap() -> None:
 def test_speakers_in_doubt_are_named_as_people_count_them() -> None:
     parts = [part(0, 10, Segment(0.0, 1.0, "a", 0)), part(10, 20, Segment(10.0, 11.0, "b", 0))]
     joined = stitch(parts, [], Voices({(0, 0): 0, (1, 0): 1}, frozenset({(0, 1)}), compared=True))
-    assert [speaker.perhaps for speaker in joined.speakers] == [(1,), (0,)]
+    assert [speaker.maybe_same for speaker in joined.speakers] == [(1,), (0,)]
     assert joined.notes == ("speakers 1 and 2 may be the same voice",)
 
 
@@ -111,14 +111,18 @@ def test_missing_stretches_of_several_chunks_are_joined_in_order() -> None:
     assert stitch([two, one], []).missing == (Span(3, 5), Span(50, 65))
 
 
-people = (Speaker(0, seconds=5.0, perhaps=(3,)), Speaker(1, seconds=2.5, perhaps=(3,)), Speaker(3, "Ada", 1.5, (0, 1)))
+people = (
+    Speaker(0, seconds=5.0, maybe_same=(3,)),
+    Speaker(1, seconds=2.5, maybe_same=(3,)),
+    Speaker(3, "Ada", 1.5, (0, 1)),
+)
 said = (Segment(0, 5, "a", 0), Segment(5, 7.5, "b", 1), Segment(8, 9.5, "c", 3), Segment(9, 10, "d"))
 
 
 def test_a_merged_speaker_is_gone_and_nobody_else_changes_number() -> None:
     segments, speakers = merge(said, people, {3: 0})
     assert [segment.speaker for segment in segments] == [0, 1, 0, None]
-    assert speakers == (Speaker(0, "Ada", 6.5, (1,)), Speaker(1, seconds=2.5, perhaps=(0,)))
+    assert speakers == (Speaker(0, "Ada", 6.5, (1,)), Speaker(1, seconds=2.5, maybe_same=(0,)))
 
 
 def test_merges_follow_each_other() -> None:
@@ -162,7 +166,7 @@ def test_speakers_are_numbered_without_gaps_and_are_those_who_speak(seed: int) -
     assert all(0 <= segment.start <= segment.end for segment in joined.segments)
     for speaker in joined.speakers:
         assert speaker.seconds >= 0
-        assert all(speaker.number in joined.speakers[other].perhaps for other in speaker.perhaps)
+        assert all(speaker.number in joined.speakers[other].maybe_same for other in speaker.maybe_same)
 
 
 def _work(call: Callable[[], object]) -> int:

@@ -68,7 +68,7 @@ class TestDocx:
         assert (title.text, title.style and title.style.name) == ("board.flac", "Title")
         assert [paragraph.text for paragraph in rest] == [
             "SUSPECT: a stretch of speech was not read",
-            "Missing: 00:00:12 to 00:00:30",
+            "Uncovered speech: 00:00:12 to 00:00:30",
             "00:00:00 Speaker 1: Good morning. Shall we start with the budget? The figures are on page two.",
             "00:00:06 Grace: Before we do, two people are still missing.",
             "00:00:09 [Music]",

@@ -40,13 +40,13 @@ BOARD = Transcript(
         Segment(4.3, 6.0, "The figures are on page two.", 0),
         Segment(6.2, 9.85, "Before we do, two people are still missing.", 1),
         Segment(9.9, 12.0, "[Music]", None, SegmentKind.EVENT),
-        Segment(30.0, 34.5, "R&D asks for < 5 % more.", 0, quality=0.91),
+        Segment(30.0, 34.5, "R&D asks for < 5 % more.", 0, confidence=0.91),
     ),
     speakers=(Speaker(0, "", 9.9), Speaker(1, "Grace", 3.65)),
     speech_detector="silero",
     settings={"context": "budget"},
     reasons=("a stretch of speech was not read",),
-    missing=(Span(12.0, 29.6),),
+    uncovered_speech=(Span(12.0, 29.6),),
     timings={"transcribe": 1.7},
     created_at="2026-11-20T15:04:05+00:00",
 )
@@ -75,7 +75,7 @@ segments = st.builds(
     text=texts,
     speaker=st.none() | st.integers(0, 20),
     kind=st.sampled_from(SegmentKind),
-    quality=st.none() | st.floats(0, 1),
+    confidence=st.none() | st.floats(0, 1),
     words=st.lists(st.builds(Word, times, times, texts), max_size=3).map(tuple),
 )
 counts = st.integers(0, 2**53)
@@ -91,7 +91,7 @@ transcripts = st.builds(
     settings=names,
     notes=st.lists(texts, max_size=2).map(tuple),
     reasons=st.lists(texts, max_size=2).map(tuple),
-    missing=st.lists(spans, max_size=2).map(tuple),
+    uncovered_speech=st.lists(spans, max_size=2).map(tuple),
     timings=st.dictionaries(any_text, times, max_size=2),
     created_at=any_text,
     language=st.sampled_from(["", "de"]),
@@ -251,13 +251,13 @@ class TestTxt:
             engine=replace(ENGINE, notice="a small model read this"),
             notes=("music throughout",),
             reasons=("a loop",),
-            missing=(Span(600.7, 750.2),),
+            uncovered_speech=(Span(600.7, 750.2),),
         )
         assert text_of(transcript, "txt") == (
             "Note: a small model read this\n"
             "Note: music throughout\n"
             "SUSPECT: a loop\n"
-            "Missing: 00:10:00 to 00:12:31\n"
+            "Uncovered speech: 00:10:00 to 00:12:31\n"
             "\n"
             "[00:00:00] a\n"
         )

@@ -83,7 +83,7 @@ class TestText:
         text = "\n".join(page_of(BOARD).text)
         assert text.index("SUSPECT: a stretch of speech was not read") < text.index("Good morning.")
         assert page_of(BOARD).all("ul", "suspect")
-        assert not page_of(replace(BOARD, reasons=(), missing=())).all("ul", "remarks")
+        assert not page_of(replace(BOARD, reasons=(), uncovered_speech=())).all("ul", "remarks")
 
     def test_speakers_are_named_where_they_were_told_apart(self) -> None:
         assert "Speaker ?" in page_of(spoken(Segment(0, 1, "a", 0), Segment(1, 2, "b"))).text
@@ -97,16 +97,16 @@ class TestText:
             Segment(0, 1, "a", 0), Segment(1, 2, "b", 1), speakers=(Speaker(0, "Ann", 1, (1,)), Speaker(1))
         )
         (first, _) = re.findall(r"<li class=\"c\d\">.*?</li>", text_of(doubtful, "html"))
-        assert re.sub("<.*?>", "", first) == " speaks 00:00:01, perhaps the same as Speaker 2"
+        assert re.sub("<.*?>", "", first) == " speaks 00:00:01, maybe the same as Speaker 2"
 
     def test_a_doubtful_segment_says_so_in_words(self) -> None:
-        page = page_of(spoken(Segment(0, 1, "a", quality=0.31), Segment(1, 2, "b", quality=0.62)))
+        page = page_of(spoken(Segment(0, 1, "a", confidence=0.31), Segment(1, 2, "b", confidence=0.62)))
         assert "unsure: confidence 31%" in page.text
         assert len(page.all("p", "unsure")) == 1
 
 
 def test_what_is_unsure_is_never_rounded_up_to_what_is_not() -> None:
-    assert [html_._percent(quality) for quality in (0.0, 0.314, 0.494, 0.4999)] == ["0%", "31%", "49%", "49%"]
+    assert [html_._percent(confidence) for confidence in (0.0, 0.314, 0.494, 0.4999)] == ["0%", "31%", "49%", "49%"]
 
 
 class TestTime:
@@ -114,12 +114,12 @@ class TestTime:
         page = page_of(BOARD)
         order = [a["data-start"] for a in page.all("p") if "data-start" in a]
         assert order == ["0.400", "4.300", "6.200", "9.900", "12.000", "30.000"]
-        assert "00:00:12 to 00:00:30: speech that is missing from this transcript" in page.text
+        assert "00:00:12 to 00:00:30: speech that this transcript does not cover" in page.text
 
     def test_a_long_silence_is_told_and_a_missing_stretch_is_not_called_one(self) -> None:
         source = replace(SOURCE, duration=100.0)
         said = (Segment(12, 20, "a"), Segment(29, 40, "b"), Segment(30, 35, "c"))
-        page = page_of(spoken(*said, source=source, missing=(Span(40, 95),)))
+        page = page_of(spoken(*said, source=source, uncovered_speech=(Span(40, 95),)))
         assert [line for line in page.text if "without" in line] == ["00:00:12 without words"]
 
     def test_rows_are_in_order_of_time_and_numbered(self) -> None:

@@ -59,7 +59,7 @@ def test_an_answer_that_did_not_end_well_is_held_back(ended: Ended, rule: Rule, 
 
 @pytest.mark.parametrize(("tokens", "budget", "held"), [(99, 100, False), (100, 100, True), (100, 0, False)])
 def test_an_answer_that_used_all_its_tokens_is_held_back(tokens: int, budget: int, held: bool) -> None:
-    assert (failed(replace(GOOD, output_tokens=tokens, budget=budget), 10.0, []) == {Rule.BUDGET}) is held
+    assert (failed(replace(GOOD, output_tokens=tokens, budget=budget), 10.0, []) == {Rule.MAX_NEW_TOKENS}) is held
 
 
 # Times
@@ -164,11 +164,11 @@ def test_speech_outside_the_chunk_does_not_count() -> None:
 def test_fast_speech_passes_and_more_than_anybody_could_say_does_not() -> None:
     assert quality_checks.check(spoken((0, 2.4), (2.4, 4.8), text=SENTENCE), 5.0, []).passed, "six words a second"
     (failure,) = quality_checks.check(spoken((0, 1.4), (1.4, 2.8), text=SENTENCE), 5.0, []).failures
-    assert failure == quality_checks.Failure(Rule.PACE, "nobody says 10 words a second")
+    assert failure == quality_checks.Failure(Rule.SPEECH_RATE, "nobody says 10 words a second")
 
 
 def test_the_pace_is_a_setting() -> None:
-    assert failed(spoken((0, 4), text=SENTENCE), 5.0, [], CheckLimits(words_per_second=3.0)) == {Rule.PACE}
+    assert failed(spoken((0, 4), text=SENTENCE), 5.0, [], CheckLimits(words_per_second=3.0)) == {Rule.SPEECH_RATE}
 
 
 def test_text_crammed_into_one_segment_is_held_back() -> None:
@@ -185,7 +185,7 @@ def test_a_few_words_in_no_time_pass() -> None:
 
 def test_an_essay_in_no_time_is_held_back() -> None:
     slow = Segment(0.0, 60.0, SENTENCE)
-    assert failed(RawTranscript((slow, Segment(60, 60, " ".join([SENTENCE] * 3)))), 70.0, []) == {Rule.PACE}
+    assert failed(RawTranscript((slow, Segment(60, 60, " ".join([SENTENCE] * 3)))), 70.0, []) == {Rule.SPEECH_RATE}
 
 
 def test_sounds_have_no_pace() -> None:

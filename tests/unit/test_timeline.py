@@ -35,10 +35,10 @@ ORDINARY = events(
     (0, "admitted", "scheduler", ""),
     (2, "preparing", "cpu", ""),
     (7, "prepared", "cpu", "chunks: 2"),
-    (10, "reading", "model-1", "chunk 0"),
-    (11, "reading", "model-2", "chunk 1"),
-    (20, "read", "model-1", "chunk 0"),
-    (30, "read", "model-2", "chunk 1"),
+    (10, "transcribing", "model-1", "chunk 0"),
+    (11, "transcribing", "model-2", "chunk 1"),
+    (20, "transcribed", "model-1", "chunk 0"),
+    (30, "transcribed", "model-2", "chunk 1"),
     (31, "finishing", "cpu", ""),
     (33, "done", "cpu", ""),
 )
@@ -59,8 +59,8 @@ def test_an_ordinary_job_waits_is_prepared_read_and_finished() -> None:
     }
     assert [(one.step, one.chunk, one.worker, one.began, one.ended, one.outcome) for one in told.attempts] == [
         ("prepare", "", "cpu", 2, 7, "prepared"),
-        ("read", "0", "model-1", 10, 20, "read"),
-        ("read", "1", "model-2", 11, 30, "read"),
+        ("transcribe", "0", "model-1", 10, 20, "transcribed"),
+        ("transcribe", "1", "model-2", 11, 30, "transcribed"),
         ("finish", "", "cpu", 31, 33, "done"),
     ]
     assert [one.window for one in told.attempts] == [None, WINDOWS["0"], WINDOWS["1"], None]
@@ -72,11 +72,11 @@ def test_a_lost_chunk_is_an_attempt_of_its_own_and_waits_again() -> None:
             (0, "admitted", "scheduler", ""),
             (0, "preparing", "cpu", ""),
             (1, "prepared", "cpu", "chunks: 1"),
-            (1, "reading", "model-1", "chunk 0"),
+            (1, "transcribing", "model-1", "chunk 0"),
             (91, "lost", "scheduler", "attempt 1 of model-1 at k3v9.0 was lost"),
-            (95, "reading", "model-2", "chunk 0"),
+            (95, "transcribing", "model-2", "chunk 0"),
             (96, "retry", "model-2", "chunk 0: out of memory"),
-            (106, "reading", "model-2", "chunk 0"),
+            (106, "transcribing", "model-2", "chunk 0"),
         ),
         WINDOWS,
         state=JobState.TRANSCRIBING,

@@ -101,7 +101,7 @@ def assemble(job: Job, chunks: list[ReadChunk], read: Sequence[ReadLineUp] = ())
         settings={"digest": job.settings_digest, "context": job.context},
         notes=(*job.notes, *stitched.notes),
         reasons=stitched.reasons,
-        missing=stitched.missing,
+        uncovered_speech=stitched.missing,
         timings=timings,
         created_at=_moment(max((chunk.finished_at for chunk in chunks), default=job.created_at)),
         language=_language(chunks),
@@ -128,7 +128,7 @@ def end(context: WorkerContext, claim: Claim, result: Outcome) -> list[str]:
         result.state,
         reason=reason,
         notes=transcript.notes,
-        missing=transcript.missing,
+        missing=transcript.uncovered_speech,
         timings={} if result.state is JobState.DUPLICATE else transcript.timings,
     )
 

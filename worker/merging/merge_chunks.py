@@ -116,7 +116,7 @@ def merge(
             number,
             before.name or speaker.name,
             round(before.seconds + speaker.seconds, 3),
-            tuple(sorted({*before.perhaps, *(truth.get(other, other) for other in speaker.perhaps)} - {number})),
+            tuple(sorted({*before.maybe_same, *(truth.get(other, other) for other in speaker.maybe_same)} - {number})),
         )
     renumbered = (s if s.speaker is None else replace(s, speaker=truth.get(s.speaker, s.speaker)) for s in segments)
     return tuple(renumbered), tuple(people[number] for number in sorted(people))

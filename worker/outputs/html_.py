@@ -68,7 +68,7 @@ def _source_hash(text: str) -> str:
 
 def _remarks(transcript: Transcript) -> str:
     items = "".join(f'<li dir="auto">{escape(remark)}</li>' for remark in remarks(transcript))
-    kind = "remarks suspect" if transcript.reasons or transcript.missing else "remarks"
+    kind = "remarks suspect" if transcript.reasons or transcript.uncovered_speech else "remarks"
     return f'<ul class="{kind}">{items}</ul>' if items else ""
 
 
@@ -104,8 +104,8 @@ def _person(speaker: Speaker, called: dict[int, str]) -> str:
         f'aria-label="Name of {name(speaker.number)}" autocomplete="off" maxlength="100" dir="auto">'
     )
     seconds = f" speaks {clock(speaker.seconds)}" if speaker.seconds else ""
-    alike = ", ".join(_who(number, called) for number in speaker.perhaps)
-    return f'<li class="{_colour(speaker.number)}">{field}{seconds}{alike and f", perhaps the same as {alike}"}</li>'
+    alike = ", ".join(_who(number, called) for number in speaker.maybe_same)
+    return f'<li class="{_colour(speaker.number)}">{field}{seconds}{alike and f", maybe the same as {alike}"}</li>'
 
 
 def _who(number: int, called: dict[int, str]) -> str:
@@ -117,13 +117,13 @@ def _colour(speaker: int) -> str:
 
 
 def _blocks(transcript: Transcript) -> Iterator[str]:
-    """Turns, long silences and what is missing, by time; rows are numbered from 0."""
+    """Turns, long silences and uncovered speech, by time; rows are numbered from 0."""
     parts = sorted((part for turn in turns(transcript) for part in _parts(turn)), key=lambda part: part.start)
     told = [Span(segment.start, segment.end) for part in parts for segment in part.segments]
-    silent = without([Span(0.0, transcript.source.duration)], [*told, *transcript.missing])
+    silent = without([Span(0.0, transcript.source.duration)], [*told, *transcript.uncovered_speech])
     called, number = names(transcript), count()
     blocks = [(span.start, _silence(span)) for span in silent if span.duration >= SILENCE]
-    blocks += [(span.start, _missing(span)) for span in transcript.missing]
+    blocks += [(span.start, _uncovered(span)) for span in transcript.uncovered_speech]
     blocks += [(part.start, _turn(part, called, number)) for part in parts]
     return (block for _, block in sorted(blocks, key=lambda block: block[0]))
 
@@ -144,9 +144,9 @@ def _turn(turn: Turn, called: dict[int, str], number: Iterator[int]) -> str:
 
 
 def _row(segment: Segment, number: int) -> str:
-    unsure = segment.quality is not None and segment.quality < UNSURE
+    unsure = segment.confidence is not None and segment.confidence < UNSURE
     kind = ("" if segment.kind is SegmentKind.SPEECH else " sound") + (" unsure" if unsure else "")
-    note = f'<small lang="en">unsure: confidence {_percent(segment.quality or 0.0)}</small>' if unsure else ""
+    note = f'<small lang="en">unsure: confidence {_percent(segment.confidence or 0.0)}</small>' if unsure else ""
     return (
         f'<p class="row{kind}" id="s{number}" data-start="{segment.start:.3f}" data-end="{segment.end:.3f}">'
         f'<a href="#s{number}">{clock(segment.start)}</a> '
@@ -154,14 +154,14 @@ def _row(segment: Segment, number: int) -> str:
     )
 
 
-def _percent(quality: float) -> str:
+def _percent(confidence: float) -> str:
     """Of what is below `UNSURE`, and not rounded up to it."""
-    return f"{min(quality, UNSURE - 0.01):.0%}"
+    return f"{min(confidence, UNSURE - 0.01):.0%}"
 
 
-def _missing(span: Span) -> str:
-    text = f"{clock(span.start)} to {clock(math.ceil(span.end))}: speech that is missing from this transcript"
-    return _gap("gap missing", span, text)
+def _uncovered(span: Span) -> str:
+    text = f"{clock(span.start)} to {clock(math.ceil(span.end))}: speech that this transcript does not cover"
+    return _gap("gap uncovered", span, text)
 
 
 def _silence(span: Span) -> str:

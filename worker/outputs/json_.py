@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
+from dropscribe.core import old_names
 from dropscribe.core.errors import StoreError
 from dropscribe.core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript, Word
 
@@ -23,7 +24,7 @@ def render(transcript: Transcript) -> str:
 
 
 def from_json(text: str) -> Transcript:
-    """The transcript that `render` made this of; fields that this version does not know are ignored.
+    """The transcript that `render` made this of, in this version or before; fields that are not known are ignored.
 
     Raises StoreError when the text is no such document or of another version.
     """
@@ -35,8 +36,8 @@ def from_json(text: str) -> Transcript:
 
 
 def _document(transcript: Transcript) -> dict[str, Any]:
-    segments = [{"id": index, **asdict(segment)} for index, segment in enumerate(transcript.segments)]
-    return {
+    segments = (old_names.with_old(asdict(segment), old_names.SEGMENT) for segment in transcript.segments)
+    document = {
         "schema": SCHEMA,
         "job_id": transcript.job_id,
         "created_at": transcript.created_at,
@@ -47,16 +48,18 @@ def _document(transcript: Transcript) -> dict[str, Any]:
         "settings": transcript.settings,
         "notes": transcript.notes,
         "reasons": transcript.reasons,
-        "missing": [asdict(span) for span in transcript.missing],
+        "uncovered_speech": [asdict(span) for span in transcript.uncovered_speech],
         "timings": transcript.timings,
-        "speakers": [asdict(speaker) for speaker in transcript.speakers],
-        "segments": segments,
+        "speakers": [old_names.with_old(asdict(speaker), old_names.SPEAKER) for speaker in transcript.speakers],
+        "segments": [{"id": index, **segment} for index, segment in enumerate(segments)],
     }
+    return old_names.with_old(document, old_names.TRANSCRIPT)
 
 
 def _transcript(document: dict[str, Any]) -> Transcript:
     if document["schema"] != SCHEMA:
         raise ValueError(f"its schema is {document['schema']!r}")
+    document = old_names.with_new(document, old_names.TRANSCRIPT)
     return Transcript(
         job_id=document["job_id"],
         source=_source(document["source"]),
@@ -67,7 +70,7 @@ def _transcript(document: dict[str, Any]) -> Transcript:
         settings=dict(document["settings"]),
         notes=tuple(document["notes"]),
         reasons=tuple(document["reasons"]),
-        missing=tuple(Span(float(item["start"]), float(item["end"])) for item in document["missing"]),
+        uncovered_speech=tuple(Span(float(item["start"]), float(item["end"])) for item in document["uncovered_speech"]),
         timings={phase: float(seconds) for phase, seconds in document["timings"].items()},
         created_at=document["created_at"],
         language=document.get("language", ""),
@@ -105,18 +108,19 @@ def _engine(item: dict[str, Any]) -> EngineInfo:
 
 
 def _speaker(item: dict[str, Any]) -> Speaker:
-    return Speaker(item["number"], item["name"], float(item["seconds"]), tuple(item["perhaps"]))
+    item = old_names.with_new(item, old_names.SPEAKER)
+    return Speaker(item["number"], item["name"], float(item["seconds"]), tuple(item["maybe_same"]))
 
 
 def _segment(item: dict[str, Any]) -> Segment:
-    quality = item["quality"]
+    confidence = old_names.with_new(item, old_names.SEGMENT)["confidence"]
     return Segment(
         start=float(item["start"]),
         end=float(item["end"]),
         text=item["text"],
         speaker=item["speaker"],
         kind=SegmentKind(item["kind"]),
-        quality=None if quality is None else float(quality),
+        confidence=None if confidence is None else float(confidence),
         words=tuple(_word(word) for word in item.get("words", ())),
     )
 

@@ -78,8 +78,10 @@ def remarks(transcript: Transcript) -> list[str]:
     """What a reader has to know beforehand, a line each; empty for an ordinary transcript."""
     notes = [f"Note: {note}" for note in (transcript.engine.notice, *transcript.notes) if note]
     suspect = [f"SUSPECT: {reason}" for reason in transcript.reasons]
-    missing = [f"Missing: {clock(span.start)} to {clock(math.ceil(span.end))}" for span in transcript.missing]
-    return [clean(line) for line in (*notes, *suspect, *missing)]
+    uncovered = [
+        f"Uncovered speech: {clock(span.start)} to {clock(math.ceil(span.end))}" for span in transcript.uncovered_speech
+    ]
+    return [clean(line) for line in (*notes, *suspect, *uncovered)]
 
 
 def title(transcript: Transcript) -> str:

@@ -41,11 +41,11 @@ class Rule(StrEnum):
 
     TRUNCATED = "truncated"
     LOOP = "loop"
-    BUDGET = "budget"
+    MAX_NEW_TOKENS = "max_new_tokens"
     TIMES = "times"
     SILENT = "silent"
     COVERAGE = "coverage"
-    PACE = "pace"
+    SPEECH_RATE = "speech_rate"
 
 
 ENDINGS = {
@@ -141,7 +141,7 @@ def _ending(result: RawTranscript) -> Iterator[Failure]:
     if result.ended in ENDINGS:
         yield Failure(*ENDINGS[result.ended])
     if result.output_tokens >= result.budget > 0:
-        yield Failure(Rule.BUDGET, f"the answer used up its {result.budget:,} tokens")
+        yield Failure(Rule.MAX_NEW_TOKENS, f"the answer used up its {result.budget:,} tokens")
 
 
 def _times(segments: Sequence[Segment], duration: float, slack: float) -> Iterator[Failure]:
@@ -177,9 +177,9 @@ def _haste(segments: Sequence[Segment], pace: float, most: float) -> Iterator[Fa
     """Text crammed into the time of all segments, or of one."""
     fastest = max((_pace([segment]) for segment in segments), default=0.0)
     if pace > most:
-        yield Failure(Rule.PACE, f"nobody says {pace:.0f} words a second")
+        yield Failure(Rule.SPEECH_RATE, f"nobody says {pace:.0f} words a second")
     elif fastest > BURST * most:
-        yield Failure(Rule.PACE, f"nobody says {fastest:.0f} words a second, as one segment has it")
+        yield Failure(Rule.SPEECH_RATE, f"nobody says {fastest:.0f} words a second, as one segment has it")
 
 
 def _pace(segments: Iterable[Segment]) -> float:

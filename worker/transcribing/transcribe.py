@@ -93,9 +93,9 @@ def listen(context: WorkerContext, work: ChunkWork, held: Held) -> Heard:
 def limits(settings: Settings) -> quality_checks.CheckLimits:
     """The thresholds in force."""
     return quality_checks.CheckLimits(
-        coverage=settings.gate_coverage,
-        words_per_second=settings.gate_words_per_second,
-        slack=settings.gate_slack_seconds,
+        coverage=settings.min_speech_coverage,
+        words_per_second=settings.max_words_per_second,
+        slack=settings.segment_slack_seconds,
     )
 
 
@@ -121,8 +121,8 @@ def _moved(span: Span, seconds: float) -> Span:
 
 def halves(settings: Settings, work: ChunkWork, heard: Heard) -> tuple[Chunk, Chunk] | None:
     """What to read instead of an answer that failed its checks; None where it is good, or cannot be halved again."""
-    if not heard.reasons or work.depth >= settings.most_halvings:
+    if not heard.reasons or work.depth >= settings.max_halvings:
         return None
     return chunking.halve(
-        work.chunk, work.speech, overlap=settings.overlap_seconds, smallest=settings.smallest_chunk_seconds
+        work.chunk, work.speech, overlap=settings.overlap_seconds, smallest=settings.min_chunk_seconds
     )

@@ -1,0 +1,183 @@
+"""Stores and files of the version before: what they hold under old names is read and shown under the new ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from dropscribe.core import old_names
+from dropscribe.scheduler.duties import notifier
+from dropscribe.store import jobs, leases, metrics_queries, notifications, queries, recovery, transcripts
+from dropscribe.store.recording_moves import put_away
+from dropscribe.store.session import Database
+from dropscribe.store.tables import chunks as chunk_rows
+from dropscribe.store.tables import jobs as job_rows
+from dropscribe.store.tables import segments
+from tests.integration.console import Cli, admit, done, prepare, read
+from tests.schemas import conforms
+
+BEFORE = Path(__file__).with_name("transcript_before_0_1.json").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def finished(store: Database) -> str:
+    """A job whose transcript the version before wrote."""
+    job_id = admit(store, "a.wav")
+    prepare(store, job_id, (0.0, 60.0))
+    read(store, job_id)
+    claim = jobs.claim_finish(store, job_id, "cpu-1", 90)
+    assert claim
+    transcripts.save(store, claim, BEFORE)
+    jobs.complete(store, claim, jobs.JobState.DONE)
+    return job_id
+
+
+def note(database: Database, job_id: str, kind: str, detail: str = "", *, where: str = "model-1") -> None:
+    """An event as the version before wrote it."""
+    with database.begin() as connection:
+        leases.note(connection, job_id, kind, detail, where=where)
+
+
+def test_the_transcript_of_before_has_old_names_only() -> None:
+    document = json.loads(BEFORE)
+    assert "quality" in document["segments"][0]
+    assert "confidence" not in document["segments"][0]
+    assert not document.keys() & set(old_names.TRANSCRIPT.values())
+
+
+def test_segments_stored_with_a_quality_have_a_confidence(database: Database) -> None:
+    job_id = admit(database, "a.wav")
+    prepare(database, job_id, (0.0, 60.0))
+    read(database, job_id)
+    with database.begin() as connection:
+        connection.execute(update(segments).values(quality=0.25))
+    ((segment,),) = [chunk.segments for chunk in transcripts.read_chunks(database, job_id)]
+    assert segment.confidence == 0.25
+
+
+def test_a_transcript_of_before_is_exported_searched_and_forgotten(finished: str, cli: Cli, tmp_path: Path) -> None:
+    written = cli("export", finished, "--format", "html", "--to", str(tmp_path / "pages"), "--json").json
+    page = Path(written["files"][0]["path"]).read_text(encoding="utf-8")
+    assert "unsure: confidence 31%" in page
+    assert "00:00:10 to 00:00:50: speech that this transcript does not cover" in page
+    assert "maybe the same as" in page
+    assert "Uncovered speech: 00:00:10 to 00:00:50" in cli("transcript", finished, "--format", "txt").out
+    assert cli("search", "hello", "--json").json["hits"][0]["job"] == finished
+    assert cli("forget", finished, "--yes").code == 0
+
+
+def test_speakers_are_told_by_both_names(finished: str, cli: Cli) -> None:
+    told = cli("speakers", finished, "--json").json
+    conforms(told, "speakers")
+    assert [one["maybe_same"] for one in told["speakers"]] == [[1], [0]]
+    assert [one["perhaps"] for one in told["speakers"]] == [[1], [0]]
+
+
+def test_a_job_is_told_by_both_names(store: Database, cli: Cli) -> None:
+    done(store, "a.wav", jobs.JobState.SUSPECT)
+    for job in cli("jobs", "--json").json["jobs"]:
+        assert job["uncovered_speech"] == [{"start": 10.0, "end": 70.0}]
+        assert job["transcribed_seconds"] == 60.0
+        for old, new in old_names.JOB.items():
+            assert job[old] == job[new]
+
+
+def test_a_worker_tells_its_work_by_both_names(store: Database, cli: Cli) -> None:
+    from dropscribe.store import chunks, fleet
+
+    fleet.register(store, "model-1", host="here", pid=1, role="model", state="ready")
+    job_id = admit(store, "a.wav")
+    prepare(store, job_id, (0.0, 60.0))
+    assert chunks.claim(store, f"{job_id}.0", "model-1", 90)
+    with store.begin() as connection:
+        connection.execute(update(chunk_rows).values(progress=12.0))
+    ((work,),) = [worker["work"] for worker in cli("workers", "--json").json["workers"]]
+    assert (work["step"], work["read"], work["transcribed_seconds"]) == ("transcribing", 12.0, 12.0)
+
+
+def test_a_notification_tells_uncovered_speech_by_both_names(store: Database) -> None:
+    notifications.want(store, of_all=True, of_folders=False)
+    done(store, "a.wav", jobs.JobState.SUSPECT)
+    (one,) = notifications.take(store, 1, 60)
+    told = notifier.payload(store, one)
+    assert told["missing"] == told["uncovered_speech"] == [{"start": 10.0, "end": 70.0}]
+
+
+def test_events_of_before_are_shown_by_their_new_kinds(store: Database, cli: Cli) -> None:
+    job_id = admit(store, "a.wav")
+    for kind in old_names.EVENTS:
+        note(store, job_id, kind, "chunk 0" if kind in {"reading", "read"} else "")
+    kinds = [event["kind"] for event in cli("show", job_id, "--json").json["events"]]
+    assert kinds == ["admitted", *old_names.EVENTS.values()]
+
+
+def test_the_attempts_of_before_are_told_as_those_of_now(store: Database, cli: Cli) -> None:
+    job_id = admit(store, "a.wav")
+    prepare(store, job_id, (0.0, 60.0))
+    note(store, job_id, "reading", "chunk 0")
+    note(store, job_id, "read", "chunk 0")
+    told = cli("show", job_id, "--json").json
+    conforms(told, "show")
+    assert [(one["step"], one["chunk"], one["outcome"]) for one in told["attempts"]] == [
+        ("prepare", "", "prepared"),
+        ("transcribe", "0", "transcribed"),
+    ]
+
+
+def test_jobs_that_were_postponed_by_the_version_before_are_told_of(database: Database) -> None:
+    job_id = admit(database, "a.wav")
+    latest, _ = queries.postponed_since(database, None)
+    note(database, job_id, "postponed", "the share is away")
+    note(database, job_id, "deferred", "the share is away still")
+    _, found = queries.postponed_since(database, latest)
+    assert [one.reason for one in found] == ["the share is away", "the share is away still"]
+
+
+@pytest.mark.parametrize("kind", ["died", "crashed"])
+def test_why_a_worker_crashed_is_known_by_either_kind(database: Database, kind: str) -> None:
+    job_id = admit(database, "a.wav")
+    assert jobs.claim_prepare(database, job_id, "cpu-1", 90)
+    note(database, job_id, kind, "no memory", where="cpu-1")
+    assert recovery.expire_of(database, "cpu-1", 1) == 1
+    assert "(no memory)" in queries.job(database, job_id).reason
+
+
+@pytest.mark.parametrize("kind", ["moved", "archived"])
+def test_an_archived_recording_is_found_by_the_path_it_was_dropped_at(database: Database, kind: str) -> None:
+    job_id = admit(database, "done/a.wav")
+    note(database, job_id, kind, "from a.wav to done/a.wav")
+    assert put_away(database, "/rec/a.wav") == job_id
+
+
+def test_events_of_before_are_counted_with_those_of_now(database: Database) -> None:
+    job_id = admit(database, "a.wav")
+    first = metrics_queries.newest_event(database)
+    for kind, detail in (
+        ("reading", "chunk 0"), ("transcribing", "chunk 1"), ("failed_checks", "pace, loop"),
+        ("failed_checks", "speech_rate"),
+    ):  # fmt: skip
+        note(database, job_id, kind, detail)
+    found = metrics_queries.happened(database, first, metrics_queries.newest_event(database))
+    assert found.events["transcribing"] == 2
+    assert dict(found.rules) == {"speech_rate": 2, "loop": 1}
+
+
+def test_a_job_that_was_told_to_move_its_recording_is_shown_with_archive(store: Database, cli: Cli) -> None:
+    job_id = admit(store, "a.wav")
+    with store.begin() as connection:
+        connection.execute(update(job_rows).values(overrides={"when_done": "move"}))
+    assert cli("show", job_id, "--json").json["overrides"] == {"when_done": "archive"}
+    assert "when_done archive" in cli("show", job_id).out
+
+
+def test_an_old_setting_is_noted_on_standard_error_once_and_not_in_the_json(
+    store: Database, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPSCRIBE_GATE_COVERAGE", "0.5")
+    shown = cli("config", "--json")
+    assert shown.err.count("DROPSCRIBE_GATE_COVERAGE is the old name") == 1
+    found = {one["name"]: one for one in shown.json["settings"]}
+    assert (found["min_speech_coverage"]["value"], found["min_speech_coverage"]["source"]) == ("0.5", "environment")

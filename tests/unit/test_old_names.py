@@ -1,0 +1,211 @@
+"""Names that changed: the old ones are read, and written beside the new ones, for one version."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs import reference
+from dropscribe.core import folder_settings, logs, old_names, settings
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.folder_settings import Place
+from dropscribe.core.types import Segment, Span, Speaker
+from dropscribe.worker.outputs.json_ import from_json
+from dropscribe.worker.transcribing.quality_checks import Rule
+from tests.documents import REPOSITORY
+from tests.unit.test_outputs import BOARD, text_of
+
+# A value for each setting that is not its default.
+VALUES = {
+    "smallest_chunk_seconds": 7.0,
+    "most_halvings": 2,
+    "gate_coverage": 0.5,
+    "gate_words_per_second": 5.0,
+    "gate_slack_seconds": 0.25,
+    "unfit_failures": 9,
+}
+CHANGED = sorted(old_names.SETTINGS.items())
+each_setting = pytest.mark.parametrize(("old", "new"), CHANGED)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No dropscribe.toml of the developer's is in reach."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+@each_setting
+def test_an_old_name_is_read_wherever_a_setting_may_stand_and_the_remark_names_the_new_one(
+    old: str, new: str, elsewhere: Path
+) -> None:
+    variable = f"DROPSCRIBE_{old.upper()}"
+    by_environment = settings.load({variable: str(VALUES[old])})
+    by_option = settings.load({}, overrides={old: VALUES[old]})
+    (elsewhere / "dropscribe.toml").write_text(f"{old} = {VALUES[old]}\n")
+    by_file = settings.load({})
+    for found in (by_environment, by_option, by_file):
+        assert getattr(found, new) == VALUES[old] != settings.Settings.model_fields[new].default
+    assert by_environment.remarks == (
+        f"{variable} is the old name, known until version 0.2; say DROPSCRIBE_{new.upper()}",
+    )
+    assert by_option.remarks == (f"{old} is the old name, known until version 0.2; say {new}",)
+    (remark,) = by_file.remarks
+    assert remark.startswith(f"{old} in dropscribe.toml is the old name")
+    assert f"say {new} in dropscribe.toml" in remark
+
+
+def test_a_value_that_does_not_fit_is_refused_under_an_old_name_too() -> None:
+    with pytest.raises(SettingsError, match="DROPSCRIBE_MAX_HALVINGS"):
+        settings.load({"DROPSCRIBE_MOST_HALVINGS": "seven"})
+
+
+def test_of_both_names_in_one_place_the_new_one_holds_and_that_is_said(elsewhere: Path) -> None:
+    found = settings.load({"DROPSCRIBE_MOST_HALVINGS": "1", "DROPSCRIBE_MAX_HALVINGS": "2"})
+    assert found.max_halvings == 2
+    assert "DROPSCRIBE_MOST_HALVINGS is ignored" in found.remarks[0]
+
+
+def test_an_old_name_in_the_environment_wins_over_the_new_one_in_the_file(elsewhere: Path) -> None:
+    (elsewhere / "dropscribe.toml").write_text("max_halvings = 2\n")
+    environment = {"DROPSCRIBE_MOST_HALVINGS": "1"}
+    found = settings.load(environment)
+    assert found.max_halvings == 1
+    sources = {origin.name: origin.source for origin in settings.origins(found, environment)}
+    assert sources["max_halvings"] == "environment"
+    assert not sources.keys() & old_names.SETTINGS.keys()
+
+
+def test_new_names_are_not_remarked_on() -> None:
+    assert settings.load({"DROPSCRIBE_MAX_HALVINGS": "1", "DROPSCRIBE_WHEN_DONE": "archive"}).remarks == ()
+
+
+def test_the_digest_of_stored_jobs_is_that_of_before() -> None:
+    assert settings.load({}).digest() == "e57b80d5544d97a5"
+    named = {f"DROPSCRIBE_{old.upper()}": str(value) for old, value in VALUES.items()}
+    assert settings.load(named).digest() == settings.load({}).digest()
+
+
+def test_a_process_that_logs_says_each_remark_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    logs.configure(settings.load({"DROPSCRIBE_MOST_HALVINGS": "1", "DROPSCRIBE_WHEN_DONE": "move"}))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["level"] for line in lines] == ["warning", "warning"]
+    assert [line["message"].partition(" is the old")[0] for line in lines] == [
+        "DROPSCRIBE_WHEN_DONE = 'move'",
+        "DROPSCRIBE_MOST_HALVINGS",
+    ]
+
+
+def test_the_old_value_of_when_done_is_read_everywhere() -> None:
+    assert settings.load({"DROPSCRIBE_WHEN_DONE": "move"}).when_done == "archive"
+    assert settings.load({}).for_job({"when_done": "move"}).when_done == "archive"
+
+
+def test_a_folder_may_still_say_move_and_its_jobs_keep_what_they_always_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    place = Place(Path("/share"), "old talks/")
+    said = [folder_settings.read(f'when_done = "{word}"', None, place) for word in ("move", "archive", "move")]
+    assert said == [{"when_done": "archive"}] * 3
+    remarks = [record.message for record in caplog.records if "old name" in record.message]
+    (remark,) = remarks
+    assert remark.startswith("settings of the folder /share/old talks: when_done = 'move' is the old name")
+    assert remark.endswith("say 'archive'")
+    general = folder_settings.general(settings.load({}))
+    order = folder_settings.orders(settings.load({}), {**general, **said[0]})
+    assert dict(order.overrides) == {"when_done": "move"}
+    assert order.moves
+
+
+def old_only(document: dict[str, Any]) -> dict[str, Any]:
+    """A transcript as the version before wrote it."""
+    document = {key: value for key, value in document.items() if key != "uncovered_speech"}
+    for items, new in (("speakers", "maybe_same"), ("segments", "confidence")):
+        document[items] = [{key: value for key, value in one.items() if key != new} for one in document[items]]
+    return document
+
+
+DOUBTFUL = replace(BOARD, speakers=(Speaker(0, "", 9.9, (1,)), Speaker(1, "Grace", 3.65, (0,))))
+
+
+def test_a_transcript_has_both_names_with_the_same_value() -> None:
+    document = json.loads(text_of(DOUBTFUL, "json"))
+    assert document["missing"] == document["uncovered_speech"] == [{"start": 12.0, "end": 29.6}]
+    assert [one["perhaps"] for one in document["speakers"]] == [one["maybe_same"] for one in document["speakers"]]
+    assert [one["quality"] for one in document["segments"]] == [one["confidence"] for one in document["segments"]]
+    assert document["segments"][-1]["confidence"] == 0.91
+    assert document["speakers"][0]["maybe_same"] == [1]
+
+
+def test_a_transcript_with_the_old_names_only_is_read() -> None:
+    assert from_json(json.dumps(old_only(json.loads(text_of(DOUBTFUL, "json"))))) == DOUBTFUL
+
+
+def test_the_old_names_are_marked_in_the_schema() -> None:
+    schema = json.loads((REPOSITORY / "docs" / "transcript.schema.json").read_text())
+    parts = {**schema["$defs"], "transcript": schema}
+    found = {
+        name for part in parts.values() for name, what in part.get("properties", {}).items() if what.get("deprecated")
+    }
+    assert found == old_names.TRANSCRIPT.keys() | old_names.SPEAKER.keys() | old_names.SEGMENT.keys()
+
+
+def test_old_names_can_be_read_in_python_with_a_warning() -> None:
+    with pytest.deprecated_call(match="confidence"):
+        assert Segment(0, 1, "a", confidence=0.5).quality == 0.5
+    with pytest.deprecated_call(match="maybe_same"):
+        assert Speaker(0, maybe_same=(1,)).perhaps == (1,)
+    with pytest.deprecated_call(match="uncovered_speech"):
+        assert replace(BOARD, uncovered_speech=(Span(1, 2),)).missing == (Span(1, 2),)
+
+
+def test_the_schemas_of_commands_have_both_names_and_mark_the_old_ones() -> None:
+    worker = json.loads((reference.SCHEMAS / "worker.json").read_text())["properties"]["work"]["items"]
+    speaker = json.loads((reference.SCHEMAS / "speakers.json").read_text())["properties"]["speakers"]["items"]
+    job = json.loads((reference.SCHEMAS / "job.json").read_text())
+    for schema, changed in ((job, old_names.JOB), (worker, old_names.WORK), (speaker, old_names.SPEAKER)):
+        for old, new in changed.items():
+            before, after = schema["properties"][old], schema["properties"][new]
+            assert before["deprecated"]
+            assert "deprecated" not in after
+            assert before["type"] == after["type"]
+            assert {old, new} <= set(schema["required"])
+
+
+def test_a_new_name_was_not_another_ones_old_name() -> None:
+    for table in (old_names.SETTINGS, old_names.JOB, old_names.EVENTS, old_names.CHECKS, old_names.METRICS):
+        assert not table.keys() & set(table.values())
+        assert len(set(table.values())) == len(table)
+
+
+def test_a_check_has_the_new_name() -> None:
+    checks = {rule.value for rule in Rule}
+    assert set(old_names.CHECKS.values()) <= checks
+    assert not checks & old_names.CHECKS.keys()
+
+
+def test_the_glossary_lists_every_name_that_changed() -> None:
+    text = (REPOSITORY / "docs" / "glossary.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| .+ \| (?:until 0\.2|no longer) \|$", text, re.MULTILINE))
+    whole = {
+        *old_names.SETTINGS.items(), *old_names.TRANSCRIPT.items(), *old_names.JOB.items(), *old_names.EVENTS.items(),
+        *old_names.CHECKS.items(), *old_names.STEPS.items(), *old_names.METRICS.items(),
+        *old_names.NOTIFICATION.items(),
+    }  # fmt: skip
+    within = {
+        ('when_done = "move"', 'when_done = "archive"'), ("speakers[].perhaps", "speakers[].maybe_same"),
+        ("segments[].quality", "segments[].confidence"), ("work[].read", "work[].transcribed_seconds"),
+    }  # fmt: skip
+    assert told == whole | within
