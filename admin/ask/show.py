@@ -71,7 +71,7 @@ def _facts(job: Job, files: Sequence[WrittenFile], deliveries: Sequence[Delivery
         ("reason", job.reason),
         ("waits for", waits_for),
         ("notes", "; ".join(job.notes)),
-        ("missing", ", ".join(f"{render.clock(start)}-{render.clock(end)}" for start, end in job.missing)),
+        ("uncovered speech", ", ".join(f"{render.clock(start)}-{render.clock(end)}" for start, end in job.missing)),
         ("progress", _progress(job)),
         ("media", _media(job)),
         ("speech found by", job.speech_detector),

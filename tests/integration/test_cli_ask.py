@@ -75,7 +75,7 @@ def test_what_waits_for_a_model_worker_and_who_is_busy_are_seen(store: Database,
     assert chunks.claim(store, f"{job_id}.0", "model-1", 90)
     assert "waits" not in cli("jobs").out
     assert " busy " in cli("workers").out
-    assert cli("show", job_id, "--json").json["reading"] == 1
+    assert cli("show", job_id, "--json").json["transcribing_chunks"] == 1
 
 
 def test_jobs_are_chosen_by_state_folder_and_number(store: Database, cli: Cli, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_show_tells_the_whole_story_of_a_job(store: Database, cli: Cli) -> None:
         assert part in text
     assert text.index("admitted") < text.index("prepared") < text.rindex("suspect")
     told = cli("show", job_id, "--json").json
-    assert told["missing"] == [{"start": 10.0, "end": 70.0}]
+    assert told["uncovered_speech"] == [{"start": 10.0, "end": 70.0}]
     assert told["speech"] == [{"start": 0.0, "end": 60.0}]
     assert [file["written"] for file in told["files"]] == [True]
     assert [event["kind"] for event in told["events"]][:2] == ["admitted", "preparing"]

@@ -33,6 +33,7 @@ def test_speakers_are_listed_with_who_may_be_the_same(store: Database, cli: Cli)
         "number": 1,
         "name": "Bob",
         "seconds": 1.0,
+        "maybe_same": [],
         "perhaps": [],
     }
 

@@ -14,7 +14,7 @@ import pytest
 from docs import reference
 from dropscribe.core import folder_settings, logs, old_names, settings
 from dropscribe.core.errors import SettingsError
-from dropscribe.core.folder_settings import Place
+from dropscribe.core.folder_settings import SettingsFilePlace
 from dropscribe.core.types import Segment, Span, Speaker
 from dropscribe.worker.outputs.json_ import from_json
 from dropscribe.worker.transcribing.quality_checks import Rule
@@ -116,7 +116,7 @@ def test_the_old_value_of_when_done_is_read_everywhere() -> None:
 def test_a_folder_may_still_say_move_and_its_jobs_keep_what_they_always_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    place = Place(Path("/share"), "old talks/")
+    place = SettingsFilePlace(Path("/share"), "old talks/")
     said = [folder_settings.read(f'when_done = "{word}"', None, place) for word in ("move", "archive", "move")]
     assert said == [{"when_done": "archive"}] * 3
     remarks = [record.message for record in caplog.records if "old name" in record.message]
