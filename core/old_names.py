@@ -1,4 +1,7 @@
-"""Names that changed. What dropscribe writes has both for one version; what it reads may have either."""
+"""Pure: names that changed. What dropscribe writes has both for one version; what it reads may have either.
+
+docs/glossary.md lists them for users.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ SETTINGS = {
     "unfit_failures": "circuit_breaker_failures",
 }
 VALUES = {"when_done": {"move": "archive"}}  # by setting
+# Transcripts keep the old names as long as their schema is dropscribe.transcript/1.
 TRANSCRIPT = {"missing": "uncovered_speech"}
 SPEAKER = {"perhaps": "maybe_same"}
 SEGMENT = {"quality": "confidence"}

@@ -155,35 +155,36 @@ def _default(field: Any) -> str:
 
 def names() -> str:
     """Every name that changed: the old one, the new one, where it stands, until when the old one works."""
-    rows = [_row(f"`{old}`", f"`{new}`", where, _until(kept)) for old, new, where, kept in _changes()]
+    rows = [_row(f"`{old}`", f"`{new}`", where, until) for old, new, where, until in _changes()]
     return "\n".join(["| Old name | New name | Where | The old one works |", "| --- | --- | --- | --- |", *rows]) + "\n"
 
 
-def _until(kept: bool) -> str:
-    return f"until {old_names.UNTIL}" if kept else "no longer"
-
-
-def _changes() -> Iterator[tuple[str, str, str, bool]]:
-    """Old name, new name, place, and whether both are written."""
+def _changes() -> Iterator[tuple[str, str, str, str]]:
+    """Old name, new name, where, and how long the old one works."""
+    soon, schema, gone = f"until {old_names.UNTIL}", "as long as `schema` ends with `/1`", "no longer"
     for old, new in old_names.SETTINGS.items():
-        yield old, new, "setting, and its environment variable", True
+        yield old, new, "setting, and its environment variable", soon
     for setting, values in old_names.VALUES.items():
         for old, new in values.items():
-            yield f'{setting} = "{old}"', f'{setting} = "{new}"', "setting, also of a folder", True
-    for table, prefix, where, kept in (
-        (old_names.TRANSCRIPT, "", "transcript in JSON; `Transcript` in Python", True),
-        (old_names.SPEAKER, "speakers[].", "transcript in JSON, `speakers --json`; `Speaker` in Python", True),
-        (old_names.SEGMENT, "segments[].", "transcript in JSON; `Segment` in Python", True),
-        (old_names.JOB, "", "a job in JSON: `jobs`, `show`, `submit`", True),
-        (old_names.WORK, "work[].", "a worker in JSON: `workers`, `status`", True),
-        (old_names.NOTIFICATION, "", "notification", True),
-        (old_names.METRICS, "", "metric", True),
-        (old_names.EVENTS, "", "kind of event: `show`, `logs`", False),
-        (old_names.CHECKS, "", "quality check in events; the label of the metric", False),
-        (old_names.STEPS, "", "step in JSON: `show`, `workers`", False),
+            yield f'{setting} = "{old}"', f'{setting} = "{new}"', "setting, also of a folder", soon
+    for table, prefix, where, until in (
+        (old_names.TRANSCRIPT, "", "transcript in JSON", schema),
+        (old_names.SPEAKER, "speakers[].", "transcript in JSON", schema),
+        (old_names.SEGMENT, "segments[].", "transcript in JSON", schema),
+        (old_names.TRANSCRIPT, "Transcript.", "Python", soon),
+        (old_names.SPEAKER, "Speaker.", "Python", soon),
+        (old_names.SEGMENT, "Segment.", "Python", soon),
+        (old_names.SPEAKER, "speakers[].", "`speakers --json`", soon),
+        (old_names.JOB, "", "a job in JSON: `jobs`, `show`, `submit`", soon),
+        (old_names.WORK, "work[].", "a worker in JSON: `workers`, `status`", soon),
+        (old_names.NOTIFICATION, "", "notification", soon),
+        (old_names.METRICS, "", "metric", soon),
+        (old_names.EVENTS, "", "kind of event: `show`, `logs`", gone),
+        (old_names.CHECKS, "", "quality check in events, and in the label of the new metric", gone),
+        (old_names.STEPS, "", "step in JSON: `show`, `workers`", gone),
     ):
         for old, new in table.items():
-            yield prefix + old, prefix + new, where, kept
+            yield prefix + old, prefix + new, where, until
 
 
 PARTS = {"commands": commands, "schemas": schemas, "settings": settings, "names": names}
