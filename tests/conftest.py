@@ -15,7 +15,6 @@ from pathlib import Path
 import hypothesis
 import pytest
 import redis
-from sqlalchemy import create_engine, text
 
 from dropscribe.admin.local import private_redis
 from dropscribe.core import queue
@@ -23,6 +22,7 @@ from dropscribe.core.errors import BrokerError
 from dropscribe.core.settings import Settings, load
 from dropscribe.store.session import Database, open_database
 from tests import servers
+from tests.stores import PostgreSQLStore, SQLiteTemplate
 
 AUDIO = Path(__file__).parents[2] / "shared" / "audio"
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -60,18 +60,33 @@ def postgresql() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> SQLiteTemplate:
+    """A migrated store on SQLite, to be copied."""
+    return SQLiteTemplate(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_store(postgresql: str) -> Iterator[PostgreSQLStore]:
+    """The private PostgreSQL's database, to be emptied."""
+    store = PostgreSQLStore(postgresql)
+    yield store
+    store.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty store on each kind of database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'state' / 'dropscribe.db'}"
-    url = str(request.getfixturevalue("postgresql"))
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    engine.dispose()
-    return url
+    """A store on each kind of database: an empty one, or a migrated one for a test that asks for `database` too."""
+    migrated = "database" in request.fixturenames
+    if request.param == "postgresql":
+        store: PostgreSQLStore = request.getfixturevalue("postgresql_store")
+        store.renew() if migrated else store.empty()
+        return str(request.getfixturevalue("postgresql"))
+    path = tmp_path / "state" / "dropscribe.db"
+    if migrated:
+        template: SQLiteTemplate = request.getfixturevalue("sqlite_template")
+        template.copy_to(path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture

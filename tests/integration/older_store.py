@@ -21,15 +21,19 @@ def older_store(url: str, revision: str, *, document: str = '{"segments": []}') 
     database = Database(url)
     with database.begin() as connection:
         command.upgrade(migrate.configuration(connection), revision)
+    fill(database, document=document)
+    return database
+
+
+def fill(database: Database, *, document: str = '{"segments": []}') -> None:
+    """Insert a row into each table, whatever its columns are; the transcript is `document`."""
     with database.begin() as connection:
-        tables = _tables(connection)
-        for table in tables.sorted_tables:
+        for table in _tables(connection).sorted_tables:
             needed = [column for column in table.columns if not column.nullable and not column.server_default]
             row = {column.name: _some(column.type) for column in needed if column.autoincrement is not True}
             if "document" in row:
                 row["document"] = document
             connection.execute(insert(table).values(row))
-    return database
 
 
 def counts(database: Database) -> dict[str, int]:
