@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,16 +13,32 @@ from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.lease import LeaseKeeper, StoppedError
+from tests.e2e.harness import PATIENCE, wait_until
 
-PATIENCE = 10.0
+LEASE, RENEW, STALL = 60.0, 0.05, 10.0  # seconds by a clock that moves when it is told to
+
+
+class Clock:
+    """Moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
 def claim(database: Database) -> Claim:
     (job_id,) = jobs.admit(database, [NewJob("/root", "a.wav", 1, 1, "d", "normal")])
-    taken = jobs.claim_prepare(database, job_id, "worker", 1.0)
+    taken = jobs.claim_prepare(database, job_id, "worker", LEASE)
     assert taken
     return taken
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -32,33 +47,69 @@ def beats() -> list[float]:
 
 
 @pytest.fixture
-def keeper(database: Database, beats: list[float]) -> Iterator[LeaseKeeper]:
-    made = LeaseKeeper(database, lease=1.0, renew=0.1, beat=lambda: beats.append(time.monotonic()))
-    made.start()
-    yield made
-    made.end()
+def hung() -> list[Claim]:
+    return []
 
 
-def test_a_held_claim_outlives_its_first_lease(database: Database, claim: Claim, keeper: LeaseKeeper) -> None:
+@pytest.fixture
+def keeper(database: Database, clock: Clock, beats: list[float], hung: list[Claim]) -> LeaseKeeper:
+    """Without its threads: its rounds are called by hand."""
+    beat = lambda: beats.append(clock.now)  # noqa: E731
+    return LeaseKeeper(database, lease=LEASE, renew=RENEW, beat=beat, stall=STALL, hung=hung.append, monotonic=clock)
+
+
+@pytest.fixture
+def started(keeper: LeaseKeeper) -> Iterator[LeaseKeeper]:
+    """With its threads."""
+    keeper.start()
+    yield keeper
+    keeper.end()
+
+
+def run_out(database: Database, claim: Claim) -> None:
+    """Let a claim's lease have ended a second ago."""
+    assert leases.renew(database, claim, -1.0) is leases.Renewal.HELD
+
+
+def test_a_held_claim_outlives_its_first_lease(
+    database: Database, claim: Claim, keeper: LeaseKeeper, clock: Clock
+) -> None:
     with keeper.holding(claim) as held:
-        time.sleep(1.5)
+        run_out(database, claim)
+        clock.now += RENEW
+        keeper.tend()
         assert recovery.expire(database, 3) == 0
         held.check()
-    time.sleep(1.2)
+    run_out(database, claim)
+    clock.now += RENEW
+    keeper.tend()
     assert recovery.expire(database, 3) == 1, "what is held no more runs out"
 
 
-def test_a_lost_lease_stops_the_task(database: Database, claim: Claim, keeper: LeaseKeeper) -> None:
+def test_a_claim_is_not_renewed_before_it_is_due(
+    database: Database, claim: Claim, keeper: LeaseKeeper, clock: Clock
+) -> None:
+    with keeper.holding(claim):
+        run_out(database, claim)
+        clock.now += RENEW / 2
+        keeper.tend()
+        assert recovery.expire(database, 3) == 1
+
+
+def test_a_lost_lease_stops_the_task(database: Database, claim: Claim, keeper: LeaseKeeper, clock: Clock) -> None:
     with keeper.holding(claim) as held:
         recovery.expire_of(database, "worker", 3)
-        assert held.stop.wait(PATIENCE)
+        clock.now += RENEW
+        keeper.tend()
+        assert held.stop.is_set()
         with pytest.raises(LeaseLostError):
             held.check()
 
 
-def test_a_cancelled_job_stops_the_task(database: Database, claim: Claim, keeper: LeaseKeeper) -> None:
-    with keeper.holding(claim) as held:
+def test_a_cancelled_job_stops_the_task(database: Database, claim: Claim, started: LeaseKeeper, clock: Clock) -> None:
+    with started.holding(claim) as held:
         recovery.cancel(database, claim.id)
+        clock.now += RENEW
         assert held.stop.wait(PATIENCE)
         with pytest.raises(StoppedError):
             held.check()
@@ -84,22 +135,38 @@ def test_a_shutdown_stops_tasks_that_run_and_tasks_that_come(claim: Claim, keepe
         late.check()
 
 
-def test_a_store_out_of_reach_for_a_lease_stops_the_task(database: Database, claim: Claim, keeper: LeaseKeeper) -> None:
+def test_a_store_out_of_reach_for_a_lease_stops_the_task(
+    database: Database, claim: Claim, keeper: LeaseKeeper, clock: Clock
+) -> None:
     with keeper.holding(claim) as held:
         with database.begin() as connection:
             tables.jobs.drop(connection, checkfirst=False) if database.is_sqlite else connection.exec_driver_sql(
                 "ALTER TABLE jobs RENAME TO away"
             )
-        assert held.stop.wait(PATIENCE)
+        clock.now += LEASE / 2
+        keeper.tend()
+        keeper.watch()
+        held.check()
+        clock.now += LEASE / 2
+        keeper.tend()
+        keeper.watch()
+        assert held.stop.is_set()
         with pytest.raises(LeaseLostError):
             held.check()
 
 
-def test_the_heart_beats(keeper: LeaseKeeper, beats: list[float]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while len(beats) < 3 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(beats) >= 3
+def test_the_heart_beats(started: LeaseKeeper, clock: Clock, beats: list[float]) -> None:
+    for count in (1, 2, 3):
+        wait_until("the next beat", lambda count=count: len(beats) == count)
+        clock.now += RENEW
+    assert beats[:3] == [0.0, RENEW, 2 * RENEW]
+
+
+def test_the_heart_beats_no_sooner_than_it_is_told_to(keeper: LeaseKeeper, clock: Clock, beats: list[float]) -> None:
+    for _ in range(4):
+        keeper.tend()
+        clock.now += RENEW / 2
+    assert beats == [0.0, RENEW]
 
 
 def test_progress_reaches_the_store(database: Database, keeper: LeaseKeeper, claim: Claim) -> None:
@@ -115,19 +182,18 @@ def test_progress_reaches_the_store(database: Database, keeper: LeaseKeeper, cla
     chunk = Claim("chunks", f"{claim.id}.0", claim.id, "running", 1, "worker")
     with keeper.holding(chunk) as held:
         held.progress = 4.5
-        deadline = time.monotonic() + PATIENCE
-        while queries.job(database, claim.id).progress != 0.5 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        keeper.tend()
     assert queries.job(database, claim.id).progress == 0.5
     assert leases.renew(database, chunk, 1.0) is leases.Renewal.HELD
 
 
 def test_a_store_that_hangs_does_not_keep_a_task_from_giving_up_in_time(
-    database: Database, claim: Claim, keeper: LeaseKeeper
+    database: Database, claim: Claim, started: LeaseKeeper, clock: Clock
 ) -> None:
-    with keeper.holding(claim) as held:
+    with started.holding(claim) as held:
         with database.begin() as connection:  # nobody else can write to the row, for longer than a lease
             connection.execute(update(tables.jobs).values(reason="locked"))
+            clock.now += LEASE
             assert held.stop.wait(PATIENCE)
         with pytest.raises(LeaseLostError):
             held.check()
@@ -138,26 +204,20 @@ def test_what_a_store_that_was_away_kept_from_being_finished_is_given_back_witho
 ) -> None:
     with pytest.raises(StoreUnavailableError), keeper.holding(claim):
         raise StoreUnavailableError("the network is cut")
-    deadline = time.monotonic() + PATIENCE
-    while queries.job(database, claim.id).owner:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    keeper.tend()
     job = queries.job(database, claim.id)
     assert (job.state, job.lost) == ("queued", 0)
     assert [event.kind for event in queries.events_of(database, claim.id)][-1] == "released"
 
 
-def test_a_chunk_without_progress_is_told_of_and_one_that_moves_is_not(database: Database) -> None:
-    told: list[Claim] = []
-    keeper = LeaseKeeper(database, lease=60, renew=0.05, beat=lambda: None, stall=0.5, hung=told.append)
+def test_a_chunk_without_progress_is_told_of_and_one_that_moves_is_not(
+    keeper: LeaseKeeper, clock: Clock, hung: list[Claim]
+) -> None:
     still = Claim("chunks", "still.0", "still", "running", 1, "worker")
     moving = Claim("chunks", "moving.0", "moving", "running", 1, "worker")
-    keeper.start()
-    deadline = time.monotonic() + PATIENCE
     with keeper.holding(still), keeper.holding(moving) as held:
-        while not told:
+        for _ in range(3):
             held.progress += 1
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    keeper.end()
-    assert set(told) == {still}
+            clock.now += STALL / 2
+            keeper.watch()
+    assert hung == [still]

@@ -35,19 +35,19 @@ class Held:
     """A claim that is kept alive. Tasks poll `stop`, or hand it to whatever works for them."""
 
     claim: Claim
+    renewed: float  # when, by the keeper's clock
+    moved: float  # when progress was seen last,
+    reached: float = 0.0  # and how much
     stop: threading.Event = field(default_factory=threading.Event)
     lost: bool = False
     progress: float = 0.0
-    renewed: float = field(default_factory=time.monotonic)
     shown: float = 0.0
-    moved: float = field(default_factory=time.monotonic)  # when progress was seen last,
-    reached: float = 0.0  # and how much
 
-    def hangs(self, patience: float) -> bool:
+    def hangs(self, now: float, patience: float) -> bool:
         """True when there was no progress for so many seconds; to be asked now and then."""
         if self.progress != self.reached:
-            self.reached, self.moved = self.progress, time.monotonic()
-        return self.claim.table == "chunks" and time.monotonic() - self.moved > patience
+            self.reached, self.moved = self.progress, now
+        return self.claim.table == "chunks" and now - self.moved > patience
 
     def lose(self) -> None:
         """Another may have the work by now."""
@@ -77,22 +77,25 @@ class LeaseKeeper:
         beat: Callable[[], None],
         stall: float = float("inf"),
         hung: Callable[[Claim], None] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Times in seconds. `start` begins the thread."""
+        """Times in seconds. `start` begins the threads; without it, `tend` and `watch` are called by hand."""
         self._database = database
         self._lease = lease
         self._renew = renew
         self._beat = beat
         self._stall = stall
         self._hung = hung
+        self._monotonic = monotonic
+        self._last_beat = float("-inf")
         self._held: dict[int, Held] = {}
         self._left: list[Claim] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._threads = [
-            threading.Thread(target=target, name=name, daemon=True)
-            for name, target in (("leases", self._run), ("deadlines", self._watch))
+            threading.Thread(target=self._repeat, args=(one_round,), name=name, daemon=True)
+            for name, one_round in (("leases", self.tend), ("deadlines", self.watch))
         ]
 
     def start(self) -> None:
@@ -116,7 +119,8 @@ class LeaseKeeper:
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[Held]:
         """Keep the claim alive for the duration of the block."""
-        held = Held(claim)
+        now = self._monotonic()
+        held = Held(claim, renewed=now, moved=now)
         with self._lock:
             self._held[id(held)] = held
         if self._stopping.is_set():
@@ -132,27 +136,29 @@ class LeaseKeeper:
             with self._lock:
                 del self._held[id(held)]
 
-    def _run(self) -> None:
-        last_beat = 0.0
-        while not self._ended.wait(min(TICK_SECONDS, self._renew)):
-            with self._lock:
-                current = list(self._held.values())
-            self._tend([held for held in current if self._is_due(held)])
-            self._give_back()
-            if time.monotonic() - last_beat >= self._renew:
-                last_beat = time.monotonic()
-                self._say_alive()
+    def tend(self) -> None:
+        """One round: renew what is due, give back what was left, beat."""
+        with self._lock:
+            current = list(self._held.values())
+        self._renew_all([held for held in current if self._is_due(held)])
+        self._give_back()
+        if self._monotonic() - self._last_beat >= self._renew:
+            self._last_beat = self._monotonic()
+            self._say_alive()
 
-    def _watch(self) -> None:
-        """Give up in time what could not be renewed, also while the store answers nothing at all; notice what hangs."""
+    def watch(self) -> None:
+        """One round: give up what could not be renewed in time, though the store is silent; tell of what hangs."""
+        with self._lock:
+            current = list(self._held.values())
+        for held in current:
+            if self._monotonic() - held.renewed > self._lease * SAFETY:
+                held.lose()
+            if held.hangs(self._monotonic(), self._stall):
+                self._hung(held.claim)
+
+    def _repeat(self, one_round: Callable[[], None]) -> None:
         while not self._ended.wait(min(TICK_SECONDS, self._renew)):
-            with self._lock:
-                current = list(self._held.values())
-            for held in current:
-                if time.monotonic() - held.renewed > self._lease * SAFETY:
-                    held.lose()
-                if held.hangs(self._stall):
-                    self._hung(held.claim)
+            one_round()
 
     def _give_back(self) -> None:
         """Return what a store that was away kept from being finished; no loss is counted for that."""
@@ -175,12 +181,12 @@ class LeaseKeeper:
             log.warning("no heartbeat: %s", error)
 
     def _is_due(self, held: Held) -> bool:
-        return held.progress != held.shown or time.monotonic() - held.renewed >= self._renew
+        return held.progress != held.shown or self._monotonic() - held.renewed >= self._renew
 
-    def _tend(self, due: list[Held]) -> None:
+    def _renew_all(self, due: list[Held]) -> None:
         if not due:
             return
-        asked = time.monotonic()
+        asked = self._monotonic()
         progress = [held.progress if held.claim.table == "chunks" else None for held in due]
         claims = [(held.claim, reached) for held, reached in zip(due, progress, strict=True)]
         try:
