@@ -50,7 +50,7 @@ soak: $(VENV)/develop  ## attack a fleet at random for long: make soak SOAK_ARGS
 	$(BIN)/python -m tests.faults.soak $(SOAK_ARGS)
 
 clean:  ## remove what the verbs made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

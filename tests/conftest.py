@@ -15,6 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import redis
+from xdist.remote import Producer
 
 from dropscribe.admin.local import private_redis
 from dropscribe.core import queue
@@ -22,18 +23,38 @@ from dropscribe.core.errors import BrokerError
 from dropscribe.core.settings import Settings, load
 from dropscribe.store.session import Database, open_database
 from tests import servers
+from tests.scheduling import Scheduler
 from tests.stores import PostgreSQLStore, SQLiteTemplate
 
 AUDIO = Path(__file__).parents[2] / "shared" / "audio"
 SAMPLES = Path(__file__).parents[1] / "samples"
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def pytest_configure() -> None:
-    """Tables are as wide as in a pipe: neither a developer's terminal nor pytest-xdist, which sets it, decides.
-    And a busy machine fails no property."""
-    os.environ.pop("COLUMNS", None)
-    hypothesis.settings.register_profile("unhurried", deadline=None)
-    hypothesis.settings.load_profile("unhurried")
+# Property tests take the first; `--hypothesis-profile=night` takes new examples each time, and more of them.
+hypothesis.settings.register_profile("ci", derandomize=True, max_examples=30, deadline=None)
+hypothesis.settings.register_profile("night", derandomize=False, max_examples=300, deadline=None, print_blob=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let neither a terminal nor an environment decide what tests see, nor a busy machine whether they pass."""
+    os.environ.pop("COLUMNS", None)  # tables are as wide as in a pipe; pytest-xdist sets it
+    # Thousands of processes are started: each would compile every module anew, and as many threads as there are cores
+    # get into each other's way in models as small as those of tests.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    if not config.getoption("--hypothesis-profile"):
+        hypothesis.settings.load_profile("ci")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, since end-to-end tests mostly wait."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:
+    """Test by test to whoever is free, but files whose fixtures take long whole."""
+    return Scheduler(config, log)
 
 
 def missing(what: str) -> None:

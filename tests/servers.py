@@ -43,7 +43,9 @@ def private_postgresql(programs: Path, *, fsync: bool = False, certificates: Pat
         subprocess.run(command, user=user, stdout=subprocess.DEVNULL, check=True, cwd=folder)
 
     do("initdb", "-U", "test", "-A", "trust", "--no-sync", "-E", "UTF8")
-    options = f"-c unix_socket_directories={folder} -c fsync={'on' if fsync else 'off'}"
+    options = f"-c unix_socket_directories={folder}"
+    if not fsync:
+        options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
     url = f"postgresql+psycopg://test@/postgres?host={folder}"
     if certificates:
         port = _free_port()

@@ -147,7 +147,7 @@ def test_no_query_is_an_error_of_the_database(database: Database, hostile: str) 
         assert search.find(database, Query(terms)) == []
 
 
-@tuned(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tuned(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=40))
 def test_whatever_is_said_is_found_by_its_own_words(database: Database, said: str) -> None:
     rows = search.entries("x", json.dumps({"segments": [{"start": 0, "end": 1, "speaker": None, "text": said}]}))

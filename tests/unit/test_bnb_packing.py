@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -37,7 +37,6 @@ def whole(weight: torch.Tensor, precision: str) -> dict[str, torch.Tensor]:
     source=st.sampled_from([torch.bfloat16, torch.float16, torch.float32]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=25, deadline=None)
 def test_the_pieces_make_the_whole(
     precision: str, rows: int, columns: int, most: int, dtype: torch.dtype, source: torch.dtype, seed: int
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
@@ -179,7 +179,6 @@ def test_a_copy_that_grows_is_never_made_silently(tmp_path: Path) -> None:
 FORMATS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     numbers=st.lists(st.floats(width=32), min_size=1, max_size=60),
     source=st.sampled_from(sorted(FORMATS)),

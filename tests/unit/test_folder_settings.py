@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core import reserved_names
@@ -157,7 +157,6 @@ def toml(value: object) -> str:
     return "[" + ", ".join(map(toml, value)) + "]" if isinstance(value, list) else str(value)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(KEY, VALUE))
 def test_whatever_a_file_says_results_stay_inside_and_values_fit_the_global_declarations(said: dict) -> None:
     text = "\n".join(f"{key} = {toml(value)}" for key, value in said.items())

@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span
@@ -113,7 +113,6 @@ def _talk(rng: random.Random) -> list[ChunkOutcome]:
 
 
 @given(any_parts, st.floats(5, 60))
-@settings(deadline=None)
 def test_a_line_up_fits_and_its_clips_are_one_voice_s_alone(parts: list[ChunkOutcome], longest: float) -> None:
     voices = link_overlaps(parts)
     for lineup in plan(voices, parts, longest=longest):
@@ -222,7 +221,6 @@ def test_an_answer_in_which_nobody_is_recognized_changes_nothing() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([20, 30, 1000]))
-@settings(deadline=None)
 def test_a_model_that_tells_voices_apart_links_all_that_were_heard_or_says_that_they_may_be_one(
     seed: int, longest: float
 ) -> None:

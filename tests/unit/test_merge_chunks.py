@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
@@ -152,7 +152,6 @@ def _segments(rng: random.Random, start: float, end: float) -> tuple[Segment, ..
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(deadline=None)
 def test_speakers_are_numbered_without_gaps_and_are_those_who_speak(seed: int) -> None:
     rng = random.Random(seed)
     parts = [

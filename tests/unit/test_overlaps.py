@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span
@@ -25,7 +25,6 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @given(seeds)
-@settings(derandomize=True, max_examples=150, deadline=None)
 def test_every_word_is_told_once_however_the_windows_split_join_and_time_what_was_said(seed: int) -> None:
     rng = random.Random(seed)
     talk = converse(rng, 150.0)
@@ -34,7 +33,6 @@ def test_every_word_is_told_once_however_the_windows_split_join_and_time_what_wa
 
 
 @given(seeds)
-@settings(derandomize=True, max_examples=150, deadline=None)
 def test_words_that_a_window_misread_leave_the_others_as_they_are(seed: int) -> None:
     rng = random.Random(seed)
     talk = converse(rng, 150.0)
@@ -46,7 +44,6 @@ def test_words_that_a_window_misread_leave_the_others_as_they_are(seed: int) -> 
 
 
 @given(seeds)
-@settings(derandomize=True, max_examples=50, deadline=None)
 def test_words_that_come_again_and_again_are_told_as_often_as_they_were_said(seed: int) -> None:
     rng = random.Random(seed)
     talk = converse(rng, 150.0, [f"v{number}" for number in range(1000)])
@@ -55,7 +52,6 @@ def test_words_that_come_again_and_again_are_told_as_often_as_they_were_said(see
 
 
 @given(seeds)
-@settings(derandomize=True, max_examples=50, deadline=None)
 def test_the_order_of_the_parts_does_not_matter(seed: int) -> None:
     rng = random.Random(seed)
     parts = recording(rng, converse(rng, 150.0))
@@ -85,7 +81,6 @@ any_parts = st.lists(st.tuples(st.floats(0, 60), st.lists(anything, max_size=8))
 
 
 @given(any_parts)
-@settings(deadline=None)
 def test_whatever_models_answer_the_timeline_is_in_order_and_has_no_empty_text(parts: list[ChunkOutcome]) -> None:
     timeline = select(parts)
     starts = [segment.start for _, segment in timeline]
@@ -94,7 +89,6 @@ def test_whatever_models_answer_the_timeline_is_in_order_and_has_no_empty_text(p
 
 
 @given(any_parts)
-@settings(deadline=None)
 def test_a_part_without_neighbours_is_told_whole(parts: list[ChunkOutcome]) -> None:
     told = [segment.text for _, segment in select(parts[:1])]
     assert sorted(told) == sorted(segment.text for segment in parts[0].segments if segment.text.strip())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span
@@ -110,7 +110,6 @@ def test_united_voices_are_numbered_anew_in_the_same_order() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(deadline=None)
 def test_a_link_is_never_wrong_whatever_the_labels_and_however_loose_the_times(seed: int) -> None:
     """Turns of 1 to 8 s; each window numbers its speakers at will and times them 0.4 s off."""
     rng = random.Random(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.errors import SettingsError
@@ -79,7 +79,6 @@ def test_a_signature_is_that_of_the_specification() -> None:
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-@settings(max_examples=30)
 @given(st.text(min_size=1).filter(lambda text: text.isprintable()), st.binary())
 def test_the_documented_check_takes_what_is_ours_and_nothing_else(secret: str, body: bytes) -> None:
     try:

@@ -1,0 +1,34 @@
+"""Which test runs in which of pytest-xdist's processes."""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadScopeScheduling
+
+# Files whose tests share what takes seconds to make, or gigabytes: a checkpoint, a model, an export, the one GPU.
+# A process that begins one ends it. The scheduler begins with the longest of them, as they are what ends last.
+WHOLE = {
+    "tests/gpu": "gpu",
+    "tests/integration/test_onnx.py": "onnx",
+    "tests/integration/test_onnx_command.py": "onnx",
+    "tests/integration/test_models_convert.py": "convert",
+    "tests/integration/test_models_quantize.py": "quantize",
+    "tests/integration/test_quantize.py": "quantize",
+    "tests/integration/test_quantized_by_others.py": "quantize",
+    "tests/integration/test_pocketsphinx.py": "pocketsphinx",
+    "tests/integration/test_vibevoice.py": "vibevoice",
+    "tests/integration/test_vibevoice_engine.py": "vibevoice",
+    "tests/integration/test_vibevoice_loader.py": "vibevoice",
+    "tests/integration/test_whisper.py": "whisper",
+    "tests/integration/test_page_in_browser.py": "browser",
+    "tests/integration/test_status_page.py": "browser",
+    "tests/unit/test_tiny.py": "tiny",
+}
+
+
+class Scheduler(LoadScopeScheduling):
+    """Hands out one test at a time, and the files above whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        folder = path.rpartition("/")[0]
+        return WHOLE.get(path) or WHOLE.get(folder) or nodeid
