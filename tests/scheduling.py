@@ -25,10 +25,14 @@ WHOLE = {
 }
 
 
+def unit(nodeid: str) -> str:
+    """What is handed out together with a test, by a name of its own."""
+    path = nodeid.partition("::")[0]
+    return WHOLE.get(path) or WHOLE.get(path.rpartition("/")[0]) or nodeid
+
+
 class Scheduler(LoadScopeScheduling):
     """Hands out one test at a time, and the files above whole."""
 
     def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.partition("::")[0]
-        folder = path.rpartition("/")[0]
-        return WHOLE.get(path) or WHOLE.get(folder) or nodeid
+        return unit(nodeid)

@@ -1,0 +1,21 @@
+"""Which tests run in one process."""
+
+from __future__ import annotations
+
+from tests.documents import REPOSITORY
+from tests.scheduling import WHOLE, unit
+
+
+def test_tests_of_a_file_that_is_whole_are_handed_out_together() -> None:
+    first, second = (f"tests/integration/test_whisper.py::test_{name}" for name in ("a", "b[c::d]"))
+    assert unit(first) == unit(second)
+    assert unit("tests/gpu/test_engine.py::test_a") == unit("tests/gpu/test_memory.py::test_a")
+
+
+def test_all_others_are_handed_out_one_by_one() -> None:
+    first, second = (f"tests/integration/test_store.py::test_{name}" for name in ("a", "b"))
+    assert len({unit(first), unit(second), "tests/integration/test_store.py"}) == 3
+
+
+def test_every_file_that_is_whole_is_there() -> None:
+    assert [path for path in WHOLE if not (REPOSITORY / path).exists()] == []
