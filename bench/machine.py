@@ -12,7 +12,7 @@ from pathlib import Path
 from dropscribe.admin.local import private_redis
 from dropscribe.admin.local.supervisor import Child, Supervisor
 from dropscribe.core.settings import CONFIG_VARIABLE, PREFIX, Settings, load
-from dropscribe.store import queries
+from dropscribe.store.fleet import list_workers
 from dropscribe.store.session import Database, open_database
 
 REDIS = "redis"
@@ -55,7 +55,7 @@ class Machine:
             time.sleep(0.1)
 
     def _ready(self) -> set[str]:
-        return {worker.id for worker in queries.list_workers(self.database) if worker.state == READY}
+        return {worker.id for worker in list_workers(self.database) if worker.state == READY}
 
     def _check_alive(self) -> None:
         for child in self.supervisor.children:

@@ -31,7 +31,8 @@ from dropscribe.core.queue import Doorbell, redis_url
 from dropscribe.core.routing import TRANSCRIBE
 from dropscribe.core.types import ChunkState, Span
 from dropscribe.models.base import SAMPLE_RATE
-from dropscribe.store import chunk_plans, jobs, queries
+from dropscribe.store import chunk_plans, fleet, jobs, queries
+from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.tables import chunks
 from dropscribe.worker import chunking
@@ -128,7 +129,7 @@ def _measure(stack: ExitStack, url: str, kind: str, count: int, options: argpars
 
 
 def _ready(machine: Machine) -> int:
-    return sum(worker.state == "ready" for worker in queries.list_workers(machine.database))
+    return sum(worker.state == "ready" for worker in list_workers(machine.database))
 
 
 def _plan(machine: Machine, folder: Path, lengths: Sequence[float]) -> list[str]:
@@ -137,7 +138,7 @@ def _plan(machine: Machine, folder: Path, lengths: Sequence[float]) -> list[str]
     silence = folder / "silence.flac"
     _write_silence(silence, lengths[0])
     found = [NewJob("/", f"{number}.wav", 1, number, "digest", "normal") for number in range(len(lengths))]
-    window = queries.capacity(machine.database, machine.settings.lease_seconds).window
+    window = fleet.capacity(machine.database, machine.settings.lease_seconds).window
     waiting = []
     for job_id, seconds in zip(jobs.admit(machine.database, found), lengths, strict=True):
         (machine.settings.spool_dir / f"{job_id}.flac").hardlink_to(silence)

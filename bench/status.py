@@ -22,7 +22,7 @@ from sqlalchemy import insert
 
 from dropscribe.core.types import ChunkState, EngineInfo, JobState
 from dropscribe.store import fleet
-from dropscribe.store.fleet import RootReport
+from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import open_database
 from dropscribe.store.tables import chunks, jobs, now, path_key
 
@@ -104,7 +104,7 @@ def fill(home: Path, number: int) -> None:
         fleet.register(database, f"worker-{index}", host="bench", pid=index, role=role, state="ready")
         engine = EngineInfo("pocketsphinx", "en-us", "fp32") if role == "model" else None
         fleet.heartbeat(database, f"worker-{index}", engine=engine, audio=500.0, busy=10.0)
-    fleet.report_roots(database, [RootReport(f"/data{n}", "bench", "ext4", online=True, files=9) for n in range(3)])
+    report_roots(database, [RootReport(f"/data{n}", "bench", "ext4", online=True, files=9) for n in range(3)])
     database.close()
 
 

@@ -32,6 +32,7 @@ from dropscribe.scheduler.watching.file_events import Bell
 from dropscribe.scheduler.watching.folder_rules import Folders
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import fleet, jobs
+from dropscribe.store.roots import forget_roots, report_roots
 from dropscribe.store.session import Database, open_database
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Scheduler:
             state="ready",
             metrics=metrics_at,
         )
-        fleet.forget_roots(self._database, socket.gethostname())
+        forget_roots(self._database, socket.gethostname())
         self._notifier.begin()
         with ThreadPoolExecutor(2 + len(self._watches)) as threads:
             tending = [threads.submit(self._tend, watch) for watch in self._watches]
@@ -116,7 +117,7 @@ class Scheduler:
             while not self._stop.is_set():
                 if watch.next_look <= time.monotonic():
                     self._forgivingly(partial(watch.look, time.monotonic()))
-                    self._forgivingly(lambda: fleet.report_roots(self._database, [watch.report]))
+                    self._forgivingly(lambda: report_roots(self._database, [watch.report]))
                 self._forgivingly(partial(archiver.put_away, self._database, watch))
                 self._forgivingly(partial(page.update, watch, time.monotonic()))
                 if watch.bell.wait(min(LONGEST_WAIT, watch.next_look - time.monotonic())):

@@ -1,5 +1,6 @@
 """The database, and the only SQL in the project.
 
-Each change of state that a job or a chunk can make is one function here, and the questions people ask are others.
-Flat, one noun a file. Knows no model, no audio and no folder; imports only core.
+Each change of state that a job or a chunk can make is one function here, and so is each question that people ask.
+Flat, one noun a file. Knows no model and no audio, opens no watched folder, imports only core.
+From the bottom up: tables, session, events and switches, leases, jobs, chunk_plans, chunks, then recovery and commands.
 """

@@ -1,8 +1,9 @@
-"""Which chunks a job has: planned, let into the queue a few at a time, halved where a reading failed its checks,
-and the line-up of its speakers.
+"""Which chunks a job has: planned, admitted to the queue a few at a time, halved if they failed their checks, and the
+line-up of the job's speakers.
 
-A long recording holds most of its chunks back, so that a short one that comes later waits for one chunk and not for
-all. The transaction that ends a chunk lets the next one in; the reconciler does so where the fleet has grown.
+Most chunks of a long recording stay in its backlog (the state `held`), so that a short recording that comes later
+waits for one chunk and not for all. The transaction that ends a chunk admits the next one; the reconciler admits more
+after the fleet has grown.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, func, select, update
 from dropscribe.core.types import Chunk, ChunkKind, ChunkState, JobState, Span
 from dropscribe.store import jobs as job_store
 from dropscribe.store import leases
+from dropscribe.store.events import note
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database, insert_all
 from dropscribe.store.tables import chunks, jobs, now
@@ -40,8 +42,9 @@ class Prepared:
 def prepared(database: Database, claim: Claim, result: Prepared, *, window: int) -> list[str]:
     """Record the chunk plan and let the job go on; returns the chunks to send `transcribe` for.
 
-    Up to `window` of them wait for a model at once, the others are held. What was read before stays read where the
-    plan is still the same: the job was prepared anew only because its audio was gone from the spool.
+    Up to `window` of them wait for a model at once, the others stay in the backlog. Chunks that were transcribed
+    before are kept if the plan is still the same: then the job was prepared again only because its audio was gone
+    from the spool.
     """
     with database.begin() as connection:
         length = connection.execute(select(jobs.c.duration).where(jobs.c.id == claim.id)).scalar_one()
@@ -51,7 +54,7 @@ def prepared(database: Database, claim: Claim, result: Prepared, *, window: int)
             connection,
             claim,
             state=state,
-            reason="",  # why preparing was put off before is over
+            reason="",  # why preparing was deferred before is over
             lost=0,
             failures=0,
             duration=result.duration,
@@ -67,8 +70,8 @@ def prepared(database: Database, claim: Claim, result: Prepared, *, window: int)
             connection.execute(chunks.delete().where(chunks.c.job_id == claim.id))
             rows = [_row(f"{claim.id}.{chunk.index}", claim.id, chunk) for chunk in result.chunks]
             insert_all(connection, chunks, rows)
-        leases.note(connection, claim.id, "prepared", f"chunks: {len(result.chunks)}", where=claim.owner)
-        return release(connection, claim.id, window)
+        note(connection, claim.id, "prepared", f"chunks: {len(result.chunks)}", where=claim.owner)
+        return admit_backlog(connection, claim.id, window)
 
 
 def _planned_before(connection: Connection, job_id: str, result: Prepared, length: float | None) -> bool:
@@ -107,13 +110,16 @@ def _row(chunk_id: str, job_id: str, chunk: Chunk) -> dict[str, Any]:
     }
 
 
-def release(connection: Connection, job_id: str, window: int) -> list[str]:
-    """Let held chunks into the queue, the earliest first, until `window` of the job wait or run; returns them."""
+def admit_backlog(connection: Connection, job_id: str, window: int) -> list[str]:
+    """Admit chunks of the backlog to the queue, the earliest first, until `window` of the job wait or run.
+
+    Returns the ids of the admitted chunks.
+    """
     room = window - _count(connection, job_id, [ChunkState.QUEUED, ChunkState.RUNNING])
     if room <= 0:
         return []
-    held = select(chunks.c.id).where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.HELD)
-    ids = list(connection.execute(held.order_by(chunks.c.start).limit(room)).scalars())
+    backlog = select(chunks.c.id).where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.HELD)
+    ids = list(connection.execute(backlog.order_by(chunks.c.start).limit(room)).scalars())
     return _queue(connection, chunks.c.id.in_(ids)) if ids else []
 
 
@@ -123,27 +129,28 @@ def _count(connection: Connection, job_id: str, states: Iterable[ChunkState]) ->
 
 
 def _queue(connection: Connection, which: ColumnElement[bool]) -> list[str]:
-    """Let these chunks wait for a model; returns their ids in order."""
+    """Have these chunks wait for a model; returns their ids in order."""
     connection.execute(update(chunks).where(which).values(**leases.FREE | {"sent_at": now()}, state=ChunkState.QUEUED))
     return list(connection.execute(select(chunks.c.id).where(which).order_by(chunks.c.start)).scalars())
 
 
 def widen(database: Database, window: Callable[[str], int]) -> list[tuple[str, str, str]]:
-    """Let in what is held where less chunks of a job wait or run than `window` says for its queue: the fleet has grown.
+    """Admit chunks of the backlog after the fleet has grown, until `window` of each job wait or run.
 
-    Returns the chunks to send `transcribe` for, each with its priority and its queue.
+    `window` is a function of the job's queue. Returns the chunks to send `transcribe` for, each with its priority and
+    its queue.
     """
-    holding = select(chunks.c.job_id).where(chunks.c.state == ChunkState.HELD).distinct()
+    with_backlog = select(chunks.c.job_id).where(chunks.c.state == ChunkState.HELD).distinct()
     with database.read() as connection:
-        ids = list(connection.execute(holding).scalars())
-    let_in: list[tuple[str, str, str]] = []
+        ids = list(connection.execute(with_backlog).scalars())
+    admitted: list[tuple[str, str, str]] = []
     for job_id in ids:
         with database.begin() as connection:
             job = job_store.lock(connection, job_id)
             if job.state == JobState.TRANSCRIBING:
-                released = release(connection, job_id, window(job.model_queue))
-                let_in += [(chunk, job.priority, job.model_queue) for chunk in released]
-    return let_in
+                chunk_ids = admit_backlog(connection, job_id, window(job.model_queue))
+                admitted += [(chunk, job.priority, job.model_queue) for chunk in chunk_ids]
+    return admitted
 
 
 def halve(connection: Connection, claim: Claim, halves: Sequence[Chunk]) -> list[str]:
@@ -169,5 +176,5 @@ def line_up(database: Database, claim: Claim, line_ups: Sequence[tuple[dict[str,
         leases.let_go(connection, claim, state=JobState.TRANSCRIBING)
         insert_all(connection, chunks, rows)
         seconds = sum(length for _, length in line_ups)
-        leases.note(connection, claim.job_id, "line_up", f"{seconds:.0f} s of clips", where=claim.owner)
+        note(connection, claim.job_id, "line_up", f"{seconds:.0f} s of clips", where=claim.owner)
         return _queue(connection, chunks.c.id.in_([row["id"] for row in rows]))

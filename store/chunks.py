@@ -12,11 +12,10 @@ from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
 from dropscribe.store import chunk_plans, leases
 from dropscribe.store import jobs as job_store
+from dropscribe.store.events import AGAIN, FAILED_CHECKS, TRANSCRIBED, TRANSCRIBING, note
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database, insert_all
 from dropscribe.store.tables import chunks, jobs, now, segments
-
-FAILED_CHECKS = "failed_checks"  # the event whose detail lists the rules that an answer failed, with commas between
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Onward:
 def claim(
     database: Database, chunk_id: str, owner: str, seconds: float, queues: Collection[str] = (MODEL_QUEUE,)
 ) -> ChunkWork | None:
-    """Take a queued chunk; None when it is not to be had, or waits for the workers of other queues than these."""
+    """Claim a queued chunk; None if it cannot be claimed or waits in another queue than these."""
     with database.begin() as connection:
         won = leases.take(
             connection,
@@ -67,7 +66,7 @@ def claim(
         told = select(jobs.c.context, jobs.c.media, jobs.c.model_queue, jobs.c.overrides)
         job = connection.execute(told.where(jobs.c.id == won.job_id)).one()
         connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(progress=0.0))
-        leases.note(connection, won.job_id, leases.TRANSCRIBING, _chunk(won), where=owner)
+        note(connection, won.job_id, TRANSCRIBING, _chunk(won), where=owner)
         spans = (Span(start, end) for start, end in job.media["speech"])
         return ChunkWork(
             claim=won,
@@ -93,7 +92,7 @@ def commit(
     missing: Sequence[Span] = (),
     window: int = 1,
 ) -> Onward:
-    """Store the chunk's segments and what nothing covers (in the recording's time); let the next chunks in.
+    """Store the chunk's segments and what nothing covers (in the recording's time); admit the next chunks.
 
     `rules` are the names of the checks that the answer failed, for the reasons that are given in words; `window` is
     how many of the job's chunks may wait or run at once.
@@ -120,10 +119,10 @@ def commit(
         rows = [_segment_row(claim.id, index, segment) for index, segment in enumerate(result.segments)]
         insert_all(connection, segments, rows)
         _note_failed(connection, claim, rules)
-        leases.note(connection, claim.job_id, leases.TRANSCRIBED, _chunk(claim), where=claim.owner)
+        note(connection, claim.job_id, TRANSCRIBED, _chunk(claim), where=claim.owner)
         if advance(connection, claim.job_id, where=claim.owner):
             return Onward([], finish=True)
-        return Onward(chunk_plans.release(connection, claim.job_id, window))
+        return Onward(chunk_plans.admit_backlog(connection, claim.job_id, window))
 
 
 def split(
@@ -139,13 +138,13 @@ def split(
         leases.let_go(connection, claim, state=ChunkState.SPLIT, lost=0, reasons=list(reasons), finished_at=now())
         _note_failed(connection, claim, rules)
         why = f"{_chunk(claim)} is read again in two halves: {'; '.join(reasons)}"
-        leases.note(connection, claim.job_id, "split", why, where=claim.owner)
+        note(connection, claim.job_id, "split", why, where=claim.owner)
         return Onward(chunk_plans.halve(connection, claim, halves))
 
 
 def _note_failed(connection: Connection, claim: Claim, rules: Sequence[str]) -> None:
     if rules:
-        leases.note(connection, claim.job_id, FAILED_CHECKS, ", ".join(rules), where=claim.owner)
+        note(connection, claim.job_id, FAILED_CHECKS, ", ".join(rules), where=claim.owner)
 
 
 def _chunk(claim: Claim) -> str:
@@ -172,7 +171,7 @@ def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, 
             return do_without(connection, claim.id, reason, where=claim.owner)
         if failures >= limit:
             return job_store.close(connection, claim.job_id, JobState.FAILED, reason, where=claim.owner)
-        leases.note(connection, claim.job_id, leases.AGAIN, f"{_chunk(claim)}: {reason}", where=claim.owner)
+        note(connection, claim.job_id, AGAIN, f"{_chunk(claim)}: {reason}", where=claim.owner)
         return []
 
 
@@ -193,7 +192,7 @@ def do_without(connection: Connection, line_up: str, reason: str, *, where: str)
             **leases.FREE, state=ChunkState.DONE, reasons=[reason], progress=chunks.c.end, finished_at=now()
         )
     )
-    leases.note(connection, job_id, "no_line_up", reason, where=where)
+    note(connection, job_id, "no_line_up", reason, where=where)
     return [job_id] if advance(connection, job_id, where=where) else []
 
 
@@ -203,7 +202,7 @@ def release(database: Database, claim: Claim) -> None:
         job = job_store.lock(connection, claim.job_id)
         state = ChunkState.CANCELLED if job.cancel_requested else ChunkState.QUEUED
         leases.let_go(connection, claim, state=state)
-        leases.note(connection, claim.job_id, "released", _chunk(claim), where=claim.owner)
+        note(connection, claim.job_id, "released", _chunk(claim), where=claim.owner)
         advance(connection, claim.job_id, where=claim.owner)
 
 
@@ -239,5 +238,5 @@ def prepare_again(database: Database, claim: Claim, reason: str) -> list[str]:
             return []
         others = update(chunks).where(chunks.c.job_id == claim.job_id, chunks.c.state.in_(job_store.UNREAD))
         connection.execute(others.values(**leases.FREE, state=ChunkState.CANCELLED))
-        leases.note(connection, claim.job_id, "prepare_again", reason, where=claim.owner)
+        note(connection, claim.job_id, "prepare_again", reason, where=claim.owner)
         return [claim.job_id]

@@ -1,4 +1,4 @@
-"""Who is there: workers and their heartbeats, watched folders, the reconciler's role, the pause switch."""
+"""The processes of the fleet: their heartbeats, what they have claimed, what they can do, and the roles they hold."""
 
 from __future__ import annotations
 
@@ -6,39 +6,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import case, delete, insert, or_, select, update
+from sqlalchemy import Connection, case, delete, insert, or_, select, update
 
-from dropscribe.core.types import EngineInfo
-from dropscribe.store.leases import DRAINING, PAUSED
-from dropscribe.store.queries import WaitingFolder
+from dropscribe.core.routing import MODEL_QUEUE, served
+from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo
+from dropscribe.store.leases import owned
 from dropscribe.store.session import Database, insert_ignoring
-from dropscribe.store.tables import chunks, jobs, locks, now, path_key, roots, switches, workers
+from dropscribe.store.tables import chunks, jobs, locks, now, workers
 
+DRAINING = "draining"  # the state of a worker that was told to finish what it does and end
 UNFIT = "unfit"  # the state of a worker that took itself out
-FORGET_SECONDS = 3600.0  # a worker silent for so long is no longer listed
-
-
-@dataclass(frozen=True, slots=True)
-class RootReport:
-    """What a scheduler found out about a folder in its last scan; counts of files, durations in seconds."""
-
-    path: str
-    host: str
-    filesystem: str
-    online: bool
-    reason: str = ""
-    files: int = 0
-    pending: int = 0
-    not_media: int = 0
-    ignored: int = 0
-    scan_seconds: float = 0.0
-    waiting: Sequence[WaitingFolder] = ()
+FORGET_SECONDS = 3600.0  # a worker that is silent for longer is no longer listed
+MIN_WINDOW = 2  # chunks; also that of a fleet that is not known yet
+TRANSCRIBING, LINING_UP = "transcribing", "line-up"  # what a worker does with a chunk
 
 
 def register(
     database: Database, worker: str, *, host: str, pid: int, role: str, state: str, gpu: str = "", metrics: str = ""
 ) -> None:
-    """Enter a process that starts, with the URL of its metrics; an older entry under its name is replaced."""
+    """Register a process that starts, with the URL of its metrics. An older entry of the same name is replaced."""
     with database.begin() as connection:
         connection.execute(
             delete(workers).where(or_(workers.c.id == worker, workers.c.heartbeat_at < now() - FORGET_SECONDS))
@@ -70,11 +56,11 @@ def heartbeat(
     busy: float = 0.0,
     memory: int | None = None,
 ) -> str | None:
-    """Say that the worker lives; add seconds of audio read and of time spent on it since the last beat.
+    """Say that the worker is alive; add seconds of audio transcribed and of time spent on it since the last heartbeat.
 
-    `memory` is what the process takes, in bytes.
+    `memory` is the memory of the process in bytes.
 
-    Returns the state that it is in now, which `drain` may have set; None when it is struck off.
+    Returns the worker's state, which `drain` may have set; None if the worker is no longer registered.
     """
     values: dict[str, Any] = {
         "heartbeat_at": now(),
@@ -93,38 +79,146 @@ def heartbeat(
 
 
 def drain(database: Database, worker: str) -> bool:
-    """Tell a worker to finish what it does and end; it hears of it with its next heartbeat. False if there is none."""
+    """Tell a worker to finish its work and end. Its next heartbeat returns that. False if there is no such worker."""
     told = update(workers).where(workers.c.id == worker, workers.c.role != "scheduler").values(state=DRAINING)
     with database.begin() as connection:
         return bool(connection.execute(told).rowcount)
 
 
 def leave(database: Database, worker: str) -> None:
-    """Strike off a process that stopped in order."""
+    """Remove a process that stopped in order."""
     with database.begin() as connection:
         connection.execute(delete(workers).where(workers.c.id == worker))
 
 
-def report_roots(database: Database, reports: Sequence[RootReport]) -> None:
-    """Record the state of watched folders."""
-    with database.begin() as connection:
-        for report in reports:
-            key = path_key(f"{report.host}:{report.path}")
-            values = asdict(report) | {"scanned_at": now()}
-            # Two schedulers may watch one folder: whoever comes second finds the row there.
-            connection.execute(insert_ignoring(connection, roots).values(values | {"path_key": key}))
-            connection.execute(update(roots).where(roots.c.path_key == key).values(values))
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker has claimed: a job in the state `step`, or a chunk of it (`step` is `transcribing` or `line-up`).
+
+    A chunk lasts from `start` to `end` in seconds of the recording (a line-up from 0); `read` seconds are transcribed.
+    """
+
+    job: str
+    path: str
+    step: str
+    start: float | None = None
+    end: float | None = None
+    read: float = 0.0
+
+    @property
+    def share(self) -> float | None:
+        """How much of the chunk is transcribed, from 0 to 1; None for a job."""
+        if self.start is None or self.end is None:
+            return None
+        return min(1.0, self.read / (self.end - self.start)) if self.end > self.start else 0.0
+
+    @property
+    def part(self) -> str:
+        """Which chunk it is, for people."""
+        return f"{self.start:.0f}-{self.end:.0f} s" if self.step == TRANSCRIBING else self.step
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.step} {self.path}" if self.share is None else f"{self.path} {self.part}, {self.share:.0%}"
 
 
-def forget_roots(database: Database, host: str) -> None:
-    """Strike off the folders that a scheduler on this host watched before."""
-    with database.begin() as connection:
-        connection.execute(delete(roots).where(roots.c.host == host))
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A registered process; `silent` is the seconds since its last heartbeat, `memory` is in bytes."""
+
+    id: str
+    host: str
+    pid: int
+    role: str
+    state: str
+    gpu: str
+    engine: dict[str, Any] | None
+    audio_seconds: float
+    busy_seconds: float
+    started_at: float
+    silent: float
+    metrics: str = ""
+    memory: int = 0
+    work: tuple[Work, ...] = ()
+
+    @property
+    def doing(self) -> tuple[str, ...]:
+        """What it has claimed, for people."""
+        return tuple(map(str, self.work))
+
+    @property
+    def rtfx(self) -> float | None:
+        """Seconds of audio transcribed per second of work; None before the first."""
+        return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
 
 
-def hold(database: Database, role: str, owner: str, seconds: float) -> bool:
-    """Take or renew a role that one process of the fleet has at a time; False while another has it."""
-    # An end far ahead was set by a clock that has been set back since.
+_WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__]
+
+
+def list_workers(database: Database) -> list[Worker]:
+    """Registered processes and what each has claimed, by role and name."""
+    query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent"))
+    with database.read() as connection:
+        claimed = _work_by_owner(connection)
+        rows = connection.execute(query.order_by(workers.c.role, workers.c.id)).all()
+    return [Worker(**row._mapping, work=tuple(claimed.get(row.id, ()))) for row in rows]  # noqa: SLF001
+
+
+def _work_by_owner(connection: Connection) -> dict[str, list[Work]]:
+    """What each worker has claimed."""
+    of_jobs = select(jobs.c.owner, jobs.c.id, jobs.c.path, jobs.c.state).where(owned(jobs))
+    columns = (chunks.c.owner, jobs.c.id, jobs.c.path, chunks.c.kind, chunks.c.start, chunks.c.end, chunks.c.progress)
+    of_chunks = select(*columns).join(jobs, jobs.c.id == chunks.c.job_id).where(chunks.c.state == ChunkState.RUNNING)
+    found: dict[str, list[Work]] = {}
+    for row in connection.execute(of_jobs):
+        found.setdefault(row.owner, []).append(Work(row.id, row.path, row.state))
+    for row in connection.execute(of_chunks):
+        step = LINING_UP if row.kind == ChunkKind.LINEUP else TRANSCRIBING
+        found.setdefault(row.owner, []).append(Work(row.id, row.path, step, row.start, row.end, row.progress))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the living model workers can do together: `slots` chunks at once, each at most `longest_chunk` seconds.
+
+    `longest_chunk` is None if no model worker is known.
+    """
+
+    workers: int = 0
+    slots: int = 0
+    longest_chunk: float | None = None
+
+    @property
+    def window(self) -> int:
+        """How many chunks of one job may wait or run at once: one for each slot, and one for each worker to follow."""
+        return max(MIN_WINDOW, self.slots + self.workers)
+
+
+def capacity(database: Database, silence: float, queue: str = MODEL_QUEUE) -> Capacity:
+    """What the model workers can do that serve the queue and sent a heartbeat within `silence` seconds."""
+    return capacity_of(engines(database, silence), queue)
+
+
+def engines(database: Database, silence: float) -> list[dict[str, Any]]:
+    """The engines of the model workers that sent a heartbeat within `silence` seconds and are not draining."""
+    fresh = select(workers.c.engine).where(
+        workers.c.role == "model", workers.c.state != DRAINING, workers.c.heartbeat_at > now() - silence
+    )
+    with database.read() as connection:
+        return [engine for engine in connection.execute(fresh).scalars() if engine]
+
+
+def capacity_of(engines: Sequence[dict[str, Any]], queue: str) -> Capacity:
+    """What those of the engines can do that serve the queue."""
+    fit = [engine for engine in engines if queue in served(engine["engine"], engine["precision"])]
+    longest = min((engine["longest_chunk"] for engine in fit), default=None)
+    return Capacity(len(fit), sum(engine["slots"] for engine in fit), longest)
+
+
+def hold_role(database: Database, role: str, owner: str, seconds: float) -> bool:
+    """Take or renew a role that only one process of the fleet has at a time. False while another process has it."""
+    # A lease that ends far in the future was set before somebody set the clock back.
     free = or_(locks.c.owner == owner, locks.c.lease_until < now(), locks.c.lease_until > now() + 2 * seconds)
     with database.begin() as connection:
         renewed = update(locks).where(locks.c.name == role, free).values(owner=owner, lease_until=now() + seconds)
@@ -132,26 +226,3 @@ def hold(database: Database, role: str, owner: str, seconds: float) -> bool:
             return True
         fresh = insert_ignoring(connection, locks).values(name=role, owner=owner, lease_until=now() + seconds)
         return connection.execute(fresh.returning(locks.c.name)).first() is not None
-
-
-def pause(database: Database, switch: str = PAUSED) -> bool:
-    """Let no worker start anything new (or, by its switch, no preparing); what runs goes on. False if it was so."""
-    with database.begin() as connection:
-        thrown = insert_ignoring(connection, switches).values(name=switch, since=now())
-        return connection.execute(thrown.returning(switches.c.name)).first() is not None
-
-
-def resume(database: Database, switch: str = PAUSED) -> None:
-    """Undo `pause`. Messages that arrived meanwhile were answered with nothing, so all are to be sent again."""
-    with database.begin() as connection:
-        if not connection.execute(delete(switches).where(switches.c.name == switch)).rowcount:
-            return
-        for table in (jobs, chunks):
-            connection.execute(update(table).where(table.c.state == "queued").values(sent_at=None))
-        connection.execute(update(jobs).where(jobs.c.state == "finishing", jobs.c.owner.is_(None)).values(sent_at=None))
-
-
-def paused_since(database: Database, switch: str = PAUSED) -> float | None:
-    """When the fleet was paused (seconds since the epoch), or None."""
-    with database.read() as connection:
-        return connection.execute(select(switches.c.since).where(switches.c.name == switch)).scalar()

@@ -18,6 +18,7 @@ from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.routing import AUTO, model_queue
 from dropscribe.core.types import ChunkState, JobState, Span
 from dropscribe.store import leases, notifications
+from dropscribe.store.events import AGAIN, DEFERRED, REFUSED, note
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database, insert_ignoring
 from dropscribe.store.tables import chunks, forgotten, jobs, now, path_key
@@ -86,7 +87,7 @@ def admit(database: Database, found: Sequence[NewJob], *, again: bool = False) -
             statement = insert_ignoring(connection, jobs).values(rows).returning(jobs.c.id)
             new = list(connection.execute(statement).scalars())
             for job_id in new:
-                leases.note(connection, job_id, "admitted", where=database.where)
+                note(connection, job_id, "admitted", where=database.where)
         admitted += new
     return admitted
 
@@ -140,12 +141,12 @@ def known(database: Database, root: str) -> dict[str, tuple[int, int]]:
 
 
 def claim_prepare(database: Database, job_id: str, owner: str, seconds: float) -> Claim | None:
-    """Take a queued job to prepare it; None when it is not to be had."""
+    """Claim a queued job to prepare it; None if it cannot be claimed."""
     return _claim(database, job_id, JobState.QUEUED, JobState.PREPARING, owner, seconds)
 
 
 def claim_finish(database: Database, job_id: str, owner: str, seconds: float) -> Claim | None:
-    """Take a job whose chunks are all read to write its transcript; None when it is not to be had."""
+    """Claim a job to write its transcript, once all its chunks are transcribed; None if it cannot be claimed."""
     return _claim(database, job_id, JobState.FINISHING, JobState.FINISHING, owner, seconds)
 
 
@@ -155,7 +156,7 @@ def _claim(
     with database.begin() as connection:
         claim = leases.take(connection, jobs, job_id, waits=waits, becomes=becomes, owner=owner, seconds=seconds)
         if claim:
-            leases.note(connection, job_id, becomes, where=owner)
+            note(connection, job_id, becomes, where=owner)
         return claim
 
 
@@ -192,7 +193,7 @@ def _follow(database: Database, claim: Claim, sha256: str, key: str) -> tuple[st
         through = JobState(leader.state).is_final
         state = JobState.FINISHING if through else JobState.TRANSCRIBING
         leases.let_go(connection, claim, state=state, reason="", sha256=sha256, duplicate_of=leader.id)
-        leases.note(connection, claim.id, "follows", leader.id, where=claim.owner)
+        note(connection, claim.id, "follows", leader.id, where=claim.owner)
         return leader.id, [claim.id] if through else []
 
 
@@ -219,7 +220,7 @@ def complete(
             timings=timings or {},
             **values,
         )
-        leases.note(connection, claim.id, state, reason, where=claim.owner)
+        note(connection, claim.id, state, reason, where=claim.owner)
         notifications.announce(connection, claim.id, state, reason)
         return wake_followers(connection, claim.id)
 
@@ -228,7 +229,7 @@ def fail(database: Database, claim: Claim, reason: str) -> list[str]:
     """End the job for good: no retry can help. Returns the followers to send `finish` for."""
     with database.begin() as connection:
         leases.write(connection, claim, owner=None)
-        leases.note(connection, claim.job_id, leases.REFUSED, "a retry cannot help", where=claim.owner)
+        note(connection, claim.job_id, REFUSED, "a retry cannot help", where=claim.owner)
         return close(connection, claim.job_id, JobState.FAILED, reason, where=claim.owner)
 
 
@@ -241,7 +242,7 @@ def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, 
             return close(connection, claim.id, JobState.FAILED, reason, where=claim.owner)
         back = leases.FALLS_BACK[claim.state]
         leases.let_go(connection, claim, state=back, failures=failures, reason=reason, not_before=now() + delay)
-        leases.note(connection, claim.id, leases.AGAIN, reason, where=claim.owner)
+        note(connection, claim.id, AGAIN, reason, where=claim.owner)
         return []
 
 
@@ -250,14 +251,14 @@ def postpone(database: Database, claim: Claim, reason: str, *, delay: float) -> 
     with database.begin() as connection:
         back = leases.FALLS_BACK[claim.state]
         leases.let_go(connection, claim, state=back, reason=reason, not_before=now() + delay)
-        leases.note(connection, claim.id, leases.DEFERRED, reason, where=claim.owner)
+        note(connection, claim.id, DEFERRED, reason, where=claim.owner)
 
 
 def start_over(database: Database, claim: Claim, reason: str) -> list[str]:
     """A follower whose leader came to nothing transcribes by itself; returns its id to send `prepare` for."""
     with database.begin() as connection:
         leases.let_go(connection, claim, state=JobState.QUEUED, duplicate_of=None, sent_at=now())
-        leases.note(connection, claim.id, "start_over", reason, where=claim.owner)
+        note(connection, claim.id, "start_over", reason, where=claim.owner)
         return [claim.id]
 
 
@@ -269,7 +270,7 @@ def release(database: Database, claim: Claim) -> list[str]:
     with database.begin() as connection:
         job = lock(connection, claim.id)
         leases.let_go(connection, claim, state=leases.FALLS_BACK[claim.state])
-        leases.note(connection, claim.id, "released", where=claim.owner)
+        note(connection, claim.id, "released", where=claim.owner)
         if job.cancel_requested:
             return close(connection, claim.id, JobState.CANCELLED, "cancelled on request", where=claim.owner)
         return []
@@ -287,7 +288,7 @@ def close(connection: Connection, job_id: str, state: JobState, reason: str, *, 
         .where(chunks.c.job_id == job_id, chunks.c.state.in_(UNREAD))
         .values(**leases.FREE, state=ChunkState.CANCELLED)
     )
-    leases.note(connection, job_id, state, reason, where=where)
+    note(connection, job_id, state, reason, where=where)
     notifications.announce(connection, job_id, state, reason)
     return wake_followers(connection, job_id)
 

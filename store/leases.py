@@ -12,30 +12,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, select, update
 
 from dropscribe.core.errors import LeaseLostError
-from dropscribe.core.old_names import all_names
 from dropscribe.core.types import ChunkState, JobState
 from dropscribe.store.session import HEAD, VERSION, Database
-from dropscribe.store.tables import chunks, events, jobs, now, switches
-
-# Switches thrown for the whole fleet: nothing new is begun; or nothing is prepared.
-PAUSED = "paused"
-SPOOL_FULL = "spool_full"
-
-DRAINING = "draining"  # the state of a worker that was told to finish what it does and end
-
-# Events that decide something later or are looked for; all others are for people. A store may hold those of before
-# under their old names.
-REFUSED = "refused"  # the recording itself is at fault
-RETRIED = "retried"  # somebody gave the job another chance
-AGAIN = "retry"  # a step failed and is tried again
-DEFERRED = "deferred"  # likewise, for what is not the recording's fault
-PUT_OFF = all_names(AGAIN, DEFERRED)
-CRASHED = "crashed"  # why a worker ended over its work
-TRANSCRIBING, TRANSCRIBED = "transcribing", "transcribed"  # a chunk
-ARCHIVED, NOT_ARCHIVED = "archived", "not_archived"
+from dropscribe.store.switches import forbidding
+from dropscribe.store.tables import chunks, jobs, now, switches
 
 OF_THIS_VERSION = exists().where(VERSION.c.version_num == HEAD)
 
@@ -86,9 +69,9 @@ def take(
     owner: str,
     seconds: float,
 ) -> Claim | None:
-    """Claim the row if it waits in that state, is due, the conditions hold and no switch forbids it; None otherwise.
+    """Claim the row if it waits in the state `waits`, is due, meets the conditions and no switch forbids it.
 
-    None also where another version of dropscribe has changed the tables since this process began.
+    None if it cannot be claimed; also if another version of dropscribe changed the tables since this process began.
     """
     won = connection.execute(
         update(table)
@@ -106,11 +89,6 @@ def take(
     ).first()
     job = row if table is jobs else row.partition(".")[0]
     return Claim(table.name, row, job, becomes, won.attempt, owner) if won else None
-
-
-def forbidding(becomes: str) -> tuple[str, ...]:
-    """The switches of which none may be thrown for a row to be taken into that state."""
-    return (PAUSED, SPOOL_FULL) if becomes == JobState.PREPARING else (PAUSED,)
 
 
 def owned(table: Table[Any]) -> ColumnElement[bool]:
@@ -164,8 +142,3 @@ def _renewed(connection: Connection, claim: Claim, progress: float | None, secon
         return Renewal.LOST
     cancel = connection.execute(select(jobs.c.cancel_requested).where(jobs.c.id == claim.job_id)).scalar()
     return Renewal.CANCEL if cancel else Renewal.HELD
-
-
-def note(connection: Connection, job_id: str, kind: str, detail: str = "", *, where: str) -> None:
-    """Add a line to the job's audit trail."""
-    connection.execute(insert(events).values(job_id=job_id, at=now(), kind=kind, where=where, detail=detail))

@@ -12,11 +12,11 @@ from dropscribe.core import old_names
 from dropscribe.core.old_names import current
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
-from dropscribe.store.chunks import FAILED_CHECKS
-from dropscribe.store.leases import PAUSED, SPOOL_FULL
+from dropscribe.store.events import FAILED_CHECKS
 from dropscribe.store.notifications import WAITING
-from dropscribe.store.queries import WatchedRoot
+from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
+from dropscribe.store.switches import PAUSED, SPOOL_FULL
 from dropscribe.store.tables import events, jobs, notifications, now, switches, workers
 
 SILENT = "silent"  # the state of a worker that missed its heartbeats
@@ -54,7 +54,7 @@ class Figures:
 def figures(database: Database, silence: float) -> Figures:
     """Count; a worker is silent that was not heard of for `silence` seconds. Raises StoreError."""
     waiting = queries.backlog(database).audio_seconds
-    roots = tuple(queries.list_roots(database))
+    roots = tuple(list_roots(database))
     by_state = select(jobs.c.state, func.count(), now() - func.min(jobs.c.created_at)).group_by(jobs.c.state)
     untold = select(func.count()).where(notifications.c.status == WAITING)
     with database.read() as connection:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from dropscribe.store import leases
+from dropscribe.store.events import note
 from dropscribe.store.session import Database, insert_ignoring
 from dropscribe.store.tables import jobs, notifications, now, switches
 
@@ -127,7 +127,7 @@ def _settle(database: Database, one: Notification, status: str, **values: object
             return  # it took so long that another one has it
         if status != WAITING:
             kind = "notified" if status == DELIVERED else "not_notified"
-            leases.note(connection, one.job_id, kind, str(values["error"]), where=database.where)
+            note(connection, one.job_id, kind, str(values["error"]), where=database.where)
 
 
 def of_job(database: Database, job_id: str) -> list[Delivery]:

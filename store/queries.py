@@ -1,21 +1,18 @@
-"""Questions people ask: what waits, what runs, what happened to this one. Reads only."""
+"""Questions about jobs and their chunks: one job, lists of jobs, what waits, how many there are. Reads only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
-from dropscribe.core.old_names import current
-from dropscribe.core.routing import MODEL_QUEUE, served
 from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Span
-from dropscribe.store import work as claims
-from dropscribe.store.leases import DRAINING, PUT_OFF, REFUSED, RETRIED
+from dropscribe.store.events import REFUSED, RETRIED
 from dropscribe.store.session import Database
-from dropscribe.store.tables import chunks, events, jobs, now, path_key, roots, workers
+from dropscribe.store.tables import chunks, events, jobs, now, path_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class Job:
 
     @property
     def progress(self) -> float:
-        """How much of the recording is read, from 0 to 1; of a job that came to nothing as far as it came."""
+        """How much of the recording is transcribed, from 0 to 1; of a failed job, how far it came."""
         if self.state in {JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE, JobState.FINISHING}:
             return 1.0
         return min(1.0, self.read / self.to_read) if self.to_read else 0.0
@@ -118,9 +115,9 @@ def find(database: Database, text: str, absolute_path: str) -> str:
     raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
 
 
-def named(database: Database, start: str, limit: int) -> list[Any]:
-    """`id`, `state` and `path` of the newest jobs whose ids begin so."""
-    query = select(jobs.c.id, jobs.c.state, jobs.c.path).where(jobs.c.id.startswith(start.lower(), autoescape=True))
+def jobs_starting_with(database: Database, prefix: str, limit: int) -> list[Any]:
+    """`id`, `state` and `path` of the newest jobs whose ids start with `prefix`."""
+    query = select(jobs.c.id, jobs.c.state, jobs.c.path).where(jobs.c.id.startswith(prefix.lower(), autoescape=True))
     with database.read() as connection:
         return list(connection.execute(query.order_by(jobs.c.created_at.desc()).limit(limit)))
 
@@ -172,7 +169,7 @@ def ended_since(database: Database, moment: float) -> list[Job]:
         return [_job(row) for row in connection.execute(query.order_by(jobs.c.finished_at))]
 
 
-class PutOff(NamedTuple):
+class Deferred(NamedTuple):
     """Why `jobs` jobs wait to be tried again, and the recording of one of them."""
 
     reason: str
@@ -180,11 +177,11 @@ class PutOff(NamedTuple):
     jobs: int
 
 
-OVERDUE_SECONDS = 60.0  # a job that was put off may wait for so long after its time before somebody takes it
+OVERDUE_SECONDS = 60.0  # how long a deferred job may stay unclaimed after its time until it is no longer listed
 
 
-def put_off(database: Database) -> list[PutOff]:
-    """What keeps jobs from being prepared or finished until they are tried again; what most wait for comes first."""
+def deferred(database: Database) -> list[Deferred]:
+    """Why jobs that could not be prepared or finished wait for the next try. The most frequent reason comes first."""
     number = func.count().label("number")
     query = select(jobs.c.reason, func.min(jobs.c.path), number).where(
         jobs.c.state.in_([JobState.QUEUED, JobState.FINISHING]),
@@ -194,45 +191,7 @@ def put_off(database: Database) -> list[PutOff]:
     )
     with database.read() as connection:
         rows = connection.execute(query.group_by(jobs.c.reason).order_by(number.desc(), jobs.c.reason))
-        return [PutOff(*row) for row in rows]
-
-
-class Postponed(NamedTuple):
-    """A step of a job that is to be tried again, and why; `source` is the recording's absolute path."""
-
-    job: str
-    source: str
-    reason: str
-
-
-def postponed_since(database: Database, event: int | None) -> tuple[int, list[Postponed]]:
-    """The number of the latest event, and what was put off by events after the one with that number (None: nothing)."""
-    query = select(events.c.job_id, jobs.c.root, jobs.c.path, events.c.detail).join(jobs, jobs.c.id == events.c.job_id)
-    with database.read() as connection:
-        latest = connection.execute(select(func.coalesce(func.max(events.c.id), 0))).scalar_one()
-        if event is None:
-            return latest, []
-        put_off = query.where(events.c.id > event, events.c.kind.in_(PUT_OFF)).order_by(events.c.id)
-        rows = connection.execute(put_off).all()
-    return latest, [Postponed(row.job_id, f"{row.root.rstrip('/')}/{row.path}", row.detail) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of a job's audit trail; `at` in seconds since the epoch."""
-
-    at: float
-    kind: str
-    where: str
-    detail: str
-
-
-def events_of(database: Database, job_id: str) -> list[Event]:
-    """What happened to a job, in order; kinds of events by the names that they have now."""
-    query = select(events.c.at, events.c.kind, events.c.where, events.c.detail)
-    with database.read() as connection:
-        rows = connection.execute(query.where(events.c.job_id == job_id).order_by(events.c.id)).all()
-    return [Event(row.at, current(row.kind), row.where, row.detail) for row in rows]
+        return [Deferred(*row) for row in rows]
 
 
 def windows_of(database: Database, job_id: str) -> dict[str, Span]:
@@ -261,14 +220,14 @@ def count_by_state(database: Database) -> dict[JobState, int]:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Work that waits: seconds of audio in chunks not read yet, and files whose length is not known yet."""
+    """Work that waits: seconds of audio in chunks not transcribed yet, and files whose length is not known yet."""
 
     audio_seconds: float
     unprepared_files: int
 
 
 def backlog(database: Database) -> Backlog:
-    """What is left to do."""
+    """How much work is left."""
     left = select(func.coalesce(func.sum(chunks.c.end - chunks.c.start - chunks.c.progress), 0.0)).where(
         chunks.c.state.in_([ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING])
     )
@@ -291,36 +250,6 @@ def active_among(database: Database, ids: set[str]) -> set[str]:
         return set(connection.execute(query).scalars()) if ids else set()
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A registered process; `silent` is the seconds since its last heartbeat, `memory` what it takes, in bytes."""
-
-    id: str
-    host: str
-    pid: int
-    role: str
-    state: str
-    gpu: str
-    engine: dict[str, Any] | None
-    audio_seconds: float
-    busy_seconds: float
-    started_at: float
-    silent: float
-    metrics: str = ""
-    memory: int = 0
-    work: tuple[claims.Work, ...] = ()
-
-    @property
-    def doing(self) -> tuple[str, ...]:
-        """What it has claimed, for people."""
-        return tuple(map(str, self.work))
-
-    @property
-    def rtfx(self) -> float | None:
-        """Seconds of audio read per second of work, or None before the first."""
-        return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
-
-
 def addresses(database: Database, ids: set[str]) -> dict[str, tuple[str, str]]:
     """The priority of each of the given jobs, and the queue of its chunks."""
     if not ids:
@@ -337,100 +266,26 @@ def model_queues(database: Database) -> dict[str, int]:
         return dict(connection.execute(query.group_by(jobs.c.model_queue)).all())
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """What the living model workers can do together: `slots` chunks at once, each at most `longest_chunk` seconds.
-
-    None where no model worker is known.
-    """
-
-    workers: int = 0
-    slots: int = 0
-    longest_chunk: float | None = None
-
-    @property
-    def window(self) -> int:
-        """How many chunks of one job may wait or run at once: one for each slot, one a worker to follow."""
-        return max(LEAST_WINDOW, self.slots + self.workers)
+def _last_of_its_file() -> ColumnElement[bool]:
+    """The condition that no later job is about the same file."""
+    later = jobs.alias()
+    return ~exists().where(later.c.path_key == jobs.c.path_key, later.c.created_at > jobs.c.created_at)
 
 
-LEAST_WINDOW = 2  # of a fleet that is not known yet
-
-
-def capacity(database: Database, silence: float, queue: str = MODEL_QUEUE) -> Capacity:
-    """Of the model workers that serve the queue and were heard of within `silence` seconds."""
-    return capacity_of(engines(database, silence), queue)
-
-
-def engines(database: Database, silence: float) -> list[dict[str, Any]]:
-    """What the models of those heard of within `silence` seconds say of themselves; not of those that are to end."""
-    fresh = select(workers.c.engine).where(
-        workers.c.role == "model", workers.c.state != DRAINING, workers.c.heartbeat_at > now() - silence
-    )
+def latest_of_each_file(database: Database, root: str, states: Collection[JobState], limit: int) -> list[Job]:
+    """The jobs of a root in these states, only the last of each file; first those that ended last or wait longest."""
+    moment: Any = jobs.c.finished_at.desc() if all(state.is_final for state in states) else jobs.c.created_at
+    query = select(jobs.c.id).where(jobs.c.root == root, jobs.c.state.in_(states), _last_of_its_file())
     with database.read() as connection:
-        return [engine for engine in connection.execute(fresh).scalars() if engine]
+        ids = list(connection.execute(query.order_by(moment).limit(limit)).scalars())
+    found = {job.id: job for job in list_jobs(database, ids=ids)}
+    return [found[job_id] for job_id in ids if job_id in found]
 
 
-def capacity_of(engines: Sequence[dict[str, Any]], queue: str) -> Capacity:
-    """Of those engines that serve the queue."""
-    fit = [engine for engine in engines if queue in served(engine["engine"], engine["precision"])]
-    longest = min((engine["longest_chunk"] for engine in fit), default=None)
-    return Capacity(len(fit), sum(engine["slots"] for engine in fit), longest)
-
-
-_WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__]
-
-
-def list_workers(database: Database) -> list[Worker]:
-    """Registered processes and what they do, by role and name."""
-    query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent"))
+def count_by_state_in_root(database: Database, root: str, superseded: Collection[JobState]) -> dict[JobState, int]:
+    """How many jobs of a root are in each state. In the states `superseded` only the last job of each file counts."""
+    of_root = select(jobs.c.state, func.count()).where(jobs.c.root == root).group_by(jobs.c.state)
     with database.read() as connection:
-        claimed = claims.by_owner(connection)
-        rows = connection.execute(query.order_by(workers.c.role, workers.c.id)).all()
-    return [Worker(**row._mapping, work=tuple(claimed.get(row.id, ()))) for row in rows]  # noqa: SLF001
-
-
-class WaitingFolder(NamedTuple):
-    """A folder below a watched one, whose `files` wait until its settings are mended; why."""
-
-    folder: str
-    reason: str
-    files: int
-
-
-@dataclass(frozen=True, slots=True)
-class WatchedRoot:
-    """A folder as its scheduler last reported it; `age` is the seconds since."""
-
-    path: str
-    host: str
-    filesystem: str
-    online: bool
-    reason: str
-    files: int
-    pending: int
-    not_media: int
-    ignored: int
-    scan_seconds: float
-    age: float
-    waiting: tuple[WaitingFolder, ...] = ()
-
-    @property
-    def unseen(self) -> str:
-        """Which places of a folder that is online cannot be read, in words; empty where there are none."""
-        return self.reason if self.online else ""
-
-
-_ROOT_COLUMNS = [c for c in roots.c if c.name in WatchedRoot.__dataclass_fields__]
-
-
-def list_roots(database: Database) -> list[WatchedRoot]:
-    """Watched folders, by path."""
-    query = select(*_ROOT_COLUMNS, (now() - roots.c.scanned_at).label("age")).order_by(roots.c.path)
-    with database.read() as connection:
-        return [_root(row) for row in connection.execute(query)]
-
-
-def _root(row: Any) -> WatchedRoot:
-    waiting = tuple(WaitingFolder(*folder) for folder in row.waiting)
-    return WatchedRoot(**{**row._mapping, "waiting": waiting})  # noqa: SLF001
+        plain = connection.execute(of_root.where(jobs.c.state.not_in(superseded))).all()
+        last = connection.execute(of_root.where(jobs.c.state.in_(superseded), _last_of_its_file())).all()
+    return {JobState(state): number for state, number in [*plain, *last]}

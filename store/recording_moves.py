@@ -16,6 +16,7 @@ from dropscribe.core import reserved_names
 from dropscribe.core.old_names import all_names
 from dropscribe.core.types import ACTIVE_STATES, JobState
 from dropscribe.store import leases
+from dropscribe.store.events import ARCHIVED, NOT_ARCHIVED, note
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import Claim
 from dropscribe.store.queries import under
@@ -64,7 +65,7 @@ def adopt_renamed(database: Database, found: NewJob, gone: Collection[str]) -> s
             mine = update(jobs).where(jobs.c.id == old.id, jobs.c.state == old.state)
             if not connection.execute(mine.values(**_renamed(found, old.path), **AFRESH)).rowcount:
                 return None
-            leases.note(connection, old.id, "renamed", f"from {old.path}", where=database.where)
+            note(connection, old.id, "renamed", f"from {old.path}", where=database.where)
             return str(old.id)
     except exc.IntegrityError:  # the new name has a job of its own
         return None
@@ -141,14 +142,14 @@ def _went(database: Database, move: Move, to: str, identity: str) -> None:
     values = {"path": to, "path_key": there, "identity": identity, "moving_to": None}
     with database.begin() as connection:
         if connection.execute(row.values(**values, moves=jobs.c.state.in_(ACTIVE_STATES))).rowcount:
-            leases.note(connection, move.job_id, leases.ARCHIVED, f"from {move.path} to {to}", where=database.where)
+            note(connection, move.job_id, ARCHIVED, f"from {move.path} to {to}", where=database.where)
 
 
 def put_away(database: Database, source: str) -> str | None:
     """The newest job of those whose recording was dropped at this absolute path and is put away since, or None."""
     folder = PurePosixPath(source).parent
     shelves = or_(*(under(str(folder / shelf)) for shelf in SHELVES))
-    went = select(events.c.job_id).where(events.c.job_id == jobs.c.id, events.c.kind.in_(all_names(leases.ARCHIVED)))
+    went = select(events.c.job_id).where(events.c.job_id == jobs.c.id, events.c.kind.in_(all_names(ARCHIVED)))
     query = select(jobs.c.id, jobs.c.root, jobs.c.path).where(shelves, went.exists())
     with database.read() as connection:
         found = connection.execute(query.order_by(jobs.c.created_at.desc())).all()
@@ -165,4 +166,4 @@ def stays(database: Database, move: Move, why: str) -> None:
     row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.state.in_(DUE))
     with database.begin() as connection:
         if connection.execute(row.values(moving_to=None, moves=False)).rowcount:
-            leases.note(connection, move.job_id, leases.NOT_ARCHIVED, why, where=database.where)
+            note(connection, move.job_id, NOT_ARCHIVED, why, where=database.where)

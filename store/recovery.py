@@ -1,4 +1,4 @@
-"""Mending what crashed: expired leases, lost messages, followers without a leader; and what people ask for.
+"""Mending of crashes: expired leases, lost messages, followers without a leader, moments in the future.
 
 Everything here is safe to run twice and from several hosts at once.
 """
@@ -8,22 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, Text, and_, cast, exists, func, literal, or_, select, true, update
+from sqlalchemy import Column, Connection, Table, and_, exists, func, or_, select, true, update
 
-from dropscribe.core.errors import DropscribeError
 from dropscribe.core.old_names import all_names
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Priority
-from dropscribe.store import chunk_plans, leases
 from dropscribe.store import chunks as chunk_store
 from dropscribe.store import jobs as job_store
+from dropscribe.store import leases
+from dropscribe.store.events import CRASHED, note
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
+from dropscribe.store.switches import forbidding
 from dropscribe.store.tables import chunks, events, jobs, notifications, now, switches, workers
 
-RETRY_WINDOW = 2  # chunks of a retried job that wait for a model at once; the reconciler lets the others in
 AHEAD = {Priority.HIGH: Priority.HIGH, Priority.NORMAL: Priority.HIGH, Priority.LOW: Priority.NORMAL}
-LONGEST_WAIT = 2 * 3600.0  # seconds; no notification is tried later than in an hour
+MAX_WAIT = 2 * 3600.0  # seconds; every notification is tried again within an hour
 BATCH = 500  # rows mended in one transaction, so that workers are not kept waiting
 
 
@@ -51,15 +51,15 @@ def expire(database: Database, lost_limit: int) -> int:
     return sum(_mend(database, table, table.c.lease_until < now(), lost_limit) for table in (jobs, chunks))
 
 
-def hasten(database: Database, *, lease: float, delay: float) -> int:
-    """Pull in moments too far ahead to be ours, left by a clock that was set back since; returns how many.
+def clamp_future_moments(database: Database, *, lease: float, delay: float) -> int:
+    """Pull back moments too far in the future, written before a clock was set back; returns how many.
 
-    No lease ends later than in `lease` seconds, no wait in more than `delay`. The doubled lease leaves alone those
-    hosts whose settings are a little different.
+    No lease ends later than in `lease` seconds, no wait later than in `delay` seconds. Twice the lease is allowed, as
+    the settings of other hosts may be a little different.
     """
     bounds: list[tuple[Column[Any], float, float]] = [
         (workers.c.heartbeat_at, lease, 0.0),
-        (notifications.c.next_at, LONGEST_WAIT, 0.0),
+        (notifications.c.next_at, MAX_WAIT, 0.0),
     ]
     for table in (jobs, chunks):
         bounds.append((table.c.lease_until, 2 * lease, lease))
@@ -94,8 +94,8 @@ def _mend(database: Database, table: Table[Any], dead: Any, lost_limit: int) -> 
     return mended
 
 
-def disown(database: Database, owner: str) -> int:
-    """Give back whatever a worker that stops in order still holds; no loss is counted."""
+def release_all(database: Database, owner: str) -> int:
+    """Release all work of a worker that stops in order; returns how much. No loss is counted."""
     given_back = 0
     with database.begin() as connection:
         for table in (jobs, chunks):
@@ -116,15 +116,15 @@ def give_back(database: Database, claim: Claim) -> None:
         chunk_store.release(database, claim)
 
 
-def last_words(database: Database, claim: Claim, reason: str) -> None:
-    """Note why a process is about to end over its work, for whoever finds it lost."""
+def note_crash_reason(database: Database, claim: Claim, reason: str) -> None:
+    """Note why a process is about to crash over its work, for whoever finds the work lost."""
     with database.begin() as connection:
-        leases.note(connection, claim.job_id, leases.CRASHED, reason, where=claim.owner)
+        note(connection, claim.job_id, CRASHED, reason, where=claim.owner)
 
 
-def _said_by(connection: Connection, job_id: str, owner: str) -> str:
+def _crash_reason(connection: Connection, job_id: str, owner: str) -> str:
     said = select(events.c.detail).where(
-        events.c.job_id == job_id, events.c.kind.in_(all_names(leases.CRASHED)), events.c.where == owner
+        events.c.job_id == job_id, events.c.kind.in_(all_names(CRASHED)), events.c.where == owner
     )
     reason = connection.execute(said.order_by(events.c.id.desc()).limit(1)).scalar()
     return f" ({reason})" if reason else ""
@@ -149,11 +149,11 @@ def _take_back(database: Database, table: Table[Any], row: str, dead: Any, lost_
             update(table).where(table.c.id == row).values(**leases.FREE, state=back, lost=found.lost + 1)
         )
         what = f"attempt {found.attempt} of {found.owner} at {row} was lost"
-        leases.note(connection, job.id, "lost", what, where=database.where)
+        note(connection, job.id, "lost", what, where=database.where)
         if found.lost + 1 >= lost_limit and table is chunks and found.kind == ChunkKind.LINEUP:
             chunk_store.do_without(connection, row, "no worker survived it", where=database.where)
         elif found.lost + 1 >= lost_limit:
-            why = f"{lost_limit} workers did not survive it{_said_by(connection, job.id, found.owner)}"
+            why = f"{lost_limit} workers did not survive it{_crash_reason(connection, job.id, found.owner)}"
             reason = f"{why}; look at its events, then `dropscribe retry {job.id}`"
             job_store.close(connection, job.id, JobState.PARKED, reason, where=database.where)
         elif job.cancel_requested:
@@ -196,8 +196,10 @@ def unsent(database: Database, kind: str, older_than: float, limit: int, queue: 
     Those never sent come first; then, up to `limit`, the ones whose message is the oldest.
     """
     _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
-    forbidding = leases.forbidding(JobState.PREPARING if kind == "prepare" else "")
-    due = and_(waits, _in(table, queue), table.c.not_before <= now(), ~exists().where(switches.c.name.in_(forbidding)))
+    forbidden_by = forbidding(JobState.PREPARING if kind == "prepare" else "")
+    due = and_(
+        waits, _in(table, queue), table.c.not_before <= now(), ~exists().where(switches.c.name.in_(forbidden_by))
+    )
     # Rows that somebody claims this moment need no message.
     found = select(table.c.id).where(due).with_for_update(skip_locked=True)
     never = found.where(table.c.sent_at.is_(None)).limit(BATCH)
@@ -233,83 +235,3 @@ def reunite_followers(database: Database) -> int:
     )
     with database.begin() as connection:
         return connection.execute(query).rowcount
-
-
-def cancel(database: Database, job_id: str) -> tuple[JobState, list[str]]:
-    """Cancel a job: at once where nobody works on it, else as soon as its worker notices.
-
-    Returns the state it is in now, and followers to send `finish` for. Raises DropscribeError for a job that is
-    over.
-    """
-    with database.begin() as connection:
-        job = job_store.lock(connection, job_id)
-        if JobState(job.state).is_final:
-            raise DropscribeError(f"{job_id} is {job.state} already; there is nothing to cancel")
-        connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
-        connection.execute(
-            update(chunks)
-            .where(chunks.c.job_id == job_id, chunks.c.state.in_([ChunkState.HELD, ChunkState.QUEUED]))
-            .values(state=ChunkState.CANCELLED)
-        )
-        leases.note(connection, job_id, "cancel_requested", where=database.where)
-        running = exists().where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.RUNNING)
-        if job.owner or connection.execute(select(literal(1)).where(running)).first():
-            return JobState(job.state), []
-        woken = job_store.close(connection, job_id, JobState.CANCELLED, "cancelled on request", where=database.where)
-        return JobState.CANCELLED, woken
-
-
-RETRYABLE = (JobState.FAILED, JobState.PARKED, JobState.CANCELLED, JobState.SUSPECT)
-
-
-def retry(database: Database, job_id: str) -> JobState:
-    """Give an ended job another chance; chunks that were read stay read unless it was suspect.
-
-    Returns the state it starts from. Raises DropscribeError for a job that is under way or done.
-    """
-    with database.begin() as connection:
-        job = job_store.lock(connection, job_id)
-        if job.state not in RETRYABLE:
-            raise DropscribeError(
-                f"{job_id} is {job.state}; only failed, parked, cancelled or suspect jobs are retried"
-            )
-        of_job = update(chunks).where(chunks.c.job_id == job_id)
-        again = chunks.c.state == ChunkState.CANCELLED
-        if job.state == JobState.SUSPECT:
-            doubtful = and_(chunks.c.state == ChunkState.DONE, cast(chunks.c.reasons, Text) != "[]")
-            again = or_(again, doubtful)
-        requeued = connection.execute(
-            of_job.where(again).values(
-                **leases.FREE, state=ChunkState.HELD, lost=0, failures=0, not_before=0.0, progress=0.0
-            )
-        )
-        if requeued.rowcount:  # what a line-up told of the readings before does not hold for the new ones
-            connection.execute(chunks.delete().where(chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.LINEUP))
-        let_in = chunk_plans.release(connection, job_id, RETRY_WINDOW)
-        connection.execute(update(chunks).where(chunks.c.id.in_(let_in)).values(sent_at=None))
-        state = _restart_state(connection, job_id)
-        connection.execute(
-            update(jobs)
-            .where(jobs.c.id == job_id)
-            .values(
-                **leases.FREE,
-                state=state,
-                reason="",
-                lost=0,
-                failures=0,
-                not_before=0.0,
-                finished_at=None,
-                cancel_requested=False,
-                duplicate_of=None,
-                moves=job.overrides.get("when_done") == "move",
-            )
-        )
-        leases.note(connection, job_id, leases.RETRIED, f"from {job.state}", where=database.where)
-        return state
-
-
-def _restart_state(connection: Connection, job_id: str) -> JobState:
-    states = set(connection.execute(select(chunks.c.state).where(chunks.c.job_id == job_id)).scalars())
-    if not states:
-        return JobState.QUEUED
-    return JobState.FINISHING if states <= {*chunk_plans.SETTLED} else JobState.TRANSCRIBING

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-LONGEST = 40  # characters of a word that count; PostgreSQL takes 2,046 bytes
-MOST = 5000  # words of one segment that are indexed; PostgreSQL takes 1 MB
+MAX_WORD_LENGTH = 40  # characters of a word that count; PostgreSQL takes 2,046 bytes
+MAX_WORDS = 5000  # words of one segment that are indexed; PostgreSQL takes 1 MB
 
 # Letters that Unicode does not take apart, though people type them without.
 _PLAIN = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "æ": "ae", "œ": "oe", "\u0131": "i"})
@@ -23,8 +23,8 @@ _TERM = re.compile(r'"(?P<phrase>[^"]*)"?(?P<star>\*?)|(?P<word>[^\s"]+)')
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A word as it is indexed, and where it stands in the text."""
+class SearchWord:
+    """A word as it is indexed, and its place in the text."""
 
     key: str
     start: int
@@ -49,7 +49,7 @@ def _kind(character: str) -> str:
     return "ideograph" if unspaced and "HANGUL" not in unicodedata.name(character, "") else "word"
 
 
-def words(text: str) -> Iterator[Word]:
+def words(text: str) -> Iterator[SearchWord]:
     """The words of a text, in order."""
     for kind, group in groupby(enumerate(text), lambda pair: _kind(pair[1])):
         places = [at for at, _ in group]
@@ -60,9 +60,9 @@ def words(text: str) -> Iterator[Word]:
                 yield from _word(text, at, at + 1)
 
 
-def _word(text: str, start: int, end: int) -> Iterator[Word]:
+def _word(text: str, start: int, end: int) -> Iterator[SearchWord]:
     if key := _folded(text[start:end]):
-        yield Word(key[:LONGEST], start, end)
+        yield SearchWord(key[:MAX_WORD_LENGTH], start, end)
 
 
 def _folded(word: str) -> str:
@@ -76,7 +76,7 @@ def _folded(word: str) -> str:
 
 def keys(text: str) -> list[str]:
     """The words of a text as they are indexed."""
-    return [word.key for word, _ in zip(words(text), range(MOST), strict=False)]
+    return [word.key for word, _ in zip(words(text), range(MAX_WORDS), strict=False)]
 
 
 def parse(query: str) -> tuple[Term, ...]:
@@ -112,7 +112,7 @@ def marks(text: str, terms: Sequence[Term]) -> list[tuple[int, int]]:
     return apart
 
 
-def _stands(term: Term, there: Sequence[Word]) -> bool:
+def _stands(term: Term, there: Sequence[SearchWord]) -> bool:
     *first, last = (word.key for word in there)
     *wanted, end = term.keys
     return first == wanted and (last.startswith(end) if term.prefix else last == end)

@@ -12,6 +12,7 @@ from dropscribe.core.errors import DropscribeError
 from dropscribe.core.types import JobState
 from dropscribe.store import jobs as job_store
 from dropscribe.store import leases
+from dropscribe.store.events import note
 from dropscribe.store.session import Database
 from dropscribe.store.tables import jobs, now, transcripts
 
@@ -50,9 +51,7 @@ def say(database: Database, job_id: str, said: Said) -> None:
         connection.execute(
             again.values(**values, state=JobState.FINISHING, speakers=stored, lost=0, failures=0, not_before=0.0)
         )
-        leases.note(
-            connection, job_id, "speakers", "named or merged; its files are written again", where=database.where
-        )
+        note(connection, job_id, "speakers", "named or merged; its files are written again", where=database.where)
 
 
 def _waits_to_be_written(connection: Connection, job: Any) -> bool:

@@ -30,7 +30,8 @@ from dropscribe.core.settings import Settings
 from dropscribe.models import registry
 from dropscribe.models.base import Transcriber
 from dropscribe.store import fleet, recovery
-from dropscribe.store.leases import DRAINING, Claim
+from dropscribe.store.fleet import DRAINING
+from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker import tasks
 from dropscribe.worker.runtime import gpu, spool
@@ -134,7 +135,7 @@ def _registered(settings: Settings, database: Database, identity: Identity, told
 def _leave(database: Database, name: str) -> None:
     """A store that is away is not waited for: what this worker still has comes back when its leases end."""
     try:
-        recovery.disown(database, name)
+        recovery.release_all(database, name)
         fleet.leave(database, name)
     except StoreError as error:
         log.warning("stopped without a word to the store: %s", error)

@@ -12,7 +12,8 @@ from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.types import JobState
-from dropscribe.store import fleet, queries, recovery
+from dropscribe.store import commands, fleet, queries, switches
+from dropscribe.store.fleet import list_workers
 
 SCHEDULER = "scheduler"  # a role that has no work to finish
 POLL_SECONDS = 0.5
@@ -24,7 +25,7 @@ def retry(context: Context, names: Sequence[str]) -> int:
 
     def one(name: str) -> str:
         job_id = find(context.database, name)
-        state = recovery.retry(context.database, job_id)
+        state = commands.retry(context.database, job_id)
         sender.send(state, job_id)
         return f"{job_id} is {state} again"
 
@@ -54,7 +55,7 @@ def cancel(context: Context, names: Sequence[str]) -> int:
 
     def one(name: str) -> str:
         job_id = find(context.database, name)
-        state, woken = recovery.cancel(context.database, job_id)
+        state, woken = commands.cancel(context.database, job_id)
         for follower in woken:
             sender.send(JobState.FINISHING, follower)
         if state == JobState.CANCELLED:
@@ -80,19 +81,19 @@ def _each(context: Context, names: Sequence[str], act: Callable[[str], str]) -> 
 
 def pause(context: Context) -> None:
     """Let no worker start anything new."""
-    fleet.pause(context.database)
+    switches.pause(context.database)
     context.out.print("paused: what runs goes on, nothing new starts; `dropscribe resume` undoes it")
 
 
 def resume(context: Context) -> None:
     """Let the workers go on."""
-    fleet.resume(context.database)
+    switches.resume(context.database)
     context.out.print(f"resumed: work goes on within {context.settings.reconcile_seconds:g} s")
 
 
 def drain(context: Context, names: Sequence[str], *, everyone: bool, wait: bool) -> int:
     """Have workers finish what they do and end; with `wait`, return when they have. Returns the exit code."""
-    there = [worker.id for worker in queries.list_workers(context.database) if worker.role != SCHEDULER]
+    there = [worker.id for worker in list_workers(context.database) if worker.role != SCHEDULER]
     draining: set[str] = set()
 
     def one(name: str) -> str:

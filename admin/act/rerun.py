@@ -18,7 +18,7 @@ from dropscribe.core.folder_settings import Orders
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching import admission
-from dropscribe.store import jobs, queries, rerun
+from dropscribe.store import commands, jobs, queries
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.queries import Job
 from dropscribe.store.speakers import WRITTEN
@@ -87,7 +87,7 @@ def _begin(context: Context, sender: StepSender, one: Rerun) -> None:
     # It may have been transcribed with these very settings before.
     known = jobs.find_admitted(context.database, one.wanted) if one.action == READ else None
     job_id = known or one.job.id
-    sender.send(rerun.renew(context.database, job_id, one.wanted), job_id)
+    sender.send(commands.rerun(context.database, job_id, one.wanted), job_id)
 
 
 def _report(context: Context, reruns: Sequence[Rerun], *, done: bool, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from dropscribe.core import old_names
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.types import Speaker
 from dropscribe.store import queries, speakers, transcripts
+from dropscribe.store.fleet import list_workers
 from dropscribe.store.queries import Job
 from dropscribe.store.speakers import Said
 
@@ -100,7 +101,7 @@ def _when_written(context: Context, job: Job) -> str:
     from dropscribe.core.routing import FINISH
 
     silence = context.settings.silence_seconds
-    there = [one for one in queries.list_workers(context.database) if one.role == "cpu" and one.silent < silence]
+    there = [one for one in list_workers(context.database) if one.role == "cpu" and one.silent < silence]
     if context.ring(FINISH, job.id, job.priority) and there:
         return "noted; its files are written again now"
     return "noted; its files are written again by the next `dropscribe up` or worker"

@@ -22,9 +22,8 @@ from dropscribe.admin.state.fleet_status import Status
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import StoreUnavailableError
 from dropscribe.store import queries
-from dropscribe.store.leases import DRAINING
-from dropscribe.store.queries import Job, Worker
-from dropscribe.store.work import Work
+from dropscribe.store.fleet import DRAINING, Work, Worker
+from dropscribe.store.queries import Job
 
 REDRAW_SECONDS = 1.0
 LINE_SECONDS = 10.0  # between two lines where there is no terminal

@@ -17,6 +17,7 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.store import queries
+from dropscribe.store.events import events_of
 from dropscribe.store.session import Database
 
 POLL_SECONDS = 0.5
@@ -49,7 +50,7 @@ class JobLog:
 
     def new_lines(self) -> list[LogLine]:
         """The lines since the last call, in order of time."""
-        all_events = queries.events_of(self.database, self.job)
+        all_events = events_of(self.database, self.job)
         fresh, self.events = all_events[self.events :], len(all_events)
         events = (LogLine(one.at, EVENT, one.where, f"{one.kind} {one.detail}".strip()) for one in fresh)
         return sorted([*events, *self._logged()], key=lambda line: line.at)

@@ -18,9 +18,10 @@ from dropscribe.admin.state.job_view import as_document, overrides
 from dropscribe.admin.terminal import render
 from dropscribe.core.routing import wish_of
 from dropscribe.core.settings import mask
-from dropscribe.store import notifications, queries, transcripts
+from dropscribe.store import fleet, notifications, queries, transcripts
+from dropscribe.store.events import Event, events_of
 from dropscribe.store.notifications import Delivery
-from dropscribe.store.queries import Event, Job
+from dropscribe.store.queries import Job
 from dropscribe.store.transcripts import WrittenFile
 
 
@@ -29,7 +30,7 @@ def show(context: Context, name: str, *, as_json: bool) -> None:
     database = context.database
     job = queries.job(database, find(database, name))
     files = transcripts.files_of(database, job.id)
-    events = queries.events_of(database, job.id)
+    events = events_of(database, job.id)
     deliveries = notifications.of_job(database, job.id)
     windows, now = queries.windows_of(database, job.id), database.clock()
     history = timeline.build(events, windows, state=job.state, now=now, timings=job.timings)
@@ -59,7 +60,7 @@ def _waits_for(context: Context, job: Job) -> str:
     if not wish or job.state.is_final:
         return ""
     silence = context.settings.silence_seconds
-    fit = queries.capacity(context.database, silence, job.model_queue).workers
+    fit = fleet.capacity(context.database, silence, job.model_queue).workers
     return "" if fit else f"a worker that has {wish}; none runs"
 
 

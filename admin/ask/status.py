@@ -5,7 +5,7 @@ from __future__ import annotations
 from dropscribe.admin.context import Context
 from dropscribe.admin.state import fleet_status, status_view
 from dropscribe.admin.terminal import render
-from dropscribe.store import queries
+from dropscribe.store.fleet import list_workers
 
 
 def show(context: Context, *, as_json: bool) -> None:
@@ -19,7 +19,7 @@ def show(context: Context, *, as_json: bool) -> None:
 
 def workers(context: Context, *, as_json: bool) -> None:
     """Print the processes of the fleet."""
-    found = queries.list_workers(context.database)
+    found = list_workers(context.database)
     silence = context.settings.silence_seconds
     if as_json:
         render.write_json({"workers": [fleet_status.worker_document(worker, silence) for worker in found]})

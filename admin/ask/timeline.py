@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dropscribe.core.types import JobState, Span
-from dropscribe.store.queries import Event
+from dropscribe.store.events import Event
 
 PREPARE, TRANSCRIBE, FINISH = "prepare", "transcribe", "finish"
 BEGINS = {"preparing": PREPARE, "transcribing": TRANSCRIBE, "finishing": FINISH}

@@ -21,8 +21,8 @@ from dropscribe.admin.terminal.progress import busy
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import BrokerError, DropscribeError
 from dropscribe.core.settings import mask
-from dropscribe.store import fleet, queries
-from dropscribe.store.queries import WatchedRoot
+from dropscribe.store import fleet
+from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import HEAD, Database
 
 CLOCK_SECONDS = 2.0  # a clock further off confuses people who compare logs with the events of a job
@@ -60,9 +60,9 @@ def _stored(context: Context) -> Iterator[Finding]:
     url = mask(context.settings.database)
     try:
         database = context.database
-        writable = fleet.hold(database, "doctor", socket.gethostname(), 1.0)
+        writable = fleet.hold_role(database, "doctor", socket.gethostname(), 1.0)
         drift = _drift(database)
-        roots = queries.list_roots(database)
+        roots = list_roots(database)
     except DropscribeError as error:
         what, _, remedy = str(error).partition("; ")
         yield Finding("database", Severity.FAIL, what, remedy or "see its log")

@@ -11,9 +11,8 @@ from dropscribe.admin.check.checks import Finding, Severity
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import BrokerError, DropscribeError
-from dropscribe.store import queries
-from dropscribe.store.leases import DRAINING
-from dropscribe.store.queries import WatchedRoot, Worker
+from dropscribe.store.fleet import DRAINING, Worker, list_workers
+from dropscribe.store.roots import WatchedRoot, list_roots
 
 COMMANDS = {
     "scheduler": "dropscribe watch FOLDER",
@@ -40,8 +39,8 @@ def examine(context: Context, role: str | None) -> Iterator[Finding]:
     """All findings. Raises SettingsError."""
     here = socket.gethostname()
     try:
-        workers = queries.list_workers(context.database)
-        roots = [root for root in queries.list_roots(context.database) if root.host == here]
+        workers = list_workers(context.database)
+        roots = [root for root in list_roots(context.database) if root.host == here]
     except DropscribeError as error:
         yield _failed("database", error)
     else:

@@ -31,16 +31,16 @@ def _jobs(start: str) -> Iterator[Offer]:
         if context.has_store:
             from dropscribe.store import queries
 
-            for one in queries.named(context.database, start, MOST):
+            for one in queries.jobs_starting_with(context.database, start, MOST):
                 yield one.id, f"{one.state}, {one.path}"
 
 
 def _workers(start: str) -> Iterator[Offer]:
     with closing(Context()) as context, suppress(DropscribeError):
         if context.has_store:
-            from dropscribe.store import queries
+            from dropscribe.store.fleet import list_workers
 
-            for one in queries.list_workers(context.database):
+            for one in list_workers(context.database):
                 if one.id.startswith(start) and one.role != "scheduler":
                     yield one.id, f"{one.role}, {one.state}"
 

@@ -10,7 +10,8 @@ from dropscribe.admin.state.report import Report
 from dropscribe.scheduler.scanning.scanner import FolderState
 from dropscribe.scheduler.watching.root_watch import UNSEEN
 from dropscribe.store import queries
-from dropscribe.store.queries import WatchedRoot
+from dropscribe.store.events import postponed_since
+from dropscribe.store.roots import WatchedRoot
 from dropscribe.store.session import Database
 
 
@@ -21,7 +22,7 @@ class ActivityReporter:
         """Begin at this moment: what happened before is not reported."""
         self._database, self._report = database, report
         self._ended_until = database.clock()
-        self._last_event, _ = queries.postponed_since(database, None)
+        self._last_event, _ = postponed_since(database, None)
         self._deferred: set[tuple[str, str]] = set()  # job and reason, as reported
         self._offline_at_start: set[str] = set()  # folders whose trouble was reported at the start
         self._troubles: dict[str, str] = {}  # the last reported trouble of each folder
@@ -41,7 +42,7 @@ class ActivityReporter:
         self._report_ended()
 
     def _report_deferred(self) -> None:
-        self._last_event, postponed = queries.postponed_since(self._database, self._last_event)
+        self._last_event, postponed = postponed_since(self._database, self._last_event)
         for job_id, source, reason in postponed:
             if (job_id, reason) not in self._deferred:
                 self._deferred.add((job_id, reason))

@@ -30,8 +30,10 @@ from dropscribe.core.settings import PREFIX, Settings, load
 from dropscribe.models import registry
 from dropscribe.scheduler.scanning import roots, scanner
 from dropscribe.scheduler.scanning.scanner import FolderState
-from dropscribe.store import fleet, queries, recovery
-from dropscribe.store.queries import Job, WatchedRoot
+from dropscribe.store import fleet, recovery
+from dropscribe.store.fleet import list_workers
+from dropscribe.store.queries import Job
+from dropscribe.store.roots import WatchedRoot, forget_roots
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker.runtime import gpu
 
@@ -59,7 +61,7 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
     with only_one(settings.home), stop_signals() as stop:
         database = open_database(settings.database, where="up")
         try:
-            fleet.forget_roots(database, socket.gethostname())
+            forget_roots(database, socket.gethostname())
             if settings.sqlite_file:  # no other host can work on it: what is owned was left by a crash
                 recovery.expire_all(database, settings.lost_attempts)
             system = System(settings, database, chosen, places, stop, report.make(as_json=as_json))
@@ -239,7 +241,7 @@ class System:
         if name == REDIS:
             return True
         recovery.expire_of(self.database, name, self.settings.lost_attempts)
-        worker = next((w for w in queries.list_workers(self.database) if w.id == name), None)
+        worker = next((w for w in list_workers(self.database) if w.id == name), None)
         fleet.leave(self.database, name)
         return worker is not None and worker.state == "ready"
 
@@ -248,5 +250,5 @@ class System:
         for group, grace in ((scheduler, SCHEDULER_GRACE), (workers, WORKER_GRACE), (redis, REDIS_GRACE)):
             supervisor.stop(group, grace)
         for child in workers:  # in case one had to be killed
-            recovery.disown(self.database, child.name)
+            recovery.release_all(self.database, child.name)
             fleet.leave(self.database, child.name)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dropscribe.core.types import JobState
 from dropscribe.store import queries, recording_moves
-from dropscribe.store.queries import Job, WatchedRoot
+from dropscribe.store.queries import Job
+from dropscribe.store.roots import WatchedRoot
 from dropscribe.store.session import Database
 
 SUSPECT_EXIT = 3

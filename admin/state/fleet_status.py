@@ -11,10 +11,12 @@ from dropscribe.core import old_names, reserved_names
 from dropscribe.core.routing import wish_of
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import ACTIVE_STATES, JobState
-from dropscribe.store import fleet, queries
-from dropscribe.store.leases import DRAINING, SPOOL_FULL
-from dropscribe.store.queries import Backlog, PutOff, WatchedRoot, Worker
+from dropscribe.store import fleet, queries, switches
+from dropscribe.store.fleet import DRAINING, Worker, list_workers
+from dropscribe.store.queries import Backlog, Deferred
+from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
+from dropscribe.store.switches import SPOOL_FULL
 
 SHOWN_REASONS = 3  # for which jobs are deferred
 
@@ -43,7 +45,7 @@ class Status:
     engine: str
     silence: float
     model_queues: Mapping[str, int] = field(default_factory=dict)
-    deferred: tuple[PutOff, ...] = ()
+    deferred: tuple[Deferred, ...] = ()
 
     @property
     def alive(self) -> tuple[Worker, ...]:
@@ -112,7 +114,7 @@ class Status:
     def _unserved(self) -> Iterator[str]:
         engines = [worker.engine for worker in self.alive if worker.engine]
         for queue, number in self.model_queues.items():
-            if (wish := wish_of(queue)) and not queries.capacity_of(engines, queue).workers:
+            if (wish := wish_of(queue)) and not fleet.capacity_of(engines, queue).workers:
                 yield f"{render.count(number, 'job')} waiting for {wish}, which no worker has; start one that has"
 
     def _deferred(self) -> Iterator[str]:
@@ -166,17 +168,17 @@ def gather(database: Database, settings: Settings) -> Status:
     return Status(
         jobs=queries.count_by_state(database),
         backlog=queries.backlog(database),
-        workers=tuple(queries.list_workers(database)),
-        roots=tuple(queries.list_roots(database)),
-        paused_since=fleet.paused_since(database),
-        spool_full_since=fleet.paused_since(database, SPOOL_FULL),
+        workers=tuple(list_workers(database)),
+        roots=tuple(list_roots(database)),
+        paused_since=switches.paused_since(database),
+        spool_full_since=switches.paused_since(database, SPOOL_FULL),
         engine=settings.engine,
         silence=settings.silence_seconds,
         model_queues=queries.model_queues(database),
-        deferred=tuple(queries.put_off(database)),
+        deferred=tuple(queries.deferred(database)),
     )
 
 
 def draining(database: Database, silence: float) -> list[Worker]:
     """Living workers that finish what they do and end."""
-    return [one for one in queries.list_workers(database) if one.state == DRAINING and one.silent < silence]
+    return [one for one in list_workers(database) if one.state == DRAINING and one.silent < silence]

@@ -11,7 +11,9 @@ from rich.text import Text
 from dropscribe.admin.state.fleet_status import Status
 from dropscribe.admin.terminal import render
 from dropscribe.core.types import JobState
-from dropscribe.store.queries import Backlog, WatchedRoot, Worker
+from dropscribe.store.fleet import Worker
+from dropscribe.store.queries import Backlog
+from dropscribe.store.roots import WatchedRoot
 
 SHOWN_WORK = 8  # lines of a worker in the table; a CPU worker's processes are seldom more
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from dropscribe.core import reserved_names
 from dropscribe.scheduler.scanning.ignore import NameKind, classify, ignored_directory
-from dropscribe.store import queries
-from dropscribe.store.queries import WatchedRoot
+from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
 
 LINKS = "and links are not followed; put the file itself there"
@@ -26,7 +25,7 @@ def why(database: Database, resolved: Path, plain: Path) -> str:
         return f"{resolved} has no job, and cannot be read: {error.strerror}; let this user read its folder"
     except (OSError, ValueError):  # not there, or no path at all
         return ""
-    roots = queries.list_roots(database)
+    roots = list_roots(database)
     for root in roots:
         if resolved.is_relative_to(root.path):
             return f"{resolved} {_reason(root, resolved.relative_to(root.path), seen)}"

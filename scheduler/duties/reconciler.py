@@ -57,10 +57,10 @@ def reconcile(
     """One round, if this process has the reconciler's role; False when another has it."""
     believes = vigil is None or vigil.believes(lambda: database.clock(writing=True))
     # Shorter than a lease: where worker and reconciler die together, their work waits for both.
-    if not fleet.hold(database, ROLE, owner, settings.silence_seconds):
+    if not fleet.hold_role(database, ROLE, owner, settings.silence_seconds):
         return False
     delay = max(LONGEST_DELAY, settings.missing_seconds, settings.scan_seconds_network)
-    if hastened := recovery.hasten(database, lease=settings.lease_seconds, delay=delay):
+    if hastened := recovery.clamp_future_moments(database, lease=settings.lease_seconds, delay=delay):
         log.warning("the database's clock was set back: %d moments were too far ahead", hastened)
     if believes and (mended := recovery.expire(database, settings.lost_attempts)):
         log.warning("took back %d pieces of work from workers that vanished", mended)
@@ -73,9 +73,9 @@ def reconcile(
 
 def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     """Let more chunks of long recordings in where workers have joined."""
-    engines = queries.engines(database, settings.lease_seconds)
+    engines = fleet.engines(database, settings.lease_seconds)
     try:
-        for chunk in chunk_plans.widen(database, lambda queue: queries.capacity_of(engines, queue).window):
+        for chunk in chunk_plans.widen(database, lambda queue: fleet.capacity_of(engines, queue).window):
             doorbell.ring(TRANSCRIBE, *chunk)
     except BrokerError as error:
         log.warning("cannot send messages: %s", error)

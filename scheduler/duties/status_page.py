@@ -15,9 +15,9 @@ from dropscribe.core.safe_text import printable
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.scanning.roots import RootOfflineError
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import root_view
-from dropscribe.store.fleet import RootReport
+from dropscribe.store import queries
 from dropscribe.store.queries import Job
+from dropscribe.store.roots import RootReport
 from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -96,9 +96,9 @@ def gather(database: Database, report: RootReport, root: str) -> View:
     """Ask the store. Raises StoreError."""
 
     def newest(*states: JobState) -> list[Job]:
-        return root_view.newest(database, root, states, MOST)
+        return queries.latest_of_each_file(database, root, states, MOST)
 
-    counts = root_view.counts(database, root, TROUBLED)
+    counts = queries.count_by_state_in_root(database, root, TROUBLED)
     lists = (newest(*WORKED_ON), newest(JobState.QUEUED), newest(*TROUBLED), newest(*THROUGH))
     return View(report, counts, *lists)
 

@@ -14,7 +14,7 @@ from dropscribe.core.folder_settings import Given, Orders, SettingsFilePlace, ge
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.folder_files import SettingsFile
 from dropscribe.scheduler.scanning.scan import places
-from dropscribe.store.queries import WaitingFolder
+from dropscribe.store.roots import WaitingFolder
 
 NOTICE = "dropscribe cannot use"  # how a file that tells of mistakes begins
 SHELVES = tuple(f"{shelf}/" for shelf in (reserved_names.DONE, reserved_names.FAILED))

@@ -19,7 +19,7 @@ from dropscribe.scheduler.scanning.scanner import RootHungError, Scanner
 from dropscribe.scheduler.watching.file_events import Bell
 from dropscribe.scheduler.watching.folder_rules import NOTICE, Folders, read_folders
 from dropscribe.scheduler.watching.stability import Stability
-from dropscribe.store.fleet import RootReport
+from dropscribe.store.roots import RootReport
 
 log = logging.getLogger(__name__)
 

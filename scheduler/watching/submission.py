@@ -13,8 +13,9 @@ from dropscribe.core.types import Priority
 from dropscribe.scheduler.scanning.ignore import NameKind, classify
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching import admission
-from dropscribe.store import jobs, queries
+from dropscribe.store import jobs
 from dropscribe.store.jobs import NewJob
+from dropscribe.store.roots import list_roots
 from dropscribe.store.session import Database
 
 
@@ -52,7 +53,7 @@ def recording(database: Database, settings: Settings, file: Path, given: Given) 
         raise UsageError(f"{file} is not a regular file; name the recording itself")
     if classify(path.name) is not NameKind.ADMIT:
         raise UsageError(f"{file} has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it")
-    watched = [Path(root.path) for root in queries.list_roots(database)]
+    watched = [Path(root.path) for root in list_roots(database)]
     root = next((folder for folder in watched if path.is_relative_to(folder)), path.parent)
     if root not in watched:  # nobody is there to put it away
         given = {**given, "when_done": "keep"}

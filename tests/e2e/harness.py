@@ -20,7 +20,9 @@ from dropscribe.core.queue import socket_path
 from dropscribe.core.settings import load
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
+from dropscribe.store.events import events_of
 from dropscribe.store.queries import Job
+from dropscribe.store.roots import list_roots
 from dropscribe.store.session import Database
 
 PATIENCE = 60.0  # seconds for anything that ought to happen; only a failing test waits so long
@@ -94,7 +96,7 @@ class Machine:
         wait_until("the scheduler's first scan", lambda: self._scanned(began))
 
     def _scanned(self, began: float) -> bool:
-        roots = queries.list_roots(self.database) if self.database.version() else []
+        roots = list_roots(self.database) if self.database.version() else []
         return any(root.online and time.time() - root.age > began for root in roots)
 
     def stop(self, number: int = signal.SIGINT) -> tuple[int, str]:
@@ -183,7 +185,7 @@ class Machine:
             assert job.state is JobState.DONE, (name, job.state, job.reason)
             for kind in ("json", "txt", "srt", "vtt", "tsv"):
                 assert (self.inbox / f"{Path(name).stem}.{kind}").exists()
-            done = [event for event in queries.events_of(self.database, job.id) if event.kind == "done"]
+            done = [event for event in events_of(self.database, job.id) if event.kind == "done"]
             assert len(done) == 1
             assert not list((self.home / "spool").glob(f"{job.id}*"))
         assert not list(self.inbox.glob(".dropscribe-*"))

@@ -18,7 +18,7 @@ from dropscribe.core.queue import redis_url
 from dropscribe.core.settings import Settings, load
 from dropscribe.core.types import JobState
 from dropscribe.models.base import SAMPLE_RATE, TranscribeRequest
-from dropscribe.store import queries
+from dropscribe.store.events import events_of
 from dropscribe.store.session import open_database
 from tests.e2e.harness import wait_until
 from tests.e2e.test_fleet import Fleet, model_workers
@@ -65,7 +65,7 @@ def test_a_long_conversation_is_read_as_well_as_its_sentences(fleet: Fleet, tmp_
     os.kill(victim.pid, signal.SIGKILL)
     wait_until("it is over", lambda: fleet.is_in("talk.flac", JobState.DONE, JobState.SUSPECT), PATIENCE)
     job = fleet.job("talk.flac")
-    events = queries.events_of(fleet.database, job.id)
+    events = events_of(fleet.database, job.id)
     assert any(event.kind == "lost" and victim.id in event.detail for event in events)
     assert sum(event.kind == "transcribed" for event in events) > MINUTES
     segments = fleet.transcript("talk")["segments"]

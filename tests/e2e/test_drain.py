@@ -13,6 +13,7 @@ import soundfile
 
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
+from dropscribe.store.roots import list_roots
 from tests.conftest import SAMPLES
 from tests.e2e.harness import Machine, speech, wait_until, without_powers
 
@@ -194,9 +195,9 @@ def test_a_folder_that_becomes_unreadable_is_told_of_once_and_waited_for(machine
     machine.prefix = without_powers()
     machine.up()
     machine.inbox.chmod(0)
-    wait_until("it is offline", lambda: not any(root.online for root in queries.list_roots(machine.database)))
+    wait_until("it is offline", lambda: not any(root.online for root in list_roots(machine.database)))
     machine.inbox.chmod(0o700)
-    wait_until("it is online", lambda: any(root.online for root in queries.list_roots(machine.database)))
+    wait_until("it is online", lambda: any(root.online for root in list_roots(machine.database)))
     _, said = machine.stop()
     assert said.count("is offline: it may not be read by this user") == 1
 

@@ -17,6 +17,8 @@ from dropscribe.core.queue import redis_url
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
+from dropscribe.store.events import events_of
+from dropscribe.store.fleet import Worker, list_workers
 from dropscribe.store.session import open_database
 from tests.e2e.harness import PATIENCE, Machine, speech, wait_until
 
@@ -42,9 +44,7 @@ class Fleet(Machine):
             command = [sys.executable, "-m", "dropscribe", *(word.format(inbox=self.inbox) for word in words)]
             with (self.home / f"{number}.log").open("wb") as log:
                 self.members.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
-        wait_until(
-            "all are ready", lambda: [w.state for w in queries.list_workers(self.database)] == ["ready"] * 4, patience
-        )
+        wait_until("all are ready", lambda: [w.state for w in list_workers(self.database)] == ["ready"] * 4, patience)
 
     def close(self) -> None:
         for member in self.members:
@@ -82,7 +82,7 @@ def test_a_fleet_shares_the_work_and_survives_the_loss_of_a_worker(fleet: Fleet)
     os.kill(victim.pid, signal.SIGKILL)
     wait_until("all are done", lambda: queries.count_by_state(fleet.database) == {JobState.DONE: 4}, 2 * PATIENCE)
     fleet.assert_whole(*names)
-    lost = [event for name in names for event in queries.events_of(fleet.database, fleet.job(name).id)]
+    lost = [event for name in names for event in events_of(fleet.database, fleet.job(name).id)]
     assert any(event.kind == "lost" and victim.id in event.detail for event in lost)
 
 
@@ -91,7 +91,7 @@ def test_members_stop_in_order_and_strike_themselves_off(fleet: Fleet) -> None:
     for member in fleet.members:
         member.terminate()
     assert [member.wait(PATIENCE) for member in fleet.members] == [0, 0, 0, 0]
-    assert queries.list_workers(fleet.database) == []
+    assert list_workers(fleet.database) == []
 
 
 def test_a_drained_worker_finishes_what_it_reads_and_others_do_the_rest(fleet: Fleet) -> None:
@@ -106,7 +106,7 @@ def test_a_drained_worker_finishes_what_it_reads_and_others_do_the_rest(fleet: F
     ended = next(member for member in fleet.members if member.pid == victim.pid)
     assert ended.wait(PATIENCE) == 0
     fleet.wait_for("a.wav", JobState.DONE)
-    told = queries.events_of(fleet.database, fleet.job("a.wav").id)
+    told = events_of(fleet.database, fleet.job("a.wav").id)
     assert not [event for event in told if event.kind in {"released", "lost"}]
     of_victim = [event.kind for event in told if event.where == victim.id]
     assert of_victim.count("transcribing") == of_victim.count("transcribed") > 0
@@ -120,8 +120,8 @@ def test_a_worker_whose_model_cannot_be_loaded_does_not_start(fleet: Fleet) -> N
         assert ran.stderr.splitlines()[-1].startswith("error: ")
         assert cause in ran.stderr
         assert "Traceback" not in ran.stderr
-    assert queries.list_workers(fleet.database) == []
+    assert list_workers(fleet.database) == []
 
 
-def model_workers(fleet: Fleet) -> list[queries.Worker]:
-    return [worker for worker in queries.list_workers(fleet.database) if worker.role == "model"]
+def model_workers(fleet: Fleet) -> list[Worker]:
+    return [worker for worker in list_workers(fleet.database) if worker.role == "model"]

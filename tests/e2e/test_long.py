@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 
 from dropscribe.core.types import JobState
-from dropscribe.store import queries
+from dropscribe.store.events import events_of
 from tests import tones
 from tests.e2e.harness import Machine, speech, wait_until
 
@@ -26,10 +26,10 @@ def test_a_short_recording_does_not_wait_behind_a_long_one(make_machine: Callabl
     short = machine.wait_for("short.wav", JobState.DONE)
     long = machine.job("long.wav")
     assert long.state is JobState.TRANSCRIBING, "it was not over before"
-    story = {event.kind: event.at for event in queries.events_of(machine.database, short.id)}
+    story = {event.kind: event.at for event in events_of(machine.database, short.id)}
     ahead = [
         event
-        for event in queries.events_of(machine.database, long.id)
+        for event in events_of(machine.database, long.id)
         if event.kind == "transcribing" and story["prepared"] < event.at < story["transcribing"]
     ]
     assert len(ahead) <= FEW

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from prometheus_client.parser import text_string_to_metric_families
 
 from dropscribe.core.types import JobState
-from dropscribe.store import queries
+from dropscribe.store.fleet import list_workers
 from tests.e2e.harness import Machine, speech, wait_until
 from tests.integration.test_metrics import free_port
 from tests.receiver import receiving
@@ -28,7 +28,7 @@ def test_a_machine_tells_how_it_is_and_what_it_has_done(make_machine: Callable[.
         job = machine.wait_for("a.wav", JobState.DONE)
         wait_until("the receiver is told", lambda: receiver.told)
         assert [(told["job"], told["state"]) for told in receiver.told] == [(job.id, "done")]
-        urls = {worker.role: worker.metrics for worker in queries.list_workers(machine.database)}
+        urls = {worker.role: worker.metrics for worker in list_workers(machine.database)}
         assert len(set(urls.values())) == 3, "each has a port of its own"
         assert sample(urls["scheduler"], "dropscribe_jobs", state="done") == 1
         assert sample(urls["cpu"], "dropscribe_worker_tasks_total", task="prepare", result="done") == 1

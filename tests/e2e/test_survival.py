@@ -15,6 +15,9 @@ import pytest
 
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
+from dropscribe.store.events import events_of
+from dropscribe.store.fleet import list_workers
+from dropscribe.store.roots import list_roots
 from tests.e2e.harness import Machine, speech, wait_until
 
 SLOW = json.dumps({"seconds": 3})
@@ -85,7 +88,7 @@ def test_kill_9_of_any_process_in_the_middle_of_a_job_loses_nothing(
     speech(machine.inbox / "a.wav", seed=1)
     machine.up()
     machine.wait_for("a.wav", JobState.TRANSCRIBING)
-    wait_until("the model reads", lambda: any(worker.doing for worker in queries.list_workers(machine.database)))
+    wait_until("the model reads", lambda: any(worker.doing for worker in list_workers(machine.database)))
     machine.kill(victim)
     speech(machine.inbox / "b.wav", seed=2)
     for name in ("a.wav", "b.wav"):
@@ -117,13 +120,13 @@ def test_a_stop_gives_work_back_and_counts_no_loss(make_machine: Callable[..., M
     machine.up()
     wait_until(
         "the model reads",
-        lambda: machine.is_in("a.wav", JobState.TRANSCRIBING) and queries.list_workers(machine.database)[1].doing,
+        lambda: machine.is_in("a.wav", JobState.TRANSCRIBING) and list_workers(machine.database)[1].doing,
     )
     status, output = machine.stop(number)
     assert status == 0, output
     assert not machine.processes()
-    assert queries.list_workers(machine.database) == []
-    kinds = [event.kind for event in queries.events_of(machine.database, machine.job("a.wav").id)]
+    assert list_workers(machine.database) == []
+    kinds = [event.kind for event in events_of(machine.database, machine.job("a.wav").id)]
     assert kinds[-1] == "released"
     assert "lost" not in kinds
     machine.environment["DROPSCRIBE_SCRIPT"] = ""
@@ -150,12 +153,12 @@ def test_a_full_disk_of_results_is_told_by_up_and_the_status(
 
 def test_a_drained_worker_is_not_started_again_by_up(machine: Machine) -> None:
     machine.up()
-    wait_until("both are ready", lambda: [w.state for w in queries.list_workers(machine.database)] == ["ready"] * 3)
+    wait_until("both are ready", lambda: [w.state for w in list_workers(machine.database)] == ["ready"] * 3)
     ran = machine.run("drain", f"{socket.gethostname()}-cpu", "--wait")
     assert ran.returncode == 0, ran.stderr
     wait_until("it is gone", lambda: not machine.processes("child cpu"))
     time.sleep(1.5)  # longer than `up` waits before it starts a child again
-    assert [worker.role for worker in queries.list_workers(machine.database)] == ["model", "scheduler"]
+    assert [worker.role for worker in list_workers(machine.database)] == ["model", "scheduler"]
     status, output = machine.stop()
     assert status == 0
     assert output.count("ended as it was told to; `dropscribe worker --role cpu` or the next") == 1
@@ -165,7 +168,7 @@ def test_a_drained_worker_is_not_started_again_by_up(machine: Machine) -> None:
 
 def test_up_ends_in_order_when_all_its_workers_were_drained(machine: Machine) -> None:
     machine.up()
-    wait_until("both are ready", lambda: [w.state for w in queries.list_workers(machine.database)] == ["ready"] * 3)
+    wait_until("both are ready", lambda: [w.state for w in list_workers(machine.database)] == ["ready"] * 3)
     ran = machine.run("drain", "--all", "--wait")
     assert ran.returncode == 0, ran.stderr
     status, output = machine.end()
@@ -173,7 +176,7 @@ def test_up_ends_in_order_when_all_its_workers_were_drained(machine: Machine) ->
     assert output.count("ended as it was told to") == 2
     assert "all workers ended as they were told to, so `up` ends too" in output
     assert not machine.processes()
-    assert queries.list_workers(machine.database) == []
+    assert list_workers(machine.database) == []
 
 
 def test_a_recording_that_kills_its_worker_is_parked_while_others_pass(make_machine: Callable[..., Machine]) -> None:
@@ -196,9 +199,7 @@ def test_a_running_job_can_be_cancelled(make_machine: Callable[..., Machine]) ->
     machine = make_machine(SCRIPT=json.dumps({"seconds": 600}))
     speech(machine.inbox / "a.wav")
     machine.up()
-    wait_until(
-        "the model reads", lambda: any(w.doing and w.role == "model" for w in queries.list_workers(machine.database))
-    )
+    wait_until("the model reads", lambda: any(w.doing and w.role == "model" for w in list_workers(machine.database)))
     assert machine.run("cancel", str(machine.inbox / "a.wav")).returncode == 0
     machine.wait_for("a.wav", JobState.CANCELLED)
     assert not (machine.inbox / "a.txt").exists()
@@ -209,7 +210,7 @@ def test_a_folder_that_is_missing_is_waited_for_and_stops_no_other(machine: Mach
     machine.up(str(missing))
     wait_until(
         "the missing folder is reported",
-        lambda: any(not r.online and "not exist" in r.reason for r in queries.list_roots(machine.database)),
+        lambda: any(not r.online and "not exist" in r.reason for r in list_roots(machine.database)),
     )
     speech(machine.inbox / "a.wav", seed=1)
     machine.wait_for("a.wav", JobState.DONE)

@@ -12,7 +12,7 @@ from sqlalchemy import func, or_, select
 
 from dropscribe.core.types import ChunkState, JobState
 from dropscribe.store import queries
-from dropscribe.store.queries import Event
+from dropscribe.store.events import Event, events_of
 from dropscribe.store.tables import chunks, events, jobs
 from tests.faults.fleet import Fleet
 from tests.faults.recordings import FORMATS, Recordings, told
@@ -114,7 +114,7 @@ def waits(fleet: Fleet, struck: Mapping[str, float], outages: Sequence[float] = 
     """
     found = []
     for job in queries.list_jobs(fleet.database):
-        trail = queries.events_of(fleet.database, job.id)
+        trail = events_of(fleet.database, job.id)
         for index, event in enumerate(trail):
             if event.kind != "lost" or not (match := LOST.match(event.detail)):
                 continue

@@ -18,6 +18,8 @@ from dropscribe.admin.local import private_redis
 from dropscribe.core.settings import PREFIX, load
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
+from dropscribe.store.events import events_of
+from dropscribe.store.fleet import list_workers
 from dropscribe.store.queries import Job
 from dropscribe.store.session import Database, open_database
 from dropscribe.store.tables import chunks, jobs
@@ -123,7 +125,7 @@ class Fleet:
 
     def ready(self) -> set[str]:
         """The names of the processes that are at work."""
-        return {worker.id for worker in queries.list_workers(self.database) if worker.state == "ready"}
+        return {worker.id for worker in list_workers(self.database) if worker.state == "ready"}
 
     def _spawn(self, member: Member) -> None:
         member.generation += 1
@@ -234,7 +236,7 @@ class Fleet:
 
     def kinds(self, name: str) -> list[str]:
         """The kinds of events of a recording's job, in order."""
-        return [event.kind for event in queries.events_of(self.database, self.job(name).id)]
+        return [event.kind for event in events_of(self.database, self.job(name).id)]
 
 
 def make(folder: Path, *, database_url: str = "", settings: Mapping[str, str] | None = None) -> Fleet:

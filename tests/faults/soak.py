@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropscribe.core.types import ACTIVE_STATES, JobState
-from dropscribe.store import queries, recovery
+from dropscribe.store import commands, queries
+from dropscribe.store.events import events_of
 from tests.faults import aftermath, fleet, postgres
 from tests.faults.fleet import GRACE, REDIS, Fleet, Member
 from tests.faults.postgres import Server
@@ -190,7 +191,7 @@ class Soak:
         self.fleet.wait_until("every job is in a final state", lambda: not self.waiting(names), CALM)
         for job in queries.list_jobs(self.fleet.database, states=[JobState.PARKED]):
             self.say(f"retry {job.path}: {job.reason}")
-            recovery.retry(self.fleet.database, job.id)
+            commands.retry(self.fleet.database, job.id)
             self.retried += 1
         self.fleet.wait_until("every job is in a final state", lambda: not self.waiting(names), CALM)
 
@@ -206,7 +207,7 @@ def verdict(soak: Soak, names: Sequence[str]) -> bool:
     broken += [f"{wait.row} waited {wait.seconds:.1f} s for its next claim" for wait in late]
     for job_id in sorted({wait.row.partition(".")[0] for wait in late}):
         print(f"\n{job_id}:")
-        for event in queries.events_of(fleet.database, job_id):
+        for event in events_of(fleet.database, job_id):
             print(f"[{event.at - soak.epoch:7.1f} s] {event.kind} {event.where} {event.detail}")
     states = Counter(str(job.state) for job in queries.list_jobs(fleet.database))
     print(f"\n{len(names)} recordings in {time.monotonic() - soak.began:.0f} s: {dict(states)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from dropscribe.core.types import JobState
-from dropscribe.store import recovery
+from dropscribe.store import commands, recovery
 from tests.faults import aftermath
 from tests.faults.decoders import decoders
 from tests.faults.fleet import Fleet
@@ -38,7 +38,7 @@ def test_a_decoder_that_is_killed_is_tried_again_and_in_the_end_that_is_the_reas
     assert "the decoder was killed (SIGKILL), perhaps because this machine ran out of memory" in job.reason
     assert fleet.kinds(name).count("retry") == 2
     assert fleet.members["cpu"].generation == 1
-    recovery.retry(fleet.database, job.id)
+    commands.retry(fleet.database, job.id)
     fleet.wait_for_all([name])
     aftermath.assert_whole(fleet, recordings, [name])
 
@@ -92,7 +92,7 @@ def test_a_recording_that_is_cancelled_is_not_copied_to_its_end(
     make_fleet: MakeFleet, unmounted: Share, tmp_path: Path
 ) -> None:
     fleet = with_a_slow_share(make_fleet, unmounted, tmp_path / "results")
-    recovery.cancel(fleet.database, fleet.job("big.wav").id)
+    commands.cancel(fleet.database, fleet.job("big.wav").id)
     fleet.wait_for_all(["big.wav"], JobState.CANCELLED)
     fleet.wait_until("scratch is empty", lambda: not list((fleet.home / "scratch").iterdir()))
     assert fleet.members["cpu"].generation == 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dropscribe.store import queries
+from dropscribe.store.fleet import list_workers
 from tests.faults import aftermath
 from tests.faults.fleet import Fleet
 from tests.faults.postgres import Gate, Server
@@ -115,7 +115,7 @@ def test_an_owner_that_slept_through_its_lease_writes_nothing_when_it_wakes(
 def beats(fleet: Fleet, place: str) -> bool:
     """True when the process at that place was heard of lately."""
     name = fleet.members[place].name
-    return any(worker.id == name and worker.silent < 2 * BEAT for worker in queries.list_workers(fleet.database))
+    return any(worker.id == name and worker.silent < 2 * BEAT for worker in list_workers(fleet.database))
 
 
 def seen(folder: Path) -> dict[str, tuple[int, int]]:

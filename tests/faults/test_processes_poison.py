@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from dropscribe.core.types import JobState
-from dropscribe.store import queries, recovery
+from dropscribe.store import commands, queries
 from tests.faults import aftermath
 from tests.faults.fleet import Fleet
 from tests.faults.recordings import Recordings
@@ -53,7 +53,7 @@ def test_what_three_workers_do_not_survive_is_parked_while_others_pass_and_can_b
     fleet.environment["DROPSCRIBE_SCRIPT"] = script()
     for place in ("model-1", "model-2"):
         fleet.kill(place)
-    recovery.retry(fleet.database, job.id)
+    commands.retry(fleet.database, job.id)
     fleet.wait_for_all(poison)
     aftermath.assert_whole(fleet, recordings, poison + good)
     recordings.close()
@@ -173,7 +173,7 @@ def test_results_that_become_read_only_fail_with_the_reason_and_are_written_on_r
         fleet.wait_for_all([name], JobState.FAILED)
         assert "cannot write" in fleet.job(name).reason
         subprocess.run(["mount", "-o", "remount,bind,rw", results], check=True)
-        recovery.retry(fleet.database, fleet.job(name).id)
+        commands.retry(fleet.database, fleet.job(name).id)
         fleet.wait_for_all([name])
         assert sorted(path.suffix for path in (results / "inbox").iterdir()) == [
             ".json",

@@ -18,6 +18,7 @@ import pytest
 
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
+from dropscribe.store.fleet import list_workers
 from dropscribe.store.lock_holder import holder
 from tests.faults import aftermath, postgres
 from tests.faults.clock import Clock
@@ -38,7 +39,7 @@ def done(fleet: Fleet) -> int:
 
 def is_read(fleet: Fleet) -> bool:
     """True while a model worker has a chunk."""
-    return any(worker.doing for worker in queries.list_workers(fleet.database) if worker.role == "model")
+    return any(worker.doing for worker in list_workers(fleet.database) if worker.role == "model")
 
 
 def goes_on(fleet: Fleet, enough: int) -> bool:
@@ -191,7 +192,7 @@ def test_a_clock_that_is_stepped_by_an_hour_delays_and_loses_nothing(
     fleet.wait_until("work goes on", lambda: done(fleet) >= 4)
     names += recordings.put(fleet.inbox, *range(8, 14))
     fleet.wait_until("the model reads", lambda: is_read(fleet))
-    owner = next(w.id for w in queries.list_workers(fleet.database) if w.role == "model" and w.doing)
+    owner = next(w.id for w in list_workers(fleet.database) if w.role == "model" and w.doing)
     fleet.kill(fleet.place_of(owner))
     clock.set(0)
     fleet.wait_for_all(names)  # within patience, which is far less than an hour
@@ -235,7 +236,7 @@ def test_workers_that_are_cut_off_from_the_database_give_up_in_time_and_come_bac
         fleet.environment["DROPSCRIBE_DATABASE_URL"] = f"postgresql+psycopg://test@{NETWORK}.1/postgres"
         for place in ("cpu-2", "model-2"):
             fleet.add(place, wrapper=("ip", "netns", "exec", elsewhere))
-        fleet.wait_until("all work", lambda: {w.state for w in queries.list_workers(fleet.database)} == {"ready"})
+        fleet.wait_until("all work", lambda: {w.state for w in list_workers(fleet.database)} == {"ready"})
         names = recordings.put(fleet.inbox, *range(10))
         fleet.wait_until("the far worker reads", lambda: reads(fleet, "model-2"))
         subprocess.run(["ip", "link", "set", link, "down"], check=True)
@@ -251,4 +252,4 @@ def test_workers_that_are_cut_off_from_the_database_give_up_in_time_and_come_bac
 
 def reads(fleet: Fleet, place: str) -> bool:
     name = fleet.members[place].name
-    return any(worker.doing for worker in queries.list_workers(fleet.database) if worker.id == name)
+    return any(worker.doing for worker in list_workers(fleet.database) if worker.id == name)

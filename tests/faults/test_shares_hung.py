@@ -22,6 +22,8 @@ from dropscribe.scheduler.scanning.scanner import Scanner
 from dropscribe.scheduler.service import Scheduler
 from dropscribe.scheduler.watching import root_watch
 from dropscribe.store import queries
+from dropscribe.store.fleet import list_workers
+from dropscribe.store.roots import list_roots
 from dropscribe.store.session import Database, open_database
 from tests.e2e.harness import Machine, speech
 from tests.faults.conftest import MakeWatched
@@ -71,7 +73,7 @@ def sources(database: Database) -> list[str]:
 
 def reason(database: Database, folder: Path) -> str:
     """Why the folder is offline, as `status` shows it; empty while it is online."""
-    return "".join(one.reason for one in queries.list_roots(database) if one.path == str(folder) and not one.online)
+    return "".join(one.reason for one in list_roots(database) if one.path == str(folder) and not one.online)
 
 
 def scanners_in(*states: str) -> list[int]:
@@ -142,10 +144,10 @@ def test_a_scheduler_stops_in_order_while_a_share_hangs(share: Share, store: Dat
     patient = hasty.model_copy(update={"scan_deadline_seconds": 10 * PATIENCE})
     made = Scheduler(patient, store, [share.path], "me")
     with running(made):
-        eventually(lambda: queries.list_roots(store))
+        eventually(lambda: list_roots(store))
         share.tell(hang="")
         eventually(share.tell)
-    assert not queries.list_workers(store), "it struck itself off"
+    assert not list_workers(store), "it struck itself off"
 
 
 def test_no_second_process_follows_one_that_cannot_be_ended(share: Share, over: MakeWatched) -> None:

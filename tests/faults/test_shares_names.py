@@ -15,7 +15,8 @@ from dropscribe.scheduler.scanning.scanner import Scanner
 from dropscribe.scheduler.watching import admission
 from dropscribe.scheduler.watching.file_events import Bell
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import fleet, jobs, queries
+from dropscribe.store import jobs, queries
+from dropscribe.store.roots import list_roots, report_roots
 from dropscribe.store.session import Database
 from tests.faults.conftest import MakeWatched
 from tests.faults.shares import Share
@@ -68,7 +69,7 @@ def test_every_name_becomes_one_job_of_its_own_and_leads_back_to_its_file(
         watched = watch()
         for moment in (0.0, 30.0, 60.0):
             watched.look(moment)
-        fleet.report_roots(database, [watched.report])
+        report_roots(database, [watched.report])
         watched.close()
     doorbell.close()
     found = queries.list_jobs(database)
@@ -76,7 +77,7 @@ def test_every_name_becomes_one_job_of_its_own_and_leads_back_to_its_file(
     assert len(found) == len(names)
     sizes = [os.stat(job.source).st_size for job in found]
     assert sorted(sizes) == list(range(1, len(names) + 1)), "none stands for another"
-    (report,) = queries.list_roots(database)
+    (report,) = list_roots(database)
     assert (report.path, report.online, report.files) == (str(root), True, len(names))
 
 
@@ -96,8 +97,8 @@ def test_a_place_that_cannot_be_read_is_reported_whatever_its_name(
     share.tell(fail=os.fsdecode(name), errno=errno.EIO)
     watched = over(share.path)
     watched.look(0.0)
-    fleet.report_roots(database, [watched.watch.report])
-    (report,) = queries.list_roots(database)
+    report_roots(database, [watched.watch.report])
+    (report,) = list_roots(database)
     assert report.online
     assert report.reason.endswith("/: Input/output error")
 

@@ -9,7 +9,7 @@ import pytest
 
 from dropscribe.core.types import JobState
 from dropscribe.store import chunks, fleet
-from dropscribe.store.fleet import RootReport
+from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database
 from dropscribe.worker.outputs import FORMATS
 from tests.integration.console import ENGINE, Cli, Ended, admit, document, done, fail, prepare, read
@@ -34,7 +34,7 @@ def test_the_status_tells_jobs_audio_speed_and_what_is_wrong(store: Database, cl
     admit(store, "d.wav")
     fleet.register(store, "model-1", host="here", pid=1, role="model", state="ready")
     fleet.heartbeat(store, "model-1", engine=ENGINE, audio=80.0, busy=8.0)
-    fleet.report_roots(store, [RootReport("/rec", "here", "ext4", online=False, reason="unmounted", files=4)])
+    report_roots(store, [RootReport("/rec", "here", "ext4", online=False, reason="unmounted", files=4)])
     told = cli("status", "--json").json
     assert {state: count for state, count in told["jobs"].items() if count} == {
         "done": 1,

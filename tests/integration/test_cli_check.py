@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.store import fleet
-from dropscribe.store.fleet import RootReport
+from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database
 from tests.integration.console import Cli, Ended
 
@@ -24,7 +23,7 @@ def test_the_doctor_finds_a_sound_machine_sound(
 ) -> None:
     monkeypatch.setenv("DROPSCRIBE_ENGINE", "scripted")
     host = os.uname().nodename
-    fleet.report_roots(store, [RootReport(str(tmp_path), host, "ext4", online=True, files=3)])
+    report_roots(store, [RootReport(str(tmp_path), host, "ext4", online=True, files=3)])
     shown = cli("doctor", "--json")
     found = by_name(shown)
     for name in ("database", "clock", f"folder {tmp_path}", "decoder", "engine"):

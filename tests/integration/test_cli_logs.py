@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.core.settings import load
-from dropscribe.store import recovery
+from dropscribe.store import commands
 from dropscribe.store.session import Database
 from tests.integration.console import Cli, Ended, admit, fail
 
@@ -71,7 +71,7 @@ def test_a_job_is_followed_to_its_end(store: Database, cli: Cli, folder: Path) -
     following.start()
     time.sleep(0.1)
     logged(folder / "w.log", "2026-01-01T00:00:00+00:00", job_id, "at work")
-    recovery.cancel(store, job_id)
+    commands.cancel(store, job_id)
     following.join(60)
     messages = [json.loads(line)["message"] for line in ended[0].out.splitlines()]
     assert messages.count("at work") == 1

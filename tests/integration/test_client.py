@@ -21,7 +21,7 @@ from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.settings import Settings, load
 from dropscribe.core.types import JobState, Priority
 from dropscribe.models.scripted import Script
-from dropscribe.store import queries, recovery
+from dropscribe.store import commands, queries
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.context import WorkerContext
 from tests.documents import REPOSITORY, blocks
@@ -113,7 +113,7 @@ def test_ctrl_c_ends_the_waiting_and_says_that_the_jobs_go_on(recording: Path, d
     running = waiting(recording, speech(recording.with_name("b.wav"), seed=2))
     wait_until("both are admitted", lambda: len(queries.list_jobs(database)) == 2)
     ids = {job.id for job in queries.list_jobs(database)}
-    recovery.cancel(database, ended := ids.pop())
+    commands.cancel(database, ended := ids.pop())
     assert running.stdout
     assert ended in running.stdout.readline()
     running.send_signal(signal.SIGINT)
@@ -166,7 +166,7 @@ def test_waiting_has_an_end_and_leaves_the_job_alone(client: Client, recording: 
     job = client.submit(recording)
     with pytest.raises(TimeoutError, match=f"{job.id} is still queued after 0 s; it goes on"):
         client.wait(job, timeout=0)
-    recovery.cancel(database, job.id)
+    commands.cancel(database, job.id)
     assert client.wait(job.id, timeout=0).state is JobState.CANCELLED
 
 

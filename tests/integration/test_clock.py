@@ -28,7 +28,7 @@ def admitted(database: Database, name: str = "a.wav", priority: str = "normal") 
 def test_a_dead_workers_lease_ends_soon_although_the_clock_was_set_back_by_an_hour(database: Database) -> None:
     job_id = admitted(database)
     assert jobs.claim_prepare(database, job_id, "worker", LEASE + HOUR)
-    assert recovery.hasten(database, lease=LEASE, delay=300) == 1
+    assert recovery.clamp_future_moments(database, lease=LEASE, delay=300) == 1
     with database.begin() as connection:
         connection.execute(update(table).values(lease_until=table.c.lease_until - LEASE - 1))
     assert recovery.expire(database, 3) == 1
@@ -38,7 +38,7 @@ def test_waits_and_messages_of_a_clock_that_was_set_back_are_pulled_in(database:
     job_id = admitted(database)
     with database.begin() as connection:
         connection.execute(update(table).values(not_before=now() + HOUR, sent_at=now() + HOUR))
-    assert recovery.hasten(database, lease=LEASE, delay=300) == 2
+    assert recovery.clamp_future_moments(database, lease=LEASE, delay=300) == 2
     assert jobs.claim_prepare(database, job_id, "worker", LEASE)
 
 
@@ -48,15 +48,15 @@ def test_moments_as_they_should_be_are_left_alone(database: Database) -> None:
     assert claim
     jobs.retry_later(database, claim, "try again", delay=90, limit=3)
     fleet.register(database, "worker", host="h", pid=1, role="cpu", state="ready")
-    assert recovery.hasten(database, lease=LEASE, delay=300) == 0
+    assert recovery.clamp_future_moments(database, lease=LEASE, delay=300) == 0
 
 
 def test_a_role_that_was_held_before_the_clock_was_set_back_is_free(database: Database) -> None:
-    assert fleet.hold(database, "role", "one", LEASE)
-    assert not fleet.hold(database, "role", "two", LEASE)
+    assert fleet.hold_role(database, "role", "one", LEASE)
+    assert not fleet.hold_role(database, "role", "two", LEASE)
     with database.begin() as connection:
         connection.execute(update(locks).values(lease_until=now() + HOUR))
-    assert fleet.hold(database, "role", "two", LEASE)
+    assert fleet.hold_role(database, "role", "two", LEASE)
 
 
 def test_leases_are_not_believed_right_after_a_step_in_either_direction_nor_after_the_store_was_away() -> None:

@@ -20,8 +20,8 @@ from dropscribe.scheduler.scanning.folder_files import MOST_HOTWORDS, MOST_SETTI
 from dropscribe.scheduler.scanning.scan import Scan
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import chunk_plans, chunks, fleet, jobs, queries, recovery, tables
-from dropscribe.store.fleet import RootReport
 from dropscribe.store.jobs import NewJob
+from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database
 from dropscribe.worker import tasks
 from tests.integration.one_worker import MakeContext, carry_through, queued
@@ -167,7 +167,7 @@ def test_what_has_no_job_yet_says_what_it_waits_for(database: Database, watch: R
         path.write_bytes(b"1")
     (inbox / "talks" / reserved_names.SETTINGS).write_text("engine = 1")
     watch.look(0.0)
-    fleet.report_roots(database, [watch.report])
+    report_roots(database, [watch.report])
     with pytest.raises(JobNotFoundError, match="stood still"):
         find(database, str(inbox / "a.wav"))
     with pytest.raises(JobNotFoundError, match=r"talks/\.dropscribe\.toml is mended: engine: "):
@@ -190,7 +190,7 @@ def test_what_is_left_out_says_why(database: Database, watch: RootWatch, inbox: 
     (inbox / "linked").symlink_to(outside)
     os.mkfifo(inbox / "pipe.wav")
     watch.look(0.0)
-    fleet.report_roots(database, [watch.report])
+    report_roots(database, [watch.report])
     reasons = {
         "dir.wav": "is a folder",
         ".hidden.flac": "hidden or unfinished",
@@ -213,7 +213,7 @@ def test_a_folder_that_waits_is_a_warning(
     (inbox / reserved_names.SETTINGS).write_text("engine = 1")
     (inbox / "a.wav").write_bytes(b"1")
     watch.look(0.0)
-    fleet.report_roots(database, [watch.report])
+    report_roots(database, [watch.report])
     found = fleet_status.gather(database, settings)
     assert [
         warning for warning in found.warnings if "1 recording waiting" in warning and reserved_names.SETTINGS in warning
@@ -226,12 +226,12 @@ def test_what_the_scheduler_cannot_read_says_so_to_one_who_can(database: Databas
     (inbox / "talks" / "a.wav").write_bytes(b"1")
     (inbox / "b.wav").write_bytes(b"1")
     partly = RootReport(str(inbox), "nas", "ext4", online=True, reason="secret/: x; talks/: Permission denied")
-    fleet.report_roots(database, [partly])
+    report_roots(database, [partly])
     with pytest.raises(JobNotFoundError, match="the scheduler cannot read talks/: Permission denied"):
         find(database, str(inbox / "talks" / "a.wav"))
     with pytest.raises(JobNotFoundError, match="stood still"):
         find(database, str(inbox / "b.wav"))
-    fleet.report_roots(database, [replace(partly, online=False, reason="it hangs")])
+    report_roots(database, [replace(partly, online=False, reason="it hangs")])
     with pytest.raises(JobNotFoundError, match="could not be scanned: it hangs"):
         find(database, str(inbox / "b.wav"))
 
@@ -244,7 +244,7 @@ def test_places_that_cannot_be_read_are_a_warning_and_a_reason_to_end_with_4(
     watch._scan = lambda: seen  # the superuser of a test may read everything
     watch.look(0.0)
     watch.look(10.0)
-    fleet.report_roots(database, [watch.report])
+    report_roots(database, [watch.report])
     found = fleet_status.gather(database, settings)
     assert watch.report.online
     assert any("a/: Permission denied" in warning and "and 2 more" in warning for warning in found.warnings)
@@ -327,8 +327,8 @@ def test_plans_reckon_only_with_workers_that_fit(make_context: MakeContext) -> N
         {"engine": "scripted", "precision": "none", "slots": 3, "longest_chunk": 60.0},
         {"engine": "vibevoice", "precision": "int8", "slots": 2, "longest_chunk": 1800.0},
     ]
-    assert queries.capacity_of(engines, "model").longest_chunk == 60.0
-    fit = queries.capacity_of(engines, "model.vibevoice.int8")
+    assert fleet.capacity_of(engines, "model").longest_chunk == 60.0
+    fit = fleet.capacity_of(engines, "model.vibevoice.int8")
     assert (fit.workers, fit.slots, fit.longest_chunk) == (1, 2, 1800.0)
-    assert queries.capacity_of(engines, "model.auto.nf4").workers == 0
+    assert fleet.capacity_of(engines, "model.auto.nf4").workers == 0
     assert chunk_plans.widen(context.database, lambda _: 2) == []

@@ -20,9 +20,9 @@ from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
 from dropscribe.core.queue import redis_url
 from dropscribe.core.settings import Settings
-from dropscribe.store import fleet, queries, tables
-from dropscribe.store.fleet import RootReport
-from dropscribe.store.queries import Worker
+from dropscribe.store import fleet, tables
+from dropscribe.store.fleet import Worker, list_workers
+from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database
 
 HERE = socket.gethostname()
@@ -65,7 +65,7 @@ def register(
 
 @pytest.mark.parametrize("role", ["cpu", "model", "scheduler"])
 def test_a_process_that_is_ready_is_well(role: str, database: Database, check: Check) -> None:
-    fleet.report_roots(database, [RootReport("/rec", HERE, "ext4", online=True)])
+    report_roots(database, [RootReport("/rec", HERE, "ext4", online=True)])
     register(database, "me", role)
     code, said = check("--role", role)
     assert (code, "fail" in said) == (0, False), said
@@ -106,10 +106,10 @@ def test_a_worker_that_is_drained_is_left_to_finish(database: Database, check: C
 
 def test_a_folder_that_is_away_is_a_warning_and_all_of_them_a_failure(database: Database, check: Check) -> None:
     register(database, "me", "scheduler")
-    fleet.report_roots(database, [RootReport("/a", HERE, "nfs4", online=False, reason="not mounted")])
-    fleet.report_roots(database, [RootReport("/b", "another", "ext4", online=True)])
+    report_roots(database, [RootReport("/a", HERE, "nfs4", online=False, reason="not mounted")])
+    report_roots(database, [RootReport("/b", "another", "ext4", online=True)])
     assert check("--role", "scheduler")[0] == 1
-    fleet.report_roots(database, [RootReport("/c", HERE, "ext4", online=True)])
+    report_roots(database, [RootReport("/c", HERE, "ext4", online=True)])
     code, said = check("--role", "scheduler")
     assert code == 0
     assert "warn  folder /a: is offline: not mounted; mount it again" in said
@@ -141,7 +141,7 @@ def test_programs_get_the_findings_as_of_doctor(database: Database, check: Check
 
 def test_what_a_killed_process_left_behind_is_passed_over(database: Database) -> None:
     register(database, "now", "cpu")
-    (worker,) = queries.list_workers(database)
+    (worker,) = list_workers(database)
     killed = replace(worker, id="killed", pid=4711, silent=500.0)
     same_number = replace(worker, id="before", started_at=worker.started_at - 60, silent=500.0)
 
@@ -160,4 +160,4 @@ def test_whether_a_process_runs_is_asked_of_the_system(database: Database) -> No
         ended.wait()
     register(database, "ended", "cpu", pid=ended.pid)
     register(database, "init", "cpu", pid=1)
-    assert [worker.id for worker in health.own(queries.list_workers(database), HERE, "cpu")] == ["init"]
+    assert [worker.id for worker in health.own(list_workers(database), HERE, "cpu")] == ["init"]

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import update
 
 from dropscribe.core.errors import LeaseLostError, StoreUnavailableError
-from dropscribe.store import jobs, leases, queries, recovery, tables
+from dropscribe.store import commands, jobs, leases, queries, recovery, tables
+from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
@@ -108,7 +109,7 @@ def test_a_lost_lease_stops_the_task(database: Database, claim: Claim, keeper: L
 
 def test_a_cancelled_job_stops_the_task(database: Database, claim: Claim, started: LeaseKeeper, clock: Clock) -> None:
     with started.holding(claim) as held:
-        recovery.cancel(database, claim.id)
+        commands.cancel(database, claim.id)
         clock.now += RENEW
         assert held.stop.wait(PATIENCE)
         with pytest.raises(StoppedError):
@@ -121,7 +122,7 @@ def test_leases_renewed_together_are_told_apart(database: Database) -> None:
     found = [NewJob("/root", f"{name}.wav", 1, 1, "d", "normal") for name in "abc"]
     claims = [jobs.claim_prepare(database, job_id, "worker", 9.0) for job_id in jobs.admit(database, found)]
     held, cancelled, lost = [claim for claim in claims if claim]
-    recovery.cancel(database, cancelled.id)
+    commands.cancel(database, cancelled.id)
     jobs.release(database, lost)
     renewed = leases.renew_all(database, [(claim, None) for claim in (lost, held, cancelled)], 9.0)
     assert renewed == [leases.Renewal.LOST, leases.Renewal.HELD, leases.Renewal.CANCEL]
@@ -207,7 +208,7 @@ def test_what_a_store_that_was_away_kept_from_being_finished_is_given_back_witho
     keeper.tend()
     job = queries.job(database, claim.id)
     assert (job.state, job.lost) == ("queued", 0)
-    assert [event.kind for event in queries.events_of(database, claim.id)][-1] == "released"
+    assert [event.kind for event in events_of(database, claim.id)][-1] == "released"
 
 
 def test_a_chunk_without_progress_is_told_of_and_one_that_moves_is_not(

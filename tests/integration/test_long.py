@@ -10,7 +10,8 @@ import pytest
 
 from dropscribe.core.types import JobState
 from dropscribe.models.scripted import Script
-from dropscribe.store import queries, recovery, speakers
+from dropscribe.store import commands, queries, speakers
+from dropscribe.store.events import events_of
 from dropscribe.store.speakers import Said
 from dropscribe.worker import tasks
 from tests import tones
@@ -53,7 +54,7 @@ def read_in_one_go(make_context: MakeContext, recording: Path) -> list[tuple[Any
 
 
 def kinds(context: Any, job_id: str) -> list[str]:
-    return [event.kind for event in queries.events_of(context.database, job_id)]
+    return [event.kind for event in events_of(context.database, job_id)]
 
 
 def test_chunks_make_the_same_transcript_as_the_whole(make_context: MakeContext, talk: Path) -> None:
@@ -182,7 +183,7 @@ def test_only_unfinished_chunks_are_read_again_after_a_crash(make_context: MakeC
     tasks.transcribe_chunk(context, queued(context, job_id)[0])
     assert queries.job(context.database, job_id).state is JobState.QUEUED
     assert carry_through(context, job_id).state is JobState.DONE
-    reading = [event.detail for event in queries.events_of(context.database, job_id) if event.kind == "transcribing"]
+    reading = [event.detail for event in events_of(context.database, job_id) if event.kind == "transcribing"]
     assert reading.count("chunk 0") == 1
 
 
@@ -193,7 +194,7 @@ def test_a_suspect_recording_that_is_retried_is_read_where_it_was_doubtful(
     context = make_context(Script(hears=True, behave="truncate", first_n=1), **MINUTE, max_halvings=0)
     job_id = admit(context, talk)
     assert carry_through(context, job_id).state is JobState.SUSPECT
-    recovery.retry(context.database, job_id)
+    commands.retry(context.database, job_id)
     carry_through(context, job_id)  # finds that its audio is gone
     assert carry_through(context, job_id).state is JobState.DONE
     assert words(document(talk)) == [line[3] for line in whole]

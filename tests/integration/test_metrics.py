@@ -23,9 +23,9 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.models.scripted import Script
 from dropscribe.scheduler.duties.metrics import LOOK_SECONDS, StoreCollector
-from dropscribe.store import fleet, leases, queries, recovery, tables
-from dropscribe.store.chunks import FAILED_CHECKS
-from dropscribe.store.fleet import RootReport
+from dropscribe.store import fleet, queries, recovery, switches, tables
+from dropscribe.store.events import FAILED_CHECKS, note
+from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker import tasks
 from dropscribe.worker.runtime.counters import Tally
@@ -140,14 +140,14 @@ def test_workers_folders_and_switches_are_told_as_they_are(settings: Settings, d
     with database.begin() as connection:
         beat = update(tables.workers).where(tables.workers.c.id == "d")
         connection.execute(beat.values(heartbeat_at=tables.now() - settings.silence_seconds - 1))
-    fleet.report_roots(
+    report_roots(
         database,
         [
             RootReport("/rec", "h", "ext4", online=True, files=9, pending=2, scan_seconds=0.5),
             RootReport("/nas/\udcff\n", "h", "nfs4", online=False, reason="away"),
         ],
     )
-    fleet.pause(database)
+    switches.pause(database)
     with scraped(settings, collector) as url:
         found = look(collector, clock, url)
     assert value(found, "workers", role="model", state="ready") == 2
@@ -302,8 +302,8 @@ def test_the_old_metric_of_checks_has_their_old_names(
     with scraped(settings, collector) as url:
         look(collector, clock, url)
         with database.begin() as connection:
-            leases.note(connection, job_id, FAILED_CHECKS, "speech_rate", where="model-1")
-            leases.note(connection, job_id, FAILED_CHECKS, "pace", where="one of the version before")
+            note(connection, job_id, FAILED_CHECKS, "speech_rate", where="model-1")
+            note(connection, job_id, FAILED_CHECKS, "pace", where="one of the version before")
         look(collector, clock, url)
         found = look(collector, clock, url)
     assert value(found, "failed_quality_checks_total", check="speech_rate") == 2

@@ -16,8 +16,10 @@ from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties import archiver
 from dropscribe.scheduler.scanning import move
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import fleet, jobs, queries, recording_moves, recovery, speakers
+from dropscribe.store import commands, jobs, queries, recording_moves, speakers
+from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
+from dropscribe.store.roots import report_roots
 from dropscribe.store.session import Database
 from dropscribe.store.speakers import Said
 from dropscribe.worker import tasks
@@ -88,14 +90,14 @@ def test_what_failed_goes_to_failed_with_the_reason_and_from_there_to_done(
     archiver.put_away(database, watch)
     assert content(inbox).keys() == {"failed/a.wav", "failed/a.wav.txt"}
     assert "there is no sound in it" in (inbox / "failed" / "a.wav.txt").read_text()
-    recovery.retry(database, job_id)
+    commands.retry(database, job_id)
     assert queries.job(database, job_id).path == "failed/a.wav", "it is read from there"
     claim = jobs.claim_prepare(database, job_id, "cpu", 90)
     assert claim
     jobs.fail(database, claim, "still none")
     archiver.put_away(database, watch)
     assert "still none" in (inbox / "failed" / "a.wav.txt").read_text()
-    recovery.retry(database, job_id)
+    commands.retry(database, job_id)
     claim = jobs.claim_prepare(database, job_id, "cpu", 90)
     assert claim
     jobs.complete(database, claim, JobState.DONE)
@@ -150,7 +152,7 @@ def test_what_is_put_away_is_found_by_the_path_it_was_dropped_at(
         assert find(database, str(dropped)) == job_id
         found.append(queries.job(database, job_id).path)
     assert found == ["done/a.wav", "failed/a.wav", f"done/a.{job_id}.wav"]
-    fleet.report_roots(database, [watch.report])
+    report_roots(database, [watch.report])
     dropped.write_bytes(b"1234")
     with pytest.raises(JobNotFoundError, match="stood still"):
         find(database, str(dropped))
@@ -179,7 +181,7 @@ def test_a_name_that_is_taken_in_between_leads_to_the_next_and_to_none_in_the_en
         (inbox / "done" / name).write_bytes(b"precious")
     archiver.put_away(database, watch)
     assert content(inbox)["a.wav"] == b"1"
-    assert queries.events_of(database, job_id)[-1].detail == reserved_names.TAKEN
+    assert events_of(database, job_id)[-1].detail == reserved_names.TAKEN
     assert recording_moves.left(database, [str(inbox)]) == 0
 
 
@@ -194,7 +196,7 @@ def test_what_was_replaced_meanwhile_stays_and_so_does_what_is_gone(
     (inbox / "b.wav").unlink()
     archiver.put_away(database, watch)
     assert content(inbox) == {"a.wav": b"another"}
-    why = [queries.events_of(database, job_id)[-1].detail for job_id in (changed, gone)]
+    why = [events_of(database, job_id)[-1].detail for job_id in (changed, gone)]
     assert why == [move.CHANGED, move.GONE]
 
 
@@ -241,7 +243,7 @@ def test_a_job_that_is_retried_while_it_is_moved_is_put_away_at_its_end(
     look(watch, 0.0)
     job_id = ended(database, inbox, "a.wav", failed=True)
     (move,) = recording_moves.due(database, str(inbox))
-    recovery.retry(database, job_id)
+    commands.retry(database, job_id)
     assert not recording_moves.aim(database, move, "failed/a.wav"), "it is under way again"
     recording_moves.moved(database, move, "failed/a.wav")  # but the file may have gone already
     assert queries.job(database, job_id).path == "failed/a.wav"
@@ -322,4 +324,4 @@ def test_a_folder_that_does_not_let_it_go_keeps_it_and_says_so(
     job_id = ended(database, inbox, "a.wav")
     archiver.put_away(database, watch)
     assert (inbox / "a.wav").exists()
-    assert queries.events_of(database, job_id)[-1].kind == "not_archived"
+    assert events_of(database, job_id)[-1].kind == "not_archived"

@@ -21,7 +21,8 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties import webhook
 from dropscribe.scheduler.duties.notifier import Notifier
-from dropscribe.store import jobs, notifications, queries, recovery, tables
+from dropscribe.store import commands, jobs, notifications, queries, recovery, tables
+from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.notifications import Delivery
 from dropscribe.store.session import Database
@@ -94,7 +95,7 @@ def test_a_finished_recording_is_told_with_its_files_and_signed(
     assert all(len(file["sha256"]) == 64 for file in told["files"])
     one = delivery(context.database, job.id)
     assert (one.status, one.tries, one.next_at) == ("delivered", 1, None)
-    assert "notified" in [event.kind for event in queries.events_of(context.database, job.id)]
+    assert "notified" in [event.kind for event in events_of(context.database, job.id)]
 
 
 def test_every_final_state_is_told(
@@ -103,7 +104,7 @@ def test_every_final_state_is_told(
     receiver = make_receiver()
     sender = notifier(settings, database, receiver)
     fail(database, "failed.wav")
-    recovery.cancel(database, new(database, "cancelled.wav"))
+    commands.cancel(database, new(database, "cancelled.wav"))
     parked = new(database, "parked.wav")
     jobs.claim_prepare(database, parked, "gone", 90)
     recovery.expire_of(database, "gone", 1)
@@ -138,7 +139,7 @@ def test_a_receiver_that_is_away_is_given_up_in_the_end_and_the_others_are_told(
     one = delivery(database, job_id)
     assert (one.status, one.tries, one.next_at) == ("given_up", 2, None)
     assert "Connection refused" in one.error
-    assert queries.events_of(database, job_id)[-1].kind == "not_notified"
+    assert events_of(database, job_id)[-1].kind == "not_notified"
     look(away)
     assert delivery(database, job_id).tries == 2
     fail(database, "b.wav")
@@ -288,8 +289,8 @@ def test_a_job_that_ends_again_is_told_again_with_the_state_of_each_time(
     context, receiver = make_context(), make_receiver()
     sender = notifier(settings, context.database, receiver)
     job_id = admit(context, recording)
-    recovery.cancel(context.database, job_id)
-    recovery.retry(context.database, job_id)
+    commands.cancel(context.database, job_id)
+    commands.retry(context.database, job_id)
     carry_through(context, job_id)
     look(sender)
     assert sorted(told["state"] for told in receiver.told) == ["cancelled", "done"]

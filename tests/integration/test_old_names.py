@@ -10,7 +10,8 @@ from sqlalchemy import update
 
 from dropscribe.core import old_names
 from dropscribe.scheduler.duties import notifier
-from dropscribe.store import jobs, leases, metrics_queries, notifications, queries, recovery, transcripts
+from dropscribe.store import events, jobs, metrics_queries, notifications, queries, recovery, transcripts
+from dropscribe.store.events import postponed_since
 from dropscribe.store.recording_moves import put_away
 from dropscribe.store.session import Database
 from dropscribe.store.tables import chunks as chunk_rows
@@ -38,7 +39,7 @@ def finished(store: Database) -> str:
 def note(database: Database, job_id: str, kind: str, detail: str = "", *, where: str = "model-1") -> None:
     """An event as the version before wrote it."""
     with database.begin() as connection:
-        leases.note(connection, job_id, kind, detail, where=where)
+        events.note(connection, job_id, kind, detail, where=where)
 
 
 def test_the_transcript_of_before_has_old_names_only() -> None:
@@ -129,10 +130,10 @@ def test_the_attempts_of_before_are_told_as_those_of_now(store: Database, cli: C
 
 def test_jobs_that_were_postponed_by_the_version_before_are_told_of(database: Database) -> None:
     job_id = admit(database, "a.wav")
-    latest, _ = queries.postponed_since(database, None)
+    latest, _ = postponed_since(database, None)
     note(database, job_id, "postponed", "the share is away")
     note(database, job_id, "deferred", "the share is away still")
-    _, found = queries.postponed_since(database, latest)
+    _, found = postponed_since(database, latest)
     assert [one.reason for one in found] == ["the share is away", "the share is away still"]
 
 

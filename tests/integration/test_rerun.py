@@ -11,7 +11,8 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties import archiver
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import fleet, jobs, queries
+from dropscribe.store import jobs, queries
+from dropscribe.store.roots import report_roots
 from dropscribe.store.session import Database
 from dropscribe.worker import tasks
 from tests.e2e.harness import speech
@@ -37,7 +38,7 @@ def read(
         speech(inbox / "talks" / name, seed=number + 1)
     for moment in (0.0, 10.0):
         watch.look(moment)
-    fleet.report_roots(store, [watch.report])
+    report_roots(store, [watch.report])
     found = sorted(queries.list_jobs(store), key=lambda job: job.path)
     context = make_context()
     for job in found:

@@ -28,6 +28,7 @@ from dropscribe.scheduler.watching.file_events import Bell
 from dropscribe.scheduler.watching.folder_rules import Folders, read_folders
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs, leases, queries, recovery, tables
+from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
 
@@ -277,7 +278,7 @@ def test_a_defect_in_one_watch_ends_the_scheduler_and_is_told(
     monkeypatch.setattr(RootWatch, "look", look)
     with pytest.raises(ZeroDivisionError):
         scheduler.run()
-    assert queries.list_workers(database) == []
+    assert list_workers(database) == []
 
 
 def test_folders_that_overlap_through_a_symlink_are_refused(

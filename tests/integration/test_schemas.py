@@ -12,7 +12,7 @@ from jsonschema import ValidationError
 from dropscribe.admin.state.report import JsonReport
 from dropscribe.core.types import JobState
 from dropscribe.store import chunks, fleet, queries
-from dropscribe.store.fleet import RootReport
+from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database
 from tests.integration.console import ENGINE, Cli, admit, done, fail, prepare
 from tests.schemas import conforms
@@ -25,7 +25,7 @@ def filled(store: Database, monkeypatch: pytest.MonkeyPatch) -> str:
     fleet.register(store, "model-1", host="here", pid=1, role="model", state="ready", gpu="GPU-1")
     fleet.heartbeat(store, "model-1", engine=ENGINE, audio=80.0, busy=8.0, memory=10**9)
     fleet.register(store, "cpu-1", host="here", pid=2, role="cpu", state="loading")
-    fleet.report_roots(store, [RootReport("/rec", "here", "ext4", online=True)])
+    report_roots(store, [RootReport("/rec", "here", "ext4", online=True)])
     fail(store, "b.wav")
     reads = admit(store, "c.wav")
     prepare(store, reads, (0.0, 60.0))

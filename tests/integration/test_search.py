@@ -166,11 +166,11 @@ def test_words_and_lines_without_end_are_indexed_by_their_beginning(database: Da
     with database.begin() as connection:
         connection.execute(text("UPDATE jobs SET state = 'finishing' WHERE id = :id"), {"id": job_id})
     endless = "y" * 3000
-    many = " ".join(f"{'x' * 30}{number}" for number in range(search_words.MOST + 1))
+    many = " ".join(f"{'x' * 30}{number}" for number in range(search_words.MAX_WORDS + 1))
     write(database, job_id, document(job_id, (Segment(0.0, 1.0, f"{endless} {many}", 0),)))
     assert found(database, endless) == [0]
-    assert found(database, f"{'x' * 30}{search_words.MOST - 2}") == [0]
-    assert found(database, f"{'x' * 30}{search_words.MOST}") == []
+    assert found(database, f"{'x' * 30}{search_words.MAX_WORDS - 2}") == [0]
+    assert found(database, f"{'x' * 30}{search_words.MAX_WORDS}") == []
 
 
 def test_transcripts_that_are_there_already_are_indexed_by_the_migration(database_url: str) -> None:

@@ -19,7 +19,7 @@ from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching.file_events import Bell
 from dropscribe.scheduler.watching.folder_rules import Folders
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import jobs, root_view
+from dropscribe.store import jobs, queries
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
 
@@ -87,8 +87,8 @@ def test_what_failed_is_forgotten_once_it_was_read_after_all(database: Database,
     root = str(watch.path)
     failed(database, watch.path, "a.wav", "too short")
     failed(database, watch.path, "a.wav", "too long")
-    assert [job.reason for job in root_view.newest(database, root, [JobState.FAILED], 9)] == ["too long"]
-    assert root_view.counts(database, root, [JobState.FAILED]) == {JobState.FAILED: 1}
+    assert [job.reason for job in queries.latest_of_each_file(database, root, [JobState.FAILED], 9)] == ["too long"]
+    assert queries.count_by_state_in_root(database, root, [JobState.FAILED]) == {JobState.FAILED: 1}
 
 
 def test_a_double_click_shows_it_and_no_name_can_run_anything(

@@ -15,6 +15,7 @@ from dropscribe.core.types import Chunk, ChunkState, EngineInfo, JobState, RawTr
 from dropscribe.store import (
     chunk_plans,
     chunks,
+    commands,
     fleet,
     jobs,
     leases,
@@ -22,14 +23,17 @@ from dropscribe.store import (
     recording_moves,
     recovery,
     speakers,
+    switches,
     tables,
     transcripts,
 )
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.chunks import Onward
+from dropscribe.store.events import events_of, postponed_since
+from dropscribe.store.fleet import Capacity, list_workers
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import Claim, Renewal
-from dropscribe.store.queries import Capacity
+from dropscribe.store.roots import RootReport, list_roots, report_roots
 from dropscribe.store.session import Database
 from dropscribe.store.speakers import Said
 from dropscribe.store.tables import FileName, Prose
@@ -99,7 +103,7 @@ def test_a_recording_goes_from_queued_to_done(database: Database) -> None:
     ]
     finish(database, job_id)
     assert state(database, job_id) is JobState.DONE
-    kinds = [event.kind for event in queries.events_of(database, job_id)]
+    kinds = [event.kind for event in events_of(database, job_id)]
     assert kinds == [
         "admitted",
         "preparing",
@@ -243,7 +247,7 @@ def test_what_kills_three_workers_is_parked_and_says_so(database: Database) -> N
     job = queries.job(database, job_id)
     assert job.state is JobState.PARKED
     assert "3 workers did not survive it" in job.reason
-    assert recovery.retry(database, job_id) is JobState.TRANSCRIBING
+    assert commands.retry(database, job_id) is JobState.TRANSCRIBING
     assert read(database, chunk_id)
 
 
@@ -256,7 +260,7 @@ def test_work_given_back_in_order_counts_as_no_loss(database: Database) -> None:
         chunks.release(database, work.claim)
     for _ in range(5):
         assert chunks.claim(database, chunk_id, "model", LEASE)
-        assert recovery.disown(database, "model") == 1
+        assert recovery.release_all(database, "model") == 1
     assert state(database, job_id) is JobState.TRANSCRIBING
 
 
@@ -315,13 +319,13 @@ def test_held_chunks_end_with_their_job(database: Database) -> None:
     cancelled, failed = admit(database, "a.wav"), admit(database, "b.wav")
     prepare(database, cancelled, windows=3, at_once=1)
     (first,) = prepare(database, failed, windows=3, at_once=1)
-    recovery.cancel(database, cancelled)
+    commands.cancel(database, cancelled)
     work = chunks.claim(database, first, "model", LEASE)
     assert work
     chunks.retry_later(database, work.claim, "no", delay=0, limit=1)
     assert chunk_plans.widen(database, lambda _: 9) == []
     for job_id in (cancelled, failed):
-        assert recovery.retry(database, job_id) is JobState.TRANSCRIBING
+        assert commands.retry(database, job_id) is JobState.TRANSCRIBING
         waiting = recovery.unsent(database, "transcribe", 60, 0)
         assert sorted(row.id for row in waiting) == [f"{job_id}.0", f"{job_id}.1"], "the reconciler sends for these"
 
@@ -354,7 +358,7 @@ def test_a_cancelled_job_is_not_read_in_halves(database: Database) -> None:
     (chunk_id,) = prepare(database, job_id)
     work = chunks.claim(database, chunk_id, "model", LEASE)
     assert work
-    recovery.cancel(database, job_id)
+    commands.cancel(database, job_id)
     assert chunks.split(database, work.claim, windows_of(2), ("it loops",)) == Onward([])
     assert state(database, job_id) is JobState.CANCELLED
 
@@ -446,9 +450,9 @@ def test_cancelling_a_waiting_job_ends_it_at_once(database: Database) -> None:
     waiting, planned = admit(database, "a.wav"), admit(database, "b.wav")
     prepare(database, planned, windows=2)
     for job_id in (waiting, planned):
-        assert recovery.cancel(database, job_id)[0] is JobState.CANCELLED
+        assert commands.cancel(database, job_id)[0] is JobState.CANCELLED
         with pytest.raises(DropscribeError, match="nothing to cancel"):
-            recovery.cancel(database, job_id)
+            commands.cancel(database, job_id)
 
 
 def test_cancelling_a_running_job_ends_it_when_its_worker_lets_go(database: Database) -> None:
@@ -458,8 +462,8 @@ def test_cancelling_a_running_job_ends_it_when_its_worker_lets_go(database: Data
     work = chunks.claim(database, first, "model", LEASE)
     assert claim
     assert work
-    assert recovery.cancel(database, preparing)[0] is JobState.PREPARING
-    assert recovery.cancel(database, reading)[0] is JobState.TRANSCRIBING
+    assert commands.cancel(database, preparing)[0] is JobState.PREPARING
+    assert commands.cancel(database, reading)[0] is JobState.TRANSCRIBING
     assert chunks.claim(database, second, "model", LEASE) is None, "what waits does not start any more"
     assert leases.renew(database, claim, LEASE) is Renewal.CANCEL
     assert leases.renew(database, work.claim, LEASE, progress=1.0) is Renewal.CANCEL
@@ -474,8 +478,8 @@ def test_a_cancelled_job_whose_worker_died_is_cancelled_by_the_reconciler(databa
     jobs.claim_prepare(database, preparing, "cpu", LEASE)
     (chunk_id,) = prepare(database, reading)
     chunks.claim(database, chunk_id, "model", LEASE)
-    recovery.cancel(database, preparing)
-    recovery.cancel(database, reading)
+    commands.cancel(database, preparing)
+    commands.cancel(database, reading)
     assert recovery.expire_all(database, LIMIT) == 2
     assert state(database, preparing) is JobState.CANCELLED
     assert state(database, reading) is JobState.CANCELLED
@@ -485,12 +489,12 @@ def test_a_retried_job_keeps_the_chunks_that_were_read(database: Database) -> No
     job_id = admit(database)
     first, second = prepare(database, job_id, windows=2)
     read(database, first)
-    recovery.cancel(database, job_id)
-    assert recovery.retry(database, job_id) is JobState.TRANSCRIBING
+    commands.cancel(database, job_id)
+    assert commands.retry(database, job_id) is JobState.TRANSCRIBING
     assert chunks.claim(database, first, "model", LEASE) is None
     assert read(database, second).finish
     with pytest.raises(DropscribeError, match="only failed"):
-        recovery.retry(database, job_id)
+        commands.retry(database, job_id)
 
 
 def test_retrying_a_suspect_job_reads_its_doubtful_chunks_again(database: Database) -> None:
@@ -502,7 +506,7 @@ def test_retrying_a_suspect_job_reads_its_doubtful_chunks_again(database: Databa
     # Its chunk is done, so only its reasons tell that it is to be read again.
     with database.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM chunks WHERE state = 'done'")).scalar() == 2
-    assert recovery.retry(database, job_id) is JobState.TRANSCRIBING
+    assert commands.retry(database, job_id) is JobState.TRANSCRIBING
     assert chunks.claim(database, first, "model", LEASE) is None
     assert read(database, second).finish
 
@@ -578,20 +582,20 @@ def test_messages_are_due_for_rows_never_sent_and_for_those_that_waited_longest(
 
 def test_a_paused_fleet_starts_nothing_and_goes_on_where_it_was(database: Database) -> None:
     job_id = admit(database)
-    fleet.pause(database)
-    fleet.pause(database)
-    assert fleet.paused_since(database)
+    switches.pause(database)
+    switches.pause(database)
+    assert switches.paused_since(database)
     assert jobs.claim_prepare(database, job_id, "cpu", LEASE) is None
-    fleet.resume(database)
+    switches.resume(database)
     assert [row.id for row in recovery.unsent(database, "prepare", 15.0, 0)] == [job_id]
     assert jobs.claim_prepare(database, job_id, "cpu", LEASE)
 
 
 def test_one_process_holds_a_role_at_a_time(database: Database) -> None:
-    assert fleet.hold(database, "reconciler", "a", LEASE)
-    assert not fleet.hold(database, "reconciler", "b", LEASE)
-    assert fleet.hold(database, "reconciler", "a", -1.0)
-    assert fleet.hold(database, "reconciler", "b", LEASE)
+    assert fleet.hold_role(database, "reconciler", "a", LEASE)
+    assert not fleet.hold_role(database, "reconciler", "b", LEASE)
+    assert fleet.hold_role(database, "reconciler", "a", -1.0)
+    assert fleet.hold_role(database, "reconciler", "b", LEASE)
 
 
 def test_workers_are_listed_with_what_they_do(database: Database) -> None:
@@ -601,12 +605,12 @@ def test_workers_are_listed_with_what_they_do(database: Database) -> None:
     work = chunks.claim(database, chunk_id, "model", LEASE)
     assert work
     leases.renew(database, work.claim, LEASE, progress=5.0)
-    (worker,) = queries.list_workers(database)
+    (worker,) = list_workers(database)
     assert (worker.state, worker.rtfx) == ("ready", 25.0)
     assert worker.doing == ("talk.wav 0-10 s, 50%",)
     assert queries.backlog(database).audio_seconds == 5.0
     fleet.leave(database, "model")
-    assert queries.list_workers(database) == []
+    assert list_workers(database) == []
 
 
 def test_a_job_is_found_by_id_prefix_and_path(database: Database) -> None:
@@ -688,26 +692,26 @@ def test_chunks_that_are_cancelled_with_their_job_are_not_claimed(database: Data
 
 
 def test_the_fleet_can_do_what_its_living_model_workers_can(database: Database) -> None:
-    assert queries.capacity(database, 60.0) == Capacity()
+    assert fleet.capacity(database, 60.0) == Capacity()
     for name, longest, slots in (("large", 1800.0, 4), ("small", 300.0, 1)):
         fleet.register(database, name, host="h", pid=1, role="model", state="loading")
         info = EngineInfo("scripted", "script", "none", slots, longest)
         fleet.heartbeat(database, name, engine=info)
     fleet.register(database, "starting", host="h", pid=1, role="model", state="loading")
-    assert queries.capacity(database, 60.0) == Capacity(workers=2, slots=5, longest_chunk=300.0)
+    assert fleet.capacity(database, 60.0) == Capacity(workers=2, slots=5, longest_chunk=300.0)
     fleet.leave(database, "small")
-    assert queries.capacity(database, 60.0).longest_chunk == 1800.0
-    assert queries.capacity(database, -1.0) == Capacity()
+    assert fleet.capacity(database, 60.0).longest_chunk == 1800.0
+    assert fleet.capacity(database, -1.0) == Capacity()
 
 
 def test_schedulers_that_report_one_folder_at_the_same_time_do_no_harm(database: Database) -> None:
     errors: list[Exception] = []
-    report = fleet.RootReport("/rec", "here", "ext4", online=True)
+    report = RootReport("/rec", "here", "ext4", online=True)
 
     def tell() -> None:
         try:
             for _ in range(30):
-                fleet.report_roots(database, [report])
+                report_roots(database, [report])
         except Exception as error:
             errors.append(error)
 
@@ -717,28 +721,28 @@ def test_schedulers_that_report_one_folder_at_the_same_time_do_no_harm(database:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert [root.path for root in queries.list_roots(database)] == ["/rec"]
+    assert [root.path for root in list_roots(database)] == ["/rec"]
 
 
 def test_what_is_put_off_is_known_by_reason_until_it_is_taken_again(database: Database) -> None:
-    assert queries.put_off(database) == []
+    assert queries.deferred(database) == []
     for name in ("a.wav", "b.wav"):
         claim = jobs.claim_prepare(database, admit(database, name), "one", 90)
         assert claim
         jobs.postpone(database, claim, "/scratch is full", delay=60)
-    (found,) = queries.put_off(database)
+    (found,) = queries.deferred(database)
     assert found == ("/scratch is full", "a.wav", 2)
 
 
 def test_each_time_that_work_is_put_off_is_told_once(database: Database) -> None:
     claim = jobs.claim_prepare(database, admit(database, "a.wav"), "one", 90)
     assert claim
-    latest, before = queries.postponed_since(database, None)
+    latest, before = postponed_since(database, None)
     assert before == []
     jobs.postpone(database, claim, "/scratch is full", delay=60)
-    later, ((job, source, reason),) = queries.postponed_since(database, latest)
+    later, ((job, source, reason),) = postponed_since(database, latest)
     assert (job, source, reason) == (claim.id, "/root/a.wav", "/scratch is full")
-    assert queries.postponed_since(database, later) == (later, [])
+    assert postponed_since(database, later) == (later, [])
 
 
 def test_an_interrupt_stays_one_whatever_the_driver_says_about_it(database: Database) -> None:

@@ -13,9 +13,11 @@ from dropscribe.core.routing import CPU_QUEUE, MODEL_QUEUE
 from dropscribe.core.types import JobState, RawTranscript
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.scripted import Script, Scripted
-from dropscribe.store import fleet, jobs, queries, recovery, transcripts
+from dropscribe.store import commands, fleet, jobs, queries, recovery, switches, transcripts
+from dropscribe.store.events import events_of
+from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob
-from dropscribe.store.leases import SPOOL_FULL
+from dropscribe.store.switches import SPOOL_FULL
 from dropscribe.worker import tasks
 from dropscribe.worker.finishing import placement
 from dropscribe.worker.runtime.spool import has_room
@@ -53,7 +55,7 @@ def test_doubled_and_stale_messages_do_no_harm(make_context: MakeContext, record
     for _ in range(2):
         tasks.finish_job(context, job_id)
     tasks.finish_job(context, "unknown")
-    kinds = [event.kind for event in queries.events_of(context.database, job_id)]
+    kinds = [event.kind for event in events_of(context.database, job_id)]
     assert kinds == ["admitted", "preparing", "prepared", "transcribing", "transcribed", "finishing", "done"]
 
 
@@ -258,7 +260,7 @@ def test_no_name_left_fails_the_job_with_the_way_out(
     assert all(path.read_text() == "mine" for path in recording.parent.glob("*.txt"))
     for path in recording.parent.glob("*.txt"):
         path.unlink()
-    assert recovery.retry(context.database, job_id) is JobState.FINISHING, "what was read is not read again"
+    assert commands.retry(context.database, job_id) is JobState.FINISHING, "what was read is not read again"
     tasks.finish_job(context, job_id)
     assert recording.with_suffix(".txt").exists()
 
@@ -328,7 +330,7 @@ def test_preparing_pauses_while_the_spool_is_full(make_context: MakeContext, rec
     (spool / "other.flac").write_bytes(bytes(1_000_000))
     tasks.prepare_job(context, job_id)
     assert queries.job(context.database, job_id).state is JobState.QUEUED
-    assert fleet.paused_since(context.database, SPOOL_FULL)
+    assert switches.paused_since(context.database, SPOOL_FULL)
     assert recovery.unsent(context.database, "prepare", 0, 10) == [], "nothing is sent that could not be taken up"
     (spool / "other.flac").unlink()
     assert has_room(context.settings, context.database), "as the worker's heartbeat asks"
@@ -356,7 +358,7 @@ def test_a_worker_on_which_everything_fails_takes_itself_out(make_context: MakeC
     tasks.transcribe_chunk(context, f"{waiting[1]}.0")
     with pytest.raises(Died):
         tasks.transcribe_chunk(context, f"{waiting[2]}.0")
-    assert queries.list_workers(context.database)[0].state == fleet.UNFIT
+    assert list_workers(context.database)[0].state == fleet.UNFIT
     assert queries.job(context.database, waiting[2]).state is JobState.TRANSCRIBING, "and gave its work back"
 
 

@@ -35,7 +35,7 @@ def test_words_have_no_case_and_no_accents_in_any_script(text: str, keys: list[s
 @given(any_text)
 def test_a_word_holds_nothing_that_a_database_could_take_for_syntax(text: str) -> None:
     for word in search_words.words(text):
-        assert 0 < len(word.key) <= search_words.LONGEST
+        assert 0 < len(word.key) <= search_words.MAX_WORD_LENGTH
         assert 0 <= word.start < word.end <= len(text)
         assert all(character.isalnum() or not character.isascii() for character in word.key)
 

@@ -6,7 +6,9 @@ from dataclasses import asdict, replace
 
 from dropscribe.admin.state.fleet_status import Status
 from dropscribe.core.types import EngineInfo, JobState
-from dropscribe.store.queries import Backlog, PutOff, WatchedRoot, Worker
+from dropscribe.store.fleet import Worker
+from dropscribe.store.queries import Backlog, Deferred
+from dropscribe.store.roots import WatchedRoot
 
 SPHINX = asdict(EngineInfo("pocketsphinx", "en-us", "fp32", notice="expect mistakes"))
 NOTHING = Status(
@@ -87,14 +89,14 @@ def test_an_offline_folder_and_a_parked_job_are_warned_of() -> None:
 
 
 def test_deferred_jobs_are_shown_with_the_reason_and_a_recording() -> None:
-    status = replace(NOTHING, deferred=(PutOff("/results is full", "a.wav", 3), PutOff("it is gone", "b.wav", 1)))
+    status = replace(NOTHING, deferred=(Deferred("/results is full", "a.wav", 3), Deferred("it is gone", "b.wav", 1)))
     several, one = status.warnings
     assert several == "a.wav and 2 others deferred, to be tried again: /results is full"
     assert one == "b.wav deferred, to be tried again: it is gone"
 
 
 def test_of_many_reasons_to_defer_jobs_the_first_are_shown_and_the_others_counted() -> None:
-    status = replace(NOTHING, deferred=tuple(PutOff(f"{name} is gone", name, 1) for name in "abcde"))
+    status = replace(NOTHING, deferred=tuple(Deferred(f"{name} is gone", name, 1) for name in "abcde"))
     assert len(status.warnings) == 4
     assert status.warnings[-1] == "2 jobs deferred for other reasons; see `dropscribe jobs`"
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties.status_page import IN_WORDS, MOST, NAME, TROUBLED, View, body, page
 from dropscribe.scheduler.scanning.ignore import NameKind, classify
-from dropscribe.store.fleet import RootReport
-from dropscribe.store.queries import Job, WaitingFolder
+from dropscribe.store.queries import Job
+from dropscribe.store.roots import RootReport, WaitingFolder
 
 REPORT = RootReport("/share", "here", "ext4", online=True)
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\u202e\udcff"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dropscribe.admin.ask import timeline
 from dropscribe.core.types import JobState, Span
-from dropscribe.store.queries import Event
+from dropscribe.store.events import Event
 
 WINDOWS = {"0": Span(0.0, 600.0), "1": Span(570.0, 1200.0)}
 KINDS = [

@@ -10,9 +10,9 @@ from pathlib import Path
 from dropscribe.core import disk_errors
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Chunk, Span
-from dropscribe.store import queries
 from dropscribe.store.chunk_plans import Prepared
-from dropscribe.store.queries import Capacity, Job
+from dropscribe.store.fleet import Capacity, capacity
+from dropscribe.store.queries import Job
 from dropscribe.worker import chunking
 from dropscribe.worker.preparing import decode, staging, vad
 from dropscribe.worker.preparing.staging import Staged
@@ -80,7 +80,7 @@ def _make_spool(folder: Path) -> None:
 def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: float) -> tuple[Chunk, ...]:
     """Chunks as long as is set, or as the living model workers can hold and all of them get a part."""
     settings = context.settings.for_job(job.overrides)
-    fleet = queries.capacity(context.database, settings.lease_seconds, job.model_queue)
+    fleet = capacity(context.database, settings.lease_seconds, job.model_queue)
     longest = _longest(settings, fleet)
     overlap = settings.overlap_seconds
     target = settings.chunk_target_seconds or chunking.target_for(
@@ -92,7 +92,7 @@ def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: flo
 def longest_chunk(context: WorkerContext, job: Job) -> float:
     """The longest window to hand to a model, in seconds: as set, or what the living model workers can hold."""
     settings = context.settings.for_job(job.overrides)
-    return _longest(settings, queries.capacity(context.database, settings.lease_seconds, job.model_queue))
+    return _longest(settings, capacity(context.database, settings.lease_seconds, job.model_queue))
 
 
 def _longest(settings: Settings, fleet: Capacity) -> float:

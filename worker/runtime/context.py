@@ -17,8 +17,8 @@ from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import served
 from dropscribe.core.settings import Settings
 from dropscribe.models.base import Transcriber
-from dropscribe.store import queries
-from dropscribe.store.queries import Capacity
+from dropscribe.store import fleet, queries
+from dropscribe.store.fleet import Capacity
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.counters import Tally
 from dropscribe.worker.runtime.lease import LeaseKeeper
@@ -40,9 +40,9 @@ class FleetView:
         """Of the workers that serve the queue; at most a heartbeat old."""
         with self._lock:
             if time.monotonic() - self._asked >= self.settings.renew_seconds:
-                self._seen = queries.engines(self.database, self.settings.lease_seconds)
+                self._seen = fleet.engines(self.database, self.settings.lease_seconds)
                 self._asked = time.monotonic()
-            return queries.capacity_of(self._seen, queue)
+            return fleet.capacity_of(self._seen, queue)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from dropscribe.store import chunks, fleet, jobs, queries, recovery
 from dropscribe.store.chunks import ChunkWork
 from dropscribe.store.fleet import UNFIT
 from dropscribe.store.leases import Claim
+from dropscribe.store.roots import list_roots
 from dropscribe.worker.runtime.context import WorkerContext
 from dropscribe.worker.runtime.lease import StoppedError
 
@@ -89,7 +90,7 @@ def _missing(context: WorkerContext, claim: Claim, error: SourceMissingError) ->
 
 
 def _is_offline(context: WorkerContext, root: str) -> bool:
-    reported = [folder for folder in queries.list_roots(context.database) if folder.path == root]
+    reported = [folder for folder in list_roots(context.database) if folder.path == root]
     return not Path(root).is_dir() or any(not folder.online for folder in reported)
 
 
@@ -126,7 +127,7 @@ def _end_process(context: WorkerContext, claim: Claim, error: Exception) -> None
     reason = "out of memory" if isinstance(error, MemoryError) else str(error)
     log.critical("the model cannot go on: %s", reason)
     try:
-        recovery.last_words(context.database, claim, reason)
+        recovery.note_crash_reason(context.database, claim, reason)
     finally:
         context.die(FATAL_EXIT)
 
@@ -138,7 +139,7 @@ def _doubt_oneself(context: WorkerContext, claim: Claim) -> None:
             "%d different recordings failed here in a row; this worker takes itself out", context.fitness.limit
         )
         fleet.heartbeat(context.database, context.owner, state=UNFIT)
-        recovery.disown(context.database, context.owner)  # what its other threads have is not to blame
+        recovery.release_all(context.database, context.owner)  # what its other threads have is not to blame
         context.die(FATAL_EXIT)
 
 

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from dropscribe.core.settings import Settings
-from dropscribe.store import fleet, queries
-from dropscribe.store.leases import SPOOL_FULL
+from dropscribe.store import queries, switches
 from dropscribe.store.session import Database
+from dropscribe.store.switches import SPOOL_FULL
 from dropscribe.worker.runtime import scratch
 
 log = logging.getLogger(__name__)
@@ -24,16 +24,16 @@ EASED = 0.9  # of the bound; preparing begins again below it, so that it does no
 
 def has_room(settings: Settings, database: Database) -> bool:
     """Whether more audio may be decoded; says so to the whole fleet when that changes."""
-    full_since = fleet.paused_since(database, SPOOL_FULL)
+    full_since = switches.paused_since(database, SPOOL_FULL)
     try:
         reason = why_full(settings, EASED if full_since else 1.0)
     except OSError as error:  # preparing tells its job why, and counts it against this worker
         log.warning("cannot look into the spool %s: %s; check DROPSCRIBE_SPOOL", settings.spool_dir, error.strerror)
         return True
-    if reason and not full_since and fleet.pause(database, SPOOL_FULL):
+    if reason and not full_since and switches.pause(database, SPOOL_FULL):
         log.warning("preparing pauses: %s", reason)
     if full_since and not reason:
-        fleet.resume(database, SPOOL_FULL)
+        switches.resume(database, SPOOL_FULL)
         log.info("preparing goes on: the spool has room again")
     return not reason
 

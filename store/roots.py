@@ -1,0 +1,92 @@
+"""Watched folders: what their schedulers report of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import delete, select, update
+
+from dropscribe.store.session import Database, insert_ignoring
+from dropscribe.store.tables import now, path_key, roots
+
+
+class WaitingFolder(NamedTuple):
+    """A folder below a watched one: its `files` wait for a `reason` until somebody corrects its settings."""
+
+    folder: str
+    reason: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class RootReport:
+    """What a scheduler found in a watched folder in its last scan: counts of files, durations in seconds."""
+
+    path: str
+    host: str
+    filesystem: str
+    online: bool
+    reason: str = ""
+    files: int = 0
+    pending: int = 0
+    not_media: int = 0
+    ignored: int = 0
+    scan_seconds: float = 0.0
+    waiting: Sequence[WaitingFolder] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedRoot:
+    """A watched folder as its scheduler reported it last; `age` is the seconds since then."""
+
+    path: str
+    host: str
+    filesystem: str
+    online: bool
+    reason: str
+    files: int
+    pending: int
+    not_media: int
+    ignored: int
+    scan_seconds: float
+    age: float
+    waiting: tuple[WaitingFolder, ...] = ()
+
+    @property
+    def unseen(self) -> str:
+        """Which places of an online folder cannot be read, in words; empty if there are none."""
+        return self.reason if self.online else ""
+
+
+def report_roots(database: Database, reports: Sequence[RootReport]) -> None:
+    """Record the state of watched folders."""
+    with database.begin() as connection:
+        for report in reports:
+            key = path_key(f"{report.host}:{report.path}")
+            values = asdict(report) | {"scanned_at": now()}
+            # Two schedulers may watch one folder: the second one finds the row of the first.
+            connection.execute(insert_ignoring(connection, roots).values(values | {"path_key": key}))
+            connection.execute(update(roots).where(roots.c.path_key == key).values(values))
+
+
+def forget_roots(database: Database, host: str) -> None:
+    """Remove the folders that a scheduler on this host watched before."""
+    with database.begin() as connection:
+        connection.execute(delete(roots).where(roots.c.host == host))
+
+
+_ROOT_COLUMNS = [c for c in roots.c if c.name in WatchedRoot.__dataclass_fields__]
+
+
+def list_roots(database: Database) -> list[WatchedRoot]:
+    """Watched folders, by path."""
+    query = select(*_ROOT_COLUMNS, (now() - roots.c.scanned_at).label("age")).order_by(roots.c.path)
+    with database.read() as connection:
+        return [_root(row) for row in connection.execute(query)]
+
+
+def _root(row: Any) -> WatchedRoot:
+    waiting = tuple(WaitingFolder(*folder) for folder in row.waiting)
+    return WatchedRoot(**{**row._mapping, "waiting": waiting})  # noqa: SLF001
