@@ -1,0 +1,203 @@
+"""A job's chunks: planned, admitted a few at a time, read in halves, and the job moves on with the last."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from dropscribe.core.types import Chunk, JobState, RawTranscript, Segment, Span, Word
+from dropscribe.store import chunk_plans, chunks, commands, jobs, queries, recovery, transcripts
+from dropscribe.store.chunk_plans import Prepared
+from dropscribe.store.chunks import Onward
+from dropscribe.store.events import events_of
+from dropscribe.store.leases import Claim
+from dropscribe.store.session import Database
+from tests.integration.store_steps import ENGINE, LEASE, admit, finish, prepare, read, state, windows_of
+
+
+def test_a_recording_goes_from_queued_to_done(database: Database) -> None:
+    job_id = admit(database)
+    first, second = prepare(database, job_id, windows=2)
+    assert state(database, job_id) is JobState.TRANSCRIBING
+    assert read(database, second) == Onward([])
+    assert read(database, first) == Onward([], finish=True), "the last chunk's commit says that it was the last"
+    assert state(database, job_id) is JobState.FINISHING
+    assert [part.segments[0].text for part in transcripts.read_chunks(database, job_id)] == [
+        f"words of {first}",
+        f"words of {second}",
+    ]
+    finish(database, job_id)
+    assert state(database, job_id) is JobState.DONE
+    kinds = [event.kind for event in events_of(database, job_id)]
+    assert kinds == [
+        "admitted",
+        "preparing",
+        "prepared",
+        "transcribing",
+        "transcribed",
+        "transcribing",
+        "transcribed",
+        "finishing",
+        "done",
+    ]
+
+
+def test_times_of_words_and_the_language_are_kept(database: Database) -> None:
+    job_id = admit(database)
+    [chunk_id] = prepare(database, job_id)
+    work = chunks.claim(database, chunk_id, "model", LEASE)
+    assert work
+    said = Segment(1, 3, "guten Tag", words=(Word(1, 1.5, "guten"), Word(2, 3, "Tag")))
+    chunks.commit(database, work.claim, RawTranscript((said,), language="de"), engine=ENGINE)
+    [part] = transcripts.read_chunks(database, job_id)
+    assert (part.segments, part.language) == ((said,), "de")
+
+
+def test_a_recording_without_speech_goes_straight_to_finishing(database: Database) -> None:
+    job_id = admit(database)
+    assert prepare(database, job_id, windows=0) == []
+    assert state(database, job_id) is JobState.FINISHING
+
+
+def test_of_two_last_chunks_at_once_exactly_one_is_the_last(database: Database) -> None:
+    for attempt in range(5):
+        job_id = admit(database, f"{attempt}.wav")
+        works = [chunks.claim(database, chunk, "model", LEASE) for chunk in prepare(database, job_id, windows=4)]
+        last: list[bool] = []
+        barrier = threading.Barrier(4)
+
+        def commit(claim: Claim, last: list[bool] = last, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            last.append(chunks.commit(database, claim, RawTranscript(()), engine=ENGINE).finish)
+
+        threads = [threading.Thread(target=commit, args=(work.claim,)) for work in works if work]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(last) == [False, False, False, True]
+
+
+def test_a_chunk_whose_audio_is_gone_sends_its_job_back_to_be_prepared(database: Database) -> None:
+    job_id = admit(database)
+    first, _ = prepare(database, job_id, windows=2)
+    work = chunks.claim(database, first, "model", LEASE)
+    assert work
+    assert chunks.prepare_again(database, work.claim, "gone") == [job_id]
+    for chunk_id in prepare(database, job_id, windows=2):
+        read(database, chunk_id)
+    finish(database, job_id)
+
+
+def test_a_long_recording_lets_a_few_chunks_in_at_a_time(database: Database) -> None:
+    job_id = admit(database)
+    first, second = prepare(database, job_id, windows=4, at_once=2)
+    assert chunks.claim(database, f"{job_id}.2", "model", LEASE) is None, "it is held"
+    assert read(database, first, at_once=2) == Onward([f"{job_id}.2"])
+    assert chunk_plans.widen(database, lambda _: 2) == []
+    assert chunk_plans.widen(database, lambda _: 9) == [(f"{job_id}.3", "normal", "model")], "workers have joined"
+    for chunk_id in (second, f"{job_id}.2"):
+        assert read(database, chunk_id, at_once=9) == Onward([])
+    assert read(database, f"{job_id}.3").finish
+
+
+def test_a_chunk_that_failed_its_checks_is_read_in_halves(database: Database) -> None:
+    job_id = admit(database)
+    first, second = prepare(database, job_id, windows=2)
+    read(database, second)
+    work = chunks.claim(database, first, "model", LEASE)
+    assert work
+    halves = (Chunk(0, 0.0, 6.0, Span(0.0, 5.0)), Chunk(0, 4.0, 10.0, Span(5.0, 10.0)))
+    assert chunks.split(database, work.claim, halves, ("it loops",)) == Onward([f"{first}.0", f"{first}.1"])
+    assert queries.job(database, job_id).progress == pytest.approx(10 / 22), "the halves count, not what they replace"
+    work = chunks.claim(database, f"{first}.1", "model", LEASE)
+    assert work
+    assert (work.chunk, work.depth) == (halves[1], 1)
+    chunks.release(database, work.claim)
+    assert not read(database, f"{first}.0").finish
+    assert read(database, f"{first}.1").finish
+    spans = [(part.window, part.keep) for part in transcripts.read_chunks(database, job_id)]
+    assert spans == [
+        (Span(0.0, 6.0), Span(0.0, 5.0)),
+        (Span(4.0, 10.0), Span(5.0, 10.0)),
+        (Span(10.0, 20.0), Span(10.0, 20.0)),
+    ]
+
+
+def test_a_cancelled_job_is_not_read_in_halves(database: Database) -> None:
+    job_id = admit(database)
+    (chunk_id,) = prepare(database, job_id)
+    work = chunks.claim(database, chunk_id, "model", LEASE)
+    assert work
+    commands.cancel(database, job_id)
+    assert chunks.split(database, work.claim, windows_of(2), ("it loops",)) == Onward([])
+    assert state(database, job_id) is JobState.CANCELLED
+
+
+def test_what_was_read_stays_read_when_the_audio_is_prepared_again(database: Database) -> None:
+    job_id = admit(database)
+    first, second = prepare(database, job_id, windows=2)
+    read(database, first)
+    work = chunks.claim(database, second, "model", LEASE)
+    assert work
+    chunks.prepare_again(database, work.claim, "gone")
+    assert prepare(database, job_id, windows=2) == [second]
+    assert read(database, second).finish
+
+
+def test_a_recording_that_is_planned_shorter_is_read_anew(database: Database) -> None:
+    job_id = admit(database)
+    claim = jobs.claim_prepare(database, job_id, "cpu", LEASE)
+    assert claim
+    whole = Prepared(20.0, {}, "energy", [Chunk(0, 0.0, 20.0, Span(0.0, 20.0))], [Span(0.0, 20.0)])
+    jobs.lead_or_follow(database, claim, "hash")
+    (chunk_id,) = chunk_plans.prepared(database, claim, whole, window=1)
+    work = chunks.claim(database, chunk_id, "model", LEASE)
+    assert work
+    chunks.prepare_again(database, work.claim, "gone")
+    assert len(prepare(database, job_id, windows=2)) == 2, "no worker left can read 20 s in one go"
+
+
+def test_a_line_up_is_read_before_the_job_is_finished(database: Database) -> None:
+    job_id = admit(database)
+    (chunk_id,) = prepare(database, job_id)
+    read(database, chunk_id)
+    claim = jobs.claim_finish(database, job_id, "cpu", LEASE)
+    assert claim
+    assert transcripts.read_line_ups(database, job_id) == []
+    line_ups = [f"{job_id}.lineup0", f"{job_id}.lineup1"]
+    assert chunk_plans.line_up(database, claim, [({"clips": [1]}, 12.0), ({"clips": [2]}, 9.0)]) == line_ups
+    assert state(database, job_id) is JobState.TRANSCRIBING
+    assert not read(database, line_ups[1]).finish
+    work = chunks.claim(database, line_ups[0], "model", LEASE)
+    assert work
+    assert (work.clips, work.chunk.end) == ({"clips": [1]}, 12.0)
+    said = Segment(1.0, 4.0, "who is this", 0)
+    assert chunks.commit(database, work.claim, RawTranscript((said,)), engine=ENGINE).finish
+    found = transcripts.read_line_ups(database, job_id)
+    assert [one.clips for one in found] == [{"clips": [1]}, {"clips": [2]}]
+    assert found[0].segments == (said,)
+    assert len(transcripts.read_chunks(database, job_id)) == 1, "it is no part of the recording"
+    finish(database, job_id)
+
+
+@pytest.mark.parametrize("fate", ["fails", "is lost", "has no audio"])
+def test_a_line_up_that_comes_to_nothing_does_not_keep_the_transcript(database: Database, fate: str) -> None:
+    job_id = admit(database)
+    (chunk_id,) = prepare(database, job_id)
+    read(database, chunk_id)
+    claim = jobs.claim_finish(database, job_id, "cpu", LEASE)
+    assert claim
+    (line_up,) = chunk_plans.line_up(database, claim, [({"clips": []}, 12.0)])
+    work = chunks.claim(database, line_up, "model", LEASE)
+    assert work
+    if fate == "fails":
+        assert chunks.retry_later(database, work.claim, "out of memory", delay=0, limit=1) == [job_id]
+    elif fate == "is lost":
+        assert recovery.expire_of(database, "model", 1) == 1
+    else:
+        assert chunks.skip(database, work.claim, "gone").finish
+    assert state(database, job_id) is JobState.FINISHING
+    (found,) = transcripts.read_line_ups(database, job_id)
+    assert found.segments == ()
