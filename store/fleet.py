@@ -74,15 +74,15 @@ def heartbeat(
     if engine:
         values["engine"] = asdict(engine)
     with database.begin() as connection:
-        told = update(workers).where(workers.c.id == worker).values(**values).returning(workers.c.state)
-        return connection.execute(told).scalar()
+        beat = update(workers).where(workers.c.id == worker).values(**values).returning(workers.c.state)
+        return connection.execute(beat).scalar()
 
 
 def drain(database: Database, worker: str) -> bool:
     """Tell a worker to finish its work and end. Its next heartbeat returns that. False if there is no such worker."""
-    told = update(workers).where(workers.c.id == worker, workers.c.role != "scheduler").values(state=DRAINING)
+    draining = update(workers).where(workers.c.id == worker, workers.c.role != "scheduler").values(state=DRAINING)
     with database.begin() as connection:
-        return bool(connection.execute(told).rowcount)
+        return bool(connection.execute(draining).rowcount)
 
 
 def leave(database: Database, worker: str) -> None:

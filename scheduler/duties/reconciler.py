@@ -60,8 +60,8 @@ def reconcile(
     if not fleet.hold_role(database, ROLE, owner, settings.silence_seconds):
         return False
     delay = max(LONGEST_DELAY, settings.missing_seconds, settings.scan_seconds_network)
-    if hastened := recovery.clamp_future_moments(database, lease=settings.lease_seconds, delay=delay):
-        log.warning("the database's clock was set back: %d moments were too far ahead", hastened)
+    if clamped := recovery.clamp_future_moments(database, lease=settings.lease_seconds, delay=delay):
+        log.warning("the database's clock was set back: %d moments were too far ahead", clamped)
     if believes and (mended := recovery.expire(database, settings.lost_attempts)):
         log.warning("took back %d pieces of work from workers that vanished", mended)
     recovery.reunite_followers(database)
