@@ -60,7 +60,7 @@ class Machine:
     def _check_alive(self) -> None:
         for child in self.supervisor.children:
             if child.process and child.process.poll() is not None:
-                raise SystemExit(f"{child.name} ended: {self.supervisor.last_words(child)}")
+                raise SystemExit(f"{child.name} ended: {self.supervisor.crash_reason(child)}")
 
 
 @contextmanager

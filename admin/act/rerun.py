@@ -62,11 +62,11 @@ def _meant(context: Context, path: Path) -> Iterator[Job]:
     if not path.is_dir():
         yield queries.job(context.database, find(context.database, str(path)))
         return
-    told: set[str] = set()
+    seen: set[str] = set()
     for job in queries.list_jobs(context.database, folder=str(typed_paths(str(path))[0])):
-        if job.source not in told and Path(job.source).exists():
+        if job.source not in seen and Path(job.source).exists():
             yield job
-        told.add(job.source)
+        seen.add(job.source)
 
 
 def action_for(job: Job, wanted: NewJob) -> str:

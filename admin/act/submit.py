@@ -75,7 +75,7 @@ def await_all(context: Context, ids: Sequence[str], *, as_json: bool) -> int:
             while not waiting.is_over():
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        left = [job_id for job_id in dict.fromkeys(ids) if job_id not in waiting.told]
+        left = [job_id for job_id in dict.fromkeys(ids) if job_id not in waiting.ended]
         context.remark("note", f"no longer waiting, but the jobs go on: {', '.join(left)}", "yellow")
         return exit_status.INTERRUPTED_EXIT
     found = queries.list_jobs(context.database, ids=ids)
@@ -86,29 +86,29 @@ def await_all(context: Context, ids: Sequence[str], *, as_json: bool) -> int:
 
 @dataclass
 class Waiting:
-    """What is shown of jobs until all have ended: `told` are those that have; `is_away` says that the store is."""
+    """Jobs that are waited for: `ended` are those whose end was shown; `is_away` says that the store is unreachable."""
 
     context: Context
     ids: Sequence[str]
     shown: report.Report
-    told: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
     is_away: bool = False
 
     def is_over(self) -> bool:
-        """Show how things are; True when every job has ended. A store that is away is waited for."""
+        """Show the current state; True if every job has ended. Waits for a store that is unreachable."""
         database = self.context.database
         try:
-            self._tell(queries.list_jobs(database, ids=self.ids))
+            self._show(queries.list_jobs(database, ids=self.ids))
             self.shown.update(fleet_status.gather(database, self.context.settings))
             self.is_away = False
         except StoreUnavailableError as error:
             if not self.is_away:
                 self.context.remark("warning", f"{error}; waiting for it", "yellow")
             self.is_away = True
-        return self.told.issuperset(self.ids)
+        return self.ended.issuperset(self.ids)
 
-    def _tell(self, found: Sequence[Job]) -> None:
+    def _show(self, found: Sequence[Job]) -> None:
         for job in found:
-            if job.state.is_final and job.id not in self.told:
-                self.told.add(job.id)
+            if job.state.is_final and job.id not in self.ended:
+                self.ended.add(job.id)
                 self.shown.ended(job)

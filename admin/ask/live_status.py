@@ -35,8 +35,8 @@ Wait = Callable[[float], bool]  # waits so many seconds at most; True when a key
 
 
 def watch(context: Context) -> None:
-    """Show the state of things until q or Ctrl-C. Raises what `status` does when it cannot even begin."""
-    first = _look(context)
+    """Show the state of the fleet until q or Ctrl-C. Raises what `status` does if it cannot begin."""
+    first = _poll(context)
     try:
         (_live if context.out.is_terminal else _lines)(context, first)
     except KeyboardInterrupt:  # the way to end it
@@ -45,22 +45,22 @@ def watch(context: Context) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The state of things, the last jobs in trouble, and why it is not newer."""
+    """The state of the fleet, the last jobs in trouble, and why the store could not be asked again."""
 
     status: Status
     troubles: Sequence[Job]
     note: str = ""
 
 
-def _look(context: Context) -> Seen:
+def _poll(context: Context) -> Seen:
     now = fleet_status.gather(context.database, context.settings)
     return Seen(now, queries.last_troubles(context.database, TROUBLES))
 
 
 def _again(context: Context, before: Seen) -> Seen:
-    """What is so now; what was so before and the reason, where the store is away."""
+    """The current state; the one `before` with the reason, if the store is unreachable."""
     try:
-        return _look(context)
+        return _poll(context)
     except StoreUnavailableError as error:
         return replace(before, note=str(error))
 
@@ -76,16 +76,16 @@ def _live(context: Context, seen: Seen) -> None:
 def _lines(context: Context, seen: Seen) -> None:
     before = ""
     while True:
-        if (told := seen.note or line(seen.status)) != before:
-            context.out.print(f"{time.strftime('%H:%M:%S')}  {render.safe(told)}", soft_wrap=True)
-            before = told
+        if (text := seen.note or line(seen.status)) != before:
+            context.out.print(f"{time.strftime('%H:%M:%S')}  {render.safe(text)}", soft_wrap=True)
+            before = text
         time.sleep(LINE_SECONDS)
         seen = _again(context, seen)
 
 
 @contextmanager
 def _keys() -> Iterator[Wait]:
-    """Hears single keys where standard input is the terminal and ours, and leaves it as it was."""
+    """Read single keys if standard input is our terminal; restore its mode at the end."""
     if not sys.stdin.isatty() or os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
         yield _sleep
         return
@@ -111,7 +111,7 @@ def _ended_by_key(seconds: float) -> bool:
 
 
 def line(now: Status) -> str:
-    """The state of things in one line."""
+    """The state of the fleet in one line."""
     parts = [status_view.states(now).plain, f"waiting: {status_view.waiting(now.backlog)}"]
     if now.speed:
         parts.append(f"{now.speed:.1f} times real time")

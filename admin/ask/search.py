@@ -80,10 +80,10 @@ def _line(hit: Hit) -> dict[str, Any]:
 
 def _print(context: Context, hits: Sequence[Hit], query: Query, around: int) -> None:
     for job, of_job in groupby(hits, lambda hit: hit.job):
-        told = list(of_job)
-        head = f"{render.safe(told[0].source)}  ({job}, {render.moment(told[0].mtime_ns / 1e9)})"
+        found = list(of_job)
+        head = f"{render.safe(found[0].source)}  ({job}, {render.moment(found[0].mtime_ns / 1e9)})"
         context.out.print(Text(head, style="bold"), soft_wrap=True)
-        for hit in told:
+        for hit in found:
             for line in index.around(context.database, hit, around) if around else [hit]:
                 style = "" if line.position == hit.position else "dim"
                 head = f"  {render.clock(line.start)}  {render.safe(line.speaker)}{':' if line.speaker else ''} "
@@ -96,7 +96,7 @@ def _print(context: Context, hits: Sequence[Hit], query: Query, around: int) -> 
 
 
 def _marked(line: Hit, query: Query, *, brackets: bool) -> Text:
-    """The line around its first mark, with what was found in another look; in brackets where there are no looks."""
+    """The line around its first hit, with the hits highlighted, or in brackets where there is no terminal."""
     spans = search_words.marks(line.text, query.terms)
     first, last = (spans[0][0] - SHOWN, spans[0][1] + SHOWN) if spans else (0, 2 * SHOWN)
     shown, at = Text("... " if first > 0 else ""), max(0, first)

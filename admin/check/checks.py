@@ -46,8 +46,8 @@ class Finding:
 def documents(findings: Sequence[Finding]) -> dict[str, Any]:
     """All findings as docs/cli.md describes them."""
     worst = max((finding.level for finding in findings), key=list(Severity).index)
-    told = [asdict(finding) | {"level": finding.level.value} for finding in findings]
-    return {"status": worst.value, "checks": told}
+    checks = [asdict(finding) | {"level": finding.level.value} for finding in findings]
+    return {"status": worst.value, "checks": checks}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from dropscribe.admin.context import Context
 from dropscribe.core.errors import DropscribeError
 
-MOST = 50  # jobs; more help nobody
+MAX_JOBS = 50  # a longer list helps nobody
 
 Offer = tuple[str, str]  # what may be typed, and what it is
 
@@ -31,7 +31,7 @@ def _jobs(start: str) -> Iterator[Offer]:
         if context.has_store:
             from dropscribe.store import queries
 
-            for one in queries.jobs_starting_with(context.database, start, MOST):
+            for one in queries.jobs_starting_with(context.database, start, MAX_JOBS):
                 yield one.id, f"{one.state}, {one.path}"
 
 

@@ -17,8 +17,8 @@ from dropscribe.core.errors import DropscribeError
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE = 0.5  # seconds before a child is started again; doubles each time it dies young
-LONGEST_PAUSE = 30.0
+MIN_PAUSE = 0.5  # seconds before a child is started again; doubles each time it dies young
+MAX_PAUSE = 30.0
 YOUNG_SECONDS = 20.0  # a child that dies younger has not worked
 YOUNG_DEATHS = 5  # so many in a row, and it is no use
 ERROR = "error: "  # begins the line that `dropscribe.admin.local.child` ends with
@@ -33,8 +33,8 @@ Died = Callable[[str], bool]
 class Child:
     """One supervised process. `name` is that of its log file and, for workers, its name in the store.
 
-    One that `may_end`, a worker, was told to when it ends with status 0, and is not started again. What it said since
-    it was started last begins at byte `log_start` of its log.
+    A worker `may_end`: if it ends with status 0, it was asked to, and is not started again. The output since its
+    last start begins at byte `log_start` of its log.
     """
 
     name: str
@@ -90,8 +90,8 @@ class Supervisor:
             child.process = None
             self.children.remove(child)
 
-    def last_words(self, child: Child) -> str:
-        """Why the child ended, by what it logged since it was started: its last error, else its last line."""
+    def crash_reason(self, child: Child) -> str:
+        """Why the child ended, by its log since the last start: the last error, else the last line."""
         with self._log(child).open("rb") as file:
             file.seek(child.log_start)
             lines = file.read().decode(errors="replace").splitlines()
@@ -122,36 +122,36 @@ class Supervisor:
         child.ended = child.may_end and status == 0
         if child.ended:
             log.warning(
-                "%s ended as it was told to; `dropscribe worker --role %s` or the next `dropscribe up` brings it back",
+                "%s ended as requested; `dropscribe worker --role %s` or the next `dropscribe up` brings it back",
                 child.name,
                 child.arguments[0],
             )
             return
-        useless = not self.died(child.name) and lived < YOUNG_SECONDS
-        child.young_deaths = child.young_deaths + 1 if useless else 0
+        died_young = not self.died(child.name) and lived < YOUNG_SECONDS
+        child.young_deaths = child.young_deaths + 1 if died_young else 0
         if child.young_deaths >= YOUNG_DEATHS:
             raise DropscribeError(
                 f"{child.name} ends as soon as it is started (status {status}): "
-                f"{self.last_words(child)}; its log is {self._log(child)}"
+                f"{self.crash_reason(child)}; its log is {self._log(child)}"
             )
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**child.young_deaths)
+        pause = min(MAX_PAUSE, MIN_PAUSE * 2**child.young_deaths)
         child.start_at = time.monotonic() + pause
-        said = self.last_words(child) if status > 0 else ""  # one that a signal ended could not say why
+        reason = self.crash_reason(child) if status > 0 else ""  # a child that a signal ended could not say why
         log.warning(
             "%s ended with status %s; starting it again in %.1f s%s",
             child.name,
             status,
             pause,
-            said and f". It said: {said}",
+            reason and f". It said: {reason}",
         )
 
 
 def _error_in(line: str) -> str:
-    """The error that a line of a log tells, without what is for programs; empty where it tells none."""
+    """The message of a line that logs an error; empty for any other line."""
     if line.startswith(ERROR):
         return line.removeprefix(ERROR)
     try:
-        told = json.loads(line)
-        return str(told["message"]) if told["level"] in GRAVE else ""
+        entry = json.loads(line)
+        return str(entry["message"]) if entry["level"] in GRAVE else ""
     except (ValueError, KeyError, TypeError):  # text for people, or what another program wrote
         return ""

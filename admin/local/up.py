@@ -149,7 +149,7 @@ class System:
         return [place.path for place in self.places]
 
     def run(self, *, until_drained: bool) -> int:
-        """Start everything, show progress until told to stop or drained, stop everything in order."""
+        """Start everything, show progress until stopped or drained, then stop everything in order; the exit status."""
         log_dir = self.settings.home / "logs"
         log_dir.mkdir(exist_ok=True)
         supervisor = Supervisor(log_dir, self._environment(), self._died)
@@ -210,7 +210,7 @@ class System:
             self.report.say(notice)
 
     def _attend(self, supervisor: Supervisor, workers: Sequence[Child], *, until_drained: bool) -> bool:
-        """True when everything was drained, False when told to stop or when every worker was told to end."""
+        """True if every recording is through, False if `up` was stopped or every worker was asked to end."""
         while not self.stop.wait(TICK_SECONDS):
             try:
                 supervisor.tend()
@@ -219,7 +219,7 @@ class System:
             except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
                 log.warning("%s", error)
             if all(worker.ended for worker in workers):
-                self.report.say(f"all workers ended as they were told to, so `up` ends too; {GOES_ON}")
+                self.report.say(f"all workers have ended, so `up` ends too; {GOES_ON}")
                 break
         return False
 

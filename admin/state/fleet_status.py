@@ -72,8 +72,8 @@ class Status:
         """The distinct engines of the living model workers, each with the number of its `workers`."""
         found: dict[tuple[str, ...], dict[str, Any]] = {}
         for engine in (worker.engine for worker in self.alive if worker.engine):
-            told = {name: str(engine.get(name, "")) for name in ("engine", "model", "precision", "notice")}
-            entry = found.setdefault(tuple(told.values()), told | {"workers": 0})
+            facts = {name: str(engine.get(name, "")) for name in ("engine", "model", "precision", "notice")}
+            entry = found.setdefault(tuple(facts.values()), facts | {"workers": 0})
             entry["workers"] += 1
         return list(found.values())
 

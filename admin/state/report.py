@@ -1,4 +1,4 @@
-"""How `up` and `submit --wait` tell what happens: a live view on a terminal, plain lines in a log, JSON lines."""
+"""How `up` and `submit --wait` report: a live view on a terminal, plain lines in a log, or JSON lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dropscribe.store.queries import Job
 
 
 class Report(Protocol):
-    """What a run is told to."""
+    """Where a run reports its progress."""
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -41,7 +41,7 @@ class Report(Protocol):
         ...
 
     def update(self, now: Status) -> None:
-        """The state of things; called twice a second."""
+        """The current state of the fleet; called twice a second."""
         ...
 
     def summary(self, jobs: Sequence[Job]) -> None:

@@ -161,7 +161,7 @@ def test_a_drained_worker_is_not_started_again_by_up(machine: Machine) -> None:
     assert [worker.role for worker in list_workers(machine.database)] == ["model", "scheduler"]
     status, output = machine.stop()
     assert status == 0
-    assert output.count("ended as it was told to; `dropscribe worker --role cpu` or the next") == 1
+    assert output.count("ended as requested; `dropscribe worker --role cpu` or the next") == 1
     speech(machine.inbox / "a.wav")
     assert machine.run("up", str(machine.inbox), "--drain").returncode == 0, "the next start brings it back"
 
@@ -173,8 +173,8 @@ def test_up_ends_in_order_when_all_its_workers_were_drained(machine: Machine) ->
     assert ran.returncode == 0, ran.stderr
     status, output = machine.end()
     assert status == 0, output
-    assert output.count("ended as it was told to") == 2
-    assert "all workers ended as they were told to, so `up` ends too" in output
+    assert output.count("ended as requested") == 2
+    assert "all workers have ended, so `up` ends too" in output
     assert not machine.processes()
     assert list_workers(machine.database) == []
 

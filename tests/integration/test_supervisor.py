@@ -37,17 +37,17 @@ def test_a_child_that_ends_with_an_error_is_told_of_with_it_at_once(
 
 def test_the_error_of_a_log_line_is_told_without_what_is_for_programs(supervisor: Supervisor) -> None:
     child = ended(supervisor, f"echo 'error: another'; echo '{CRITICAL}'; echo '{INFO}'; exit 70")
-    assert supervisor.last_words(child) == "the model cannot go on"
+    assert supervisor.crash_reason(child) == "the model cannot go on"
 
 
 def test_a_child_without_an_error_is_told_of_with_its_last_line(supervisor: Supervisor) -> None:
     child = ended(supervisor, "echo Traceback; echo 'KeyError: 1'; exit 1")
-    assert supervisor.last_words(child) == "KeyError: 1"
+    assert supervisor.crash_reason(child) == "KeyError: 1"
 
 
 def test_an_error_of_an_earlier_start_is_not_told_again(supervisor: Supervisor, tmp_path: Path) -> None:
     (tmp_path / "child.log").write_text("error: mended since\n")
-    assert supervisor.last_words(ended(supervisor, "exit 1")) == ""
+    assert supervisor.crash_reason(ended(supervisor, "exit 1")) == ""
 
 
 def test_a_child_that_was_killed_is_not_told_of_with_what_it_said_before(
