@@ -22,7 +22,7 @@ from dropscribe.worker.preparing.decode import DecodeLimits, decode
 if TYPE_CHECKING:
     from dropscribe.models.validate import ValidationResult
 
-SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 DEFAULTS = ("meeting.wav", "weather.flac")  # several voices, and one
 
 
