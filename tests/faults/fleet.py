@@ -157,13 +157,15 @@ class Fleet:
             if member.process is None and member.restarts and time.monotonic() - member.died > RESTART:
                 self._spawn(member)
 
-    def wait_until(self, what: str, condition: Callable[[], object], patience: float = PATIENCE) -> None:
-        """Poll until it holds, and keep the fleet running meanwhile."""
+    def wait_until(
+        self, what: str, condition: Callable[[], object], patience: float = PATIENCE, *, every: float = 0.02
+    ) -> None:
+        """Poll until it holds, `every` so many seconds, and keep the fleet running meanwhile."""
         deadline = time.monotonic() + patience
         while not condition():
             assert time.monotonic() < deadline, f"waited {patience:.0f} s in vain: {what}; {self.summary()}"
             self.tend()
-            time.sleep(0.02)
+            time.sleep(every)
 
     def summary(self) -> str:
         """What a failing test should show."""
@@ -226,6 +228,7 @@ class Fleet:
             f"{len(names)} jobs are {' or '.join(wanted)}",
             lambda: {job.path for job in queries.list_jobs(self.database) if job.state in wanted} >= set(names),
             patience,
+            every=0.2,  # such a state lasts; to ask fifty times a second takes a tenth of a core
         )
 
     def hurry(self) -> None:
