@@ -24,7 +24,7 @@ from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching import admission
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs
@@ -78,7 +78,7 @@ def _admitted(name: str, machine: Machine, inbox: Path) -> Row:
     """Two looks, as a file is complete once it was seen twice without a change."""
     settings = machine.settings.model_copy(update={"stable_seconds": 0.0, "stable_seconds_network": 0.0})
     doorbell = Doorbell(settings)
-    bell = Bell()
+    bell = FileEventWatcher()
 
     def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:
         admission.admit(machine.database, doorbell, folders, root, complete, gone)

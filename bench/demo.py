@@ -16,7 +16,7 @@ from bench import wer
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 DROPSCRIBE = [sys.executable, "-m", "dropscribe"]
-MOST_WRONG = "10"  # percent of words
+MAX_WRONG = "10"  # percent of words
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
             print(f"\n--- {recording.with_suffix('.txt').name}", flush=True)
             print(recording.with_suffix(".txt").read_text(encoding="utf-8"), end="", flush=True)
         print(flush=True)
-        scored = wer.main([str(inbox), "--references", str(SAMPLES / "references"), "--max", MOST_WRONG])
+        scored = wer.main([str(inbox), "--references", str(SAMPLES / "references"), "--max", MAX_WRONG])
     return status or scored
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Chunk, Ended, RawTranscript, Segment, Span
+from dropscribe.core.types import Chunk, FinishReason, RawTranscript, Segment, Span
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
 from dropscribe.models.vibevoice.loops import LoopDetector
@@ -159,7 +159,7 @@ def _looping(case: Case) -> RawTranscript | None:
     answer = replace(case.answer, segments=_reworded(segments, lambda index: REPEATS if index == middle else 1))
     detector = LoopDetector()
     looped = any(detector.feed(f"{segment.text}\n") for segment in answer.segments)
-    return replace(answer, ended=Ended.LOOP) if looped else answer
+    return replace(answer, ended=FinishReason.LOOP) if looped else answer
 
 
 def _shifted(case: Case) -> RawTranscript | None:

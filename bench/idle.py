@@ -20,7 +20,7 @@ from watchdog.observers.polling import PollingObserver
 from bench import tree
 from dropscribe.scheduler.scanning.roots import Root, open_root
 from dropscribe.scheduler.scanning.scan import scan
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.stability import Stability
 
 SCAN_PERIOD = 60.0  # seconds; the default of the setting scan_seconds
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ours(root: Root) -> Row:
     """The bell's own use, and a scan with its evaluation spread over the period between two."""
     with ExitStack() as stack:
-        bell = Bell()
+        bell = FileEventWatcher()
         stack.callback(bell.stop)
         # The bench compares what runs on local disks, whatever the temporary directory lies on.
         if not bell.start(replace(root, is_network=False)):

@@ -26,7 +26,7 @@ from dropscribe.store import queries
 from dropscribe.store.queries import Job
 from dropscribe.worker import chunking
 from dropscribe.worker.merging import speaker_linking
-from dropscribe.worker.merging.merge_chunks import ChunkOutcome, stitch
+from dropscribe.worker.merging.merge_chunks import ChunkOutcome, merge_chunks
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "news.mp3"  # MP3 frames may be put end to end as they are
 MEGABYTE = 1_000_000
@@ -179,7 +179,7 @@ def _stitched(hours: int) -> tuple[int, float]:
         )
         for chunk in chunking.plan(speech, duration, 600.0, overlap=30.0)
     ]
-    return _timed(lambda: len(stitch(parts, speech, speaker_linking.link(parts)).segments))
+    return _timed(lambda: len(merge_chunks(parts, speech, speaker_linking.link(parts)).segments))
 
 
 def _steps(start: float, end: float) -> list[float]:

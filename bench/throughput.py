@@ -31,7 +31,7 @@ from dropscribe.core.types import JobState
 from dropscribe.store import queries
 from dropscribe.store.tables import chunks, events, jobs
 from dropscribe.worker.preparing.decode import DecodeLimits, decode
-from dropscribe.worker.service import MOST_CPU_THREADS
+from dropscribe.worker.service import MAX_CPU_THREADS
 from tests.e2e.harness import speech
 
 CHUNK_SECONDS = 1.0
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="dropscribe-throughput-", dir=options.directory) as name:
         folder = Path(name)
         print(f"a model that takes no time; SQLite and everything else on {filesystem_of(folder)}")
-        settings = SETTINGS | {"cpu_slots": str(min(os.cpu_count() or 1, MOST_CPU_THREADS))}
+        settings = SETTINGS | {"cpu_slots": str(min(os.cpu_count() or 1, MAX_CPU_THREADS))}
         with private(folder, **settings) as machine:
             empty = [_bare(machine, kind, options.messages) for kind in ("ours", "prefetch")]
             few = min(options.messages, FEW_MESSAGES)

@@ -35,10 +35,10 @@ SHARED = (
 CARRIED = ("language", "outputs", "engine", "precision", "chunk_seconds", "notify")
 STORED_ARCHIVE = "move"  # what it keeps for `when_done = "archive"`: the old name, as rows have it
 
-SHORTEST_CHUNK = 30.0  # s; shorter ones would make thousands of a long recording
-LONGEST_CHUNK = 86_400.0  # s
+MIN_CHUNK = 30.0  # s; shorter ones would make thousands of a long recording
+MAX_CHUNK = 86_400.0  # s
 
-Given = Mapping[str, Any]  # settings by key, checked
+FolderSettings = Mapping[str, Any]  # settings by key, checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class SettingsFilePlace:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class EffectiveSettings:
     """What jobs of recordings in one folder are admitted with; `overrides`, which are JSON, stay in their rows."""
 
     settings_digest: str
@@ -105,8 +105,8 @@ def _web_address(value: str) -> str:
 
 
 def _readable(value: float) -> float:
-    if value and not SHORTEST_CHUNK <= value <= LONGEST_CHUNK:
-        raise ValueError(f"must be 0 or from {SHORTEST_CHUNK:.0f} to {LONGEST_CHUNK:.0f} seconds")
+    if value and not MIN_CHUNK <= value <= MAX_CHUNK:
+        raise ValueError(f"must be 0 or from {MIN_CHUNK:.0f} to {MAX_CHUNK:.0f} seconds")
     return value
 
 
@@ -125,7 +125,7 @@ class _Own(BaseModel):
 KEYS = tuple(dict.fromkeys([*SHARED, *_Own.model_fields]))
 
 
-def read(text: str, hotwords: str | None, place: SettingsFilePlace) -> Given:
+def read(text: str, hotwords: str | None, place: SettingsFilePlace) -> FolderSettings:
     """The settings of one folder: its file's text, and that of the hotwords beside it if there are any.
 
     Raises SettingsError that names everything that is wrong, one line each.
@@ -151,7 +151,7 @@ def _warn(remark: str) -> None:
     log.warning("%s", remark)
 
 
-def _checked(said: Mapping[str, object], directory: str) -> Given:
+def _checked(said: Mapping[str, object], directory: str) -> FolderSettings:
     wrong = [_unknown(key) for key in said if key not in KEYS]
     if directory and "status_page" in said:
         wrong.append("status_page: it may only stand in the file at the top of the watched folder")
@@ -193,18 +193,18 @@ def _results(value: str, place: SettingsFilePlace) -> Results | None:
     return Results(folder, place.directory)
 
 
-def general(settings: Settings) -> Given:
+def general(settings: Settings) -> FolderSettings:
     """What holds where no folder says otherwise. Raises SettingsError when the global hotwords cannot be read."""
     terms = read_file(settings.hotwords) if settings.hotwords else ()
     shared = {key: getattr(settings, key) for key in ("context", "priority", "when_done", "status_page")}
     return {**shared, "hotwords": terms}
 
 
-def orders(settings: Settings, given: Given) -> Orders:
+def effective(settings: Settings, given: FolderSettings) -> EffectiveSettings:
     """What holds under `general` and what folders add to it. Raises SettingsError when the context is too long."""
     context = context_of(settings, given["context"], terms=given["hotwords"])
     overrides = {key: given[key] for key in CARRIED if key in given}
     if given["when_done"] == "archive":
         overrides["when_done"] = STORED_ARCHIVE
     digest = settings.for_job(overrides).digest(context)
-    return Orders(digest, given["priority"], context, overrides, given.get("results"))
+    return EffectiveSettings(digest, given["priority"], context, overrides, given.get("results"))

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dropscribe.core.errors import SettingsError
-from dropscribe.core.settings import MOST_CONTEXT, Settings
+from dropscribe.core.settings import MAX_CONTEXT, Settings
 
-MOST_BYTES = 1_000_000  # of a file; terms and comments that somebody wrote are far fewer
+MAX_BYTES = 1_000_000  # of a file; terms and comments that somebody wrote are far fewer
 
 _SEPARATOR = r",;\uff0c\u3001\uff1b"  # the comma and the semicolon, and the Chinese and Japanese ones
 _COMMENT = re.compile(rf"(?:^|[\s{_SEPARATOR}])#.*")
@@ -32,10 +32,10 @@ def context_of(
     text = context_text(
         settings.context if topic is None else topic, (read_file(named) if named else ()) if terms is None else terms
     )
-    if len(text) > MOST_CONTEXT:
+    if len(text) > MAX_CONTEXT:
         terms = f" with the hotwords of {named}" if named else ""
         raise SettingsError(
-            f"the context{terms} has {len(text):,} characters and {MOST_CONTEXT:,} are allowed; shorten it"
+            f"the context{terms} has {len(text):,} characters and {MAX_CONTEXT:,} are allowed; shorten it"
         )
     return text
 
@@ -47,11 +47,11 @@ def read_file(path: Path) -> tuple[str, ...]:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep its reader waiting
             raise _unreadable(path, "it is not a regular file")
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
-    if len(data) > MOST_BYTES:
-        raise _unreadable(path, f"it has more than {MOST_BYTES:,} bytes")
+    if len(data) > MAX_BYTES:
+        raise _unreadable(path, f"it has more than {MAX_BYTES:,} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -40,7 +40,7 @@ CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in i
 CONFIG_NAME = "dropscribe.toml"
 OLD_NAMES = old_names.SETTINGS  # old -> new; both are accepted until `old_names.UNTIL`
 MISSED_BEATS = 3  # so many heartbeats
-MOST_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at most 2,048 tokens
+MAX_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at most 2,048 tokens
 
 OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html", "md", "docx", "rttm"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
@@ -129,7 +129,7 @@ class Settings(BaseModel):
         pattern=r"^([a-z]{2,3})?$",
         description="what is spoken, as a code (de); for whisper, which else finds out by itself",
     )
-    context: str = Field("", max_length=MOST_CONTEXT, description="names and topics that help the model to spell")
+    context: str = Field("", max_length=MAX_CONTEXT, description="names and topics that help the model to spell")
     hotwords: Path | None = Field(
         None, description="file of terms to add to the context: one a line or with commas between; # begins a comment"
     )

@@ -70,7 +70,7 @@ class Priority(StrEnum):
     LOW = "low"
 
 
-class Ended(StrEnum):
+class FinishReason(StrEnum):
     """How the model's answer to one chunk came to its end."""
 
     COMPLETE = "complete"
@@ -169,7 +169,7 @@ class RawTranscript:
     """
 
     segments: tuple[Segment, ...]
-    ended: Ended = Ended.COMPLETE
+    ended: FinishReason = FinishReason.COMPLETE
     prompt_tokens: int = 0
     output_tokens: int = 0
     budget: int = 0

@@ -27,7 +27,7 @@ class TranscribeRequest:
 
     `context` holds names and topics. `language` is the code of what is spoken, empty where the model is to find out;
     models that cannot be told pass it over. The model polls `cancel` at least once a second and then returns what it
-    has with `Ended.CANCELLED`. `progress` is called with the seconds of the chunk that are read so far.
+    has with `FinishReason.CANCELLED`. `progress` is called with the seconds of the chunk that are read so far.
     """
 
     context: str = ""

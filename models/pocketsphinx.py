@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from dropscribe.core.errors import ModelFatalError, ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Ended, EngineInfo, RawTranscript, Segment
+from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.resampling import resample
@@ -41,11 +41,11 @@ FRAME = 480  # samples, 30 ms: the longest frame that WebRTC's speech detector t
 DECODER_FRAMES_A_SECOND = 100
 PAUSE = 0.5  # s without speech that end an utterance; longer than the stop of any consonant
 PADDING = 0.2  # s kept around speech: soft first and last sounds escape the detector
-LONGEST_UTTERANCE = 15.0  # s; the best path through one is found in a single call, within about 0.5 s
-LONGEST_SEGMENT = 15.0  # s; as much as a subtitle's reader can follow
+MAX_UTTERANCE = 15.0  # s; the best path through one is found in a single call, within about 0.5 s
+MAX_SEGMENT = 15.0  # s; as much as a subtitle's reader can follow
 SEGMENT_PAUSE = 0.6  # s between two words that belong to different segments
 GROUP_SECONDS = 30.0  # of speech whose cepstra are averaged: enough for firm means, short enough for a voice
-LONGEST_CHUNK = 300.0  # s; as much is read again when a worker is lost, in some minutes
+MAX_CHUNK = 300.0  # s; as much is read again when a worker is lost, in some minutes
 
 Pcm = NDArray[np.int16]
 
@@ -67,7 +67,7 @@ class PocketSphinx:
         engine="pocketsphinx",
         model="en-us",
         precision="fp32",
-        longest_chunk=LONGEST_CHUNK,
+        longest_chunk=MAX_CHUNK,
         notice=registry.NOTICES["pocketsphinx"],
     )
 
@@ -108,7 +108,7 @@ class PocketSphinx:
             request.progress(duration)
         return RawTranscript(
             segments=segments(words, duration),
-            ended=Ended.CANCELLED if cancelled else Ended.COMPLETE,
+            ended=FinishReason.CANCELLED if cancelled else FinishReason.COMPLETE,
             output_tokens=len(words),
             timings={"speech": found - started, "decode": time.monotonic() - found},
         )
@@ -215,7 +215,7 @@ def utterances(speech: Sequence[bool], loud: Sequence[float]) -> list[slice]:
 
 
 def _split(first: int, last: int, loud: Sequence[float]) -> Iterator[tuple[int, int]]:
-    longest = round(LONGEST_UTTERANCE * MODEL_RATE / FRAME)
+    longest = round(MAX_UTTERANCE * MODEL_RATE / FRAME)
     while last - first > longest:
         earliest = first + longest // 2
         cut = min(range(earliest, first + longest), key=loud.__getitem__)
@@ -247,7 +247,7 @@ def segments(words: Sequence[PocketsphinxWord], duration: float) -> tuple[Segmen
 
 
 def _breaks(line: Sequence[PocketsphinxWord], word: PocketsphinxWord) -> bool:
-    return word.start - line[-1].end > SEGMENT_PAUSE or word.end - line[0].start > LONGEST_SEGMENT
+    return word.start - line[-1].end > SEGMENT_PAUSE or word.end - line[0].start > MAX_SEGMENT
 
 
 def _segment(line: Sequence[PocketsphinxWord], duration: float) -> Segment:

@@ -24,7 +24,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Ended, EngineInfo, RawTranscript, Segment
+from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 
@@ -136,11 +136,11 @@ class Scripted:
         duration = audio.size / SAMPLE_RATE
         finished = self._pass_time(duration, request)
         if not finished:
-            return RawTranscript((), Ended.CANCELLED)
+            return RawTranscript((), FinishReason.CANCELLED)
         behaviour = self._script.behave if self._misbehaves(duration, request) else "speak"
         if behaviour == "hang":
             request.cancel.wait()
-            return RawTranscript((), Ended.CANCELLED)
+            return RawTranscript((), FinishReason.CANCELLED)
         segments = (_hear if self._script.hears else _speak)(audio, self._script)
         answer = _answer(behaviour, segments)
         request.progress(duration)
@@ -240,9 +240,9 @@ def _answer(behaviour: Behaviour, segments: tuple[Segment, ...]) -> RawTranscrip
         return RawTranscript(())
     if behaviour == "loop":
         stuck = tuple(replace(segment, text=" ".join([segment.text] * REPEATS)) for segment in segments[-1:])
-        return RawTranscript(segments[:-1] + stuck, Ended.LOOP)
+        return RawTranscript(segments[:-1] + stuck, FinishReason.LOOP)
     if behaviour == "truncate":
-        return RawTranscript(segments[: len(segments) // 2], Ended.TRUNCATED)
+        return RawTranscript(segments[: len(segments) // 2], FinishReason.TRUNCATED)
     return RawTranscript(segments)
 
 

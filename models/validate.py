@@ -75,7 +75,7 @@ def _load(folder: Path, precision: str, recordings: Sequence[Audio], settings: S
             "model_slots": 1,
             "temperature": 0.0,
             "repetition_penalty": 1.0,
-            "chunk_seconds": max(memory_plan.SHORTEST_CHUNK, *(audio.size / SAMPLE_RATE for audio in recordings)),
+            "chunk_seconds": max(memory_plan.MIN_CHUNK, *(audio.size / SAMPLE_RATE for audio in recordings)),
         }
     )
     if layout.is_export(folder):

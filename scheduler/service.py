@@ -28,7 +28,7 @@ from dropscribe.scheduler.scanning.process import ScannerStoppedError
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.scanning.scanner import Scanner
 from dropscribe.scheduler.watching import admission
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import fleet, jobs
@@ -37,7 +37,7 @@ from dropscribe.store.session import Database, open_database
 
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT = 5.0  # seconds between two looks at the clock
+MAX_WAIT = 5.0  # seconds between two looks at the clock
 
 
 class Scheduler:
@@ -101,7 +101,7 @@ class Scheduler:
             for scanner in scanners:
                 scanner.close()
             raise
-        known, bells = partial(jobs.known, self._database), (Bell(exclude=exclude) for _ in folders)
+        known, bells = partial(jobs.known, self._database), (FileEventWatcher(exclude=exclude) for _ in folders)
         return [
             RootWatch(place, self._settings, bell, known, self._admit, exclude, scanner)
             for place, bell, scanner in zip(places, bells, scanners, strict=True)
@@ -120,7 +120,7 @@ class Scheduler:
                     self._forgivingly(lambda: report_roots(self._database, [watch.report]))
                 self._forgivingly(partial(archiver.put_away, self._database, watch))
                 self._forgivingly(partial(page.update, watch, time.monotonic()))
-                if watch.bell.wait(min(LONGEST_WAIT, watch.next_look - time.monotonic())):
+                if watch.bell.wait(min(MAX_WAIT, watch.next_look - time.monotonic())):
                     watch.rung()
         except ScannerStoppedError:
             log.info("stopped while scanning %s", watch.path)
@@ -129,7 +129,7 @@ class Scheduler:
 
     def _reconcile_for_ever(self) -> None:
         beat = min(self._settings.reconcile_seconds, self._settings.renew_seconds)
-        vigil = reconciler.Vigil(2 * self._settings.renew_seconds)
+        vigil = reconciler.ClockGuard(2 * self._settings.renew_seconds)
         parts = (self._database, self._doorbell, self._settings, self._name, vigil)
         while True:
             self._forgivingly(self._database.require_schema)

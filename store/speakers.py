@@ -20,20 +20,20 @@ WRITTEN = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SpeakerNames:
     """By number of the speaker: `names`, and in `merged` the number of the speaker that they are in truth."""
 
     names: Mapping[int, str] = field(default_factory=dict)
     merged: Mapping[int, int] = field(default_factory=dict)
 
 
-def read(stored: Mapping[str, Any]) -> Said:
+def read(stored: Mapping[str, Any]) -> SpeakerNames:
     """From the job's column `speakers`; JSON has no numbers for keys."""
     names = {int(number): str(name) for number, name in stored.get("names", {}).items()}
-    return Said(names, {int(number): int(into) for number, into in stored.get("merged", {}).items()})
+    return SpeakerNames(names, {int(number): int(into) for number, into in stored.get("merged", {}).items()})
 
 
-def say(database: Database, job_id: str, said: Said) -> None:
+def say(database: Database, job_id: str, said: SpeakerNames) -> None:
     """Replace what was said of the job's speakers, and have its outputs written again (send `finish`).
 
     Raises DropscribeError for a job that has no transcript.

@@ -18,7 +18,7 @@ from dropscribe.core.types import Chunk, Span
 MARGIN = 0.5  # s of silence left around speech: soft onsets and trailing sounds, and the models expect some
 REACH = 0.2  # the part of a chunk, around the end that is aimed at, in which a pause to cut at is looked for
 NEARBY = 2.0  # s that a window's edge may move to a pause: models misread what begins in the middle of a word
-MOST_SHARED = 0.25  # of a chunk: with more of it shared, keeps could shrink to nothing
+MAX_SHARED = 0.25  # of a chunk: with more of it shared, keeps could shrink to nothing
 FLOOR = 600.0  # s; see `target_for`
 
 
@@ -43,7 +43,7 @@ def plan(
         raise ValueError(f"chunks must be longer than zero seconds, not {longest} (target {target}, shared {overlap})")
     heard = _Speech.within(speech, 0.0, duration)
     aim = min(target or longest, longest)
-    shape = _Shape(longest, aim, min(overlap, MOST_SHARED * aim))
+    shape = _Shape(longest, aim, min(overlap, MAX_SHARED * aim))
     return tuple(_chunks(heard, duration, shape)) if heard.starts else ()
 
 
@@ -62,7 +62,7 @@ def halve(chunk: Chunk, speech: Sequence[Span], *, overlap: float, smallest: flo
     third = Span(first + extent / 3, first + 2 * extent / 3)
     pause = _widest(kept.pauses(third), first + extent / 2)
     at = _middle(pause)
-    cut = _Cut(at, _beyond(pause, min(overlap, MOST_SHARED * min(at - chunk.start, chunk.end - at))))
+    cut = _Cut(at, _beyond(pause, min(overlap, MAX_SHARED * min(at - chunk.start, chunk.end - at))))
     opening = _opening(heard, cut, chunk.start)
     left = Chunk(chunk.index, chunk.start, _closing(heard, cut, chunk.end, MARGIN), Span(chunk.keep.start, at))
     right = Chunk(chunk.index, max(opening, heard.first(opening) - MARGIN), chunk.end, Span(at, chunk.keep.end))
@@ -77,7 +77,7 @@ def target_for(duration: float, longest: float, slots: int, *, overlap: float, f
     be known again, which in a conversation takes minutes, and each cut costs its overlap once more. At ten minutes,
     30 s of overlap are 5 % more work. Parts stay a tenth below `longest`, so that cuts can move to a pause.
     """
-    overlap = min(overlap, MOST_SHARED * min(longest, floor))
+    overlap = min(overlap, MAX_SHARED * min(longest, floor))
     fewest = 1 if duration <= longest else _parts(duration, longest / (1 + REACH / 2), overlap)
     rounds = math.ceil(fewest / max(1, slots))
     most = math.floor((duration - overlap) / (floor - overlap))

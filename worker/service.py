@@ -35,8 +35,8 @@ from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker import tasks
 from dropscribe.worker.runtime import gpu, spool
-from dropscribe.worker.runtime.context import Fitness, WorkerContext
-from dropscribe.worker.runtime.counters import Tally
+from dropscribe.worker.runtime.context import CircuitBreaker, WorkerContext
+from dropscribe.worker.runtime.counters import Counters
 from dropscribe.worker.runtime.failures import FATAL_EXIT
 from dropscribe.worker.runtime.lease import LeaseKeeper
 from dropscribe.worker.runtime.metrics import WorkerCollector
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 ROLES = ("cpu", "model")
 OTHER_VERSION_EXIT = 1  # so that the supervisor starts it again, by then perhaps in that version
-MOST_CPU_THREADS = 4  # decoding is bound by the disk before that
+MAX_CPU_THREADS = 4  # decoding is bound by the disk before that
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: st
 
 
 def _work(settings: Settings, database: Database, identity: Identity) -> int:
-    tally = Tally()
+    tally = Counters()
     told = WorkerCollector(identity.name, identity.role, identity.gpu, tally)
     with metrics.served(settings, told) as url:
         fleet.register(
@@ -118,7 +118,7 @@ def _registered(settings: Settings, database: Database, identity: Identity, told
     model = None
     try:
         model = _load_model(settings, told) if identity.role == "model" else None
-        fitness = Fitness(settings.circuit_breaker_failures)
+        fitness = CircuitBreaker(settings.circuit_breaker_failures)
         doorbell = Doorbell(settings, app)
         context = WorkerContext(settings, database, doorbell, keeper, identity.name, model, tally, fitness, _die)
         tasks.register(app, context)
@@ -141,7 +141,7 @@ def _leave(database: Database, name: str) -> None:
         log.warning("stopped without a word to the store: %s", error)
 
 
-def _keeper(settings: Settings, database: Database, identity: Identity, tally: Tally, ending: Ending) -> LeaseKeeper:
+def _keeper(settings: Settings, database: Database, identity: Identity, tally: Counters, ending: Ending) -> LeaseKeeper:
     def beat() -> None:
         audio, busy = tally.take()
         state = fleet.heartbeat(database, identity.name, audio=audio, busy=busy, memory=_memory())
@@ -224,7 +224,7 @@ def _consume(app: Celery, context: WorkerContext, identity: Identity, ending: En
 def _threads(context: WorkerContext) -> int:
     if context.model:
         return context.model.info.slots
-    return context.settings.cpu_slots or min(os.cpu_count() or 1, MOST_CPU_THREADS)
+    return context.settings.cpu_slots or min(os.cpu_count() or 1, MAX_CPU_THREADS)
 
 
 def _end_with_thread(ended: threading.ExceptHookArgs) -> None:

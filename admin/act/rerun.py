@@ -14,7 +14,7 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find, typed_paths
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import track
-from dropscribe.core.folder_settings import Orders
+from dropscribe.core.folder_settings import EffectiveSettings
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching import admission
@@ -40,7 +40,7 @@ def run(context: Context, paths: Sequence[Path], *, yes: bool, as_json: bool) ->
     newest = {job.source: job for path in paths for job in _meant(context, path)}
 
     @lru_cache
-    def orders(root: str, folder: str) -> Orders:
+    def orders(root: str, folder: str) -> EffectiveSettings:
         return admission.orders_above(context.settings, Path(root), f"{folder}/x".removeprefix("./"), {})
 
     def plan(job: Job) -> Rerun:

@@ -14,7 +14,7 @@ from dropscribe.core.types import Speaker
 from dropscribe.store import queries, speakers, transcripts
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.queries import Job
-from dropscribe.store.speakers import Said
+from dropscribe.store.speakers import SpeakerNames
 
 
 def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[str], as_json: bool) -> None:
@@ -66,7 +66,7 @@ def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[
     kept = {number: into for number, into in merged.items() if number != into}
     for number in kept:
         _check_end(number, kept)
-    speakers.say(context.database, job.id, Said({n: what for n, what in named.items() if what}, kept))
+    speakers.say(context.database, job.id, SpeakerNames({n: what for n, what in named.items() if what}, kept))
     context.out.print(f"{job.id}: {_when_written(context, job)}", soft_wrap=True)
 
 

@@ -45,7 +45,7 @@ def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json:
     settings = context.settings
     with busy(context.err, "asking the driver"):
         cards = [shared(card, settings.gpu_share) for card in choose_cards(gigabytes, gpu)]
-    seconds, slots = settings.chunk_seconds or memory_plan.LONGEST_CHUNK, settings.model_slots
+    seconds, slots = settings.chunk_seconds or memory_plan.MAX_CHUNK, settings.model_slots
     geometry = replace(PUBLISHED, quantized=settings.quantize)
     plans = [memory_plan.choose(card.memory, geometry, seconds, slots) for card in cards]
     if as_json:

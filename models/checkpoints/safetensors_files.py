@@ -15,7 +15,7 @@ from dropscribe.core.errors import ModelUnavailableError
 SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 LENGTH = struct.Struct("<Q")  # a file begins with the length of its header
-LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 ALIGNMENT = 8  # bytes; the header is padded with blanks, so that what follows is aligned for every dtype
 # Bits, since some formats are narrower than a byte.
 BITS = {
@@ -105,7 +105,7 @@ def _header(prefix: bytes, size: int, read_on: Any) -> tuple[int, dict[str, Any]
     if len(prefix) < LENGTH.size:
         raise ValueError(f"it has only {size} bytes")
     (length,) = LENGTH.unpack(prefix)
-    if length > min(LONGEST_HEADER, size - LENGTH.size):
+    if length > min(MAX_HEADER, size - LENGTH.size):
         raise ValueError("its header is cut off, or it is no safetensors file")
     header = json.loads(read_on(length))
     if not isinstance(header, dict):

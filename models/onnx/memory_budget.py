@@ -34,8 +34,8 @@ def longest_chunk(geometry: ModelDimensions, manifest: Manifest, memory: int, wa
 
     Raises ModelUnavailableError with the numbers when that does not fit.
     """
-    seconds = wanted or memory_plan.LONGEST_CHUNK
-    while not wanted and seconds > memory_plan.SHORTEST_CHUNK and taken(geometry, manifest, seconds, slots) > memory:
+    seconds = wanted or memory_plan.MAX_CHUNK
+    while not wanted and seconds > memory_plan.MIN_CHUNK and taken(geometry, manifest, seconds, slots) > memory:
         seconds -= memory_plan.CHUNK_STEP
     if (need := taken(geometry, manifest, seconds, slots)) > memory:
         raise ModelUnavailableError(

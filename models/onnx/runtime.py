@@ -19,7 +19,7 @@ from dropscribe.models.base import SAMPLE_RATE, Audio
 from dropscribe.models.onnx.layout import DECODER, ENCODER, Manifest
 from dropscribe.models.onnx.memory_budget import PIECE_SECONDS, PREFILL_TOKENS
 from dropscribe.models.vibevoice.base import Numbers
-from dropscribe.models.vibevoice.generation import CancelledError, Decoding, Ear, Generation, Stop
+from dropscribe.models.vibevoice.generation import CancelledError, Decoding, Generation, Stop, TokenSink
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the best first
 NUMPY = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -167,7 +167,7 @@ class Decoder:
         return found
 
     def generate(
-        self, prompt: Sequence[int], embeddings: Numbers, budget: int, ear: Ear, decoding: Decoding
+        self, prompt: Sequence[int], embeddings: Numbers, budget: int, ear: TokenSink, decoding: Decoding
     ) -> Generation:
         """Continue a prompt by at most `budget` tokens, which `ear` hears one by one. Raises ModelError."""
         began = time.monotonic()

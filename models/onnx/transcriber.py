@@ -22,7 +22,7 @@ from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder, providers
 from dropscribe.models.vibevoice.base import Numbers, VibeVoiceBase
 from dropscribe.models.vibevoice.dimensions import ModelDimensions
-from dropscribe.models.vibevoice.generation import Decoding, Ear, Generation, Listener
+from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener, TokenSink
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Onnx(VibeVoiceBase):
     ) -> Generation:
         """See `VibeVoiceBase`."""
         prompt = self._prompt(words, embeddings)
-        return self._decoder.generate(prompt, embeddings, budget, Ear(listen, cancel), self._decoding)
+        return self._decoder.generate(prompt, embeddings, budget, TokenSink(listen, cancel), self._decoding)
 
     def features(self, audio: Audio) -> Numbers:
         """See `VibeVoiceBase`."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropscribe.core.errors import ModelError
-from dropscribe.core.types import Ended, EngineInfo, RawTranscript
+from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.generation import CancelledError, Generation, Listener
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 WARM_UP_SECONDS = 2.0  # of silence: every kernel runs once
 WARM_UP_TOKENS = 8
 Numbers = NDArray[np.float32]
-CANCELLED = RawTranscript((), Ended.CANCELLED)
+CANCELLED = RawTranscript((), FinishReason.CANCELLED)
 
 
 class VibeVoiceBase(ABC):

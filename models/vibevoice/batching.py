@@ -26,14 +26,14 @@ from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPP
 from dropscribe.core.errors import ModelError, ModelFatalError, ModelUnavailableError
 from dropscribe.models import engine_errors
 from dropscribe.models.vibevoice.engine import POLL_SECONDS, language_model
-from dropscribe.models.vibevoice.generation import Decoding, Ear, Generation, Listener
+from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener, TokenSink
 from dropscribe.models.vibevoice.memory_plan import PAGE
 from dropscribe.models.vibevoice.penalty import add_repetition_penalty
 from dropscribe.models.vibevoice.soft_tokens import SoftTokens
 
 log = logging.getLogger(__name__)
 
-LEAST_STEP = 256  # tokens of a step; with fewer, a prompt of half an hour takes over 50 steps
+MIN_STEP = 256  # tokens of a step; with fewer, a prompt of half an hour takes over 50 steps
 END_SECONDS = 60.0  # the longest that a decode step may take before the manager counts as stuck while it stops
 
 
@@ -53,9 +53,9 @@ class Sizes:
 
     def smaller(self) -> Sizes | None:
         """What to try after memory ran out; None when nothing is left to give up."""
-        if self.slots == 1 and self.step_tokens <= LEAST_STEP:
+        if self.slots == 1 and self.step_tokens <= MIN_STEP:
             return None
-        step = max(LEAST_STEP, self.step_tokens // 2)
+        step = max(MIN_STEP, self.step_tokens // 2)
         return replace(self, slots=max(1, self.slots // 2), step_tokens=step)
 
     def config(self, scheduler: str, *, lockstep: bool) -> ContinuousBatchingConfig:
@@ -92,7 +92,7 @@ class SessionLostError(Exception):
 class _Ticket:
     """One request in flight, shared by its caller and the manager's thread."""
 
-    def __init__(self, ear: Ear) -> None:
+    def __init__(self, ear: TokenSink) -> None:
         self.ear = ear
         self.drop = threading.Event()
         self.done = threading.Event()
@@ -163,7 +163,7 @@ class _Session:
         self._manager = self._set_up(model, decoding)
         self._manager.start()
 
-    def run(self, prompt: Sequence[int], budget: int, ear: Ear) -> Generation:
+    def run(self, prompt: Sequence[int], budget: int, ear: TokenSink) -> Generation:
         """Serve one request. Raises SessionLostError when the manager ended, ModelError when it refused."""
         name = f"request-{next(self._numbers)}"
         ticket = self._tickets[name] = _Ticket(ear)
@@ -288,7 +288,7 @@ class Batched:
                 f"{len(prompt)} tokens and an answer of {budget} exceed the {self._sizes.tokens_per_slot} of a slot; "
                 "shorten DROPSCRIBE_CHUNK_SECONDS or the context"
             )
-        ear = Ear(listen, cancel)
+        ear = TokenSink(listen, cancel)
         while (session := self._enter(cancel)) is not None:
             try:
                 return session.run(prompt, budget, ear)

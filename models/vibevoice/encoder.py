@@ -16,7 +16,7 @@ from dropscribe.models.vibevoice.generation import CancelledError
 
 log = logging.getLogger(__name__)
 
-SHORTEST_PIECE = 5.0  # s; below, the weights take more memory than the piece
+MIN_PIECE = 5.0  # s; below, the weights take more memory than the piece
 
 
 class Encoder:
@@ -61,7 +61,7 @@ class Encoder:
             try:
                 return self._features(audio)
             except torch.OutOfMemoryError:
-                if self._piece_seconds <= SHORTEST_PIECE:
+                if self._piece_seconds <= MIN_PIECE:
                     raise
             self._set_piece(self._piece_seconds / 2)
             log.warning("out of GPU memory; audio is read in pieces of %.0f s from now on", self._piece_seconds)
@@ -76,6 +76,6 @@ class Encoder:
         return features[0]
 
     def _set_piece(self, seconds: float) -> None:
-        self._piece_seconds = max(seconds, SHORTEST_PIECE)
+        self._piece_seconds = max(seconds, MIN_PIECE)
         hops = int(self._piece_seconds * SAMPLE_RATE) // self.hop  # a cut within a token would tear it
         self._model.config.acoustic_tokenizer_chunk_size = hops * self.hop

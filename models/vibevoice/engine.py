@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from dropscribe.models import engine_errors
-from dropscribe.models.vibevoice.generation import Decoding, Ear, Generation, Listener, Stop
+from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener, Stop, TokenSink
 from dropscribe.models.vibevoice.soft_tokens import SoftTokens
 
 POLL_SECONDS = 0.1  # between two looks at new tokens: often enough for progress, rarely enough to cost nothing
@@ -62,7 +62,7 @@ def language_model(model: Any) -> Any:
 class _Listening(StoppingCriteria):
     """Ends `generate()` when no more is wanted, and keeps when the first token came."""
 
-    ear: Ear
+    ear: TokenSink
     first: float = 0.0
 
     def __call__(self, input_ids: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -87,7 +87,7 @@ class Reference:
             if cancel.is_set():
                 return Generation((), Stop.CANCELLED)
         try:
-            return self._generate(prompt, budget, Ear(listen, cancel))
+            return self._generate(prompt, budget, TokenSink(listen, cancel))
         except RuntimeError as error:  # PyTorch's; GPU errors have no other class in common
             raise engine_errors.translate(error) from error
         finally:
@@ -101,7 +101,7 @@ class Reference:
         penalty = self._decoding.repetition_penalty
         return LogitsProcessorList([] if penalty == 1.0 else [RepetitionPenaltyLogitsProcessor(penalty)])
 
-    def _generate(self, prompt: Sequence[int], budget: int, ear: Ear) -> Generation:
+    def _generate(self, prompt: Sequence[int], budget: int, ear: TokenSink) -> Generation:
         if ear.cancel.is_set():
             return Generation((), Stop.CANCELLED)
         listening = _Listening(ear)

@@ -64,7 +64,7 @@ class Decoding:
 
 
 @dataclass(slots=True)
-class Ear:
+class TokenSink:
     """Hands on the tokens that are new, and remembers why no more are wanted.
 
     An engine that had to start anew lets the answer go on after `earlier`, the tokens that it got before.

@@ -15,7 +15,7 @@ from enum import Enum, auto
 ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "/": "/"}
 HEX = frozenset("0123456789abcdefABCDEF")
 NOTHING = frozenset({"null", "None"})
-LONGEST_KEY = 64  # letters; what goes on for longer after a quote, or has brackets, is no key
+MAX_KEY = 64  # letters; what goes on for longer after a quote, or has brackets, is no key
 
 
 class State(Enum):
@@ -207,7 +207,7 @@ class ObjectReader:
         return True
 
     def _next_key(self, character: str) -> bool:
-        if character in "[]{}" or len(self._letters) == LONGEST_KEY:
+        if character in "[]{}" or len(self._letters) == MAX_KEY:
             return self._no_end(character)
         self._kept.append(character)
         if self._ends_key(character):

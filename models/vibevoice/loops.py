@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Hashable
 
 REPEATS = 12  # twice what was seen in good transcripts, a thirtieth of the least seen in collapsed ones
-LONGEST_GRAM = 8  # units
-LONGEST_WORD = 64  # letters; beyond, each is a unit of its own, so that "aaaa..." is a loop too
+MAX_GRAM = 8  # units
+MAX_WORD = 64  # letters; beyond, each is a unit of its own, so that "aaaa..." is a loop too
 
 # Scripts written without spaces, as ranges of code points.
 _UNSPACED = (
@@ -55,7 +55,7 @@ class LoopDetector:
             self._end_word()
             if character == "\n":
                 self._end_content()
-        elif unspaced(character) or len(self._word) >= LONGEST_WORD:
+        elif unspaced(character) or len(self._word) >= MAX_WORD:
             if unspaced(character):
                 self._end_word()
             self._unit(character)
@@ -97,8 +97,8 @@ class _Runs:
     """Counts for each n how many items in a row equal the one n before: n-grams that follow on themselves."""
 
     def __init__(self) -> None:
-        self._last: deque[Hashable] = deque(maxlen=LONGEST_GRAM)  # the newest first
-        self._equal = [0] * LONGEST_GRAM
+        self._last: deque[Hashable] = deque(maxlen=MAX_GRAM)  # the newest first
+        self._equal = [0] * MAX_GRAM
 
     def add(self, item: Hashable) -> bool:
         """Is this the end of the twelfth equal n-gram in a row?"""

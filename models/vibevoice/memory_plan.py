@@ -20,10 +20,10 @@ from dropscribe.models.vibevoice.prompt import CONTEXT_TOKENS, FRAME_TOKENS
 Number = TypeVar("Number", int, float)
 
 GIB = 2**30  # what a vendor calls a GB of a card's memory
-LONGEST_CHUNK = 1800.0  # s; longer ones were seen to drift or to collapse, whatever the memory
-SHORTEST_CHUNK = 60.0  # s; with less, speakers are not recognized again
+MAX_CHUNK = 1800.0  # s; longer ones were seen to drift or to collapse, whatever the memory
+MIN_CHUNK = 60.0  # s; with less, speakers are not recognized again
 CHUNK_STEP = 30.0  # s; the grain in which chunk lengths are tried
-MOST_SLOTS = 256  # more requests at once than this gain no speed
+MAX_SLOTS = 256  # more requests at once than this gain no speed
 COMPARED_CHUNKS = (300.0, 900.0, 1800.0)  # s; the columns of the tables
 
 MAX_NEW_TOKENS = 32_768  # of one answer, whatever the length
@@ -205,7 +205,7 @@ def _piece(vram: int, geometry: ModelDimensions, precision: Precision) -> float:
 def choose(
     vram: int,
     geometry: ModelDimensions,
-    chunk_seconds: float = LONGEST_CHUNK,
+    chunk_seconds: float = MAX_CHUNK,
     slots: int = 0,
     *,
     precisions: Sequence[Precision] = BEST_FIRST,
@@ -237,8 +237,8 @@ def choose(
 
 def chunk_lengths() -> list[float]:
     """The chunk lengths that are tried, in seconds, the shortest first."""
-    steps = round((LONGEST_CHUNK - SHORTEST_CHUNK) / CHUNK_STEP)
-    return [SHORTEST_CHUNK + step * CHUNK_STEP for step in range(steps + 1)]
+    steps = round((MAX_CHUNK - MIN_CHUNK) / CHUNK_STEP)
+    return [MIN_CHUNK + step * CHUNK_STEP for step in range(steps + 1)]
 
 
 def longest_chunk(
@@ -252,7 +252,7 @@ def most_slots(
     vram: int, geometry: ModelDimensions, precision: Precision, seconds: float, *, flash: bool = False
 ) -> int:
     """How many chunks of that length fit at once; 0 where not even one does."""
-    counts = range(1, MOST_SLOTS + 1)
+    counts = range(1, MAX_SLOTS + 1)
     return _last(counts, lambda count: plan(vram, geometry, precision, seconds, count, flash=flash).fits) or 0
 
 

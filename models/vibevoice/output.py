@@ -7,9 +7,9 @@ from collections.abc import Callable
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from dropscribe.core.types import Ended, Segment
+from dropscribe.core.types import FinishReason, Segment
 from dropscribe.models.vibevoice.generation import Stop
-from dropscribe.models.vibevoice.loops import LONGEST_GRAM, LoopDetector
+from dropscribe.models.vibevoice.loops import MAX_GRAM, LoopDetector
 from dropscribe.models.vibevoice.parsing import StreamParser
 
 STUCK_TOKENS = 256  # the same 1 to 8 over and over for so long, wherever it is: 32 times and more
@@ -38,17 +38,17 @@ class StreamedOutput:
         self.looped = self.looped or self._loops.feed(self._parser.take_content()) or _is_stuck(self._tail)
         return not self.looped
 
-    def end(self, stop: Stop) -> tuple[tuple[Segment, ...], Ended]:
+    def end(self, stop: Stop) -> tuple[tuple[Segment, ...], FinishReason]:
         """The complete segments, and how the answer ended; complete only when the model said so itself."""
         parsed = self._parser.finish()
         if self.looped:
-            return parsed.segments, Ended.LOOP
+            return parsed.segments, FinishReason.LOOP
         if stop is Stop.CANCELLED:
-            return parsed.segments, Ended.CANCELLED
-        return parsed.segments, Ended.COMPLETE if parsed.complete else Ended.TRUNCATED
+            return parsed.segments, FinishReason.CANCELLED
+        return parsed.segments, FinishReason.COMPLETE if parsed.complete else FinishReason.TRUNCATED
 
 
 def _is_stuck(tail: list[int]) -> bool:
     if len(tail) < STUCK_TOKENS:
         return False
-    return any(tail[period:] == tail[:-period] for period in range(1, LONGEST_GRAM + 1))
+    return any(tail[period:] == tail[:-period] for period in range(1, MAX_GRAM + 1))

@@ -25,7 +25,7 @@ ROOM = 1.2  # times the weights in fp32: what loading and two seconds take besid
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class SmokeComparison:
     """Over the logits of every position: the largest difference, the difference relative to their size, and the share
     of positions at which the same token is the likeliest."""
 
@@ -39,7 +39,7 @@ def fits(parameters: int) -> bool:
     return parameters * 4 * ROOM <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def compare(source: Path, copy: Path, precision: str) -> Trial:
+def compare(source: Path, copy: Path, precision: str) -> SmokeComparison:
     """Read with both, one after the other. Raises ModelUnavailableError when one cannot, or gives no numbers."""
     wanted, found = logits(source, "fp32"), logits(copy, precision)
     if not bool(found.isfinite().all()):
@@ -48,7 +48,7 @@ def compare(source: Path, copy: Path, precision: str) -> Trial:
         )
     error = found - wanted
     same = (found.argmax(-1) == wanted.argmax(-1)).double().mean()
-    return Trial(float(error.abs().max()), float(error.norm() / wanted.norm()), float(same))
+    return SmokeComparison(float(error.abs().max()), float(error.norm() / wanted.norm()), float(same))
 
 
 @torch.no_grad()

@@ -192,7 +192,7 @@ def make_plan(settings: Settings, device: torch.device) -> MemoryPlan:
     plan = memory_plan.choose(
         _memory(device, settings.gpu_share),
         ModelDimensions.from_config(config, _parts(settings, config)),
-        settings.chunk_seconds or memory_plan.LONGEST_CHUNK,
+        settings.chunk_seconds or memory_plan.MAX_CHUNK,
         _slots(settings, device),
         precisions=precisions,
         batching=settings.batching,

@@ -24,7 +24,7 @@ from faster_whisper import WhisperModel
 from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.hotwords import context_text
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Ended, EngineInfo, RawTranscript, Segment, Word
+from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment, Word
 from dropscribe.models import engine_errors
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.context import check_context
@@ -33,17 +33,17 @@ from dropscribe.models.whisper import checkpoint
 
 log = logging.getLogger(__name__)
 
-LONGEST_CHUNK = 600.0  # s; what the planner aims at anyway, and as much is read again when a worker is lost
+MAX_CHUNK = 600.0  # s; what the planner aims at anyway, and as much is read again when a worker is lost
 POLL_SECONDS = 0.2  # between two looks at whether it was cancelled
 BEAMS = 5
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-MOST_REPETITIVE = 2.4  # ratio of an answer's size to its compressed size
-LEAST_LOG_PROBABILITY = -1.0  # of a token on average
+MAX_REPETITIVE = 2.4  # ratio of an answer's size to its compressed size
+MIN_LOG_PROBABILITY = -1.0  # of a token on average
 SILENT = 0.6  # probability that there is no speech, above which an improbable answer is none
 DOUBTFUL_SILENCE = 2.0  # s of silence beside improbable words: then those are invented
 SURE_LANGUAGE = 0.5  # probability with which a window settles the language
 LANGUAGE_WINDOWS = 4  # looked at until one does
-MOST_CONTEXT = 223  # tokens of a prompt beside the mark that begins it: half of what the decoder takes
+MAX_CONTEXT = 223  # tokens of a prompt beside the mark that begins it: half of what the decoder takes
 COMPUTE_TYPES = {  # by device and precision
     "cpu": {"auto": "int8", "int8": "int8", "fp32": "float32"},
     "cuda": {"auto": "float16", "fp16": "float16", "bf16": "bfloat16", "int8": "int8_float16", "fp32": "float32"},
@@ -63,11 +63,11 @@ class _Reading:
 
     def add(self, heard: Any) -> None:
         self.tokens += len(heard.tokens)
-        self.looped |= heard.compression_ratio > MOST_REPETITIVE  # at every temperature
+        self.looped |= heard.compression_ratio > MAX_REPETITIVE  # at every temperature
         if heard.start < self.duration:
             self.segments.append(segment_of(heard, self.duration))
 
-    def told(self, ended: Ended, began: float) -> RawTranscript:
+    def told(self, ended: FinishReason, began: float) -> RawTranscript:
         spent = {"whisper": time.monotonic() - began}
         segments = tuple(self.segments)
         return RawTranscript(segments, ended, output_tokens=self.tokens, timings=spent, language=self.language)
@@ -97,7 +97,7 @@ class Whisper:
         folder, name = checkpoint.find(settings)
         model = _open(str(checkpoint.readable(folder, name, settings)), name, device, kind, slots)
         spent = round(time.monotonic() - began, 1)
-        info = EngineInfo("whisper", name, PRECISIONS[kind], slots, LONGEST_CHUNK, load_seconds=spent)
+        info = EngineInfo("whisper", name, PRECISIONS[kind], slots, MAX_CHUNK, load_seconds=spent)
         log.info("loaded %s in %s on %s in %.1f s", name, info.precision, device, spent)
         engine = cls(model, info, settings)
         engine.transcribe(np.zeros(SAMPLE_RATE, np.float32), TranscribeRequest(language=settings.language or "en"))
@@ -109,20 +109,20 @@ class Whisper:
         check_language(request.language, self.model.supported_languages)
         context = context_text(request.context)
         check_context(
-            context, lambda text: len(self.model.hf_tokenizer.encode(text, add_special_tokens=False)), MOST_CONTEXT
+            context, lambda text: len(self.model.hf_tokenizer.encode(text, add_special_tokens=False)), MAX_CONTEXT
         )
         reading = _Reading(audio.size / SAMPLE_RATE)
         if not audio.size:
-            return reading.told(Ended.COMPLETE, began)
+            return reading.told(FinishReason.COMPLETE, began)
         task = self._pool.submit(self._read, audio, context, request, reading)
         if not _watch(task, request, reading):
-            return reading.told(Ended.CANCELLED, began)
+            return reading.told(FinishReason.CANCELLED, began)
         try:
             task.result()
         except (RuntimeError, ValueError, MemoryError) as error:
             raise engine_errors.translate(error) from error
         request.progress(reading.duration)
-        return reading.told(Ended.LOOP if reading.looped else Ended.COMPLETE, began)
+        return reading.told(FinishReason.LOOP if reading.looped else FinishReason.COMPLETE, began)
 
     def close(self) -> None:
         """Wait for what is being computed, and give the memory back."""
@@ -140,8 +140,8 @@ class Whisper:
             beam_size=BEAMS,
             temperature=[self._settings.temperature] if self._settings.temperature else list(TEMPERATURES),
             repetition_penalty=self._settings.repetition_penalty,
-            compression_ratio_threshold=MOST_REPETITIVE,
-            log_prob_threshold=LEAST_LOG_PROBABILITY,
+            compression_ratio_threshold=MAX_REPETITIVE,
+            log_prob_threshold=MIN_LOG_PROBABILITY,
             no_speech_threshold=SILENT,
             hallucination_silence_threshold=DOUBTFUL_SILENCE,
             condition_on_previous_text=False,  # one window's loop would be the next one's example

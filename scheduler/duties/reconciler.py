@@ -22,11 +22,11 @@ from dropscribe.store.session import Database
 log = logging.getLogger(__name__)
 
 ROLE = "reconciler"
-LONGEST_DELAY = 300.0  # seconds; a step that failed waits for 10, 30, 90, 270 s
+MAX_DELAY = 300.0  # seconds; a step that failed waits for 10, 30, 90, 270 s
 
 
 @dataclass
-class Vigil:
+class ClockGuard:
     """Whether leases that ran out may be believed; times in seconds.
 
     They may not when the database was away or locked, its clock was stepped or the machine slept: then live workers
@@ -52,14 +52,14 @@ class Vigil:
 
 
 def reconcile(
-    database: Database, doorbell: Doorbell, settings: Settings, owner: str, vigil: Vigil | None = None
+    database: Database, doorbell: Doorbell, settings: Settings, owner: str, vigil: ClockGuard | None = None
 ) -> bool:
     """One round, if this process has the reconciler's role; False when another has it."""
     believes = vigil is None or vigil.believes(lambda: database.clock(writing=True))
     # Shorter than a lease: where worker and reconciler die together, their work waits for both.
     if not fleet.hold_role(database, ROLE, owner, settings.silence_seconds):
         return False
-    delay = max(LONGEST_DELAY, settings.missing_seconds, settings.scan_seconds_network)
+    delay = max(MAX_DELAY, settings.missing_seconds, settings.scan_seconds_network)
     if clamped := recovery.clamp_future_moments(database, lease=settings.lease_seconds, delay=delay):
         log.warning("the database's clock was set back: %d moments were too far ahead", clamped)
     if believes and (mended := recovery.expire(database, settings.lost_attempts)):

@@ -21,7 +21,7 @@ from dropscribe.core.errors import DropscribeError, SettingsError
 from dropscribe.core.settings import Settings
 
 FIRST_DELAY = 10.0  # seconds before a second try; doubles with each
-LONGEST_DELAY = 3600.0
+MAX_DELAY = 3600.0
 TIMEOUT = 5.0  # seconds of silence
 DEADLINE = 8.0  # seconds for everything, so that a scheduler that stops need not wait longer
 PORTS = {"http": 80, "https": 443}
@@ -87,7 +87,7 @@ def signature(key: bytes, identifier: str, moment: int, body: bytes) -> str:
 
 def delay(tries: int, chance: float) -> float:
     """Seconds until the next try after so many; `chance` from 0 to 1 keeps many from coming back at once."""
-    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (tries - 1)) * (0.5 + chance / 2)
+    return min(MAX_DELAY, FIRST_DELAY * 2.0 ** (tries - 1)) * (0.5 + chance / 2)
 
 
 def post(url: str, body: bytes, told: Mapping[str, str]) -> None:

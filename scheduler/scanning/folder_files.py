@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from dropscribe.core import reserved_names
 
-MOST_SETTINGS = 16_384  # bytes of a settings file
-MOST_HOTWORDS = 65_536  # bytes of a folder's hotwords; the context that they become has 10,000 characters at most
+MAX_SETTINGS = 16_384  # bytes of a settings file
+MAX_HOTWORDS = 65_536  # bytes of a folder's hotwords; the context that they become has 10,000 characters at most
 
-MOST_OURS = 1_000_000  # bytes of a file that is ours to write
+MAX_OURS = 1_000_000  # bytes of a file that is ours to write
 MARKED = 2_000  # of them, those that hold the mark
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,9 +56,9 @@ def read_settings(root: str, directory: str) -> SettingsFile | None:
     """What the folder says of its recordings; None where it has no settings file."""
     try:
         with opened(root, directory) as folder:
-            text = _read(folder, reserved_names.SETTINGS, MOST_SETTINGS)
+            text = _read(folder, reserved_names.SETTINGS, MAX_SETTINGS)
             try:
-                return SettingsFile(text, _read(folder, reserved_names.HOTWORDS, MOST_HOTWORDS))
+                return SettingsFile(text, _read(folder, reserved_names.HOTWORDS, MAX_HOTWORDS))
             except FileNotFoundError:
                 return SettingsFile(text)
     except FileNotFoundError:
@@ -114,7 +114,7 @@ def put(root: str, path: str, text: str | None, mark: str) -> None:
 def _ours(folder: int, name: str, mark: bytes) -> bytes | None:
     """What stands in our file of that name; None where there is none. Raises OSError where another one is."""
     try:
-        data = _content(folder, name, MOST_OURS)
+        data = _content(folder, name, MAX_OURS)
     except FileNotFoundError:
         return None
     except ValueError as error:

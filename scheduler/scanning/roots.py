@@ -15,7 +15,7 @@ from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.mounts import Mount, filesystem_kind, is_network, kinds_below, mount_of, mount_table
 
 # Below ten files, people who tidy up by hand easily take more than half of them.
-_FEWEST_FOR_A_MASS = 10
+_MIN_FOR_A_MASS = 10
 
 DENIED = "it may not be read by this user"
 
@@ -103,7 +103,7 @@ def mass_disappearance(known: int, seen: int) -> bool:
 
     `seen` is how many of the known ones are still there.
     """
-    return known >= _FEWEST_FOR_A_MASS and 2 * seen < known
+    return known >= _MIN_FOR_A_MASS and 2 * seen < known
 
 
 def unreadable(path: Path) -> str | None:

@@ -34,7 +34,7 @@ Deliver = Callable[[str, dict[str, Observation]], None]
 PIECE = 1000
 PIECE_SECONDS = 1.0
 
-MOST_SETTINGS = 4_000_000  # characters of all settings files of a root: what is told of them in one piece
+MAX_SETTINGS = 4_000_000  # characters of all settings files of a root: what is told of them in one piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ class _Pass:
     def meet_settings(self, directory: str) -> None:
         if found := read_settings(self.base or "/", directory):
             self.settings_size += len(found.text) + len(found.hotwords or "")
-            full = f"the settings files of this share have more than {MOST_SETTINGS:,} characters together"
-            self.settings[directory] = SettingsFile(problem=full) if self.settings_size > MOST_SETTINGS else found
+            full = f"the settings files of this share have more than {MAX_SETTINGS:,} characters together"
+            self.settings[directory] = SettingsFile(problem=full) if self.settings_size > MAX_SETTINGS else found
 
     def finish(self, files: dict[str, Observation], seconds: float) -> Scan:
         return Scan(

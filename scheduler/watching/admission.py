@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import BrokerError, SettingsError
-from dropscribe.core.folder_settings import Given, Orders
+from dropscribe.core.folder_settings import EffectiveSettings, FolderSettings
 from dropscribe.core.routing import PREPARE
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Priority
@@ -61,7 +61,7 @@ def admit(
     return admitted
 
 
-def orders_above(settings: Settings, root: Path, path: str, over: Given) -> Orders:
+def orders_above(settings: Settings, root: Path, path: str, over: FolderSettings) -> EffectiveSettings:
     """What the folders from the root down to the recording say now, and `over` all of them. Raises SettingsError."""
     files = {directory: read_settings(str(root), directory) for directory in ("", *places(path))}
     folders = read_folders(settings, root, {name: found for name, found in files.items() if found}, over)
@@ -70,7 +70,7 @@ def orders_above(settings: Settings, root: Path, path: str, over: Given) -> Orde
     return folders.orders(path)
 
 
-def new_job(root: str, path: str, seen: Observation, orders: Orders) -> NewJob:
+def new_job(root: str, path: str, seen: Observation, orders: EffectiveSettings) -> NewJob:
     """The recording at `path` (relative to the root) as a job under its folder's settings."""
     return NewJob(
         root,

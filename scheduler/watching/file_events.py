@@ -47,7 +47,7 @@ class _Ear:
         return all(emitter.is_alive() for emitter in self.observer.emitters) and directory == self.directory
 
 
-class Bell:
+class FileEventWatcher:
     """Rings when a recording, or a folder's settings, may have come to one of its roots.
 
     All methods but `ring` belong to one thread. Directories in `exclude` (absolute, without symlinks) are not

@@ -10,7 +10,14 @@ from types import MappingProxyType
 
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
-from dropscribe.core.folder_settings import Given, Orders, SettingsFilePlace, general, orders, read
+from dropscribe.core.folder_settings import (
+    EffectiveSettings,
+    FolderSettings,
+    SettingsFilePlace,
+    effective,
+    general,
+    read,
+)
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.folder_files import SettingsFile
 from dropscribe.scheduler.scanning.scan import places
@@ -18,7 +25,7 @@ from dropscribe.store.roots import WaitingFolder
 
 NOTICE = "dropscribe cannot use"  # how a file that tells of mistakes begins
 SHELVES = tuple(f"{shelf}/" for shelf in (reserved_names.DONE, reserved_names.FAILED))
-MOST_TOLD = 20  # folders that wait, as far as the store is told of them
+MAX_TOLD = 20  # folders that wait, as far as the store is told of them
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,12 @@ class Folders:
     of which all recordings wait; `status_page` whether the root has a page of what becomes of its recordings.
     """
 
-    ordered: Mapping[str, Orders] = field(default_factory=dict)
+    ordered: Mapping[str, EffectiveSettings] = field(default_factory=dict)
     wrong: Mapping[str, str] = field(default_factory=dict)
     broken: SettingsError | None = None
     status_page: bool = False
 
-    def orders(self, path: str) -> Orders:
+    def orders(self, path: str) -> EffectiveSettings:
         """What the recording is admitted with. Raises `broken`."""
         if self.broken:
             raise self.broken
@@ -50,7 +57,7 @@ class Folders:
     @cached_property
     def moves(self) -> bool:
         """Are recordings of any folder put away?"""
-        return any(orders.moves for orders in self.ordered.values())
+        return any(effective.moves for effective in self.ordered.values())
 
     def is_put_away(self, path: str) -> bool:
         """True for what lies in a folder for recordings that are through, however deep."""
@@ -64,7 +71,7 @@ class Folders:
         for path in files:
             if (folder := self.waits(path)) is not None:
                 counts[folder] += 1
-        told = list(counts.items())[:MOST_TOLD]
+        told = list(counts.items())[:MAX_TOLD]
         return tuple(WaitingFolder(folder, self.wrong[folder].replace("\n", "; "), number) for folder, number in told)
 
     def notices(self, there: Iterable[str]) -> dict[str, str | None]:
@@ -78,12 +85,12 @@ class Folders:
 
 
 def read_folders(
-    settings: Settings, root: Path, files: Mapping[str, SettingsFile], over: Given = MappingProxyType({})
+    settings: Settings, root: Path, files: Mapping[str, SettingsFile], over: FolderSettings = MappingProxyType({})
 ) -> Folders:
     """What the settings files of a root say; `over` wins over all of them."""
     try:
-        given: dict[str, Given] = {"": general(settings)}
-        ordered = {"": orders(settings, {**given[""], **over})}
+        given: dict[str, FolderSettings] = {"": general(settings)}
+        ordered = {"": effective(settings, {**given[""], **over})}
     except SettingsError as error:
         return Folders(broken=error)
     wrong: dict[str, str] = {}
@@ -92,14 +99,14 @@ def read_folders(
         try:
             own = _own(files[directory], SettingsFilePlace(root, directory, settings.results))
             given[directory] = {**above, **own}
-            ordered[directory] = orders(settings, {**given[directory], **over})
+            ordered[directory] = effective(settings, {**given[directory], **over})
         except SettingsError as error:
             wrong[directory] = str(error)
     return Folders(ordered, wrong, status_page=given[""]["status_page"])
 
 
 @lru_cache(maxsize=1024)
-def _own(file: SettingsFile, place: SettingsFilePlace) -> Given:
+def _own(file: SettingsFile, place: SettingsFilePlace) -> FolderSettings:
     """Read once as long as it stays the same."""
     if file.problem:
         raise SettingsError(file.problem)

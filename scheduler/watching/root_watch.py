@@ -16,7 +16,7 @@ from dropscribe.scheduler.scanning import roots
 from dropscribe.scheduler.scanning.roots import Root, RootIdentity, RootOfflineError
 from dropscribe.scheduler.scanning.scan import Observation, Scan
 from dropscribe.scheduler.scanning.scanner import RootHungError, Scanner
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import NOTICE, Folders, read_folders
 from dropscribe.scheduler.watching.stability import Stability
 from dropscribe.store.roots import RootReport
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 UNSEEN = "not looked at yet"
 RETRY_SECONDS = 10.0  # how soon a root that is offline is looked for again
 TOLD_PLACES = 3  # that cannot be read, of how many in all
-MOST_DOUBLINGS = 5  # of that, while looks hang one after the other: 320 s at most
+MAX_DOUBLINGS = 5  # of that, while looks hang one after the other: 320 s at most
 VOID_SCANS = 3  # so many scans in a row may miss most files before it is believed that they are gone
 REST_FACTOR = 5.0  # a scan is followed by a rest of so many times its length: at most a sixth of a core
-SHORTEST_REST = 1.0  # seconds
+MIN_REST = 1.0  # seconds
 
 # Takes the complete files, those gone since the last scan, and what holds in their folders; raises when they could not
 # be admitted.
@@ -43,7 +43,7 @@ class RootWatch:
 
     path: Path
     settings: Settings
-    bell: Bell
+    bell: FileEventWatcher
     known: Known
     admit: Admit
     exclude: frozenset[Path]
@@ -222,7 +222,7 @@ class RootWatch:
     def _plan(self, found: Scan, stability: Stability, now: float) -> None:
         interval = self.settings.scan_seconds if self._listens else self.settings.scan_seconds_network
         due = stability.due(now)
-        rest = max(SHORTEST_REST, REST_FACTOR * found.seconds)
+        rest = max(MIN_REST, REST_FACTOR * found.seconds)
         self.earliest = now + rest
         self.next_look = now + max(rest, min(interval, interval if due is None else due))
         if not self.report.online and self.report.reason != UNSEEN:
@@ -259,7 +259,7 @@ class RootWatch:
         if self.report.online or self.report.reason != reason:
             log.warning("%s", reason)
         self._hangs = self._hangs + 1 if isinstance(error, RootHungError) else 0
-        self.next_look = now + RETRY_SECONDS * 2 ** min(max(0, self._hangs - 1), MOST_DOUBLINGS)
+        self.next_look = now + RETRY_SECONDS * 2 ** min(max(0, self._hangs - 1), MAX_DOUBLINGS)
         self.bell.stop()  # it may be another directory when it comes back, and nothing there rings meanwhile
         self._listens = False
         self.report = self._offline(reason)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropscribe.core.errors import UsageError
-from dropscribe.core.folder_settings import Given
+from dropscribe.core.folder_settings import FolderSettings
 from dropscribe.core.hotwords import read_file
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Priority
@@ -39,7 +39,7 @@ def recordings(
     return [recording(database, general, file, given) for file in files]
 
 
-def recording(database: Database, settings: Settings, file: Path, given: Given) -> NewJob:
+def recording(database: Database, settings: Settings, file: Path, given: FolderSettings) -> NewJob:
     """The file as a job, under the watched folder that it lies in, else under its own; `given` wins over settings.
 
     Raises UsageError.

@@ -13,8 +13,8 @@ from dropscribe.core.queue import Doorbell
 from dropscribe.core.settings import PREFIX, load
 from dropscribe.models import registry
 from dropscribe.store.session import open_database
-from dropscribe.worker.runtime.context import Fitness, WorkerContext
-from dropscribe.worker.runtime.counters import Tally
+from dropscribe.worker.runtime.context import CircuitBreaker, WorkerContext
+from dropscribe.worker.runtime.counters import Counters
 from dropscribe.worker.runtime.lease import LeaseKeeper
 from tests import tones
 from tests.faults.fleet import HEARS, SHORT
@@ -74,7 +74,15 @@ class Recordings:
             doorbell = Doorbell(settings)
             doorbell.ring = lambda *_, **__: None  # type: ignore[method-assign]  # its tasks are called by hand
             self._context = WorkerContext(
-                settings, database, doorbell, keeper, "undisturbed", model, Tally(), Fitness(3), one_worker.die
+                settings,
+                database,
+                doorbell,
+                keeper,
+                "undisturbed",
+                model,
+                Counters(),
+                CircuitBreaker(3),
+                one_worker.die,
             )
         return self._context
 

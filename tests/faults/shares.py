@@ -13,7 +13,7 @@ from pathlib import Path
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.scanning.scanner import Scanner
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders
 from dropscribe.scheduler.watching.root_watch import RootWatch
 
@@ -98,5 +98,7 @@ def watch_over(path: Path, settings: Settings, known: Mapping[str, tuple[int, in
         admitted.extend(sorted(complete))
         away.update(gone)
 
-    watch = RootWatch(path, settings, Bell(), lambda root: known, admit, frozenset(), Scanner(deadline=deadline))
+    watch = RootWatch(
+        path, settings, FileEventWatcher(), lambda root: known, admit, frozenset(), Scanner(deadline=deadline)
+    )
     return Watched(watch, admitted, away)

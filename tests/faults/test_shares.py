@@ -11,7 +11,7 @@ import pytest
 
 from dropscribe.scheduler.scanning.scan import scan
 from dropscribe.scheduler.watching import root_watch
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from tests.faults.conftest import MakeWatched
 from tests.faults.shares import Share
 
@@ -219,7 +219,7 @@ def large(tmp_path: Path) -> Path:
 def test_two_hundred_thousand_files_are_admitted_once_by_a_small_process(
     large: Path, over: MakeWatched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Bell, "start", lambda *_: True)  # a thousand watches are another matter
+    monkeypatch.setattr(FileEventWatcher, "start", lambda *_: True)  # a thousand watches are another matter
     watched = over(large)
     watched.look(0.0, 100.0, 200.0)
     assert len(set(watched.admitted)) == len(watched.admitted) == FILES

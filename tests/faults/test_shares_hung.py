@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> Iterator[Database]:
 def hasty(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """Settings and times for whole schedulers, without the long waits."""
     monkeypatch.setattr(root_watch, "RETRY_SECONDS", 0.1)
-    monkeypatch.setattr(root_watch, "SHORTEST_REST", 0.1)
+    monkeypatch.setattr(root_watch, "MIN_REST", 0.1)
     monkeypatch.setattr(scanner, "RESOLVE_SECONDS", DEADLINE)
     quick = {
         "scan_deadline_seconds": DEADLINE,

@@ -13,7 +13,7 @@ from dropscribe.core.queue import Doorbell
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.scanner import Scanner
 from dropscribe.scheduler.watching import admission
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs, queries
 from dropscribe.store.roots import list_roots, report_roots
@@ -57,7 +57,7 @@ def test_every_name_becomes_one_job_of_its_own_and_leads_back_to_its_file(
         return RootWatch(
             root,
             settings,
-            Bell(),
+            FileEventWatcher(),
             lambda one: jobs.known(database, one),
             lambda one, complete, gone, folders: (
                 admission.admit(database, doorbell, folders, one, complete, gone) and None

@@ -17,12 +17,12 @@ from dropscribe.core.queue import Doorbell, redis_url
 from dropscribe.core.settings import Settings
 from dropscribe.models.scripted import Script, Scripted
 from dropscribe.scheduler.watching import admission
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs
 from dropscribe.store.session import Database
-from dropscribe.worker.runtime.context import Fitness, WorkerContext
-from dropscribe.worker.runtime.counters import Tally
+from dropscribe.worker.runtime.context import CircuitBreaker, WorkerContext
+from dropscribe.worker.runtime.counters import Counters
 from dropscribe.worker.runtime.lease import LeaseKeeper
 from tests.conftest import missing
 from tests.e2e.harness import speech
@@ -49,8 +49,8 @@ def make_context(database: Database, settings: Settings, tmp_path: Path) -> Iter
         keepers[-1].start()
         model = Scripted(script or Script())
         changed = own.model_copy(update=changes)
-        fitness = Fitness(changed.circuit_breaker_failures)
-        return WorkerContext(changed, database, doorbell, keepers[-1], "worker", model, Tally(), fitness, die)
+        fitness = CircuitBreaker(changed.circuit_breaker_failures)
+        return WorkerContext(changed, database, doorbell, keepers[-1], "worker", model, Counters(), fitness, die)
 
     yield make
     for keeper in keepers:
@@ -152,7 +152,7 @@ def watch(database: Database, settings: Settings, inbox: Path) -> Iterator[RootW
     """The scheduler's part that looks after it, with no thread of its own."""
     doorbell = Doorbell(settings)
     admit = partial(_admit, database, doorbell)
-    watched = RootWatch(inbox, settings, Bell(), partial(jobs.known, database), admit, frozenset())
+    watched = RootWatch(inbox, settings, FileEventWatcher(), partial(jobs.known, database), admit, frozenset())
     yield watched
     watched.close()
     doorbell.close()

@@ -10,13 +10,13 @@ from dropscribe.core.settings import load
 from dropscribe.core.types import JobState
 from dropscribe.store import fleet, jobs, queries, speakers
 from dropscribe.store.session import Database
-from dropscribe.store.speakers import Said
+from dropscribe.store.speakers import SpeakerNames
 from tests.integration.console import Cli, admit, done, finish_again, state_of
 
 pytestmark = pytest.mark.usefixtures("environment")
 
 
-def read_said(store: Database, job_id: str) -> Said:
+def read_said(store: Database, job_id: str) -> SpeakerNames:
     return speakers.read(queries.job(store, job_id).speakers)
 
 
@@ -45,13 +45,13 @@ def test_speakers_are_named_and_merged_by_number_or_name(store: Database, redis:
     bell = Doorbell(load())
     assert bell.depth(CPU_QUEUE) == 1
     bell.close()
-    assert read_said(store, job_id) == Said({0: "Ada Lovelace", 1: "Charles"}, {})
+    assert read_said(store, job_id) == SpeakerNames({0: "Ada Lovelace", 1: "Charles"}, {})
     finish_again(store, job_id)
     assert cli("speakers", job_id, "--merge", "Speaker 3=0", "--name", "1=").code == 0
-    assert read_said(store, job_id) == Said({0: "Ada Lovelace"}, {2: 0})
+    assert read_said(store, job_id) == SpeakerNames({0: "Ada Lovelace"}, {2: 0})
     finish_again(store, job_id)
     assert cli("speakers", job_id, "--merge", "2=2").code == 0
-    assert read_said(store, job_id) == Said({0: "Ada Lovelace"}, {})
+    assert read_said(store, job_id) == SpeakerNames({0: "Ada Lovelace"}, {})
 
 
 def test_speakers_go_by_what_was_said_of_them_before_the_files_tell_it(store: Database, cli: Cli) -> None:

@@ -9,7 +9,7 @@ from dropscribe.core.errors import StoreUnavailableError
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.duties import reconciler
-from dropscribe.scheduler.duties.reconciler import Vigil
+from dropscribe.scheduler.duties.reconciler import ClockGuard
 from dropscribe.store import fleet, jobs, queries, recovery
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
@@ -61,7 +61,7 @@ def test_a_role_that_was_held_before_the_clock_was_set_back_is_free(database: Da
 
 def test_leases_are_not_believed_right_after_a_step_in_either_direction_nor_after_the_store_was_away() -> None:
     here, step = 1000.0, 0.0
-    vigil = Vigil(grace=40.0, monotonic=lambda: here)
+    vigil = ClockGuard(grace=40.0, monotonic=lambda: here)
 
     def look() -> bool:
         return vigil.believes(lambda: here + step)
@@ -87,8 +87,8 @@ def test_leases_are_not_believed_right_after_a_step_in_either_direction_nor_afte
 def test_live_workers_may_renew_before_the_reconciler_takes_work_back(database: Database, settings: Settings) -> None:
     admitted(database)
     assert jobs.claim_prepare(database, queries.list_jobs(database)[0].id, "worker", -1.0)
-    vigil, doorbell = Vigil(grace=0.0), Doorbell(settings)
-    patient = Vigil(grace=HOUR)
+    vigil, doorbell = ClockGuard(grace=0.0), Doorbell(settings)
+    patient = ClockGuard(grace=HOUR)
     reconciler.reconcile(database, doorbell, settings, "test", patient)
     assert queries.list_jobs(database)[0].lost == 0
     reconciler.reconcile(database, doorbell, settings, "test", vigil)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.scheduler.scanning.roots import Root, open_root
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 
 PATIENCE = 30.0  # seconds until a ring that did not come counts as missing
 SILENCE = 0.4  # seconds; a wrong ring comes far sooner
@@ -34,24 +34,24 @@ def local(path: Path) -> Root:
 
 
 @pytest.fixture
-def bell(root: Root) -> Iterator[Bell]:
-    bell = Bell(exclude={root.path / "state"})
+def bell(root: Root) -> Iterator[FileEventWatcher]:
+    bell = FileEventWatcher(exclude={root.path / "state"})
     yield bell
     bell.stop()
 
 
 @pytest.fixture
-def listening(bell: Bell, root: Root) -> Bell:
+def listening(bell: FileEventWatcher, root: Root) -> FileEventWatcher:
     assert bell.start(root)
     return bell
 
 
-def test_a_written_recording_rings(listening: Bell, root: Root) -> None:
+def test_a_written_recording_rings(listening: FileEventWatcher, root: Root) -> None:
     (root.path / "a.wav").write_bytes(b"1")
     assert listening.wait(PATIENCE)
 
 
-def test_a_recording_that_is_renamed_into_place_rings(listening: Bell, root: Root, tmp_path: Path) -> None:
+def test_a_recording_that_is_renamed_into_place_rings(listening: FileEventWatcher, root: Root, tmp_path: Path) -> None:
     (root.path / "a.wav.part").write_bytes(b"1")
     assert not listening.wait(SILENCE)
     (root.path / "a.wav.part").rename(root.path / "a.wav")
@@ -61,7 +61,7 @@ def test_a_recording_that_is_renamed_into_place_rings(listening: Bell, root: Roo
     assert listening.wait(PATIENCE)
 
 
-def test_closing_after_the_last_write_rings_again(listening: Bell, root: Root) -> None:
+def test_closing_after_the_last_write_rings_again(listening: FileEventWatcher, root: Root) -> None:
     with (root.path / "a.wav").open("wb") as file:
         assert listening.wait(PATIENCE)
         file.write(b"1" * 100_000)
@@ -70,7 +70,7 @@ def test_closing_after_the_last_write_rings_again(listening: Bell, root: Root) -
     assert listening.wait(PATIENCE)
 
 
-def test_recordings_in_new_directories_ring(listening: Bell, root: Root, tmp_path: Path) -> None:
+def test_recordings_in_new_directories_ring(listening: FileEventWatcher, root: Root, tmp_path: Path) -> None:
     (root.path / "x/y").mkdir(parents=True)
     (root.path / "x/y/a.wav").write_bytes(b"1")
     assert listening.wait(PATIENCE)
@@ -82,7 +82,7 @@ def test_recordings_in_new_directories_ring(listening: Bell, root: Root, tmp_pat
     assert listening.wait(PATIENCE)
 
 
-def test_many_trees_that_appear_at_once_do_not_deafen_it(listening: Bell, root: Root) -> None:
+def test_many_trees_that_appear_at_once_do_not_deafen_it(listening: FileEventWatcher, root: Root) -> None:
     trees = [root.path / f"{number}/v/w/x/y/z" for number in range(300)]
     subprocess.run(["mkdir", "-p", *trees], check=True)  # a process of its own, to race with the bell
     while listening.wait(SILENCE):
@@ -92,7 +92,7 @@ def test_many_trees_that_appear_at_once_do_not_deafen_it(listening: Bell, root: 
 
 
 @pytest.mark.parametrize("name", ["a.json", ".dropscribe-a.1.tmp", "a.wav.part", "@eaDir/a.wav", "state/a.flac"])
-def test_names_that_a_scan_passes_over_do_not_ring(bell: Bell, root: Root, name: str) -> None:
+def test_names_that_a_scan_passes_over_do_not_ring(bell: FileEventWatcher, root: Root, name: str) -> None:
     path = root.path / name
     path.parent.mkdir(exist_ok=True)
     assert bell.start(root)
@@ -101,7 +101,7 @@ def test_names_that_a_scan_passes_over_do_not_ring(bell: Bell, root: Root, name:
     assert not bell.wait(SILENCE)
 
 
-def test_reading_a_recording_does_not_ring(bell: Bell, root: Root) -> None:
+def test_reading_a_recording_does_not_ring(bell: FileEventWatcher, root: Root) -> None:
     path = root.path / "a.wav"
     path.write_bytes(b"1")
     assert bell.start(root)
@@ -110,7 +110,7 @@ def test_reading_a_recording_does_not_ring(bell: Bell, root: Root) -> None:
     assert not bell.wait(SILENCE)
 
 
-def test_many_events_are_one_ring(listening: Bell, root: Root) -> None:
+def test_many_events_are_one_ring(listening: FileEventWatcher, root: Root) -> None:
     for number in range(50):
         (root.path / f"{number}.wav").write_bytes(b"1")
     assert listening.wait(PATIENCE)
@@ -119,7 +119,7 @@ def test_many_events_are_one_ring(listening: Bell, root: Root) -> None:
     assert not listening.wait(0)
 
 
-def test_a_root_that_vanishes_rings_and_is_heard_again_when_back(listening: Bell, root: Root) -> None:
+def test_a_root_that_vanishes_rings_and_is_heard_again_when_back(listening: FileEventWatcher, root: Root) -> None:
     root.path.rmdir()
     assert listening.wait(PATIENCE)
     assert not listening.start(root)
@@ -129,7 +129,9 @@ def test_a_root_that_vanishes_rings_and_is_heard_again_when_back(listening: Bell
     assert listening.wait(PATIENCE)
 
 
-def test_a_root_that_was_swapped_for_another_directory_is_heard_after_a_start(listening: Bell, root: Root) -> None:
+def test_a_root_that_was_swapped_for_another_directory_is_heard_after_a_start(
+    listening: FileEventWatcher, root: Root
+) -> None:
     root.path.rename(root.path.with_name("old"))
     root.path.mkdir()
     assert listening.start(local(root.path))
@@ -137,7 +139,7 @@ def test_a_root_that_was_swapped_for_another_directory_is_heard_after_a_start(li
     assert listening.wait(PATIENCE)
 
 
-def test_two_roots_share_a_bell_and_one_may_vanish(listening: Bell, root: Root, tmp_path: Path) -> None:
+def test_two_roots_share_a_bell_and_one_may_vanish(listening: FileEventWatcher, root: Root, tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     second = local(tmp_path.resolve() / "second")
     assert listening.start(second)
@@ -148,7 +150,7 @@ def test_two_roots_share_a_bell_and_one_may_vanish(listening: Bell, root: Root, 
 
 
 def test_a_network_root_is_left_to_polling_and_the_reason_is_logged_once(
-    bell: Bell, root: Root, caplog: pytest.LogCaptureFixture
+    bell: FileEventWatcher, root: Root, caplog: pytest.LogCaptureFixture
 ) -> None:
     remote = replace(root, filesystem="nfs4", is_network=True)
     with caplog.at_level(logging.WARNING):
@@ -158,7 +160,7 @@ def test_a_network_root_is_left_to_polling_and_the_reason_is_logged_once(
     assert "nfs4" in caplog.text
 
 
-def test_a_signal_handler_may_end_the_wait(bell: Bell) -> None:
+def test_a_signal_handler_may_end_the_wait(bell: FileEventWatcher) -> None:
     before = signal.signal(signal.SIGALRM, lambda *_: bell.ring())
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
@@ -167,7 +169,7 @@ def test_a_signal_handler_may_end_the_wait(bell: Bell) -> None:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_a_stopped_bell_hears_nothing_and_can_be_started_again(listening: Bell, root: Root) -> None:
+def test_a_stopped_bell_hears_nothing_and_can_be_started_again(listening: FileEventWatcher, root: Root) -> None:
     listening.stop()
     (root.path / "a.wav").write_bytes(b"1")
     assert not listening.wait(SILENCE)

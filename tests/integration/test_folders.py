@@ -16,7 +16,7 @@ from dropscribe.core.errors import JobNotFoundError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.scheduler.duties import reconciler
-from dropscribe.scheduler.scanning.folder_files import MOST_HOTWORDS, MOST_SETTINGS, put, read_settings
+from dropscribe.scheduler.scanning.folder_files import MAX_HOTWORDS, MAX_SETTINGS, put, read_settings
 from dropscribe.scheduler.scanning.scan import Scan
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import chunk_plans, chunks, fleet, jobs, queries, recovery, tables
@@ -108,7 +108,7 @@ def link(path: Path) -> None:
 
 
 def large(path: Path) -> None:
-    path.write_text("#" * (MOST_SETTINGS + 1))
+    path.write_text("#" * (MAX_SETTINGS + 1))
 
 
 def latin(path: Path) -> None:
@@ -117,7 +117,7 @@ def latin(path: Path) -> None:
 
 def no_text(path: Path) -> None:
     path.write_text("")
-    (path.parent / reserved_names.HOTWORDS).write_text("x" * (MOST_HOTWORDS + 1))
+    (path.parent / reserved_names.HOTWORDS).write_text("x" * (MAX_HOTWORDS + 1))
 
 
 @pytest.mark.parametrize("trap", [link, os.mkfifo, large, latin, no_text], ids=lambda trap: trap.__name__)

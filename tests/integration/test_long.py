@@ -12,7 +12,7 @@ from dropscribe.core.types import JobState
 from dropscribe.models.scripted import Script
 from dropscribe.store import commands, queries, speakers
 from dropscribe.store.events import events_of
-from dropscribe.store.speakers import Said
+from dropscribe.store.speakers import SpeakerNames
 from dropscribe.worker import tasks
 from tests import tones
 from tests.integration.one_worker import MakeContext, admit, carry_through, queued
@@ -155,7 +155,7 @@ def test_names_and_merges_are_written_into_every_file(make_context: MakeContext,
     context = make_context(HEARS, **SCENE)
     job_id = admit(context, scenes)
     carry_through(context, job_id)
-    speakers.say(context.database, job_id, Said({0: "Ada", 2: "Bob"}, {4: 0, 5: 1}))
+    speakers.say(context.database, job_id, SpeakerNames({0: "Ada", 2: "Bob"}, {4: 0, 5: 1}))
     tasks.finish_job(context, job_id)
     job = queries.job(context.database, job_id)
     assert job.state is JobState.DONE
@@ -168,7 +168,7 @@ def test_names_and_merges_are_written_into_every_file(make_context: MakeContext,
         (3, ""),
     ]
     assert {line[2] for line in lines(document(scenes))} == {0, 1, 2, 3}
-    speakers.say(context.database, job_id, Said())
+    speakers.say(context.database, job_id, SpeakerNames())
     tasks.finish_job(context, job_id)
     assert len(document(scenes)["speakers"]) == 6, "nothing is lost by a merge"
 

@@ -13,7 +13,7 @@ from dropscribe.core.errors import SettingsError
 from dropscribe.core.settings import load
 from dropscribe.core.types import JobState
 from dropscribe.store import recovery, speakers
-from dropscribe.store.speakers import Said
+from dropscribe.store.speakers import SpeakerNames
 from dropscribe.worker import tasks
 from dropscribe.worker.finishing import placement
 from tests.integration.one_worker import Died, MakeContext, admit, carry_through
@@ -94,7 +94,7 @@ def test_a_marker_follows_its_files_when_they_are_written_again(make_context: Ma
     context = make_context(marker="done")
     job = carry_through(context, admit(context, recording))
     before = named(recording.with_suffix(".done"))
-    speakers.say(context.database, job.id, Said({0: "Ada"}))
+    speakers.say(context.database, job.id, SpeakerNames({0: "Ada"}))
     tasks.finish_job(context, job.id)
     after = named(recording.with_suffix(".done"))
     assert after == digests(recording.parent)

@@ -28,7 +28,7 @@ from dropscribe.store.events import FAILED_CHECKS, note
 from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker import tasks
-from dropscribe.worker.runtime.counters import Tally
+from dropscribe.worker.runtime.counters import Counters
 from dropscribe.worker.runtime.metrics import WorkerCollector
 from tests.documents import REPOSITORY
 from tests.integration.one_worker import MakeContext, admit, carry_through, make_due
@@ -230,7 +230,7 @@ def test_a_task_that_fails_and_one_that_is_stopped_are_told_apart(make_context: 
 
 
 def test_a_heartbeat_gets_what_came_since_the_one_before() -> None:
-    tally = Tally()
+    tally = Counters()
     tally.read(30.0, 2.0, prompt=7, output=9)
     assert tally.take() == (30.0, 2.0)
     tally.read(10.0, 1.0)
@@ -330,7 +330,7 @@ def test_the_document_lists_exactly_the_metrics_there_are(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dropscribe.models.gpu.memory.look", lambda: None)
-    worker = WorkerCollector("w", "model", "", Tally())
+    worker = WorkerCollector("w", "model", "", Counters())
     families = [*StoreCollector(database, settings).collect(), *worker.collect()]
     found = {
         family.name + ("_total" if family.type == "counter" else ""): (family.type, frozenset(family._labelnames))
@@ -342,7 +342,7 @@ def test_the_document_lists_exactly_the_metrics_there_are(
 def test_every_name_and_help_follows_the_conventions(settings: Settings, database: Database) -> None:
     for family in [
         *StoreCollector(database, settings).collect(),
-        *WorkerCollector("w", "model", "", Tally()).collect(),
+        *WorkerCollector("w", "model", "", Counters()).collect(),
     ]:
         assert re.fullmatch(r"dropscribe_[a-z]+(_[a-z]+)*", family.name)
         assert family.documentation.endswith(".")

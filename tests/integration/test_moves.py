@@ -21,7 +21,7 @@ from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.roots import report_roots
 from dropscribe.store.session import Database
-from dropscribe.store.speakers import Said
+from dropscribe.store.speakers import SpeakerNames
 from dropscribe.worker import tasks
 from tests.e2e.harness import speech
 from tests.integration.one_worker import MakeContext, carry_through
@@ -74,7 +74,7 @@ def test_a_recording_goes_to_done_with_its_transcript_and_is_no_new_one(
     (inbox / "talks" / reserved_names.SETTINGS).unlink()  # and not even when nobody wants it moved any more
     look(watch, 40.0, 50.0, 60.0)
     assert len(queries.list_jobs(database)) == 2
-    speakers.say(database, moved.id, Said({0: "Ada"}))
+    speakers.say(database, moved.id, SpeakerNames({0: "Ada"}))
     tasks.finish_job(context, moved.id)
     assert sorted(os.listdir(inbox / "talks" / "done")) == ["a.json", "a.txt", "a.wav"], "written again in its place"
     archiver.put_away(database, watch)

@@ -22,7 +22,7 @@ from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Ended
+from dropscribe.core.types import FinishReason
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.onnx import layout
@@ -99,7 +99,7 @@ def test_transcripts_are_those_of_pytorch_token_for_token(model: Onnx, reference
     assert len(found.tokens) > 40
     result = model.transcribe(audio, TranscribeRequest())
     assert result.segments == reference.transcribe(audio, TranscribeRequest()).segments
-    assert (result.ended, len(result.segments)) == (Ended.COMPLETE, 3)
+    assert (result.ended, len(result.segments)) == (FinishReason.COMPLETE, 3)
 
 
 @pytest.mark.parametrize("context", ["", "Ada Lovelace, Charles Babbage; about {context}"])
@@ -205,14 +205,14 @@ def test_a_budget_cuts_the_answer_off(exported: Exported) -> None:
     short = open_model("onnx", exported("fp32"), max_new_tokens=30)
     result = short.transcribe(RECORDINGS[0], TranscribeRequest())
     short.close()
-    assert (result.ended, result.output_tokens) == (Ended.TRUNCATED, 30)
+    assert (result.ended, result.output_tokens) == (FinishReason.TRUNCATED, 30)
 
 
 def test_a_request_may_be_cancelled_before_and_while_it_is_answered(model: Onnx) -> None:
     request = TranscribeRequest(progress=lambda _: request.cancel.set())
     result = model.transcribe(RECORDINGS[0], request)
-    assert (result.ended, len(result.segments)) == (Ended.CANCELLED, 1)
-    assert model.transcribe(RECORDINGS[0], request).ended is Ended.CANCELLED
+    assert (result.ended, len(result.segments)) == (FinishReason.CANCELLED, 1)
+    assert model.transcribe(RECORDINGS[0], request).ended is FinishReason.CANCELLED
     with pytest.raises(CancelledError):
         model.encode(RECORDINGS[0], request.cancel)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench.wer import normalize
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Ended, RawTranscript
+from dropscribe.core.types import FinishReason, RawTranscript
 from dropscribe.models import pocketsphinx as engine
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
@@ -59,7 +59,7 @@ def transcript(recognizer: Transcriber, meeting: Audio) -> RawTranscript:
 def test_a_clear_recording_is_read_nearly_without_error(transcript: RawTranscript) -> None:
     reference = (SAMPLES / "references" / "meeting.txt").read_text(encoding="utf-8")
     assert jiwer.wer(normalize(reference), normalize(text_of(transcript))) <= 0.1
-    assert transcript.ended is Ended.COMPLETE
+    assert transcript.ended is FinishReason.COMPLETE
 
 
 def test_segments_are_in_order_within_the_chunk_and_break_at_pauses(transcript: RawTranscript, meeting: Audio) -> None:
@@ -107,7 +107,7 @@ def test_cancelling_stops_it_within_a_block(recognizer: Transcriber, meeting: Au
 
     request = TranscribeRequest(cancel=cancel, progress=cancel_at_three_seconds)
     answer = recognizer.transcribe(meeting, request)
-    assert answer.ended is Ended.CANCELLED
+    assert answer.ended is FinishReason.CANCELLED
     assert sum(read >= 3 for read in seen) == 1
     assert text_of(answer).startswith("the meeting will start")
 
@@ -124,7 +124,7 @@ def test_it_works_on_after_a_cancelled_chunk(
 @pytest.mark.parametrize("samples", [0, 1, 500, 10 * SAMPLE_RATE])
 def test_silence_gives_no_segments(recognizer: Transcriber, samples: int) -> None:
     answer = recognizer.transcribe(np.zeros(samples, np.float32), TranscribeRequest())
-    assert (answer.segments, answer.ended) == ((), Ended.COMPLETE)
+    assert (answer.segments, answer.ended) == ((), FinishReason.COMPLETE)
 
 
 def test_the_famous_sentence_is_heard(recognizer: Transcriber, audio: Path) -> None:
@@ -150,7 +150,7 @@ def test_utterances_hold_all_speech_and_are_short_and_apart(speech: list[bool]) 
     for span in spans:
         assert not covered[span].any()
         covered[span] = True
-        assert 0 < span.stop - span.start <= engine.LONGEST_UTTERANCE * engine.MODEL_RATE
+        assert 0 < span.stop - span.start <= engine.MAX_UTTERANCE * engine.MODEL_RATE
     assert all(covered[index * engine.FRAME] for index, flag in enumerate(speech) if flag)
     assert [s.start for s in spans] == sorted(s.start for s in spans)
 
@@ -174,4 +174,4 @@ def test_segments_keep_every_word_and_stay_within_limits(steps: list[tuple[float
     segments = engine.segments(words, duration)
     assert " ".join(s.text for s in segments).split() == [word.text for word in words]
     assert all(0 <= s.start <= s.end <= duration for s in segments)
-    assert all(s.end - s.start <= engine.LONGEST_SEGMENT + 0.01 for s in segments)  # times are rounded
+    assert all(s.end - s.start <= engine.MAX_SEGMENT + 0.01 for s in segments)  # times are rounded

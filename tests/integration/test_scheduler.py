@@ -24,7 +24,7 @@ from dropscribe.scheduler.duties import reconciler
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.service import Scheduler
 from dropscribe.scheduler.watching import admission, root_watch
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders, read_folders
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs, leases, queries, recovery, tables
@@ -66,7 +66,7 @@ def make_watch(database: Database, doorbell: Doorbell, settings: Settings, inbox
             admission.admit(database, doorbell, folders, root, complete, gone)
 
         known = partial(jobs.known, database)
-        made.append(RootWatch(path, settings, Bell(), known, admit, frozenset()))
+        made.append(RootWatch(path, settings, FileEventWatcher(), known, admit, frozenset()))
         return made[-1]
 
     yield make
@@ -189,7 +189,7 @@ def test_a_file_is_not_lost_when_admission_fails(
             raise refusals.pop()
         admission.admit(database, doorbell, folders, root, complete, gone)
 
-    watched = RootWatch(inbox, settings, Bell(), lambda root: {}, admit, frozenset())
+    watched = RootWatch(inbox, settings, FileEventWatcher(), lambda root: {}, admit, frozenset())
     watched.look(0.0)
     with pytest.raises(OSError, match="no store"):
         watched.look(10.0)

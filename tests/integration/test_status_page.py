@@ -16,7 +16,7 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties.status_page import EVERY, NAME, StatusPage
 from dropscribe.scheduler.scanning.scan import Observation
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs, queries
@@ -34,7 +34,7 @@ def watch(database: Database, settings: Settings, tmp_path: Path) -> Iterator[Ro
     def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:
         pass
 
-    watched = RootWatch(inbox, settings, Bell(), partial(jobs.known, database), admit, frozenset())
+    watched = RootWatch(inbox, settings, FileEventWatcher(), partial(jobs.known, database), admit, frozenset())
     yield watched
     watched.close()
 

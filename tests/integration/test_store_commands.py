@@ -10,7 +10,7 @@ from dropscribe.core.types import JobState
 from dropscribe.store import chunk_plans, chunks, commands, jobs, leases, queries, recovery, speakers, switches
 from dropscribe.store.leases import Renewal
 from dropscribe.store.session import Database
-from dropscribe.store.speakers import Said
+from dropscribe.store.speakers import SpeakerNames
 from tests.integration.store_steps import LEASE, LIMIT, admit, finish, prepare, read, state
 
 
@@ -108,12 +108,12 @@ def test_a_paused_fleet_starts_nothing_and_goes_on_where_it_was(database: Databa
 def test_what_is_said_of_speakers_is_kept_and_has_the_files_written_again(database: Database) -> None:
     job_id = admit(database)
     with pytest.raises(DropscribeError, match="is queued"):
-        speakers.say(database, job_id, Said({0: "Ada"}))
+        speakers.say(database, job_id, SpeakerNames({0: "Ada"}))
     (chunk_id,) = prepare(database, job_id)
     read(database, chunk_id)
     finish(database, job_id)
-    said = Said({0: "Ada"}, {3: 0})
-    speakers.say(database, job_id, Said({0: "Eve"}))
+    said = SpeakerNames({0: "Ada"}, {3: 0})
+    speakers.say(database, job_id, SpeakerNames({0: "Eve"}))
     speakers.say(database, job_id, said)
     assert state(database, job_id) is JobState.FINISHING
     assert speakers.read(queries.job(database, job_id).speakers) == said

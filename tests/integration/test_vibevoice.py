@@ -15,7 +15,7 @@ import torch
 
 from dropscribe.core.errors import ModelError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Ended, Segment, SegmentKind
+from dropscribe.core.types import FinishReason, Segment, SegmentKind
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.vibevoice.generation import Stop
@@ -102,7 +102,7 @@ def test_an_answer_becomes_segments_with_progress_and_numbers(model: VibeVoice, 
     say("assistant\n" + json.dumps(ANSWER))
     progress: list[float] = []
     result = model.transcribe(noise(2), TranscribeRequest(progress=progress.append))
-    assert result.ended is Ended.COMPLETE
+    assert result.ended is FinishReason.COMPLETE
     assert result.segments == (
         Segment(0.0, 1.5, "one two — 三", 0),
         Segment(1.5, 2.25, "[Music]", 1, SegmentKind.EVENT),
@@ -117,7 +117,7 @@ def test_an_answer_becomes_segments_with_progress_and_numbers(model: VibeVoice, 
 def test_an_answer_that_stops_in_the_middle_is_truncated(model: VibeVoice, say: Callable[..., None]) -> None:
     say(json.dumps(ANSWER)[:-20])
     result = model.transcribe(noise(2), TranscribeRequest())
-    assert result.ended is Ended.TRUNCATED
+    assert result.ended is FinishReason.TRUNCATED
     assert [segment.text for segment in result.segments] == ["one two — 三"]
 
 
@@ -126,7 +126,7 @@ def test_a_loop_in_what_is_said_is_stopped_at_once(model: VibeVoice, say: Callab
     [again] = model.loaded.processor.tokenizer(" one", add_special_tokens=False)["input_ids"]
     say(said, then=again)
     result = model.transcribe(noise(2), TranscribeRequest())
-    assert result.ended is Ended.LOOP
+    assert result.ended is FinishReason.LOOP
     assert len(result.segments) == 2
     assert result.output_tokens < 1_000  # of the 3,024 that so short a chunk may take
 
@@ -134,7 +134,7 @@ def test_a_loop_in_what_is_said_is_stopped_at_once(model: VibeVoice, say: Callab
 def test_a_loop_outside_of_any_segment_is_stopped_too(model: VibeVoice, say: Callable[..., None]) -> None:
     say("", then=7)
     result = model.transcribe(noise(2), TranscribeRequest())
-    assert (result.ended, result.segments) == (Ended.LOOP, ())
+    assert (result.ended, result.segments) == (FinishReason.LOOP, ())
     assert STUCK_TOKENS <= result.output_tokens < 2_000
 
 
@@ -143,7 +143,7 @@ def test_a_cancelled_request_keeps_what_it_has(model: VibeVoice, say: Callable[.
     say(said + " ".join(map(str, range(1_000))))
     request = TranscribeRequest(progress=lambda seconds: request.cancel.set() if seconds == 2.0 else None)
     result = model.transcribe(noise(2), request)
-    assert result.ended is Ended.CANCELLED
+    assert result.ended is FinishReason.CANCELLED
     assert [segment.text for segment in result.segments] == ["one two — 三", "[Music]"]
 
 
@@ -151,11 +151,11 @@ def test_a_request_cancelled_beforehand_costs_nothing(model: VibeVoice) -> None:
     request = TranscribeRequest()
     request.cancel.set()
     result = model.transcribe(noise(20), request)
-    assert (result.ended, result.output_tokens, result.segments) == (Ended.CANCELLED, 0, ())
+    assert (result.ended, result.output_tokens, result.segments) == (FinishReason.CANCELLED, 0, ())
 
 
 def test_no_audio_is_no_words(model: VibeVoice) -> None:
-    assert model.transcribe(noise(0), TranscribeRequest()).ended is Ended.COMPLETE
+    assert model.transcribe(noise(0), TranscribeRequest()).ended is FinishReason.COMPLETE
 
 
 def test_audio_longer_than_planned_is_refused(model: VibeVoice) -> None:
@@ -199,4 +199,4 @@ def test_letters_that_are_split_between_tokens_stay_whole(model: VibeVoice) -> N
     for token in tokenizer(text, add_special_tokens=False)["input_ids"]:
         answer.listen([token])
     segments, ended = answer.end(Stop.EOS)
-    assert (segments[0].text, ended) == ("one two — 三", Ended.COMPLETE)
+    assert (segments[0].text, ended) == ("one two — 三", FinishReason.COMPLETE)

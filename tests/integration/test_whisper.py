@@ -18,7 +18,7 @@ pytest.importorskip("transformers")
 
 from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Ended, JobState
+from dropscribe.core.types import FinishReason, JobState
 from dropscribe.models import inventory, registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.whisper import transcriber
@@ -80,7 +80,7 @@ def texts(engine: Whisper, seconds: float, **request: Any) -> list[str]:
 def test_an_answer_becomes_segments_with_the_times_of_their_words(engine: Whisper) -> None:
     answer = engine.transcribe(noise(30), TranscribeRequest())
     assert [segment.text for segment in answer.segments] == TEXTS
-    assert (answer.ended, answer.language) == (Ended.COMPLETE, "en")
+    assert (answer.ended, answer.language) == (FinishReason.COMPLETE, "en")
     assert answer.output_tokens == 9
     assert {(segment.speaker, segment.confidence) for segment in answer.segments} == {(None, 1.0)}
     first, second = answer.segments
@@ -117,7 +117,7 @@ def test_cancelling_is_noticed_while_a_window_is_read(engine: Whisper, monkeypat
     monkeypatch.setattr(engine.model, "encode", encode)
     request = TranscribeRequest()
     threading.Thread(target=lambda: reading.wait() and request.cancel.set()).start()
-    assert engine.transcribe(noise(30), request).ended is Ended.CANCELLED
+    assert engine.transcribe(noise(30), request).ended is FinishReason.CANCELLED
     told.set()
     assert texts(engine, 30) == TEXTS
 
@@ -130,13 +130,15 @@ def test_what_stays_repetitive_at_every_temperature_is_a_loop(engine: Whisper, m
         return answer, probability, temperature, 33.5  # of "one two three" over and over, as the library has it
 
     monkeypatch.setattr(engine.model, "generate_with_fallback", repetitive)
-    assert engine.transcribe(noise(30), TranscribeRequest()).ended is Ended.LOOP
+    assert engine.transcribe(noise(30), TranscribeRequest()).ended is FinishReason.LOOP
 
 
 def test_an_endless_repetition_comes_to_an_end(load: Load, place: Path) -> None:
     circling = load(reciting_whisper(place / "circles", "<|0.00|> one two three one<|20.00|>"))
     answer = circling.transcribe(noise(30), TranscribeRequest())
-    assert answer.ended is Ended.LOOP or answer.segments == ()  # invented in silence, as far as its words' times tell
+    assert (
+        answer.ended is FinishReason.LOOP or answer.segments == ()
+    )  # invented in silence, as far as its words' times tell
 
 
 def test_the_language_is_found_out_and_recorded(load: Load, german: Path) -> None:
@@ -175,7 +177,7 @@ def test_names_are_told_for_every_window_and_bounded(engine: Whisper, monkeypatc
 def test_it_says_what_it_is(engine: Whisper, checkpoint: Path) -> None:
     info = engine.info
     assert (info.engine, info.model, info.precision, info.slots) == ("whisper", str(checkpoint), "int8", 1)
-    assert info.longest_chunk == transcriber.LONGEST_CHUNK
+    assert info.longest_chunk == transcriber.MAX_CHUNK
 
 
 def test_a_checkpoint_is_converted_once(load: Load, checkpoint: Path, engine: Whisper, place: Path) -> None:

@@ -34,7 +34,7 @@ DRAWN = 96  # recordings that are drawn together and sorted by length
 SHORT_SHARE = 0.3  # of the recordings; they are some hundredths of the positions
 LINEUP_SHARE = 0.3  # of the long ones
 GROWTH = ((0.2, 24.0), (0.4, 42.0), (1.0, 66.0))  # until that share of the time, seconds at most
-LONGEST_LINEUP = 16  # clips
+MAX_LINEUP = 16  # clips
 CLIP = 3.9  # s, with its pause
 PEAK = 2e-3  # learning rate
 EVALUATE_EVERY = 480  # s
@@ -65,7 +65,7 @@ def draw(mixer: Mixer, choice: random.Random, seconds: float) -> Recording:
     if choice.random() < SHORT_SHARE:
         return mixer.next()
     if choice.random() < LINEUP_SHARE:
-        return mixer.lineup(choice.randint(2, min(LONGEST_LINEUP, int(seconds / CLIP) + 1)))
+        return mixer.lineup(choice.randint(2, min(MAX_LINEUP, int(seconds / CLIP) + 1)))
     return mixer.talk(choice.uniform(0.3 * seconds, seconds))
 
 

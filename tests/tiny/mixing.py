@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tests.tiny.synthesis import SAMPLE_RATE, Phrase
 
 HOP = 3200  # samples of one audio embedding
-MOST_WORDS = 8  # of a short recording
+MAX_WORDS = 8  # of a short recording
 BREATH = 0.1  # s between two phrases of one turn
-LONGEST_CLIP = 5.0  # s
+MAX_CLIP = 5.0  # s
 SPEED = 0.06  # a recording is played up to so much faster or slower
 TURNS = {1: 0.25, 2: 0.35, 3: 0.28, 4: 0.12}  # number of turns, and how often
 
@@ -115,7 +115,7 @@ class Mixer:
 
     def _phrases(self) -> list[Phrase]:
         chosen: list[Phrase] = []
-        room = MOST_WORDS
+        room = MAX_WORDS
         for voice in self._voices(self.draw.choices(tuple(TURNS), tuple(TURNS.values()))[0]):
             phrase = self.draw.choice(self.by_voice[voice])
             if len(phrase.words) > room:
@@ -162,7 +162,7 @@ class Mixer:
     def _clip(self, voice: int) -> tuple[Phrase, ...]:
         wanted, phrases = self.draw.uniform(2, 4), [self.draw.choice(self.by_voice[voice])]
         while (length := _length(phrases)) < wanted:
-            room = [one for one in self.by_voice[voice] if length + BREATH + _length([one]) < LONGEST_CLIP]
+            room = [one for one in self.by_voice[voice] if length + BREATH + _length([one]) < MAX_CLIP]
             phrases.append(self.draw.choice(room))
         return tuple(phrases)
 

@@ -47,7 +47,7 @@ ENCODER_PHASE = 0.3  # of the whole time at most
 ENCODER_READY = 0.2  # CTC loss a word at which the encoders' phase ends
 PHRASES = 6000
 SAVE_EVERY, EVALUATE_EVERY = 60, 360  # s
-MOST_TOKENS = 250  # more than four turns with eight words can take
+MAX_TOKENS = 250  # more than four turns with eight words can take
 
 
 @dataclass
@@ -169,7 +169,7 @@ def step_once(trainer: Trainer, optimizer: torch.optim.Optimizer, batch: Batch, 
 def evaluate(trainer: Trainer, held_out: list[synthesis.Phrase]) -> None:
     recordings = held_out_recordings(held_out, 48, seed="selection")
     trainer.model.eval()
-    result = score(recordings, transcribe(trainer.model, trainer.processor, recordings, tokens=MOST_TOKENS))
+    result = score(recordings, transcribe(trainer.model, trainer.processor, recordings, tokens=MAX_TOKENS))
     print(f"{HEADER}\n{'held out':8}{result.row()}", flush=True)
     trainer.keep_best(result.wer)
 

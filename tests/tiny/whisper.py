@@ -31,7 +31,7 @@ from tests.tiny.phrases import DIGITS
 
 Model = Any  # WhisperForConditionalGeneration, whose annotations are stricter than its code
 FRAMES_A_SECOND = 50  # of the encoder, and steps of its timestamps
-LONGEST_WORD = 7  # letters; merges beyond whole words would only cost numbers
+MAX_WORD = 7  # letters; merges beyond whole words would only cost numbers
 MARKS = ("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>")
 
 

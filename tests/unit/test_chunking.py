@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.types import Chunk, Span
-from dropscribe.worker.chunking import MARGIN, MOST_SHARED, NEARBY, halve, plan, target_for
+from dropscribe.worker.chunking import MARGIN, MAX_SHARED, NEARBY, halve, plan, target_for
 
 CLOSE = 1e-6  # s; far below a sample
 PAUSES = {"none": (0.0, 0.0), "touching": (0.0, 0.01), "dense": (0.02, 0.6), "mixed": (0.001, 20), "sparse": (20, 600)}
@@ -98,7 +98,7 @@ def test_every_chunk_keeps_speech_and_hears_at_most_a_margin_of_silence_around_i
 def test_neighbours_share_no_more_than_the_overlap_and_what_it_takes_to_reach_a_pause(speech, longest, target, overlap):
     spans, duration = speech
     chunks = plan(spans, duration, longest, target=target, overlap=overlap)
-    allowed = min(overlap, MOST_SHARED * min(longest, target or longest))
+    allowed = min(overlap, MAX_SHARED * min(longest, target or longest))
     slack = min(NEARBY, allowed / 4)
     for left, right in pairwise(chunks):
         cut = left.keep.end
@@ -347,7 +347,7 @@ def test_targets_are_within_their_bounds(duration, longest, slots, overlap, floo
     if target is None:
         assert duration <= longest
     else:
-        assert min(floor, MOST_SHARED * longest) - CLOSE <= target <= longest
+        assert min(floor, MAX_SHARED * longest) - CLOSE <= target <= longest
     if target is not None and target < floor:
         assert duration > longest
 

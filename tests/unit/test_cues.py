@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dropscribe.core.types import EngineInfo, Segment, SegmentKind, Source, Transcript, Word
-from dropscribe.worker.outputs.cues import LINE_WIDTH, SHORTEST_MS, Cue, cues, width
+from dropscribe.worker.outputs.cues import LINE_WIDTH, MIN_MS, Cue, cues, width
 from dropscribe.worker.outputs.text import clean
 
 SOURCE = Source("/rec/a.wav", 1, "0", 1.0, "wav", "pcm_s16le", 1, 24_000)
@@ -59,7 +59,7 @@ def test_lines_are_one_or_two_and_never_too_wide(found: Transcript, with_names: 
 @given(transcripts)
 def test_cues_are_ordered_visible_and_never_overlap(found: Transcript) -> None:
     shown = cues(found)
-    assert all(cue.start_ms >= 0 and cue.end_ms - cue.start_ms >= SHORTEST_MS for cue in shown)
+    assert all(cue.start_ms >= 0 and cue.end_ms - cue.start_ms >= MIN_MS for cue in shown)
     assert all(before.end_ms <= after.start_ms for before, after in pairwise(shown))
 
 
@@ -161,8 +161,8 @@ def test_an_interjection_does_not_squeeze_the_speech_it_falls_into() -> None:
 def test_two_who_begin_at_once_are_both_seen() -> None:
     shown = cues(transcript(Segment(5, 9, "Yes.", 0), Segment(5, 9, "No.", 1)))
     assert shown == [
-        Cue(5000, 5000 + SHORTEST_MS, ("Yes.",), "Speaker 1"),
-        Cue(5000 + SHORTEST_MS, 9000, ("No.",), "Speaker 2"),
+        Cue(5000, 5000 + MIN_MS, ("Yes.",), "Speaker 1"),
+        Cue(5000 + MIN_MS, 9000, ("No.",), "Speaker 2"),
     ]
 
 

@@ -97,5 +97,5 @@ def test_what_is_no_file_is_refused_and_a_pipe_is_not_waited_for(tmp_path: Path)
 
 
 def test_the_longest_file_is_read_whole(tmp_path: Path) -> None:
-    path = terms(tmp_path, "#" * (hotwords.MOST_BYTES - 4) + "\nAda")
+    path = terms(tmp_path, "#" * (hotwords.MAX_BYTES - 4) + "\nAda")
     assert read_file(path) == ("Ada",)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropscribe.models.vibevoice.loops import LONGEST_WORD, REPEATS, LoopDetector
+from dropscribe.models.vibevoice.loops import MAX_WORD, REPEATS, LoopDetector
 
 CHORUS = "we all live in a yellow submarine, a yellow submarine, a yellow submarine"
 
@@ -94,7 +94,7 @@ def test_a_nine_gram_is_noticed_only_as_a_content() -> None:
 
 def test_a_word_without_end_is_read_letter_by_letter() -> None:
     detector = LoopDetector()
-    assert not detector.feed("a" * (LONGEST_WORD + REPEATS - 1))
+    assert not detector.feed("a" * (MAX_WORD + REPEATS - 1))
     assert detector.feed("a")
 
 

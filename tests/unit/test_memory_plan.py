@@ -17,9 +17,9 @@ from dropscribe.models.vibevoice.memory_plan import (
     COMPARED_CHUNKS,
     CUDA_CONTEXT,
     GIB,
-    LONGEST_CHUNK,
+    MAX_CHUNK,
     MAX_NEW_TOKENS,
-    SHORTEST_CHUNK,
+    MIN_CHUNK,
     Precision,
     allowance,
     answer_budget,
@@ -175,7 +175,7 @@ def test_a_plan_says_its_numbers() -> None:
     assert said.endswith("of 8.59 GB")
 
 
-@given(CARDS, st.floats(SHORTEST_CHUNK, LONGEST_CHUNK), st.integers(1, 64))
+@given(CARDS, st.floats(MIN_CHUNK, MAX_CHUNK), st.integers(1, 64))
 def test_auto_takes_the_best_precision_that_holds_what_is_wanted(vram, seconds, slots) -> None:
     chosen = choose(vram, PUBLISHED, seconds, slots)
     wanted = [plan(vram, PUBLISHED, precision, seconds, slots) for precision in BEST_FIRST]
@@ -186,7 +186,7 @@ def test_auto_takes_the_best_precision_that_holds_what_is_wanted(vram, seconds, 
         assert not any(plan(vram, PUBLISHED, precision, seconds, chosen.slots + 1).fits for precision in BEST_FIRST)
     if not chosen.fits:
         assert (chosen.precision, chosen.slots) == (Precision.NF4, 1)
-        assert chosen.chunk_seconds == min(seconds, SHORTEST_CHUNK)
+        assert chosen.chunk_seconds == min(seconds, MIN_CHUNK)
 
 
 def test_auto_gives_up_slots_before_length_and_length_at_last() -> None:
@@ -195,7 +195,7 @@ def test_auto_gives_up_slots_before_length_and_length_at_last() -> None:
     assert (fewer.precision, fewer.chunk_seconds, fewer.slots, fewer.fits) == (Precision.NF4, 1800, 1, True)
     shorter = choose(10 * GIB, PUBLISHED, 1800, 8)
     assert (shorter.precision, shorter.slots, shorter.fits) == (Precision.NF4, 1, True)
-    assert SHORTEST_CHUNK < shorter.chunk_seconds < 1800
+    assert MIN_CHUNK < shorter.chunk_seconds < 1800
     assert not plan(10 * GIB, PUBLISHED, Precision.NF4, shorter.chunk_seconds + 30, 1).fits
     assert not choose(6 * GIB, PUBLISHED, 1800, 8).fits
 
@@ -206,7 +206,7 @@ def test_the_table_holds_the_most_that_fits(vram, precision, seconds) -> None:
     assert slots == 0 or plan(vram, PUBLISHED, precision, seconds, slots).fits
     assert not plan(vram, PUBLISHED, precision, seconds, slots + 1).fits
     longest = longest_chunk(vram, PUBLISHED, precision, 1)
-    assert longest in {0.0, LONGEST_CHUNK} or not plan(vram, PUBLISHED, precision, longest + 30, 1).fits
+    assert longest in {0.0, MAX_CHUNK} or not plan(vram, PUBLISHED, precision, longest + 30, 1).fits
     row = next(row for row in table(vram) if row.precision is precision)
     assert row.longest_chunk == longest
     assert row.slots[COMPARED_CHUNKS.index(seconds)] == slots

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
 from dropscribe.worker.merging import lineup
-from dropscribe.worker.merging.merge_chunks import UNMATCHED, ChunkOutcome, merge, named, stitch
+from dropscribe.worker.merging.merge_chunks import UNMATCHED, ChunkOutcome, merge, merge_chunks, named
 from dropscribe.worker.merging.speaker_linking import Voices, link
 from tests.unit.talk import converse, recording
 
@@ -29,13 +29,13 @@ def part(
 def test_chunks_are_joined_in_order_whatever_the_order_they_come_in() -> None:
     late = part(10, 20, Segment(12.0, 13.0, "second"))
     early = part(0, 10, Segment(1.0, 2.0, "first"))
-    joined = stitch([late, early], [])
+    joined = merge_chunks([late, early], [])
     assert [segment.text for segment in joined.segments] == ["first", "second"]
     assert (joined.speakers, joined.reasons, joined.missing, joined.notes) == ((), (), (), ())
 
 
 def test_one_chunk_s_speakers_are_numbered_by_first_appearance_without_a_remark() -> None:
-    joined = stitch([part(0, 10, Segment(0, 1, "a", 3), Segment(1, 3, "b", 1), Segment(3, 4, "c", 3))], [])
+    joined = merge_chunks([part(0, 10, Segment(0, 1, "a", 3), Segment(1, 3, "b", 1), Segment(3, 4, "c", 3))], [])
     assert [segment.speaker for segment in joined.segments] == [0, 1, 0]
     assert joined.speakers == (Speaker(0, seconds=2.0), Speaker(1, seconds=2.0))
     assert joined.notes == ()
@@ -46,21 +46,21 @@ def test_voices_that_nothing_links_get_numbers_of_their_own_and_it_says_so() -> 
         part(0, 10, Segment(0.0, 1.0, "a", 0), Segment(1.0, 2.0, "b", 1)),
         part(10, 20, Segment(10.0, 11.0, "c", 0), Segment(11.0, 12.0, "d")),
     ]
-    joined = stitch(parts, [])
+    joined = merge_chunks(parts, [])
     assert [segment.speaker for segment in joined.segments] == [0, 1, 2, None]
     assert joined.notes == (UNMATCHED,)
 
 
 def test_voices_that_were_compared_are_different_without_a_remark() -> None:
     parts = [part(0, 10, Segment(0.0, 1.0, "a", 0)), part(10, 20, Segment(10.0, 11.0, "b", 0))]
-    joined = stitch(parts, [], Voices({(0, 0): 0, (1, 0): 1}, compared=True))
+    joined = merge_chunks(parts, [], Voices({(0, 0): 0, (1, 0): 1}, compared=True))
     assert (len(joined.speakers), joined.notes) == (2, ())
 
 
 def test_a_voice_keeps_its_number_through_an_overlap() -> None:
     talk = [Segment(4.0 * i, 4.0 * i + 3.5, f"sentence number {i}", i % 2) for i in range(30)]
     swapped = [replace(segment, speaker=1 - (segment.speaker or 0)) for segment in talk]
-    joined = stitch(
+    joined = merge_chunks(
         [
             ChunkOutcome(Span(0, 75), Span(0, 60), tuple(talk[:18])),
             ChunkOutcome(Span(45, 120), Span(60, 120), tuple(swapped[12:])),
@@ -74,7 +74,7 @@ def test_a_voice_keeps_its_number_through_an_overlap() -> None:
 
 def test_speakers_in_doubt_are_named_as_people_count_them() -> None:
     parts = [part(0, 10, Segment(0.0, 1.0, "a", 0)), part(10, 20, Segment(10.0, 11.0, "b", 0))]
-    joined = stitch(parts, [], Voices({(0, 0): 0, (1, 0): 1}, frozenset({(0, 1)}), compared=True))
+    joined = merge_chunks(parts, [], Voices({(0, 0): 0, (1, 0): 1}, frozenset({(0, 1)}), compared=True))
     assert [speaker.maybe_same for speaker in joined.speakers] == [(1,), (0,)]
     assert joined.notes == ("speakers 1 and 2 may be the same voice",)
 
@@ -82,33 +82,33 @@ def test_speakers_in_doubt_are_named_as_people_count_them() -> None:
 def test_many_doubts_are_summed_up() -> None:
     parts = [part(10 * i, 10 * i + 10, Segment(10 * i, 10 * i + 1, "a", 0)) for i in range(4)]
     pairs = frozenset({(0, 1), (0, 2), (0, 3), (1, 2)})
-    joined = stitch(parts, [], Voices({(i, 0): i for i in range(4)}, pairs, compared=True))
+    joined = merge_chunks(parts, [], Voices({(i, 0): i for i in range(4)}, pairs, compared=True))
     assert joined.notes == ("4 pairs of speakers may be the same voice",)
 
 
 def test_reasons_name_the_time_of_their_chunk() -> None:
     good = part(0, 60, Segment(0, 59, "a"))
     bad = part(60, 120, Segment(60, 70, "b"), reasons=("it loops", "it breaks off"))
-    joined = stitch([bad, good], [])
+    joined = merge_chunks([bad, good], [])
     assert joined.reasons == ("0:01:00-0:02:00: it loops", "0:01:00-0:02:00: it breaks off")
 
 
 def test_speech_that_no_chunk_read_is_missing_unless_a_neighbour_read_it() -> None:
     bad = ChunkOutcome(Span(0, 75), Span(0, 60), (Segment(1, 30, "well"),), ("it breaks off",), (Span(31, 75),))
     good = ChunkOutcome(Span(45, 120), Span(60, 120), (Segment(47, 55, "and so on"), Segment(61, 70, "to the end")))
-    assert stitch([bad, good], []).missing == (Span(31, 47), Span(55, 60))
+    assert merge_chunks([bad, good], []).missing == (Span(31, 47), Span(55, 60))
 
 
 def test_what_is_missing_begins_and_ends_with_speech() -> None:
     bad = part(0, 60, Segment(1, 10, "well"), missing=[Span(10, 30), Span(40, 50)], reasons=("it is silent",))
     speech = [Span(1, 10.4), Span(12, 14), Span(16, 20), Span(45, 45.4)]
-    assert stitch([bad], speech).missing == (Span(10, 20),)
+    assert merge_chunks([bad], speech).missing == (Span(10, 20),)
 
 
 def test_missing_stretches_of_several_chunks_are_joined_in_order() -> None:
     one = part(0, 60, missing=[Span(50, 60), Span(3, 5)])
     two = part(60, 120, missing=[Span(60, 65), Span(70, 70.3)])
-    assert stitch([two, one], []).missing == (Span(3, 5), Span(50, 65))
+    assert merge_chunks([two, one], []).missing == (Span(3, 5), Span(50, 65))
 
 
 people = (
@@ -159,7 +159,7 @@ def test_speakers_are_numbered_without_gaps_and_are_those_who_speak(seed: int) -
         for i in range(rng.randrange(5))
         if (window := Span(max(0.0, 40.0 * i - 10), 40.0 * i + 50))
     ]
-    joined = stitch(rng.sample(parts, len(parts)), [])
+    joined = merge_chunks(rng.sample(parts, len(parts)), [])
     heard = [segment.speaker for segment in joined.segments if segment.speaker is not None]
     assert list(dict.fromkeys(heard)) == [speaker.number for speaker in joined.speakers] == list(range(len(set(heard))))
     assert all(0 <= segment.start <= segment.end for segment in joined.segments)
@@ -189,7 +189,7 @@ def test_work_grows_with_the_length_of_a_recording_and_no_faster() -> None:
     def whole(minutes: int) -> int:
         rng = random.Random(minutes)
         parts = recording(rng, converse(rng, 60.0 * minutes), length=90.0, overlap=30.0)
-        return _work(lambda: (stitch(parts, []), lineup.plan(link(parts), parts, longest=900.0)))
+        return _work(lambda: (merge_chunks(parts, []), lineup.plan(link(parts), parts, longest=900.0)))
 
     whole(5)  # imports
     assert whole(120) < 1.4 * 6 * whole(20)
@@ -199,7 +199,7 @@ def test_ten_hours_in_six_hundred_chunks_are_stitched() -> None:
     rng = random.Random(10)
     talk = converse(rng, 36_000.0)
     parts = recording(rng, talk, length=90.0, overlap=30.0)
-    joined = stitch(parts, [Span(0.0, 36_000.0)])
+    joined = merge_chunks(parts, [Span(0.0, 36_000.0)])
     assert len(parts) >= 600
     words = [word for segment in joined.segments for word in segment.text.split()]
     assert len(words) == sum(len(turn) for turn in talk)

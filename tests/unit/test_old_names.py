@@ -124,7 +124,7 @@ def test_a_folder_may_still_say_move_and_its_jobs_keep_what_they_always_kept(
     assert remark.startswith("settings of the folder /share/old talks: when_done = 'move' is the old name")
     assert remark.endswith("say 'archive'")
     general = folder_settings.general(settings.load({}))
-    order = folder_settings.orders(settings.load({}), {**general, **said[0]})
+    order = folder_settings.effective(settings.load({}), {**general, **said[0]})
     assert dict(order.overrides) == {"when_done": "move"}
     assert order.moves
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropscribe.core.types import Ended, RawTranscript, Segment, SegmentKind, Span
+from dropscribe.core.types import FinishReason, RawTranscript, Segment, SegmentKind, Span
 from dropscribe.worker.transcribing import quality_checks
 from dropscribe.worker.transcribing.quality_checks import CheckLimits, Rule, words
 
@@ -41,7 +41,7 @@ def test_an_answer_without_words_to_silence_passes() -> None:
 
 
 def test_a_cancelled_answer_is_not_the_gates_business() -> None:
-    assert quality_checks.check(replace(GOOD, ended=Ended.CANCELLED), 10.0, [Span(0.0, 10.0)]).passed
+    assert quality_checks.check(replace(GOOD, ended=FinishReason.CANCELLED), 10.0, [Span(0.0, 10.0)]).passed
 
 
 # How it ended
@@ -49,9 +49,9 @@ def test_a_cancelled_answer_is_not_the_gates_business() -> None:
 
 @pytest.mark.parametrize(
     ("ended", "rule", "detail"),
-    [(Ended.TRUNCATED, Rule.TRUNCATED, "breaks off"), (Ended.LOOP, Rule.LOOP, "repeated itself")],
+    [(FinishReason.TRUNCATED, Rule.TRUNCATED, "breaks off"), (FinishReason.LOOP, Rule.LOOP, "repeated itself")],
 )
-def test_an_answer_that_did_not_end_well_is_held_back(ended: Ended, rule: Rule, detail: str) -> None:
+def test_an_answer_that_did_not_end_well_is_held_back(ended: FinishReason, rule: Rule, detail: str) -> None:
     (failure,) = quality_checks.check(replace(GOOD, ended=ended), 10.0, []).failures
     assert failure.rule is rule
     assert detail in str(failure)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Ended, RawTranscript
+from dropscribe.core.types import FinishReason, RawTranscript
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.scripted import Script, Scripted, parse
 
@@ -86,7 +86,7 @@ def test_cancelling_ends_it(script: dict[str, object]) -> None:
     request = TranscribeRequest()
     threading.Timer(0.1, request.cancel.set).start()
     answer = load(**script).transcribe(noise(1), request)
-    assert answer == RawTranscript((), Ended.CANCELLED)
+    assert answer == RawTranscript((), FinishReason.CANCELLED)
 
 
 def test_silent_hears_nothing() -> None:
@@ -95,14 +95,14 @@ def test_silent_hears_nothing() -> None:
 
 def test_a_loop_says_its_last_words_over_and_over() -> None:
     good, looping = read(noise(6)), read(noise(6), behave="loop")
-    assert looping.ended is Ended.LOOP
+    assert looping.ended is FinishReason.LOOP
     assert looping.segments[0] == good.segments[0]
     assert looping.segments[1].text.count(good.segments[1].text) >= 12
 
 
 def test_truncate_stops_half_way() -> None:
     whole, half = read(noise(20)), read(noise(20), behave="truncate")
-    assert half.ended is Ended.TRUNCATED
+    assert half.ended is FinishReason.TRUNCATED
     assert half.segments == whole.segments[:2]
 
 

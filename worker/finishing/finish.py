@@ -1,4 +1,4 @@
-"""From read chunks to a finished transcript: line up its speakers, stitch, or take over the leader's; end the job."""
+"""From transcribed chunks to a finished transcript, or that of the job it duplicates; ends the job."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def assemble(job: Job, chunks: list[ReadChunk], read: Sequence[ReadLineUp] = ())
     linked = speaker_linking.link(parts)
     if read:
         linked = lineup.link(linked, [(lineup.from_json(one.clips), one.segments) for one in read])
-    stitched = merge_chunks.stitch(parts, speech, linked)
+    stitched = merge_chunks.merge_chunks(parts, speech, linked)
     timings = dict(job.timings)
     for chunk in chunks:
         for phase, seconds in chunk.timings.items():

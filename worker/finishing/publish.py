@@ -84,14 +84,14 @@ EMPTY = hashlib.sha256(b"").hexdigest()  # of a name that was claimed where ther
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class OccupiedPath:
     """What stands at a path that may be ours: whose job's (none: nobody's), and what is there (None: nothing)."""
 
     by: str
     digest: str | None
 
 
-def _may_take(context: WorkerContext, job: Job, target: Path) -> Taken | None:
+def _may_take(context: WorkerContext, job: Job, target: Path) -> OccupiedPath | None:
     """None when the path belongs to somebody else.
 
     A file of ours gives way to a newer transcript of the same recording, unless somebody edited it. After a crash it
@@ -100,14 +100,16 @@ def _may_take(context: WorkerContext, job: Job, target: Path) -> Taken | None:
     recorded = transcripts.file_at(context.database, str(target))
     on_disk = placement.digest(target)
     if recorded is None:
-        return Taken("", None) if on_disk is None else None
+        return OccupiedPath("", None) if on_disk is None else None
     if not transcripts.same_recording(context.database, recorded.job_id, job.id):
         return None
     ours = {None, recorded.sha256} if recorded.written else {None, recorded.sha256, recorded.replaced, EMPTY}
-    return Taken(recorded.job_id, on_disk) if on_disk in ours else None
+    return OccupiedPath(recorded.job_id, on_disk) if on_disk in ours else None
 
 
-def _put(context: WorkerContext, claim: Claim, target: Path, data: bytes, fmt: str, sha256: str, taken: Taken) -> bool:
+def _put(
+    context: WorkerContext, claim: Claim, target: Path, data: bytes, fmt: str, sha256: str, taken: OccupiedPath
+) -> bool:
     temporary = placement.stage(target, data, claim.id, claim.attempt)
     try:
         replaces = {"replaces": taken.by or None, "replaced": taken.digest}

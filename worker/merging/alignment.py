@@ -49,7 +49,7 @@ class AlignedWord:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Hypothesis:
     """An utterance as part number `part` read it; `span` is its time within its window.
 
     `torn` says that it reaches the edge at which the other window's reading goes on.
@@ -87,10 +87,10 @@ class Reading:
         return replace(self.segment, text=self.segment.text[offset:], start=start, words=words)
 
 
-def reading(part: int, segment: Segment, span: Span, *, torn: bool) -> Reading:
+def reading(part: int, segment: Segment, span: Span, *, torn: bool) -> Hypothesis:
     """A segment with its words, whose times are the model's, or follow from their place in the text."""
     found = tuple(_words(segment, span))
-    return Reading(part, segment, span, torn, found, frozenset(word.text for word in found))
+    return Hypothesis(part, segment, span, torn, found, frozenset(word.text for word in found))
 
 
 def _placed(segment: Segment) -> Iterator[tuple[int, TimedWord]]:
@@ -125,10 +125,10 @@ def _words(segment: Segment, span: Span) -> Iterator[AlignedWord]:
         end = match.end()
 
 
-Group = tuple[list[Reading], list[Reading]]
+Group = tuple[list[Hypothesis], list[Hypothesis]]
 
 
-def groups(left: Sequence[Reading], right: Sequence[Reading]) -> list[Group]:
+def groups(left: Sequence[Hypothesis], right: Sequence[Hypothesis]) -> list[Group]:
     """What is the same speech, in the smallest groups that leave nothing in two of them; in order of time within.
 
     First those that share words, the most first; each word counts once, so that an answer that repeats the
@@ -146,7 +146,7 @@ def groups(left: Sequence[Reading], right: Sequence[Reading]) -> list[Group]:
     return match.groups()
 
 
-def _near(left: Sequence[Reading], right: Sequence[Reading]) -> Iterator[tuple[int, int]]:
+def _near(left: Sequence[Hypothesis], right: Sequence[Hypothesis]) -> Iterator[tuple[int, int]]:
     """Pairs of one kind that meet in time, give or take `JITTER`."""
     order = sorted(range(len(left)), key=lambda i: left[i].span.start)
     starts = [left[i].span.start for i in order]
@@ -160,7 +160,7 @@ def _near(left: Sequence[Reading], right: Sequence[Reading]) -> Iterator[tuple[i
 class _Match:
     """Words not yet found in the other reading, and the groups so far."""
 
-    def __init__(self, left: Sequence[Reading], right: Sequence[Reading]) -> None:
+    def __init__(self, left: Sequence[Hypothesis], right: Sequence[Hypothesis]) -> None:
         self._sides = (left, right)
         self._free = tuple([list(reading.words) for reading in side] for side in (left, right))
         self._labels: Counter[tuple[Label, Label]] = Counter()  # words in common

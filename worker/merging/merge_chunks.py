@@ -14,16 +14,16 @@ from dropscribe.worker.merging import speaker_linking as who
 from dropscribe.worker.merging.overlaps import ChunkOutcome, in_order, select
 from dropscribe.worker.merging.speaker_linking import Pair, Voices
 
-__all__ = ["UNMATCHED", "ChunkOutcome", "Stitched", "merge", "named", "stitch"]
+__all__ = ["UNMATCHED", "ChunkOutcome", "MergedChunks", "merge", "merge_chunks", "named"]
 
-LEAST_MISSING = 0.5  # s of speech; in less is hardly a word
-MOST_REMARKS = 3  # pairs of speakers that are named one by one; the speakers themselves list them all
+MIN_MISSING = 0.5  # s of speech; in less is hardly a word
+MAX_REMARKS = 3  # pairs of speakers that are named one by one; the speakers themselves list them all
 
 UNMATCHED = "not all speakers could be compared with each other: a voice may have several numbers"
 
 
 @dataclass(frozen=True, slots=True)
-class Stitched:
+class MergedChunks:
     """One recording's outcome: the fields of a transcript that come of its chunks."""
 
     segments: tuple[Segment, ...]
@@ -33,7 +33,7 @@ class Stitched:
     notes: tuple[str, ...]
 
 
-def stitch(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: Voices | None = None) -> Stitched:
+def merge_chunks(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: Voices | None = None) -> MergedChunks:
     """Join the chunks of one recording, in any order.
 
     `speech` is where speech was detected, empty where that is not known; `voices` who is who in these parts, by
@@ -48,7 +48,7 @@ def stitch(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: Voices
         for (_, segment), voice in zip(taken, heard, strict=True)
     )
     perhaps = [(numbers[a], numbers[b]) for a, b in known.perhaps if a in numbers and b in numbers]
-    return Stitched(
+    return MergedChunks(
         segments,
         _speakers(segments, perhaps),
         tuple(f"{_clock(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
@@ -76,7 +76,7 @@ def _notes(voices: Voices, perhaps: Sequence[Pair]) -> Iterator[str]:
     """Remarks on speakers; people count them from 1."""
     if not voices.compared and who.undecided(voices):
         yield UNMATCHED
-    if len(perhaps) > MOST_REMARKS:
+    if len(perhaps) > MAX_REMARKS:
         yield f"{len(perhaps)} pairs of speakers may be the same voice"
     else:
         for one, other in sorted(tuple(sorted(pair)) for pair in perhaps):
@@ -88,13 +88,13 @@ def _missing(parts: Sequence[ChunkOutcome], segments: Sequence[Segment], speech:
     told = [Span(s.start, s.end) for s in segments if s.kind is SegmentKind.SPEECH]
     gaps = without((clip(gap, part.keep) for part in parts for gap in part.missing), told)
     if not gaps or not speech:
-        yield from (gap for gap in gaps if gap.duration >= LEAST_MISSING)
+        yield from (gap for gap in gaps if gap.duration >= MIN_MISSING)
         return
     starts = [gap.start for gap in gaps]
     silence = without([Span(gaps[0].start, gaps[-1].end)], speech)
     for _, group in groupby(without(gaps, silence), key=lambda piece: bisect_right(starts, piece.start)):
         pieces = list(group)
-        if sum(piece.duration for piece in pieces) >= LEAST_MISSING:
+        if sum(piece.duration for piece in pieces) >= MIN_MISSING:
             yield Span(pieces[0].start, pieces[-1].end)
 
 

@@ -14,14 +14,14 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from dropscribe.core.types import Segment
-from dropscribe.worker.merging.alignment import Reading
+from dropscribe.worker.merging.alignment import Hypothesis
 
 EDGE = 1.0  # s at the edge of a window: words that are cut off there are guessed at, and a word takes about 0.4 s
-MOST_WORDS = 1000  # aligned on either side: 30 s hold about 150 words; a model's endless repetition more
+MAX_WORDS = 1000  # aligned on either side: 30 s hold about 150 words; a model's endless repetition more
 
 
 @dataclass(frozen=True, slots=True)
-class Seam:
+class Overlap:
     """Where two windows meet, in seconds.
 
     The first tells what is said before `cut`, the second the rest. Words of the first before `left_until` and words
@@ -37,7 +37,7 @@ class Seam:
 class _Side(NamedTuple):
     """One reading of the stretch, `n` words: what lies between them, at positions 0 to n."""
 
-    readings: Sequence[Reading]
+    readings: Sequence[Hypothesis]
     words: list[str]
     moments: list[float]  # s, when position p is
     ends: list[bool]  # no utterance is cut at position p
@@ -51,7 +51,7 @@ class _Gap(NamedTuple):
     right: tuple[int, int]
 
 
-def splice(left: Sequence[Reading], right: Sequence[Reading], seam: Seam) -> list[tuple[int, Segment]]:
+def merge_overlap(left: Sequence[Hypothesis], right: Sequence[Hypothesis], seam: Overlap) -> list[tuple[int, Segment]]:
     """Part and segment of what is taken of two readings of the same speech, each in order of time and not empty."""
     first, second = _left(left, seam), _right(right, seam)
     i, j = _place(first, second, seam.cut)
@@ -59,21 +59,21 @@ def splice(left: Sequence[Reading], right: Sequence[Reading], seam: Seam) -> lis
     return [*_before(left, i, at), *_since(right, j, at)]
 
 
-def _left(readings: Sequence[Reading], seam: Seam) -> _Side:
-    def worth(reading: Reading, at: float) -> bool:
+def _left(readings: Sequence[Hypothesis], seam: Overlap) -> _Side:
+    def worth(reading: Hypothesis, at: float) -> bool:
         return at < min(seam.left_until, reading.span.end - EDGE * reading.torn)
 
     return _side(readings, [worth(reading, word.at) for reading in readings for word in reading.words])
 
 
-def _right(readings: Sequence[Reading], seam: Seam) -> _Side:
-    def worth(reading: Reading, at: float) -> bool:
+def _right(readings: Sequence[Hypothesis], seam: Overlap) -> _Side:
+    def worth(reading: Hypothesis, at: float) -> bool:
         return at > max(seam.right_from, reading.span.start + EDGE * reading.torn)
 
     return _side(readings, [worth(reading, word.at) for reading in readings for word in reading.words])
 
 
-def _side(readings: Sequence[Reading], worth: Iterable[bool]) -> _Side:
+def _side(readings: Sequence[Hypothesis], worth: Iterable[bool]) -> _Side:
     return _Side(
         readings,
         [word.text for reading in readings for word in reading.words],
@@ -123,12 +123,12 @@ def _blocks(left: list[str], right: list[str]) -> Iterator[tuple[int, int, int]]
     if left == right:
         yield 0, 0, len(left)
         return
-    skipped = max(0, len(left) - MOST_WORDS)
-    matcher = SequenceMatcher(None, left[skipped:], right[:MOST_WORDS], autojunk=False)
+    skipped = max(0, len(left) - MAX_WORDS)
+    matcher = SequenceMatcher(None, left[skipped:], right[:MAX_WORDS], autojunk=False)
     yield from ((skipped + i, j, size) for i, j, size in matcher.get_matching_blocks() if size)
 
 
-def _before(readings: Sequence[Reading], position: int, at: float) -> Iterator[tuple[int, Segment]]:
+def _before(readings: Sequence[Hypothesis], position: int, at: float) -> Iterator[tuple[int, Segment]]:
     for reading in readings:
         if position >= len(reading.words):
             yield reading.part, reading.segment
@@ -137,7 +137,7 @@ def _before(readings: Sequence[Reading], position: int, at: float) -> Iterator[t
         position -= len(reading.words)
 
 
-def _since(readings: Sequence[Reading], position: int, at: float) -> Iterator[tuple[int, Segment]]:
+def _since(readings: Sequence[Hypothesis], position: int, at: float) -> Iterator[tuple[int, Segment]]:
     for reading in readings:
         if position <= 0:
             yield reading.part, reading.segment

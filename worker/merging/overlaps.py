@@ -13,8 +13,8 @@ from math import inf
 
 from dropscribe.core.spans import clip, covered, without
 from dropscribe.core.types import Segment, SegmentKind, Span
-from dropscribe.worker.merging.alignment import JITTER, Reading, groups, reading
-from dropscribe.worker.merging.merge_overlap import EDGE, Seam, splice
+from dropscribe.worker.merging.alignment import JITTER, Hypothesis, groups, reading
+from dropscribe.worker.merging.merge_overlap import EDGE, Overlap, merge_overlap
 
 COVERED = 0.5  # of an utterance's time, taken from the other window: then that window heard this one too
 INSTANT = 0.1  # s: an utterance without length is looked for within so much
@@ -71,7 +71,7 @@ def _tidy(taken: Taken) -> Taken:
 
 
 def _joined(
-    parts: Sequence[ChunkOutcome], latest: Sequence[Taken], fresh: Sequence[Taken], overlap: Span, seam: Seam
+    parts: Sequence[ChunkOutcome], latest: Sequence[Taken], fresh: Sequence[Taken], overlap: Span, seam: Overlap
 ) -> tuple[list[Taken], list[Taken]]:
     """What is settled of the timeline so far, and the rest of it joined to the next window's reading."""
     since, until = overlap.start - JITTER, overlap.end + JITTER
@@ -82,30 +82,30 @@ def _joined(
     return settled, _told(left, right, seam) + later
 
 
-def _reading(part: ChunkOutcome, index: int, segment: Segment, *, first: bool) -> Reading:
+def _reading(part: ChunkOutcome, index: int, segment: Segment, *, first: bool) -> Hypothesis:
     span = clip(Span(segment.start, segment.end), part.window)
     torn = span.end >= part.window.end - EDGE if first else span.start <= part.window.start + EDGE
     return reading(index, segment, span, torn=torn)
 
 
-def _seam(before: ChunkOutcome, part: ChunkOutcome, overlap: Span) -> Seam:
+def _seam(before: ChunkOutcome, part: ChunkOutcome, overlap: Span) -> Overlap:
     """The cut, moved to the far edge of the overlap where only one of the two is to be trusted."""
     if overlap.duration <= 2 * EDGE:
-        return Seam(part.keep.start, overlap.end, overlap.start)
+        return Overlap(part.keep.start, overlap.end, overlap.start)
     first, last = overlap.start + EDGE, overlap.end - EDGE
     doubtful = _faulty(before, overlap), _faulty(part, overlap)
     if doubtful == (True, False):
-        return Seam(first, first, first)
+        return Overlap(first, first, first)
     if doubtful == (False, True):
-        return Seam(last, last, last)
-    return Seam(part.keep.start, last, first)
+        return Overlap(last, last, last)
+    return Overlap(part.keep.start, last, first)
 
 
 def _faulty(part: ChunkOutcome, overlap: Span) -> bool:
     return bool(part.reasons) or any(gap.start < overlap.end and gap.end > overlap.start for gap in part.missing)
 
 
-def _told(left: Sequence[Reading], right: Sequence[Reading], seam: Seam) -> list[Taken]:
+def _told(left: Sequence[Hypothesis], right: Sequence[Hypothesis], seam: Overlap) -> list[Taken]:
     """The timeline of two readings: what both have is spliced; what one has alone stays on its own side of the cut.
 
     Beyond the cut it stays too, unless the other window's reading has something else there, or the edge tore it.
@@ -114,7 +114,7 @@ def _told(left: Sequence[Reading], right: Sequence[Reading], seam: Seam) -> list
     both = [group for group in found if group[0] and group[1]]
     ours = [one for mine, others in found if not others for one in mine]
     theirs = [one for others, mine in found if not others for one in mine]
-    timeline = [taken for group in both for taken in splice(*group, seam)]
+    timeline = [taken for group in both for taken in merge_overlap(*group, seam)]
     timeline += [_taken(one) for one in ours if one.middle <= seam.cut]
     timeline += [_taken(one) for one in theirs if one.middle > seam.cut]
     heard = [one for mine, _ in both for one in mine]
@@ -124,12 +124,12 @@ def _told(left: Sequence[Reading], right: Sequence[Reading], seam: Seam) -> list
     return timeline
 
 
-def _taken(one: Reading) -> Taken:
+def _taken(one: Hypothesis) -> Taken:
     return one.part, one.segment
 
 
 def _beyond(
-    alone: Sequence[Reading], heard: Sequence[Reading], timeline: Sequence[Taken], other: Sequence[Reading]
+    alone: Sequence[Hypothesis], heard: Sequence[Hypothesis], timeline: Sequence[Taken], other: Sequence[Hypothesis]
 ) -> list[Taken]:
     """What one window alone has beyond the cut, where nothing that was taken from the other window stands for it.
 

@@ -16,7 +16,7 @@ from dropscribe.core.types import Segment, Transcript
 from dropscribe.worker.outputs.text import clean, is_unspaced, is_wide, labeller, milliseconds
 
 LINE_WIDTH = 42  # columns; the usual limit for subtitles in Latin script
-SHORTEST_MS = 500  # a cue that stands for less is a flicker
+MIN_MS = 500  # a cue that stands for less is a flicker
 
 SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f"
 CLAUSE_ENDS = ",;:\u2014\uff0c\u3001\uff1b\uff1a"
@@ -25,7 +25,7 @@ CLOSING = "\"')]\u00bb\u201d\u2019\u300d\u300f\uff09"
 MARKS = frozenset({"Mn", "Mc", "Me", "Cf", "Sk"})  # Unicode categories that belong to the letter before
 NOT_FIRST = MARKS | {"Pe", "Pf", "Po", "Lm"}  # no line of an unspaced script begins with these
 NOT_LAST = frozenset({"Ps", "Pi", "Cf"})  # nor ends with these
-LONGEST_LETTER = 4  # marks looked back over for a letter's beginning; more are an ornament
+MAX_LETTER = 4  # marks looked back over for a letter's beginning; more are an ornament
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class _Unit(NamedTuple):
 
 
 def cues(transcript: Transcript, *, with_names: bool = False) -> list[Cue]:
-    """All cues by time: at least SHORTEST_MS each, none overlapping another.
+    """All cues by time: at least MIN_MS each, none overlapping another.
 
     `with_names` puts the speaker's name before the text of every cue, within the line's width.
     """
@@ -102,8 +102,8 @@ def _spoken(segment: Segment, done: Sequence[int]) -> list[tuple[int, int]]:
 
 def _untangled(ordered: Sequence[Cue]) -> list[Cue]:
     """The cues with their times moved as little as needed so that each is seen, and alone."""
-    starts = list(accumulate((c.start_ms for c in ordered), lambda last, own: max(own, last + SHORTEST_MS)))
-    ends = [max(cue.end_ms, start + SHORTEST_MS) for cue, start in zip(ordered, starts, strict=True)]
+    starts = list(accumulate((c.start_ms for c in ordered), lambda last, own: max(own, last + MIN_MS)))
+    ends = [max(cue.end_ms, start + MIN_MS) for cue, start in zip(ordered, starts, strict=True)]
     limits = [*starts[1:], *ends[-1:]]
     return [
         replace(cue, start_ms=start, end_ms=min(end, limit))
@@ -145,7 +145,7 @@ def _chopped(part: str, room: int) -> list[str]:
 
 
 def _letter_start(part: str, start: int, at: int) -> int:
-    for cut in range(at, max(start, at - LONGEST_LETTER), -1):
+    for cut in range(at, max(start, at - MAX_LETTER), -1):
         if unicodedata.category(part[cut]) not in MARKS:
             return cut
     return at

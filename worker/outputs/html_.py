@@ -24,7 +24,7 @@ from dropscribe.worker.outputs.turns import Turn, turns
 SILENCE = 10.0  # seconds without a word that a reader is told of
 UNSURE = 0.5  # below this confidence a segment is rather wrong than right, by the recognizer's own word
 COLOURS = 8  # speakers' colours in page.css; later speakers share them, which is why names are always shown
-LONGEST_TURN = 40  # rows; the browser lays out one turn at a time
+MAX_TURN = 40  # rows; the browser lays out one turn at a time
 VIDEO = frozenset(".3gp .asf .m4v .mkv .mov .mp4 .webm".split())
 
 _NOT_FROM_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte of a file name
@@ -129,8 +129,8 @@ def _blocks(transcript: Transcript) -> Iterator[str]:
 
 
 def _parts(turn: Turn) -> Iterator[Turn]:
-    for start in range(0, len(turn.segments), LONGEST_TURN):
-        yield Turn(turn.label, turn.segments[start : start + LONGEST_TURN])
+    for start in range(0, len(turn.segments), MAX_TURN):
+        yield Turn(turn.label, turn.segments[start : start + MAX_TURN])
 
 
 def _turn(turn: Turn, called: dict[int, str], number: Iterator[int]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 SLACK = 4096  # bytes; writers disagree on padding and on whether headers count
-MOST_CHUNKS = 64  # of RIFF and ASF; the one that is looked for stands among the first
+MAX_CHUNKS = 64  # of RIFF and ASF; the one that is looked for stands among the first
 UNKNOWN = range(0x7FFF0000, 0x80010000)  # sizes near 2 GiB: written to a pipe by a program that could not go back
 UNKNOWN_BYTES = 0xFFFF0000  # from here on likewise
 
@@ -56,7 +56,7 @@ def mp3_frames(file: BinaryIO) -> int:
 
 def _wav(file: BinaryIO) -> int:
     at = 12
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         head = _at(file, at, 8)
         if len(head) < 8:
             return 0
@@ -90,7 +90,7 @@ def _element(file: BinaryIO, at: int) -> tuple[bytes, int, int]:
 
 def _asf(file: BinaryIO) -> int:
     at = 30
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         head = _at(file, at, 92)
         if head.startswith(ASF_FILE) and len(head) == 92:
             is_broadcast = head[88] & 1

@@ -20,7 +20,7 @@ from dropscribe.models.base import Transcriber
 from dropscribe.store import fleet, queries
 from dropscribe.store.fleet import Capacity
 from dropscribe.store.session import Database
-from dropscribe.worker.runtime.counters import Tally
+from dropscribe.worker.runtime.counters import Counters
 from dropscribe.worker.runtime.lease import LeaseKeeper
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class FleetView:
 
 
 @dataclass
-class Fitness:
+class CircuitBreaker:
     """Whether the fault is in the recordings or in this worker: how many different jobs failed on it in a row."""
 
     limit: int
@@ -75,8 +75,8 @@ class WorkerContext:
     keeper: LeaseKeeper
     owner: str
     model: Transcriber | None
-    tally: Tally
-    fitness: Fitness
+    tally: Counters
+    fitness: CircuitBreaker
     die: Callable[[int], None]
 
     def spooled(self, job_id: str) -> Path:

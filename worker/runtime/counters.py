@@ -16,7 +16,7 @@ RESULTS = (DONE, FAILED, STOPPED)
 
 
 @dataclass
-class Tally:
+class Counters:
     """Seconds of audio read and of work on it, tokens, tasks under way, and tasks that ended by name and result."""
 
     audio: float = 0.0

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from dropscribe.core.routing import FINISH, PREPARE, TRANSCRIBE
 from dropscribe.core.types import EngineInfo
 from dropscribe.models.gpu import memory
-from dropscribe.worker.runtime.counters import RESULTS, Tally
+from dropscribe.worker.runtime.counters import RESULTS, Counters
 
 TASKS_OF = {"cpu": (PREPARE, FINISH), "model": (TRANSCRIBE,)}
 
@@ -24,7 +24,7 @@ class WorkerCollector(Collector):
     name: str
     role: str
     gpu: str
-    tally: Tally
+    tally: Counters
     slots: int = 0
     engine: EngineInfo | None = None
     load_seconds: float = 0.0

@@ -15,14 +15,14 @@ from enum import StrEnum
 from itertools import accumulate, groupby, pairwise
 
 from dropscribe.core import spans
-from dropscribe.core.types import Ended, RawTranscript, Segment, SegmentKind, Span
+from dropscribe.core.types import FinishReason, RawTranscript, Segment, SegmentKind, Span
 
 BREATH = 1.0  # s; a pause as short belongs to the talk around it
 BLIP = 1.0  # s; what is shorter and stands alone is a cough, a click or an "mhm", which models rightly leave out
-LEAST_UNCOVERED = 3.0  # s of talk below which a low share says nothing: there was hardly any
-LONGEST_GAP = 30.0  # s of talk between two segments: several utterances, and longer than a jingle taken for speech
+MIN_UNCOVERED = 3.0  # s of talk below which a low share says nothing: there was hardly any
+MAX_GAP = 30.0  # s of talk between two segments: several utterances, and longer than a jingle taken for speech
 SILENT_ANSWER = 5.0  # s of talk that an answer without a word cannot have overheard
-LEAST_MISSING = 0.5  # s; in less is hardly a word
+MIN_MISSING = 0.5  # s; in less is hardly a word
 SHORT = 2.0  # s; in less, rounded times make any pace possible
 BURST = 2.0  # times the bound for a whole chunk that a single segment may reach
 
@@ -49,8 +49,8 @@ class Rule(StrEnum):
 
 
 ENDINGS = {
-    Ended.TRUNCATED: (Rule.TRUNCATED, "the model's answer breaks off"),
-    Ended.LOOP: (Rule.LOOP, "the model repeated itself"),
+    FinishReason.TRUNCATED: (Rule.TRUNCATED, "the model's answer breaks off"),
+    FinishReason.LOOP: (Rule.LOOP, "the model repeated itself"),
 }
 
 
@@ -125,7 +125,7 @@ def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits
         *_coverage(gaps, accounted, share, limits.coverage),
         *_haste(result.segments, pace, limits.words_per_second),
     )
-    missing = tuple(gap for gap in holes if gap.duration >= LEAST_MISSING)
+    missing = tuple(gap for gap in holes if gap.duration >= MIN_MISSING)
     return CheckResult(failures, missing, {"coverage": share, "words_per_second": pace})
 
 
@@ -160,9 +160,9 @@ def _coverage(gaps: Sequence[Span], accounted: Sequence[Span], share: float, lea
     longest = _longest_hole(gaps, accounted)
     if not accounted and uncovered >= SILENT_ANSWER:
         yield Failure(Rule.SILENT, f"no word was read in {uncovered:.0f} s of detected speech")
-    elif accounted and share < least and uncovered >= LEAST_UNCOVERED:
+    elif accounted and share < least and uncovered >= MIN_UNCOVERED:
         yield Failure(Rule.COVERAGE, f"only {100 * share:.0f} % of the detected speech is covered")
-    elif accounted and longest >= LONGEST_GAP:
+    elif accounted and longest >= MAX_GAP:
         yield Failure(Rule.COVERAGE, f"{longest:.0f} s of detected speech on end are not covered")
 
 

@@ -27,7 +27,7 @@ class SpoolGoneError(DropscribeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class CheckedHypothesis:
     """A model's answer in the recording's time, the reasons not to trust it, and the speech that nothing covers.
 
     `rules` are the names of the checks that gave the reasons.
@@ -60,7 +60,7 @@ def read_spans(path: Path, spans: Sequence[Span], at: Sequence[float], seconds: 
     return audio
 
 
-def listen(context: WorkerContext, work: ChunkWork, held: Held) -> Heard:
+def listen(context: WorkerContext, work: ChunkWork, held: Held) -> CheckedHypothesis:
     """Let the resident model read the chunk. Raises ModelError, or what `Held.check` raises."""
     if context.model is None:
         raise TypeError("a worker without a model got a chunk to read")
@@ -86,7 +86,7 @@ def listen(context: WorkerContext, work: ChunkWork, held: Held) -> Heard:
     held.check()
     busy = time.monotonic() - began
     context.tally.read(window.duration, busy, prompt=result.prompt_tokens, output=result.output_tokens)
-    heard = Heard(replace(result, timings=result.timings | {"model": busy}), context.model.info)
+    heard = CheckedHypothesis(replace(result, timings=result.timings | {"model": busy}), context.model.info)
     return heard if work.clips else _judged(heard, work, limits(context.settings))
 
 
@@ -99,7 +99,7 @@ def limits(settings: Settings) -> quality_checks.CheckLimits:
     )
 
 
-def _judged(heard: Heard, work: ChunkWork, bounds: quality_checks.CheckLimits) -> Heard:
+def _judged(heard: CheckedHypothesis, work: ChunkWork, bounds: quality_checks.CheckLimits) -> CheckedHypothesis:
     """With its verdict, and in the recording's time."""
     offset = work.chunk.start
     verdict = quality_checks.check(
@@ -119,7 +119,7 @@ def _moved(span: Span, seconds: float) -> Span:
     return Span(span.start + seconds, span.end + seconds)
 
 
-def halves(settings: Settings, work: ChunkWork, heard: Heard) -> tuple[Chunk, Chunk] | None:
+def halves(settings: Settings, work: ChunkWork, heard: CheckedHypothesis) -> tuple[Chunk, Chunk] | None:
     """What to read instead of an answer that failed its checks; None where it is good, or cannot be halved again."""
     if not heard.reasons or work.depth >= settings.max_halvings:
         return None
