@@ -124,7 +124,7 @@ def test_without_a_terminal_it_is_lines_until_it_is_interrupted(busy: Database) 
 
 def test_a_store_that_is_away_is_told_and_waited_for(busy: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     context = Context()
-    seen = live_status._look(context)
+    seen = live_status._poll(context)
     context.database.close()
     url = "postgresql://127.0.0.1:1/none"
     monkeypatch.setattr(context, "database", Database(url))
