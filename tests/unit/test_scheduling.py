@@ -13,8 +13,8 @@ def test_tests_of_a_file_that_is_whole_are_handed_out_together() -> None:
 
 
 def test_all_others_are_handed_out_one_by_one() -> None:
-    first, second = (f"tests/integration/test_store.py::test_{name}" for name in ("a", "b"))
-    assert len({unit(first), unit(second), "tests/integration/test_store.py"}) == 3
+    first, second = (f"tests/integration/test_store_claims.py::test_{name}" for name in ("a", "b"))
+    assert len({unit(first), unit(second), "tests/integration/test_store_claims.py"}) == 3
 
 
 def test_every_file_that_is_whole_is_there() -> None:
