@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from dropscribe.admin.client import Client
 from dropscribe.core import old_names
 from dropscribe.scheduler.duties import notifier
 from dropscribe.store import events, jobs, metrics_queries, notifications, queries, recovery, transcripts
@@ -182,3 +183,11 @@ def test_an_old_setting_is_noted_on_standard_error_once_and_not_in_the_json(
     assert shown.err.count("DROPSCRIBE_GATE_COVERAGE is the old name") == 1
     found = {one["name"]: one for one in shown.json["settings"]}
     assert (found["min_speech_coverage"]["value"], found["min_speech_coverage"]["source"]) == ("0.5", "environment")
+
+
+def test_a_program_that_uses_the_client_is_warned_of_old_settings(
+    store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPSCRIBE_MOST_HALVINGS", "1")
+    with pytest.warns(FutureWarning, match="say DROPSCRIBE_MAX_HALVINGS"), Client() as client:
+        assert client.job(admit(store, "a.wav")).state is jobs.JobState.QUEUED
