@@ -34,7 +34,7 @@ JOB = {
 }
 WORK = {"read": "transcribed_seconds"}
 NOTIFICATION = {"missing": "uncovered_speech"}
-# Kinds of events. The store keeps the old ones of jobs from before; they are written no longer.
+# Kinds of events. The store keeps the old ones of jobs from before; JSON has them as `old_kind` beside `kind`.
 EVENTS = {
     "reading": "transcribing",
     "read": "transcribed",
@@ -44,7 +44,7 @@ EVENTS = {
     "not_moved": "not_archived",
 }
 CHECKS = {"pace": "speech_rate", "budget": "max_new_tokens"}  # in events, and the label of a metric
-# Steps in the JSON of `show` and `workers`. The old ones are written no longer.
+# Steps in the JSON of `show` and `workers`, which has the old ones as `old_step` beside `step`.
 STEPS = {"read": "transcribe", "reading": "transcribing"}
 METRICS = {
     "dropscribe_waiting_audio_seconds": "dropscribe_backlog_audio_seconds",
@@ -73,6 +73,11 @@ def current_value(setting: str, value: Any) -> Any:
 def current(name: str, old: Mapping[str, str] = MappingProxyType(EVENTS)) -> str:
     """What a name, which may be an old one, is called now."""
     return old.get(name, name)
+
+
+def previous(name: str, old: Mapping[str, str]) -> str:
+    """What a name was called before; the name itself where it has not changed."""
+    return next((before for before, after in old.items() if after == name), name)
 
 
 def all_names(*names: str, old: Mapping[str, str] = MappingProxyType(EVENTS)) -> tuple[str, ...]:

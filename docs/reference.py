@@ -179,9 +179,9 @@ def _changes() -> Iterator[tuple[str, str, str, str]]:
         (old_names.WORK, "work[].", "a worker in JSON: `workers`, `status`", soon),
         (old_names.NOTIFICATION, "", "notification", soon),
         (old_names.METRICS, "", "metric", soon),
-        (old_names.EVENTS, "", "kind of event: `show`, `logs`", gone),
+        (old_names.EVENTS, "", "kind of event: `show --json` has the old one as `old_kind`", soon),
         (old_names.CHECKS, "", "quality check in events, and in the label of the new metric", gone),
-        (old_names.STEPS, "", "step in JSON: `show`, `workers`", gone),
+        (old_names.STEPS, "", "step: `show --json` and `workers --json` have the old one as `old_step`", soon),
     ):
         for old, new in table.items():
             yield prefix + old, prefix + new, where, until

@@ -16,6 +16,8 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.state.job_view import as_document, overrides
 from dropscribe.admin.terminal import render
+from dropscribe.core import old_names
+from dropscribe.core.old_names import previous
 from dropscribe.core.routing import wish_of
 from dropscribe.core.settings import mask
 from dropscribe.store import fleet, notifications, queries, transcripts
@@ -40,14 +42,21 @@ def show(context: Context, name: str, *, as_json: bool) -> None:
             "speech": speech,
             "files": [_file_document(file) for file in files],
             "notifications": [asdict(one) | {"url": mask(one.url)} for one in deliveries],
-            "events": [asdict(event) for event in events],
+            "events": [asdict(one) | {"old_kind": previous(one.kind, old_names.EVENTS)} for one in events],
         }
-        render.write_json(as_document(job) | extra | asdict(history))
+        render.write_json(as_document(job) | extra | _history_document(history))
         return
     context.out.print(_facts(job, files, deliveries, _waits_for(context, job)))
     if events:
         for table in (_parts(history), _attempts(history, now), _trail(events)):
             context.out.print(table)
+
+
+def _history_document(history: JobTimeline) -> dict[str, Any]:
+    document = asdict(history)
+    for attempt in document["attempts"]:
+        attempt["old_step"] = previous(attempt["step"], old_names.STEPS)
+    return document
 
 
 def _file_document(file: WrittenFile) -> dict[str, Any]:

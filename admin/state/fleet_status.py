@@ -154,7 +154,10 @@ def folder_trouble(root: WatchedRoot) -> str:
 
 def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
     """A worker as docs/cli.md describes it."""
-    work = [old_names.with_new(asdict(one), old_names.WORK) for one in worker.work]
+    work = [
+        old_names.with_new(asdict(one), old_names.WORK) | {"old_step": old_names.previous(one.step, old_names.STEPS)}
+        for one in worker.work
+    ]
     return asdict(worker) | {"work": work, "doing": worker.doing, "rtfx": worker.rtfx, "alive": worker.silent < silence}
 
 

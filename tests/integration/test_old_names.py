@@ -97,7 +97,8 @@ def test_a_worker_tells_its_work_by_both_names(store: Database, cli: Cli) -> Non
     with store.begin() as connection:
         connection.execute(update(chunk_rows).values(progress=12.0))
     ((work,),) = [worker["work"] for worker in cli("workers", "--json").json["workers"]]
-    assert (work["step"], work["read"], work["transcribed_seconds"]) == ("transcribing", 12.0, 12.0)
+    assert (work["step"], work["old_step"]) == ("transcribing", "reading")
+    assert work["read"] == work["transcribed_seconds"] == 12.0
 
 
 def test_a_notification_tells_uncovered_speech_by_both_names(store: Database) -> None:
@@ -112,8 +113,9 @@ def test_events_of_before_are_shown_by_their_new_kinds(store: Database, cli: Cli
     job_id = admit(store, "a.wav")
     for kind in old_names.EVENTS:
         note(store, job_id, kind, "chunk 0" if kind in {"reading", "read"} else "")
-    kinds = [event["kind"] for event in cli("show", job_id, "--json").json["events"]]
-    assert kinds == ["admitted", *old_names.EVENTS.values()]
+    events = cli("show", job_id, "--json").json["events"]
+    assert [event["kind"] for event in events] == ["admitted", *old_names.EVENTS.values()]
+    assert [event["old_kind"] for event in events] == ["admitted", *old_names.EVENTS]
 
 
 def test_the_attempts_of_before_are_told_as_those_of_now(store: Database, cli: Cli) -> None:
@@ -123,9 +125,9 @@ def test_the_attempts_of_before_are_told_as_those_of_now(store: Database, cli: C
     note(store, job_id, "read", "chunk 0")
     told = cli("show", job_id, "--json").json
     conforms(told, "show")
-    assert [(one["step"], one["chunk"], one["outcome"]) for one in told["attempts"]] == [
-        ("prepare", "", "prepared"),
-        ("transcribe", "0", "transcribed"),
+    assert [(one["step"], one["old_step"], one["chunk"], one["outcome"]) for one in told["attempts"]] == [
+        ("prepare", "prepare", "", "prepared"),
+        ("transcribe", "read", "0", "transcribed"),
     ]
 
 
