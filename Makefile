@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INBOX ?=
+ENGINE ?=
+MODEL ?=
 
 comma := ,
 # An NVIDIA driver on this machine calls for the packages that use it.
@@ -18,9 +20,9 @@ SOURCES := pyproject.toml constraints.txt
 help:  ## show the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-up: $(VENV)/run  ## watch and transcribe a folder: make up INBOX=~/recordings
-	@test -n "$(INBOX)" || { echo 'usage: make up INBOX=~/recordings' >&2; exit 2; }
-	@$(BIN)/dropscribe up "$(INBOX)"
+up: $(VENV)/run  ## watch and transcribe a folder: make up INBOX=~/recordings [MODEL=small]
+	@test -n "$(INBOX)" || { echo 'usage: make up INBOX=~/recordings [ENGINE=whisper] [MODEL=small]' >&2; exit 2; }
+	@$(BIN)/dropscribe up "$(INBOX)" $(if $(ENGINE),--engine "$(ENGINE)") $(if $(MODEL),--model "$(MODEL)")
 
 demo: $(VENV)/run  ## transcribe the samples in a scratch copy, print the transcripts and their word error rate
 	@$(BIN)/python -m bench.demo

@@ -44,7 +44,7 @@ MAX_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at most
 
 OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html", "md", "docx", "rttm"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
-VIBEVOICE, WHISPER = "microsoft/VibeVoice-ASR-HF", "mobiuslabsgmbh/faster-whisper-large-v3-turbo"  # on Hugging Face
+VIBEVOICE = "microsoft/VibeVoice-ASR-HF"  # on Hugging Face
 EngineName = Literal["auto", "onnx", "pocketsphinx", "scripted", "vibevoice", "whisper"]
 
 
@@ -69,12 +69,6 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _name_the_model(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """The default of `model` is that of the engine."""
-        return {"model": WHISPER, **values} if values.get("engine") == "whisper" else values
-
     home: Path = Field(default_factory=default_home, description="directory that holds all state")
     database_url: str = Field(
         "", description="SQLAlchemy URL; empty: SQLite under home", json_schema_extra={"secret": True}
@@ -98,7 +92,9 @@ class Settings(BaseModel):
         description="ending of a file that is written when all others of a recording are whole, such as done",
     )
 
-    engine: EngineName = Field("auto", description="speech model; auto: vibevoice with a GPU, else pocketsphinx")
+    engine: EngineName = Field(
+        "auto", description="speech model; auto: vibevoice where a GPU can hold it, else whisper"
+    )
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = Field(
         "auto", description="number format of the model's weights"
     )
@@ -108,12 +104,13 @@ class Settings(BaseModel):
         description="parts of vibevoice that int8 and nf4 quantize; more than the default is unsafe",
     )
     model: str = Field(
-        VIBEVOICE,
-        min_length=1,
-        description="checkpoint of vibevoice or whisper: folder or Hugging Face id "
-        f"(whisper's default: {WHISPER}); of onnx: the folder of an export",
+        "",
+        description="checkpoint: tiny, base, small, medium, large-v3 or turbo of whisper, a folder, or a Hugging Face "
+        "id; empty: what fits this machine",
     )
-    revision: str = Field("", description="commit or tag of that id; empty: its newest")
+    revision: str = Field(
+        "", description="commit or tag of that id; empty: the verified one of a known checkpoint, else its newest"
+    )
     attention: Literal["auto", "flash", "varlen", "sdpa", "eager"] = Field(
         "auto", description="how vibevoice computes attention; auto: flash-attn where it can run, else sdpa"
     )
@@ -279,7 +276,7 @@ class Settings(BaseModel):
             "engine": self.engine,
             "precision": self.precision,
             "quantize": sorted(self.quantize),
-            "model": self.model,
+            "model": self.model or VIBEVOICE,  # what an empty one meant when the first transcripts were made
             "revision": self.revision,
             "temperature": self.temperature,
             "repetition_penalty": self.repetition_penalty,

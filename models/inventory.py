@@ -94,6 +94,11 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
     )
 
 
+def layout_of(folder: Path) -> str:
+    """The layout of a checkpoint's folder, as `Checkpoint` names it. Raises ModelUnavailableError."""
+    return "onnx" if layout.is_export(folder) else _layout(folder, read_config(folder))
+
+
 def _layout(folder: Path, config: Mapping[str, Any]) -> str:
     if (folder / CONVERTED).is_file() and "suppress_ids" in config:
         return "ctranslate2"

@@ -1,4 +1,4 @@
-"""The speech models by name: which there are, which fits this machine, and how to load one.
+"""The speech models by name: which there are, which one this machine is to use, and how to load it.
 
 A model's module is imported only when it is asked for, so that a machine needs the packages of its own
 model and no others.
@@ -7,40 +7,27 @@ model and no others.
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import shutil
 from pathlib import Path
 from typing import Protocol, cast
 
-from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.settings import Settings
+from dropscribe.models import choice, inventory, scripted
 from dropscribe.models.base import Transcriber
+from dropscribe.models.checkpoints import hub_cache, known
+from dropscribe.models.choice import AUTO, Machine, ModelChoice
+from dropscribe.models.engine_spec import EngineSpec
+from dropscribe.models.gpu import cards
+from dropscribe.models.onnx import spec as onnx
+from dropscribe.models.pocketsphinx import spec as pocketsphinx
+from dropscribe.models.vibevoice import spec as vibevoice
+from dropscribe.models.whisper import spec as whisper
 
-ENGINES: dict[str, str] = {
-    "onnx": "dropscribe.models.onnx.transcriber:Onnx",
-    "pocketsphinx": "dropscribe.models.pocketsphinx:PocketSphinx",
-    "scripted": "dropscribe.models.scripted:Scripted",
-    "vibevoice": "dropscribe.models.vibevoice.transcriber:VibeVoice",
-    "whisper": "dropscribe.models.whisper.transcriber:Whisper",
+SPECS: dict[str, EngineSpec] = {
+    spec.name: spec for spec in (onnx.SPEC, pocketsphinx.SPEC, scripted.SPEC, vibevoice.SPEC, whisper.SPEC)
 }
-# The optional dependencies that an engine needs.
-EXTRAS: dict[str, str] = {"onnx": "onnx", "pocketsphinx": "local", "vibevoice": "gpu", "whisper": "whisper"}
-# The package without which an engine's module cannot be imported, and which nothing else of dropscribe needs.
-NEEDS: dict[str, str] = {
-    "onnx": "onnxruntime",
-    "pocketsphinx": "pocketsphinx",
-    "vibevoice": "torch",
-    "whisper": "faster_whisper",
-}
-ON_GPUS = frozenset({"vibevoice", "whisper"})  # one worker a GPU, where there are any
-NOTICES: dict[str, str] = {
-    "pocketsphinx": (
-        "pocketsphinx: small offline English model, for trying dropscribe out; "
-        "for real transcripts use VibeVoice-ASR on a GPU"
-    ),
-    "scripted": "scripted: invented words for tests; nothing of what was said is recognized",
-}
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+# The engine that reads a checkpoint, by its layout.
+READERS = {"transformers": "vibevoice", "onnx": "onnx", "whisper": "whisper", "ctranslate2": "whisper"}
 
 
 class _Engine(Protocol):
@@ -49,66 +36,52 @@ class _Engine(Protocol):
         ...
 
 
+def choose(settings: Settings) -> ModelChoice:
+    """The engine and the checkpoint that these settings mean on this machine. Loads no model.
+
+    Raises ModelUnavailableError when there is no such engine, or nothing that could run here.
+    """
+    reads = _reader(settings) if settings.engine == AUTO else ""
+    machine = Machine(cards.memory(), cards.has_driver())
+    chosen = choice.choose(SPECS, settings.engine, settings.model, reads, machine)
+    if settings.engine == AUTO and not machine.driver and not chosen.spec.is_installed:
+        raise ModelUnavailableError(f"no speech model can run on this machine; {_bare_machine(chosen.spec)}")
+    return chosen
+
+
 def create(engine: str, settings: Settings) -> Transcriber:
     """Load an engine by its name or by `auto`, ready to transcribe.
 
     Raises ModelUnavailableError when it is unknown, not installed or does not fit this machine, and
     SettingsError when its own settings are wrong.
     """
-    return _class_of(resolve(engine)).load(settings)
+    chosen = choose(settings.model_copy(update={"engine": engine}))
+    settings = settings.model_copy(update={"engine": chosen.spec.name, "model": chosen.model})
+    return _class_of(chosen.spec).load(settings)
 
 
-def resolve(engine: str) -> str:
-    """The engine that a name stands for: itself, or for `auto` the best that this machine can run.
-
-    Raises ModelUnavailableError when there is none of that name, or nothing that could run here.
-    """
-    if engine == "auto":
-        return _best_here()
-    if engine not in ENGINES:
-        raise ModelUnavailableError(f"{engine} is not part of this version yet; use pocketsphinx")
-    return engine
-
-
-def require(engine: str) -> None:
-    """Raise ModelUnavailableError when the package that an engine runs on is not installed. Imports nothing."""
-    package = NEEDS.get(engine)
-    if package and importlib.util.find_spec(package) is None:
-        raise ModelUnavailableError(
-            f"{engine} cannot be imported: {package} is not installed; {_how_to_install(engine)}"
-        )
+def _reader(settings: Settings) -> str:
+    """The engine that reads the named checkpoint; empty where none is named or it cannot be told yet."""
+    if not settings.model:
+        return ""
+    if known.find(settings.model):
+        return whisper.SPEC.name
+    try:
+        folder, _ = hub_cache.locate(settings.model, settings.revision)
+        return READERS.get(inventory.layout_of(Path(folder)), "")
+    except (UsageError, ModelUnavailableError):  # not here, or broken: whoever loads it says so
+        return ""
 
 
-def notice(engine: str) -> str:
-    """What a user has to know before trusting the engine's transcripts, or nothing. Loads no model.
-
-    Raises ModelUnavailableError as `resolve` does.
-    """
-    return NOTICES.get(resolve(engine), "")
-
-
-def _best_here() -> str:
-    if "vibevoice" in ENGINES and _has_nvidia_driver():
-        return "vibevoice"
-    if importlib.util.find_spec("pocketsphinx"):
-        return "pocketsphinx"
-    raise ModelUnavailableError(f"no speech model can run on this machine; {_how_to_install('pocketsphinx')}")
-
-
-def _has_nvidia_driver() -> bool:
-    return NVIDIA_DRIVER.exists() or shutil.which("nvidia-smi") is not None
-
-
-def _class_of(engine: str) -> _Engine:
-    module, _, name = ENGINES[engine].partition(":")
+def _class_of(spec: EngineSpec) -> _Engine:
+    module, _, name = spec.target.partition(":")
     try:
         return cast(_Engine, getattr(importlib.import_module(module), name))
     except ImportError as error:
-        if engine not in EXTRAS:  # needs nothing optional, so the program itself is broken
+        if not spec.extra:  # needs nothing optional, so the program itself is broken
             raise
-        message = f"{engine} cannot be imported: {error}; {_how_to_install(engine)}"
-        raise ModelUnavailableError(message) from error
+        raise ModelUnavailableError(f"{spec.name} cannot be imported: {error}; {spec.how_to_install}") from error
 
 
-def _how_to_install(engine: str) -> str:
-    return f"install it with pip install 'dropscribe[{EXTRAS[engine]}]'"
+def _bare_machine(spec: EngineSpec) -> str:
+    return spec.how_to_install.replace(f"[{spec.extra}]", "[local]")

@@ -25,8 +25,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment
-from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.engine_spec import EngineSpec
+
+SPEC = EngineSpec(
+    name="scripted",
+    target="dropscribe.models.scripted:Scripted",
+    notice="scripted: invented words for tests; nothing of what was said is recognized",
+)
 
 POLL_SECONDS = 0.05  # between two looks at the clock while pretending to work
 WORDS_A_SEGMENT = 8  # in 5 s: 96 words a minute, slow speech
@@ -120,7 +126,7 @@ class Scripted:
     """A Transcriber that follows a `Script`; safe for as many threads as `model_slots`."""
 
     def __init__(self, script: Script, *, slots: int = 1) -> None:
-        self.info = EngineInfo("scripted", "scripted", "none", slots, notice=registry.NOTICES["scripted"])
+        self.info = EngineInfo("scripted", "scripted", "none", slots, notice=SPEC.notice)
         self._script = script
         self._misbehaved = 0
         self._lock = threading.Lock()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,18 @@ def audio() -> Path:
     if not AUDIO.is_dir():
         pytest.skip("the real recordings are not on this machine")
     return AUDIO
+
+
+@pytest.fixture(scope="session")
+def whisper_base() -> Path:
+    """What HF_HOME is to be for the real Whisper base, fetched once for each machine and kept between runs."""
+    place = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dropscribe-tests"
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_CACHE"}
+    fetch = [sys.executable, "-m", "dropscribe", "models", "fetch", "base"]
+    ran = subprocess.run(fetch, env=environment | {"HF_HOME": str(place)}, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        missing(f"Whisper base ({ran.stderr.strip()})")
+    return place
 
 
 @pytest.fixture(scope="session")

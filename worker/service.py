@@ -179,7 +179,7 @@ def _memory() -> int:
 
 def _load_model(settings: Settings, told: WorkerCollector) -> Transcriber:
     began = time.monotonic()
-    model = registry.create(registry.resolve(settings.engine), settings)
+    model = registry.create(settings.engine, settings)
     told.engine, told.load_seconds = model.info, time.monotonic() - began
     if model.info.notice:
         log.warning("%s", model.info.notice)

@@ -116,12 +116,27 @@ def engine(settings: Settings) -> Finding:
     from dropscribe.models import registry
 
     try:
-        chosen = registry.resolve(settings.engine)
+        chosen = registry.choose(settings)
+        chosen.spec.require()
     except ModelUnavailableError as error:
         what, _, remedy = str(error).partition("; ")
         level = Severity.WARN if settings.database_url else Severity.FAIL
         return Finding("engine", level, what, remedy or "pip install 'dropscribe[local]'")
-    return Finding("engine", Severity.OK, chosen if chosen == settings.engine else f"{settings.engine}: {chosen}")
+    name = chosen.spec.name if chosen.spec.name == settings.engine else f"{settings.engine}: {chosen.spec.name}"
+    return Finding("engine", Severity.OK, "; ".join(filter(None, (name, chosen.sentence, _weights(chosen.model)))))
+
+
+def _weights(model: str) -> str:
+    """Which checkpoint that is, and whether its files are here; empty where it is not a known one."""
+    from dropscribe.models.checkpoints import hub_cache, known
+
+    found = known.find(model)
+    if found is None:
+        return ""
+    here = hub_cache.snapshot(found.id, found.revision).is_dir()
+    return (
+        f"{found.title} is here" if here else f"{found.title} ({render.size(found.size)}) is fetched at the first start"
+    )
 
 
 def gpu(settings: Settings) -> Finding:
@@ -145,7 +160,7 @@ def _no_gpu(settings: Settings) -> Finding:
         return Finding("gpu", Severity.WARN, "there is an NVIDIA driver but no nvidia-smi", remedy)
     if settings.engine == "vibevoice":
         level = Severity.WARN if settings.database_url else Severity.FAIL
-        remedy = "install the NVIDIA driver, or set DROPSCRIBE_ENGINE=pocketsphinx"
+        remedy = "install the NVIDIA driver, or set DROPSCRIBE_ENGINE=whisper"
         return Finding("gpu", level, "none, and vibevoice needs one", remedy)
     return Finding("gpu", Severity.OK, "none; not needed")
 

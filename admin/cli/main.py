@@ -41,7 +41,7 @@ def _add(panel: str, command: Callable[..., Any], name: str, *examples: str) -> 
     app.command(name, rich_help_panel=panel, epilog=epilog)(command)
 
 
-_add(RUN, running.up, "up", "~/Recordings", "~/Recordings --drain", "/data/a /data/b --engine pocketsphinx")
+_add(RUN, running.up, "up", "~/Recordings", "~/Recordings --drain", "/data/a /data/b --model small")
 _add(RUN, running.watch, "watch", "/mnt/nas/interviews")
 _add(RUN, running.worker, "worker", "--role cpu", "--role model --gpu 0")
 _add(

@@ -161,6 +161,8 @@ def show(
 
 FETCH_EXAMPLES = """Examples:
 
+  dropscribe models fetch base
+
   dropscribe models fetch microsoft/VibeVoice-ASR-HF
 """
 
@@ -168,11 +170,13 @@ FETCH_EXAMPLES = """Examples:
 @app.command(epilog=FETCH_EXAMPLES)
 def fetch(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="ID", help="Its name on Hugging Face.")],
-    revision: Annotated[str, typer.Option(help="Commit, tag or branch; its newest if not given.")] = "",
+    name: Annotated[str, typer.Argument(metavar="ID", help="Its short name (base) or its id on Hugging Face.")],
+    revision: Annotated[
+        str, typer.Option(help="Commit, tag or branch; if not given, the known one of a short name, else the newest.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Fetch a checkpoint from Hugging Face into its cache; called again, it goes on where it was."""
+    """Fetch a checkpoint into the cache of Hugging Face; called again, it goes on where it was."""
     from dropscribe.admin.models import checkpoints
 
     if not checkpoints.fetch(ctx.obj, name, revision=revision, as_json=as_json):

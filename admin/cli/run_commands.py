@@ -36,19 +36,26 @@ Folders = Annotated[
 EngineOption = Annotated[
     EngineChoice | None, typer.Option("--engine", help="Speech model; the setting `engine` if not given.")
 ]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="Checkpoint: a short name such as small, a folder or an id; else the setting `model`."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Tell programs what happens, in JSON.")]
 
 
 def up(
     folders: Folders,
     engine: EngineOption = None,
+    model: ModelOption = None,
     drain: Annotated[bool, typer.Option("--drain", help="Stop when every recording is transcribed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start everything on this machine, and transcribe what lies or arrives in the folders."""
     from dropscribe.admin.local.up import up as start
 
-    raise typer.Exit(start(folders, engine=engine, until_drained=drain, as_json=as_json))
+    raise typer.Exit(start(folders, engine=engine, model=model, until_drained=drain, as_json=as_json))
 
 
 def watch(folders: Folders) -> None:

@@ -28,6 +28,8 @@ from dropscribe.core.errors import DropscribeError, StoreUnavailableError, Usage
 from dropscribe.core.hotwords import context_of
 from dropscribe.core.settings import PREFIX, Settings, load
 from dropscribe.models import registry
+from dropscribe.models.checkpoints import fetch
+from dropscribe.models.choice import ModelChoice
 from dropscribe.scheduler.scanning import roots, scanner
 from dropscribe.scheduler.scanning.scanner import FolderState
 from dropscribe.store import fleet, recovery
@@ -48,13 +50,13 @@ WORKER_GRACE = 20.0
 REDIS_GRACE = 5.0
 
 
-def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json: bool) -> int:
+def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json: bool, model: str | None = None) -> int:
     """Run the whole system over `folders`; returns the exit status."""
-    settings = load(overrides={"engine": engine})
+    settings = load(overrides={"engine": engine, "model": model})
     logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
     context_of(settings)  # the scheduler would end over a hotwords file that is not there
-    chosen = registry.resolve(settings.engine)
-    registry.require(chosen)  # no start of its worker could mend that
+    chosen = registry.choose(settings)
+    chosen.spec.require()  # no start of its worker could mend that
     places = scanner.places(folders)  # a share that hangs must not keep the others from being watched
     roots.check_roots([place.path for place in places], Path)
     require_folders(places, there=until_drained)
@@ -134,7 +136,7 @@ class System:
 
     settings: Settings
     database: Database
-    engine: str
+    choice: ModelChoice
     places: Sequence[FolderState]
     stop: threading.Event
     report: Report
@@ -177,7 +179,11 @@ class System:
 
     def _environment(self) -> dict[str, str]:
         # The engine as it is set, `auto` too: it is part of what a recording is known by, to `submit` as well.
-        chosen = {PREFIX + "HOME": str(self.settings.home), PREFIX + "ENGINE": self.settings.engine}
+        chosen = {
+            PREFIX + "HOME": str(self.settings.home),
+            PREFIX + "ENGINE": self.settings.engine,
+            PREFIX + "MODEL": self.settings.model,
+        }
         if "reconcile_seconds" not in self.settings.model_fields_set:
             chosen[PREFIX + "RECONCILE_SECONDS"] = RECONCILE_SECONDS
         return chosen
@@ -189,7 +195,7 @@ class System:
             groups[0].append(supervisor.start(REDIS, "exec", *private_redis.server_command(self.settings)))
             private_redis.wait_until_up(self.settings)
         groups[1].append(self._worker(supervisor, "cpu"))
-        gpus = gpu.list_gpus() if self.engine in registry.ON_GPUS else []
+        gpus = gpu.list_gpus() if self.choice.spec.on_gpus else []
         for index in range(len(gpus)):
             groups[1].append(self._worker(supervisor, "model", str(index)))
         if not gpus:
@@ -205,9 +211,8 @@ class System:
     def _announce(self) -> None:
         for place in self.places:
             self.activity.begin(place, transcripts_folder(self.settings.results))
-        self.report.say(f"engine {self.engine}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
-        if notice := registry.notice(self.engine):
-            self.report.say(notice)
+        self.report.say(f"engine {self.choice.spec.name}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
+        self.report.say(self.choice.sentence)
 
     def _attend(self, supervisor: Supervisor, workers: Sequence[Child], *, until_drained: bool) -> bool:
         """True if every recording is through, False if `up` was stopped or every worker was asked to end."""
@@ -229,6 +234,8 @@ class System:
         drained = exit_status.is_drained(self._own(now), self.folders, now.unfinished)
         drained = drained and exit_status.all_archived(self.database, self.folders)
         self.activity.report(self._own(now))
+        for one in fetch.running():
+            self.report.fetching(one.step, one.done, one.total)
         self.report.update(now)
         return drained
 

@@ -11,14 +11,14 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import byte_progress
 from dropscribe.models import inventory
-from dropscribe.models.checkpoints import hub_cache
+from dropscribe.models.checkpoints import hub_cache, known
 from dropscribe.models.inventory import Checkpoint
 
 
 def show_all(context: Context, folders: Sequence[Path], *, verify: bool, as_json: bool) -> bool:
     """All checkpoints of the cache, of these folders, and the one in use; True if nothing is wrong with any."""
     used = Path(context.settings.model).expanduser()
-    found = inventory.survey([*folders, *([used] if used.is_dir() else [])])
+    found = inventory.survey([*folders, *([used] if context.settings.model and used.is_dir() else [])])
     if verify:
         found = _verified(context, found)
     if as_json:
@@ -35,7 +35,7 @@ def show_all(context: Context, folders: Sequence[Path], *, verify: bool, as_json
 def show_one(context: Context, source: str, *, revision: str, verify: bool, as_json: bool) -> bool:
     """Everything about one checkpoint; True if nothing is wrong with it. Raises UsageError."""
     folder, commit = hub_cache.locate(source, revision)
-    found = inventory.examine(folder, source if commit else "", commit)
+    found = inventory.examine(folder, known.identity(source) if commit else "", commit)
     if verify:
         [found] = _verified(context, [found])
     if as_json:
@@ -51,7 +51,7 @@ def fetch(context: Context, name: str, *, revision: str, as_json: bool) -> bool:
 
     with byte_progress(context.err) as tell:
         _, commit = fetching.fetch(name, revision, tell)
-    return show_one(context, name, revision=commit, verify=False, as_json=as_json)
+    return show_one(context, known.identity(name), revision=commit, verify=False, as_json=as_json)
 
 
 def _verified(context: Context, found: Sequence[Checkpoint]) -> list[Checkpoint]:
@@ -70,9 +70,11 @@ def _facts(context: Context, one: Checkpoint) -> dict[str, Any]:
 def _in_use(context: Context, one: Checkpoint) -> bool:
     """It is what the settings name; of an id without a revision, every snapshot may be."""
     settings = context.settings
+    if not settings.model:
+        return False
     if not one.revision:
         return Path(settings.model).expanduser().resolve() == one.folder
-    return settings.model == one.name and settings.revision in {"", one.revision}
+    return known.identity(settings.model) == one.name and settings.revision in {"", one.revision}
 
 
 def _table(context: Context, found: Sequence[Checkpoint]) -> None:

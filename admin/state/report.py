@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
@@ -16,6 +17,7 @@ from dropscribe.admin.state import status_view
 from dropscribe.admin.state.fleet_status import Status
 from dropscribe.admin.state.job_view import as_document, jobs_table
 from dropscribe.admin.terminal import render
+from dropscribe.admin.terminal.progress import ByteLines, byte_bar
 from dropscribe.store.queries import Job
 
 
@@ -44,6 +46,10 @@ class Report(Protocol):
         """The current state of the fleet; called twice a second."""
         ...
 
+    def fetching(self, step: str, done: int, total: int) -> None:
+        """A checkpoint is on its way: the step, bytes done and in all (0 if not known); told before `update`."""
+        ...
+
     def summary(self, jobs: Sequence[Job]) -> None:
         """All jobs at the end."""
         ...
@@ -70,6 +76,8 @@ class TextReport:
         self._console = render.console()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._stack = ExitStack()
+        self._lines = ByteLines(self.say)
+        self._bar: Group | None = None
 
     def __enter__(self) -> Self:
         """See `Report`."""
@@ -94,7 +102,16 @@ class TextReport:
     def update(self, now: Status) -> None:
         """See `Report`."""
         if self._live.is_started:
-            self._live.update(status_view.draw(now), refresh=True)
+            shown = status_view.draw(now)
+            self._live.update(Group(shown, self._bar) if self._bar else shown, refresh=True)
+            self._bar = None
+
+    def fetching(self, step: str, done: int, total: int) -> None:
+        """See `Report`."""
+        if self._live.is_started:
+            self._bar = byte_bar(step, done, total)
+        else:
+            self._lines(step, done, total)
 
     def summary(self, jobs: Sequence[Job]) -> None:
         """See `Report`."""
@@ -103,6 +120,10 @@ class TextReport:
 
 class JsonReport:
     """One JSON object a line: `{"event": "ended", "job": ...}` for each job, `{"event": "summary", ...}` last."""
+
+    def __init__(self) -> None:
+        """Nothing is told yet."""
+        self._lines = ByteLines(self.say)
 
     def __enter__(self) -> Self:
         """See `Report`."""
@@ -121,6 +142,10 @@ class JsonReport:
 
     def update(self, now: Status) -> None:
         """Programs ask `dropscribe status --json`."""
+
+    def fetching(self, step: str, done: int, total: int) -> None:
+        """See `Report`."""
+        self._lines(step, done, total)
 
     def summary(self, jobs: Sequence[Job]) -> None:
         """See `Report`."""

@@ -1,7 +1,7 @@
 """Progress of long work on standard error: a bar on a terminal, else a line now and then.
 
-`track` counts the items of a list, `byte_progress` counts bytes, `step_progress` names steps of unknown length, and
-`busy` names one such step on a terminal only.
+`track` counts the items of a list, `byte_progress` counts bytes (`ByteLines` in a log, `byte_bar` within a live view),
+`step_progress` names steps of unknown length, and `busy` names one such step on a terminal only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dropscribe.admin.terminal import render
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group
 
 PATIENCE = 2.0  # s before a list's progress is shown
 EVERY = 10.0  # s between two lines about the same work where there is no terminal
@@ -53,11 +53,21 @@ def busy(console: Console, what: str) -> AbstractContextManager[Any]:
     return console.status(what) if console.is_terminal else nullcontext()
 
 
+def byte_bar(step: str, done: int, total: int) -> Group:
+    """A bar to stand in a live view: the step, and how much of it is done."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    share = f", {render.size(done)} of {render.size(total)}" if total else ""
+    return Group(Text(render.safe(f"{step}{share}")), ProgressBar(total=total or None, completed=done, width=60))
+
+
 @contextmanager
 def byte_progress(console: Console) -> Iterator[ReportBytes]:
     """Yield a function to call with each step and its bytes."""
     if not console.is_terminal:
-        yield _ByteLines(console)
+        yield ByteLines(lambda line: console.print(render.safe(line), soft_wrap=True))
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -77,11 +87,12 @@ def byte_progress(console: Console) -> Iterator[ReportBytes]:
         yield report
 
 
-class _ByteLines:
+class ByteLines:
     """The progress of bytes for a log or a pipe."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """`say` prints one line."""
+        self._say = say
         self._step = ""
         self._printed_at = 0.0
 
@@ -95,7 +106,7 @@ class _ByteLines:
         else:
             share = f", {render.size(done)} of {render.size(total)}"
         self._step, self._printed_at = step, now
-        self._console.print(render.safe(f"{step}{share}"), soft_wrap=True)
+        self._say(f"{step}{share}")
 
 
 @contextmanager

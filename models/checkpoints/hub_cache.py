@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants
+
 from dropscribe.core.errors import UsageError
-from dropscribe.models.checkpoints import safetensors_files
+from dropscribe.models.checkpoints import known, safetensors_files
 
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx", "*.onnx_data*")
 
 
 def cache() -> Path:
     """The folder in which Hugging Face's programs keep what they fetched."""
-    if hub := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(hub).expanduser()
-    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return Path(home).expanduser() / "hub"
+    return Path(constants.HF_HUB_CACHE)
+
+
+def repository(name: str) -> Path:
+    """The folder of one id in the cache."""
+    return cache() / f"models--{name.replace('/', '--')}"
+
+
+def snapshot(name: str, commit: str) -> Path:
+    """The folder of one commit of an id in the cache."""
+    return repository(name) / "snapshots" / commit
 
 
 def cached(name: str = "*") -> Iterator[tuple[str, Path]]:
     """Id and folder of every snapshot in the cache, or of those of one id."""
-    for repository in sorted(cache().glob("models--" + name.replace("/", "--"))):
-        identity = repository.name.removeprefix("models--").replace("--", "/", 1)
-        yield from ((identity, path) for path in sorted(repository.glob("snapshots/*")) if path.is_dir())
+    for place in sorted(cache().glob("models--" + name.replace("/", "--"))):
+        identity = place.name.removeprefix("models--").replace("--", "/", 1)
+        yield from ((identity, path) for path in sorted(place.glob("snapshots/*")) if path.is_dir())
 
 
 def locate(source: str, revision: str = "") -> tuple[Path, str]:
-    """The folder and the commit of a checkpoint: a folder itself, or the snapshot of an id in the cache.
+    """The folder and the commit of a checkpoint: a folder itself, or the snapshot of a short name or an id.
 
-    Raises UsageError when it is not here.
+    Raises UsageError when it is neither a folder nor in the cache.
     """
     folder = Path(source).expanduser()
-    if folder.is_dir():
+    found = known.find(source, revision)
+    if folder.is_dir() and not (found and found.name == source):
         return folder.resolve(), ""
-    looks_like_id = source.count("/") == 1 and not source.startswith((".", "~", "/"))
-    if not looks_like_id or "*" in source:
+    name = known.identity(source)
+    looks_like_id = name.count("/") == 1 and not name.startswith((".", "~", "/"))
+    if not looks_like_id or "*" in name:
         raise UsageError(f"{source} is not a folder; name a checkpoint's, or see `dropscribe models list`")
-    snapshots = {path.name: path for _, path in cached(source)}
-    commit = _commit(source, revision or "main")
+    snapshots = {path.name: path for _, path in cached(found.id if found else name)}
+    commit = found.revision if found else _commit(name, revision or "main")
     if commit not in snapshots:
         which = f"{source} at {revision}" if revision else source
         raise UsageError(f"{which} is neither a folder nor in {cache()}; fetch it: dropscribe models fetch {source}")
@@ -50,7 +60,7 @@ def locate(source: str, revision: str = "") -> tuple[Path, str]:
 
 
 def _commit(source: str, revision: str) -> str:
-    reference = cache() / f"models--{source.replace('/', '--')}" / "refs" / revision
+    reference = repository(source) / "refs" / revision
     return reference.read_text().strip() if reference.is_file() else revision
 
 

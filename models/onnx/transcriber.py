@@ -56,6 +56,8 @@ class Onnx(VibeVoiceBase):
     @classmethod
     def load(cls, settings: Settings) -> Onnx:
         """Check, load and warm up. Raises ModelUnavailableError with the reason."""
+        if not settings.model:
+            raise ModelUnavailableError("onnx reads an export; name its folder (DROPSCRIBE_MODEL)")
         folder = Path(settings.model).expanduser()
         manifest = layout.read(folder)
         if problem := next(iter(layout.problems(folder, manifest)), ""):

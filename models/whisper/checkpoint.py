@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 from ctranslate2.converters import TransformersConverter
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.core.settings import WHISPER, Settings
+from dropscribe.core.settings import Settings
 from dropscribe.models import inventory
-from dropscribe.models.checkpoints import fetch, hub_cache, new_folder
+from dropscribe.models.checkpoints import fetch, hub_cache, known, new_folder
+from dropscribe.models.checkpoints.known import WEIGHTS
+from dropscribe.models.whisper.spec import DEFAULT
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "model.bin"  # of CTranslate2's layout
+LOG_SECONDS = 10.0  # between two lines about the same step
 HALF, FULL = "float16", "float32"
 
 
@@ -26,14 +29,30 @@ def find(settings: Settings) -> tuple[Path, str]:
 
     Raises UsageError for what is neither a folder nor an id, and ModelUnavailableError when it cannot be fetched.
     """
-    try:
-        folder, commit = hub_cache.locate(settings.model, settings.revision)
-    except UsageError:
-        if Path(settings.model).expanduser().is_absolute():
-            raise
-        log.info("fetching %s", settings.model)
-        folder, commit = fetch.fetch(settings.model, settings.revision, lambda *_: None)
-    return folder, f"{settings.model}@{commit}" if commit else settings.model
+    source = settings.model or DEFAULT
+    if not known.find(source, settings.revision):
+        try:
+            folder, commit = hub_cache.locate(source, settings.revision)
+            return folder, known.title(source, commit)
+        except UsageError:
+            if Path(source).expanduser().is_absolute():
+                raise
+    folder, commit = fetch.fetch(source, settings.revision, _Log())
+    return folder, known.title(known.identity(source), commit)
+
+
+class _Log:
+    """Progress of a fetch for the log: each step once, and then every 10 s."""
+
+    def __init__(self) -> None:
+        self._step, self._logged_at = "", 0.0
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if step == self._step and now - self._logged_at < LOG_SECONDS:
+            return
+        self._step, self._logged_at = step, now
+        log.info("%s%s", step, f": {done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else "")
 
 
 def readable(folder: Path, name: str, settings: Settings) -> Path:
@@ -47,7 +66,7 @@ def readable(folder: Path, name: str, settings: Settings) -> Path:
     if kind != "whisper":
         raise ModelUnavailableError(
             f"{name} holds a model of type {kind or 'unknown'}, not whisper; name another (DROPSCRIBE_MODEL), for "
-            f"example {WHISPER}"
+            f"example {DEFAULT}"
         )
     kept = FULL if settings.precision == "fp32" else HALF
     target = settings.home / "models" / f"whisper-{_digest(folder, kept)}"
@@ -73,7 +92,7 @@ def _converted(folder: Path, name: str, target: Path, kept: str) -> Path:
         except ImportError as error:
             raise ModelUnavailableError(
                 f"{name} has to be converted for CTranslate2, which needs more packages: {error}; pip install "
-                f"'dropscribe[gpu]', or name a checkpoint in that layout (DROPSCRIBE_MODEL), for example {WHISPER}"
+                f"'dropscribe[gpu]', or name a checkpoint in that layout (DROPSCRIBE_MODEL), for example {DEFAULT}"
             ) from error
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelUnavailableError(

@@ -30,6 +30,7 @@ from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.context import check_context
 from dropscribe.models.resampling import resample
 from dropscribe.models.whisper import checkpoint
+from dropscribe.models.whisper.spec import SPEC, caveat
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,15 @@ class Whisper:
         folder, name = checkpoint.find(settings)
         model = _open(str(checkpoint.readable(folder, name, settings)), name, device, kind, slots)
         spent = round(time.monotonic() - began, 1)
-        info = EngineInfo("whisper", name, PRECISIONS[kind], slots, MAX_CHUNK, load_seconds=spent)
+        info = EngineInfo(
+            SPEC.name,
+            name,
+            PRECISIONS[kind],
+            slots,
+            MAX_CHUNK,
+            load_seconds=spent,
+            notice=caveat(settings.model, device),
+        )
         log.info("loaded %s in %s on %s in %.1f s", name, info.precision, device, spent)
         engine = cls(model, info, settings)
         engine.transcribe(np.zeros(SAMPLE_RATE, np.float32), TranscribeRequest(language=settings.language or "en"))

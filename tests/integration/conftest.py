@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from huggingface_hub import constants
 
 from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
@@ -76,9 +77,10 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def elsewhere(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No checkpoints but those that a test brings."""
+    """No checkpoints but those that a test brings, here and in child processes."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "huggingface" / "hub"))
 
 
 @pytest.fixture(scope="module")

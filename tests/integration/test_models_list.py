@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
 from dropscribe.models import inventory
+from tests.hub import Hub, blob_name, served
 from tests.schemas import conforms
 
 CHECKPOINT = Path(__file__).parents[1] / "tiny" / "checkpoint"
@@ -43,14 +40,6 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         return code, out, err
 
     return call
-
-
-def blob_name(path: Path) -> str:
-    """As the hub names it: large files by their content, others as git does."""
-    content = path.read_bytes()
-    if path.suffix == ".safetensors":
-        return hashlib.sha256(content).hexdigest()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @pytest.fixture
@@ -168,59 +157,10 @@ def test_a_typo_is_an_error_with_a_hint(arguments: list[str], hint: str, run: Ru
     assert hint in err
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of Hugging Face's interface as fetching takes; serves the tiny checkpoint and a file nobody needs."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        files = {one.name: one for one in CHECKPOINT.iterdir()}
-        name = path.rpartition("/")[2]
-        if path in {f"/api/models/{ID}", f"/api/models/{ID}/revision/main", f"/api/models/{ID}/revision/{COMMIT}"}:
-            self.say(json.dumps({"id": ID, "sha": COMMIT, "siblings": []}).encode())
-        elif path == f"/api/models/{ID}/tree/{COMMIT}":
-            rest = {"type": "file", "path": "pytorch_model.bin", "size": 10**15, "oid": "0" * 40}
-            self.say(json.dumps([*map(listed, files.values()), rest]).encode())
-        elif path == f"/{ID}/resolve/{COMMIT}/{name}" and name in files:
-            self.say(files[name].read_bytes(), ETag=f'"{blob_name(files[name])}"')
-        else:
-            error = "RevisionNotFound" if path.startswith(f"/api/models/{ID}/") else "RepoNotFound"
-            self.say(b"{}", 404, **{"X-Error-Code": error})
-
-    def say(self, content: bytes, status: int = 200, **headers: str) -> None:
-        self.send_response(status)
-        standard = {"Content-Length": str(len(content)), "X-Repo-Commit": COMMIT, "Content-Type": "application/json"}
-        for name, value in (standard | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-
-def listed(path: Path) -> dict[str, Any]:
-    """A file in the hub's list."""
-    entry: dict[str, Any] = {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": blob_name(path)}
-    if path.suffix == ".safetensors":
-        entry |= {"lfs": {"oid": blob_name(path), "size": entry["size"], "pointerSize": 134}, "oid": "1" * 40}
-    return entry
-
-
 @pytest.fixture
 def hub() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Hub(CHECKPOINT, ID, COMMIT)) as found:
+        yield found.url
 
 
 def fetch(endpoint: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -17,9 +17,9 @@ from bench.wer import normalize
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import FinishReason, RawTranscript
-from dropscribe.models import pocketsphinx as engine
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
+from dropscribe.models.pocketsphinx import transcriber as engine
 from tests.conftest import SAMPLES
 
 FRAMES = st.lists(st.tuples(st.booleans(), st.integers(1, 1500)), max_size=8).map(
@@ -135,7 +135,7 @@ def test_the_famous_sentence_is_heard(recognizer: Transcriber, audio: Path) -> N
 def test_it_says_what_it_is(recognizer: Transcriber) -> None:
     info = recognizer.info
     assert (info.engine, info.model, info.precision, info.slots) == ("pocketsphinx", "en-us", "fp32", 1)
-    assert info.notice == registry.notice("pocketsphinx")
+    assert info.notice == registry.SPECS["pocketsphinx"].notice
 
 
 def test_a_precision_that_it_does_not_have_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The embedded default: CMU PocketSphinx with the small English model that its wheel brings.
+"""CMU PocketSphinx resident in memory: audio in, English words out.
 
 Runs on one core without downloads, at 2 to 7 times real time. It tells no speakers apart and takes no
 context. A decoder belongs to one thread at a time and holds the interpreter's lock while it works; so
@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from dropscribe.core.errors import ModelFatalError, ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment
-from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.pocketsphinx.spec import SPEC
 from dropscribe.models.resampling import resample
 
 MODEL_RATE = 16_000  # Hz; what the acoustic model was trained on
@@ -68,7 +68,7 @@ class PocketSphinx:
         model="en-us",
         precision="fp32",
         longest_chunk=MAX_CHUNK,
-        notice=registry.NOTICES["pocketsphinx"],
+        notice=SPEC.notice,
     )
 
     def __init__(self) -> None:

@@ -1,0 +1,140 @@
+"""Downloads a checkpoint from Hugging Face into its cache: resumed where it was left, checked by size."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models.base import Tell
+from dropscribe.models.checkpoints import hub_cache, new_folder
+
+# Weights in safetensors or in CTranslate2's layout, and what is needed to use them.
+PATTERNS = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "model.bin", "LICENSE*", "README.md")
+ASK_SECONDS = 10.0  # for the hub's first answer
+EVERY = 1.0  # s between two looks at how much has come
+
+
+def download(name: str, revision: str, tell: Tell, patterns: Sequence[str] = PATTERNS) -> tuple[Path, str]:
+    """Download the files of a checkpoint that match; returns its folder in the cache and its commit.
+
+    Raises UsageError for what is no id, and ModelUnavailableError when the hub cannot be reached, has no such
+    checkpoint or does not give it, or when the disk is too small.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UsageError(f"{name} is no id of Hugging Face; it looks like microsoft/VibeVoice-ASR-HF") from error
+    disable_progress_bars()
+    tell(f"asking for {name}", 0, 0)
+    present, size = _needed(name, revision, patterns)
+    if size > present:
+        hub_cache.cache().mkdir(parents=True, exist_ok=True)
+        new_folder.require_room(hub_cache.cache(), size - present)
+    with _watched(name, present, size, tell):
+        folder = Path(_download(name, revision, patterns))
+    return folder, folder.name
+
+
+def _needed(name: str, revision: str, patterns: Sequence[str]) -> tuple[int, int]:
+    """Bytes that are here already, and in all."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    with _translated(name, revision):
+        # First a question that is not asked again and again where no hub can be reached, as the list of files would be.
+        HfApi().repo_info(name, revision=revision or None, timeout=ASK_SECONDS)
+        files = snapshot_download(
+            name, revision=revision or None, cache_dir=hub_cache.cache(), allow_patterns=list(patterns), dry_run=True
+        )
+    if not files:
+        raise ModelUnavailableError(
+            f"{name} has no files in safetensors or for CTranslate2 on the hub; name another checkpoint"
+        )
+    return sum(one.file_size or 0 for one in files if not one.will_download), sum(one.file_size or 0 for one in files)
+
+
+def _download(name: str, revision: str, patterns: Sequence[str]) -> str:
+    from huggingface_hub import snapshot_download
+
+    with _translated(name, revision):
+        return snapshot_download(
+            name, revision=revision or None, cache_dir=hub_cache.cache(), allow_patterns=list(patterns)
+        )
+
+
+@contextmanager
+def _translated(name: str, revision: str) -> Iterator[None]:
+    """What goes wrong on the way to the hub, as one sentence."""
+    try:
+        yield
+    except (_http_error(), OSError) as error:  # those of huggingface_hub are among them
+        raise ModelUnavailableError(_sentence(name, revision, _reason(error))) from error
+
+
+def _http_error() -> type[Exception]:
+    """The base of all errors of the HTTP library that huggingface_hub has, httpx or httpx2."""
+    from huggingface_hub import errors
+
+    return errors.HfHubHTTPError.__bases__[0]
+
+
+def _reason(error: Exception) -> BaseException:
+    """What two of huggingface_hub's errors only wrap, or the error itself."""
+    from huggingface_hub import errors
+
+    wraps = isinstance(error, errors.DryRunError | errors.LocalEntryNotFoundError)
+    return error.__cause__ if wraps and error.__cause__ else error
+
+
+def _sentence(name: str, revision: str, cause: BaseException) -> str:
+    from huggingface_hub import constants, errors
+
+    if isinstance(cause, errors.RevisionNotFoundError):
+        return f"{name} has no revision {revision}; look for it on {constants.ENDPOINT}/{name}"
+    if isinstance(cause, errors.GatedRepoError):
+        return f"{name} is only for those who asked; ask on {constants.ENDPOINT}/{name}, then `hf auth login`"
+    if isinstance(cause, errors.RepositoryNotFoundError):
+        return f"{constants.ENDPOINT} shows no {name}; check the name, or `hf auth login` if it is private"
+    if isinstance(cause, errors.OfflineModeIsEnabled):
+        return f"{name} cannot be fetched while HF_HUB_OFFLINE is set"
+    reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
+    return (
+        f"cannot fetch {name} from {constants.ENDPOINT}: {reason}; check the network, or fetch it elsewhere and copy "
+        "its folder here; what came so far is kept"
+    )
+
+
+@contextmanager
+def _watched(name: str, present: int, size: int, tell: Tell) -> Iterator[None]:
+    """Tell how much of the checkpoint has come, while it comes."""
+    blobs = hub_cache.repository(name) / "blobs"
+    before, ended = _held(blobs), threading.Event()
+
+    def look() -> None:
+        while not ended.wait(EVERY):
+            tell(f"fetching {name}", min(present + max(0, _held(blobs) - before), size), size)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _held(blobs: Path) -> int:
+    """Bytes on the disk, of parts too."""
+    total = 0
+    for path in blobs.glob("*"):
+        try:
+            total += path.stat().st_blocks * 512
+        except FileNotFoundError:  # a part got its name
+            continue
+    return total

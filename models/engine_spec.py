@@ -1,0 +1,43 @@
+"""What is known of an engine without importing it: where it is, what it needs, what it says of itself. Pure."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from dropscribe.core.errors import ModelUnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """An engine by its `name`, which the setting `engine` takes; `target` is `module:Class` of its Transcriber.
+
+    `package` is the one without which its module cannot be imported, and `extra` the optional dependencies that bring
+    it; both are empty where nothing optional is needed. `on_gpus` says that each GPU gets a worker of its own. `model`
+    is the checkpoint if none is named. `notice` is what a reader has to know before trusting the transcripts.
+    """
+
+    name: str
+    target: str
+    extra: str = ""
+    package: str = ""
+    on_gpus: bool = False
+    model: str = ""
+    notice: str = ""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package that it runs on is here. Imports nothing."""
+        return not self.package or importlib.util.find_spec(self.package) is not None
+
+    @property
+    def how_to_install(self) -> str:
+        """What to do where it is not."""
+        return f"install it with pip install 'dropscribe[{self.extra}]'"
+
+    def require(self) -> None:
+        """Raise ModelUnavailableError when the package that it runs on is not installed. Imports nothing."""
+        if not self.is_installed:
+            raise ModelUnavailableError(
+                f"{self.name} cannot be imported: {self.package} is not installed; {self.how_to_install}"
+            )

@@ -1,0 +1,46 @@
+"""Which NVIDIA GPUs this process may use, and how much memory each has. No torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+DRIVER = Path("/proc/driver/nvidia/version")
+MIB = 2**20
+LIST_SECONDS = 30  # nvidia-smi takes some seconds where persistence mode is off
+
+
+def has_driver() -> bool:
+    """Whether this machine has an NVIDIA driver, and this process may use a GPU."""
+    return _visible() != [] and (DRIVER.exists() or shutil.which("nvidia-smi") is not None)
+
+
+def memory() -> list[int]:
+    """Bytes of each GPU that this process may use; empty where there is none, or the driver does not tell."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, "--query-gpu=uuid,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(  # noqa: S603 (a fixed command)
+            command, capture_output=True, text=True, timeout=LIST_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    visible = _visible()
+    found = [line.split(",") for line in listed.stdout.splitlines() if line.startswith("GPU-") and "," in line]
+    return [
+        int(size) * MIB
+        for index, (uuid, size, *_) in enumerate(found)
+        if size.strip().isdigit() and (visible is None or {str(index), uuid.strip()} & set(visible))
+    ]
+
+
+def _visible() -> list[str] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES names, by index or UUID; None where it names none, so that all are meant."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return None
+    return [one.strip() for one in named.split(",") if one.strip() not in {"", "-1"}]

