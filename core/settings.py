@@ -25,7 +25,6 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
-    model_validator,
 )
 
 from dropscribe.core import old_names

@@ -22,8 +22,8 @@ _CAVEATS = {
     "tiny": "the quickest and the least accurate; `make up MODEL=base` is slower and better",
     "tiny.en": "English alone, and fluent nonsense for other languages; `make up MODEL=base` knows a hundred",
     "base": "about one word in ten wrong in conversation; `make up MODEL=small` is slower and better",
-    "small": "better than base, and some three times as slow; `make up MODEL=medium` is slower and better still",
-    "medium": "better than small, and slower; `make up MODEL=turbo` is quicker and better, and takes 2 GB of memory",
+    "small": "better than base, and three times as large; `make up MODEL=medium` is slower and better still",
+    "medium": "better than small, and three times as large; `make up MODEL=turbo` is better and not slower",
 }
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dropscribe.admin.context import Context
+from dropscribe.admin.state import report
 from dropscribe.admin.terminal import progress
+from tests.unit.test_status import NOTHING
 
 
 @pytest.fixture
@@ -48,3 +52,23 @@ def test_a_log_gets_the_name_of_each_step(capsys: pytest.CaptureFixture[str]) ->
         report("decoding")
         report("comparing")
     assert capsys.readouterr().err.splitlines() == ["decoding", "comparing"]
+
+
+def test_up_tells_a_log_and_programs_what_is_being_fetched(slow: None, capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        with report.make(as_json=as_json) as told:
+            told.fetching("fetching base", 0, 0)
+            told.fetching("fetching base", 50_000_000, 148_000_000)
+    begun, under_way, *documents = capsys.readouterr().out.splitlines()
+    assert (begun, under_way) == ("fetching base", "fetching base, 50.0 MB of 148 MB")
+    assert [json.loads(one) for one in documents] == [{"event": "note", "message": line} for line in (begun, under_way)]
+
+
+def test_up_shows_a_terminal_a_bar_of_what_is_being_fetched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    with report.make(as_json=False) as told:
+        told.fetching("fetching base", 50_000_000, 148_000_000)
+        told.update(NOTHING)
+    assert "fetching base, 50.0 MB of 148 MB" in capsys.readouterr().out

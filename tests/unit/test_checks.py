@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from dropscribe.admin.check import checks
 from dropscribe.admin.check.checks import Severity
 from dropscribe.admin.check.doctor import CLOCK_SECONDS, clock
 from dropscribe.core.settings import load
+from dropscribe.models.checkpoints import hub_cache, known
+from dropscribe.models.gpu import cards
 
 PLAIN = load({})
 VIBEVOICE = load({"DROPSCRIBE_ENGINE": "vibevoice"})
@@ -89,3 +92,18 @@ def test_a_clock_that_is_off_is_warned_of(drift: float, level: Severity, word: s
     found = clock(drift)
     assert found.level == level
     assert word in found.finding
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_the_engine_is_told_with_its_checkpoint_and_whether_that_is_here(
+    here: bool, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cards, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    if here:
+        base = known.find("base")
+        hub_cache.snapshot(base.id, base.revision).mkdir(parents=True)
+    told = checks.engine(PLAIN).finding
+    assert told.startswith("auto: whisper; Whisper base on the CPU: about one word in ten wrong")
+    ending = "is here" if here else "(148 MB) is fetched at the first start"
+    assert told.endswith(f"Systran/faster-whisper-base@ebe41f70 {ending}")

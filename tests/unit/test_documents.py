@@ -196,6 +196,15 @@ def test_every_make_target_and_measurement_exists(document: Path) -> None:
         assert (REPOSITORY / module.replace(".", "/")).with_suffix(".py").is_file(), module
 
 
+def test_make_up_hands_on_the_engine_and_the_checkpoint() -> None:
+    ask = ["make", "--dry-run", "--silent", "up", "INBOX=/data", "MODEL=small"]
+    for more, options in ([], "--model small"), (["ENGINE=whisper"], "--engine whisper --model small"):
+        said = subprocess.run([*ask, *more], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+        (command,) = re.findall(r"bin/dropscribe (up .*)$", said, re.MULTILINE)
+        assert shlex.join(shlex.split(command)) == f"up /data {options}"
+        parse(shlex.split(command))
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=name)
 def test_systemd_takes_every_unit(unit: Path, tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
