@@ -53,11 +53,10 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One answer and what it is judged by, in the chunk's time; `detector` says where speech is."""
+    """One answer and what it is judged by, in the chunk's time."""
 
     engine: str
     window: float
-    detector: str
     duration: float
     speech: tuple[Span, ...]
     answer: RawTranscript
@@ -120,15 +119,13 @@ def _tape(folders: Sequence[Path], scratch: Path) -> Path:
 
 
 def _read(model: Transcriber, tape: Path, window: float) -> Iterator[Case]:
-    """One case for each window and each detector; the windows are those of the best detector."""
+    """One case for each window."""
     audio, _ = soundfile.read(tape, dtype="float32")
-    maps = [vad.detect(tape, detector) for detector in vad.DETECTORS if detector.available()]
-    for chunk in chunking.plan(maps[0].spans, audio.size / SAMPLE_RATE, window, overlap=OVERLAP):
+    found = vad.detect(tape, vad.load("silero")).spans
+    for chunk in chunking.plan(found, audio.size / SAMPLE_RATE, window, overlap=OVERLAP):
         samples = audio[round(chunk.start * SAMPLE_RATE) : round(chunk.end * SAMPLE_RATE)]
         answer = model.transcribe(samples, TranscribeRequest())
-        for found in maps:
-            heard = tuple(_in_chunk(found.spans, chunk))
-            yield Case(model.info.engine, window, found.detector, chunk.duration, heard, answer)
+        yield Case(model.info.engine, window, chunk.duration, tuple(_in_chunk(found, chunk)), answer)
 
 
 def _in_chunk(spans: Sequence[Span], chunk: Chunk) -> Iterator[Span]:
@@ -191,21 +188,21 @@ def _print_windows(cases: Sequence[Case], verdicts: Sequence[CheckResult]) -> No
     columns = (
         f"{'window':>8}{'chunks':>8}{'alarms':>8}{'coverage: least':>17}{'median':>8}{'words/s: median':>17}{'most':>6}"
     )
-    print(f"\n{'good answers':14}{'detector':10}{columns}")
+    print(f"\n{'good answers':14}{columns}")
     pairs = sorted(zip(cases, verdicts, strict=True), key=_group)
-    for (engine, detector, window), members in groupby(pairs, _group):
+    for (engine, window), members in groupby(pairs, _group):
         judged = [verdict for _, verdict in members]
         alarms = sum(not verdict.passed for verdict in judged)
         covered = [verdict.measures["coverage"] for verdict in judged]
         pace = [verdict.measures["words_per_second"] for verdict in judged]
         print(
-            f"{engine:14}{detector:10}{window:6.0f} s{len(judged):8}{alarms:8}"
+            f"{engine:14}{window:6.0f} s{len(judged):8}{alarms:8}"
             f"{min(covered):17.0%}{median(covered):8.0%}{median(pace):17.1f}{max(pace):6.1f}"
         )
 
 
-def _group(pair: tuple[Case, CheckResult]) -> tuple[str, str, float]:
-    return pair[0].engine, pair[0].detector, pair[0].window
+def _group(pair: tuple[Case, CheckResult]) -> tuple[str, float]:
+    return pair[0].engine, pair[0].window
 
 
 def _print_false_alarms(cases: Sequence[Case], verdicts: Sequence[CheckResult]) -> None:
@@ -215,7 +212,7 @@ def _print_false_alarms(cases: Sequence[Case], verdicts: Sequence[CheckResult]) 
         print(f"{rule:14}{len(cases):8}{alarms[rule]:14}{alarms[rule] / len(cases):7.1%}")
     for case, verdict in zip(cases, verdicts, strict=True):
         for failure in verdict.failures:
-            print(f"  {case.engine}, {case.detector}, {case.window:.0f} s: {failure}")
+            print(f"  {case.engine}, {case.window:.0f} s: {failure}")
 
 
 def _print_noticed(cases: Sequence[Case]) -> None:

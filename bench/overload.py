@@ -28,7 +28,14 @@ from dropscribe.store import queries
 from dropscribe.store.queries import Job
 from tests.e2e.harness import speech
 
-SETTINGS = {"engine": "scripted", "stable_seconds": "1", "scan_seconds": "5", "chunk_seconds": "10", "cpu_slots": "2"}
+SETTINGS = {
+    "engine": "scripted",
+    "speech_detector": "energy",
+    "stable_seconds": "1",
+    "scan_seconds": "5",
+    "chunk_seconds": "10",
+    "cpu_slots": "2",
+}
 SCRIPT = '{"seconds": 0.5}'  # for each chunk of the recording that is being read
 LONG_SECONDS = 3600.0
 RATE = 8000

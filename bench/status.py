@@ -51,7 +51,7 @@ def job_row(index: int, state: JobState) -> dict[str, Any]:
         "context": "", "priority": "normal", "state": state, "reason": "", "notes": [], "missing": [],
         "cancel_requested": False, "attempt": 1, "lost": 0, "failures": 0, "not_before": 0.0,
         "owner": f"worker-{index % 8}" if state in {JobState.PREPARING, JobState.FINISHING} else None,
-        "duration": 2700.0, "speech_detector": "webrtc", "timings": {"decode": 4.0},
+        "duration": 2700.0, "speech_detector": "silero", "timings": {"decode": 4.0},
         "media": {"format": "mp3", "codec": "mp3", "channels": 2, "sample_rate": 44_100,
                   "speech": [[3.0 * k, 3.0 * k + 2] for k in range(100)]},
         "created_at": float(index),

@@ -40,7 +40,12 @@ BLOCK_SECONDS = 10.0  # of the long recording, which repeats them
 WORK_SECONDS = 0.02  # of a task that keeps its worker from listening for a while, as every real one does
 FEW_MESSAGES = 10  # such tasks; Celery's threads without prefetching take up to a second for each
 LONG = "long.wav"
-SETTINGS = {"engine": "scripted", "stable_seconds": "0", "chunk_seconds": str(CHUNK_SECONDS)}
+SETTINGS = {
+    "engine": "scripted",
+    "speech_detector": "energy",
+    "stable_seconds": "0",
+    "chunk_seconds": str(CHUNK_SECONDS),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

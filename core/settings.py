@@ -131,6 +131,9 @@ class Settings(BaseModel):
     )
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
     script: str = Field("", description="what the scripted engine answers (for tests), as JSON")
+    speech_detector: Literal["silero", "energy"] = Field(
+        "silero", description="what finds speech; energy takes any sound for speech (for tests)"
+    )
 
     when_done: Literal["keep", "archive"] = Field(
         "keep", description="archive: move recordings into the folders done and failed beside them once their job ended"

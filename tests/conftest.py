@@ -154,7 +154,8 @@ def redis_home() -> Iterator[Path]:
 @pytest.fixture
 def settings(redis_home: Path) -> Settings:
     """Settings that reach the private Redis, emptied."""
-    found = load({"DROPSCRIBE_HOME": str(redis_home), "DROPSCRIBE_ENGINE": "scripted"})
+    own = {"HOME": str(redis_home), "ENGINE": "scripted", "SPEECH_DETECTOR": "energy"}
+    found = load({f"DROPSCRIBE_{name}": value for name, value in own.items()})
     with redis.Redis.from_url(queue.redis_url(found)) as client:
         client.flushall()
     return found

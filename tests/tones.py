@@ -1,4 +1,4 @@
-"""Conversations of buzzing tones: every detector takes them for speech, and the scripted model that `hears` reads them.
+"""Conversations of buzzing tones: the detector `energy` and the scripted model that `hears` take them for speech.
 
 Each voice is a pitch; each syllable is read as a word.
 """

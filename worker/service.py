@@ -34,6 +34,7 @@ from dropscribe.store.fleet import DRAINING
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker import tasks
+from dropscribe.worker.preparing import vad
 from dropscribe.worker.runtime import gpu, spool
 from dropscribe.worker.runtime.context import CircuitBreaker, WorkerContext
 from dropscribe.worker.runtime.counters import Counters
@@ -81,6 +82,8 @@ def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: st
     """
     if role not in ROLES:
         raise UsageError(f"unknown role {role}; one of {', '.join(ROLES)}")
+    if role == "cpu":
+        vad.load(settings.speech_detector)  # else the first recording would tell what is not installed
     named = name or new_name(role)
     logs.configure(settings, named)
     threading.excepthook = _end_with_thread

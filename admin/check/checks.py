@@ -111,6 +111,19 @@ def _short_recording(folder: Path) -> Path:
     return path
 
 
+def speech_detector(settings: Settings) -> Finding:
+    """Is there what CPU workers find speech with? In a fleet, this host may have none of them."""
+    from dropscribe.worker.preparing import vad
+
+    try:
+        detector = vad.load(settings.speech_detector)
+    except ModelUnavailableError as error:
+        what, _, remedy = str(error).partition("; ")
+        level = Severity.WARN if settings.database_url else Severity.FAIL
+        return Finding("speech detector", level, what, remedy)
+    return Finding("speech detector", Severity.OK, detector.name)
+
+
 def engine(settings: Settings) -> Finding:
     """Can this machine load the configured engine? In a fleet, another host may."""
     from dropscribe.models import registry

@@ -49,6 +49,7 @@ def examine(context: Context) -> Iterator[Finding]:
         yield from _stored(context)
     yield redis(context)
     yield checks.decoder()
+    yield checks.speech_detector(settings)
     yield checks.engine(settings)
     yield checks.gpu(settings)
     yield checks.space("home", settings.home)

@@ -35,10 +35,11 @@ SHORT = {
     "RESEND_SECONDS": "2",
     "MISSING_SECONDS": "3",
 }
+DOUBLES = {"ENGINE": "scripted", "SPEECH_DETECTOR": "energy"}  # they take buzzing tones for speech
 
 
 def speech(path: Path, seconds: float = 6.0, *, seed: int = 1) -> Path:
-    """Write a recording that every detector takes for speech: a buzz in syllables, different for each seed."""
+    """Write a buzz in syllables, different for each seed: speech to the detector `energy`, only in part to Silero."""
     rate = 16_000
     generator = np.random.default_rng(seed)
     time_line = np.arange(int(seconds * rate)) / rate
@@ -74,7 +75,8 @@ class Machine:
         self.home = folder / "state"
         self.inbox.mkdir(parents=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DROPSCRIBE_")}
-        own = {"HOME": str(self.home), "ENGINE": "scripted"} | SHORT | settings
+        doubles = DOUBLES if settings.get("ENGINE", "scripted") == "scripted" else {}
+        own = {"HOME": str(self.home)} | doubles | SHORT | settings
         self.environment = inherited | {f"DROPSCRIBE_{name}": value for name, value in own.items()}
         self.prefix: list[str] = []
         self.process: subprocess.Popen[str] | None = None

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.documents import REPOSITORY, blocks, make_targets
-from tests.e2e.harness import SHORT
+from tests.e2e.harness import DOUBLES, SHORT
 
 
 def runnable() -> list[str]:
@@ -23,7 +23,7 @@ def runnable() -> list[str]:
 def newcomer(folder: Path) -> dict[str, str]:
     """The environment of somebody who has just installed dropscribe, with short waits and the scripted model."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DROPSCRIBE_")}
-    own = SHORT | {"ENGINE": "scripted", "HOME": str(folder / "state")}
+    own = SHORT | DOUBLES | {"HOME": str(folder / "state")}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return (
         inherited | {f"DROPSCRIBE_{name}": value for name, value in own.items()} | {"HOME": str(folder), "PATH": path}

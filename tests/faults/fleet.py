@@ -32,6 +32,7 @@ HEARS = json.dumps({"hears": True})
 SHORT = {
     "ENGINE": "scripted",
     "SCRIPT": HEARS,
+    "SPEECH_DETECTOR": "energy",
     "STABLE_SECONDS": "0.3",
     "SCAN_SECONDS": "3",
     "LEASE_SECONDS": "6",

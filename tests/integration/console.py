@@ -54,7 +54,7 @@ def prepare(store: Database, job_id: str, *spans: tuple[float, float]) -> None:
     media = {"format": "wav", "codec": "pcm_s16le", "channels": 1, "sample_rate": 16_000}
     speech = [Span(start, end) for start, end in spans]
     chunk_plans.prepared(
-        store, claim, Prepared(spans[-1][1] if spans else 3.0, media, "webrtc", plan, speech), window=9
+        store, claim, Prepared(spans[-1][1] if spans else 3.0, media, "silero", plan, speech), window=9
     )
 
 

@@ -50,7 +50,9 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
         held.check()
         raise
     decoding = time.monotonic() - began
-    found = vad.detect(target, check=held.check) if not decoded.silent else vad.SpeechMap((), "none needed")
+    found = vad.SpeechMap((), "none needed")
+    if not decoded.silent:
+        found = vad.detect(target, vad.load(settings.speech_detector), check=held.check)
     held.check()
     chunks = plan(context, job, found.spans, decoded.duration)
     return Prepared(

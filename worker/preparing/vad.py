@@ -1,42 +1,43 @@
-"""Finds where somebody speaks, with the best detector that is installed, and smooths it to stretches of time.
+"""Finds where somebody speaks: by Silero's network, behind a high-pass, and smooths it to stretches of time.
 
-`silero` (a small neural network; onnxruntime and the silero-vad wheel), `webrtc` (a Gaussian mixture;
-pocketsphinx) or `energy` (numpy alone). All read 16 kHz int16 and give one flag a frame; none imports torch.
+The weights lie in the faster-whisper wheel, which is not imported. The other detector, `energy`, needs numpy alone and
+takes any sound for speech: it is for tests, whose recordings are buzzing tones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
 import soundfile
 from av.audio.frame import AudioFrame
+from av.filter import Graph
 from numpy.typing import NDArray
 
-from dropscribe.core.errors import SpoolError
+from dropscribe.core.errors import ModelUnavailableError, SpoolError
 from dropscribe.core.types import Span
 
-Samples = NDArray[np.int16]
+Samples = NDArray[np.float32]  # full scale is 1
 Flags = NDArray[np.bool_]
 Times = NDArray[np.float64]
 
-RATE = 16_000  # Hz; what all detectors are made for
+RATE = 16_000  # Hz; what Silero is made for
 READ_SECONDS = 10  # of audio in memory at once: half a megabyte, and few calls
-FULL_SCALE = 32768.0
+HIGH_PASS = 100  # Hz; speech is above, a DC offset and the hum of mains (50 or 60 Hz) are below
 ROUNDING = 1e-9  # s; multiples of a frame are not exact in binary
 
+SILERO_WEIGHTS = "silero_vad_v6.onnx"
 SILERO_FRAME = 512  # samples, 32 ms: the only length the network takes
 SILERO_CONTEXT = 64  # samples of the frame before, put in front of each
+SILERO_STATE = (1, 1, 128)  # shape of each of its two memories
 SILERO_ON, SILERO_OFF = 0.5, 0.35  # speech begins at the one and lasts down to the other; its authors' defaults
-
-WEBRTC_FRAME = 480  # samples, 30 ms: the longest that it takes
-WEBRTC_MODE = 2  # of 0 to 3; 3 loses soft speech
-WEBRTC_MARGIN = 4.0  # dB above the noise floor; steady noise stays within 2 dB of it
 
 ENERGY_FRAME = 480  # samples, 30 ms: about the length of one sound of speech
 ENERGY_WINDOW = 1000  # frames, 30 s: nobody talks so long without a breath, so its quietest tenth is noise
@@ -54,33 +55,34 @@ class SpeechMap:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """`flag` turns frames, int16 of shape (n, frame), into flags of shape (all n,); `frame` is in samples."""
+    """`flag` turns frames, float32 of shape (n, frame), into flags of shape (all n,); `frame` is in samples."""
 
     name: str
     frame: int
-    available: Callable[[], bool]
     flag: Callable[[Iterator[Samples]], Flags]
 
 
-def detect(path: Path, detector: Detector | None = None, check: Callable[[], None] = lambda: None) -> SpeechMap:
+@cache
+def load(name: str) -> Detector:
+    """The detector `silero` or `energy`, once for the whole process; several threads may use it.
+
+    Raises ModelUnavailableError if the weights of Silero or the package that runs them are not installed.
+    """
+    return ENERGY if name == ENERGY.name else Detector("silero", SILERO_FRAME, _Silero(_silero_session()))
+
+
+def detect(path: Path, detector: Detector, check: Callable[[], None] = lambda: None) -> SpeechMap:
     """Where the sound file `path` (mono) holds speech; memory does not grow with its length.
 
-    The best detector installed does it, unless one is named. `check` is called every 10 s of audio, and may raise to
-    stop. Raises SpoolError when the file is unreadable.
+    `check` is called every 10 s of audio, and may raise to stop. Raises SpoolError when the file is unreadable.
     """
-    chosen = detector or best()
     try:
         with soundfile.SoundFile(path) as sound:
             duration = sound.frames / sound.samplerate
-            flags = chosen.flag(_framed(_resampled(sound, check), chosen.frame))
+            flags = detector.flag(_framed(_filtered(sound, check), detector.frame))
     except (soundfile.LibsndfileError, OSError) as error:
         raise SpoolError(f"cannot read the decoded audio {path}: {error}; check the disk of the spool") from error
-    return SpeechMap(smooth(flags, chosen.frame / RATE, duration=duration), chosen.name)
-
-
-def best() -> Detector:
-    """The first of DETECTORS whose packages are installed."""
-    return next(detector for detector in DETECTORS if detector.available())
+    return SpeechMap(smooth(flags, detector.frame / RATE, duration=duration), detector.name)
 
 
 def smooth(
@@ -114,26 +116,46 @@ def _merge(starts: Times, ends: Times, gap: float) -> tuple[Times, Times]:
     return starts[np.append(True, apart)], ends[np.append(apart, True)]
 
 
-def _resampled(sound: soundfile.SoundFile, check: Callable[[], None]) -> Iterator[Samples]:
-    """The file at 16 kHz, int16 blocks of shape (samples,)."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-    for block in sound.blocks(READ_SECONDS * sound.samplerate, dtype="int16"):
+def _filtered(sound: soundfile.SoundFile, check: Callable[[], None]) -> Iterator[Samples]:
+    """The file behind the high-pass and at 16 kHz, blocks of shape (samples,)."""
+    graph = _graph(sound.samplerate)
+    for block in sound.blocks(READ_SECONDS * sound.samplerate, dtype="float32"):
         check()
-        frame = AudioFrame.from_ndarray(block[np.newaxis], format="s16", layout="mono")
+        frame = AudioFrame.from_ndarray(block[np.newaxis], format="flt", layout="mono")
         frame.sample_rate = sound.samplerate
-        yield from (_samples(resampled) for resampled in resampler.resample(frame))
-    if sound.frames:  # an untouched resampler has no format to flush
-        yield from (_samples(resampled) for resampled in resampler.resample(None))
+        graph.push(frame)
+        yield from _ready(graph)
+    if sound.frames:  # a graph that was given nothing has nothing to flush
+        graph.push(None)
+        yield from _ready(graph)
 
 
-def _samples(frame: AudioFrame) -> Samples:
-    samples: Samples = frame.to_ndarray()[0].astype(np.int16, copy=False)
-    return samples
+def _graph(rate: int) -> Graph:
+    """Two high-passes in a row fall by 24 dB an octave; one would leave a quarter of a loud hum."""
+    graph = Graph()
+    nodes = (
+        graph.add_abuffer(sample_rate=rate, format="flt", layout="mono"),
+        graph.add("highpass", f"f={HIGH_PASS}"),
+        graph.add("highpass", f"f={HIGH_PASS}"),
+        graph.add("aformat", f"sample_fmts=flt:sample_rates={RATE}:channel_layouts=mono"),
+        graph.add("abuffersink"),
+    )
+    graph.link_nodes(*nodes).configure()
+    return graph
+
+
+def _ready(graph: Graph) -> Iterator[Samples]:
+    while True:
+        try:
+            block = cast(AudioFrame, graph.pull())
+        except (av.BlockingIOError, av.EOFError):
+            return
+        yield block.to_ndarray()[0].astype(np.float32, copy=False)
 
 
 def _framed(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
     """Cut into frames, shape (n, size); the last one is filled up with zeros."""
-    rest = np.zeros(0, np.int16)
+    rest = np.zeros(0, np.float32)
     for block in blocks:
         joined = np.concatenate((rest, block))
         whole = joined.size - joined.size % size
@@ -146,41 +168,50 @@ def _framed(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
 # Silero
 
 
-def _silero_model() -> Path | None:
-    """The network inside the silero-vad wheel, whose package itself would import torch."""
-    spec = find_spec("silero_vad")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        model = Path(place, "data", "silero_vad_16k_sequence.onnx")
-        if model.is_file():
-            return model
-    return None
+class _Silero:
+    """The network in blocks of frames, its memories carried from each to the next."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __call__(self, frames: Iterator[Samples]) -> Flags:
+        probabilities = np.concatenate([np.zeros(0, np.float32), *self._probabilities(frames)])
+        return hysteresis(probabilities, SILERO_ON, SILERO_OFF)
+
+    def _probabilities(self, frames: Iterator[Samples]) -> Iterator[Samples]:
+        hidden = cell = np.zeros(SILERO_STATE, np.float32)
+        context = np.zeros(SILERO_CONTEXT, np.float32)
+        for block in frames:
+            if not len(block):
+                continue
+            before = np.vstack((context, block[:-1, -SILERO_CONTEXT:]))
+            context = block[-1, -SILERO_CONTEXT:]
+            inputs = {"input": np.hstack((before, block)), "h": hidden, "c": cell}
+            probabilities, hidden, cell = self._session.run(None, inputs)
+            yield probabilities
 
 
-def _silero_available() -> bool:
-    return find_spec("onnxruntime") is not None and _silero_model() is not None
-
-
-def _silero(frames: Iterator[Samples]) -> Flags:
-    probabilities = np.concatenate([np.zeros(0, np.float32), *_silero_probabilities(frames)])
-    return hysteresis(probabilities, SILERO_ON, SILERO_OFF)
-
-
-def _silero_probabilities(frames: Iterator[Samples]) -> Iterator[NDArray[np.float32]]:
-    runtime = import_module("onnxruntime")
+def _silero_session() -> Any:
+    try:
+        runtime = import_module("onnxruntime")
+        weights = _silero_weights()
+    except (ImportError, FileNotFoundError) as error:
+        raise ModelUnavailableError(
+            f"the speech detector of CPU workers is not installed: {error}; "
+            "install it with pip install 'dropscribe[cpu]'"
+        ) from error
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # the other cores have work of their own
-    session = runtime.InferenceSession(str(_silero_model()), options, providers=["CPUExecutionProvider"])
-    hidden = cell = np.zeros((1, 1, 128), np.float32)
-    context = np.zeros(SILERO_CONTEXT, np.float32)
-    for block in frames:
-        if not len(block):
-            continue
-        scaled = block.astype(np.float32) / np.float32(FULL_SCALE)
-        before = np.vstack((context, scaled[:-1, -SILERO_CONTEXT:]))
-        context = scaled[-1, -SILERO_CONTEXT:]
-        inputs = {"input": np.hstack((before, scaled)), "h": hidden, "c": cell}
-        probabilities, hidden, cell = session.run(None, inputs)
-        yield probabilities
+    return runtime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+
+
+def _silero_weights() -> Path:
+    spec = find_spec("faster_whisper")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        weights = Path(place, "assets", SILERO_WEIGHTS)
+        if weights.is_file():
+            return weights
+    raise FileNotFoundError(f"faster-whisper with {SILERO_WEIGHTS} is missing")
 
 
 def hysteresis(values: NDArray[np.float32], on: float, off: float) -> Flags:
@@ -189,25 +220,6 @@ def hysteresis(values: NDArray[np.float32], on: float, off: float) -> Flags:
     latest = np.maximum.accumulate(decided)
     flags: Flags = (latest >= 0) & (values[latest] >= on)
     return flags
-
-
-# WebRTC
-
-
-def _webrtc_available() -> bool:
-    return find_spec("pocketsphinx") is not None
-
-
-def _webrtc(frames: Iterator[Samples]) -> Flags:
-    """Alone it takes steady noise and hum for speech, at any mode: what hardly rises above them is none."""
-    from pocketsphinx import Vad
-
-    vad = Vad(WEBRTC_MODE, RATE, WEBRTC_FRAME / RATE)
-    voiced, levels = [np.zeros(0, np.bool_)], [np.zeros(0, np.float32)]
-    for block in frames:
-        voiced.append(np.fromiter((vad.is_speech(frame.tobytes()) for frame in block), np.bool_, len(block)))
-        levels.append(_level(block))
-    return np.concatenate(voiced) & _above_noise(np.concatenate(levels), WEBRTC_MARGIN)
 
 
 # Energy
@@ -225,8 +237,7 @@ def _above_noise(levels: NDArray[np.float32], margin: float) -> Flags:
 
 def _level(frames: Samples) -> NDArray[np.float32]:
     """RMS of each frame in dBFS, -120 at the least."""
-    scaled = frames.astype(np.float32) / np.float32(FULL_SCALE)
-    rms = np.sqrt((scaled * scaled).mean(axis=1))
+    rms = np.sqrt((frames * frames).mean(axis=1))
     levels: NDArray[np.float32] = np.log10(np.maximum(rms, np.float32(1e-6))) * np.float32(20)
     return levels
 
@@ -239,7 +250,4 @@ def _noise_floor(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.interp(np.arange(levels.size), middles, floors).astype(np.float32) if floors else levels
 
 
-SILERO = Detector("silero", SILERO_FRAME, _silero_available, _silero)
-WEBRTC = Detector("webrtc", WEBRTC_FRAME, _webrtc_available, _webrtc)
-ENERGY = Detector("energy", ENERGY_FRAME, lambda: True, _energy)
-DETECTORS = (SILERO, WEBRTC, ENERGY)
+ENERGY = Detector("energy", ENERGY_FRAME, _energy)
