@@ -28,7 +28,10 @@ SAME = 0.001  # seconds; two preparations of the same file agree better than thi
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What preparing a recording found out; `media` is format, codec, channels and sample_rate."""
+    """What preparing a recording found out; `media` is format, codec, channels and sample_rate.
+
+    Where the file breaks off, it is also `claimed_duration`: the seconds that the whole has, 0 where nothing tells.
+    """
 
     duration: float
     media: dict[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,22 @@ def test_a_doubtful_transcript_is_suspect_and_status_3(make_machine: Callable[..
     assert document["reasons"]
     assert document["missing"][0]["end"] > 15
     assert "SUSPECT" in (machine.inbox / "a.txt").read_text()
+
+
+def test_a_copy_that_broke_off_is_suspect_names_what_is_missing_and_status_3(machine: Machine) -> None:
+    speech(machine.inbox / "a.wav", seconds=35)
+    os.truncate(machine.inbox / "a.wav", 44 + 19 * 32_000)
+    speech(machine.inbox / "b.wav", seconds=11, seed=2)
+    os.truncate(machine.inbox / "b.wav", 2_000)  # what is there is too short for a word
+    ran = machine.run("up", str(machine.inbox), "--drain")
+    assert ran.returncode == 3, ran.stdout
+    assert "19 of 35 s are there" in machine.job("a.wav").reason
+    assert "19 of 35 s are there" in ran.stdout
+    assert "SUSPECT: the recording breaks off: 19 of 35 s are there" in (machine.inbox / "a.txt").read_text()
+    lost = machine.transcript("a")["uncovered_speech"][-1]
+    assert (lost["start"], lost["end"]) == (pytest.approx(19), pytest.approx(35, abs=0.1))
+    assert machine.job("b.wav").state is JobState.SUSPECT
+    assert "0 of 11 s are there" in machine.job("b.wav").reason
 
 
 def test_silence_is_done_with_an_empty_transcript_and_a_note(machine: Machine) -> None:

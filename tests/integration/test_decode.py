@@ -11,7 +11,8 @@ import soundfile
 
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
 from dropscribe.worker.preparing.decode import Decoded, DecodeLimits, decode
-from tests.media_files import FORMATS, LABEL, LIMITS, SECONDS, long_silence, refused, tone, wav, write
+from tests.conftest import SAMPLES
+from tests.media_files import FORMATS, LABEL, LIMITS, SECONDS, long_silence, refused, sound_frames, tone, wav, write
 
 
 def bare(path: Path) -> Path:
@@ -105,20 +106,85 @@ def test_sound_that_starts_late_in_a_video_keeps_its_time(tmp_path):
     assert np.flatnonzero(np.abs(out) > 0.02)[0] / 24_000 == pytest.approx(1, abs=0.05)
 
 
-# Those whose header tells how much there should be: ogg, aac and amr do not, the index of mp4 ends the file.
-TELLING = ["wav", "wav float", "wav telephone", "mp3", "flac", "aiff", "wma", "mkv", "webm"]
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "1000000"}
+# Their index ends the file unless told otherwise, and without it they are refused.
+INDEX_FIRST = ("m4a", "m4a lossless", "mp4", "mov")
+SILENT = ["aac", "amr"]  # tell nothing of their length
+UNTOLD = ["ogg vorbis", "opus", "fragments"]  # end within something that goes on, nobody knows for how long
+BREAKABLE = [*(name for name in FORMATS if name not in {*SILENT, "3gp"}), "au", "w64", "fragments", "audio webm"]
 
 
-@pytest.mark.parametrize("name", TELLING)
-def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes_and_noted(name, tmp_path):
-    container, codec, rate, layout, picture = FORMATS[name]
+def eight_seconds(name: str, path: Path) -> Path:
+    """Noise, so that no format makes it much smaller."""
+    more = {
+        "au": ("au", "pcm_s16be", 8000, "mono", False),
+        "w64": ("w64", "pcm_s16le", 8000, "mono", False),
+        "fragments": ("mp4", "aac", 44100, "mono", False),
+        "audio webm": ("webm", "libopus", 48000, "mono", False),
+    }
+    container, codec, rate, layout, picture = (FORMATS | more)[name]
+    options = FRAGMENTS if name == "fragments" else {"movflags": "+faststart"} if name in INDEX_FIRST else {}
     noise = np.random.default_rng(0).normal(0, 0.1, rate * 8)
-    source = write(tmp_path / "a", container, codec, rate, layout, picture, samples=noise)
-    assert not run(source)[0].truncated
+    return write(path, container, codec, rate, layout, picture, samples=noise, options=options)
+
+
+@pytest.mark.parametrize("name", BREAKABLE)
+def test_a_recording_that_breaks_off_is_decoded_as_far_as_it_goes_and_noticed(name, tmp_path):
+    source = eight_seconds(name, tmp_path / "a")
+    whole = source.stat().st_size
+    assert (run(source)[0].truncated, run(source)[0].claimed_duration) == (False, 0)
+    for kept in (whole - 6000, whole // 2):
+        os.truncate(source, kept)
+        decoded, _ = run(source)
+        assert decoded.truncated
+        assert decoded.claimed_duration == (0 if name in UNTOLD else pytest.approx(8, abs=0.25))
+        assert decoded.duration < 8
+    assert 2.9 < decoded.duration < 5
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_what_tells_nothing_of_its_length_is_never_said_to_break_off(name, tmp_path):
+    container, codec, rate, layout, picture = FORMATS[name]
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV cannot write {codec}")
+    source = write(tmp_path / "a", container, codec, rate, layout, picture)
     os.truncate(source, source.stat().st_size // 2)
+    assert not run(source)[0].truncated
+
+
+def mp3_without_header(path: Path, seconds: float, bit_rate: int) -> bytes:
+    with av.open(str(path), "w", format="mp3", options={"write_xing": "0", "id3v2_version": "0"}) as out:
+        stream = out.add_stream("libmp3lame", rate=44_100, layout="mono")
+        stream.bit_rate = bit_rate
+        for frame in [*sound_frames(tone(seconds, 44_100), 44_100, "mono"), None]:
+            out.mux(stream.encode(frame))
+    return path.read_bytes()
+
+
+def test_an_mp3_of_changing_rate_without_a_header_claims_nothing(tmp_path):
+    source = tmp_path / "a.mp3"
+    source.write_bytes(mp3_without_header(source, 5, 32_000) + mp3_without_header(source, 10, 128_000))
+    with av.open(str(source)) as container:
+        guessed = container.duration / av.time_base
     decoded, _ = run(source)
-    assert decoded.truncated
-    assert 3 < decoded.duration < 5
+    assert guessed > decoded.duration + 5
+    assert (decoded.truncated, decoded.claimed_duration) == (False, 0)
+
+
+@pytest.mark.parametrize("junk", [bytes(5000), b"TAG" + bytes(125), b"\x7f\xff\xff\xffname"])
+@pytest.mark.parametrize("name", ["m4a", "opus", "flac", "wav", "mp3"])
+def test_what_follows_the_sound_is_not_taken_for_a_part_that_is_missing(name, junk, tmp_path):
+    source = eight_seconds(name, tmp_path / "a")
+    with source.open("ab") as file:
+        file.write(junk)
+    assert not run(source)[0].truncated
+
+
+def test_real_recordings_are_whole(audio, tmp_path):
+    for source in [*audio.iterdir(), *SAMPLES.iterdir()]:
+        if source.suffix in {".wav", ".mp3", ".flac", ".mp4", ".m4a"}:
+            decoded = decode(source, tmp_path / "out.flac", DecodeLimits(), label=source.name)
+            assert not decoded.truncated, source.name
 
 
 @pytest.mark.parametrize("claimed", [0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF])

@@ -23,6 +23,7 @@ from dropscribe.worker.finishing import placement
 from dropscribe.worker.runtime.spool import has_room
 from tests.e2e.harness import speech
 from tests.integration.one_worker import Died, MakeContext, admit, carry_through, make_due
+from tests.media_files import tone, write
 
 
 def test_three_tasks_make_a_transcript(make_context: MakeContext, recording: Path) -> None:
@@ -42,6 +43,21 @@ def test_three_tasks_make_a_transcript(make_context: MakeContext, recording: Pat
     assert document["source"]["sha256"] == job.sha256
     assert document["timings"].keys() >= {"audio_decode", "speech_detection", "model"}
     assert transcripts.document(context.database, job_id) == recording.with_suffix(".json").read_text()
+
+
+def test_a_copy_that_broke_off_nobody_knows_where_is_suspect_and_tells_what_is_there(
+    make_context: MakeContext, recording: Path
+) -> None:
+    context = make_context(outputs=("json", "html"))
+    half = write(recording.with_name("half.opus"), "ogg", "libopus", 48_000, samples=tone(8, 48_000))
+    os.truncate(half, half.stat().st_size // 2)
+    job = carry_through(context, admit(context, half))
+    assert (job.state, job.missing) == (JobState.SUSPECT, [])
+    assert 2 < (job.duration or 0) < 5
+    assert job.reason == f"the recording breaks off: {job.duration:.0f} s are there; copy it again"
+    page = half.with_suffix(".html").read_text()
+    assert "Nobody speaks in what is there." in page
+    assert "SUSPECT: the recording breaks off" in page
 
 
 def test_doubled_and_stale_messages_do_no_harm(make_context: MakeContext, recording: Path) -> None:

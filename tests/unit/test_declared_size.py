@@ -1,22 +1,24 @@
 """What a header claims is read where it stands, and nonsense claims nothing."""
 
 import io
+import os
 import struct
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dropscribe.worker.preparing.declared_size import READERS, SLACK, claimed_size, is_cut, mp3_frames
+from dropscribe.worker.preparing.declared_size import READERS, SLACK, claimed_size, is_cut, is_torn, mp3_frames
 from tests.media_files import FORMATS, tone, write
 
 
 def made(tmp_path, name, **how):
-    container, codec, rate, layout, picture = (FORMATS | {"w64": ("w64", "pcm_s16le", 8000, "mono", False)})[name]
+    more = {kind: (kind, codec, 8000, "mono", False) for kind, codec in (("w64", "pcm_s16le"), ("au", "pcm_s16be"))}
+    container, codec, rate, layout, picture = (FORMATS | more)[name]
     return write(tmp_path / "a", container, codec, rate, layout, picture, **how)
 
 
-@pytest.mark.parametrize("name", ["wav", "w64", "mkv", "webm", "wma"])
+@pytest.mark.parametrize("name", ["wav", "w64", "au", "aiff", "mkv", "webm", "wma", "m4a", "mp4", "mov"])
 def test_a_whole_file_claims_its_own_size(name, tmp_path):
     path = made(tmp_path, name)
     with path.open("rb") as file:
@@ -24,7 +26,7 @@ def test_a_whole_file_claims_its_own_size(name, tmp_path):
         assert not is_cut(file)
 
 
-@pytest.mark.parametrize("name", ["mp3", "flac", "opus", "aac", "m4a", "aiff"])
+@pytest.mark.parametrize("name", ["mp3", "flac", "opus", "aac"])
 def test_other_files_claim_nothing(name, tmp_path):
     with made(tmp_path, name).open("rb") as file:
         assert claimed_size(file) == 0
@@ -49,7 +51,29 @@ def test_an_mp3_without_that_header_claims_nothing(tmp_path):
         assert mp3_frames(file) == 0
 
 
-@given(st.sampled_from([b"", b"ID3", b"RIFF", *READERS]), st.binary(max_size=200))
+def test_a_wav_beyond_four_gigabytes_claims_what_its_first_chunk_says(tmp_path):
+    path = made(tmp_path, "wav", options={"rf64": "always"})
+    with path.open("rb") as file:
+        assert file.read(4) == b"RF64"
+        assert claimed_size(file) == pytest.approx(path.stat().st_size, abs=SLACK)
+
+
+@pytest.mark.parametrize("lost", [1, 20, 2000])
+def test_an_ogg_file_that_ends_within_a_page_is_torn(lost, tmp_path):
+    path = made(tmp_path, "opus")
+    with path.open("rb") as file:
+        assert not is_torn(file)
+    os.truncate(path, path.stat().st_size - lost)
+    with path.open("rb") as file:
+        assert is_torn(file)
+
+
+def test_an_mp3_of_fraunhofers_encoder_counts_its_frames():
+    head = b"\xff\xfb\x90\x00" + bytes(32) + b"VBRI" + bytes(10) + (321).to_bytes(4, "big") + bytes(30)
+    assert mp3_frames(io.BytesIO(head)) == 321
+
+
+@given(st.sampled_from([b"", b"ID3", b"RIFF", b"OggS", b"\0\0\0\x10ftyp", *READERS]), st.binary(max_size=200))
 @example(b"RIFF", b"\0\0\0\0WAVE" + b"junk\0\0\0\0" * 20)
 @example(bytes.fromhex("1a45dfa3"), b"\x01\xff\xff\xff\xff\xff\xff\xfe" + bytes(20))
 @example(bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), bytes(14 + 16) + struct.pack("<Q", (1 << 64) - 1))

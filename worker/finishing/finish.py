@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -100,12 +100,26 @@ def assemble(job: Job, chunks: list[ReadChunk], read: Sequence[ReadLineUp] = ())
         speech_detector=job.speech_detector,
         settings={"digest": job.settings_digest, "context": job.context},
         notes=(*job.notes, *stitched.notes),
-        reasons=stitched.reasons,
-        uncovered_speech=stitched.missing,
+        reasons=(*_broken_off(job, media), *stitched.reasons),
+        uncovered_speech=(*stitched.missing, *_lost(job, media)),
         timings=timings,
         created_at=_moment(max((chunk.finished_at for chunk in chunks), default=job.created_at)),
         language=_language(chunks),
     )
+
+
+def _broken_off(job: Job, media: dict[str, Any]) -> Iterator[str]:
+    """The reason not to trust the transcript of a file that is only the beginning of a recording."""
+    if "claimed_duration" in media:
+        there, whole = job.duration or 0.0, media["claimed_duration"]
+        digits = 0 if round(there) < round(whole) else 1
+        told = f"{there:.{digits}f} of {whole:.{digits}f} s are there" if whole else f"{there:.0f} s are there"
+        yield f"the recording breaks off: {told}; copy it again"
+
+
+def _lost(job: Job, media: dict[str, Any]) -> Iterator[Span]:
+    if media.get("claimed_duration", 0.0) > (job.duration or 0.0):
+        yield Span(job.duration or 0.0, media["claimed_duration"])
 
 
 def _language(chunks: Sequence[ReadChunk]) -> str:

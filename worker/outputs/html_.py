@@ -45,8 +45,13 @@ def render(transcript: Transcript, folder: Path | None = None) -> str:
         remarks=_remarks(transcript),
         people=_people(transcript),
         media=_media(transcript, folder),
-        transcript="\n".join(_blocks(transcript)) or '<p lang="en">Nobody speaks.</p>',
+        transcript="\n".join(_blocks(transcript)) or _nothing(transcript),
     )
+
+
+def _nothing(transcript: Transcript) -> str:
+    where = " in what is there" if transcript.reasons else ""
+    return f'<p lang="en">Nobody speaks{where}.</p>'
 
 
 @cache

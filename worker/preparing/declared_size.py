@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 SLACK = 4096  # bytes; writers disagree on padding and on whether headers count
-MAX_CHUNKS = 64  # of RIFF and ASF; the one that is looked for stands among the first
+MAX_CHUNKS = 64  # of RIFF, AIFF and ASF; the one that is looked for stands among the first
+MAX_BOXES = 100_000  # at the top of an MP4 file: a live recording has two a second
+PAGE_BYTES = 65_307  # the largest page of Ogg: 27 of the header, 255 segments and 255 bytes in each
 UNKNOWN = range(0x7FFF0000, 0x80010000)  # sizes near 2 GiB: written to a pipe by a program that could not go back
 UNKNOWN_BYTES = 0xFFFF0000  # from here on likewise
 
@@ -22,6 +24,10 @@ EBML, SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
 # Where "Xing" or "Info" stands in the first frame of an mp3: behind four bytes of header and the side information
 # of MPEG 1 stereo, MPEG 1 mono or MPEG 2 stereo, MPEG 2 mono.
 XING = (36, 21, 13)
+VBRI = 36  # the header of Fraunhofer's encoder, always at this place
+
+OGG = b"OggS"
+BOXES = frozenset(b"ftyp styp moov moof mdat free skip wide udta meta uuid sidx mfra pdin prft emsg".split())
 
 
 def is_cut(file: BinaryIO) -> bool:
@@ -31,16 +37,29 @@ def is_cut(file: BinaryIO) -> bool:
 
 
 def claimed_size(file: BinaryIO) -> int:
-    """Bytes up to the end of the sound by the header of a WAV, W64, Matroska or ASF file; 0 where it does not say."""
+    """Bytes up to the end of the sound by the file's own header; 0 where that does not say.
+
+    Known for WAV, RF64, W64, AIFF, AU, Matroska, ASF and for MP4 without fragments.
+    """
     head = _at(file, 0, 64)
     for magic, reader in READERS.items():
         if head.startswith(magic):
             return reader(file)
-    return 0
+    end, in_fragments = _boxes(file)
+    return 0 if in_fragments else end
+
+
+def is_torn(file: BinaryIO) -> bool:
+    """True when the file ends within a page of Ogg or a fragment of MP4, which tell nothing of the whole's size."""
+    size = os.fstat(file.fileno()).st_size
+    if _at(file, 0, 4) == OGG:
+        return _ogg_page_end(file, size) > size
+    end, in_fragments = _boxes(file)
+    return in_fragments and end > size
 
 
 def mp3_frames(file: BinaryIO) -> int:
-    """Frames by the Xing or Info header of an mp3 file; 0 where there is none."""
+    """Frames by the Xing, Info or VBRI header of an mp3 file; 0 where there is none."""
     head = _at(file, 0, 10)
     start = 0
     if head.startswith(b"ID3") and len(head) == 10:
@@ -51,7 +70,7 @@ def mp3_frames(file: BinaryIO) -> int:
     for at in XING:
         if frame[at : at + 4] in {b"Xing", b"Info"} and frame[at + 7] & 1:
             return int.from_bytes(frame[at + 8 : at + 12], "big")
-    return 0
+    return int.from_bytes(frame[VBRI + 14 : VBRI + 18], "big") if frame[VBRI : VBRI + 4] == b"VBRI" else 0
 
 
 def _wav(file: BinaryIO) -> int:
@@ -65,6 +84,61 @@ def _wav(file: BinaryIO) -> int:
             return 0 if size in UNKNOWN or size >= UNKNOWN_BYTES else at + 8 + size
         at += 8 + size + size % 2
     return 0
+
+
+def _rf64(file: BinaryIO) -> int:
+    """WAV beyond 4 GiB: the real size of its sound stands in the first chunk."""
+    head = _at(file, 12, 24)
+    if not head.startswith(b"ds64") or len(head) < 24:
+        return 0
+    at = 20 + int.from_bytes(head[4:8], "little")
+    for _ in range(MAX_CHUNKS):
+        name, size = _at(file, at, 4), _number(_at(file, at + 4, 4), 4)
+        if name == b"data":
+            return at + 8 + int.from_bytes(head[16:24], "little")
+        at += 8 + size + size % 2
+    return 0
+
+
+def _aiff(file: BinaryIO) -> int:
+    size = int.from_bytes(_at(file, 4, 4), "big")
+    return 0 if size in UNKNOWN or size >= UNKNOWN_BYTES or not size else 8 + size
+
+
+def _au(file: BinaryIO) -> int:
+    head = _at(file, 4, 8)
+    size = int.from_bytes(head[4:], "big")
+    return 0 if size >= UNKNOWN_BYTES or not size else int.from_bytes(head[:4], "big") + size
+
+
+def _boxes(file: BinaryIO) -> tuple[int, bool]:
+    """Where the last of the boxes that an MP4 file consists of ends, and whether it was written in fragments.
+
+    0 where the file is none. What follows the boxes, such as a tag or zeros, is no box and does not count.
+    """
+    at, in_fragments = 0, False
+    for _ in range(MAX_BOXES):
+        head = _at(file, at, 16)
+        name, size = head[4:8], int.from_bytes(head[:4], "big")
+        if size == 1 and len(head) == 16:
+            size = int.from_bytes(head[8:], "big")
+        if name not in BOXES or size < 8:  # a size of 0 means: to the end of the file
+            break
+        in_fragments |= name == b"moof"
+        at += size
+    return at, in_fragments
+
+
+def _ogg_page_end(file: BinaryIO, size: int) -> int:
+    """Where the last page of an Ogg file ends by its own header; beyond `size` where even that is incomplete."""
+    start = max(0, size - PAGE_BYTES)
+    tail = _at(file, start, PAGE_BYTES)
+    at = tail.rfind(OGG)
+    if at < 0:
+        return 0
+    segments = tail[at + 26] if len(tail) > at + 26 else 0
+    table = tail[at + 27 : at + 27 + segments]
+    return start + at + 27 + segments + sum(table)
 
 
 def _w64(file: BinaryIO) -> int:
@@ -110,4 +184,12 @@ def _at(file: BinaryIO, at: int, size: int) -> bytes:
     return file.read(size)
 
 
-READERS: dict[bytes, Callable[[BinaryIO], int]] = {b"RIFF": _wav, W64: _w64, EBML: _matroska, ASF: _asf}
+READERS: dict[bytes, Callable[[BinaryIO], int]] = {
+    b"RIFF": _wav,
+    b"RF64": _rf64,
+    b"FORM": _aiff,
+    b".snd": _au,
+    W64: _w64,
+    EBML: _matroska,
+    ASF: _asf,
+}

@@ -76,8 +76,9 @@ class Decoded:
     """What was decoded. `duration` and `silence_inserted` are seconds, the levels dB.
 
     `rms_dbfs` is the level before `gain_db` was applied, -120 at the least. `silent` means that no sample
-    reaches one step of 16 bits. `truncated`: the file ends before the length it claims; `decode_errors`
-    counts the packets that were skipped. `silence_inserted` stands where the recording has holes.
+    reaches one step of 16 bits. `truncated`: the file breaks off before its end, and is `claimed_duration` long by its
+    header (0: that does not say). `decode_errors` counts the packets that were skipped. `silence_inserted` stands
+    where the recording has holes.
     """
 
     duration: float
@@ -89,6 +90,7 @@ class Decoded:
     gain_db: float
     silent: bool
     truncated: bool
+    claimed_duration: float
     decode_errors: int
     silence_inserted: float
 

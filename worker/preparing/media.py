@@ -46,6 +46,14 @@ OPTIONS = {"format_whitelist": FORMATS, "codec_whitelist": CODECS, "protocol_whi
 
 # Their length may be ffmpeg's guess from the bit rate, so it neither limits nor proves anything.
 GUESSED_LENGTH = frozenset({"mp3", "aac", "amr"})
+# ffmpeg corrects the length of these by what is there of the file, or has it only from there.
+CORRECTED_LENGTH = frozenset({"asf", "ogg"})
+
+# Seconds by which sound may be shorter than its header says. Of whole files, 0.05 s was the most that was seen (WMA).
+SHORTER = 0.3
+FLAC_SHORTER = 0.05  # counts its samples exactly
+ROUNDING = 0.01  # s
+MP3_FRAMES = 4  # the same for mp3, whose header counts what encoders put before and after the sound; 2.7 were seen
 
 TARGET_DBFS = -25.0  # RMS; what VibeVoice-ASR's own processor brings its input to
 MAX_GAIN_DB = 40.0  # speech at -65 dBFS still gets there; below is hiss, and louder hiss helps nobody
@@ -58,10 +66,18 @@ BLOCK = 10 * SAMPLE_RATE  # samples of the second pass in memory at once
 
 @dataclass(slots=True)
 class Damage:
-    """What went wrong while reading: packets skipped, and whether the end is missing."""
+    """What went wrong while reading: packets skipped, and whether it ended with an error."""
 
     errors: int = 0
-    truncated: bool = False
+    broke_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Whether the file breaks off before its end, and how many seconds the whole has (0: nothing tells)."""
+
+    truncated: bool
+    claimed: float = 0.0
 
 
 @dataclass(slots=True)
@@ -101,7 +117,7 @@ def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Dec
         level = _measure(_mono(frames, timeline), raw, max_seconds)
         if level.samples == 0 or damage.errors > 9 * timeline.frames:  # noise that happens to decode
             raise NotMediaError("truncated or damaged: no audio could be decoded; copy or export it again")
-        damage.truncated |= _is_cut(source, timeline.elapsed, _claimed(container, stream), stream.sample_rate)
+        cut = _cut(source, timeline.elapsed, container, stream)
         gain = _gain(level)
         flac.write(_scaled(raw, gain), target)
         return Decoded(
@@ -113,7 +129,8 @@ def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Dec
             rms_dbfs=round(_decibels(level.rms), 2),
             gain_db=round(_decibels(gain), 2),
             silent=level.peak < STEP,
-            truncated=damage.truncated,
+            truncated=cut.truncated or damage.broke_off,
+            claimed_duration=round(cut.claimed, 3),
             decode_errors=damage.errors,
             silence_inserted=round(timeline.inserted, 3),
         )
@@ -173,21 +190,35 @@ def _length(container: InputContainer) -> float:
     return 0.0 if container.format.name in GUESSED_LENGTH else (container.duration or 0) / av.time_base
 
 
-def _claimed(container: InputContainer, stream: AudioStream) -> float:
-    """Seconds of sound by the header, 0 where it does not say."""
+def _claimed(container: InputContainer, stream: AudioStream, *, is_live: bool) -> float:
+    """Seconds of sound by the header, 0 where it does not say; `is_live`: it does not know the file's size."""
+    name = container.format.name
+    if name in CORRECTED_LENGTH or (is_live and name == "matroska,webm"):  # a guess from the bit rate
+        return 0.0
     if stream.duration is not None and stream.time_base is not None and _length(container):
         return float(stream.duration * stream.time_base)
     # Matroska states one length for all streams, and a picture may outlast the sound.
     return _length(container) if len(container.streams) == 1 else 0.0
 
 
-def _is_cut(source: Path, heard: float, claimed: float, rate: int) -> bool:
+def _cut(source: Path, heard: float, container: InputContainer, stream: AudioStream) -> Cut:
     """Whether the file ends before the seconds or the bytes that it claims."""
     try:
         with source.open("rb") as file:
-            # Only layer 3 has that header: 1152 samples a frame, 576 at the sample rates of MPEG 2.
-            claimed = max(claimed, declared_size.mp3_frames(file) * (1152 if rate >= 32_000 else 576) / rate)
-            return heard < 0.99 * claimed - 1.0 or declared_size.is_cut(file)
+            size, whole = source.stat().st_size, declared_size.claimed_size(file)
+            if declared_size.is_torn(file):
+                return Cut(True)  # what ffmpeg tells of its length is the length of what is there
+            tolerance = FLAC_SHORTER if container.format.name == "flac" else SHORTER
+            claimed = _claimed(container, stream, is_live=not whole)
+            if frames := declared_size.mp3_frames(file):
+                # Only layer 3 has that header: 1152 samples a frame, 576 at the sample rates of MPEG 2.
+                frame = (1152 if stream.sample_rate >= 32_000 else 576) / stream.sample_rate
+                tolerance, claimed = MP3_FRAMES * frame, frames * frame
+            if heard < claimed - tolerance:
+                return Cut(True, claimed)
+            if declared_size.is_cut(file):
+                return Cut(True, claimed if claimed > heard + ROUNDING else heard * whole / size)
+            return Cut(False)
     except OSError as error:
         raise _unreadable(error) from error
 
@@ -214,7 +245,7 @@ def _packets(
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             _check_readable(source)
-        damage.truncated = True
+        damage.broke_off = True
 
 
 def _mono(frames: Iterable[AudioFrame], timeline: Timeline) -> Iterator[NDArray[np.float32]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dropscribe.core import disk_errors
 from dropscribe.core.settings import Settings
@@ -57,18 +58,23 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
     chunks = plan(context, job, found.spans, decoded.duration)
     return Prepared(
         duration=decoded.duration,
-        media={
-            "format": decoded.format,
-            "codec": decoded.codec,
-            "channels": decoded.channels,
-            "sample_rate": decoded.sample_rate,
-        },
+        media=_media(decoded),
         speech_detector=found.detector,
         chunks=chunks,
         speech=found.spans,
         notes=notes(decoded, chunks),
         timings={"audio_decode": decoding, "speech_detection": time.monotonic() - began - decoding},
     )
+
+
+def _media(decoded: decode.Decoded) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "format": decoded.format,
+        "codec": decoded.codec,
+        "channels": decoded.channels,
+        "sample_rate": decoded.sample_rate,
+    }
+    return found | {"claimed_duration": decoded.claimed_duration} if decoded.truncated else found
 
 
 def _make_spool(folder: Path) -> None:
@@ -107,8 +113,6 @@ def notes(decoded: decode.Decoded, chunks: tuple[Chunk, ...]) -> tuple[str, ...]
     found = []
     if not chunks:
         found.append(NO_SPEECH)
-    if decoded.truncated:
-        found.append("the file ends before the length that it claims")
     if decoded.decode_errors:
         found.append(f"{decoded.decode_errors} damaged packets were skipped")
     if decoded.silence_inserted:
