@@ -20,11 +20,17 @@ NEEDED = 12  # GB of the smallest card on the market that holds VibeVoice-ASR
 class Machine:
     """What a decision rests on: the memory of each GPU in bytes, and whether there is a driver at all.
 
-    With a driver and no `cards`, their memory is not known.
+    With a driver and no `cards`, their memory is not known. `cublas` says that CTranslate2 can compute on them.
     """
 
     cards: Sequence[int] = ()
     driver: bool = False
+    cublas: bool = False
+
+    @property
+    def whisper_device(self) -> str:
+        """Where Whisper runs: `cuda` or `cpu`."""
+        return "cuda" if self.driver and self.cublas else "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,8 @@ def _best(machine: Machine) -> str:
 
 
 def _default(spec: EngineSpec, machine: Machine) -> str:
-    if spec.name == whisper.SPEC.name and any(card >= TURBO_BYTES for card in machine.cards):
+    roomy = any(card >= TURBO_BYTES for card in machine.cards)
+    if spec.name == whisper.SPEC.name and machine.whisper_device == "cuda" and roomy:
         return whisper.ON_GPUS
     return spec.model
 
@@ -68,8 +75,10 @@ def _sentence(spec: EngineSpec, model: str, machine: Machine) -> str:
     if spec.notice:
         return spec.notice
     if spec.name == whisper.SPEC.name:
-        device = "cuda" if machine.driver else "cpu"
-        return whisper.caveat(model, device) or f"{whisper.describe(model, device)}: {_reason(machine)}"
+        device = machine.whisper_device
+        told = whisper.caveat(model, device) or f"{whisper.describe(model, device)}: {_reason(machine)}"
+        unused = machine.driver and not machine.cublas
+        return f"{told}; the GPU is not used, as Whisper needs cuBLAS 12 for that" if unused else told
     where = f"a GPU of {max(machine.cards) / GIB:.0f} GB" if machine.cards else "a GPU" if machine.driver else "the CPU"
     name = "VibeVoice-ASR" if model in {"", vibevoice.SPEC.model} else model
     return f"{name} on {where}"

@@ -42,7 +42,8 @@ def choose(settings: Settings) -> ModelChoice:
     Raises ModelUnavailableError when there is no such engine, or nothing that could run here.
     """
     reads = _reader(settings) if settings.engine == AUTO else ""
-    machine = Machine(cards.memory(), cards.has_driver())
+    driver = cards.has_driver()
+    machine = Machine(cards.memory(), driver, cublas=driver and cards.has_cublas())
     chosen = choice.choose(SPECS, settings.engine, settings.model, reads, machine)
     if settings.engine == AUTO and not machine.driver and not chosen.spec.is_installed:
         raise ModelUnavailableError(f"no speech model can run on this machine; {_bare_machine(chosen.spec)}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 DRIVER = Path("/proc/driver/nvidia/version")
+CUBLAS = "libcublas.so.12"  # what CTranslate2 computes with on a GPU, and does not bring along
 MIB = 2**20
 LIST_SECONDS = 30  # nvidia-smi takes some seconds where persistence mode is off
 
@@ -15,6 +17,15 @@ LIST_SECONDS = 30  # nvidia-smi takes some seconds where persistence mode is off
 def has_driver() -> bool:
     """Whether this machine has an NVIDIA driver, and this process may use a GPU."""
     return _visible() != [] and (DRIVER.exists() or shutil.which("nvidia-smi") is not None)
+
+
+def has_cublas() -> bool:
+    """Whether the library is found that CTranslate2 computes with on a GPU. Loads it."""
+    try:
+        ctypes.CDLL(CUBLAS)
+    except OSError:
+        return False
+    return True
 
 
 def memory() -> list[int]:

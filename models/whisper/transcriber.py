@@ -28,6 +28,7 @@ from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segme
 from dropscribe.models import engine_errors
 from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
 from dropscribe.models.context import check_context
+from dropscribe.models.gpu import cards
 from dropscribe.models.resampling import resample
 from dropscribe.models.whisper import checkpoint
 from dropscribe.models.whisper.spec import SPEC, caveat
@@ -92,7 +93,7 @@ class Whisper:
         """Find, convert if need be, load and warm up. Raises ModelUnavailableError, SettingsError or UsageError."""
         began = time.monotonic()
         logging.getLogger("faster_whisper").setLevel(logging.WARNING)  # it tells of every chunk
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        device = _device()
         kind = compute_type(settings.precision, device)
         slots = settings.model_slots or 1
         folder, name = checkpoint.find(settings)
@@ -193,6 +194,16 @@ def segment_of(heard: Any, duration: float) -> Segment:
 
 def _within(moment: float, duration: float) -> float:
     return min(round(float(moment), 2), duration)
+
+
+def _device() -> str:
+    """`cuda` where CTranslate2 can compute on a GPU, else `cpu`."""
+    if not ctranslate2.get_cuda_device_count():
+        return "cpu"
+    if cards.has_cublas():
+        return "cuda"
+    log.warning("the GPU is not used: CTranslate2 needs %s, which is not found; install cuBLAS 12", cards.CUBLAS)
+    return "cpu"
 
 
 def compute_type(precision: str, device: str) -> str:

@@ -24,6 +24,7 @@ def no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(cards, "DRIVER", tmp_path / "version")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(cards, "CUBLAS", "libc.so.6")  # found, as cuBLAS is where somebody installed it
     return tmp_path
 
 
@@ -102,6 +103,15 @@ def test_auto_is_whisper_turbo_where_no_gpu_can_hold_vibevoice(no_gpu: Path) -> 
     assert "VibeVoice-ASR needs a GPU of 12 GB or more" in registry.choose(Settings()).sentence
     nvidia_smi(no_gpu, 2_048)
     assert chosen() == ("whisper", "base")
+
+
+def test_auto_leaves_a_gpu_alone_on_which_whisper_cannot_compute(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi(no_gpu, 8_192)
+    monkeypatch.setattr(cards, "CUBLAS", "libno-such-library.so.12")
+    found = registry.choose(Settings())
+    assert (found.spec.name, found.model) == ("whisper", "base")
+    assert found.sentence.startswith("Whisper base on the CPU: ")
+    assert found.sentence.endswith("the GPU is not used, as Whisper needs cuBLAS 12 for that")
 
 
 def test_a_process_that_is_pinned_to_a_gpu_decides_by_that_one(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
