@@ -99,12 +99,9 @@ class ByteLines:
     def __call__(self, step: str, done: int, total: int) -> None:
         """Print a step's first line at once, and later ones with `EVERY` seconds between."""
         now = time.monotonic()
-        if step != self._step:
-            share = ""
-        elif now - self._printed_at < EVERY:
+        if step == self._step and now - self._printed_at < EVERY:
             return
-        else:
-            share = f", {render.size(done)} of {render.size(total)}"
+        share = f", {render.size(done)} of {render.size(total)}" if step == self._step and total else ""
         self._step, self._printed_at = step, now
         self._say(f"{step}{share}")
 

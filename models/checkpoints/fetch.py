@@ -132,7 +132,7 @@ def _ensure(checkpoint: KnownCheckpoint, tell: Tell) -> Path:
         try:
             source(tell)
         except ModelUnavailableError as error:
-            failures.append(str(error))
+            failures.append(str(error).partition("; ")[0])  # what to do follows, once for all sources
             continue
         wrong = [*_refuse_wrong(checkpoint, folder), *_lacking(checkpoint, folder)]
         if not wrong:
