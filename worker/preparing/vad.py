@@ -42,7 +42,7 @@ SILERO_ON, SILERO_OFF = 0.5, 0.35  # speech begins at the one and lasts down to 
 ENERGY_FRAME = 480  # samples, 30 ms: about the length of one sound of speech
 ENERGY_WINDOW = 1000  # frames, 30 s: nobody talks so long without a breath, so its quietest tenth is noise
 ENERGY_MARGIN = 9.0  # dB above the noise floor
-ENERGY_LEAST = -55.0  # dBFS; the spool's speech is near -25, so what is 30 dB below is none
+MIN_ENERGY = -55.0  # dBFS; the spool's speech is near -25, so what is 30 dB below is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,7 @@ def hysteresis(values: NDArray[np.float32], on: float, off: float) -> Flags:
 
 def _energy(frames: Iterator[Samples]) -> Flags:
     levels = np.concatenate([np.zeros(0, np.float32), *map(_level, frames)])
-    return _above_noise(levels, ENERGY_MARGIN) & (levels > ENERGY_LEAST)
+    return _above_noise(levels, ENERGY_MARGIN) & (levels > MIN_ENERGY)
 
 
 def _above_noise(levels: NDArray[np.float32], margin: float) -> Flags:
