@@ -152,6 +152,16 @@ def test_what_tells_nothing_of_its_length_is_never_said_to_break_off(name, tmp_p
     assert not run(source)[0].truncated
 
 
+def test_a_claim_beyond_the_longest_recording_is_noticed_and_not_told(tmp_path):
+    source = eight_seconds("mp3", tmp_path / "a")
+    data = bytearray(source.read_bytes())
+    frames = data.index(b"Xing" if b"Xing" in data else b"Info") + 8
+    data[frames : frames + 4] = b"\x7f\xff\xff\xff"
+    source.write_bytes(data)
+    decoded, _ = run(source)
+    assert (decoded.truncated, decoded.claimed_duration) == (True, 0)
+
+
 def mp3_without_header(path: Path, seconds: float, bit_rate: int) -> bytes:
     with av.open(str(path), "w", format="mp3", options={"write_xing": "0", "id3v2_version": "0"}) as out:
         stream = out.add_stream("libmp3lame", rate=44_100, layout="mono")

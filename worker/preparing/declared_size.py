@@ -13,6 +13,7 @@ SLACK = 4096  # bytes; writers disagree on padding and on whether headers count
 MAX_CHUNKS = 64  # of RIFF, AIFF and ASF; the one that is looked for stands among the first
 MAX_BOXES = 100_000  # at the top of an MP4 file: a live recording has two a second
 PAGE_BYTES = 65_307  # the largest page of Ogg: 27 of the header, 255 segments and 255 bytes in each
+MAX_BYTES = 1 << 62  # no file is so large, and no seek takes more
 UNKNOWN = range(0x7FFF0000, 0x80010000)  # sizes near 2 GiB: written to a pipe by a program that could not go back
 UNKNOWN_BYTES = 0xFFFF0000  # from here on likewise
 
@@ -95,7 +96,8 @@ def _rf64(file: BinaryIO) -> int:
     for _ in range(MAX_CHUNKS):
         name, size = _at(file, at, 4), _number(_at(file, at + 4, 4), 4)
         if name == b"data":
-            return at + 8 + int.from_bytes(head[16:24], "little")
+            whole = _number(head[16:24], 8)
+            return at + 8 + whole if 0 < whole < MAX_BYTES else 0
         at += 8 + size + size % 2
     return 0
 
@@ -178,7 +180,7 @@ def _number(data: bytes, size: int) -> int:
 
 
 def _at(file: BinaryIO, at: int, size: int) -> bytes:
-    if at >= 1 << 62:  # no file is so large, and no seek takes more
+    if at >= MAX_BYTES:
         return b""
     file.seek(at)
     return file.read(size)

@@ -130,7 +130,7 @@ def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Dec
             gain_db=round(_decibels(gain), 2),
             silent=level.peak < STEP,
             truncated=cut.truncated or damage.broke_off,
-            claimed_duration=round(cut.claimed, 3),
+            claimed_duration=round(cut.claimed, 3) if cut.claimed <= max_seconds else 0.0,  # nonsense is not told
             decode_errors=damage.errors,
             silence_inserted=round(timeline.inserted, 3),
         )
