@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 MAX_CHUNK = 600.0  # s; what the planner aims at anyway, and as much is read again when a worker is lost
 POLL_SECONDS = 0.2  # between two looks at whether it was cancelled
 BEAMS = 5
+SAMPLES = 1  # at temperatures above 0; five take twice as long over bad audio, and its words get no better
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 MAX_REPETITIVE = 2.4  # ratio of an answer's size to its compressed size
 MIN_LOG_PROBABILITY = -1.0  # of a token on average
@@ -148,6 +149,7 @@ class Whisper:
             language_detection_threshold=SURE_LANGUAGE,
             language_detection_segments=LANGUAGE_WINDOWS,
             beam_size=BEAMS,
+            best_of=SAMPLES,
             temperature=[self._settings.temperature] if self._settings.temperature else list(TEMPERATURES),
             repetition_penalty=self._settings.repetition_penalty,
             compression_ratio_threshold=MAX_REPETITIVE,
