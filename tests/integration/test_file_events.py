@@ -184,11 +184,11 @@ from dataclasses import replace
 from pathlib import Path
 
 Path("/proc/sys/user/max_inotify_watches").write_text("3")
-from dropscribe.scheduler.watching.file_events import Bell
+from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.scanning.roots import open_root
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
-bell = Bell()
+bell = FileEventWatcher()
 print(bell.start(replace(open_root(Path(sys.argv[1])), is_network=False)))
 bell.stop()
 """
