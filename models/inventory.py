@@ -13,6 +13,7 @@ from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import safetensors_files
 from dropscribe.models.checkpoints.convert_plan import DTYPES, bytes_by_dtype
 from dropscribe.models.checkpoints.hub_cache import cached, quantization, read_config, without_weights
+from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
 from dropscribe.models.checkpoints.safetensors_files import Shard
 from dropscribe.models.onnx import layout
 
@@ -26,8 +27,9 @@ SHA1, SHA256 = 40, 64  # digits of a blob's name: git's hash for small files, el
 class Checkpoint:
     """A checkpoint on this disk. `problems` are sentences; `verified` says that every byte was looked at for them.
 
-    `layout` is `transformers` of VibeVoice-ASR, `onnx`, `whisper`, `ctranslate2` (a Whisper for faster-whisper), all of
-    which dropscribe reads, `original` or `other`. `dtypes` are bytes by safetensors' names.
+    `layout` is `transformers` of VibeVoice-ASR, `onnx`, `whisper`, `ctranslate2` (a Whisper for faster-whisper),
+    `speakers` (the speaker encoder), all of which dropscribe reads, `original` or `other`.
+    `dtypes` are bytes by safetensors' names.
     """
 
     name: str
@@ -75,7 +77,7 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
     files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
     problems += [f"{path.name} leads nowhere; fetch it again" for path in files if not path.exists()]
     kind = _layout(folder, config)
-    if not read and not problems and kind != "ctranslate2":
+    if not read and not problems and kind not in {"ctranslate2", "speakers"}:
         problems.append(without_weights(folder))
     tensors = [tensor for shard in read for tensor in shard.tensors]
     return Checkpoint(
@@ -83,7 +85,7 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
         folder=folder,
         revision=revision,
         layout=kind,
-        architecture=", ".join(map(str, config.get("architectures") or ())) or str(config.get("model_type", "")),
+        architecture=_architecture(kind, config),
         quantization=quantization(config),
         dtypes=bytes_by_dtype((tensor.dtype, tensor.size) for tensor in tensors),
         parameters=sum(tensor.count for tensor in tensors),
@@ -102,7 +104,15 @@ def layout_of(folder: Path) -> str:
 def _layout(folder: Path, config: Mapping[str, Any]) -> str:
     if (folder / CONVERTED).is_file() and "suppress_ids" in config:
         return "ctranslate2"
+    if all((folder / file.name).is_file() for file in SPEAKER_ENCODER.files):
+        return "speakers"
     return LAYOUTS.get(str(config.get("model_type")), "other")
+
+
+def _architecture(kind: str, config: Mapping[str, Any]) -> str:
+    if kind == "speakers":
+        return "CAM++"
+    return ", ".join(map(str, config.get("architectures") or ())) or str(config.get("model_type", ""))
 
 
 def _export(folder: Path, name: str, revision: str) -> Checkpoint:

@@ -39,8 +39,10 @@ class _Engine(Protocol):
 def choose(settings: Settings) -> ModelChoice:
     """The engine and the checkpoint that these settings mean on this machine. Loads no model.
 
-    Raises ModelUnavailableError when there is no such engine, or nothing that could run here.
+    Raises ModelUnavailableError when there is no such engine, nothing that could run here, or a model that does not
+    transcribe.
     """
+    _refuse_speaker_encoder(settings.model)
     reads = _reader(settings) if settings.engine == AUTO else ""
     driver = cards.has_driver()
     machine = Machine(cards.memory(), driver, cublas=driver and cards.has_cublas())
@@ -72,6 +74,15 @@ def _reader(settings: Settings) -> str:
         return READERS.get(inventory.layout_of(Path(folder)), "")
     except (UsageError, ModelUnavailableError):  # not here, or broken: whoever loads it says so
         return ""
+
+
+def _refuse_speaker_encoder(model: str) -> None:
+    if known.find(model) == known.SPEAKER_ENCODER:
+        names = ", ".join(one.name for one in known.WHISPER if one.multilingual)
+        raise ModelUnavailableError(
+            f"{model} tells speakers apart and does not transcribe; set the model (DROPSCRIBE_MODEL) to one of "
+            f"{names}, or leave it out"
+        )
 
 
 def _class_of(spec: EngineSpec) -> _Engine:

