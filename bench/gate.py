@@ -66,7 +66,9 @@ class Case:
 
 
 MATERIALS = {
-    "pocketsphinx": Material({}, (ROOT / "samples", ROOT.parent / "shared" / "audio"), windows=(15.0, 30.0, 60.0)),
+    "whisper": Material(
+        {"model": "base"}, (ROOT / "samples", ROOT.parent / "shared" / "audio"), windows=(15.0, 30.0, 60.0)
+    ),
     "vibevoice": Material(
         {"model": str(TINY / "checkpoint"), "batching": False}, (TINY / "recordings",), windows=(8.0,)
     ),  # that checkpoint knows nothing longer than ten seconds

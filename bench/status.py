@@ -102,7 +102,7 @@ def fill(home: Path, number: int) -> None:
     for index in range(8):
         role = "model" if index < 4 else "cpu"
         fleet.register(database, f"worker-{index}", host="bench", pid=index, role=role, state="ready")
-        engine = EngineInfo("pocketsphinx", "en-us", "fp32") if role == "model" else None
+        engine = EngineInfo("whisper", "base", "int8") if role == "model" else None
         fleet.heartbeat(database, f"worker-{index}", engine=engine, audio=500.0, busy=10.0)
     report_roots(database, [RootReport(f"/data{n}", "bench", "ext4", online=True, files=9) for n in range(3)])
     database.close()

@@ -21,6 +21,7 @@ SETTINGS = {
     "unfit_failures": "circuit_breaker_failures",
 }
 VALUES = {"when_done": {"move": "archive"}}  # by setting
+GONE = {"engine": {"pocketsphinx": "whisper"}}  # values that are refused, by setting; each with the one to set instead
 # Transcripts keep the old names as long as their schema is dropscribe.transcript/1.
 TRANSCRIPT = {"missing": "uncovered_speech"}
 SPEAKER = {"perhaps": "maybe_same"}
@@ -68,6 +69,14 @@ def with_new(document: Mapping[str, Any], old: Mapping[str, str]) -> dict[str, A
 def current_value(setting: str, value: Any) -> Any:
     """What a value of a setting, which may be an old one, is called now."""
     return VALUES.get(setting, {}).get(value, value) if isinstance(value, str) else value
+
+
+def refuse_gone(setting: str, value: Any) -> Any:
+    """The value of a setting as it is. Raises ValueError, which names what to set instead, for one that is gone."""
+    instead = GONE.get(setting, {}).get(value) if isinstance(value, str) else None
+    if instead:
+        raise ValueError(f"{value} is no longer part of dropscribe; use {instead}")
+    return value
 
 
 def current(name: str, old: Mapping[str, str] = MappingProxyType(EVENTS)) -> str:

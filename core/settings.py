@@ -13,6 +13,7 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
@@ -44,7 +45,7 @@ MAX_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at most
 OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html", "md", "docx", "rttm"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 VIBEVOICE = "microsoft/VibeVoice-ASR-HF"  # on Hugging Face
-EngineName = Literal["auto", "onnx", "pocketsphinx", "scripted", "vibevoice", "whisper"]
+EngineName = Literal["auto", "onnx", "scripted", "vibevoice", "whisper"]
 
 
 def _split_commas(value: object) -> object:
@@ -91,7 +92,7 @@ class Settings(BaseModel):
         description="ending of a file that is written when all others of a recording are whole, such as done",
     )
 
-    engine: EngineName = Field(
+    engine: Annotated[EngineName, BeforeValidator(partial(old_names.refuse_gone, "engine"))] = Field(
         "auto", description="speech model; auto: vibevoice where a GPU can hold it, else whisper"
     )
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = Field(
@@ -267,9 +268,12 @@ class Settings(BaseModel):
         return self.home / "scratch"
 
     def for_job(self, overrides: Mapping[str, Any]) -> Settings:
-        """These settings with those that the folder of a recording has of its own; see `core.folder_settings`."""
+        """These settings with those that the folder of a recording has of its own; see `core.folder_settings`.
+
+        Raises SettingsError where a job was admitted with a value that there is not any more.
+        """
         names = overrides.keys() & Settings.model_fields.keys()
-        own = Settings.model_validate({name: old_names.current_value(name, overrides[name]) for name in names})
+        own = _validated({name: old_names.current_value(name, overrides[name]) for name in names}, str)
         return self.model_copy(update={name: getattr(own, name) for name in names})
 
     def digest(self, context: str | None = None) -> str:
@@ -429,10 +433,13 @@ def _build(layers: dict[str, dict[str, Any]], file: Path | None) -> Settings:
     merged: dict[str, Any] = {}
     for values in layers.values():
         merged |= values
-    try:
-        settings = Settings.model_validate(merged)
-    except ValidationError as error:
-        raise SettingsError(_explain(error, layers, file)) from error
+
+    def called(name: str) -> str:
+        if name in layers["environment"]:
+            return PREFIX + name.upper()
+        return f"{name} in {file}" if name in layers["file"] else name
+
+    settings = _validated(merged, called)
     paths = {name: getattr(settings, name) for name in ("home", "results", "spool", "hotwords")}
     return settings.model_copy(update={name: path.expanduser().absolute() for name, path in paths.items() if path})
 
@@ -442,12 +449,14 @@ def faults(error: ValidationError) -> list[ErrorDetails]:
     return [one for one in error.errors() if one["type"] != "too_short" or not one["input"]]
 
 
-def _explain(error: ValidationError, layers: dict[str, dict[str, Any]], file: Path | None) -> str:
-    lines = []
-    for item in faults(error):
-        name = str(item["loc"][0]) if item["loc"] else "settings"
-        where = f"{name} in {file}" if name in layers["file"] else name
-        if name in layers["environment"]:
-            where = PREFIX + name.upper()
-        lines.append(f"{where} = {item['input']!r}: {item['msg'].removeprefix('Value error, ').lower()}")
-    return "; ".join(lines)
+def _validated(values: Mapping[str, Any], called: Callable[[str], str]) -> Settings:
+    """Settings of these values; `called` says what a setting is called in the place that it came from."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(item, called) for item in faults(error))) from error
+
+
+def _explain(item: ErrorDetails, called: Callable[[str], str]) -> str:
+    name = called(str(item["loc"][0])) if item["loc"] else "settings"
+    return f"{name} = {item['input']!r}: {item['msg'].removeprefix('Value error, ').lower()}"

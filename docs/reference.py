@@ -167,6 +167,9 @@ def _changes() -> Iterator[tuple[str, str, str, str]]:
     for setting, values in old_names.VALUES.items():
         for old, new in values.items():
             yield f'{setting} = "{old}"', f'{setting} = "{new}"', "setting, also of a folder", soon
+    for setting, values in old_names.GONE.items():
+        for old, new in values.items():
+            yield f'{setting} = "{old}"', f'{setting} = "{new}"', "setting, also of a folder", gone
     for table, prefix, where, until in (
         (old_names.TRANSCRIPT, "", "transcript in JSON", schema),
         (old_names.SPEAKER, "speakers[].", "transcript in JSON", schema),

@@ -19,13 +19,10 @@ from dropscribe.models.choice import AUTO, Machine, ModelChoice
 from dropscribe.models.engine_spec import EngineSpec
 from dropscribe.models.gpu import cards
 from dropscribe.models.onnx import spec as onnx
-from dropscribe.models.pocketsphinx import spec as pocketsphinx
 from dropscribe.models.vibevoice import spec as vibevoice
 from dropscribe.models.whisper import spec as whisper
 
-SPECS: dict[str, EngineSpec] = {
-    spec.name: spec for spec in (onnx.SPEC, pocketsphinx.SPEC, scripted.SPEC, vibevoice.SPEC, whisper.SPEC)
-}
+SPECS: dict[str, EngineSpec] = {spec.name: spec for spec in (onnx.SPEC, scripted.SPEC, vibevoice.SPEC, whisper.SPEC)}
 # The engine that reads a checkpoint, by its layout.
 READERS = {"transformers": "vibevoice", "onnx": "onnx", "whisper": "whisper", "ctranslate2": "whisper"}
 

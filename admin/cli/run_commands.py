@@ -16,7 +16,6 @@ class EngineChoice(StrEnum):
 
     AUTO = "auto"
     ONNX = "onnx"
-    POCKETSPHINX = "pocketsphinx"
     SCRIPTED = "scripted"
     VIBEVOICE = "vibevoice"
     WHISPER = "whisper"

@@ -80,7 +80,13 @@ def terminal(picture: Path, scratch: Path) -> None:
     shutil.copytree(
         REPOSITORY / "samples", inbox, ignore=shutil.ignore_patterns("references", "*.py", "*.md", "__pycache__")
     )
-    own = {"HOME": str(scratch / "state"), "STABLE_SECONDS": "2", "ENGINE": "pocketsphinx", "RENEW_SECONDS": "1"}
+    own = {
+        "HOME": str(scratch / "state"),
+        "STABLE_SECONDS": "2",
+        "ENGINE": "whisper",
+        "MODEL": "base",
+        "RENEW_SECONDS": "1",
+    }
     environment = os.environ | {f"DROPSCRIBE_{name}": value for name, value in own.items()}
     command = [sys.executable, "-m", "dropscribe", "up", str(inbox)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as up:

@@ -69,7 +69,7 @@ def test_hotwords_stand_in_line_or_beside_or_both_and_replace_those_of_above() -
 
 
 def test_what_shapes_a_transcript_changes_the_digest_and_nothing_else_does() -> None:
-    found = folders({"a/": 'outputs = ["txt"]', "b/": "chunk_seconds = 600", "c/": 'engine = "pocketsphinx"'})
+    found = folders({"a/": 'outputs = ["txt"]', "b/": "chunk_seconds = 600", "c/": 'engine = "whisper"'})
     digests = [found.orders(path).settings_digest for path in ("x.wav", "a/x.wav", "b/x.wav", "c/x.wav")]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3

@@ -129,6 +129,27 @@ def test_a_folder_may_still_say_move_and_its_jobs_keep_what_they_always_kept(
     assert order.moves
 
 
+GONE = "pocketsphinx is no longer part of dropscribe; use whisper"
+
+
+def test_an_engine_that_is_gone_is_refused_wherever_it_is_set_with_what_to_use_instead(elsewhere: Path) -> None:
+    with pytest.raises(SettingsError) as by_environment:
+        settings.load({"DROPSCRIBE_ENGINE": "pocketsphinx"})
+    (elsewhere / "dropscribe.toml").write_text('engine = "pocketsphinx"\n')
+    with pytest.raises(SettingsError) as by_file:
+        settings.load({})
+    with pytest.raises(SettingsError) as by_folder:
+        folder_settings.read('engine = "pocketsphinx"', None, SettingsFilePlace(Path("/share")))
+    assert str(by_environment.value) == f"DROPSCRIBE_ENGINE = 'pocketsphinx': {GONE}"
+    assert str(by_file.value) == f"engine in dropscribe.toml = 'pocketsphinx': {GONE}"
+    assert str(by_folder.value) == f"engine = 'pocketsphinx': {GONE}"
+
+
+def test_a_job_that_was_admitted_with_an_engine_that_is_gone_says_so() -> None:
+    with pytest.raises(SettingsError, match=f"engine = 'pocketsphinx': {GONE}"):
+        settings.load({}).for_job({"engine": "pocketsphinx"})
+
+
 def old_only(document: dict[str, Any]) -> dict[str, Any]:
     """A transcript as the version before wrote it."""
     document = {key: value for key, value in document.items() if key != "uncovered_speech"}
@@ -205,7 +226,8 @@ def test_the_glossary_lists_every_name_that_changed() -> None:
         *old_names.NOTIFICATION.items(),
     }  # fmt: skip
     within = {
-        ('when_done = "move"', 'when_done = "archive"'), ("speakers[].perhaps", "speakers[].maybe_same"),
+        ('when_done = "move"', 'when_done = "archive"'), ('engine = "pocketsphinx"', 'engine = "whisper"'),
+        ("speakers[].perhaps", "speakers[].maybe_same"),
         ("segments[].quality", "segments[].confidence"), ("work[].read", "work[].transcribed_seconds"),
         ("Segment.quality", "Segment.confidence"), ("Speaker.perhaps", "Speaker.maybe_same"),
         ("Transcript.missing", "Transcript.uncovered_speech"),

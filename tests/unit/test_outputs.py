@@ -370,7 +370,7 @@ class TestTsv:
 
 
 def test_who_read_it_is_named_by_engine_and_model() -> None:
-    small = spoken(engine=EngineInfo(engine="pocketsphinx", model="en-us", precision="fp32"))
+    small = spoken(engine=EngineInfo(engine="whisper", model="base", precision="int8"))
     large = spoken(engine=EngineInfo(engine="vibevoice", model="microsoft/VibeVoice-ASR", precision="bf16"))
-    assert dict(facts(small))["Read by"] == "pocketsphinx en-us (fp32)"
+    assert dict(facts(small))["Read by"] == "whisper base (int8)"
     assert dict(facts(large))["Read by"] == "microsoft/VibeVoice-ASR (bf16)"

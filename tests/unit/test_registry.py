@@ -130,10 +130,10 @@ def test_auto_says_what_to_install_where_nothing_can_run(no_gpu: Path, monkeypat
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "dropscribe.models.pocketsphinx.transcriber", raising=False)
-    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
-    with pytest.raises(ModelUnavailableError, match=r"pocketsphinx.*pip install 'dropscribe\[pocketsphinx\]'"):
-        registry.create("pocketsphinx", Settings())
+    monkeypatch.delitem(sys.modules, "dropscribe.models.whisper.transcriber", raising=False)
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(ModelUnavailableError, match=r"whisper cannot be .*pip install 'dropscribe\[whisper\]'"):
+        registry.create("whisper", Settings())
 
 
 def test_a_package_that_is_missing_is_noticed_without_importing_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_an_engine_that_needs_nothing_but_cannot_be_imported_is_a_bug(monkeypatc
 
 
 def test_the_registry_imports_no_model() -> None:
-    heavy = {"pocketsphinx", "torch", "av", "ctranslate2", "faster_whisper", "onnxruntime"}
+    heavy = {"torch", "av", "ctranslate2", "faster_whisper", "onnxruntime"}
     code = f"import sys, dropscribe.models.registry; print(sorted({heavy} & set(sys.modules)))"
     seen = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert seen.stdout.strip() == "[]"

@@ -42,8 +42,8 @@ def test_only_an_sqlite_database_has_a_file(url: str, file: Path | None) -> None
 def test_options_win_over_environment_over_file(elsewhere: Path) -> None:
     (elsewhere / "dropscribe.toml").write_text('engine = "scripted"\ncontext = "file"\npriority = "low"\n')
     environment = {"DROPSCRIBE_CONTEXT": "environment", "DROPSCRIBE_ENGINE": "vibevoice"}
-    found = settings.load(environment, overrides={"engine": "pocketsphinx", "context": None})
-    assert (found.engine, found.context, found.priority) == ("pocketsphinx", "environment", Priority.LOW)
+    found = settings.load(environment, overrides={"engine": "whisper", "context": None})
+    assert (found.engine, found.context, found.priority) == ("whisper", "environment", Priority.LOW)
     sources = {origin.name: origin.source for origin in settings.origins(found, environment)}
     assert sources["context"] == "environment"
     assert sources["priority"].endswith("dropscribe.toml")

@@ -10,7 +10,7 @@ from dropscribe.store.fleet import Worker
 from dropscribe.store.queries import Backlog, Deferred
 from dropscribe.store.roots import WatchedRoot
 
-SPHINX = asdict(EngineInfo("pocketsphinx", "en-us", "fp32", notice="expect mistakes"))
+WHISPER = asdict(EngineInfo("whisper", "base", "int8", notice="expect mistakes"))
 NOTHING = Status(
     jobs={},
     backlog=Backlog(0.0, 0),
@@ -24,7 +24,7 @@ NOTHING = Status(
 
 
 def worker(role: str, name: str = "", *, silent: float = 1.0, audio: float = 0.0, busy: float = 0.0) -> Worker:
-    engine = SPHINX if role == "model" else None
+    engine = WHISPER if role == "model" else None
     return Worker(name or role, "host", 1, role, "ready", "", engine, audio, busy, 0.0, silent)
 
 
@@ -76,7 +76,7 @@ def test_speeds_of_model_workers_add_up_and_preparing_is_no_speed() -> None:
 def test_equal_engines_are_told_once_with_their_notice() -> None:
     status = replace(NOTHING, workers=(worker("model", "one"), worker("model", "two")))
     (engine,) = status.engines
-    assert (engine["engine"], engine["notice"], engine["workers"]) == ("pocketsphinx", "expect mistakes", 2)
+    assert (engine["engine"], engine["notice"], engine["workers"]) == ("whisper", "expect mistakes", 2)
 
 
 def test_an_offline_folder_and_a_parked_job_are_warned_of() -> None:

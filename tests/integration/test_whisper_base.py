@@ -1,8 +1,9 @@
-"""The real recognizer on real audio: what it hears, what it does not, and how it stops."""
+"""Whisper base on real audio: what it hears, what it does not, and how it stops."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,21 +11,15 @@ import av
 import jiwer
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+
+pytest.importorskip("faster_whisper")
 
 from bench.wer import normalize
-from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import FinishReason, RawTranscript
 from dropscribe.models import registry
 from dropscribe.models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
-from dropscribe.models.pocketsphinx import transcriber as engine
 from tests.conftest import SAMPLES
-
-FRAMES = st.lists(st.tuples(st.booleans(), st.integers(1, 1500)), max_size=8).map(
-    lambda runs: [flag for flag, count in runs for _ in range(count)]
-)
 
 
 def load_audio(path: Path) -> Audio:
@@ -42,8 +37,14 @@ def text_of(transcript: RawTranscript) -> str:
 
 
 @pytest.fixture(scope="module")
-def recognizer() -> Transcriber:
-    return registry.create("pocketsphinx", Settings())
+def recognizer(whisper_base: Path) -> Iterator[Transcriber]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(whisper_base / "hub"))
+        patch.setenv("HF_HOME", str(whisper_base))
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        engine = registry.create("whisper", Settings(model="base"))
+        yield engine
+        engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +57,22 @@ def transcript(recognizer: Transcriber, meeting: Audio) -> RawTranscript:
     return recognizer.transcribe(meeting, TranscribeRequest())
 
 
+@pytest.fixture(scope="module")
+def two_windows(meeting: Audio) -> Audio:
+    """The same said four times: more than the 30 s that the model hears at once."""
+    return np.tile(meeting, 4)
+
+
 def test_a_clear_recording_is_read_nearly_without_error(transcript: RawTranscript) -> None:
     reference = (SAMPLES / "references" / "meeting.txt").read_text(encoding="utf-8")
     assert jiwer.wer(normalize(reference), normalize(text_of(transcript))) <= 0.1
-    assert transcript.ended is FinishReason.COMPLETE
+    assert (transcript.ended, transcript.language) == (FinishReason.COMPLETE, "en")
 
 
 def test_segments_are_in_order_within_the_chunk_and_break_at_pauses(transcript: RawTranscript, meeting: Audio) -> None:
     segments = transcript.segments
-    assert len(segments) == 3  # sentences
+    assert len(segments) >= 2
+    assert all(segment.text.endswith(".") for segment in segments)  # three sentences with pauses between
     assert segments[0].start >= 0
     assert segments[-1].end <= len(meeting) / SAMPLE_RATE
     assert all(segment.start < segment.end for segment in segments)
@@ -76,8 +84,8 @@ def test_it_names_no_speaker_and_tells_how_sure_it_is(transcript: RawTranscript)
     assert all(0 < (segment.confidence or 0) <= 1 for segment in transcript.segments)
 
 
-def test_silences_noises_and_marks_of_pronunciation_are_no_words(transcript: RawTranscript) -> None:
-    assert not set("<>[]()+") & set(text_of(transcript))
+def test_marks_of_time_and_language_are_no_words(transcript: RawTranscript) -> None:
+    assert not set("<>|[]") & set(text_of(transcript))
 
 
 def test_the_same_chunk_reads_the_same_again(
@@ -88,15 +96,15 @@ def test_the_same_chunk_reads_the_same_again(
     assert recognizer.transcribe(meeting, TranscribeRequest()).segments == transcript.segments
 
 
-def test_progress_rises_to_the_chunks_length(recognizer: Transcriber, meeting: Audio) -> None:
+def test_progress_rises_to_the_chunks_length(recognizer: Transcriber, two_windows: Audio) -> None:
     seen: list[float] = []
-    recognizer.transcribe(meeting, TranscribeRequest(progress=seen.append))
-    assert len(seen) > 10
+    recognizer.transcribe(two_windows, TranscribeRequest(progress=seen.append))
+    assert len(seen) >= 2
     assert seen == sorted(seen)
-    assert seen[-1] == len(meeting) / SAMPLE_RATE
+    assert seen[-1] == len(two_windows) / SAMPLE_RATE
 
 
-def test_cancelling_stops_it_within_a_block(recognizer: Transcriber, meeting: Audio) -> None:
+def test_cancelling_stops_it_within_a_window(recognizer: Transcriber, two_windows: Audio) -> None:
     seen: list[float] = []
     cancel = threading.Event()
 
@@ -106,10 +114,10 @@ def test_cancelling_stops_it_within_a_block(recognizer: Transcriber, meeting: Au
             cancel.set()
 
     request = TranscribeRequest(cancel=cancel, progress=cancel_at_three_seconds)
-    answer = recognizer.transcribe(meeting, request)
+    answer = recognizer.transcribe(two_windows, request)
     assert answer.ended is FinishReason.CANCELLED
     assert sum(read >= 3 for read in seen) == 1
-    assert text_of(answer).startswith("the meeting will start")
+    assert text_of(answer).startswith("The meeting will start")
 
 
 def test_it_works_on_after_a_cancelled_chunk(
@@ -121,7 +129,7 @@ def test_it_works_on_after_a_cancelled_chunk(
     assert recognizer.transcribe(meeting, TranscribeRequest()).segments == transcript.segments
 
 
-@pytest.mark.parametrize("samples", [0, 1, 500, 10 * SAMPLE_RATE])
+@pytest.mark.parametrize("samples", [0, 1, 10 * SAMPLE_RATE])
 def test_silence_gives_no_segments(recognizer: Transcriber, samples: int) -> None:
     answer = recognizer.transcribe(np.zeros(samples, np.float32), TranscribeRequest())
     assert (answer.segments, answer.ended) == ((), FinishReason.COMPLETE)
@@ -134,44 +142,6 @@ def test_the_famous_sentence_is_heard(recognizer: Transcriber, audio: Path) -> N
 
 def test_it_says_what_it_is(recognizer: Transcriber) -> None:
     info = recognizer.info
-    assert (info.engine, info.model, info.precision, info.slots) == ("pocketsphinx", "en-us", "fp32", 1)
-    assert info.notice == registry.SPECS["pocketsphinx"].notice
-
-
-def test_a_precision_that_it_does_not_have_is_refused() -> None:
-    with pytest.raises(ModelUnavailableError, match="set precision to auto or fp32"):
-        registry.create("pocketsphinx", Settings(precision="int8"))
-
-
-@given(speech=FRAMES)
-def test_utterances_hold_all_speech_and_are_short_and_apart(speech: list[bool]) -> None:
-    spans = engine.utterances(speech, [float(index % 7) for index in range(len(speech))])
-    covered = np.zeros(len(speech) * engine.FRAME, bool)
-    for span in spans:
-        assert not covered[span].any()
-        covered[span] = True
-        assert 0 < span.stop - span.start <= engine.MAX_UTTERANCE * engine.MODEL_RATE
-    assert all(covered[index * engine.FRAME] for index, flag in enumerate(speech) if flag)
-    assert [s.start for s in spans] == sorted(s.start for s in spans)
-
-
-@given(lengths=st.lists(st.integers(1, 240_000), max_size=20))
-def test_groups_keep_every_utterance_in_order(lengths: list[int]) -> None:
-    spans = [slice(index * 1_000_000, index * 1_000_000 + length) for index, length in enumerate(lengths)]
-    groups = list(engine.groups(spans))
-    assert [span for group in groups for span in group] == spans
-    enough = engine.GROUP_SECONDS * engine.MODEL_RATE
-    assert all(sum(s.stop - s.start for s in group) >= enough for group in groups[:-1])
-
-
-@given(steps=st.lists(st.tuples(st.floats(0, 2), st.floats(0.05, 1)), max_size=80), cut=st.floats(0, 1))
-def test_segments_keep_every_word_and_stay_within_limits(steps: list[tuple[float, float]], cut: float) -> None:
-    words, now = [], 0.0
-    for index, (gap, length) in enumerate(steps):
-        words.append(engine.PocketsphinxWord(f"w{index}", now + gap, now + gap + length, 0.5))
-        now += gap + length
-    duration = now * cut  # the last frame of a decoder may lie beyond the chunk's end
-    segments = engine.segments(words, duration)
-    assert " ".join(s.text for s in segments).split() == [word.text for word in words]
-    assert all(0 <= s.start <= s.end <= duration for s in segments)
-    assert all(s.end - s.start <= engine.MAX_SEGMENT + 0.01 for s in segments)  # times are rounded
+    assert (info.engine, info.precision, info.slots) == ("whisper", "int8", 1)
+    assert info.model == "Systran/faster-whisper-base@ebe41f70"
+    assert info.notice == registry.choose(Settings(engine="whisper", model="base")).sentence
