@@ -23,6 +23,8 @@ from dropscribe.admin.local import private_redis
 from dropscribe.core import queue
 from dropscribe.core.errors import BrokerError
 from dropscribe.core.settings import Settings, load
+from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
+from dropscribe.models.speakers.encoder import SpeakerEncoder
 from dropscribe.store.session import Database, open_database
 from tests import servers
 from tests.scheduling import Scheduler
@@ -76,16 +78,35 @@ def audio() -> Path:
     return AUDIO
 
 
-@pytest.fixture(scope="session")
-def whisper_base() -> Path:
-    """What HF_HOME is to be for the real Whisper base, fetched once for each machine and kept between runs."""
+def fetched(name: str) -> Path:
+    """What HF_HOME is to be for a known checkpoint, fetched once for each machine and kept between runs."""
     place = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dropscribe-tests"
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_CACHE"}
-    fetch = [sys.executable, "-m", "dropscribe", "models", "fetch", "base"]
+    fetch = [sys.executable, "-m", "dropscribe", "models", "fetch", name]
     ran = subprocess.run(fetch, env=environment | {"HF_HOME": str(place)}, capture_output=True, text=True, check=False)
     if ran.returncode:
-        missing(f"Whisper base ({ran.stderr.strip()})")
+        missing(f"{name} ({ran.stderr.strip()})")
     return place
+
+
+@pytest.fixture(scope="session")
+def whisper_base() -> Path:
+    """What HF_HOME is to be for the real Whisper base."""
+    return fetched("base")
+
+
+@pytest.fixture(scope="session")
+def speaker_weights() -> Path:
+    """What HF_HOME is to be for the real speaker encoder, the same folder as for Whisper base."""
+    return fetched(SPEAKER_ENCODER.name)
+
+
+@pytest.fixture(scope="session")
+def speaker_encoder(speaker_weights: Path) -> SpeakerEncoder:
+    """The real speaker encoder in memory."""
+    repository = speaker_weights / "hub" / f"models--{SPEAKER_ENCODER.id.replace('/', '--')}"
+    weights = repository / "snapshots" / SPEAKER_ENCODER.revision / SPEAKER_ENCODER.files[0].name
+    return SpeakerEncoder(weights, "campplus")
 
 
 @pytest.fixture(scope="session")

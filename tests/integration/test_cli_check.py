@@ -26,7 +26,7 @@ def test_the_doctor_finds_a_sound_machine_sound(
     report_roots(store, [RootReport(str(tmp_path), host, "ext4", online=True, files=3)])
     shown = cli("doctor", "--json")
     found = by_name(shown)
-    for name in ("database", "clock", f"folder {tmp_path}", "decoder", "speech detector", "engine"):
+    for name in ("database", "clock", f"folder {tmp_path}", "decoder", "speech detector", "speaker encoder", "engine"):
         assert found[name]["level"] == "ok", found[name]
     assert "redis" in found
     assert shown.code == 0

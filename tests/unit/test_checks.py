@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,26 @@ def test_a_clock_that_is_off_is_warned_of(drift: float, level: Severity, word: s
     found = clock(drift)
     assert found.level == level
     assert word in found.finding
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_the_speaker_encoder_is_told_with_whether_its_weights_are_here(
+    here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    if here:
+        hub_cache.snapshot(known.SPEAKER_ENCODER.id, known.SPEAKER_ENCODER.revision).mkdir(parents=True)
+    ending = "is here" if here else "(28.3 MB) is fetched at the first start"
+    found = checks.speaker_encoder(PLAIN)
+    assert (found.level, found.finding) == (Severity.OK, f"csukuangfj/speaker-embedding-models@0743f301 {ending}")
+
+
+def test_a_speaker_encoder_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sherpa_onnx", None)  # what import makes of a package that is not there
+    found = checks.speaker_encoder(PLAIN)
+    assert found.level == Severity.FAIL
+    assert found.remedy.endswith("install it with pip install 'dropscribe[cpu]'")
+    assert checks.speaker_encoder(FLEET).level == Severity.WARN
 
 
 @pytest.mark.parametrize("here", [False, True])

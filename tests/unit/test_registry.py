@@ -123,6 +123,13 @@ def test_a_process_that_is_pinned_to_a_gpu_decides_by_that_one(no_gpu: Path, mon
     assert chosen() == ("whisper", "base")
 
 
+@pytest.mark.parametrize("engine", ["auto", "whisper", "vibevoice"])
+def test_the_speaker_encoder_is_refused_as_a_model(engine: str, no_gpu: Path) -> None:
+    for model in ("campplus", "csukuangfj/speaker-embedding-models"):
+        with pytest.raises(ModelUnavailableError, match=r"tells speakers apart and does not transcribe; .* tiny, base"):
+            chosen(engine=engine, model=model)
+
+
 def test_auto_says_what_to_install_where_nothing_can_run(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     with pytest.raises(ModelUnavailableError, match=r"no speech model.*pip install 'dropscribe\[local\]'"):
