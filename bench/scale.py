@@ -149,7 +149,7 @@ def _plan(machine: Machine, folder: Path, lengths: Sequence[float]) -> list[str]
         speech = [Span(at + UTTERANCE.start, at + UTTERANCE.end) for at in np.arange(0.0, seconds, 10.0).tolist()]
         plan = chunking.plan(speech, seconds, CHUNK_SECONDS, overlap=machine.settings.overlap_seconds)
         result = chunk_plans.Prepared(seconds, {"format": "wav"}, "none", plan, speech)
-        waiting += chunk_plans.prepared(machine.database, claim, result, window=window)
+        waiting += chunk_plans.prepared(machine.database, claim, result, window=window).transcribe
     return waiting
 
 

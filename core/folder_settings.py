@@ -29,10 +29,11 @@ log = logging.getLogger(__name__)
 
 # Keys that are global settings too, and mean the same.
 SHARED = (
-    "context", "language", "outputs", "engine", "precision", "chunk_seconds", "priority", "when_done", "status_page",
+    "context", "language", "outputs", "engine", "precision", "chunk_seconds", "speakers", "priority", "when_done",
+    "status_page",
 )  # fmt: skip
 # What a job's row keeps of them, for the workers to merge over their own.
-CARRIED = ("language", "outputs", "engine", "precision", "chunk_seconds", "notify")
+CARRIED = ("language", "outputs", "engine", "precision", "chunk_seconds", "speakers", "notify")
 STORED_ARCHIVE = "move"  # what it keeps for `when_done = "archive"`: the old name, as rows have it
 
 MIN_CHUNK = 30.0  # s; shorter ones would make thousands of a long recording

@@ -21,14 +21,16 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from dropscribe.core.errors import BrokerError
-from dropscribe.core.routing import CPU_QUEUE, FINISH, MODEL_QUEUE, TRANSCRIBE
+from dropscribe.core.routing import CPU_QUEUE, EMBED, FINISH, MODEL_QUEUE, TRANSCRIBE
 from dropscribe.core.settings import Settings, mask
 from dropscribe.core.types import Priority
 
-# Redis keeps one list a step, and serves 0 first. Finishing goes ahead of preparing: what is nearly done gets done.
+# Redis keeps one list a step, and serves 0 first. What is nearly done gets done: embedding voices and finishing go
+# ahead of preparing.
 PRIORITY_STEPS = [0, 1, 3, 4, 6, 7]
 STEP_OF = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}
-FINISH_STEP = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 4}
+AHEAD_STEP = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 4}
+AHEAD = (EMBED, FINISH)
 
 KEY_PREFIX = "dropscribe:"  # all our keys, so that an ACL can name them
 SEPARATOR = "\x06\x16"  # kombu's, between a queue's name and a priority step
@@ -135,7 +137,7 @@ class Doorbell:
 
         Raises BrokerError; the row then waits for the reconciler, and nothing is lost.
         """
-        step = (FINISH_STEP if task == FINISH else STEP_OF)[Priority(priority)]
+        step = (AHEAD_STEP if task in AHEAD else STEP_OF)[Priority(priority)]
         try:
             self._app.send_task(
                 task,

@@ -5,6 +5,7 @@ from __future__ import annotations
 # Names of the Celery tasks.
 PREPARE = "prepare"
 TRANSCRIBE = "transcribe"
+EMBED = "embed"
 FINISH = "finish"
 
 CPU_QUEUE = "cpu"

@@ -64,6 +64,11 @@ def default_home() -> Path:
     return Path(state).expanduser() / "dropscribe"
 
 
+def _as_text(value: object) -> object:
+    """A number as TOML writes it."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class Settings(BaseModel):
     """All settings of one process; sizes in the unit that the name ends with."""
 
@@ -172,9 +177,14 @@ class Settings(BaseModel):
     segment_slack_seconds: float = Field(
         0.5, ge=0, description="quality check: how far a segment may reach beyond its chunk"
     )
-    lineup: bool = Field(
-        False,
-        description="ask the model which speakers of different pieces share a voice (experimental)",
+    speakers: Annotated[str, BeforeValidator(_as_text)] = Field(
+        "auto",
+        pattern=r"^(auto|off|[1-9][0-9]?)$",
+        description="who speaks is told by the voices: `auto`, a number where it is known how many speak, or `off`",
+    )
+    speaker_encoder: Literal["campplus", "none"] = Field(
+        "campplus",
+        description="makes the embeddings by which voices are compared; `none`: only the engine tells speakers apart",
     )
     model_slots: int = Field(
         0, ge=0, description="chunks that one model worker reads at once; 0: as many as fit its GPU"
@@ -253,6 +263,16 @@ class Settings(BaseModel):
         return Path(path) if scheme.split("+")[0] == "sqlite" and path else None
 
     @property
+    def embeds_voices(self) -> bool:
+        """Are speakers told apart by embeddings?"""
+        return self.speakers != "off" and self.speaker_encoder != "none"
+
+    @property
+    def people(self) -> int | None:
+        """How many speak, where that is known."""
+        return int(self.speakers) if self.speakers.isdigit() else None
+
+    @property
     def silence_seconds(self) -> float:
         """How long a process may go without a heartbeat before it is presumed dead."""
         return MISSED_BEATS * self.renew_seconds
@@ -292,7 +312,8 @@ class Settings(BaseModel):
             "chunk_seconds": self.chunk_seconds,
             "chunk_target_seconds": self.chunk_target_seconds,
             "overlap_seconds": self.overlap_seconds,
-            "lineup": self.lineup,
+            "speakers": self.speakers,
+            "speaker_encoder": self.speaker_encoder,
             "script": self.script,
         }
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]

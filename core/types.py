@@ -56,10 +56,10 @@ class ChunkState(StrEnum):
 
 
 class ChunkKind(StrEnum):
-    """What a model is to read: a window of the recording, or clips of its speakers side by side."""
+    """What is to be done with a stretch of the recording: a model reads a window, a CPU worker embeds its voices."""
 
     WINDOW = "window"
-    LINEUP = "lineup"
+    EMBED = "embed"
 
 
 class Priority(StrEnum):
@@ -235,13 +235,17 @@ class Speaker:
 
     `number` is what segments call them, by first appearance; `name` what people call them, empty until somebody
     says; `seconds` how long they speak. `maybe_same` are numbers of speakers that may be the same person: nothing
-    proved it, nothing ruled it out.
+    proved it, nothing ruled it out; `similarity` says of each how alike they sound, up to 1, or None where that is not
+    known. `recognized` is how much they sound like the known voice whose name they were given, None where no voice
+    gave it.
     """
 
     number: int
     name: str = ""
     seconds: float = 0.0
     maybe_same: tuple[int, ...] = ()
+    similarity: tuple[float | None, ...] = ()
+    recognized: float | None = None
 
     @property
     def perhaps(self) -> tuple[int, ...]:

@@ -58,3 +58,14 @@ class Transcriber(Protocol):
 
 
 Tell = Callable[[str, int, int], None]  # what is being done, bytes done and in all
+
+
+class VoiceEncoder(Protocol):
+    """A speaker encoder: what makes embeddings of voices. Those of encoders with other names are not to be compared."""
+
+    @property
+    def name(self) -> str:
+        """What transcripts call it."""
+
+    def embed(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The embedding of who speaks, of length 1, in audio of shape (samples,): mono, 16 kHz, in [-1, 1]."""

@@ -59,8 +59,9 @@ class Script:
     """What to say and how to behave.
 
     What is said: `text` for every segment (empty: words chosen by the audio's bytes), one segment for each
-    `segment_seconds`, by `speakers` voices in turn. With `hears` a segment is what lies between two pauses, and its
-    voice is told by its pitch: so the same sounds are read alike in whatever window they come.
+    `segment_seconds`, by `speakers` voices in turn (0: it tells nobody apart). With `hears` a segment is what lies
+    between two pauses, and its voice is told by its pitch: so the same sounds are read alike in whatever window they
+    come.
 
     How long a chunk takes: `seconds`, and its own length divided by `realtime_factor` (0: no time).
 
@@ -76,7 +77,7 @@ class Script:
 
     text: str = ""
     segment_seconds: Annotated[float, Field(gt=0)] = 5.0
-    speakers: Annotated[int, Field(ge=1)] = 2
+    speakers: Annotated[int, Field(ge=0)] = 2
     hears: bool = False
     seconds: NotNegative = 0.0
     realtime_factor: NotNegative = 0.0
@@ -195,7 +196,7 @@ def _speak(audio: Audio, script: Script) -> tuple[Segment, ...]:
             start=start / SAMPLE_RATE,
             end=min(start + length, audio.size) / SAMPLE_RATE,
             text=script.text or _words_of(audio[start : start + length]),
-            speaker=index % script.speakers,
+            speaker=index % script.speakers if script.speakers else None,
         )
         for index, start in enumerate(range(0, audio.size, length))
     )
@@ -211,7 +212,8 @@ def _hear(audio: Audio, script: Script) -> tuple[Segment, ...]:
             voices.append(pitch)
         words = (_word_of(heard[first:last]) for first, last in _stretches(heard, SYLLABLE_PAUSE_SECONDS))
         text = script.text or " ".join(words)
-        segments.append(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, text, voices.index(pitch)))
+        speaker = voices.index(pitch) if script.speakers else None
+        segments.append(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, text, speaker))
     return tuple(segments)
 
 

@@ -1,18 +1,18 @@
-"""Which chunks a job has: planned, admitted to the queue a few at a time, halved if they failed their checks, and the
-line-up of the job's speakers.
+"""Which chunks a job has: planned, admitted to their queues a few at a time, and halved if they failed their checks.
 
-Most chunks of a long recording stay in its backlog (the state `held`), so that a short recording that comes later
-waits for one chunk and not for all. The transaction that ends a chunk admits the next one; the reconciler admits more
-after the fleet has grown.
+A job's windows are read by models; meanwhile CPU workers embed the voices in its stretches of speech. Most chunks of a
+long recording stay in its backlog (the state `held`), so that a short recording that comes later waits for one chunk
+and not for all. The transaction that ends a chunk admits the next one; the reconciler admits more after the fleet has
+grown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, select, update
 
 from dropscribe.core.types import Chunk, ChunkKind, ChunkState, JobState, Span
 from dropscribe.store import jobs as job_store
@@ -23,12 +23,24 @@ from dropscribe.store.session import Database, insert_all
 from dropscribe.store.tables import chunks, jobs, now
 
 SETTLED = (ChunkState.DONE, ChunkState.SPLIT)
+EMBEDDED_AT_ONCE = 2  # stretches of one job: the CPU workers have others to prepare and to finish
 SAME = 0.001  # seconds; two preparations of the same file agree better than this
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """What is to be sent next: windows to be read, stretches to be embedded, and whether the job may be finished."""
+
+    transcribe: tuple[str, ...] = ()
+    embed: tuple[str, ...] = ()
+    finish: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """What preparing a recording found out; `media` is format, codec, channels and sample_rate.
+
+    `chunks` are the windows for a model, `stretches` those whose voices are to be embedded.
 
     Where the file breaks off, it is also `claimed_duration`: the seconds that the whole has, 0 where nothing tells.
     """
@@ -40,19 +52,21 @@ class Prepared:
     speech: Sequence[Span]
     notes: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+    stretches: Sequence[Span] = ()
 
 
-def prepared(database: Database, claim: Claim, result: Prepared, *, window: int) -> list[str]:
-    """Record the chunk plan and let the job go on; returns the chunks to send `transcribe` for.
+def prepared(database: Database, claim: Claim, result: Prepared, *, window: int) -> Onward:
+    """Record the chunk plan and let the job go on.
 
-    Up to `window` of them wait for a model at once, the others stay in the backlog. Chunks that were transcribed
-    before are kept if the plan is still the same: then the job was prepared again only because its audio was gone
-    from the spool.
+    Up to `window` of its windows wait for a model at once, the others stay in the backlog. Windows that were
+    transcribed before are kept if the plan is still the same: then the job was prepared again only because its audio
+    was gone from the spool. Embeddings lay there too, and are made again.
     """
     with database.begin() as connection:
         length = connection.execute(select(jobs.c.duration).where(jobs.c.id == claim.id)).scalar_one()
         planned = _planned_before(connection, claim.id, result, length)
-        state = JobState.TRANSCRIBING if result.chunks else JobState.FINISHING
+        unread = _unread(connection, claim.id) if planned else result.chunks
+        state = JobState.TRANSCRIBING if unread or result.stretches else JobState.FINISHING
         leases.let_go(
             connection,
             claim,
@@ -65,27 +79,43 @@ def prepared(database: Database, claim: Claim, result: Prepared, *, window: int)
             speech_detector=result.speech_detector,
             notes=list(result.notes),
             timings=result.timings,
+            diarization=None,
         )
+        old = chunks.delete().where(chunks.c.job_id == claim.id)
+        connection.execute(old.where(chunks.c.kind == ChunkKind.EMBED) if planned else old)
+        rows = [_stretch(claim.id, number, span) for number, span in enumerate(result.stretches)]
         if planned:
-            unread = update(chunks).where(chunks.c.job_id == claim.id, chunks.c.state.not_in(SETTLED))
-            connection.execute(unread.values(**leases.FREE, state=ChunkState.HELD))
+            again = update(chunks).where(chunks.c.job_id == claim.id, chunks.c.state.not_in(SETTLED))
+            connection.execute(again.values(**leases.FREE, state=ChunkState.HELD))
         else:
-            connection.execute(chunks.delete().where(chunks.c.job_id == claim.id))
-            rows = [_row(f"{claim.id}.{chunk.index}", claim.id, chunk) for chunk in result.chunks]
-            insert_all(connection, chunks, rows)
+            rows += [_row(f"{claim.id}.{chunk.index}", claim.id, chunk) for chunk in result.chunks]
+        insert_all(connection, chunks, rows)
         note(connection, claim.id, "prepared", f"chunks: {len(result.chunks)}", where=claim.owner)
-        return admit_backlog(connection, claim.id, window)
+        if state == JobState.FINISHING:
+            return Onward(finish=True)
+        return admit(connection, claim.id, window)
 
 
 def _planned_before(connection: Connection, job_id: str, result: Prepared, length: float | None) -> bool:
-    """Is what the job has a plan of the same recording, no chunk longer than those of today's plan?"""
-    query = select(func.max(chunks.c.end - chunks.c.start)).where(
-        chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW, chunks.c.state.not_in(SETTLED)
-    )
-    longest = connection.execute(query).scalar()
-    if longest is None or length is None:
+    """Is what the job has a plan of the same recording, nothing left to read that is longer than in today's plan?"""
+    windows = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW)
+    unread = chunks.c.state.not_in(SETTLED)
+    number, longest = connection.execute(
+        select(func.count(), func.max(case((unread, chunks.c.end - chunks.c.start), else_=0.0))).where(*windows)
+    ).one()
+    if not number or not result.chunks or length is None:
         return False
     return abs(length - result.duration) < SAME and longest <= max(c.duration for c in result.chunks) + SAME
+
+
+def _unread(connection: Connection, job_id: str) -> Sequence[str]:
+    windows = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW)
+    return connection.execute(select(chunks.c.id).where(*windows, chunks.c.state.not_in(SETTLED))).scalars().all()
+
+
+def _stretch(job_id: str, number: int, span: Span) -> dict[str, Any]:
+    chunk = Chunk(number, span.start, span.end, span)
+    return _row(f"{job_id}.e{number}", job_id, chunk) | {"kind": ChunkKind.EMBED}
 
 
 def _row(chunk_id: str, job_id: str, chunk: Chunk) -> dict[str, Any]:
@@ -113,71 +143,66 @@ def _row(chunk_id: str, job_id: str, chunk: Chunk) -> dict[str, Any]:
     }
 
 
-def admit_backlog(connection: Connection, job_id: str, window: int) -> list[str]:
-    """Admit chunks of the backlog to the queue, the earliest first, until `window` of the job wait or run.
+def admit(connection: Connection, job_id: str, window: int) -> Onward:
+    """Admit chunks of the backlog to their queues, the earliest first, until enough of the job wait or run.
 
-    Returns the ids of the admitted chunks.
+    Enough are `window` windows, and `EMBEDDED_AT_ONCE` stretches.
     """
-    room = window - _count(connection, job_id, [ChunkState.QUEUED, ChunkState.RUNNING])
+    return Onward(
+        transcribe=_admit(connection, job_id, ChunkKind.WINDOW, window),
+        embed=_admit(connection, job_id, ChunkKind.EMBED, EMBEDDED_AT_ONCE),
+    )
+
+
+def _admit(connection: Connection, job_id: str, kind: ChunkKind, most: int) -> tuple[str, ...]:
+    of_job = (chunks.c.job_id == job_id, chunks.c.kind == kind)
+    under_way = select(func.count()).where(*of_job, chunks.c.state.in_([ChunkState.QUEUED, ChunkState.RUNNING]))
+    room = most - connection.execute(under_way).scalar_one()
     if room <= 0:
-        return []
-    backlog = select(chunks.c.id).where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.HELD)
+        return ()
+    backlog = select(chunks.c.id).where(*of_job, chunks.c.state == ChunkState.HELD)
     ids = list(connection.execute(backlog.order_by(chunks.c.start).limit(room)).scalars())
-    return _queue(connection, chunks.c.id.in_(ids)) if ids else []
+    return _queue(connection, chunks.c.id.in_(ids)) if ids else ()
 
 
-def _count(connection: Connection, job_id: str, states: Iterable[ChunkState]) -> int:
-    query = select(func.count()).where(chunks.c.job_id == job_id, chunks.c.state.in_(list(states)))
-    return connection.execute(query).scalar_one()
-
-
-def _queue(connection: Connection, which: ColumnElement[bool]) -> list[str]:
-    """Have these chunks wait for a model; returns their ids in order."""
+def _queue(connection: Connection, which: ColumnElement[bool]) -> tuple[str, ...]:
+    """Have these chunks wait for a worker; returns their ids in order."""
     connection.execute(update(chunks).where(which).values(**leases.FREE | {"sent_at": now()}, state=ChunkState.QUEUED))
-    return list(connection.execute(select(chunks.c.id).where(which).order_by(chunks.c.start)).scalars())
+    return tuple(connection.execute(select(chunks.c.id).where(which).order_by(chunks.c.start)).scalars())
 
 
-def widen(database: Database, window: Callable[[str], int]) -> list[tuple[str, str, str]]:
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What is to be sent for a job, and how: its priority, and the queue of its windows."""
+
+    onward: Onward
+    priority: str
+    model_queue: str
+
+
+def widen(database: Database, window: Callable[[str], int]) -> list[Admitted]:
     """Admit chunks of the backlog after the fleet has grown, until `window` of each job wait or run.
 
-    `window` is a function of the job's queue. Returns the chunks to send `transcribe` for, each with its priority and
-    its queue.
+    `window` is a function of the job's queue.
     """
     with_backlog = select(chunks.c.job_id).where(chunks.c.state == ChunkState.HELD).distinct()
     with database.read() as connection:
         ids = list(connection.execute(with_backlog).scalars())
-    admitted: list[tuple[str, str, str]] = []
+    admitted: list[Admitted] = []
     for job_id in ids:
         with database.begin() as connection:
             job = job_store.lock(connection, job_id)
             if job.state == JobState.TRANSCRIBING:
-                chunk_ids = admit_backlog(connection, job_id, window(job.model_queue))
-                admitted += [(chunk, job.priority, job.model_queue) for chunk in chunk_ids]
+                onward = admit(connection, job_id, window(job.model_queue))
+                if onward != Onward():
+                    admitted.append(Admitted(onward, job.priority, job.model_queue))
     return admitted
 
 
-def halve(connection: Connection, claim: Claim, halves: Sequence[Chunk]) -> list[str]:
+def halve(connection: Connection, claim: Claim, halves: Sequence[Chunk]) -> tuple[str, ...]:
     """Plan two halves to be read instead of the claimed chunk; returns their ids."""
     depth = connection.execute(select(chunks.c.depth).where(chunks.c.id == claim.id)).scalar_one()
     ids = [f"{claim.id}.{number}" for number in range(len(halves))]
     rows = [_row(new, claim.job_id, half) | {"depth": depth + 1} for new, half in zip(ids, halves, strict=True)]
     insert_all(connection, chunks, rows)
     return _queue(connection, chunks.c.id.in_(ids))
-
-
-def line_up(database: Database, claim: Claim, line_ups: Sequence[tuple[dict[str, Any], float]]) -> list[str]:
-    """Have models read clips of the job's speakers before it is finished; returns the chunks to send for.
-
-    Each line-up is what `ChunkWork.clips` will be, and its length in seconds.
-    """
-    rows = []
-    for number, (clips, seconds) in enumerate(line_ups):
-        chunk = Chunk(number, 0.0, seconds, Span(0.0, seconds))
-        row = _row(f"{claim.job_id}.lineup{number}", claim.job_id, chunk)
-        rows.append(row | {"kind": ChunkKind.LINEUP, "clips": clips})
-    with database.begin() as connection:
-        leases.let_go(connection, claim, state=JobState.TRANSCRIBING)
-        insert_all(connection, chunks, rows)
-        seconds = sum(length for _, length in line_ups)
-        note(connection, claim.job_id, "line_up", f"{seconds:.0f} s of clips", where=claim.owner)
-        return _queue(connection, chunks.c.id.in_([row["id"] for row in rows]))

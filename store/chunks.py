@@ -1,4 +1,8 @@
-"""What can happen to a chunk: claim, commit, split, retry, release. Its job moves on with the last of them."""
+"""What can happen to a chunk: claim, commit, split, retry, release. Its job moves on with the last of them.
+
+Models read windows (`claim`, `commit`, `split`); CPU workers embed the voices of stretches (`claim_stretch`,
+`embedded`). The rest is the same for both, but that a job does without a stretch that fails.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, select, true, update
 
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
 from dropscribe.store import chunk_plans, leases
 from dropscribe.store import jobs as job_store
+from dropscribe.store.chunk_plans import Onward
 from dropscribe.store.events import AGAIN, FAILED_CHECKS, TRANSCRIBED, TRANSCRIBING, note
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database, insert_all
@@ -20,10 +25,9 @@ from dropscribe.store.tables import chunks, jobs, now, segments
 
 @dataclass(frozen=True, slots=True)
 class ChunkWork:
-    """What a worker needs to know of the chunk it claimed; times in seconds of the recording.
+    """What a worker needs to know of the window it claimed; times in seconds of the recording.
 
-    `clips` describe a line-up, which lasts from 0 to `end`; `depth` is how often the chunk was halved. `queue` is
-    its job's, and so are `overrides`, the settings of its folder.
+    `depth` is how often the chunk was halved. `queue` is its job's, and so are `overrides`, the settings of its folder.
     """
 
     claim: Claim
@@ -32,53 +36,99 @@ class ChunkWork:
     failures: int
     depth: int
     speech: tuple[Span, ...]
-    clips: dict[str, Any] | None = None
     queue: str = MODEL_QUEUE
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def span(self) -> Span:
+        """Which part of the recording it is."""
+        return Span(self.chunk.start, self.chunk.end)
+
 
 @dataclass(frozen=True, slots=True)
-class Onward:
-    """What is to be sent after a chunk ended: chunks that may be read now, and whether the job may be finished."""
+class StretchWork:
+    """What a worker needs to know of the stretch it claimed; times in seconds of the recording.
 
-    transcribe: list[str]
-    finish: bool = False
+    `speech` is where in it somebody speaks; `overrides` are the settings of its job's folder.
+    """
+
+    claim: Claim
+    span: Span
+    failures: int
+    speech: tuple[Span, ...]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 def claim(
     database: Database, chunk_id: str, owner: str, seconds: float, queues: Collection[str] = (MODEL_QUEUE,)
 ) -> ChunkWork | None:
-    """Claim a queued chunk; None if it cannot be claimed or waits in another queue than these."""
+    """Claim a queued window; None if it cannot be claimed or waits in another queue than these."""
+    served = exists().where(jobs.c.id == chunks.c.job_id, jobs.c.model_queue.in_(queues))
     with database.begin() as connection:
-        won = leases.take(
-            connection,
-            chunks,
-            chunk_id,
-            exists().where(jobs.c.id == chunks.c.job_id, jobs.c.model_queue.in_(queues)),
-            waits=ChunkState.QUEUED,
-            becomes=ChunkState.RUNNING,
-            owner=owner,
-            seconds=seconds,
-        )
+        won = _take(connection, chunk_id, ChunkKind.WINDOW, served, owner=owner, seconds=seconds)
         if won is None:
             return None
-        chunk = connection.execute(select(chunks).where(chunks.c.id == chunk_id)).one()
-        told = select(jobs.c.context, jobs.c.media, jobs.c.model_queue, jobs.c.overrides)
-        job = connection.execute(told.where(jobs.c.id == won.job_id)).one()
-        connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(progress=0.0))
+        chunk, job = _rows(connection, won)
         note(connection, won.job_id, TRANSCRIBING, _chunk(won), where=owner)
-        spans = (Span(start, end) for start, end in job.media["speech"])
         return ChunkWork(
             claim=won,
             chunk=Chunk(chunk.position, chunk.start, chunk.end, Span(chunk.keep_from, chunk.keep_to)),
             context=job.context,
             failures=chunk.failures,
             depth=chunk.depth,
-            speech=tuple(span for span in spans if span.end > chunk.start and span.start < chunk.end),
-            clips=chunk.clips,
+            speech=_speech(chunk, job),
             queue=job.model_queue,
             overrides=job.overrides,
         )
+
+
+def claim_stretch(database: Database, chunk_id: str, owner: str, seconds: float) -> StretchWork | None:
+    """Claim a stretch whose voices wait to be embedded; None if it cannot be claimed."""
+    with database.begin() as connection:
+        won = _take(connection, chunk_id, ChunkKind.EMBED, true(), owner=owner, seconds=seconds)
+        if won is None:
+            return None
+        chunk, job = _rows(connection, won)
+        span = Span(chunk.start, chunk.end)
+        return StretchWork(won, span, chunk.failures, _speech(chunk, job), job.overrides)
+
+
+def _take(
+    connection: Connection,
+    chunk_id: str,
+    kind: ChunkKind,
+    condition: ColumnElement[bool],
+    *,
+    owner: str,
+    seconds: float,
+) -> Claim | None:
+    won = leases.take(
+        connection,
+        chunks,
+        chunk_id,
+        chunks.c.kind == kind,
+        condition,
+        waits=ChunkState.QUEUED,
+        becomes=ChunkState.RUNNING,
+        owner=owner,
+        seconds=seconds,
+    )
+    if won:
+        connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(progress=0.0))
+    return won
+
+
+def _rows(connection: Connection, claim: Claim) -> tuple[Any, Any]:
+    """The claimed chunk's row, and what its job says of it."""
+    chunk = connection.execute(select(chunks).where(chunks.c.id == claim.id)).one()
+    told = select(jobs.c.context, jobs.c.media, jobs.c.model_queue, jobs.c.overrides)
+    return chunk, connection.execute(told.where(jobs.c.id == claim.job_id)).one()
+
+
+def _speech(chunk: Any, job: Any) -> tuple[Span, ...]:
+    """Where somebody speaks in a chunk, as far as the speech reaches beyond it."""
+    spans = (Span(start, end) for start, end in job.media["speech"])
+    return tuple(span for span in spans if span.end > chunk.start and span.start < chunk.end)
 
 
 def commit(
@@ -120,9 +170,23 @@ def commit(
         insert_all(connection, segments, rows)
         _note_failed(connection, claim, rules)
         note(connection, claim.job_id, TRANSCRIBED, _chunk(claim), where=claim.owner)
-        if advance(connection, claim.job_id, where=claim.owner):
-            return Onward([], finish=True)
-        return Onward(chunk_plans.admit_backlog(connection, claim.job_id, window))
+        return _onward(connection, claim, window)
+
+
+def embedded(database: Database, claim: Claim, seconds: float) -> Onward:
+    """The stretch's embeddings lie in the spool; making them took so many `seconds`. Raises LeaseLostError."""
+    with database.begin() as connection:
+        job_store.lock(connection, claim.job_id)
+        done = {"progress": chunks.c.end - chunks.c.start, "timings": {"speaker_embedding": seconds}}
+        leases.let_go(connection, claim, state=ChunkState.DONE, lost=0, reasons=[], finished_at=now(), **done)
+        return _onward(connection, claim, 0)
+
+
+def _onward(connection: Connection, claim: Claim, window: int) -> Onward:
+    """The job may be finished, or more of its backlog is admitted."""
+    if advance(connection, claim.job_id, where=claim.owner):
+        return Onward(finish=True)
+    return chunk_plans.admit(connection, claim.job_id, window)
 
 
 def split(
@@ -134,12 +198,12 @@ def split(
         if job.cancel_requested:
             leases.let_go(connection, claim, state=ChunkState.CANCELLED)
             advance(connection, claim.job_id, where=claim.owner)
-            return Onward([])
+            return Onward()
         leases.let_go(connection, claim, state=ChunkState.SPLIT, lost=0, reasons=list(reasons), finished_at=now())
         _note_failed(connection, claim, rules)
         why = f"{_chunk(claim)} is read again in two halves: {'; '.join(reasons)}"
         note(connection, claim.job_id, "split", why, where=claim.owner)
-        return Onward(chunk_plans.halve(connection, claim, halves))
+        return Onward(transcribe=chunk_plans.halve(connection, claim, halves))
 
 
 def _note_failed(connection: Connection, claim: Claim, rules: Sequence[str]) -> None:
@@ -160,14 +224,14 @@ def _segment_row(chunk_id: str, index: int, segment: Segment) -> dict[str, Any]:
 def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, limit: int) -> list[str]:
     """Let the chunk go back to its queue for `delay` seconds; at the `limit`-th failure its job fails.
 
-    A job does without a line-up that fails. Returns the jobs to send `finish` for.
+    A job does without the voices of a stretch that fails. Returns the jobs to send `finish` for.
     """
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
         chunk = connection.execute(select(chunks.c.failures, chunks.c.kind).where(chunks.c.id == claim.id)).one()
         failures = chunk.failures + 1
         leases.let_go(connection, claim, state=ChunkState.QUEUED, failures=failures, not_before=now() + delay)
-        if failures >= limit and chunk.kind == ChunkKind.LINEUP:
+        if failures >= limit and chunk.kind == ChunkKind.EMBED:
             return do_without(connection, claim.id, reason, where=claim.owner)
         if failures >= limit:
             return job_store.close(connection, claim.job_id, JobState.FAILED, reason, where=claim.owner)
@@ -176,23 +240,25 @@ def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, 
 
 
 def skip(database: Database, claim: Claim, reason: str) -> Onward:
-    """Go on without the claimed line-up. Raises LeaseLostError."""
+    """Go on without the voices of the claimed stretch. Raises LeaseLostError."""
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
         leases.write(connection, claim, owner=claim.owner)
-        return Onward([], finish=bool(do_without(connection, claim.id, reason, where=claim.owner)))
+        if do_without(connection, claim.id, reason, where=claim.owner):
+            return Onward(finish=True)
+        return chunk_plans.admit(connection, claim.job_id, 0)
 
 
-def do_without(connection: Connection, line_up: str, reason: str, *, where: str) -> list[str]:
-    """Go on without what a line-up would have told; returns the job to send `finish` for."""
-    job_id = line_up.partition(".")[0]
-    given_up = update(chunks).where(chunks.c.id == line_up)
+def do_without(connection: Connection, stretch: str, reason: str, *, where: str) -> list[str]:
+    """Go on without the voices of a stretch; returns the job to send `finish` for."""
+    job_id = stretch.partition(".")[0]
+    given_up = update(chunks).where(chunks.c.id == stretch)
     connection.execute(
         given_up.values(
             **leases.FREE, state=ChunkState.DONE, reasons=[reason], progress=chunks.c.end, finished_at=now()
         )
     )
-    note(connection, job_id, "no_line_up", reason, where=where)
+    note(connection, job_id, "not_embedded", reason, where=where)
     return [job_id] if advance(connection, job_id, where=where) else []
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Text, and_, cast, exists, literal, or_, selec
 
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import DropscribeError
-from dropscribe.core.types import ChunkKind, ChunkState, JobState
+from dropscribe.core.types import ChunkState, JobState
 from dropscribe.store import chunk_plans, leases
 from dropscribe.store import jobs as job_store
 from dropscribe.store.events import RETRIED, note
@@ -66,10 +66,9 @@ def retry(database: Database, job_id: str) -> JobState:
                 **leases.FREE, state=ChunkState.HELD, lost=0, failures=0, not_before=0.0, progress=0.0
             )
         )
-        if requeued.rowcount:  # what a line-up said of the old chunks does not hold for the new ones
-            connection.execute(chunks.delete().where(chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.LINEUP))
-        admitted = chunk_plans.admit_backlog(connection, job_id, RETRY_WINDOW)
-        connection.execute(update(chunks).where(chunks.c.id.in_(admitted)).values(sent_at=None))
+        admitted = chunk_plans.admit(connection, job_id, RETRY_WINDOW)
+        unsent = chunks.c.id.in_([*admitted.transcribe, *admitted.embed])
+        connection.execute(update(chunks).where(unsent).values(sent_at=None))
         state = _restart_state(connection, job_id)
         connection.execute(
             update(jobs)
@@ -84,6 +83,7 @@ def retry(database: Database, job_id: str) -> JobState:
                 finished_at=None,
                 cancel_requested=False,
                 duplicate_of=None,
+                diarization=None if requeued.rowcount else job.diarization,  # the old chunks' does not fit the new ones
                 moves=job.overrides.get("when_done") == "move",
             )
         )

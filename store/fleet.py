@@ -18,7 +18,7 @@ DRAINING = "draining"  # the state of a worker that was told to finish what it d
 UNFIT = "unfit"  # the state of a worker that took itself out
 FORGET_SECONDS = 3600.0  # a worker that is silent for longer is no longer listed
 MIN_WINDOW = 2  # chunks; also that of a fleet that is not known yet
-TRANSCRIBING, LINING_UP = "transcribing", "line-up"  # what a worker does with a chunk
+TRANSCRIBING, EMBEDDING = "transcribing", "embedding"  # what a worker does with a chunk
 
 
 def register(
@@ -93,9 +93,9 @@ def leave(database: Database, worker: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker has claimed: a job in the state `step`, or a chunk of it (`step` is `transcribing` or `line-up`).
+    """What a worker has claimed: a job in the state `step`, or a chunk of it (`step` is `transcribing` or `embedding`).
 
-    A chunk lasts from `start` to `end` in seconds of the recording (a line-up from 0); `read` seconds are transcribed.
+    A chunk lasts from `start` to `end` in seconds of the recording; `read` seconds are transcribed.
     """
 
     job: str
@@ -173,7 +173,7 @@ def _work_by_owner(connection: Connection) -> dict[str, list[Work]]:
     for row in connection.execute(of_jobs):
         found.setdefault(row.owner, []).append(Work(row.id, row.path, row.state))
     for row in connection.execute(of_chunks):
-        step = LINING_UP if row.kind == ChunkKind.LINEUP else TRANSCRIBING
+        step = EMBEDDING if row.kind == ChunkKind.EMBED else TRANSCRIBING
         found.setdefault(row.owner, []).append(Work(row.id, row.path, step, row.start, row.end, row.progress))
     return found
 

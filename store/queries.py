@@ -69,10 +69,11 @@ _JOB_COLUMNS = [c for c in jobs.c if c.name in Job.__dataclass_fields__]
 
 
 def _jobs_query() -> Any:
-    of_job = (chunks.c.job_id == jobs.c.id, chunks.c.state != ChunkState.SPLIT)
+    windows = (chunks.c.job_id == jobs.c.id, chunks.c.kind == ChunkKind.WINDOW)
+    of_job = (*windows, chunks.c.state != ChunkState.SPLIT)
     read = select(func.coalesce(func.sum(chunks.c.progress), 0.0)).where(*of_job)
     total = select(func.coalesce(func.sum(chunks.c.end - chunks.c.start), 0.0)).where(*of_job)
-    running = select(func.count()).where(chunks.c.job_id == jobs.c.id, chunks.c.state == ChunkState.RUNNING)
+    running = select(func.count()).where(*windows, chunks.c.state == ChunkState.RUNNING)
     return select(
         *_JOB_COLUMNS,
         read.scalar_subquery().label("read"),
@@ -229,7 +230,8 @@ class Backlog:
 def backlog(database: Database) -> Backlog:
     """How much work is left."""
     left = select(func.coalesce(func.sum(chunks.c.end - chunks.c.start - chunks.c.progress), 0.0)).where(
-        chunks.c.state.in_([ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING])
+        chunks.c.kind == ChunkKind.WINDOW,
+        chunks.c.state.in_([ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING]),
     )
     unread = select(func.count()).select_from(jobs).where(jobs.c.state.in_([JobState.QUEUED, JobState.PREPARING]))
     with database.read() as connection:
@@ -257,6 +259,13 @@ def addresses(database: Database, ids: set[str]) -> dict[str, tuple[str, str]]:
     query = select(jobs.c.id, jobs.c.priority, jobs.c.model_queue).where(jobs.c.id.in_(ids))
     with database.read() as connection:
         return {row.id: (row.priority, row.model_queue) for row in connection.execute(query)}
+
+
+def queued_stretches(database: Database) -> list[str]:
+    """The stretches whose voices wait to be embedded."""
+    waits = (chunks.c.kind == ChunkKind.EMBED, chunks.c.state == ChunkState.QUEUED)
+    with database.read() as connection:
+        return list(connection.execute(select(chunks.c.id).where(*waits).order_by(chunks.c.id)).scalars())
 
 
 def model_queues(database: Database) -> dict[str, int]:

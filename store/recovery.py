@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Table, and_, exists, func, or_, select, true, update
 
 from dropscribe.core.old_names import all_names
-from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.routing import EMBED, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
 from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Priority
 from dropscribe.store import chunks as chunk_store
 from dropscribe.store import jobs as job_store
@@ -29,16 +29,16 @@ BATCH = 500  # rows mended in one transaction, so that workers are not kept wait
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """A row that waits and for which a message should be under way. `kind` is prepare, transcribe or finish."""
+    """A row that waits and for which a message should be under way; `kind` is the task."""
 
     kind: str
     id: str
     priority: str
 
 
-def _in(table: Table[Any], queue: str) -> Any:
-    """Chunks wait in the queue of their job; jobs all in one."""
-    if table is jobs:
+def _in(kind: str, queue: str) -> Any:
+    """Windows wait in the queue of their job; everything else in that of the CPU workers."""
+    if kind != TRANSCRIBE:
         return true()
     return exists().where(jobs.c.id == chunks.c.job_id, jobs.c.model_queue == queue)
 
@@ -150,7 +150,7 @@ def _take_back(database: Database, table: Table[Any], row: str, dead: Any, lost_
         )
         what = f"attempt {found.attempt} of {found.owner} at {row} was lost"
         note(connection, job.id, "lost", what, where=database.where)
-        if found.lost + 1 >= lost_limit and table is chunks and found.kind == ChunkKind.LINEUP:
+        if found.lost + 1 >= lost_limit and table is chunks and found.kind == ChunkKind.EMBED:
             chunk_store.do_without(connection, row, "no worker survived it", where=database.where)
         elif found.lost + 1 >= lost_limit:
             why = f"{lost_limit} workers did not survive it{_crash_reason(connection, job.id, found.owner)}"
@@ -169,37 +169,36 @@ def _cancelled(connection: Connection, job_id: str, table: Table[Any], *, where:
 
 
 WAITING = (
-    ("prepare", jobs, and_(jobs.c.state == JobState.QUEUED, jobs.c.owner.is_(None))),
-    ("finish", jobs, and_(jobs.c.state == JobState.FINISHING, jobs.c.owner.is_(None))),
-    ("transcribe", chunks, chunks.c.state == ChunkState.QUEUED),
+    (PREPARE, jobs, and_(jobs.c.state == JobState.QUEUED, jobs.c.owner.is_(None))),
+    (FINISH, jobs, and_(jobs.c.state == JobState.FINISHING, jobs.c.owner.is_(None))),
+    (TRANSCRIBE, chunks, and_(chunks.c.state == ChunkState.QUEUED, chunks.c.kind == ChunkKind.WINDOW)),
+    (EMBED, chunks, and_(chunks.c.state == ChunkState.QUEUED, chunks.c.kind == ChunkKind.EMBED)),
 )
 
 
 def waiting(database: Database, kind: str, older_than: float, queue: str = MODEL_QUEUE) -> int:
     """How many due rows of that kind wait for a message that is under way for more than `older_than` seconds.
 
-    Of chunks, those in `queue`.
+    Of windows, those in `queue`.
     """
     _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
     query = (
         select(func.count())
         .select_from(table)
-        .where(waits, _in(table, queue), table.c.not_before <= now(), table.c.sent_at < now() - older_than)
+        .where(waits, _in(kind, queue), table.c.not_before <= now(), table.c.sent_at < now() - older_than)
     )
     with database.read() as connection:
         return int(connection.execute(query).scalar_one())
 
 
 def unsent(database: Database, kind: str, older_than: float, limit: int, queue: str = MODEL_QUEUE) -> list[Unsent]:
-    """Mark as sent, and return, due rows (of chunks, those in `queue`) that wait without a message.
+    """Mark as sent, and return, due rows (of windows, those in `queue`) that wait without a message.
 
     Those never sent come first; then, up to `limit`, the ones whose message is the oldest.
     """
     _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
-    forbidden_by = forbidding(JobState.PREPARING if kind == "prepare" else "")
-    due = and_(
-        waits, _in(table, queue), table.c.not_before <= now(), ~exists().where(switches.c.name.in_(forbidden_by))
-    )
+    forbidden_by = forbidding(JobState.PREPARING if kind == PREPARE else "")
+    due = and_(waits, _in(kind, queue), table.c.not_before <= now(), ~exists().where(switches.c.name.in_(forbidden_by)))
     # Rows that somebody claims this moment need no message.
     found = select(table.c.id).where(due).with_for_update(skip_locked=True)
     never = found.where(table.c.sent_at.is_(None)).limit(BATCH)

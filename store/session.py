@@ -39,7 +39,7 @@ from dropscribe.store.tables import now
 
 log = logging.getLogger(__name__)
 
-HEAD = "0009"  # the newest migration; kept here so that a start without migrations never imports Alembic
+HEAD = "0010"  # the newest migration; kept here so that a start without migrations never imports Alembic
 VERSION = table("alembic_version", column("version_num", String))
 READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}
 BUSY_MS = 15_000  # how long a SQLite writer waits for another

@@ -142,6 +142,7 @@ RowId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by
 class JobColumns(TypedColumns):
     """One recording.
 
+    `speakers` is what people say of them, `diarization` what was found out by their voices, as `worker` wrote it.
     `overrides` are settings that its folder has of its own; `model_queue` says which model workers they leave for it;
     `moves` that it is still to be put away when its job has ended, `moving_to` where, as soon as that is decided.
     """
@@ -183,13 +184,14 @@ class JobColumns(TypedColumns):
     speech_detector = Column(String(32), nullable=False)
     timings = Column(JSON, nullable=False)
     speakers = Column(JSON, nullable=False, server_default="{}")
+    diarization = Column(JSON, nullable=True)
 
     created_at = Column(Double, nullable=False)
     finished_at = Column(Double, nullable=True)
 
 
 class ChunkColumns(TypedColumns):
-    """One window of a recording, or a line-up of its speakers (`clips`; then it lasts from 0 to `end`).
+    """A stretch of a recording and what is to be done with it: see `ChunkKind`.
 
     `keep_from` and `keep_to` bound what is this chunk's to tell; `depth` counts how often it was halved.
     """
@@ -203,7 +205,6 @@ class ChunkColumns(TypedColumns):
     end = Column(Double, nullable=False)
     keep_from = Column(Double, nullable=False, server_default="0")
     keep_to = Column(Double, nullable=False, server_default="0")
-    clips = Column(JSON, nullable=True)
 
     state = Column(String(16), nullable=False)
     attempt = Column(Integer, nullable=False)
@@ -285,6 +286,16 @@ class OutputColumns(TypedColumns):
     sha256 = Column(String(64), nullable=False)
     replaced = Column(String(64), nullable=True)
     written_at = Column(Double, nullable=True)
+
+
+class VoiceColumns(TypedColumns):
+    """The voice of somebody whom people enrolled: an embedding by that encoder, of so many seconds of speech."""
+
+    name = Column(Prose, primary_key=True)
+    encoder = Column(String(128), nullable=False)
+    embedding = Column(JSON, nullable=False)
+    seconds = Column(Double, nullable=False)
+    enrolled_at = Column(Double, nullable=False)
 
 
 class WorkerColumns(TypedColumns):
@@ -375,6 +386,7 @@ transcripts = Table("transcripts", metadata, TranscriptColumns)
 lines = Table("lines", metadata, LineColumns)
 forgotten = Table("forgotten", metadata, ForgottenColumns)
 outputs = Table("outputs", metadata, OutputColumns)
+voices = Table("voices", metadata, VoiceColumns)
 workers = Table("workers", metadata, WorkerColumns)
 roots = Table("roots", metadata, RootColumns)
 locks = Table("locks", metadata, LockColumns)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import delete, select, update
 
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span, Word
@@ -60,24 +60,21 @@ def read_chunks(database: Database, job_id: str) -> list[ReadChunk]:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadLineUp:
-    """A line-up as it was planned, and what the model said; nothing where it failed. Times in the line-up's own."""
+class EmbeddedStretch:
+    """A stretch whose voices were embedded, or the reason why not."""
 
-    clips: dict[str, Any]
-    segments: tuple[Segment, ...]
+    id: str
+    span: Span
+    reason: str
+    timings: dict[str, float]
 
 
-def read_line_ups(database: Database, job_id: str) -> list[ReadLineUp]:
-    """The job's line-ups that are over."""
-    over = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.LINEUP, chunks.c.state == ChunkState.DONE)
+def embedded_stretches(database: Database, job_id: str) -> list[EmbeddedStretch]:
+    """The job's stretches that are over, in order of time."""
+    over = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.EMBED, chunks.c.state == ChunkState.DONE)
     with database.read() as connection:
-        rows = connection.execute(select(chunks).where(*over).order_by(chunks.c.position)).all()
-        return [ReadLineUp(row.clips, _said(connection, row.id)) for row in rows]
-
-
-def _said(connection: Connection, chunk_id: str) -> tuple[Segment, ...]:
-    query = select(segments).where(segments.c.chunk_id == chunk_id).order_by(segments.c.position)
-    return tuple(_segment(row) for row in connection.execute(query))
+        rows = connection.execute(select(chunks).where(*over).order_by(chunks.c.start)).all()
+    return [EmbeddedStretch(row.id, Span(row.start, row.end), "; ".join(row.reasons), row.timings) for row in rows]
 
 
 def _segment(row: Any) -> Segment:
@@ -85,15 +82,24 @@ def _segment(row: Any) -> Segment:
     return Segment(row.start, row.end, row.text, row.speaker, SegmentKind(row.kind), row.quality, words)
 
 
-def save(database: Database, claim: Claim, document: str) -> None:
-    """Keep the finished transcript (the JSON document), and have it found by its words. Raises LeaseLostError."""
+def save(database: Database, claim: Claim, document: str, diarization: dict[str, Any] | None = None) -> None:
+    """Keep the finished transcript (the JSON document), and have it found by its words. Raises LeaseLostError.
+
+    So is `diarization`, by which it is made again when the embeddings are gone.
+    """
     with database.begin() as connection:
-        leases.write(connection, claim, owner=claim.owner)
+        leases.write(connection, claim, diarization=diarization)
         connection.execute(delete(transcripts).where(transcripts.c.job_id == claim.id))
         connection.execute(
             insert_ignoring(connection, transcripts).values(job_id=claim.id, document=document, created_at=now())
         )
         search.index(connection, claim.id, document)
+
+
+def diarization(database: Database, job_id: str) -> dict[str, Any] | None:
+    """What was found out of the job's speakers when its transcript was saved; None where that is to be done."""
+    with database.read() as connection:
+        return connection.execute(select(jobs.c.diarization).where(jobs.c.id == job_id)).scalar()
 
 
 def document(database: Database, job_id: str) -> str | None:

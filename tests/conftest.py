@@ -175,7 +175,7 @@ def redis_home() -> Iterator[Path]:
 @pytest.fixture
 def settings(redis_home: Path) -> Settings:
     """Settings that reach the private Redis, emptied."""
-    own = {"HOME": str(redis_home), "ENGINE": "scripted", "SPEECH_DETECTOR": "energy"}
+    own = {"HOME": str(redis_home), "ENGINE": "scripted", "SPEECH_DETECTOR": "energy", "SPEAKER_ENCODER": "none"}
     found = load({f"DROPSCRIBE_{name}": value for name, value in own.items()})
     with redis.Redis.from_url(queue.redis_url(found)) as client:
         client.flushall()

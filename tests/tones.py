@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 RATE = 24_000  # Hz; what the spool holds, so that nothing is resampled
 PITCHES = (110.0, 190.0, 270.0, 350.0)  # Hz, one for each voice
@@ -56,3 +57,16 @@ def _buzz(pitch: float, count: int, seed: float) -> np.ndarray[tuple[int], np.dt
     voice = sum(np.sin(2 * np.pi * n * phase) / n for n in range(1, 12))
     syllables = np.clip(np.cos(2 * np.pi * 3.3 * time_line), 0, 1)
     return np.asarray(0.2 * voice * syllables, dtype=np.float32)
+
+
+class ToneEncoder:
+    """Makes embeddings of such voices: how strong the spectrum is at each pitch and its neighbours."""
+
+    name = "tones"
+    POINTS = np.arange(80.0, 400.0, 10.0)  # Hz
+
+    def embed(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `models.base.VoiceEncoder`."""
+        spectrum = np.abs(np.fft.rfft(audio * np.hanning(audio.size), 32_000))[:800]  # up to 400 Hz
+        power = np.interp(self.POINTS, np.arange(800) * 0.5, np.convolve(spectrum, np.ones(20), "same"))
+        return np.asarray(power / np.linalg.norm(power), np.float32)

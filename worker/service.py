@@ -25,11 +25,11 @@ from celery.exceptions import SecurityWarning
 from dropscribe.core import logs, metrics
 from dropscribe.core.errors import StoreError, UsageError
 from dropscribe.core.queue import Doorbell, make_app
-from dropscribe.core.routing import CPU_QUEUE
+from dropscribe.core.routing import CPU_QUEUE, EMBED
 from dropscribe.core.settings import Settings
 from dropscribe.models import registry
-from dropscribe.models.base import Transcriber
-from dropscribe.store import fleet, recovery
+from dropscribe.models.base import Transcriber, VoiceEncoder
+from dropscribe.store import fleet, queries, recovery
 from dropscribe.store.fleet import DRAINING
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database, open_database
@@ -38,6 +38,7 @@ from dropscribe.worker.preparing import vad
 from dropscribe.worker.runtime import gpu, spool
 from dropscribe.worker.runtime.context import CircuitBreaker, WorkerContext
 from dropscribe.worker.runtime.counters import Counters
+from dropscribe.worker.runtime.encoder_loader import EncoderLoader
 from dropscribe.worker.runtime.failures import FATAL_EXIT
 from dropscribe.worker.runtime.lease import LeaseKeeper
 from dropscribe.worker.runtime.metrics import WorkerCollector
@@ -123,8 +124,13 @@ def _registered(settings: Settings, database: Database, identity: Identity, told
         model = _load_model(settings, told) if identity.role == "model" else None
         fitness = CircuitBreaker(settings.circuit_breaker_failures)
         doorbell = Doorbell(settings, app)
-        context = WorkerContext(settings, database, doorbell, keeper, identity.name, model, tally, fitness, _die)
+        encoder = EncoderLoader(speaker_encoder, ready=lambda: _ring_for_stretches(context))
+        context = WorkerContext(
+            settings, database, doorbell, keeper, identity.name, model, tally, fitness, _die, encoder
+        )
         tasks.register(app, context)
+        if identity.role == "cpu" and settings.embeds_voices:
+            encoder.start()  # while the first recordings are prepared
         told.slots = _threads(context)
         return _consume(app, context, identity, ending)
     finally:
@@ -133,6 +139,26 @@ def _registered(settings: Settings, database: Database, identity: Identity, told
         if model:
             model.close()
         _leave(database, identity.name)
+
+
+def speaker_encoder() -> VoiceEncoder:
+    """The speaker encoder, its weights fetched first where they are not here. Raises ModelUnavailableError."""
+    from dropscribe.models.speakers import encoder  # only CPU workers need it, and only where speakers are told apart
+
+    return encoder.load(_log_step)
+
+
+def _log_step(step: str, done: int, total: int) -> None:
+    if not done:
+        log.info("%s%s", step, f" ({total / 1e6:.0f} MB)" if total else "")
+
+
+def _ring_for_stretches(context: WorkerContext) -> None:
+    """Send for what waited until the speaker encoder was there."""
+    try:
+        context.ring(EMBED, queries.queued_stretches(context.database))
+    except StoreError as error:
+        log.warning("stretches that wait are left to the reconciler: %s", error)
 
 
 def _leave(database: Database, name: str) -> None:

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import zip_longest
+from typing import Any
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
 from dropscribe.core.errors import DropscribeError, UsageError
-from dropscribe.core.types import Speaker
+from dropscribe.core.types import Segment, SegmentKind, Speaker
 from dropscribe.store import queries, speakers, transcripts
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.queries import Job
 from dropscribe.store.speakers import SpeakerNames
 
+WIDTH = 60  # characters of what a speaker says first
+
 
 def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[str], as_json: bool) -> None:
     """Print the job's speakers, or name and merge them and have its files written again."""
     job = queries.job(context.database, find(context.database, name))
-    people = _people(context, job)
+    segments, people = _people(context, job)
     if names or merges:
         _say(context, job, people, names, merges)
     elif as_json:
-        documents = [old_names.with_old(asdict(speaker), old_names.SPEAKER) for speaker in people]
-        render.write_json({"job": job.id, "speakers": documents})
+        render.write_json({"job": job.id, "speakers": [_document(segments, speaker, people) for speaker in people]})
     else:
-        _show(context, people)
+        _show(context, segments, people)
 
 
-def _people(context: Context, job: Job) -> tuple[Speaker, ...]:
+def _document(segments: Sequence[Segment], speaker: Speaker, people: Sequence[Speaker]) -> dict[str, Any]:
+    first = _first(segments, speaker)
+    told = {
+        "share": round(_share(speaker, people), 4),
+        "first": {"start": first.start, "text": first.text} if first else None,
+    }
+    return old_names.with_old(asdict(speaker), old_names.SPEAKER) | told
+
+
+def _people(context: Context, job: Job) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
     """As people said by now, which the transcript tells only when it is written again."""
     from dropscribe.worker.merging import merge_chunks
     from dropscribe.worker.outputs import json_
@@ -38,22 +51,54 @@ def _people(context: Context, job: Job) -> tuple[Speaker, ...]:
     document = transcripts.document(context.database, job.id)
     if document is None:
         raise DropscribeError(f"{job.id} is {job.state} and has no transcript yet; see `dropscribe show {job.id}`")
-    people, said = json_.from_json(document).speakers, speakers.read(job.speakers)
+    transcript, said = json_.from_json(document), speakers.read(job.speakers)
+    people = transcript.speakers
     if not (job.state.is_final or job.duplicate_of):  # names may be forgotten; those of equal content stay
         people = tuple(replace(speaker, name="") for speaker in people)
-    _, people = merge_chunks.merge((), people, said.merged)
-    return merge_chunks.named(people, said.names)
+    segments, people = merge_chunks.merge(transcript.segments, people, said.merged)
+    return segments, merge_chunks.named(people, said.names)
 
 
-def _show(context: Context, people: Sequence[Speaker]) -> None:
+def _first(segments: Sequence[Segment], speaker: Speaker) -> Segment | None:
+    """What the speaker says first; None where that is not known."""
+    said = (one for one in segments if one.speaker == speaker.number and one.kind is SegmentKind.SPEECH)
+    return next(said, None)
+
+
+def _share(speaker: Speaker, people: Sequence[Speaker]) -> float:
+    """Of the time in which anybody speaks."""
+    return speaker.seconds / (sum(one.seconds for one in people) or 1.0)
+
+
+def _show(context: Context, segments: Sequence[Segment], people: Sequence[Speaker]) -> None:
     if not people:
         context.out.print("no speakers were told apart")
         return
-    table = render.table("number", "called", "speaks", "maybe the same as", right=("number", "speaks"))
+    called = {speaker.number: speaker.called for speaker in people}
+    table = render.table("number", "called", "speaks", "share", "says first", right=("number", "speaks", "share"))
     for speaker in people:
-        others = ", ".join(str(number) for number in speaker.maybe_same)
-        table.add_row(str(speaker.number), render.safe(speaker.called), render.duration(speaker.seconds), others)
+        first = _first(segments, speaker)
+        table.add_row(
+            str(speaker.number),
+            render.safe(speaker.called),
+            render.duration(speaker.seconds),
+            f"{_share(speaker, people):.0%}",
+            render.safe(f"{render.clock(first.start)} {textwrap.shorten(first.text, WIDTH, placeholder=' ...')}")
+            if first
+            else "",
+        )
     context.out.print(table)
+    for speaker in people:
+        if speaker.recognized is not None:
+            context.out.print(render.safe(f"{speaker.called} was recognized by the voice ({speaker.recognized:.2f})"))
+        for other, alike in zip_longest(speaker.maybe_same, speaker.similarity):
+            if other > speaker.number:
+                context.out.print(render.safe(_doubt(speaker.called, called.get(other, str(other)), alike)))
+
+
+def _doubt(one: str, other: str, alike: float | None) -> str:
+    figure = "" if alike is None else f" (similarity {alike:.2f})"
+    return f"{one} and {other} may be the same{figure}"
 
 
 def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[str], merges: Sequence[str]) -> None:
@@ -73,7 +118,7 @@ def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[
 def _pair(text: str) -> tuple[str, str]:
     who, equals, what = text.partition("=")
     if not equals or not who.strip():
-        raise UsageError(f"{text!r} does not say who is meant; write NUMBER=NAME, such as 0=Alice")
+        raise UsageError(f'{text!r} does not say who is meant; write it like "Speaker 1=Alice", or 0=Alice')
     return who.strip(), what.strip()
 
 

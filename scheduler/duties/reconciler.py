@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from dropscribe.core.errors import BrokerError
 from dropscribe.core.queue import Doorbell
-from dropscribe.core.routing import CPU_QUEUE, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
+from dropscribe.core.routing import CPU_QUEUE, EMBED, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
 from dropscribe.core.settings import Settings
 from dropscribe.store import chunk_plans, fleet, queries, recovery
 from dropscribe.store.session import Database
@@ -75,8 +75,10 @@ def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     """Let more chunks of long recordings in where workers have joined."""
     engines = fleet.engines(database, settings.lease_seconds)
     try:
-        for chunk in chunk_plans.widen(database, lambda queue: fleet.capacity_of(engines, queue).window):
-            doorbell.ring(TRANSCRIBE, *chunk)
+        for one in chunk_plans.widen(database, lambda queue: fleet.capacity_of(engines, queue).window):
+            for task, rows in ((TRANSCRIBE, one.onward.transcribe), (EMBED, one.onward.embed)):
+                for row in rows:
+                    doorbell.ring(task, row, one.priority, one.model_queue)
     except BrokerError as error:
         log.warning("cannot send messages: %s", error)
 
@@ -84,7 +86,7 @@ def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
 def resend(database: Database, doorbell: Doorbell, settings: Settings, queue: str) -> int:
     """Send what waits without a message; returns how many messages were sent."""
     age = settings.resend_seconds
-    tasks = (FINISH, PREPARE) if queue == CPU_QUEUE else (TRANSCRIBE,)
+    tasks = (FINISH, EMBED, PREPARE) if queue == CPU_QUEUE else (TRANSCRIBE,)
     waiting = {task: recovery.waiting(database, task, age, queue) for task in tasks}
     sent = 0
     try:

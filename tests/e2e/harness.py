@@ -76,7 +76,8 @@ class Machine:
         self.inbox.mkdir(parents=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DROPSCRIBE_")}
         doubles = DOUBLES if settings.get("ENGINE", "scripted") == "scripted" else {}
-        own = {"HOME": str(self.home)} | doubles | SHORT | settings
+        # Tests of speakers switch them on: the encoder would take a second of every CPU worker's start.
+        own = {"HOME": str(self.home), "SPEAKER_ENCODER": "none"} | doubles | SHORT | settings
         self.environment = inherited | {f"DROPSCRIBE_{name}": value for name, value in own.items()}
         self.prefix: list[str] = []
         self.process: subprocess.Popen[str] | None = None

@@ -33,6 +33,7 @@ SHORT = {
     "ENGINE": "scripted",
     "SCRIPT": HEARS,
     "SPEECH_DETECTOR": "energy",
+    "SPEAKER_ENCODER": "none",
     "STABLE_SECONDS": "0.3",
     "SCAN_SECONDS": "3",
     "LEASE_SECONDS": "6",

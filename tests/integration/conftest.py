@@ -24,11 +24,13 @@ from dropscribe.store import jobs
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.context import CircuitBreaker, WorkerContext
 from dropscribe.worker.runtime.counters import Counters
+from dropscribe.worker.runtime.encoder_loader import EncoderLoader
 from dropscribe.worker.runtime.lease import LeaseKeeper
 from tests.conftest import missing
-from tests.e2e.harness import speech
+from tests.e2e.harness import speech, wait_until
 from tests.integration.console import Cli, Ended
 from tests.integration.one_worker import MakeContext, die
+from tests.tones import ToneEncoder
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -45,18 +47,26 @@ def make_context(database: Database, settings: Settings, tmp_path: Path) -> Iter
     own = settings.model_copy(update={"spool": tmp_path / "spool"})
     doorbell = Doorbell(own)
 
-    def make(script: Script | None = None, **changes: object) -> WorkerContext:
+    def make(script: Script | None = None, encoder: EncoderLoader | None = None, **changes: object) -> WorkerContext:
         keepers.append(LeaseKeeper(database, lease=60, renew=1, beat=lambda: None))
         keepers[-1].start()
         model = Scripted(script or Script())
         changed = own.model_copy(update=changes)
         fitness = CircuitBreaker(changed.circuit_breaker_failures)
-        return WorkerContext(changed, database, doorbell, keepers[-1], "worker", model, Counters(), fitness, die)
+        voices = encoder or _loaded(EncoderLoader(ToneEncoder, lambda: None))
+        keeper = keepers[-1]
+        return WorkerContext(changed, database, doorbell, keeper, "worker", model, Counters(), fitness, die, voices)
 
     yield make
     for keeper in keepers:
         keeper.end()
     doorbell.close()
+
+
+def _loaded(loader: EncoderLoader) -> EncoderLoader:
+    loader.start()
+    wait_until("the encoder", lambda: loader.encoder)
+    return loader
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def read(store: Database, job_id: str, index: int = 0, *, text: str = "hello the
 def document(job_id: str, *, text: str = "hello there") -> str:
     source = Source("/rec/a.wav", 1234, "ab" * 32, 60.0, "wav", "pcm_s16le", 1, 16_000)
     said = (Segment(0.0, 2.0, text, 0), Segment(2.0, 3.0, "hello", 1), Segment(3.0, 4.0, "you there", 2))
-    people = (Speaker(0, "", 2.0, maybe_same=(2,)), Speaker(1, "Bob", 1.0), Speaker(2, "", 1.0, maybe_same=(0,)))
+    people = (Speaker(0, "", 2.0, (2,), (0.52,)), Speaker(1, "Bob", 1.0), Speaker(2, "", 1.0, (0,), (0.52,)))
     return render(Transcript(job_id, source, ENGINE, said, people), "json").decode()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import select, update
 
-from dropscribe.core.types import ChunkState
+from dropscribe.core.types import ChunkKind, ChunkState
 from dropscribe.store import jobs, queries, tables
 from dropscribe.store.jobs import NewJob
 from dropscribe.worker import tasks
@@ -25,9 +25,10 @@ def die(_status: int) -> None:
 MakeContext = Callable[..., WorkerContext]
 
 
-def admit(context: WorkerContext, path: Path) -> str:
+def admit(context: WorkerContext, path: Path, **overrides: object) -> str:
+    """A job for the recording; `overrides` are the settings of its folder."""
     stat = path.stat()
-    new = NewJob(str(path.parent), path.name, stat.st_size, stat.st_mtime_ns, "digest", "normal")
+    new = NewJob(str(path.parent), path.name, stat.st_size, stat.st_mtime_ns, "digest", "normal", overrides=overrides)
     (job_id,) = jobs.admit(context.database, [new])
     return job_id
 
@@ -35,9 +36,10 @@ def admit(context: WorkerContext, path: Path) -> str:
 def carry_through(context: WorkerContext, job_id: str) -> queries.Job:
     """Run the tasks as the messages would."""
     tasks.prepare_job(context, job_id)
-    while waiting := queued(context, job_id):
+    while waiting := [*queued(context, job_id), *queued_stretches(context, job_id)]:
         for chunk_id in waiting:
             tasks.transcribe_chunk(context, chunk_id)
+            tasks.embed_stretch(context, chunk_id)
         tasks.finish_job(context, job_id)
     tasks.finish_job(context, job_id)
     return queries.job(context.database, job_id)
@@ -45,8 +47,18 @@ def carry_through(context: WorkerContext, job_id: str) -> queries.Job:
 
 def queued(context: WorkerContext, job_id: str) -> list[str]:
     """The chunks that wait for a model and are due."""
+    return _queued(context, job_id, ChunkKind.WINDOW)
+
+
+def queued_stretches(context: WorkerContext, job_id: str) -> list[str]:
+    """The stretches whose voices wait to be embedded and are due."""
+    return _queued(context, job_id, ChunkKind.EMBED)
+
+
+def _queued(context: WorkerContext, job_id: str, kind: ChunkKind) -> list[str]:
     query = select(tables.chunks.c.id).where(
         tables.chunks.c.job_id == job_id,
+        tables.chunks.c.kind == kind,
         tables.chunks.c.state == ChunkState.QUEUED,
         tables.chunks.c.not_before <= tables.now(),
     )

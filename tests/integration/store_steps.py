@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import update
 
 from dropscribe.core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Span
 from dropscribe.store import chunk_plans, chunks, jobs, queries, tables, transcripts
-from dropscribe.store.chunk_plans import Prepared
-from dropscribe.store.chunks import Onward
+from dropscribe.store.chunk_plans import Onward, Prepared
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
 
@@ -30,11 +31,19 @@ def windows_of(count: int) -> list[Chunk]:
 
 
 def prepare(database: Database, job_id: str, *, windows: int = 1, at_once: int = 100) -> list[str]:
+    """Plan windows of 10 s; returns those that wait for a model."""
+    return list(plan(database, job_id, windows=windows, at_once=at_once).transcribe)
+
+
+def plan(
+    database: Database, job_id: str, *, windows: int = 1, at_once: int = 100, stretches: Sequence[Span] = ()
+) -> Onward:
+    """Plan windows of 10 s, and stretches whose voices are to be embedded."""
     claim = jobs.claim_prepare(database, job_id, "cpu", LEASE)
     assert claim
     assert jobs.lead_or_follow(database, claim, f"hash of {job_id}") == (None, [])
     speech = [Span(0.0, windows * 10.0)]
-    result = Prepared(windows * 10.0, {"format": "wav"}, "energy", windows_of(windows), speech)
+    result = Prepared(windows * 10.0, {"format": "wav"}, "energy", windows_of(windows), speech, stretches=stretches)
     return chunk_plans.prepared(database, claim, result, window=at_once)
 
 

@@ -24,16 +24,21 @@ def test_speakers_are_listed_with_who_may_be_the_same(store: Database, cli: Cli)
     job_id = done(store, "a.wav")
     shown = cli("speakers", job_id)
     assert shown.code == 0
-    assert [line.split() for line in shown.out.splitlines() if line.lstrip()[:1].isdigit()] == [
-        ["0", "Speaker", "1", "2.0", "s", "2"],
-        ["1", "Bob", "1.0", "s"],
-        ["2", "Speaker", "3", "1.0", "s", "0"],
+    assert [" ".join(line.split()) for line in shown.out.splitlines() if line.lstrip()[:1].isdigit()] == [
+        "0 Speaker 1 2.0 s 50% 0:00:00 hello there",
+        "1 Bob 1.0 s 25% 0:00:02 hello",
+        "2 Speaker 3 1.0 s 25% 0:00:03 you there",
     ]
+    assert shown.out.splitlines()[-1] == "Speaker 1 and Speaker 3 may be the same (similarity 0.52)"
     assert cli("speakers", job_id, "--json").json["speakers"][1] == {
         "number": 1,
         "name": "Bob",
         "seconds": 1.0,
         "maybe_same": [],
+        "similarity": [],
+        "recognized": None,
+        "share": 0.25,
+        "first": {"start": 2.0, "text": "hello"},
         "perhaps": [],
     }
 
@@ -77,7 +82,7 @@ def test_speakers_say_that_files_are_written_now_where_a_worker_is_there(store: 
 @pytest.mark.parametrize(
     ("option", "value", "complaint"),
     [
-        ("--name", "Ada", "write NUMBER=NAME, such as 0=Alice"),
+        ("--name", "Ada", 'write it like "Speaker 1=Alice", or 0=Alice'),
         ("--name", "7=Ada", "there is no speaker 7; the speakers are 0 (Speaker 1), 1 (Bob), 2 (Speaker 3)"),
         ("--merge", "2=Eve", "there is no speaker Eve"),
     ],

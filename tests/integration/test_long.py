@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.types import JobState
 from dropscribe.models.scripted import Script
 from dropscribe.store import commands, queries, speakers
 from dropscribe.store.events import events_of
 from dropscribe.store.speakers import SpeakerNames
 from dropscribe.worker import tasks
+from dropscribe.worker.runtime.encoder_loader import EncoderLoader
 from tests import tones
-from tests.integration.one_worker import MakeContext, admit, carry_through, queued
+from tests.e2e.harness import wait_until
+from tests.integration.one_worker import MakeContext, admit, carry_through, queued, queued_stretches
+from tests.tones import ToneEncoder
 
 HEARS = Script(hears=True)
 MINUTE = {"chunk_seconds": 60.0}
 SCENE = {"chunk_seconds": 75.0}
+BY_VOICE: dict[str, Any] = {"speaker_encoder": "campplus"}  # the double for tones stands in for it
+NAMELESS = Script(hears=True, speakers=0)
 
 
 @pytest.fixture
@@ -60,7 +67,7 @@ def kinds(context: Any, job_id: str) -> list[str]:
 def test_chunks_make_the_same_transcript_as_the_whole(make_context: MakeContext, talk: Path) -> None:
     whole = read_in_one_go(make_context, talk)
     assert len(whole) > 50
-    context = make_context(HEARS, **MINUTE, lineup=True)  # not every voice is heard in every overlap
+    context = make_context(HEARS, **MINUTE, **BY_VOICE)  # not every voice is heard in every overlap
     job_id = admit(context, talk)
     job = carry_through(context, job_id)
     assert (job.state, job.reason, job.notes) == (JobState.DONE, "", [])
@@ -113,7 +120,7 @@ def scenes(tmp_path: Path) -> Path:
     return tones.write(tmp_path / "inbox" / "scenes.wav", said)
 
 
-def test_without_a_line_up_voices_that_are_not_linked_are_said_to_be_uncertain(
+def test_without_embeddings_voices_that_are_not_linked_are_said_to_be_uncertain(
     make_context: MakeContext, scenes: Path
 ) -> None:
     context = make_context(HEARS, **SCENE)
@@ -123,32 +130,99 @@ def test_without_a_line_up_voices_that_are_not_linked_are_said_to_be_uncertain(
     assert job.notes
 
 
-def test_a_line_up_gives_a_voice_that_comes_back_its_old_number(make_context: MakeContext, scenes: Path) -> None:
+def test_a_voice_that_comes_back_gets_its_old_number(make_context: MakeContext, scenes: Path) -> None:
     whole = read_in_one_go(make_context, scenes)
-    context = make_context(HEARS, **SCENE, lineup=True)
+    context = make_context(HEARS, **SCENE, **BY_VOICE)
     job_id = admit(context, scenes)
     job = carry_through(context, job_id)
     assert (job.state, job.notes) == (JobState.DONE, [])
-    assert kinds(context, job_id).count("line_up") == 1
     assert lines(document(scenes)) == whole
     assert [speaker["number"] for speaker in document(scenes)["speakers"]] == [0, 1, 2, 3]
+    assert document(scenes)["timings"]["speaker_embedding"] > 0
+    assert list(context.settings.spool_dir.iterdir()) == [], "embeddings go with the audio"
 
 
-def test_a_line_up_that_fails_leaves_the_transcript_as_it_was(make_context: MakeContext, scenes: Path) -> None:
-    context = make_context(HEARS, **SCENE, lineup=True)
+def test_speakers_of_an_engine_that_tells_nobody_apart_are_told_by_their_voices(
+    make_context: MakeContext, scenes: Path
+) -> None:
+    whole = read_in_one_go(make_context, scenes)
+    context = make_context(NAMELESS, **SCENE, **BY_VOICE)
+    job = carry_through(context, admit(context, scenes))
+    assert (job.state, job.notes) == (JobState.DONE, [])
+    assert [line[2:] for line in lines(document(scenes))] == [line[2:] for line in whole]
+
+
+def test_a_transcript_that_is_written_again_has_the_same_speakers(make_context: MakeContext, scenes: Path) -> None:
+    context = make_context(NAMELESS, **SCENE, **BY_VOICE)
+    job_id = admit(context, scenes)
+    carry_through(context, job_id)
+    before = document(scenes)
+    speakers.say(context.database, job_id, SpeakerNames({1: "Ada"}))
+    tasks.finish_job(context, job_id)
+    after = document(scenes)
+    assert lines(after) == lines(before)
+    assert [one["name"] for one in after["speakers"]] == ["", "Ada", "", ""]
+    assert after["notes"] == before["notes"]
+
+
+def test_embeddings_that_are_gone_are_told_of_and_keep_no_transcript(make_context: MakeContext, scenes: Path) -> None:
+    context = make_context(NAMELESS, **SCENE, **BY_VOICE)
     job_id = admit(context, scenes)
     tasks.prepare_job(context, job_id)
-    while waiting := queued(context, job_id):
-        for chunk_id in waiting:
-            tasks.transcribe_chunk(context, chunk_id)
-    tasks.finish_job(context, job_id)
-    assert queued(context, job_id) == [f"{job_id}.lineup0"]
-    context.spooled(job_id).unlink()
-    tasks.transcribe_chunk(context, f"{job_id}.lineup0")
-    tasks.finish_job(context, job_id)
-    job = queries.job(context.database, job_id)
+    for stretch in queued_stretches(context, job_id):
+        tasks.embed_stretch(context, stretch)
+        context.embeddings(stretch).write_bytes(b"cut short")
+    job = carry_through(context, job_id)
     assert job.state is JobState.DONE
-    assert len(document(scenes)["speakers"]) == 6
+    assert job.notes == ["speakers were not told apart: their embeddings are gone from the spool"]
+    assert {line[2] for line in lines(document(scenes))} == {None}
+
+
+def test_without_an_encoder_recordings_are_read_and_the_reason_is_told(make_context: MakeContext, scenes: Path) -> None:
+    def fail() -> ToneEncoder:
+        raise ModelUnavailableError("no source gives CAM++")
+
+    loader = EncoderLoader(fail, lambda: None, delays=())
+    context = make_context(NAMELESS, encoder=loader, **SCENE, speaker_encoder="campplus")
+    loader.start()
+    wait_until("the failure", lambda: loader.failure)
+    job = carry_through(context, admit(context, scenes))
+    assert (job.state, job.notes) == (JobState.DONE, ["speakers were not told apart: no source gives CAM++"])
+
+
+def test_while_the_encoder_is_fetched_voices_wait_in_the_queue_and_are_sent_for_then(
+    make_context: MakeContext, scenes: Path
+) -> None:
+    come, ready = threading.Event(), threading.Event()
+
+    def fetch() -> ToneEncoder:
+        come.wait()
+        return ToneEncoder()
+
+    loader = EncoderLoader(fetch, ready.set)
+    context = make_context(NAMELESS, encoder=loader, **SCENE, speaker_encoder="campplus")
+    job_id = admit(context, scenes)
+    tasks.prepare_job(context, job_id)
+    waiting = queued_stretches(context, job_id)
+    tasks.embed_stretch(context, waiting[0])
+    assert queued_stretches(context, job_id) == waiting
+    come.set()
+    assert ready.wait(60)
+    tasks.embed_stretch(context, waiting[0])
+    assert waiting[0] not in queued_stretches(context, job_id)
+
+
+def test_speakers_that_are_not_wanted_are_not_told_even_by_the_engine(make_context: MakeContext, scenes: Path) -> None:
+    context = make_context(HEARS, **SCENE, **BY_VOICE, speakers="off")
+    job = carry_through(context, admit(context, scenes))
+    assert (job.notes, document(scenes)["speakers"]) == ([], [])
+
+
+def test_there_are_as_many_speakers_as_a_folder_says(make_context: MakeContext, scenes: Path) -> None:
+    context = make_context(NAMELESS, **SCENE, **BY_VOICE)
+    job_id = admit(context, scenes, speakers="2")
+    carry_through(context, job_id)
+    assert [one["number"] for one in document(scenes)["speakers"]] == [0, 1]
 
 
 def test_names_and_merges_are_written_into_every_file(make_context: MakeContext, scenes: Path) -> None:

@@ -8,20 +8,19 @@ import pytest
 
 from dropscribe.core.types import Chunk, JobState, RawTranscript, Segment, Span, Word
 from dropscribe.store import chunk_plans, chunks, commands, jobs, queries, recovery, transcripts
-from dropscribe.store.chunk_plans import Prepared
-from dropscribe.store.chunks import Onward
+from dropscribe.store.chunk_plans import Admitted, Onward, Prepared
 from dropscribe.store.events import events_of
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
-from tests.integration.store_steps import ENGINE, LEASE, admit, finish, prepare, read, state, windows_of
+from tests.integration.store_steps import ENGINE, LEASE, admit, finish, plan, prepare, read, state, windows_of
 
 
 def test_a_recording_goes_from_queued_to_done(database: Database) -> None:
     job_id = admit(database)
     first, second = prepare(database, job_id, windows=2)
     assert state(database, job_id) is JobState.TRANSCRIBING
-    assert read(database, second) == Onward([])
-    assert read(database, first) == Onward([], finish=True), "the last chunk's commit says that it was the last"
+    assert read(database, second) == Onward()
+    assert read(database, first) == Onward(finish=True), "the last chunk's commit says that it was the last"
     assert state(database, job_id) is JobState.FINISHING
     assert [part.segments[0].text for part in transcripts.read_chunks(database, job_id)] == [
         f"words of {first}",
@@ -94,11 +93,12 @@ def test_a_long_recording_lets_a_few_chunks_in_at_a_time(database: Database) -> 
     job_id = admit(database)
     first, second = prepare(database, job_id, windows=4, at_once=2)
     assert chunks.claim(database, f"{job_id}.2", "model", LEASE) is None, "it is held"
-    assert read(database, first, at_once=2) == Onward([f"{job_id}.2"])
+    assert read(database, first, at_once=2) == Onward(transcribe=(f"{job_id}.2",))
     assert chunk_plans.widen(database, lambda _: 2) == []
-    assert chunk_plans.widen(database, lambda _: 9) == [(f"{job_id}.3", "normal", "model")], "workers have joined"
+    joined = Admitted(Onward(transcribe=(f"{job_id}.3",)), "normal", "model")
+    assert chunk_plans.widen(database, lambda _: 9) == [joined], "workers have joined"
     for chunk_id in (second, f"{job_id}.2"):
-        assert read(database, chunk_id, at_once=9) == Onward([])
+        assert read(database, chunk_id, at_once=9) == Onward()
     assert read(database, f"{job_id}.3").finish
 
 
@@ -109,7 +109,7 @@ def test_a_chunk_that_failed_its_checks_is_read_in_halves(database: Database) ->
     work = chunks.claim(database, first, "model", LEASE)
     assert work
     halves = (Chunk(0, 0.0, 6.0, Span(0.0, 5.0)), Chunk(0, 4.0, 10.0, Span(5.0, 10.0)))
-    assert chunks.split(database, work.claim, halves, ("it loops",)) == Onward([f"{first}.0", f"{first}.1"])
+    assert chunks.split(database, work.claim, halves, ("it loops",)) == Onward(transcribe=(f"{first}.0", f"{first}.1"))
     assert queries.job(database, job_id).progress == pytest.approx(10 / 22), "the halves count, not what they replace"
     work = chunks.claim(database, f"{first}.1", "model", LEASE)
     assert work
@@ -131,7 +131,7 @@ def test_a_cancelled_job_is_not_read_in_halves(database: Database) -> None:
     work = chunks.claim(database, chunk_id, "model", LEASE)
     assert work
     commands.cancel(database, job_id)
-    assert chunks.split(database, work.claim, windows_of(2), ("it loops",)) == Onward([])
+    assert chunks.split(database, work.claim, windows_of(2), ("it loops",)) == Onward()
     assert state(database, job_id) is JobState.CANCELLED
 
 
@@ -152,52 +152,105 @@ def test_a_recording_that_is_planned_shorter_is_read_anew(database: Database) ->
     assert claim
     whole = Prepared(20.0, {}, "energy", [Chunk(0, 0.0, 20.0, Span(0.0, 20.0))], [Span(0.0, 20.0)])
     jobs.lead_or_follow(database, claim, "hash")
-    (chunk_id,) = chunk_plans.prepared(database, claim, whole, window=1)
+    (chunk_id,) = chunk_plans.prepared(database, claim, whole, window=1).transcribe
     work = chunks.claim(database, chunk_id, "model", LEASE)
     assert work
     chunks.prepare_again(database, work.claim, "gone")
     assert len(prepare(database, job_id, windows=2)) == 2, "no worker left can read 20 s in one go"
 
 
-def test_a_line_up_is_read_before_the_job_is_finished(database: Database) -> None:
+HALVES = (Span(0.0, 12.0), Span(12.0, 20.0))
+
+
+def test_voices_are_embedded_while_models_read_and_the_last_of_both_lets_the_job_be_finished(
+    database: Database,
+) -> None:
     job_id = admit(database)
-    (chunk_id,) = prepare(database, job_id)
-    read(database, chunk_id)
-    claim = jobs.claim_finish(database, job_id, "cpu", LEASE)
-    assert claim
-    assert transcripts.read_line_ups(database, job_id) == []
-    line_ups = [f"{job_id}.lineup0", f"{job_id}.lineup1"]
-    assert chunk_plans.line_up(database, claim, [({"clips": [1]}, 12.0), ({"clips": [2]}, 9.0)]) == line_ups
-    assert state(database, job_id) is JobState.TRANSCRIBING
-    assert not read(database, line_ups[1]).finish
-    work = chunks.claim(database, line_ups[0], "model", LEASE)
+    onward = plan(database, job_id, windows=2, stretches=HALVES)
+    assert (onward.transcribe, onward.embed) == ((f"{job_id}.0", f"{job_id}.1"), (f"{job_id}.e0", f"{job_id}.e1"))
+    work = chunks.claim_stretch(database, onward.embed[1], "cpu", LEASE)
     assert work
-    assert (work.clips, work.chunk.end) == ({"clips": [1]}, 12.0)
-    said = Segment(1.0, 4.0, "who is this", 0)
-    assert chunks.commit(database, work.claim, RawTranscript((said,)), engine=ENGINE).finish
-    found = transcripts.read_line_ups(database, job_id)
-    assert [one.clips for one in found] == [{"clips": [1]}, {"clips": [2]}]
-    assert found[0].segments == (said,)
-    assert len(transcripts.read_chunks(database, job_id)) == 1, "it is no part of the recording"
+    assert (work.span, work.speech) == (HALVES[1], (Span(0.0, 20.0),))
+    assert chunks.embedded(database, work.claim, 1.5) == Onward()
+    for chunk_id in onward.transcribe:
+        assert not read(database, chunk_id).finish
+    assert queries.job(database, job_id).progress == 1.0, "embedding is no part of what is to be read"
+    assert state(database, job_id) is JobState.TRANSCRIBING
+    work = chunks.claim_stretch(database, onward.embed[0], "cpu", LEASE)
+    assert work
+    assert chunks.embedded(database, work.claim, 0.5).finish
+    found = transcripts.embedded_stretches(database, job_id)
+    assert [(one.span, one.reason, one.timings) for one in found] == [
+        (HALVES[0], "", {"speaker_embedding": 0.5}),
+        (HALVES[1], "", {"speaker_embedding": 1.5}),
+    ]
+    assert len(transcripts.read_chunks(database, job_id)) == 2
     finish(database, job_id)
 
 
-@pytest.mark.parametrize("fate", ["fails", "is lost", "has no audio"])
-def test_a_line_up_that_comes_to_nothing_does_not_keep_the_transcript(database: Database, fate: str) -> None:
+def test_models_claim_no_stretch_and_cpu_workers_no_window(database: Database) -> None:
     job_id = admit(database)
-    (chunk_id,) = prepare(database, job_id)
-    read(database, chunk_id)
-    claim = jobs.claim_finish(database, job_id, "cpu", LEASE)
-    assert claim
-    (line_up,) = chunk_plans.line_up(database, claim, [({"clips": []}, 12.0)])
-    work = chunks.claim(database, line_up, "model", LEASE)
+    onward = plan(database, job_id, stretches=HALVES)
+    assert chunks.claim(database, onward.embed[0], "model", LEASE) is None
+    assert chunks.claim_stretch(database, onward.transcribe[0], "cpu", LEASE) is None
+
+
+def test_a_few_stretches_of_a_long_recording_wait_at_once_and_the_next_follows_each(database: Database) -> None:
+    job_id = admit(database)
+    onward = plan(database, job_id, windows=9, at_once=1, stretches=[Span(n * 10.0, n * 10.0 + 10) for n in range(9)])
+    assert onward.embed == tuple(f"{job_id}.e{n}" for n in range(chunk_plans.EMBEDDED_AT_ONCE))
+    work = chunks.claim_stretch(database, onward.embed[0], "cpu", LEASE)
+    assert work
+    assert chunks.embedded(database, work.claim, 0.1).embed == (f"{job_id}.e{chunk_plans.EMBEDDED_AT_ONCE}",)
+
+
+@pytest.mark.parametrize("fate", ["fails", "is lost", "has no encoder"])
+def test_a_stretch_that_comes_to_nothing_does_not_keep_the_transcript(database: Database, fate: str) -> None:
+    job_id = admit(database)
+    onward = plan(database, job_id, stretches=HALVES[:1])
+    read(database, onward.transcribe[0])
+    work = chunks.claim_stretch(database, onward.embed[0], "cpu", LEASE)
     assert work
     if fate == "fails":
-        assert chunks.retry_later(database, work.claim, "out of memory", delay=0, limit=1) == [job_id]
+        assert chunks.retry_later(database, work.claim, "no", delay=0, limit=2) == [], "it is tried again first"
+        work = chunks.claim_stretch(database, onward.embed[0], "cpu", LEASE)
+        assert work
+        assert chunks.retry_later(database, work.claim, "no", delay=0, limit=2) == [job_id]
     elif fate == "is lost":
-        assert recovery.expire_of(database, "model", 1) == 1
+        assert recovery.expire_of(database, "cpu", 1) == 1
     else:
-        assert chunks.skip(database, work.claim, "gone").finish
+        assert chunks.skip(database, work.claim, "no").finish
     assert state(database, job_id) is JobState.FINISHING
-    (found,) = transcripts.read_line_ups(database, job_id)
-    assert found.segments == ()
+    (found,) = transcripts.embedded_stretches(database, job_id)
+    assert found.reason
+
+
+def test_a_stretch_whose_worker_died_is_embedded_by_the_next(database: Database) -> None:
+    job_id = admit(database)
+    onward = plan(database, job_id, stretches=HALVES[:1])
+    assert chunks.claim_stretch(database, onward.embed[0], "cpu", LEASE)
+    assert recovery.expire_of(database, "cpu", 3) == 1
+    assert [one.id for one in recovery.unsent(database, "embed", 0.0, 9)] == list(onward.embed)
+    assert recovery.unsent(database, "transcribe", -1.0, 9) == [recovery.Unsent("transcribe", f"{job_id}.0", "normal")]
+    assert chunks.claim_stretch(database, onward.embed[0], "another", LEASE)
+
+
+def test_where_only_the_audio_for_embedding_is_gone_what_was_read_stays_read(database: Database) -> None:
+    job_id = admit(database)
+    onward = plan(database, job_id, stretches=HALVES)
+    read(database, onward.transcribe[0])
+    work = chunks.claim_stretch(database, onward.embed[0], "cpu", LEASE)
+    assert work
+    assert chunks.prepare_again(database, work.claim, "gone") == [job_id]
+    again = plan(database, job_id, stretches=HALVES)
+    assert (again.transcribe, len(again.embed)) == ((), 2)
+    assert len(transcripts.read_chunks(database, job_id)) == 1
+    assert plan_again_without_stretches(database, job_id).finish
+
+
+def plan_again_without_stretches(database: Database, job_id: str) -> Onward:
+    (first, *_) = queries.queued_stretches(database)
+    work = chunks.claim_stretch(database, first, "cpu", LEASE)
+    assert work
+    chunks.prepare_again(database, work.claim, "gone")
+    return plan(database, job_id)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
-from dropscribe.worker.merging import lineup
+from dropscribe.core.types import Segment, SegmentKind, Span, Speaker, Word
 from dropscribe.worker.merging.merge_chunks import UNMATCHED, ChunkOutcome, merge, merge_chunks, named
-from dropscribe.worker.merging.speaker_linking import Voices, link
+from dropscribe.worker.merging.speaker_linking import Voices
+from dropscribe.worker.merging.speaker_turns import SpeakerTurn
 from tests.unit.talk import converse, recording
 
 
@@ -74,14 +74,35 @@ def test_a_voice_keeps_its_number_through_an_overlap() -> None:
 
 def test_speakers_in_doubt_are_named_as_people_count_them() -> None:
     parts = [part(0, 10, Segment(0.0, 1.0, "a", 0)), part(10, 20, Segment(10.0, 11.0, "b", 0))]
-    joined = merge_chunks(parts, [], Voices({(0, 0): 0, (1, 0): 1}, frozenset({(0, 1)}), compared=True))
+    joined = merge_chunks(parts, [], Voices({(0, 0): 0, (1, 0): 1}, {(0, 1): 0.5}, compared=True))
     assert [speaker.maybe_same for speaker in joined.speakers] == [(1,), (0,)]
-    assert joined.notes == ("speakers 1 and 2 may be the same voice",)
+    assert [speaker.similarity for speaker in joined.speakers] == [(0.5,), (0.5,)]
+    assert joined.notes == ("speakers 1 and 2 may be the same voice (similarity 0.50)",)
+    unheard = merge_chunks(parts, [], Voices({(0, 0): 0, (1, 0): 1}, {(0, 1): None}, compared=True))
+    assert unheard.notes == ("speakers 1 and 2 may be the same voice",)
+
+
+def test_a_recognized_voice_has_its_name_and_the_figure_until_people_say_another() -> None:
+    parts = [part(0, 10, Segment(0.0, 1.0, "a", 0), Segment(2.0, 3.0, "b", 1))]
+    voices = Voices({(0, 0): 0, (0, 1): 1}, recognized={1: ("Bert", 0.81)})
+    people = merge_chunks(parts, [], voices).speakers
+    assert [(one.name, one.recognized) for one in people] == [("", None), ("Bert", 0.81)]
+    assert [(one.name, one.recognized) for one in named(people, {1: "Karl"})] == [("", None), ("Karl", None)]
+    _, (both,) = merge((), people, {0: 1})
+    assert (both.name, both.recognized) == ("Bert", 0.81)
+
+
+def test_turns_of_voices_are_the_speakers_of_an_engine_that_tells_nobody_apart() -> None:
+    said = Segment(0, 4, "One. Two.", words=(Word(0, 1, "One."), Word(3, 4, "Two.")))
+    turns = (SpeakerTurn(Span(0, 2), 5), SpeakerTurn(Span(2, 4), 2))
+    joined = merge_chunks([part(0, 10, said)], [], Voices(compared=True, turns=turns, perhaps={(2, 5): 0.5}))
+    assert [(segment.speaker, segment.text) for segment in joined.segments] == [(0, "One."), (1, "Two.")]
+    assert [(one.seconds, one.maybe_same) for one in joined.speakers] == [(1.0, (1,)), (1.0, (0,))]
 
 
 def test_many_doubts_are_summed_up() -> None:
     parts = [part(10 * i, 10 * i + 10, Segment(10 * i, 10 * i + 1, "a", 0)) for i in range(4)]
-    pairs = frozenset({(0, 1), (0, 2), (0, 3), (1, 2)})
+    pairs = dict.fromkeys([(0, 1), (0, 2), (0, 3), (1, 2)])
     joined = merge_chunks(parts, [], Voices({(i, 0): i for i in range(4)}, pairs, compared=True))
     assert joined.notes == ("4 pairs of speakers may be the same voice",)
 
@@ -112,9 +133,9 @@ def test_missing_stretches_of_several_chunks_are_joined_in_order() -> None:
 
 
 people = (
-    Speaker(0, seconds=5.0, maybe_same=(3,)),
-    Speaker(1, seconds=2.5, maybe_same=(3,)),
-    Speaker(3, "Ada", 1.5, (0, 1)),
+    Speaker(0, seconds=5.0, maybe_same=(3,), similarity=(0.5,)),
+    Speaker(1, seconds=2.5, maybe_same=(3,), similarity=(None,)),
+    Speaker(3, "Ada", 1.5, (0, 1), (0.5, None)),
 )
 said = (Segment(0, 5, "a", 0), Segment(5, 7.5, "b", 1), Segment(8, 9.5, "c", 3), Segment(9, 10, "d"))
 
@@ -122,7 +143,10 @@ said = (Segment(0, 5, "a", 0), Segment(5, 7.5, "b", 1), Segment(8, 9.5, "c", 3),
 def test_a_merged_speaker_is_gone_and_nobody_else_changes_number() -> None:
     segments, speakers = merge(said, people, {3: 0})
     assert [segment.speaker for segment in segments] == [0, 1, 0, None]
-    assert speakers == (Speaker(0, "Ada", 6.5, (1,)), Speaker(1, seconds=2.5, maybe_same=(0,)))
+    assert speakers == (
+        Speaker(0, "Ada", 6.5, (1,), (None,)),
+        Speaker(1, seconds=2.5, maybe_same=(0,), similarity=(None,)),
+    )
 
 
 def test_merges_follow_each_other() -> None:
@@ -189,7 +213,7 @@ def test_work_grows_with_the_length_of_a_recording_and_no_faster() -> None:
     def whole(minutes: int) -> int:
         rng = random.Random(minutes)
         parts = recording(rng, converse(rng, 60.0 * minutes), length=90.0, overlap=30.0)
-        return _work(lambda: (merge_chunks(parts, []), lineup.plan(link(parts), parts, longest=900.0)))
+        return _work(lambda: merge_chunks(parts, []))
 
     whole(5)  # imports
     assert whole(120) < 1.4 * 6 * whole(20)

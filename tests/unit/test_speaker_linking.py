@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import random
 from itertools import pairwise
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.types import Segment, SegmentKind, Span
 from dropscribe.worker.merging.overlaps import ChunkOutcome
-from dropscribe.worker.merging.speaker_linking import Voices, apart, link, undecided, united
+from dropscribe.worker.merging.speaker_embeddings import SpeakerEmbeddings, unit
+from dropscribe.worker.merging.speaker_linking import (
+    Voices,
+    apart,
+    from_json,
+    link,
+    link_by_embeddings,
+    to_json,
+    undecided,
+)
+from dropscribe.worker.merging.speaker_turns import SpeakerTurn
 
 Turn = tuple[float, float, int]  # start, end, label
 
@@ -29,7 +41,7 @@ def test_labels_that_speak_at_the_same_time_are_one_voice() -> None:
         ]
     )
     assert voices.numbers == {(0, 0): 0, (0, 1): 1, (1, 1): 0, (1, 0): 1, (1, 2): 2}
-    assert voices.perhaps == frozenset()
+    assert voices.perhaps == {}
 
 
 def test_voices_are_numbered_by_first_appearance_in_time() -> None:
@@ -40,19 +52,19 @@ def test_voices_are_numbered_by_first_appearance_in_time() -> None:
 def test_who_is_silent_in_the_overlap_is_not_linked_at_all() -> None:
     voices = link([part((0, 75), (0, 40, 0)), part((45, 120), (80, 90, 0))])
     assert voices.numbers == {(0, 0): 0, (1, 0): 1}
-    assert voices.perhaps == frozenset()
+    assert voices.perhaps == {}
     assert undecided(voices) == {0, 1}
 
 
 def test_a_short_word_in_common_is_a_doubt_and_no_link() -> None:
     voices = link([part((0, 75), (50, 50.8, 0)), part((45, 120), (50, 50.9, 0))])
     assert voices.numbers == {(0, 0): 0, (1, 0): 1}
-    assert voices.perhaps == {(0, 1)}
+    assert voices.perhaps == {(0, 1): None}
 
 
 def test_a_border_between_two_turns_drawn_differently_is_no_doubt() -> None:
     voices = link([part((0, 75), (50, 60.4, 0)), part((45, 120), (60, 70, 0))])
-    assert voices.perhaps == frozenset()
+    assert voices.perhaps == {}
 
 
 def test_two_labels_that_share_as_much_with_a_third_are_a_doubt() -> None:
@@ -63,7 +75,7 @@ def test_two_labels_that_share_as_much_with_a_third_are_a_doubt() -> None:
 
 def test_who_speaks_mostly_when_the_other_is_silent_is_a_doubt() -> None:
     voices = link([part((0, 75), (46, 50, 0)), part((45, 120), (46, 74, 0))])
-    assert voices.perhaps == {(0, 1)}
+    assert voices.perhaps == {(0, 1): None}
 
 
 def test_two_labels_of_one_window_are_never_one_voice_and_the_weaker_link_is_in_doubt() -> None:
@@ -75,7 +87,7 @@ def test_two_labels_of_one_window_are_never_one_voice_and_the_weaker_link_is_in_
         ]
     )
     assert voices.numbers == {(0, 0): 0, (1, 0): 0, (2, 0): 0, (0, 1): 1}
-    assert voices.perhaps == {(0, 1)}
+    assert voices.perhaps == {(0, 1): None}
 
 
 def test_what_one_window_missed_says_nothing_about_who_spoke_there() -> None:
@@ -101,12 +113,57 @@ def test_voices_of_one_window_are_known_apart_and_those_of_no_common_window_unde
     assert undecided(Voices({(0, 0): 0, (0, 1): 1})) == frozenset()
 
 
-def test_united_voices_are_numbered_anew_in_the_same_order() -> None:
-    voices = Voices({(0, 0): 0, (0, 1): 1, (1, 0): 2, (1, 1): 3, (2, 0): 4})
-    joined = united(voices, [[3, 1]], [(2, 4), (3, 4), (1, 3)])
-    assert joined.numbers == {(0, 0): 0, (0, 1): 1, (1, 0): 2, (1, 1): 1, (2, 0): 3}
-    assert joined.perhaps == {(2, 3), (1, 3)}
-    assert joined.compared
+def heard(*said: tuple[float, float, int], noise: float = 0.03) -> SpeakerEmbeddings:
+    """An embedding for each second in which a person speaks: start, end, who."""
+    centers = unit(np.random.default_rng(7).normal(size=(9, 64)))
+    moments = [(second, who) for start, end, who in said for second in range(int(start), int(end))]
+    times = np.array([(second, second + 1.0) for second, _ in moments])
+    draw = np.random.default_rng(8)
+    vectors = unit(np.array([centers[who] + draw.normal(scale=noise, size=64) for _, who in moments]))
+    return SpeakerEmbeddings(times, vectors, np.zeros(len(moments), np.int64))
+
+
+def test_who_is_silent_in_the_overlaps_is_linked_by_the_voice() -> None:
+    parts = [part((0, 60), (0, 20, 0), (20, 40, 1)), part((60, 120), (60, 80, 0), (80, 100, 1))]
+    before = link(parts)
+    assert before.count == 4
+    voices, means = link_by_embeddings(before, parts, heard((0, 20, 5), (20, 40, 6), (60, 80, 6), (80, 100, 5)))
+    assert voices.numbers == {(0, 0): 0, (0, 1): 1, (1, 0): 1, (1, 1): 0}
+    assert (voices.compared, voices.perhaps, means.shape) == (True, {}, (2, 64))
+
+
+def test_two_of_one_window_stay_two_however_alike_they_sound() -> None:
+    parts = [part((0, 60), (0, 20, 0), (20, 40, 1)), part((60, 120), (60, 80, 0))]
+    voices, _ = link_by_embeddings(link(parts), parts, heard((0, 20, 5), (20, 40, 5), (60, 80, 5)))
+    assert voices.numbers[0, 0] != voices.numbers[0, 1]
+    assert voices.count == 2
+    assert voices.perhaps == {}, "the third is one of them, and those are known apart"
+
+
+def test_who_never_speaks_alone_stays_in_doubt() -> None:
+    parts = [part((0, 60), (0, 20, 0), (0, 20, 1)), part((60, 120), (60, 80, 0))]
+    voices, _ = link_by_embeddings(link(parts), parts, heard((0, 20, 5), (60, 80, 5)))
+    assert voices.count == 3
+    assert not voices.compared
+
+
+def test_as_many_voices_remain_as_somebody_said_there_are_people() -> None:
+    parts = [part((n, n + 10.0), (n, n + 9.0, 0)) for n in (0.0, 10.0, 20.0, 30.0)]
+    sounds = heard((0, 9, 1), (10, 19, 2), (20, 29, 3), (30, 39, 4))
+    assert link_by_embeddings(link(parts), parts, sounds)[0].count == 4
+    assert link_by_embeddings(link(parts), parts, sounds, people=2)[0].count == 2
+
+
+def test_voices_survive_being_stored() -> None:
+    voices = Voices(
+        numbers={(0, 0): 0, (1, 3): 1},
+        perhaps={(0, 1): 0.5},
+        compared=True,
+        turns=(SpeakerTurn(Span(0.5, 2.25), 1),),
+        recognized={1: ("Bert", 0.81)},
+        notes=("speakers were not told apart: no network",),
+    )
+    assert from_json(json.loads(json.dumps(to_json(voices)))) == voices
 
 
 @given(st.integers(0, 2**32 - 1))

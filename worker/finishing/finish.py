@@ -12,31 +12,37 @@ from dropscribe.core.types import EngineInfo, JobState, Source, Span, Transcript
 from dropscribe.store import jobs, queries, speakers, transcripts
 from dropscribe.store.leases import Claim
 from dropscribe.store.queries import Job
-from dropscribe.store.transcripts import ReadChunk, ReadLineUp
-from dropscribe.worker.merging import lineup, merge_chunks, speaker_linking
-from dropscribe.worker.merging.lineup import LineUp
+from dropscribe.store.transcripts import EmbeddedStretch, ReadChunk
+from dropscribe.worker.diarizing import diarize, embed
+from dropscribe.worker.merging import merge_chunks, speaker_linking
 from dropscribe.worker.merging.merge_chunks import ChunkOutcome
+from dropscribe.worker.merging.speaker_embeddings import SpeakerEmbeddings
+from dropscribe.worker.merging.speaker_linking import Voices
 from dropscribe.worker.outputs import json_
-from dropscribe.worker.preparing import prepare
 from dropscribe.worker.runtime.context import WorkerContext
+from dropscribe.worker.runtime.spooled_audio import SpoolGoneError
 
 NO_ENGINE = EngineInfo(engine="none", model="none", precision="none")  # of a recording without speech
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a job ends with."""
+    """What a job ends with; `diarization` is what was found out of its speakers, to be kept for another time."""
 
     state: JobState
     transcript: Transcript
+    diarization: dict[str, Any] | None = None
 
 
 def outcome(context: WorkerContext, job: Job) -> Outcome | None:
     """The transcript of a job whose chunks are read, or of its leader; None when the leader came to nothing."""
     if job.duplicate_of is None:
         chunks = transcripts.read_chunks(context.database, job.id)
-        transcript = named(assemble(job, chunks, transcripts.read_line_ups(context.database, job.id)), job)
-        return Outcome(JobState.SUSPECT if transcript.reasons else JobState.DONE, transcript)
+        stretches = transcripts.embedded_stretches(context.database, job.id)
+        voices = who_speaks(context, job, _parts(chunks), stretches)
+        transcript = named(assemble(job, chunks, stretches, voices), job)
+        state = JobState.SUSPECT if transcript.reasons else JobState.DONE
+        return Outcome(state, transcript, speaker_linking.to_json(voices))
     document = transcripts.document(context.database, job.duplicate_of)
     if document is None:
         return None
@@ -48,17 +54,47 @@ def outcome(context: WorkerContext, job: Job) -> Outcome | None:
     return Outcome(JobState.DUPLICATE, named(ours, job))
 
 
-def line_ups(context: WorkerContext, job: Job) -> tuple[LineUp, ...]:
-    """The line-ups that are to be read before the job is finished; none where they were read or cannot be."""
-    if not context.settings.lineup or job.duplicate_of or not context.spooled(job.id).exists():
-        return ()
-    if transcripts.read_line_ups(context.database, job.id):
-        return ()
-    parts = _parts(transcripts.read_chunks(context.database, job.id))
-    return lineup.plan(speaker_linking.link(parts), parts, longest=prepare.longest_chunk(context, job))
+def who_speaks(
+    context: WorkerContext, job: Job, parts: Sequence[ChunkOutcome], stretches: Sequence[EmbeddedStretch]
+) -> Voices:
+    """The speakers of a recording, as they were found out before or by its embeddings, which only the spool has."""
+    if (stored := transcripts.diarization(context.database, job.id)) is not None:
+        return speaker_linking.from_json(stored)
+    settings = context.settings.for_job(job.overrides)
+    if settings.speakers == "off":
+        return Voices(compared=True)
+    heard, notes = _heard(context, stretches)
+    if any(segment.speaker is not None for part in parts for segment in part.segments):
+        voices = speaker_linking.link(parts)
+        if heard:
+            joined = SpeakerEmbeddings.joined(heard)
+            voices, _ = speaker_linking.link_by_embeddings(voices, parts, joined, settings.people)
+    else:
+        voices, _ = diarize.diarize(heard, settings.people)
+    return replace(voices, notes=tuple(notes))
 
 
-def _parts(chunks: list[ReadChunk]) -> list[ChunkOutcome]:
+def _heard(context: WorkerContext, stretches: Sequence[EmbeddedStretch]) -> tuple[list[SpeakerEmbeddings], list[str]]:
+    """The embeddings of a job, and a remark where some lack."""
+    heard, lacking = [], dict[str, list[Span]]()
+    for stretch in stretches:
+        try:
+            if not stretch.reason:
+                heard.append(embed.load(context.embeddings(stretch.id)))
+                continue
+            reason = stretch.reason
+        except SpoolGoneError:
+            reason = "their embeddings are gone from the spool"
+        lacking.setdefault(reason, []).append(stretch.span)
+    return heard, [_not_told(spans, reason, whole=not heard) for reason, spans in lacking.items()]
+
+
+def _not_told(spans: Sequence[Span], reason: str, *, whole: bool) -> str:
+    where = "" if whole else f" at {', '.join(f'{span.start:.0f}-{span.end:.0f} s' for span in spans)}"
+    return f"speakers were not told apart{where}: {reason}"
+
+
+def _parts(chunks: Sequence[ReadChunk]) -> list[ChunkOutcome]:
     return [ChunkOutcome(chunk.window, chunk.keep, chunk.segments, chunk.reasons, chunk.missing) for chunk in chunks]
 
 
@@ -69,18 +105,14 @@ def named(transcript: Transcript, job: Job) -> Transcript:
     return replace(transcript, segments=segments, speakers=merge_chunks.named(people, said.names))
 
 
-def assemble(job: Job, chunks: list[ReadChunk], read: Sequence[ReadLineUp] = ()) -> Transcript:
+def assemble(job: Job, chunks: list[ReadChunk], stretches: Sequence[EmbeddedStretch], voices: Voices) -> Transcript:
     """One transcript from a job's chunks; always the same, so that a second attempt finds its files in place."""
     media: dict[str, Any] = job.media or {"speech": []}
     speech = tuple(Span(start, end) for start, end in media["speech"])
-    parts = _parts(chunks)
-    linked = speaker_linking.link(parts)
-    if read:
-        linked = lineup.link(linked, [(lineup.from_json(one.clips), one.segments) for one in read])
-    stitched = merge_chunks.merge_chunks(parts, speech, linked)
+    stitched = merge_chunks.merge_chunks(_parts(chunks), speech, voices)
     timings = dict(job.timings)
-    for chunk in chunks:
-        for phase, seconds in chunk.timings.items():
+    for taken in (*(chunk.timings for chunk in chunks), *(stretch.timings for stretch in stretches)):
+        for phase, seconds in taken.items():
             timings[phase] = timings.get(phase, 0.0) + seconds
     return Transcript(
         job_id=job.id,

@@ -1,4 +1,4 @@
 """The transcripts of all chunks become one timeline with one set of speakers.
 
-Pure: plain values in and out, no store, no files, no audio but the clips of a line-up.
+Pure: plain values in and out, no store, no files, no audio.
 """

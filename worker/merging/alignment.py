@@ -75,14 +75,14 @@ class Hypothesis:
     def before(self, word: int, at: float) -> Segment:
         """What was said before this word, which begins at `at`."""
         offset = self.words[word].offset
-        words = tuple(one for place, one in _placed(self.segment) if place < offset)
+        words = tuple(one for place, one in placed(self.segment) if place < offset)
         end = words[-1].end if words else clip(Span(at, at), self.span).end
         return replace(self.segment, text=self.segment.text[:offset].rstrip(), end=end, words=words)
 
     def since(self, word: int, at: float) -> Segment:
         """This word, which begins at `at`, and what was said after it."""
         offset = self.words[word].offset
-        words = tuple(one for place, one in _placed(self.segment) if place >= offset)
+        words = tuple(one for place, one in placed(self.segment) if place >= offset)
         start = words[0].start if words else clip(Span(at, at), self.span).start
         return replace(self.segment, text=self.segment.text[offset:], start=start, words=words)
 
@@ -93,8 +93,8 @@ def reading(part: int, segment: Segment, span: Span, *, torn: bool) -> Hypothesi
     return Hypothesis(part, segment, span, torn, found, frozenset(word.text for word in found))
 
 
-def _placed(segment: Segment) -> Iterator[tuple[int, TimedWord]]:
-    """The model's words, and where in the text each begins."""
+def placed(segment: Segment) -> Iterator[tuple[int, TimedWord]]:
+    """The model's words that stand in the text, and where each begins."""
     end = 0
     for word in segment.words:
         place = segment.text.find(word.text, end)
@@ -106,7 +106,7 @@ def _placed(segment: Segment) -> Iterator[tuple[int, TimedWord]]:
 def _clock(segment: Segment, span: Span) -> tuple[list[float], list[float]]:
     """Places in the text, in order, and when what stands there is said."""
     known = [
-        point for place, word in _placed(segment) for point in ((place, word.start), (place + len(word.text), word.end))
+        point for place, word in placed(segment) for point in ((place, word.start), (place + len(word.text), word.end))
     ]
     known = known or [(0, span.start), (len(segment.text), span.end)]
     return [place for place, _ in known], [moment for _, moment in known]

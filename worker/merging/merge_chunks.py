@@ -6,13 +6,14 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, zip_longest
 
 from dropscribe.core.spans import clip, without
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
 from dropscribe.worker.merging import speaker_linking as who
-from dropscribe.worker.merging.overlaps import ChunkOutcome, in_order, select
+from dropscribe.worker.merging.overlaps import ChunkOutcome, Taken, in_order, select
 from dropscribe.worker.merging.speaker_linking import Pair, Voices
+from dropscribe.worker.merging.speaker_turns import tell_apart
 
 __all__ = ["UNMATCHED", "ChunkOutcome", "MergedChunks", "merge", "merge_chunks", "named"]
 
@@ -40,47 +41,66 @@ def merge_chunks(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: 
     default as far as the overlaps tell. Speakers are numbered by first appearance in the timeline.
     """
     known = who.link(parts) if voices is None else voices
-    taken = select(parts)
-    heard = [known.numbers.get((part, s.speaker)) if s.speaker is not None else None for part, s in taken]
-    numbers = {voice: at for at, voice in enumerate(dict.fromkeys(voice for voice in heard if voice is not None))}
-    segments = tuple(
-        replace(segment, speaker=None if voice is None else numbers[voice])
-        for (_, segment), voice in zip(taken, heard, strict=True)
-    )
-    perhaps = [(numbers[a], numbers[b]) for a, b in known.perhaps if a in numbers and b in numbers]
+    said = _said(select(parts), known)
+    voice_of = dict.fromkeys(segment.speaker for segment in said if segment.speaker is not None)
+    numbers = {voice: at for at, voice in enumerate(voice_of)}
+    segments = tuple(s if s.speaker is None else replace(s, speaker=numbers[s.speaker]) for s in said)
+    perhaps = {(numbers[a], numbers[b]): alike for (a, b), alike in known.perhaps.items() if {a, b} <= numbers.keys()}
+    recognized = {numbers[voice]: found for voice, found in known.recognized.items() if voice in numbers}
     return MergedChunks(
         segments,
-        _speakers(segments, perhaps),
+        _speakers(segments, perhaps, recognized),
         tuple(f"{_clock(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
         tuple(_missing(parts, segments, speech)),
         tuple(_notes(known, perhaps)),
     )
 
 
-def _speakers(segments: Iterable[Segment], perhaps: Iterable[Pair]) -> tuple[Speaker, ...]:
+def _said(taken: Sequence[Taken], known: Voices) -> list[Segment]:
+    """The timeline with the voices as speakers: those of the engine's labels, or those that speak at the time."""
+    if known.turns:
+        return tell_apart([segment for _, segment in taken], known.turns)
+    return [
+        replace(segment, speaker=None if segment.speaker is None else known.numbers.get((part, segment.speaker)))
+        for part, segment in taken
+    ]
+
+
+def _speakers(
+    segments: Iterable[Segment], perhaps: Mapping[Pair, float | None], recognized: Mapping[int, tuple[str, float]]
+) -> tuple[Speaker, ...]:
     seconds: dict[int, float] = {}
     for segment in segments:
         if segment.speaker is not None:
             spoken = segment.end - segment.start if segment.kind is SegmentKind.SPEECH else 0.0
             seconds[segment.speaker] = seconds.get(segment.speaker, 0.0) + spoken
-    doubts: dict[int, set[int]] = defaultdict(set)
-    for one, other in perhaps:
-        doubts[one].add(other)
-        doubts[other].add(one)
+    doubts: dict[int, dict[int, float | None]] = defaultdict(dict)
+    for (one, other), alike in perhaps.items():
+        doubts[one][other] = doubts[other][one] = alike
     return tuple(
-        Speaker(number, "", round(seconds[number], 3), tuple(sorted(doubts[number]))) for number in sorted(seconds)
+        _speaker(number, round(seconds[number], 3), doubts[number], *recognized.get(number, ("", None)))
+        for number in sorted(seconds)
     )
 
 
-def _notes(voices: Voices, perhaps: Sequence[Pair]) -> Iterator[str]:
+def _speaker(
+    number: int, seconds: float, doubts: Mapping[int, float | None], name: str, recognized: float | None
+) -> Speaker:
+    others = sorted(doubts)
+    return Speaker(number, name, seconds, tuple(others), tuple(doubts[other] for other in others), recognized)
+
+
+def _notes(voices: Voices, perhaps: Mapping[Pair, float | None]) -> Iterator[str]:
     """Remarks on speakers; people count them from 1."""
+    yield from voices.notes
     if not voices.compared and who.undecided(voices):
         yield UNMATCHED
     if len(perhaps) > MAX_REMARKS:
         yield f"{len(perhaps)} pairs of speakers may be the same voice"
     else:
-        for one, other in sorted(tuple(sorted(pair)) for pair in perhaps):
-            yield f"speakers {one + 1} and {other + 1} may be the same voice"
+        for (one, other), alike in sorted((tuple(sorted(pair)), alike) for pair, alike in perhaps.items()):
+            figure = "" if alike is None else f" (similarity {alike:.2f})"
+            yield f"speakers {one + 1} and {other + 1} may be the same voice{figure}"
 
 
 def _missing(parts: Sequence[ChunkOutcome], segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[Span]:
@@ -112,14 +132,21 @@ def merge(
     for speaker in sorted(speakers, key=lambda speaker: truth[speaker.number] != speaker.number):  # themselves first
         number = truth[speaker.number]
         before = people.get(number, Speaker(number))
-        people[number] = Speaker(
+        doubts = _doubts(before) | {truth.get(other, other): alike for other, alike in _doubts(speaker).items()}
+        doubts.pop(number, None)
+        people[number] = _speaker(
             number,
-            before.name or speaker.name,
             round(before.seconds + speaker.seconds, 3),
-            tuple(sorted({*before.maybe_same, *(truth.get(other, other) for other in speaker.maybe_same)} - {number})),
+            doubts,
+            before.name or speaker.name,
+            before.recognized if before.name else speaker.recognized,
         )
     renumbered = (s if s.speaker is None else replace(s, speaker=truth.get(s.speaker, s.speaker)) for s in segments)
     return tuple(renumbered), tuple(people[number] for number in sorted(people))
+
+
+def _doubts(speaker: Speaker) -> dict[int, float | None]:
+    return dict(zip_longest(speaker.maybe_same, speaker.similarity))
 
 
 def _end(number: int, merged: Mapping[int, int], numbers: Container[int]) -> int:
@@ -134,7 +161,10 @@ def _end(number: int, merged: Mapping[int, int], numbers: Container[int]) -> int
 
 def named(speakers: Sequence[Speaker], names: Mapping[int, str]) -> tuple[Speaker, ...]:
     """The speakers with the names that people gave them by number."""
-    return tuple(replace(speaker, name=names.get(speaker.number, speaker.name)) for speaker in speakers)
+    return tuple(
+        replace(speaker, name=names[speaker.number], recognized=None) if speaker.number in names else speaker
+        for speaker in speakers
+    )
 
 
 def _clock(span: Span) -> str:

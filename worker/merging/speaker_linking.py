@@ -1,7 +1,8 @@
-"""Pure: which speakers of different windows are the same person, told by who speaks when where windows overlap.
+"""Pure: which speakers of different windows are the same person, where the engine tells the speakers of a window apart.
 
 A model numbers the speakers of each window anew. A voice is a part's label. Where two windows overlap both hear the
-same people, so labels that speak at the same time are one voice. Two labels of one window never are.
+same people, so labels that speak at the same time are one voice (`link`). Voices that are silent there are linked by
+their embeddings (`link_by_embeddings`). Two labels of one window never are one voice.
 """
 
 from __future__ import annotations
@@ -10,15 +11,31 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dropscribe.core.spans import clip, without
 from dropscribe.core.types import SegmentKind, Span
 from dropscribe.worker.merging.overlaps import ChunkOutcome, in_order
+from dropscribe.worker.merging.speaker_embeddings import (
+    MAYBE,
+    SAME,
+    Labels,
+    SpeakerEmbeddings,
+    Vectors,
+    agglomerate,
+    unit,
+)
+from dropscribe.worker.merging.speaker_turns import SpeakerTurn
 
 MIN_SHARED = 1.0  # s of speech in common that prove a voice: more than times that are off by 0.4 s at both ends make up
 MIN_HINT = 0.5  # s in common that are worth a remark: less is a border between two turns, drawn differently
 SHARE = 0.6  # of what either label speaks in the overlap: turns of 2 s keep that much when both ends are off by 0.4 s
 CLEAR = 2.0  # times as much in common as with any other label
+EDGE = 0.3  # s that a sub-window may reach beyond what one voice says alone: a fifth of it
+NOBODY = -1  # a speaker without a label
 
 Label = tuple[int, int]  # index of the part, the model's label in it
 Pair = tuple[int, int]  # two voices, the smaller number first
@@ -28,13 +45,18 @@ Pair = tuple[int, int]  # two voices, the smaller number first
 class Voices:
     """Who is who: the voice of each label, numbered by first appearance in time.
 
-    `perhaps` are pairs that may be the same person: something says so, but not clearly. `compared` says that voices
-    from all windows were held against each other, so that any other pair is not.
+    `perhaps` are pairs that may be the same person, something says so, but not clearly; and how alike they sound, None
+    where they were not heard. `compared` says that voices from all windows were held against each other, so that any
+    other pair is not. Where the engine tells nobody apart there are no labels, but `turns` of the voices. `recognized`
+    are the names of known voices and how alike they sound. `notes` say what is not known.
     """
 
-    numbers: Mapping[Label, int]
-    perhaps: frozenset[Pair] = frozenset()
+    numbers: Mapping[Label, int] = field(default_factory=dict)
+    perhaps: Mapping[Pair, float | None] = field(default_factory=dict)
     compared: bool = False
+    turns: tuple[SpeakerTurn, ...] = ()
+    recognized: Mapping[int, tuple[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -77,6 +99,30 @@ class _Unions:
         return True
 
 
+def to_json(voices: Voices) -> dict[str, Any]:
+    """As plain values, of which `from_json` makes the voices again."""
+    return {
+        "labels": [[part, label, number] for (part, label), number in voices.numbers.items()],
+        "maybe_same": [[one, other, alike] for (one, other), alike in voices.perhaps.items()],
+        "compared": voices.compared,
+        "turns": [[turn.span.start, turn.span.end, turn.speaker] for turn in voices.turns],
+        "recognized": [[number, name, alike] for number, (name, alike) in voices.recognized.items()],
+        "notes": list(voices.notes),
+    }
+
+
+def from_json(stored: Mapping[str, Any]) -> Voices:
+    """The voices that `to_json` made this of."""
+    return Voices(
+        numbers={(part, label): number for part, label, number in stored["labels"]},
+        perhaps={(one, other): alike for one, other, alike in stored["maybe_same"]},
+        compared=stored["compared"],
+        turns=tuple(SpeakerTurn(Span(start, end), speaker) for start, end, speaker in stored["turns"]),
+        recognized={number: (name, alike) for number, name, alike in stored["recognized"]},
+        notes=tuple(stored["notes"]),
+    )
+
+
 def link(parts: Sequence[ChunkOutcome]) -> Voices:
     """The voices of a recording's parts, as far as the overlaps tell."""
     first = _first_heard(parts)
@@ -91,7 +137,7 @@ def link(parts: Sequence[ChunkOutcome]) -> Voices:
     for label in first:
         order.setdefault(unions.root(label), len(order))
     numbers = {label: order[unions.root(label)] for label in first}
-    return Voices(numbers, _pairs((numbers[bond.one], numbers[bond.other]) for bond in doubtful))
+    return Voices(numbers, dict.fromkeys(_pairs((numbers[bond.one], numbers[bond.other]) for bond in doubtful)))
 
 
 def spoken(part: ChunkOutcome) -> Iterator[tuple[int, Span]]:
@@ -116,15 +162,103 @@ def undecided(voices: Voices) -> frozenset[int]:
     return frozenset(number for number in everybody if known[number] < len(everybody) - 1)
 
 
-def united(voices: Voices, groups: Iterable[Iterable[int]], perhaps: Iterable[Pair]) -> Voices:
-    """After a comparison of all: the voices of each group are one, `perhaps` are the pairs in doubt."""
-    into = {number: number for number in voices.numbers.values()}
-    for group in groups:
-        members = sorted(group)
-        into |= dict.fromkeys(members, members[0])
-    place = {number: at for at, number in enumerate(sorted(set(into.values())))}
-    numbers = {label: place[into[number]] for label, number in voices.numbers.items()}
-    return Voices(numbers, _pairs((place[into[a]], place[into[b]]) for a, b in perhaps), compared=True)
+def link_by_embeddings(
+    voices: Voices, parts: Sequence[ChunkOutcome], heard: SpeakerEmbeddings, people: int | None = None
+) -> tuple[Voices, Vectors]:
+    """The voices after those that sound alike were joined, and the mean embedding of each, zeros where there is none.
+
+    `people` is how many there are, where somebody said so.
+
+    A voice is known by the embeddings of what it says alone. A voice that says nothing alone stays as it is, and so do
+    the doubts about it.
+    """
+    count, sounds = voices.count, _sounds(voices, parts, heard)
+    known = np.zeros((count, count), np.bool_)
+    for one, other in apart(voices):
+        known[one, other] = known[other, one] = True
+    silent = np.array([not len(sounds.get(voice, ())) for voice in range(count)])
+    centers = np.zeros((count, heard.vectors.shape[1]), np.float32)
+    for voice, vectors in sounds.items():
+        centers[voice] = unit(vectors.sum(axis=0))
+    weights = np.array([len(sounds.get(voice, ())) for voice in range(count)], np.float64)
+    free = known | silent[:, None] | silent
+    same, least = (SAME, 1) if people is None else (-1.0, people)
+    group = agglomerate(centers, weights, free, same=same, people=least)
+    people_heard = _means(centers, weights, group)
+    alike = _alike(people_heard, group, free)
+    return _united(voices, group, alike, compared=not silent.any()), people_heard
+
+
+def _sounds(voices: Voices, parts: Sequence[ChunkOutcome], heard: SpeakerEmbeddings) -> dict[int, Vectors]:
+    """The embeddings of what each voice says alone."""
+    found = {}
+    for voice, stretches in _alone(_spoken(voices, parts)).items():
+        picked = [_within(heard, stretch) for stretch in stretches]
+        if voice != NOBODY and (indices := np.concatenate(picked)).size:
+            found[voice] = heard.vectors[indices]
+    return found
+
+
+def _within(heard: SpeakerEmbeddings, stretch: Span) -> NDArray[np.int64]:
+    """Which embeddings were made of this stretch, but for its edges."""
+    first = np.searchsorted(heard.times[:, 0], stretch.start - EDGE)
+    near = np.arange(first, np.searchsorted(heard.times[:, 0], stretch.end))
+    inside: NDArray[np.int64] = near[heard.times[near, 1] <= stretch.end + EDGE]
+    return inside
+
+
+def _means(centers: Vectors, weights: NDArray[np.float64], group: Labels) -> Vectors:
+    sums = np.zeros((int(group.max(initial=-1)) + 1, centers.shape[1]))
+    np.add.at(sums, group, centers * weights[:, None])
+    return unit(sums)
+
+
+def _alike(means: Vectors, group: Labels, free: NDArray[np.bool_]) -> dict[Pair, float]:
+    """Pairs of groups that sound somewhat alike and are not known apart, and how alike."""
+    members = group == np.arange(len(means))[:, None]
+    told_apart = (members.astype(int) @ free @ members.T) > 0
+    likeness = means @ means.T
+    pairs = zip(*np.nonzero(np.triu((likeness >= MAYBE) & ~told_apart, 1)), strict=True)
+    return {(int(one), int(other)): round(float(likeness[one, other]), 2) for one, other in pairs}
+
+
+def _united(voices: Voices, group: Labels, alike: Mapping[Pair, float], *, compared: bool) -> Voices:
+    """The voices of each group are one. Of the doubts there were, those stay that nothing has settled."""
+    numbers = {label: int(group[number]) for label, number in voices.numbers.items()}
+    doubts: dict[Pair, float | None] = {}
+    if not compared:
+        doubts = dict.fromkeys(_pairs((int(group[one]), int(group[other])) for one, other in voices.perhaps))
+    return Voices(numbers, {**doubts, **alike}, compared)
+
+
+def _spoken(voices: Voices, parts: Sequence[ChunkOutcome]) -> dict[int, list[Span]]:
+    """When each voice speaks, and `NOBODY` those that nobody knows."""
+    found: dict[int, list[Span]] = defaultdict(list)
+    for index, part in enumerate(parts):
+        for segment in part.segments:
+            if segment.kind is SegmentKind.SPEECH and segment.end > segment.start:
+                voice = NOBODY if segment.speaker is None else voices.numbers[index, segment.speaker]
+                found[voice].append(Span(segment.start, segment.end))
+    return found
+
+
+def _alone(spoken: Mapping[int, Sequence[Span]]) -> dict[int, list[Span]]:
+    """Stretches in which a voice speaks and no other, by going through all starts and ends in order of time."""
+    events = [(span.start, 1, voice) for voice, spans in spoken.items() for span in spans]
+    events += [(span.end, -1, voice) for voice, spans in spoken.items() for span in spans]
+    alone: dict[int, list[Span]] = defaultdict(list)
+    speaking: Counter[int] = Counter()
+    since = 0.0  # this set of people speaks
+    for moment, step, voice in sorted(events, key=lambda event: (event[0], -event[1])):
+        before = set(speaking)
+        speaking[voice] += step
+        if not speaking[voice]:
+            del speaking[voice]
+        if before != speaking.keys():
+            if len(before) == 1:
+                alone[before.pop()].append(Span(since, moment))
+            since = moment
+    return alone
 
 
 def _pairs(found: Iterable[tuple[int, int]]) -> frozenset[Pair]:

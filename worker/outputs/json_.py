@@ -109,7 +109,15 @@ def _engine(item: dict[str, Any]) -> EngineInfo:
 
 def _speaker(item: dict[str, Any]) -> Speaker:
     item = old_names.with_new(item, old_names.SPEAKER)
-    return Speaker(item["number"], item["name"], float(item["seconds"]), tuple(item["maybe_same"]))
+    others = tuple(item["maybe_same"])
+    return Speaker(
+        number=item["number"],
+        name=item["name"],
+        seconds=float(item["seconds"]),
+        maybe_same=others,
+        similarity=tuple(item.get("similarity") or [None] * len(others)),
+        recognized=item.get("recognized"),
+    )
 
 
 def _segment(item: dict[str, Any]) -> Segment:

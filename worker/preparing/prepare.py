@@ -22,6 +22,7 @@ from dropscribe.worker.runtime.context import WorkerContext
 from dropscribe.worker.runtime.lease import Held
 
 NO_SPEECH = "no speech was found"
+STRETCH_SECONDS = 300.0  # of a recording whose voices are embedded in one step: half a minute's work
 DEFAULT_LONGEST = 1800.0  # seconds, where no model worker lives yet; VibeVoice-ASR does not drift within that
 
 
@@ -61,6 +62,7 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
         media=_media(decoded),
         speech_detector=found.detector,
         chunks=chunks,
+        stretches=stretches(settings.for_job(job.overrides), found.spans, decoded.duration),
         speech=found.spans,
         notes=notes(decoded, chunks),
         timings={"audio_decode": decoding, "speech_detection": time.monotonic() - began - decoding},
@@ -97,10 +99,11 @@ def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: flo
     return chunking.plan(speech, duration, longest, target=target, overlap=overlap)
 
 
-def longest_chunk(context: WorkerContext, job: Job) -> float:
-    """The longest window to hand to a model, in seconds: as set, or what the living model workers can hold."""
-    settings = context.settings.for_job(job.overrides)
-    return _longest(settings, capacity(context.database, settings.lease_seconds, job.model_queue))
+def stretches(settings: Settings, speech: Sequence[Span], duration: float) -> tuple[Span, ...]:
+    """The parts of a recording whose voices are embedded in a step each; none where speakers are not told apart."""
+    if not settings.embeds_voices:
+        return ()
+    return tuple(chunk.keep for chunk in chunking.plan(speech, duration, STRETCH_SECONDS))
 
 
 def _longest(settings: Settings, fleet: Capacity) -> float:

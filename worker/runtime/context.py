@@ -21,6 +21,7 @@ from dropscribe.store import fleet, queries
 from dropscribe.store.fleet import Capacity
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.counters import Counters
+from dropscribe.worker.runtime.encoder_loader import EncoderLoader
 from dropscribe.worker.runtime.lease import LeaseKeeper
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class CircuitBreaker:
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """The parts of a worker. `owner` is its name in the store; `model` only where the role has one."""
+    """The parts of a worker. `owner` is its name in the store; `model` and `encoder` only where the role has one."""
 
     settings: Settings
     database: Database
@@ -78,10 +79,20 @@ class WorkerContext:
     tally: Counters
     fitness: CircuitBreaker
     die: Callable[[int], None]
+    encoder: EncoderLoader | None = None
 
     def spooled(self, job_id: str) -> Path:
         """Where the decoded audio of a job is."""
         return self.settings.spool_dir / f"{job_id}.flac"
+
+    def embeddings(self, chunk_id: str) -> Path:
+        """Where the speaker embeddings of a stretch are."""
+        return self.settings.spool_dir / f"{chunk_id}.npz"
+
+    def clear_spool(self, job_id: str) -> None:
+        """Remove what the spool holds of a job that is over."""
+        for path in self.settings.spool_dir.glob(f"{job_id}.*"):
+            path.unlink(missing_ok=True)
 
     @cached_property
     def queues(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from dropscribe.core.errors import (
     UsageError,
 )
 from dropscribe.store import chunks, fleet, jobs, queries, recovery
-from dropscribe.store.chunks import ChunkWork
+from dropscribe.store.chunks import ChunkWork, StretchWork
 from dropscribe.store.fleet import UNFIT
 from dropscribe.store.leases import Claim
 from dropscribe.store.roots import list_roots
@@ -100,8 +100,8 @@ def _retry(context: WorkerContext, claim: Claim, reason: str, delay: float) -> N
 
 
 @contextmanager
-def of_chunk(context: WorkerContext, work: ChunkWork) -> Iterator[None]:
-    """Deal with whatever goes wrong in reading a chunk."""
+def of_chunk(context: WorkerContext, work: ChunkWork | StretchWork) -> Iterator[None]:
+    """Deal with whatever goes wrong in reading a window, or in embedding a stretch."""
     try:
         yield
     except NOT_OURS_TO_MEND:
@@ -111,7 +111,7 @@ def of_chunk(context: WorkerContext, work: ChunkWork) -> Iterator[None]:
     except (ModelFatalError, MemoryError) as error:
         _end_process(context, work.claim, error)
     except Exception as error:  # noqa: BLE001 (as above)
-        reason = f"{_reason(error)} (at {work.chunk.start:.0f}-{work.chunk.end:.0f} s)"
+        reason = f"{_reason(error)} (at {work.span.start:.0f}-{work.span.end:.0f} s)"
         delay = FIRST_DELAY * 3.0**work.failures
         limit = 1 if isinstance(error, UsageError) else context.settings.failed_attempts  # a setting stays as it is
         woken = chunks.retry_later(context.database, work.claim, reason, delay=delay, limit=limit)

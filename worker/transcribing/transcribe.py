@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import numpy as np
-import soundfile
-
-from dropscribe.core.errors import DropscribeError, SpoolError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Chunk, EngineInfo, RawTranscript, Span
-from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.base import TranscribeRequest
 from dropscribe.store.chunks import ChunkWork
 from dropscribe.worker import chunking
-from dropscribe.worker.merging import lineup
+from dropscribe.worker.runtime import spooled_audio
 from dropscribe.worker.runtime.context import WorkerContext
 from dropscribe.worker.runtime.lease import Held
 from dropscribe.worker.transcribing import quality_checks
-
-
-class SpoolGoneError(DropscribeError):
-    """The decoded audio is not in the spool any more; the job has to be prepared again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,44 +30,19 @@ class CheckedHypothesis:
     missing: tuple[Span, ...] = ()
 
 
-def read_spans(path: Path, spans: Sequence[Span], at: Sequence[float], seconds: float) -> Audio:
-    """Stretches of the spool file, each placed `at` its moment in `seconds` of silence.
-
-    Returns float32 of shape (samples,), 24 kHz. Raises SpoolGoneError when the file is not there, SpoolError when it
-    cannot be read.
-    """
-    if not path.exists():
-        raise SpoolGoneError(f"{path} is not in the spool; is DROPSCRIBE_SPOOL the same on every host?")
-    audio: Audio = np.zeros(round(seconds * SAMPLE_RATE), dtype=np.float32)
-    try:
-        with soundfile.SoundFile(path) as file:
-            for span, moment in zip(spans, at, strict=True):
-                first, place = round(span.start * SAMPLE_RATE), round(moment * SAMPLE_RATE)
-                file.seek(min(first, file.frames))
-                file.read(out=audio[place : place + round(span.end * SAMPLE_RATE) - first])
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise SpoolError(f"cannot read {path}: {error}; remove it, and the job is prepared again") from error
-    return audio
-
-
 def listen(context: WorkerContext, work: ChunkWork, held: Held) -> CheckedHypothesis:
     """Let the resident model read the chunk. Raises ModelError, or what `Held.check` raises."""
     if context.model is None:
         raise TypeError("a worker without a model got a chunk to read")
-    window, spooled = work.chunk, context.spooled(work.claim.job_id)
-    if work.clips:
-        clips = lineup.from_json(work.clips).clips
-        audio = read_spans(spooled, [c.source for c in clips], [c.at.start for c in clips], window.duration)
-    else:
-        audio = read_spans(spooled, [Span(window.start, window.end)], [0.0], window.duration)
+    window = work.chunk
+    audio = spooled_audio.read(context.spooled(work.claim.job_id), work.span)
 
     def progress(seconds: float) -> None:
         held.progress = min(max(held.progress, seconds), window.duration)
 
     began = time.monotonic()
-    # A line-up's sentences are torn out of the talk: the names and topics would only tempt the model.
     request = TranscribeRequest(
-        context="" if work.clips else work.context,
+        context=work.context,
         language=context.settings.for_job(work.overrides).language,
         cancel=held.stop,
         progress=progress,
@@ -87,7 +52,7 @@ def listen(context: WorkerContext, work: ChunkWork, held: Held) -> CheckedHypoth
     busy = time.monotonic() - began
     context.tally.read(window.duration, busy, prompt=result.prompt_tokens, output=result.output_tokens)
     heard = CheckedHypothesis(replace(result, timings=result.timings | {"model": busy}), context.model.info)
-    return heard if work.clips else _judged(heard, work, limits(context.settings))
+    return _judged(heard, work, limits(context.settings))
 
 
 def limits(settings: Settings) -> quality_checks.CheckLimits:

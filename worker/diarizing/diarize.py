@@ -1,0 +1,97 @@
+"""Pure: who speaks when in a recording, by the speaker embeddings of all its stretches.
+
+The local speakers of the stretches are linked to people. Then each sub-window goes to the person whose mean it is most
+like: a stretch in which somebody said only a few words could not tell them from another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from dropscribe.core.types import Span
+from dropscribe.worker.diarizing.clustering import by_appearance, cluster
+from dropscribe.worker.merging.speaker_embeddings import (
+    MAYBE,
+    Flags,
+    Labels,
+    SpeakerEmbeddings,
+    Vectors,
+    agglomerate,
+    means,
+    nearest,
+)
+from dropscribe.worker.merging.speaker_linking import Voices
+from dropscribe.worker.merging.speaker_turns import SpeakerTurn
+
+ROUNDS = 2  # of assigning all sub-windows anew; a third changes nothing
+SAMPLE = 600  # sub-windows that are clustered where people say how many speakers there are: 10 min of speech
+TOUCH = 0.001  # s: sub-windows that are farther apart lie in different spans of speech
+
+
+def diarize(stretches: Sequence[SpeakerEmbeddings], people: int | None = None) -> tuple[Voices, Vectors]:
+    """The turns of a recording, and the mean embedding of each speaker; `people` is how many, where somebody said so.
+
+    Speakers are numbered by first appearance.
+    """
+    whole = SpeakerEmbeddings.joined(stretches)
+    if not len(whole.vectors):
+        return Voices(compared=True), whole.vectors
+    labels = _linked(stretches, whole) if people is None else _counted(whole.vectors, people)
+    for _ in range(ROUNDS):
+        labels = by_appearance(nearest(whole.vectors, means(whole.vectors, labels, int(labels.max()) + 1)))
+    centers = means(whole.vectors, labels, int(labels.max()) + 1)
+    doubts = {(one, other): alike for one, other, alike in _doubts(centers, _met(stretches, labels))}
+    return Voices(perhaps=doubts, compared=True, turns=tuple(_turns(whole, labels))), centers
+
+
+def _linked(stretches: Sequence[SpeakerEmbeddings], whole: SpeakerEmbeddings) -> Labels:
+    """Local speakers as people: two of one stretch are two."""
+    count = int(whole.clusters.max()) + 1
+    of_stretch = np.repeat(np.arange(len(stretches)), [int(s.clusters.max(initial=-1)) + 1 for s in stretches])
+    seconds = np.bincount(whole.clusters, weights=whole.times[:, 1] - whole.times[:, 0], minlength=count)
+    apart = of_stretch[:, None] == of_stretch
+    np.fill_diagonal(apart, val=False)
+    return agglomerate(means(whole.vectors, whole.clusters, count), seconds, apart)[whole.clusters]
+
+
+def _counted(vectors: Vectors, people: int) -> Labels:
+    """Exactly so many people, found in a sample that is spread over the recording."""
+    sample = np.unique(np.linspace(0, len(vectors) - 1, SAMPLE).astype(int))
+    labels = cluster(vectors[sample], people)
+    return nearest(vectors, means(vectors[sample], labels, int(labels.max()) + 1))
+
+
+def _turns(whole: SpeakerEmbeddings, labels: Labels) -> Iterator[SpeakerTurn]:
+    """Each moment of speech goes to the sub-window whose middle is nearest; neighbours of one speaker are one turn.
+
+    Example: of the sub-windows 0-1.5 (A), 1-2.5 (A) and 2-3.5 (B) the middles are 0.75, 1.75 and 2.75: A speaks until
+    2.25, B until 3.5.
+    """
+    middles = whole.times.mean(axis=1)
+    borders = np.flatnonzero(whole.times[1:, 0] > whole.times[:-1, 1] + TOUCH) + 1  # between spans of speech
+    for first, end in pairwise([0, *borders.tolist(), len(labels)]):
+        changes = [at for at in range(first + 1, end) if labels[at] != labels[at - 1]]
+        cuts = [float(middles[at - 1] + middles[at]) / 2 for at in changes]
+        edges = [float(whole.times[first, 0]), *cuts, float(whole.times[end - 1, 1])]
+        for at, (start, stop) in zip([first, *changes], pairwise(edges), strict=True):
+            yield SpeakerTurn(Span(round(start, 3), round(stop, 3)), int(labels[at]))
+
+
+def _met(stretches: Sequence[SpeakerEmbeddings], labels: Labels) -> Flags:
+    """Who spoke in the same stretch: those were told apart there."""
+    count, at = int(labels.max()) + 1, 0
+    met = np.zeros((count, count), np.bool_)
+    for stretch in stretches:
+        present = np.unique(labels[at : at + len(stretch.clusters)])
+        met[np.ix_(present, present)] = True
+        at += len(stretch.clusters)
+    return met
+
+
+def _doubts(centers: Vectors, met: Flags) -> Iterator[tuple[int, int, float]]:
+    likeness = centers @ centers.T
+    for one, other in zip(*np.nonzero(np.triu((likeness >= MAYBE) & ~met, 1)), strict=True):
+        yield int(one), int(other), round(min(float(likeness[one, other]), 1.0), 2)

@@ -1,0 +1,81 @@
+"""A stretch of a recording through the speaker encoder: the voices in it, and the file in the spool that keeps them.
+
+The file goes with the spool: embeddings are biometric data, and no job needs them once it is finished.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dropscribe.core import disk_errors
+from dropscribe.core.types import Span
+from dropscribe.models.base import VoiceEncoder
+from dropscribe.models.resampling import resample
+from dropscribe.worker.diarizing.clustering import cluster
+from dropscribe.worker.diarizing.sub_windows import sub_windows
+from dropscribe.worker.merging.speaker_embeddings import SpeakerEmbeddings, unit
+from dropscribe.worker.runtime import spooled_audio
+from dropscribe.worker.runtime.spooled_audio import SpoolGoneError
+
+RATE = 16_000  # Hz; what speaker encoders take
+READ_SECONDS = 30.0  # of audio in memory at once: 5 MB
+
+
+def embed(
+    audio: Path, speech: Sequence[Span], stretch: Span, encoder: VoiceEncoder, check: Callable[[], None]
+) -> SpeakerEmbeddings:
+    """The voices in a stretch of the spool file `audio`, told apart as far as the stretch goes.
+
+    `speech` is where somebody speaks, in seconds of the recording; `check` is called for each sub-window, and may raise
+    to stop. Raises SpoolGoneError and SpoolError.
+    """
+    times, vectors = [], []
+    for group in _groups(sub_windows(speech, stretch)):
+        read = Span(group[0].start, group[-1].end)
+        samples = resample(spooled_audio.read(audio, read), RATE)
+        for part in group:
+            check()
+            first, last = (round((moment - read.start) * RATE) for moment in (part.start, part.end))
+            vectors.append(encoder.embed(samples[first:last]))
+            times.append((part.start, part.end))
+    if not times:
+        return SpeakerEmbeddings.joined(())
+    found = np.array(vectors, np.float32)
+    return SpeakerEmbeddings(np.array(times, np.float64), found, cluster(found))
+
+
+def _groups(parts: Iterator[Span]) -> Iterator[list[Span]]:
+    """Sub-windows whose audio is read together."""
+    group: list[Span] = []
+    for part in parts:
+        if group and part.end - group[0].start > READ_SECONDS:
+            yield group
+            group = []
+        group.append(part)
+    if group:
+        yield group
+
+
+def save(path: Path, found: SpeakerEmbeddings) -> None:
+    """Write the file, whole or not at all. Raises NoRoomError or SpoolError."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, times=found.times, vectors=found.vectors.astype(np.float16), clusters=found.clusters)
+        part.replace(path)
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}; check DROPSCRIBE_SPOOL and its disk"
+        raise disk_errors.cannot_write(message, error) from error
+
+
+def load(path: Path) -> SpeakerEmbeddings:
+    """What `save` wrote. Raises SpoolGoneError for a file that is not there or not whole."""
+    try:
+        with np.load(path) as file:
+            return SpeakerEmbeddings(file["times"], unit(file["vectors"].astype(np.float32)), file["clusters"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise SpoolGoneError(f"{path} is not in the spool any more: {error}") from error

@@ -1,0 +1,115 @@
+"""Pure: whose words are whose, where the engine does not say: segments are cut at the changes of speaker.
+
+Turns come from voices and are right within half a second; words have times of their own. A word goes to whoever speaks
+in its middle. A change of speaker within a sentence is moved to the nearest place where one is likelier: where a
+sentence ends, or where nobody says anything.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, groupby
+
+from dropscribe.core.types import Segment, SegmentKind, Span
+from dropscribe.worker.merging.alignment import placed
+
+REACH = 0.75  # s that a change of speaker is moved at most: half a sub-window (docs/measurements.md)
+SENTENCE_END = 0.5  # a change where a sentence ends is worth as much as in a pause of so many seconds
+CLAUSE_END = 0.15  # likewise after a comma
+SENTENCE_MARKS = ".?!\u2026\u3002\uff1f\uff01"  # also those of East Asian scripts
+CLAUSE_MARKS = ",;:\uff0c\u3001\uff1b\uff1a"
+QUOTES = "\"'\u00bb\u201d\u2019)]"  # stand after the mark
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerTurn:
+    """`speaker` speaks in this span; numbered from 0."""
+
+    span: Span
+    speaker: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """A word, or a whole segment that has no times of words: when, of which segment, and its ending."""
+
+    span: Span
+    segment: int
+    text: str
+
+
+def tell_apart(segments: Sequence[Segment], turns: Sequence[SpeakerTurn]) -> list[Segment]:
+    """The segments, in order of time, with their speakers; one in which the speaker changes is cut at its words.
+
+    `turns` are in order of time. Sounds that are not speech have no speaker; nor has anybody where there are no turns.
+    """
+    if not turns:
+        return list(segments)
+    spoken = [one for number, segment in enumerate(segments) for one in _spoken(number, segment)]
+    speakers = _snapped(spoken, [_speaker(turns, one.span) for one in spoken])
+    of_segment: dict[int, list[int]] = {}
+    for one, speaker in zip(spoken, speakers, strict=True):
+        of_segment.setdefault(one.segment, []).append(speaker)
+    return [piece for number, segment in enumerate(segments) for piece in _cut(segment, of_segment.get(number, []))]
+
+
+def _spoken(number: int, segment: Segment) -> Iterator[_Spoken]:
+    if segment.kind is not SegmentKind.SPEECH:
+        return
+    if not segment.words:
+        yield _Spoken(Span(segment.start, segment.end), number, segment.text)
+    for word in segment.words:
+        yield _Spoken(Span(word.start, word.end), number, word.text)
+
+
+def _speaker(turns: Sequence[SpeakerTurn], span: Span) -> int:
+    """Who speaks most in this span; where nobody does, whoever speaks next to it."""
+    first = max(0, bisect_right(turns, span.start, key=lambda turn: turn.span.start) - 1)
+    near = turns[first : bisect_right(turns, span.end, key=lambda turn: turn.span.start) + 1]
+
+    def shared(turn: SpeakerTurn) -> float:  # below 0: how far away it is
+        return min(turn.span.end, span.end) - max(turn.span.start, span.start)
+
+    return max(near or turns[-1:], key=shared).speaker
+
+
+def _snapped(spoken: Sequence[_Spoken], speakers: Sequence[int]) -> list[int]:
+    """Each change of speaker at the likeliest place within reach, in order, none past the next one."""
+    runs = [(speaker, len(list(group))) for speaker, group in groupby(speakers)]
+    starts = [0, *accumulate(length for _, length in runs)]
+    found: list[int] = []
+    for number, (speaker, _) in enumerate(runs[:-1]):
+        change, latest = starts[number + 1], starts[number + 2]
+        earliest = len(found) + 1 if number else 1
+        moment = spoken[change].span.start
+        places = [at for at in range(earliest, latest) if at == change or abs(spoken[at].span.start - moment) <= REACH]
+        best = max(places, key=lambda at: (_worth(spoken[at - 1], spoken[at]), -abs(at - change)))
+        found += [speaker] * (best - len(found))
+    return found + [runs[-1][0]] * (len(spoken) - len(found)) if runs else found
+
+
+def _worth(before: _Spoken, after: _Spoken) -> float:
+    """How likely the speaker changes between two words, in seconds of pause that are worth as much."""
+    ending = before.text.rstrip(QUOTES)[-1:]
+    mark = SENTENCE_END if ending and ending in SENTENCE_MARKS else CLAUSE_END if ending in CLAUSE_MARKS else 0.0
+    return max(0.0, after.span.start - before.span.end) + (mark if ending else 0.0)
+
+
+def _cut(segment: Segment, speakers: Sequence[int]) -> Iterator[Segment]:
+    """The pieces of a segment, one for each run of words of one speaker."""
+    if len(set(speakers)) < 2:
+        yield replace(segment, speaker=speakers[0] if speakers else None)
+        return
+    places = [place for place, _ in placed(segment)]
+    if len(places) != len(speakers):  # the text has not all its words: it cannot be cut by them
+        yield replace(segment, speaker=max(set(speakers), key=speakers.count))
+        return
+    at = 0
+    for speaker, group in groupby(speakers):
+        end = at + len(list(group))
+        words = segment.words[at:end]
+        text = segment.text[places[at] if at else 0 : places[end] if end < len(places) else None].strip()
+        yield replace(segment, start=words[0].start, end=words[-1].end, text=text, speaker=speaker, words=words)
+        at = end

@@ -1,0 +1,34 @@
+"""Reads stretches of a recording's decoded audio from the spool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from dropscribe.core.errors import DropscribeError, SpoolError
+from dropscribe.core.types import Span
+from dropscribe.models.base import SAMPLE_RATE, Audio
+
+
+class SpoolGoneError(DropscribeError):
+    """The decoded audio is not in the spool any more; the job has to be prepared again."""
+
+
+def read(path: Path, span: Span) -> Audio:
+    """The stretch `span` of the spool file, with silence where the file ends before it.
+
+    Returns float32 of shape (samples,), 24 kHz. Raises SpoolGoneError when the file is not there, SpoolError when it
+    cannot be read.
+    """
+    if not path.exists():
+        raise SpoolGoneError(f"{path} is not in the spool; is DROPSCRIBE_SPOOL the same on every host?")
+    audio: Audio = np.zeros(round(span.duration * SAMPLE_RATE), dtype=np.float32)
+    try:
+        with soundfile.SoundFile(path) as file:
+            file.seek(min(round(span.start * SAMPLE_RATE), file.frames))
+            file.read(out=audio)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise SpoolError(f"cannot read {path}: {error}; remove it, and the job is prepared again") from error
+    return audio
