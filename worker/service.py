@@ -22,7 +22,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
-from dropscribe.core import logs, metrics
+from dropscribe.core import logs, metrics, start_up
 from dropscribe.core.errors import StoreError, UsageError
 from dropscribe.core.queue import Doorbell, make_app
 from dropscribe.core.routing import CPU_QUEUE, EMBED
@@ -236,16 +236,17 @@ def _consume(app: Celery, context: WorkerContext, identity: Identity, ending: En
     signals.worker_shutting_down.connect(stop)
     # It warns root of pickles that could come through Redis; `dropscribe.core.queue` accepts JSON alone.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    worker = app.Worker(
-        hostname=identity.name,
-        queues=context.queues or [CPU_QUEUE],
-        pool=WakingPool,
-        concurrency=_threads(context),
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        quiet=True,
-    )
+    with start_up.without_collection():
+        worker = app.Worker(
+            hostname=identity.name,
+            queues=context.queues or [CPU_QUEUE],
+            pool=WakingPool,
+            concurrency=_threads(context),
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            quiet=True,
+        )
     worker.start()
     return int(worker.exitcode or 0) or ending.status
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dropscribe.admin.cli import complete
+from dropscribe.core import start_up
 from dropscribe.core.errors import UsageError
 from dropscribe.core.types import JobState
 
@@ -66,10 +66,9 @@ def status(
 
         follow(ctx.obj)
         return
-    gc.disable()  # importing leaves no garbage; not looking for any saves 20 ms
-    from dropscribe.admin.ask import status as answer
+    with start_up.without_collection():
+        from dropscribe.admin.ask import status as answer
 
-    gc.enable()
     answer.show(ctx.obj, as_json=as_json)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dropscribe.core import start_up
 from dropscribe.core.types import Priority
 
 
@@ -52,7 +53,8 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start everything on this machine, and transcribe what lies or arrives in the folders."""
-    from dropscribe.admin.local.up import up as start
+    with start_up.without_collection():
+        from dropscribe.admin.local.up import up as start
 
     raise typer.Exit(start(folders, engine=engine, model=model, until_drained=drain, as_json=as_json))
 
@@ -72,7 +74,7 @@ def worker(
     """Run one worker of a fleet."""
     from dropscribe.admin.local.daemons import worker as serve
 
-    raise typer.Exit(serve(role, gpu, engine))
+    raise typer.Exit(serve(role, gpu, engine=engine))
 
 
 def submit(

@@ -8,8 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+from dropscribe.admin.local import daemons
 from dropscribe.core.errors import DropscribeError
-from dropscribe.core.settings import load
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -29,14 +29,9 @@ def main(arguments: list[str]) -> int:
 
 def serve(role: str, name: str, *rest: str) -> int:
     """Be a scheduler or a worker; returns its exit status."""
-    settings = load()
     if role == "scheduler":
-        from dropscribe.scheduler import service
-
-        return service.run(settings, [Path(folder) for folder in rest], name=name)
-    from dropscribe.worker import service as worker_service
-
-    return worker_service.run(settings, role, gpu_index=int(rest[0]) if rest else None, name=name)
+        return daemons.watch([Path(folder) for folder in rest], name=name)
+    return daemons.worker(role, int(rest[0]) if rest else None, name=name)
 
 
 def die_with_parent() -> None:

@@ -1,21 +1,25 @@
-"""`dropscribe watch` and `dropscribe worker`: one role of a fleet in this process, until SIGTERM or Ctrl-C."""
+"""One role of a fleet in this process, until SIGTERM or Ctrl-C: for `dropscribe watch`, `worker` and `up`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from dropscribe.core.settings import load
+from dropscribe.core import start_up
 
 
-def watch(folders: list[Path]) -> int:
-    """Run the scheduler over `folders`; returns the exit status."""
-    from dropscribe.scheduler import service
+def watch(folders: list[Path], *, name: str | None = None) -> int:
+    """Run the scheduler over `folders`; returns the exit status. It is called `name` in the store."""
+    with start_up.without_collection():
+        from dropscribe.core.settings import load
+        from dropscribe.scheduler import service
 
-    return service.run(load(), folders)
+    return service.run(load(), folders, name=name)
 
 
-def worker(role: str, gpu: int | None, engine: str | None) -> int:
+def worker(role: str, gpu: int | None, *, engine: str | None = None, name: str | None = None) -> int:
     """Run a worker; returns the exit status. A model worker is pinned to GPU `gpu`, if one is given."""
-    from dropscribe.worker import service
+    with start_up.without_collection():
+        from dropscribe.core.settings import load
+        from dropscribe.worker import service
 
-    return service.run(load(overrides={"engine": engine}), role, gpu_index=gpu)
+    return service.run(load(overrides={"engine": engine}), role, gpu_index=gpu, name=name)
