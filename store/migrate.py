@@ -1,4 +1,4 @@
-"""Bringing the tables to this version. Imported only when they are not, since Alembic is slow to import."""
+"""Bringing tables of an earlier version to this one. Imported only for that, since Alembic is slow to import."""
 
 from __future__ import annotations
 
@@ -9,23 +9,18 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from dropscribe.core.errors import SchemaError
 
 FOLDER = Path(__file__).parent / "migrations"
-LOCK_ID = 0x64726F70  # "drop": the advisory lock under which PostgreSQL's tables are migrated
 
 
 def upgrade(connection: Connection) -> None:
-    """Migrate within the caller's transaction, one process at a time.
+    """Migrate within the caller's transaction, which holds the lock.
 
-    SQLite's writing transaction is the lock; PostgreSQL takes an advisory one. Raises SchemaError for tables that a
-    newer version of dropscribe made.
+    Raises SchemaError for tables that a newer version of dropscribe made.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL lock_timeout = 0"))  # however long another one migrates
-        connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
     try:
         command.upgrade(configuration(connection), "head")
     except (CommandError, ResolutionError) as error:

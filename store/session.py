@@ -29,17 +29,19 @@ from sqlalchemy import (
     make_url,
     select,
     table,
+    text,
 )
 
 from dropscribe.core.errors import SchemaError, StoreError, StoreUnavailableError
 from dropscribe.core.mounts import filesystem_of, is_network
 from dropscribe.core.settings import mask
+from dropscribe.store import tables
 from dropscribe.store.lock_holder import holder
-from dropscribe.store.tables import now
 
 log = logging.getLogger(__name__)
 
 HEAD = "0010"  # the newest migration; kept here so that a start without migrations never imports Alembic
+LOCK_ID = 0x64726F70  # "drop": the advisory lock under which PostgreSQL's tables are made and migrated
 VERSION = table("alembic_version", column("version_num", String))
 READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}
 BUSY_MS = 15_000  # how long a SQLite writer waits for another
@@ -111,27 +113,22 @@ class Database:
     def clock(self, *, writing: bool = False) -> float:
         """The database's time, in seconds since the epoch; with `writing` it is also tried whether one can write."""
         with self.begin() if writing else self.read() as connection:
-            return float(connection.execute(select(now())).scalar_one())
+            return float(connection.execute(select(tables.now())).scalar_one())
 
     def migrate(self) -> None:
-        """Bring the tables to this version, under a lock; cheap when they are."""
-        if (found := self.version()) != HEAD:
-            from dropscribe.store import migrate
-
-            if found:  # an empty store takes no time
-                log.warning(
-                    "bringing the tables from version %s to %s; of a large store, this takes a while", found, HEAD
-                )
-
-            with self.begin() as connection:
-                migrate.upgrade(connection)
+        """Bring the tables to this version, one process at a time; cheap when they are."""
+        if (found := self.version()) == HEAD:
+            return
+        if found:  # an empty store takes no time
+            log.warning("bringing the tables from version %s to %s; of a large store, this takes a while", found, HEAD)
+        with self.begin() as connection:
+            _lock_schema(connection)
+            _bring_to_head(connection)
 
     def version(self) -> str | None:
         """The migration the tables are at, or None for an empty database."""
         with self.read() as connection:
-            if not inspect(connection).has_table("alembic_version"):
-                return None
-            return connection.execute(select(VERSION.c.version_num)).scalar()
+            return _version(connection)
 
     def is_current(self) -> bool:
         """False when another version of dropscribe has changed the tables."""
@@ -180,6 +177,29 @@ def open_database(url: str, *, where: str = "", migrate: bool = True) -> Databas
         database.close()
         raise
     return database
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION.name):
+        return None
+    return connection.execute(select(VERSION.c.version_num)).scalar()
+
+
+def _lock_schema(connection: Connection) -> None:
+    """Until the transaction ends; on SQLite it is the lock itself."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL lock_timeout = 0"))  # however long another one migrates
+        connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
+
+
+def _bring_to_head(connection: Connection) -> None:
+    found = _version(connection)  # once more, as another process may have been first
+    if found is None:
+        tables.create(connection, HEAD)
+    elif found != HEAD:
+        from dropscribe.store import migrate
+
+        migrate.upgrade(connection)
 
 
 def _interrupted(error: BaseException | None) -> bool:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Double,
     ForeignKey,
     Index,
@@ -26,7 +27,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypedColumns,
-    false,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -159,7 +160,7 @@ class JobColumns(TypedColumns):
     priority = Column(String(8), nullable=False)
     overrides = Column(JSON, nullable=False, server_default="{}")
     model_queue = Column(String(48), nullable=False, server_default=MODEL_QUEUE)
-    moves = Column(Boolean, nullable=False, server_default=false())
+    moves = Column(Boolean, nullable=False, server_default="0")
     moving_to = Column(FileName, nullable=True)
 
     state = Column(String(16), nullable=False)
@@ -400,7 +401,40 @@ Index("ix_jobs_finished", jobs.c.finished_at)
 Index("ix_jobs_owner", jobs.c.owner)
 Index("ix_jobs_moves", jobs.c.moves, jobs.c.state)
 Index("ix_lines_job_id", lines.c.job_id, lines.c.position)
-Index("ix_lines_words", lines.c.words, postgresql_using="gin").ddl_if(dialect="postgresql")
 Index("ix_chunks_owner", chunks.c.owner)
 Index("ix_chunks_state", chunks.c.state, chunks.c.sent_at)
 Index("ix_notifications_status", notifications.c.status, notifications.c.next_at)
+
+# The search index. It is written in SQL, since `Index(postgresql_using=...)` loads PostgreSQL's dialect, which costs
+# every start on SQLite. The words hold nothing of ASCII but letters and digits, and whatever lies outside of ASCII
+# belongs to a word.
+SEARCH_INDEX = {
+    "postgresql": ("CREATE INDEX ix_lines_words ON lines USING gin (words)",),
+    "sqlite": (
+        "CREATE VIRTUAL TABLE lines_index USING fts5(words, content='lines', content_rowid='id', tokenize='ascii')",
+        """
+CREATE TRIGGER lines_inserted AFTER INSERT ON lines BEGIN
+  INSERT INTO lines_index(rowid, words) VALUES (new.id, new.words);
+END
+""",
+        """
+CREATE TRIGGER lines_deleted AFTER DELETE ON lines BEGIN
+  INSERT INTO lines_index(lines_index, rowid, words) VALUES ('delete', old.id, old.words);
+END
+""",
+    ),
+}
+# As Alembic makes it.
+VERSION_TABLE = """
+CREATE TABLE alembic_version (
+  version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+)
+"""
+
+
+def create(connection: Connection, version: str) -> None:
+    """Make all tables in an empty database, equal to those of the migrations up to `version`."""
+    metadata.create_all(connection, checkfirst=False)
+    for statement in (*SEARCH_INDEX[connection.dialect.name], VERSION_TABLE):
+        connection.execute(text(statement))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": version})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +17,60 @@ from dropscribe.core.errors import SchemaError, StoreError
 from dropscribe.store import migrate
 from dropscribe.store.session import HEAD, Database, open_database
 from dropscribe.store.tables import metadata
+from tests.integration.definitions import definitions
 from tests.integration.older_store import REVISIONS, counts, older_store
 
 
-def test_the_migrations_lead_to_exactly_the_declared_tables(database: Database) -> None:
-    def is_compared(_: object, name: str | None, *__: object) -> bool:
-        """SQLite's full-text index is made of tables that SQLAlchemy knows nothing of; PostgreSQL's is an index."""
-        return not str(name).startswith("lines_index") and not (name == "ix_lines_words" and database.is_sqlite)
-
+@pytest.fixture
+def migrated(database_url: str) -> Iterator[Database]:
+    """A store that went through all migrations."""
+    database = Database(database_url)
     with database.begin() as connection:
+        migrate.upgrade(connection)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def make_fresh(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Callable[[], Database]:
+    """Opens an empty database of the same kind; PostgreSQL's is emptied for it."""
+
+    def make() -> Database:
+        if database_url.startswith("sqlite"):
+            return open_database(f"sqlite:///{tmp_path}/fresh.db")
+        request.getfixturevalue("postgresql_store").empty()
+        return open_database(database_url)
+
+    return make
+
+
+def test_the_migrations_lead_to_exactly_the_declared_tables(migrated: Database) -> None:
+    def is_compared(_: object, name: str | None, *__: object) -> bool:
+        """The search index is written in SQL; the next test compares it."""
+        return not str(name).startswith(("lines_index", "ix_lines_words"))
+
+    with migrated.begin() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": is_compared})
         assert compare_metadata(context, metadata) == []
+
+
+def test_a_fresh_store_is_what_all_migrations_make(migrated: Database, make_fresh: Callable[[], Database]) -> None:
+    by_migrations = definitions(migrated)
+    fresh = make_fresh()
+    assert definitions(fresh) == by_migrations
+    assert fresh.version() == HEAD
+    assert {"jobs", "ix_jobs_state", "alembic_version"} <= {name.split()[-1] for name in by_migrations}
+    fresh.close()
+
+
+def test_a_fresh_store_is_made_without_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    code = (
+        f"from dropscribe.store.session import open_database; open_database({url!r})\nimport sys; print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "dropscribe.store.tables" in loaded
+    assert not {"alembic", "sqlalchemy.dialects.postgresql"} & set(loaded)
 
 
 def test_the_newest_migration_is_the_one_the_program_names() -> None:
