@@ -21,9 +21,9 @@ import numpy as np
 import soundfile
 
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Chunk, FinishReason, RawTranscript, Segment, Span
+from dropscribe.core.types import SAMPLE_RATE, Chunk, FinishReason, RawTranscript, Segment, Span
 from dropscribe.models import registry
-from dropscribe.models.base import SAMPLE_RATE, Audio, Transcriber, TranscribeRequest
+from dropscribe.models.base import Audio, Transcriber, TranscribeRequest
 from dropscribe.models.vibevoice.loops import LoopDetector
 from dropscribe.worker import chunking
 from dropscribe.worker.preparing import vad

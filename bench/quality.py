@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dropscribe.core.settings import load
-from dropscribe.core.types import RawTranscript, SegmentKind
+from dropscribe.core.types import SAMPLE_RATE, RawTranscript, SegmentKind
 from dropscribe.models import registry
-from dropscribe.models.base import SAMPLE_RATE, TranscribeRequest
+from dropscribe.models.base import TranscribeRequest
 from tests.tiny.conversation import conversation
 from tests.tiny.evaluate import score, windows
 

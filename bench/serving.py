@@ -21,7 +21,8 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from bench.roofline import Card, Memory, Rates, Trace, Work, decode_rate, kernel_table, trace_of
 from dropscribe.core.errors import ModelError
-from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.core.types import SAMPLE_RATE
+from dropscribe.models.base import Audio
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.batching import Batched, Sizes
 from dropscribe.models.vibevoice.dimensions import ModelDimensions

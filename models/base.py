@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from dropscribe.core.types import EngineInfo, RawTranscript
 
-SAMPLE_RATE = 24_000  # Hz; what the spool holds and VibeVoice-ASR listens to
-
 Audio = NDArray[np.float32]
 
 
@@ -55,9 +53,6 @@ class Transcriber(Protocol):
     def close(self) -> None:
         """Give back memory and threads; no call may follow."""
         ...
-
-
-Tell = Callable[[str, int, int], None]  # what is being done, bytes done and in all
 
 
 class VoiceEncoder(Protocol):

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import safetensors_files
 from dropscribe.models.checkpoints.convert_plan import DTYPES, bytes_by_dtype
 from dropscribe.models.checkpoints.hub_cache import cached, quantization, read_config, without_weights
 from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
 from dropscribe.models.checkpoints.safetensors_files import Shard
 from dropscribe.models.onnx import layout
+from dropscribe.models.progress import Tell
 
 LAYOUTS = {"vibevoice_asr": "transformers", "vibevoice": "original", "whisper": "whisper"}  # by model_type
 CONVERTED = "model.bin"  # the weights of CTranslate2

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
+from dropscribe.core import start_up
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.settings import Settings
-from dropscribe.models import choice, inventory, scripted
-from dropscribe.models.base import Transcriber
+from dropscribe.models import choice, inventory, scripted_spec
 from dropscribe.models.checkpoints import hub_cache, known
 from dropscribe.models.choice import AUTO, Machine, ModelChoice
 from dropscribe.models.engine_spec import EngineSpec
@@ -22,7 +22,12 @@ from dropscribe.models.onnx import spec as onnx
 from dropscribe.models.vibevoice import spec as vibevoice
 from dropscribe.models.whisper import spec as whisper
 
-SPECS: dict[str, EngineSpec] = {spec.name: spec for spec in (onnx.SPEC, scripted.SPEC, vibevoice.SPEC, whisper.SPEC)}
+if TYPE_CHECKING:
+    from dropscribe.models.base import Transcriber  # numpy comes with it
+
+SPECS: dict[str, EngineSpec] = {
+    spec.name: spec for spec in (onnx.SPEC, scripted_spec.SPEC, vibevoice.SPEC, whisper.SPEC)
+}
 # The engine that reads a checkpoint, by its layout.
 READERS = {"transformers": "vibevoice", "onnx": "onnx", "whisper": "whisper", "ctranslate2": "whisper"}
 
@@ -85,7 +90,8 @@ def _refuse_speaker_encoder(model: str) -> None:
 def _class_of(spec: EngineSpec) -> _Engine:
     module, _, name = spec.target.partition(":")
     try:
-        return cast(_Engine, getattr(importlib.import_module(module), name))
+        with start_up.without_collection():
+            return cast(_Engine, getattr(importlib.import_module(module), name))
     except ImportError as error:
         if not spec.extra:  # needs nothing optional, so the program itself is broken
             raise

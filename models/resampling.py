@@ -5,7 +5,8 @@ from __future__ import annotations
 import av
 import numpy as np
 
-from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.core.types import SAMPLE_RATE
+from dropscribe.models.base import Audio
 
 
 def resample(audio: Audio, rate: int) -> Audio:

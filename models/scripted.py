@@ -24,15 +24,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment
-from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
-from dropscribe.models.engine_spec import EngineSpec
-
-SPEC = EngineSpec(
-    name="scripted",
-    target="dropscribe.models.scripted:Scripted",
-    notice="scripted: invented words for tests; nothing of what was said is recognized",
-)
+from dropscribe.core.types import SAMPLE_RATE, EngineInfo, FinishReason, RawTranscript, Segment
+from dropscribe.models.base import Audio, TranscribeRequest
+from dropscribe.models.scripted_spec import SPEC
 
 POLL_SECONDS = 0.05  # between two looks at the clock while pretending to work
 WORDS_A_SEGMENT = 8  # in 5 s: 96 words a minute, slow speech

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dropscribe.core.settings import Settings
+from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models import inventory, parity
-from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.models.base import Audio
 from dropscribe.models.onnx import layout
 from dropscribe.models.parity import LIMITS, Parity, Score
 from dropscribe.models.vibevoice import memory_plan

@@ -17,7 +17,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
@@ -27,14 +27,11 @@ from dropscribe.core.errors import StoreError, UsageError
 from dropscribe.core.queue import Doorbell, make_app
 from dropscribe.core.routing import CPU_QUEUE, EMBED
 from dropscribe.core.settings import Settings
-from dropscribe.models import registry
-from dropscribe.models.base import Transcriber, VoiceEncoder
 from dropscribe.store import fleet, queries, recovery
 from dropscribe.store.fleet import DRAINING
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker import tasks
-from dropscribe.worker.preparing import vad
 from dropscribe.worker.runtime import gpu, spool
 from dropscribe.worker.runtime.context import CircuitBreaker, WorkerContext
 from dropscribe.worker.runtime.counters import Counters
@@ -43,6 +40,9 @@ from dropscribe.worker.runtime.failures import FATAL_EXIT
 from dropscribe.worker.runtime.lease import LeaseKeeper
 from dropscribe.worker.runtime.metrics import WorkerCollector
 from dropscribe.worker.runtime.pool import WakingPool
+
+if TYPE_CHECKING:
+    from dropscribe.models.base import Transcriber, VoiceEncoder
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: st
     if role not in ROLES:
         raise UsageError(f"unknown role {role}; one of {', '.join(ROLES)}")
     if role == "cpu":
-        vad.load(settings.speech_detector)  # else the first recording would tell what is not installed
+        _load_speech_detector(settings)  # else the first recording would tell what is not installed
     named = name or new_name(role)
     logs.configure(settings, named)
     threading.excepthook = _end_with_thread
@@ -128,7 +128,7 @@ def _registered(settings: Settings, database: Database, identity: Identity, told
         context = WorkerContext(
             settings, database, doorbell, keeper, identity.name, model, tally, fitness, _die, encoder
         )
-        tasks.register(app, context)
+        tasks.register(app, context, tasks.of_role(identity.role))
         if identity.role == "cpu" and settings.embeds_voices:
             encoder.start()  # while the first recordings are prepared
         told.slots = _threads(context)
@@ -206,7 +206,15 @@ def _memory() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _load_speech_detector(settings: Settings) -> None:
+    from dropscribe.worker.preparing import vad  # a model worker needs neither it nor PyAV
+
+    vad.load(settings.speech_detector)
+
+
 def _load_model(settings: Settings, told: WorkerCollector) -> Transcriber:
+    from dropscribe.models import registry  # a CPU worker needs no engine
+
     began = time.monotonic()
     model = registry.create(settings.engine, settings)
     told.engine, told.load_seconds = model.info, time.monotonic() - began

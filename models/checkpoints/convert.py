@@ -17,10 +17,10 @@ from typing import BinaryIO
 import torch
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import convert_plan, hub_cache, new_folder, safetensors_files
 from dropscribe.models.checkpoints.convert_plan import Planned, Rules
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
+from dropscribe.models.progress import Tell
 
 TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 PIECE = 16_000_000  # bytes of a tensor in memory at a time; a multiple of every width

@@ -13,10 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import safetensors_files
 from dropscribe.models.checkpoints.convert import TORCH, pieces
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
+from dropscribe.models.progress import Tell
 
 PIECE = 4_000_000  # bytes of the wider of two tensors; computed with, some 20 times as much memory
 

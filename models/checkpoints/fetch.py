@@ -22,9 +22,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import hub, hub_cache, known, mirror, new_folder
 from dropscribe.models.checkpoints.known import KnownCheckpoint, PublishedFile
+from dropscribe.models.progress import Tell
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import hub_cache, new_folder
+from dropscribe.models.progress import Tell
 
 # Weights in safetensors or in CTranslate2's layout, and what is needed to use them.
 PATTERNS = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "model.bin", "LICENSE*", "README.md")

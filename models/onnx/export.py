@@ -17,13 +17,13 @@ from typing import Any
 from transformers import VibeVoiceAsrConfig
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import convert, new_folder
 from dropscribe.models.checkpoints.convert import SourceCheckpoint
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.onnx import graphs, layout, weights
 from dropscribe.models.onnx.graphs import Built, Form
 from dropscribe.models.onnx.layout import Graph, Manifest, Port
+from dropscribe.models.progress import Tell
 from dropscribe.models.vibevoice import loader
 from dropscribe.models.vibevoice.prompt import Wording
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models.base import SAMPLE_RATE
+from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import ModelDimensions

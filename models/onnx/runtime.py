@@ -15,7 +15,8 @@ from onnxruntime import InferenceSession, OrtValue
 from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
 from dropscribe.core.errors import ModelError, ModelUnavailableError
-from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.core.types import SAMPLE_RATE
+from dropscribe.models.base import Audio
 from dropscribe.models.onnx.layout import DECODER, ENCODER, Manifest
 from dropscribe.models.onnx.memory_budget import PIECE_SECONDS, PREFILL_TOKENS
 from dropscribe.models.vibevoice.base import Numbers

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import fetch, known
 from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
+from dropscribe.models.progress import Tell
 
 SAMPLE_RATE = 16_000  # Hz; what the encoder takes
 MIN_SAMPLES = SAMPLE_RATE // 10  # 0.1 s; of less than two frames (25 ms every 10 ms) the encoder makes no numbers

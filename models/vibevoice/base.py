@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropscribe.core.errors import ModelError
-from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript
-from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.core.types import SAMPLE_RATE, EngineInfo, FinishReason, RawTranscript
+from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.generation import CancelledError, Generation, Listener
 from dropscribe.models.vibevoice.output import StreamedOutput

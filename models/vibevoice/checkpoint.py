@@ -13,11 +13,11 @@ import torch
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.types import SAFE_PARTS, ModelPart
-from dropscribe.models.base import Tell
 from dropscribe.models.checkpoints import convert, convert_plan, hub_cache, new_folder, safetensors_files
 from dropscribe.models.checkpoints.convert import SourceCheckpoint, Warn
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.checkpoints.shard_writer import Entry, Writer
+from dropscribe.models.progress import Tell
 from dropscribe.models.vibevoice import bnb_packing, loader, memory_plan, meta_model, quantize
 from dropscribe.models.vibevoice import parts as parts_
 from dropscribe.models.vibevoice.dimensions import ModelDimensions

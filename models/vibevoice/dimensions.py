@@ -10,8 +10,7 @@ from operator import mul
 from typing import Any
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import SAFE_PARTS, ModelPart
-from dropscribe.models.base import SAMPLE_RATE
+from dropscribe.core.types import SAFE_PARTS, SAMPLE_RATE, ModelPart
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models import engine_errors
-from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.models.base import Audio
 from dropscribe.models.vibevoice.generation import CancelledError
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.core.types import SAMPLE_RATE
+from dropscribe.models.base import Audio
 from dropscribe.models.vibevoice import loader
 from dropscribe.models.vibevoice.encoder import Encoder
 

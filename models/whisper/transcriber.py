@@ -24,9 +24,9 @@ from faster_whisper import WhisperModel
 from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.hotwords import context_text
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment, Word
+from dropscribe.core.types import SAMPLE_RATE, EngineInfo, FinishReason, RawTranscript, Segment, Word
 from dropscribe.models import engine_errors
-from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.context import check_context
 from dropscribe.models.gpu import cards
 from dropscribe.models.resampling import resample

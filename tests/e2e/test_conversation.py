@@ -16,8 +16,8 @@ import pytest
 
 from dropscribe.core.queue import redis_url
 from dropscribe.core.settings import Settings, load
-from dropscribe.core.types import JobState
-from dropscribe.models.base import SAMPLE_RATE, TranscribeRequest
+from dropscribe.core.types import SAMPLE_RATE, JobState
+from dropscribe.models.base import TranscribeRequest
 from dropscribe.store.events import events_of
 from dropscribe.store.session import open_database
 from tests.e2e.harness import wait_until

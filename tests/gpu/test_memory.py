@@ -19,7 +19,8 @@ from bench.roofline import TOLERANCE, Memory, Work
 from bench.serving import Clock, Meter, Subject, batched_rates, encoder_speed
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.models.base import SAMPLE_RATE, TranscribeRequest
+from dropscribe.core.types import SAMPLE_RATE
+from dropscribe.models.base import TranscribeRequest
 from dropscribe.models.gpu import memory
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import EncoderDimensions, ModelDimensions

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from dropscribe.core.types import ChunkKind, ChunkState
 from dropscribe.store import jobs, queries, tables
 from dropscribe.store.jobs import NewJob
-from dropscribe.worker import tasks
+from dropscribe.worker import cpu_tasks, model_tasks
 from dropscribe.worker.runtime.context import WorkerContext
 
 
@@ -35,13 +35,13 @@ def admit(context: WorkerContext, path: Path, **overrides: object) -> str:
 
 def carry_through(context: WorkerContext, job_id: str) -> queries.Job:
     """Run the tasks as the messages would."""
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     while waiting := [*queued(context, job_id), *queued_stretches(context, job_id)]:
         for chunk_id in waiting:
-            tasks.transcribe_chunk(context, chunk_id)
-            tasks.embed_stretch(context, chunk_id)
-        tasks.finish_job(context, job_id)
-    tasks.finish_job(context, job_id)
+            model_tasks.transcribe_chunk(context, chunk_id)
+            cpu_tasks.embed_stretch(context, chunk_id)
+        cpu_tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, job_id)
     return queries.job(context.database, job_id)
 
 

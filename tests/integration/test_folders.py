@@ -23,7 +23,7 @@ from dropscribe.store import chunk_plans, chunks, fleet, jobs, queries, recovery
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database
-from dropscribe.worker import tasks
+from dropscribe.worker import cpu_tasks, model_tasks
 from tests.integration.one_worker import MakeContext, carry_through, queued
 
 
@@ -298,9 +298,9 @@ def test_results_that_lead_out_of_the_root_by_a_link_are_not_written(
 def test_a_chunk_goes_only_to_workers_of_its_engine(make_context: MakeContext, recording: Path) -> None:
     context = make_context()
     job_id = admit(context, recording, engine="vibevoice")
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     assert (context.doorbell.depth("model"), context.doorbell.depth("model.vibevoice")) == (0, 1)
-    tasks.transcribe_chunk(context, f"{job_id}.0")
+    model_tasks.transcribe_chunk(context, f"{job_id}.0")
     assert queued(context, job_id) == [f"{job_id}.0"], "the scripted worker leaves it alone"
     assert chunks.claim(context.database, f"{job_id}.0", "other", 60, ("model", "model.vibevoice"))
 
@@ -313,7 +313,7 @@ def test_a_worker_reads_what_asks_for_its_own_engine(make_context: MakeContext, 
 
 def test_lost_messages_of_an_engine_are_sent_again_to_its_queue(make_context: MakeContext, recording: Path) -> None:
     context = make_context()
-    tasks.prepare_job(context, admit(context, recording, engine="vibevoice"))
+    cpu_tasks.prepare_job(context, admit(context, recording, engine="vibevoice"))
     with context.database.begin() as connection:
         connection.execute(tables.chunks.update().values(sent_at=None))
     assert recovery.unsent(context.database, "transcribe", 0.0, 9) == [], "it is not for the common queue"

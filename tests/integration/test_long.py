@@ -15,7 +15,7 @@ from dropscribe.models.scripted import Script
 from dropscribe.store import commands, queries, speakers
 from dropscribe.store.events import events_of
 from dropscribe.store.speakers import SpeakerNames
-from dropscribe.worker import tasks
+from dropscribe.worker import cpu_tasks, model_tasks
 from dropscribe.worker.runtime.encoder_loader import EncoderLoader
 from tests import tones
 from tests.e2e.harness import wait_until
@@ -78,11 +78,11 @@ def test_chunks_make_the_same_transcript_as_the_whole(make_context: MakeContext,
 def test_only_a_few_chunks_wait_at_once(make_context: MakeContext, talk: Path) -> None:
     context = make_context(HEARS, **MINUTE)
     job_id = admit(context, talk)
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     for _ in range(3):
         first, *others = queued(context, job_id)
         assert len(others) == 1, "two, where no worker is known"
-        tasks.transcribe_chunk(context, first)
+        model_tasks.transcribe_chunk(context, first)
 
 
 def test_a_chunk_on_which_the_model_breaks_off_is_read_in_halves(make_context: MakeContext, talk: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_transcript_that_is_written_again_has_the_same_speakers(make_context: 
     carry_through(context, job_id)
     before = document(scenes)
     speakers.say(context.database, job_id, SpeakerNames({1: "Ada"}))
-    tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, job_id)
     after = document(scenes)
     assert lines(after) == lines(before)
     assert [one["name"] for one in after["speakers"]] == ["", "Ada", "", ""]
@@ -168,9 +168,9 @@ def test_a_transcript_that_is_written_again_has_the_same_speakers(make_context: 
 def test_embeddings_that_are_gone_are_told_of_and_keep_no_transcript(make_context: MakeContext, scenes: Path) -> None:
     context = make_context(NAMELESS, **SCENE, **BY_VOICE)
     job_id = admit(context, scenes)
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     for stretch in queued_stretches(context, job_id):
-        tasks.embed_stretch(context, stretch)
+        cpu_tasks.embed_stretch(context, stretch)
         context.embeddings(stretch).write_bytes(b"cut short")
     job = carry_through(context, job_id)
     assert job.state is JobState.DONE
@@ -202,13 +202,13 @@ def test_while_the_encoder_is_fetched_voices_wait_in_the_queue_and_are_sent_for_
     loader = EncoderLoader(fetch, ready.set)
     context = make_context(NAMELESS, encoder=loader, **SCENE, speaker_encoder="campplus")
     job_id = admit(context, scenes)
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     waiting = queued_stretches(context, job_id)
-    tasks.embed_stretch(context, waiting[0])
+    cpu_tasks.embed_stretch(context, waiting[0])
     assert queued_stretches(context, job_id) == waiting
     come.set()
     assert ready.wait(60)
-    tasks.embed_stretch(context, waiting[0])
+    cpu_tasks.embed_stretch(context, waiting[0])
     assert waiting[0] not in queued_stretches(context, job_id)
 
 
@@ -230,7 +230,7 @@ def test_names_and_merges_are_written_into_every_file(make_context: MakeContext,
     job_id = admit(context, scenes)
     carry_through(context, job_id)
     speakers.say(context.database, job_id, SpeakerNames({0: "Ada", 2: "Bob"}, {4: 0, 5: 1}))
-    tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, job_id)
     job = queries.job(context.database, job_id)
     assert job.state is JobState.DONE
     assert "Ada: " in scenes.with_suffix(".txt").read_text()
@@ -243,18 +243,18 @@ def test_names_and_merges_are_written_into_every_file(make_context: MakeContext,
     ]
     assert {line[2] for line in lines(document(scenes))} == {0, 1, 2, 3}
     speakers.say(context.database, job_id, SpeakerNames())
-    tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, job_id)
     assert len(document(scenes)["speakers"]) == 6, "nothing is lost by a merge"
 
 
 def test_only_unfinished_chunks_are_read_again_after_a_crash(make_context: MakeContext, talk: Path) -> None:
     context = make_context(HEARS, **MINUTE)
     job_id = admit(context, talk)
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     first, _ = queued(context, job_id)
-    tasks.transcribe_chunk(context, first)
+    model_tasks.transcribe_chunk(context, first)
     context.spooled(job_id).unlink()  # the disk of the spool was lost
-    tasks.transcribe_chunk(context, queued(context, job_id)[0])
+    model_tasks.transcribe_chunk(context, queued(context, job_id)[0])
     assert queries.job(context.database, job_id).state is JobState.QUEUED
     assert carry_through(context, job_id).state is JobState.DONE
     reading = [event.detail for event in events_of(context.database, job_id) if event.kind == "transcribing"]

@@ -22,7 +22,7 @@ from dropscribe.store.jobs import NewJob
 from dropscribe.store.roots import report_roots
 from dropscribe.store.session import Database
 from dropscribe.store.speakers import SpeakerNames
-from dropscribe.worker import tasks
+from dropscribe.worker import cpu_tasks
 from tests.e2e.harness import speech
 from tests.integration.one_worker import MakeContext, carry_through
 
@@ -75,7 +75,7 @@ def test_a_recording_goes_to_done_with_its_transcript_and_is_no_new_one(
     look(watch, 40.0, 50.0, 60.0)
     assert len(queries.list_jobs(database)) == 2
     speakers.say(database, moved.id, SpeakerNames({0: "Ada"}))
-    tasks.finish_job(context, moved.id)
+    cpu_tasks.finish_job(context, moved.id)
     assert sorted(os.listdir(inbox / "talks" / "done")) == ["a.json", "a.txt", "a.wav"], "written again in its place"
     archiver.put_away(database, watch)
     assert (inbox / "talks" / "done" / "a.wav").exists()

@@ -22,9 +22,9 @@ from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import FinishReason
+from dropscribe.core.types import SAMPLE_RATE, FinishReason
 from dropscribe.models import registry
-from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.onnx import layout
 from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder

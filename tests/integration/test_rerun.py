@@ -14,7 +14,7 @@ from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs, queries
 from dropscribe.store.roots import report_roots
 from dropscribe.store.session import Database
-from dropscribe.worker import tasks
+from dropscribe.worker import cpu_tasks
 from tests.e2e.harness import speech
 from tests.integration.console import Cli
 from tests.integration.one_worker import MakeContext, carry_through
@@ -78,7 +78,7 @@ def test_what_shapes_only_files_has_them_written_again(
 ) -> None:
     (inbox / "talks" / reserved_names.SETTINGS).write_text('outputs = ["srt"]\nwhen_done = "archive"')
     assert "written again" in cli("rerun", str(inbox / "talks" / "a.wav"), "--yes").out
-    tasks.finish_job(make_context(), read[0])
+    cpu_tasks.finish_job(make_context(), read[0])
     archiver.put_away(store, watch)
     assert {path.name for path in (inbox / "talks" / "done").iterdir()} == {"a.wav", "a.srt"}
     assert (inbox / "talks" / "a.txt").exists(), "what was written before stays"

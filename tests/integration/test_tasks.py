@@ -18,7 +18,7 @@ from dropscribe.store.events import events_of
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.switches import SPOOL_FULL
-from dropscribe.worker import tasks
+from dropscribe.worker import cpu_tasks, model_tasks
 from dropscribe.worker.finishing import placement
 from dropscribe.worker.runtime.spool import has_room
 from tests.e2e.harness import speech
@@ -29,12 +29,12 @@ from tests.media_files import tone, write
 def test_three_tasks_make_a_transcript(make_context: MakeContext, recording: Path) -> None:
     context = make_context()
     job_id = admit(context, recording)
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     assert context.spooled(job_id).exists()
     assert context.doorbell.depth(MODEL_QUEUE) == 1
-    tasks.transcribe_chunk(context, f"{job_id}.0")
+    model_tasks.transcribe_chunk(context, f"{job_id}.0")
     assert context.doorbell.depth(CPU_QUEUE) == 1
-    tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, job_id)
     job = queries.job(context.database, job_id)
     assert (job.state, job.reason) == (JobState.DONE, "")
     assert not context.spooled(job_id).exists()
@@ -63,14 +63,14 @@ def test_a_copy_that_broke_off_nobody_knows_where_is_suspect_and_tells_what_is_t
 def test_doubled_and_stale_messages_do_no_harm(make_context: MakeContext, recording: Path) -> None:
     context = make_context()
     job_id = admit(context, recording)
-    for task in (tasks.prepare_job, tasks.finish_job, tasks.prepare_job):
+    for task in (cpu_tasks.prepare_job, cpu_tasks.finish_job, cpu_tasks.prepare_job):
         task(context, job_id)
     for _ in range(2):
-        tasks.transcribe_chunk(context, f"{job_id}.0")
-        tasks.transcribe_chunk(context, "unknown.0")
+        model_tasks.transcribe_chunk(context, f"{job_id}.0")
+        model_tasks.transcribe_chunk(context, "unknown.0")
     for _ in range(2):
-        tasks.finish_job(context, job_id)
-    tasks.finish_job(context, "unknown")
+        cpu_tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, "unknown")
     kinds = [event.kind for event in events_of(context.database, job_id)]
     assert kinds == ["admitted", "preparing", "prepared", "transcribing", "transcribed", "finishing", "done"]
 
@@ -78,9 +78,9 @@ def test_doubled_and_stale_messages_do_no_harm(make_context: MakeContext, record
 def test_a_chunk_whose_spool_file_is_gone_is_prepared_again(make_context: MakeContext, recording: Path) -> None:
     context = make_context()
     job_id = admit(context, recording)
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     context.spooled(job_id).unlink()
-    tasks.transcribe_chunk(context, f"{job_id}.0")
+    model_tasks.transcribe_chunk(context, f"{job_id}.0")
     assert queries.job(context.database, job_id).state is JobState.QUEUED
     assert carry_through(context, job_id).state is JobState.DONE
 
@@ -88,10 +88,10 @@ def test_a_chunk_whose_spool_file_is_gone_is_prepared_again(make_context: MakeCo
 def test_a_failing_model_is_tried_three_times(make_context: MakeContext, recording: Path) -> None:
     context = make_context(Script(behave="error"))
     job_id = admit(context, recording)
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     for _ in range(3):
         make_due(context)
-        tasks.transcribe_chunk(context, f"{job_id}.0")
+        model_tasks.transcribe_chunk(context, f"{job_id}.0")
     job = queries.job(context.database, job_id)
     assert job.state is JobState.FAILED
     assert "the script told the model to fail" in job.reason
@@ -100,8 +100,8 @@ def test_a_failing_model_is_tried_three_times(make_context: MakeContext, recordi
 def test_a_model_that_fails_once_costs_nothing_but_time(make_context: MakeContext, recording: Path) -> None:
     context = make_context(Script(behave="error", first_n=1))
     job_id = admit(context, recording)
-    tasks.prepare_job(context, job_id)
-    tasks.transcribe_chunk(context, f"{job_id}.0")
+    cpu_tasks.prepare_job(context, job_id)
+    model_tasks.transcribe_chunk(context, f"{job_id}.0")
     make_due(context)
     assert carry_through(context, job_id).state is JobState.DONE
 
@@ -109,9 +109,9 @@ def test_a_model_that_fails_once_costs_nothing_but_time(make_context: MakeContex
 def test_a_model_beyond_repair_ends_the_process_and_keeps_the_claim(make_context: MakeContext, recording: Path) -> None:
     context = make_context(Script(behave="fatal"))
     job_id = admit(context, recording)
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     with pytest.raises(Died):
-        tasks.transcribe_chunk(context, f"{job_id}.0")
+        model_tasks.transcribe_chunk(context, f"{job_id}.0")
     assert recovery.expire_of(context.database, "worker", 3) == 1, "it counts as an attempt that was lost"
 
 
@@ -125,10 +125,10 @@ class Broken(Scripted):
 def test_a_defect_does_not_lose_the_job(make_context: MakeContext, recording: Path) -> None:
     context = replace(make_context(), model=Broken(Script()))
     job_id = admit(context, recording)
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     for _ in range(3):
         make_due(context)
-        tasks.transcribe_chunk(context, f"{job_id}.0")
+        model_tasks.transcribe_chunk(context, f"{job_id}.0")
     assert "internal error: ZeroDivisionError: a defect" in queries.job(context.database, job_id).reason
 
 
@@ -138,7 +138,7 @@ def test_a_file_that_is_not_there_is_tried_again_and_fails_in_the_end(
     context = make_context()
     job_id = admit(context, recording)
     hidden = recording.rename(recording.with_suffix(".away"))
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     assert queries.job(context.database, job_id).state is JobState.QUEUED
     hidden.rename(recording)
     make_due(context)
@@ -151,7 +151,7 @@ def test_a_job_whose_whole_folder_is_away_waits_for_it_however_long(make_context
     away = recording.parent.rename(recording.parent.with_name("away"))
     for _ in range(5):
         make_due(context)
-        tasks.prepare_job(context, job_id)
+        cpu_tasks.prepare_job(context, job_id)
         job = queries.job(context.database, job_id)
         assert (job.state, job.failures) == (JobState.QUEUED, 0)
         assert "its folder is offline" in job.reason
@@ -166,7 +166,7 @@ def test_a_link_out_of_the_folder_is_refused(make_context: MakeContext, recordin
     job_id = admit(context, recording)
     recording.rename(tmp_path / "outside.wav")
     recording.symlink_to(tmp_path / "outside.wav")
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     job = queries.job(context.database, job_id)
     assert job.state is JobState.FAILED
     assert "talk.wav" in job.reason
@@ -178,8 +178,8 @@ def test_a_crash_while_files_are_written_is_mended_without_writing_twice(
 ) -> None:
     context = make_context()
     job_id = admit(context, recording)
-    tasks.prepare_job(context, job_id)
-    tasks.transcribe_chunk(context, f"{job_id}.0")
+    cpu_tasks.prepare_job(context, job_id)
+    model_tasks.transcribe_chunk(context, f"{job_id}.0")
     real = getattr(placement, step)
     calls = []
 
@@ -191,11 +191,11 @@ def test_a_crash_while_files_are_written_is_mended_without_writing_twice(
 
     monkeypatch.setattr(placement, step, crash_at_the_third)
     with pytest.raises(Died):
-        tasks.finish_job(context, job_id)
+        cpu_tasks.finish_job(context, job_id)
     before = {path: path.stat().st_mtime_ns for path in recording.parent.glob("talk.*")}
     assert len(before) == 3
     recovery.expire_of(context.database, "worker", 3)
-    tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, job_id)
     assert queries.job(context.database, job_id).state is JobState.DONE
     after = {path: path.stat().st_mtime_ns for path in recording.parent.iterdir()}
     assert sorted(path.name for path in after) == [
@@ -209,8 +209,8 @@ def test_a_file_that_somebody_puts_there_after_a_crash_is_not_overwritten(
 ) -> None:
     context = make_context()
     job_id = admit(context, recording)
-    tasks.prepare_job(context, job_id)
-    tasks.transcribe_chunk(context, f"{job_id}.0")
+    cpu_tasks.prepare_job(context, job_id)
+    model_tasks.transcribe_chunk(context, f"{job_id}.0")
 
     def crash(*_: object, **__: object) -> None:
         raise Died
@@ -218,10 +218,10 @@ def test_a_file_that_somebody_puts_there_after_a_crash_is_not_overwritten(
     with monkeypatch.context() as patched:
         patched.setattr(placement, "publish", crash)  # the name is recorded by then, and not used yet
         with pytest.raises(Died):
-            tasks.finish_job(context, job_id)
+            cpu_tasks.finish_job(context, job_id)
     recording.with_suffix(".json").write_text("somebody else's")
     recovery.expire_of(context.database, "worker", 3)
-    tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, job_id)
     assert queries.job(context.database, job_id).state is JobState.DONE
     assert recording.with_suffix(".json").read_text() == "somebody else's"
     assert recording.with_name("talk.wav.json").exists()
@@ -243,7 +243,7 @@ def test_a_crash_while_a_newer_transcript_replaces_ours_is_mended_under_the_same
         with pytest.raises(Died):
             carry_through(context, job_id)
     recovery.expire_of(context.database, "worker", 3)
-    tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, job_id)
     assert queries.job(context.database, job_id).state is JobState.DONE
     assert sorted(path.name for path in recording.parent.glob("talk.*json")) == ["talk.json"]
 
@@ -277,7 +277,7 @@ def test_no_name_left_fails_the_job_with_the_way_out(
     for path in recording.parent.glob("*.txt"):
         path.unlink()
     assert commands.retry(context.database, job_id) is JobState.FINISHING, "what was read is not read again"
-    tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, job_id)
     assert recording.with_suffix(".txt").exists()
 
 
@@ -326,11 +326,11 @@ def test_a_duplicate_gets_the_leaders_transcript_under_its_own_name(make_context
     copy = recording.with_name("copy.wav")
     copy.write_bytes(recording.read_bytes())
     follower = admit(context, copy)
-    tasks.prepare_job(context, leader)
-    tasks.prepare_job(context, follower)
+    cpu_tasks.prepare_job(context, leader)
+    cpu_tasks.prepare_job(context, follower)
     assert queries.job(context.database, follower).duplicate_of == leader
     carry_through(context, leader)
-    tasks.finish_job(context, follower)
+    cpu_tasks.finish_job(context, follower)
     job = queries.job(context.database, follower)
     assert (job.state, job.reason) == (JobState.DUPLICATE, f"same content as job {leader} (talk.wav)")
     theirs, ours = (json.loads(path.with_suffix(".json").read_text()) for path in (recording, copy))
@@ -344,7 +344,7 @@ def test_preparing_pauses_while_the_spool_is_full(make_context: MakeContext, rec
     spool = context.settings.spool_dir
     spool.mkdir()
     (spool / "other.flac").write_bytes(bytes(1_000_000))
-    tasks.prepare_job(context, job_id)
+    cpu_tasks.prepare_job(context, job_id)
     assert queries.job(context.database, job_id).state is JobState.QUEUED
     assert switches.paused_since(context.database, SPOOL_FULL)
     assert recovery.unsent(context.database, "prepare", 0, 10) == [], "nothing is sent that could not be taken up"
@@ -367,13 +367,13 @@ def test_a_worker_on_which_everything_fails_takes_itself_out(make_context: MakeC
     fleet.register(context.database, "worker", host="h", pid=1, role="model", state="ready")
     waiting = [admit(context, speech(recording.with_name(f"{number}.wav"), seed=number)) for number in (1, 2, 3)]
     for job_id in waiting:
-        tasks.prepare_job(context, job_id)
-    tasks.transcribe_chunk(context, f"{waiting[0]}.0")
+        cpu_tasks.prepare_job(context, job_id)
+    model_tasks.transcribe_chunk(context, f"{waiting[0]}.0")
     make_due(context)
-    tasks.transcribe_chunk(context, f"{waiting[0]}.0")  # the same recording again says nothing new
-    tasks.transcribe_chunk(context, f"{waiting[1]}.0")
+    model_tasks.transcribe_chunk(context, f"{waiting[0]}.0")  # the same recording again says nothing new
+    model_tasks.transcribe_chunk(context, f"{waiting[1]}.0")
     with pytest.raises(Died):
-        tasks.transcribe_chunk(context, f"{waiting[2]}.0")
+        model_tasks.transcribe_chunk(context, f"{waiting[2]}.0")
     assert list_workers(context.database)[0].state == fleet.UNFIT
     assert queries.job(context.database, waiting[2]).state is JobState.TRANSCRIBING, "and gave its work back"
 
@@ -386,8 +386,8 @@ def test_a_success_in_between_clears_a_worker_of_suspicion(make_context: MakeCon
         stat = path.stat()
         new = NewJob(str(path.parent), path.name, stat.st_size, stat.st_mtime_ns, "digest", "normal", name)
         (job_id,) = jobs.admit(context.database, [new])
-        tasks.prepare_job(context, job_id)
-        tasks.transcribe_chunk(context, f"{job_id}.0")
+        cpu_tasks.prepare_job(context, job_id)
+        model_tasks.transcribe_chunk(context, f"{job_id}.0")
 
 
 def fill(disk: Path, *, leave: int) -> Path:
@@ -422,7 +422,7 @@ def test_a_full_spool_is_waited_for(make_context: MakeContext, recording: Path, 
     ballast = fill(small_disk, leave=200_000)  # enough to begin with
     for _ in range(4):
         make_due(context)
-        tasks.prepare_job(context, job_id)
+        cpu_tasks.prepare_job(context, job_id)
         job = queries.job(context.database, job_id)
         assert (job.state, job.failures) == (JobState.QUEUED, 0)
         assert "make room" in job.reason

@@ -15,9 +15,9 @@ import torch
 
 from dropscribe.core.errors import ModelError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import FinishReason, Segment, SegmentKind
+from dropscribe.core.types import SAMPLE_RATE, FinishReason, Segment, SegmentKind
 from dropscribe.models import registry
-from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.vibevoice.generation import Stop
 from dropscribe.models.vibevoice.output import STUCK_TOKENS, StreamedOutput
 from dropscribe.models.vibevoice.transcriber import VibeVoice

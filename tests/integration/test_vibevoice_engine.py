@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from dropscribe.core.errors import ModelError, ModelFatalError, ModelUnavailableError
-from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.core.types import SAMPLE_RATE
+from dropscribe.models.base import Audio
 from dropscribe.models.vibevoice import attention, loader
 from dropscribe.models.vibevoice.batching import Batched, Sizes
 from dropscribe.models.vibevoice.encoder import Encoder

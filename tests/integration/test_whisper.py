@@ -18,9 +18,9 @@ pytest.importorskip("transformers")
 
 from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import FinishReason, JobState
+from dropscribe.core.types import SAMPLE_RATE, FinishReason, JobState
 from dropscribe.models import inventory, registry
-from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.whisper import transcriber
 from dropscribe.models.whisper.transcriber import Whisper
 from tests.integration.one_worker import MakeContext, admit, carry_through

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import FinishReason, RawTranscript
-from dropscribe.models.base import SAMPLE_RATE, Audio, TranscribeRequest
+from dropscribe.core.types import SAMPLE_RATE, FinishReason, RawTranscript
+from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.scripted import Script, Scripted, parse
 
 

@@ -28,10 +28,10 @@ from dropscribe.core.errors import (
     NotMediaError,
     SpoolError,
 )
+from dropscribe.core.types import SAMPLE_RATE
 
 log = logging.getLogger(__name__)
 
-SAMPLE_RATE = 24_000  # Hz; the rate of the spool
 POLL_SECONDS = 0.5  # between two looks at `stop`; the end of the child is noticed at once
 FLOAT_BYTES = 4  # a sample of the unscaled pass
 KILL_SECONDS = 10.0  # a process that outlives SIGKILL for so long hangs in the kernel

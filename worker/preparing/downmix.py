@@ -13,7 +13,7 @@ from av.filter import Graph
 from numpy.typing import NDArray
 
 from dropscribe.core.errors import DecodeLimitError, NotMediaError
-from dropscribe.worker.preparing.decode import SAMPLE_RATE
+from dropscribe.core.types import SAMPLE_RATE
 
 MAX_CHANNELS = 64
 RATES = range(1_000, 768_001)  # Hz

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import SpoolError
-from dropscribe.worker.preparing.decode import SAMPLE_RATE
+from dropscribe.core.types import SAMPLE_RATE
 
 
 class _Sink(io.FileIO):

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
+from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.worker.preparing import declared_size, flac
-from dropscribe.worker.preparing.decode import SAMPLE_RATE, Decoded
+from dropscribe.worker.preparing.decode import Decoded
 from dropscribe.worker.preparing.downmix import Mixer, Timeline
 
 # A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's

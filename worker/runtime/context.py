@@ -10,19 +10,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dropscribe.core.errors import BrokerError
 from dropscribe.core.queue import Doorbell
-from dropscribe.core.routing import served
+from dropscribe.core.routing import EMBED, FINISH, PREPARE, TRANSCRIBE, served
 from dropscribe.core.settings import Settings
-from dropscribe.models.base import Transcriber
-from dropscribe.store import fleet, queries
+from dropscribe.store import chunks, fleet, queries
+from dropscribe.store.chunk_plans import Onward
 from dropscribe.store.fleet import Capacity
+from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.counters import Counters
 from dropscribe.worker.runtime.encoder_loader import EncoderLoader
 from dropscribe.worker.runtime.lease import LeaseKeeper
+
+if TYPE_CHECKING:
+    from dropscribe.models.base import Transcriber  # numpy comes with it
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +107,16 @@ class WorkerContext:
     def fleet(self) -> FleetView:
         """The fleet as this process sees it."""
         return FleetView(self.database, self.settings)
+
+    def go_on(self, job_id: str, onward: Onward) -> None:
+        """Send what comes next for a job."""
+        self.ring(EMBED, onward.embed)
+        self.ring(TRANSCRIBE, onward.transcribe)
+        self.ring(FINISH, [job_id] if onward.finish else [])
+
+    def prepare_again(self, claim: Claim, reason: str) -> None:
+        """Have the job of a chunk prepared again, whose audio is gone from the spool."""
+        self.ring(PREPARE, chunks.prepare_again(self.database, claim, reason))
 
     def ring(self, task: str, rows: Iterable[str]) -> None:
         """Send messages; a Redis that is out of reach is left to the reconciler."""

@@ -6,9 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dropscribe.core.errors import DropscribeError
-from dropscribe.models.base import VoiceEncoder
+
+if TYPE_CHECKING:
+    from dropscribe.models.base import VoiceEncoder  # numpy comes with it
 
 log = logging.getLogger(__name__)
 

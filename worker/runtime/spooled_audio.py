@@ -8,8 +8,8 @@ import numpy as np
 import soundfile
 
 from dropscribe.core.errors import DropscribeError, SpoolError
-from dropscribe.core.types import Span
-from dropscribe.models.base import SAMPLE_RATE, Audio
+from dropscribe.core.types import SAMPLE_RATE, Span
+from dropscribe.models.base import Audio
 
 
 class SpoolGoneError(DropscribeError):

@@ -1,0 +1,7 @@
+"""How work on a checkpoint reports its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Tell = Callable[[str, int, int], None]  # what is being done, bytes done and in all

@@ -1,0 +1,65 @@
+"""What a service leaves out when it starts: each of its processes would load it anew."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from dropscribe.core import start_up
+
+SCHEDULER = "import dropscribe.scheduler.service"
+CPU = "from dropscribe.worker import service, tasks; tasks.of_role('cpu')"
+MODEL = "from dropscribe.worker import service, tasks; tasks.of_role('model')"
+UP = "import dropscribe.admin.local.up"
+STORE = "from dropscribe.store.session import Database; Database('sqlite:////tmp/never-opened.db')"
+OTHER_STORE = ("alembic", "psycopg", "sqlalchemy.dialects.postgresql")
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules, with the packages they are in, that a fresh Python has loaded after the code."""
+    ask = f"{code}\nimport sys; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    return set(ended.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("service", "needed", "left_out"),
+    [
+        (
+            SCHEDULER,
+            "dropscribe.scheduler.duties.reconciler",
+            ["numpy", "av", "dropscribe.models", "dropscribe.worker"],
+        ),
+        (
+            CPU,
+            "dropscribe.worker.finishing.finish",
+            ["dropscribe.models.registry", "dropscribe.worker.transcribing", "dropscribe.scheduler"],
+        ),
+        (
+            MODEL,
+            "dropscribe.worker.transcribing.transcribe",
+            ["av", "dropscribe.worker.preparing", "dropscribe.worker.finishing", "dropscribe.scheduler"],
+        ),
+        (UP, "dropscribe.models.registry", ["numpy", "av", "celery.worker"]),
+    ],
+    ids=["scheduler", "cpu", "model", "up"],
+)
+def test_a_service_loads_only_what_its_role_needs(service: str, needed: str, left_out: list[str]) -> None:
+    loaded = loaded_by(f"{service}\n{STORE}")
+    assert needed in loaded
+    assert not loaded & {*left_out, *OTHER_STORE}
+
+
+def test_what_is_made_without_collection_is_skipped_by_later_ones() -> None:
+    before = gc.get_freeze_count()
+    try:
+        with start_up.without_collection():
+            assert not gc.isenabled()
+            kept = [[] for _ in range(1000)]
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= before + len(kept)
+    finally:
+        gc.unfreeze()

@@ -1,0 +1,100 @@
+"""The tasks of a CPU worker: prepare, embed, finish."""
+
+from __future__ import annotations
+
+import time
+
+from dropscribe.core import routing
+from dropscribe.models.base import VoiceEncoder
+from dropscribe.store import chunk_plans, chunks, jobs, queries, transcripts
+from dropscribe.store.chunks import StretchWork
+from dropscribe.worker import outputs
+from dropscribe.worker.diarizing import embed
+from dropscribe.worker.finishing import finish, publish
+from dropscribe.worker.preparing import prepare
+from dropscribe.worker.runtime import failures, spool
+from dropscribe.worker.runtime.context import WorkerContext
+from dropscribe.worker.runtime.lease import Held
+from dropscribe.worker.runtime.spooled_audio import SpoolGoneError
+
+
+def prepare_job(context: WorkerContext, job_id: str) -> None:
+    """Stage and hash; follow the job that has the same content, or decode, find speech and plan chunks.
+
+    While the spool is full, jobs stay in the queue.
+    """
+    if not spool.has_room(context.settings, context.database):
+        return
+    claim = jobs.claim_prepare(context.database, job_id, context.owner, context.settings.lease_seconds)
+    if claim is None:
+        return
+    job = queries.job(context.database, job_id)
+    doing = context.tally.doing(routing.PREPARE)
+    with context.keeper.holding(claim) as held, failures.of_job(context, claim, job.failures), doing:
+        with prepare.staged(context, job, held) as copy:
+            leader, woken = jobs.lead_or_follow(context.database, claim, copy.sha256)
+            if leader:
+                context.ring(routing.FINISH, woken)
+                return
+            result = prepare.prepare(context, job, copy, held)
+        window = context.fleet.capacity(job.model_queue).window
+        context.go_on(job_id, chunk_plans.prepared(context.database, claim, result, window=window))
+
+
+def embed_stretch(context: WorkerContext, chunk_id: str) -> None:
+    """Embed the voices in a stretch, and keep the embeddings in the spool.
+
+    While the encoder is not there yet, stretches stay in the queue; where it cannot be had, the job does without.
+    """
+    source = context.encoder
+    if source is None:
+        raise TypeError("a worker without an encoder got voices to embed")
+    source.start()
+    if not (source.encoder or source.failure):
+        return
+    work = chunks.claim_stretch(context.database, chunk_id, context.owner, context.settings.lease_seconds)
+    if work is None:
+        return
+    doing = context.tally.doing(routing.EMBED)
+    with context.keeper.holding(work.claim) as held, failures.of_chunk(context, work), doing:
+        if source.encoder is None:
+            context.go_on(work.claim.job_id, chunks.skip(context.database, work.claim, source.failure))
+            return
+        try:
+            seconds = _embedded(context, work, source.encoder, held)
+        except SpoolGoneError as error:
+            context.prepare_again(work.claim, str(error))
+            return
+        context.go_on(work.claim.job_id, chunks.embedded(context.database, work.claim, seconds))
+
+
+def _embedded(context: WorkerContext, work: StretchWork, encoder: VoiceEncoder, held: Held) -> float:
+    """Embed what is claimed; returns how long it took."""
+    began = time.monotonic()
+    found = embed.embed(context.spooled(work.claim.job_id), work.speech, work.span, encoder, held.check)
+    embed.save(context.embeddings(work.claim.id), found)
+    return time.monotonic() - began
+
+
+def finish_job(context: WorkerContext, job_id: str) -> None:
+    """Stitch, tell who speaks, or take over the leader's transcript; write every output; end the job."""
+    claim = jobs.claim_finish(context.database, job_id, context.owner, context.settings.lease_seconds)
+    if claim is None:
+        return
+    job = queries.job(context.database, job_id)
+    doing = context.tally.doing(routing.FINISH)
+    with context.keeper.holding(claim), failures.of_job(context, claim, job.failures), doing:
+        job = publish.destined(context, claim, job)
+        outcome = finish.outcome(context, job)
+        if outcome is None:
+            again = jobs.start_over(context.database, claim, f"{job.duplicate_of} came to nothing")
+            context.ring(routing.PREPARE, again)
+            return
+        document = outputs.render(outcome.transcript, "json").decode()
+        transcripts.save(context.database, claim, document, outcome.diarization)
+        publish.publish(context, claim, job, outcome.transcript, outcome.state)
+        context.ring(routing.FINISH, finish.end(context, claim, outcome))
+        context.clear_spool(job_id)
+
+
+TASKS = {routing.PREPARE: prepare_job, routing.EMBED: embed_stretch, routing.FINISH: finish_job}
