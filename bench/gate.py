@@ -20,8 +20,9 @@ from statistics import median
 import numpy as np
 import soundfile
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import SAMPLE_RATE, Chunk, FinishReason, RawTranscript, Segment, Span
+from dropscribe.core.types import Chunk, FinishReason, RawTranscript, Segment, Span
 from dropscribe.models import registry
 from dropscribe.models.base import Audio, Transcriber, TranscribeRequest
 from dropscribe.models.vibevoice.loops import LoopDetector

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.settings import load
-from dropscribe.core.types import SAMPLE_RATE, RawTranscript, SegmentKind
+from dropscribe.core.types import RawTranscript, SegmentKind
 from dropscribe.models import registry
 from dropscribe.models.base import TranscribeRequest
 from tests.tiny.conversation import conversation

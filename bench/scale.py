@@ -27,9 +27,10 @@ import soundfile
 from sqlalchemy import func, select, text
 
 from bench.machine import Machine, private
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.queue import Doorbell, redis_url
 from dropscribe.core.routing import TRANSCRIBE
-from dropscribe.core.types import SAMPLE_RATE, ChunkState, Span
+from dropscribe.core.types import ChunkState, Span
 from dropscribe.store import chunk_plans, fleet, jobs, queries
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob

@@ -20,8 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from bench.roofline import Card, Memory, Rates, Trace, Work, decode_rate, kernel_table, trace_of
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelError
-from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models.base import Audio
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.batching import Batched, Sizes

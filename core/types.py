@@ -12,8 +12,6 @@ from enum import StrEnum
 
 from dropscribe.core import old_names
 
-SAMPLE_RATE = 24_000  # Hz; what the spool holds and VibeVoice-ASR listens to
-
 
 def _warn(old: str, new: str) -> None:
     warnings.warn(f"{old} is now {new}; the old name goes with {old_names.UNTIL}", DeprecationWarning, stacklevel=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 import numpy as np
 
-from dropscribe.core.types import SAMPLE_RATE
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.models.base import Audio
 
 

@@ -22,9 +22,10 @@ from typing import Annotated, Literal, NoReturn
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import SAMPLE_RATE, EngineInfo, FinishReason, RawTranscript, Segment
+from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.scripted_spec import SPEC
 

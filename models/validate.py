@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models import inventory, parity
 from dropscribe.models.base import Audio
 from dropscribe.models.onnx import layout

@@ -14,8 +14,8 @@ import soundfile
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import step_progress
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models.base import Audio
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.worker.preparing.decode import DecodeLimits, decode

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import ModelDimensions

@@ -14,8 +14,8 @@ import onnxruntime
 from onnxruntime import InferenceSession, OrtValue
 from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelError, ModelUnavailableError
-from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models.base import Audio
 from dropscribe.models.onnx.layout import DECODER, ENCODER, Manifest
 from dropscribe.models.onnx.memory_budget import PIECE_SECONDS, PREFILL_TOKENS

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelError
-from dropscribe.core.types import SAMPLE_RATE, EngineInfo, FinishReason, RawTranscript
+from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.generation import CancelledError, Generation, Listener

@@ -9,8 +9,9 @@ from itertools import accumulate
 from operator import mul
 from typing import Any
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import SAFE_PARTS, SAMPLE_RATE, ModelPart
+from dropscribe.core.types import SAFE_PARTS, ModelPart
 
 
 @dataclass(frozen=True, slots=True)

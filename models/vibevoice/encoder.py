@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dropscribe.core.types import SAMPLE_RATE
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.models import engine_errors
 from dropscribe.models.base import Audio
 from dropscribe.models.vibevoice.generation import CancelledError

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from dropscribe.core.types import SAMPLE_RATE
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from dropscribe.models.vibevoice.prompt import CONTEXT_TOKENS, FRAME_TOKENS
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models.base import Audio
 from dropscribe.models.vibevoice import loader
 from dropscribe.models.vibevoice.encoder import Encoder

@@ -21,10 +21,11 @@ import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.hotwords import context_text
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import SAMPLE_RATE, EngineInfo, FinishReason, RawTranscript, Segment, Word
+from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment, Word
 from dropscribe.models import engine_errors
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.context import check_context

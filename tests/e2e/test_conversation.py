@@ -14,9 +14,10 @@ import jiwer
 import numpy as np
 import pytest
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.queue import redis_url
 from dropscribe.core.settings import Settings, load
-from dropscribe.core.types import SAMPLE_RATE, JobState
+from dropscribe.core.types import JobState
 from dropscribe.models.base import TranscribeRequest
 from dropscribe.store.events import events_of
 from dropscribe.store.session import open_database

@@ -17,9 +17,9 @@ from bench.gpu import choose_attention
 from bench.random_model import build
 from bench.roofline import TOLERANCE, Memory, Work
 from bench.serving import Clock, Meter, Subject, batched_rates, encoder_speed
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models.base import TranscribeRequest
 from dropscribe.models.gpu import memory
 from dropscribe.models.vibevoice import memory_plan

@@ -20,9 +20,10 @@ import soundfile
 
 from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import SAMPLE_RATE, FinishReason
+from dropscribe.core.types import FinishReason
 from dropscribe.models import registry
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.onnx import layout

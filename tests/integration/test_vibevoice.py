@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import SAMPLE_RATE, FinishReason, Segment, SegmentKind
+from dropscribe.core.types import FinishReason, Segment, SegmentKind
 from dropscribe.models import registry
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.vibevoice.generation import Stop

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelError, ModelFatalError, ModelUnavailableError
-from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.models.base import Audio
 from dropscribe.models.vibevoice import attention, loader
 from dropscribe.models.vibevoice.batching import Batched, Sizes

@@ -16,9 +16,10 @@ import pytest
 pytest.importorskip("faster_whisper")
 pytest.importorskip("transformers")
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import SAMPLE_RATE, FinishReason, JobState
+from dropscribe.core.types import FinishReason, JobState
 from dropscribe.models import inventory, registry
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.whisper import transcriber

@@ -15,8 +15,9 @@ import pytest
 pytest.importorskip("faster_whisper")
 
 from bench.wer import normalize
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import SAMPLE_RATE, FinishReason, RawTranscript
+from dropscribe.core.types import FinishReason, RawTranscript
 from dropscribe.models import registry
 from dropscribe.models.base import Audio, Transcriber, TranscribeRequest
 from tests.conftest import SAMPLES

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import SAMPLE_RATE, FinishReason, RawTranscript
+from dropscribe.core.types import FinishReason, RawTranscript
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.scripted import Script, Scripted, parse
 

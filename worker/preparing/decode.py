@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import (
     DecodeLimitError,
@@ -28,7 +29,6 @@ from dropscribe.core.errors import (
     NotMediaError,
     SpoolError,
 )
-from dropscribe.core.types import SAMPLE_RATE
 
 log = logging.getLogger(__name__)
 

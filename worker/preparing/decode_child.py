@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dropscribe.core import start_up
 from dropscribe.core.errors import DecodeLimitError, DropscribeError
 from dropscribe.worker.preparing.decode import AGES, DecodeLimits
 
@@ -34,7 +35,8 @@ def main(argument: str) -> None:
 
 def _answer(request: dict[str, Any], limits: DecodeLimits) -> dict[str, Any]:
     try:
-        from dropscribe.worker.preparing import media  # after the limits: they hold for everything that av maps
+        with start_up.without_collection():
+            from dropscribe.worker.preparing import media  # after the limits: they hold for everything that av maps
 
         decoded = media.decode(
             Path(request["source"]), Path(request["target"]), Path(request["scratch"]), limits.max_seconds

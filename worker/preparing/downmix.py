@@ -12,8 +12,8 @@ from av.audio.frame import AudioFrame
 from av.filter import Graph
 from numpy.typing import NDArray
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import DecodeLimitError, NotMediaError
-from dropscribe.core.types import SAMPLE_RATE
 
 MAX_CHANNELS = 64
 RATES = range(1_000, 768_001)  # Hz

@@ -10,9 +10,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import SpoolError
-from dropscribe.core.types import SAMPLE_RATE
 
 
 class _Sink(io.FileIO):

@@ -21,9 +21,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
-from dropscribe.core.types import SAMPLE_RATE
 from dropscribe.worker.preparing import declared_size, flac
 from dropscribe.worker.preparing.decode import Decoded
 from dropscribe.worker.preparing.downmix import Mixer, Timeline
