@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -20,7 +20,7 @@ import redis
 from xdist.remote import Producer
 
 from dropscribe.admin.local import private_redis
-from dropscribe.core import queue
+from dropscribe.core import queue, start_up
 from dropscribe.core.errors import BrokerError
 from dropscribe.core.settings import Settings, load
 from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
@@ -49,6 +49,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     if not config.getoption("--hypothesis-profile"):
         hypothesis.settings.load_profile("ci")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import the tests, and torch with them, without looking for garbage in them, now and after each test."""
+    with start_up.without_collection():
+        return (yield)
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
