@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import DropscribeError, SpoolError
-from dropscribe.core.types import SAMPLE_RATE, Span
+from dropscribe.core.types import Span
 from dropscribe.models.base import Audio
 
 
