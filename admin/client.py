@@ -27,7 +27,8 @@ from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.state.transcript_documents import document_of
 from dropscribe.core.errors import BrokerError, UsageError
 from dropscribe.core.routing import PREPARE
-from dropscribe.core.settings import Settings, load
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_loading import load
 from dropscribe.core.types import Priority, Transcript
 from dropscribe.scheduler.watching import submission
 from dropscribe.store import queries

@@ -28,7 +28,7 @@ class Context:
     @cached_property
     def settings(self) -> Settings:
         """All settings. Raises SettingsError."""
-        from dropscribe.core.settings import load
+        from dropscribe.core.settings_loading import load
 
         settings = load()
         for remark in settings.remarks:

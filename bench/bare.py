@@ -17,7 +17,7 @@ from celery import signals
 
 from dropscribe.core.queue import make_app, redis_url
 from dropscribe.core.routing import MODEL_QUEUE, TRANSCRIBE
-from dropscribe.core.settings import load
+from dropscribe.core.settings_loading import load
 from dropscribe.worker.runtime.pool import WakingPool
 
 READY_KEY = "bench:ready"

@@ -203,7 +203,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--minutes", type=float, nargs="+", metavar="N", default=[5.0, 15.0], help="how long each chunk is")
     add("--steps", type=int, default=STEPS, help="tokens of each answer that are measured (default %(default)s)")
     add("--full", action="store_const", dest="steps", const=None, help="measure whole answers; takes hours")
-    add("--attention", choices=["auto", *loader.ATTENTIONS], default="auto", help="as DROPSCRIBE_ATTENTION")
+    add("--attention", choices=["auto", *loader.ATTENTIONS], default="auto", help="as DROPSCRIBE_VIBEVOICE_ATTENTION")
     add("--seconds", type=float, default=86_400.0, help="stop after so long; what was measured until then is kept")
     add("--profile", action="store_true", help="also print the kernels of a decode step, first length, last of CHUNKS")
     add("--quick", action="store_true", help="bf16 alone, 1 and 16 chunks of 5 minutes, fewer steps")

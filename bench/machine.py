@@ -11,7 +11,9 @@ from pathlib import Path
 
 from dropscribe.admin.local import private_redis
 from dropscribe.admin.local.supervisor import Child, Supervisor
-from dropscribe.core.settings import CONFIG_VARIABLE, PREFIX, Settings, load
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_errors import PREFIX
+from dropscribe.core.settings_loading import CONFIG_VARIABLE, load
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.session import Database, open_database
 

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     with (
         tempfile.TemporaryDirectory(prefix="dropscribe-overload-", dir=options.directory) as name,
-        private(Path(name), script=SCRIPT, **SETTINGS) as machine,
+        private(Path(name), scripted_script=SCRIPT, **SETTINGS) as machine,
     ):
         inbox = Path(name) / "inbox"
         inbox.mkdir()

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dropscribe.core.audio import SAMPLE_RATE
-from dropscribe.core.settings import load
+from dropscribe.core.settings_loading import load
 from dropscribe.core.types import RawTranscript, SegmentKind
 from dropscribe.models import registry
 from dropscribe.models.base import TranscribeRequest

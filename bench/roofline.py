@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dropscribe.core.types import ModelPart
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.generation import Generation
 from dropscribe.models.vibevoice.memory_plan import Precision
+from dropscribe.models.vibevoice.parts import ModelPart
 from dropscribe.models.vibevoice.prompt import FRAME_TOKENS
 
 ANSWER_RATE = 6.0  # tokens of an answer for each second of audio: usual speech, as JSON

@@ -107,7 +107,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _measure(stack: ExitStack, url: str, kind: str, count: int, options: argparse.Namespace) -> Row:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropscribe-scale-")))
     script = json.dumps({"realtime_factor": options.rtfx})
-    machine = stack.enter_context(private(folder, database_url=url, engine="scripted", script=script))
+    machine = stack.enter_context(private(folder, database_url=url, engine="scripted", scripted_script=script))
     names = [f"model-{number}" for number in range(count)]
     for name in names:
         machine.start(name, "model", name)

@@ -22,7 +22,9 @@ from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.hotwords import context_of, read_file, read_hotwords
 from dropscribe.core.safe_text import printable
-from dropscribe.core.settings import NEAR, Settings, faults, renamed
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_errors import NEAR, faults, reason
+from dropscribe.core.settings_loading import renamed
 from dropscribe.core.types import Priority
 
 log = logging.getLogger(__name__)
@@ -170,12 +172,12 @@ def _validated(model: type[BaseModel], said: Mapping[str, object], keys: Any) ->
     try:
         return model.model_validate(part).model_dump(include=set(part)), []
     except ValidationError as error:
-        return {}, [_explain(item["loc"][0], item["input"], item["msg"]) for item in faults(error)]
+        return {}, [_explain(item["loc"][0], item["input"], reason(item)) for item in faults(error)]
 
 
-def _explain(key: object, value: object, message: str) -> str:
+def _explain(key: object, value: object, why: str) -> str:
     shown = f" = {printable(value)[:60]!r}" if isinstance(value, str) else ""
-    return f"{key}{shown}: {message.removeprefix('Value error, ').lower()}"
+    return f"{key}{shown}: {why}"
 
 
 def _unknown(key: str) -> str:

@@ -19,6 +19,12 @@ SETTINGS = {
     "gate_words_per_second": "max_words_per_second",
     "gate_slack_seconds": "segment_slack_seconds",
     "unfit_failures": "circuit_breaker_failures",
+    # Those of one engine, in the table of the file that has its name.
+    "quantize": "vibevoice.quantize",
+    "attention": "vibevoice.attention",
+    "gpu_share": "vibevoice.gpu_share",
+    "batching": "vibevoice.batching",
+    "script": "scripted.script",
 }
 VALUES = {"when_done": {"move": "archive"}}  # by setting
 GONE = {"engine": {"pocketsphinx": "whisper"}}  # values that are refused, by setting; each with the one to set instead

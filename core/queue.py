@@ -22,7 +22,8 @@ from redis.exceptions import RedisError
 
 from dropscribe.core.errors import BrokerError
 from dropscribe.core.routing import CPU_QUEUE, EMBED, FINISH, MODEL_QUEUE, TRANSCRIBE
-from dropscribe.core.settings import Settings, mask
+from dropscribe.core.safe_text import mask
+from dropscribe.core.settings import Settings
 from dropscribe.core.types import Priority
 
 # Redis keeps one list a step, and serves 0 first. What is nearly done gets done: embedding voices and finishing go

@@ -1,8 +1,9 @@
-"""Text from outside, made fit for a terminal, a log line and a database."""
+"""Text from outside, made fit for a terminal, a log line and a database; addresses without their passwords."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit, urlunsplit
 
 # Control characters, line separators, turns of the writing direction, and bytes that are no UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -18,3 +19,12 @@ def printable(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return "\ufffd" if "\ud800" <= character <= "\udfff" else character.encode("unicode_escape").decode()
+
+
+def mask(url: str) -> str:
+    """The URL with its password replaced by `***`."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.split(':', 1)[0]}:***@{host}"))

@@ -1,22 +1,16 @@
-"""Every setting, declared once: name, type, default, help. Environment over `dropscribe.toml` over default.
+"""Every setting, declared once: name, type, default, help. Those of one engine are declared beside it.
 
-Plain pydantic rather than pydantic-settings: the latter doubles the start-up time of `dropscribe status`, and
-where a value came from has to be told anyway.
+`core.settings_loading` reads them.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit, urlunsplit
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -25,30 +19,26 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
 )
+from pydantic.fields import FieldInfo
 
-from dropscribe.core import old_names
-from dropscribe.core.errors import SettingsError
-from dropscribe.core.types import SAFE_PARTS, ModelPart, Priority
+from dropscribe.core import engines, old_names
+from dropscribe.core.engine_settings import EngineSettings, groups
+from dropscribe.core.settings_errors import PREFIX, validated
+from dropscribe.core.types import Priority
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-PREFIX = "DROPSCRIBE_"
-CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in it
-CONFIG_NAME = "dropscribe.toml"
-OLD_NAMES = old_names.SETTINGS  # old -> new; both are accepted until `old_names.UNTIL`
 MISSED_BEATS = 3  # so many heartbeats
-MAX_CONTEXT = 10_000  # characters, more than models take: VibeVoice-ASR at most 2,048 tokens
+MAX_CONTEXT = 10_000  # characters, more than models take: at most some thousand tokens
+FIRST_MODEL = "microsoft/VibeVoice-ASR-HF"  # what an empty `model` meant when the first transcripts were made
 
 OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html", "md", "docx", "rttm"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
-VIBEVOICE = "microsoft/VibeVoice-ASR-HF"  # on Hugging Face
-EngineName = Literal["auto", "onnx", "scripted", "vibevoice", "whisper"]
+
+Own = TypeVar("Own", bound=EngineSettings)
 
 
-def _split_commas(value: object) -> object:
+def split_commas(value: object) -> object:
+    """A list of a text with commas, as environment variables have it; anything else as it is."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -70,7 +60,10 @@ def _as_text(value: object) -> object:
 
 
 class Settings(BaseModel):
-    """All settings of one process; sizes in the unit that the name ends with."""
+    """All settings of one process; sizes in the unit that the name ends with.
+
+    Those of one engine are got by `of` and set by `having`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -87,7 +80,7 @@ class Settings(BaseModel):
         None, description="mirror transcripts under this directory instead of beside the recordings"
     )
     spool: Path | None = Field(None, description="decoded audio on its way to a model; empty: under home")
-    outputs: Annotated[tuple[OutputFormat, ...], BeforeValidator(_split_commas)] = Field(
+    outputs: Annotated[tuple[OutputFormat, ...], BeforeValidator(split_commas)] = Field(
         ("json", "txt", "srt", "vtt", "tsv"), min_length=1, description="formats written for every transcript"
     )
 
@@ -97,46 +90,33 @@ class Settings(BaseModel):
         description="ending of a file that is written when all others of a recording are whole, such as done",
     )
 
-    engine: Annotated[EngineName, BeforeValidator(partial(old_names.refuse_gone, "engine"))] = Field(
-        "auto", description="speech model; auto: vibevoice where a GPU can hold it, else whisper"
+    engine: Annotated[str, AfterValidator(engines.checked)] = Field(
+        engines.AUTO, description="speech model; auto: the best one that this machine can run"
     )
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = Field(
         "auto", description="number format of the model's weights"
     )
-    quantize: Annotated[tuple[ModelPart, ...], BeforeValidator(_split_commas)] = Field(
-        SAFE_PARTS,
-        min_length=1,
-        description="parts of vibevoice that int8 and nf4 quantize; more than the default is unsafe",
-    )
     model: str = Field(
         "",
-        description="checkpoint: tiny, base, small, medium, large-v3 or turbo of whisper, a folder, or a Hugging Face "
-        "id; empty: what fits this machine",
+        description="checkpoint: tiny, base, small, medium, large-v3 or turbo, a folder, or a Hugging Face id; "
+        "empty: what fits this machine",
     )
     revision: str = Field(
         "", description="commit or tag of that id; empty: the verified one of a known checkpoint, else its newest"
     )
-    attention: Literal["auto", "flash", "varlen", "sdpa", "eager"] = Field(
-        "auto", description="how vibevoice computes attention; auto: flash-attn where it can run, else sdpa"
-    )
-    gpu_share: float = Field(
-        1, gt=0, le=1, description="part of a GPU's memory that one model worker may plan with; 0.45 for two on a card"
-    )
-    batching: bool = Field(True, description="read several chunks at once; off: one at a time, the reference")
     temperature: float = Field(0, ge=0, le=2, description="chance in the choice of words; 0: the likeliest word")
     repetition_penalty: float = Field(1, gt=0, le=2, description="above 1: words of the answer so far get less likely")
     max_new_tokens: int = Field(32_768, ge=1, le=32_768, description="longest answer to one chunk")
     language: str = Field(
         "",
         pattern=r"^([a-z]{2,3})?$",
-        description="what is spoken, as a code (de); for whisper, which else finds out by itself",
+        description="what is spoken, as a code (de), for engines that can be told; empty: they find out by themselves",
     )
     context: str = Field("", max_length=MAX_CONTEXT, description="names and topics that help the model to spell")
     hotwords: Path | None = Field(
         None, description="file of terms to add to the context: one a line or with commas between; # begins a comment"
     )
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
-    script: str = Field("", description="what the scripted engine answers (for tests), as JSON")
     speech_detector: Literal["silero", "energy"] = Field(
         "silero", description="what finds speech; energy takes any sound for speech (for tests)"
     )
@@ -226,7 +206,7 @@ class Settings(BaseModel):
     webhook_secret: str = Field(
         "", description="what notifications are signed with; empty: not signed", json_schema_extra={"secret": "whole"}
     )
-    webhook_hosts: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = Field(
+    webhook_hosts: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
         (), description="hosts (or host:port) that folders may name as receivers of notifications of their own"
     )
     webhook_tries: int = Field(
@@ -237,6 +217,8 @@ class Settings(BaseModel):
         0, ge=0, le=65535, description="port of the metrics for Prometheus; more processes take the next; 0: none"
     )
     metrics_address: str = Field("127.0.0.1", min_length=1, description="address that the metrics are served at")
+
+    own: Mapping[str, EngineSettings] = Field(default_factory=dict)  # of engines, by their names; no setting itself
 
     _remarks: tuple[str, ...] = PrivateAttr(())
 
@@ -249,6 +231,20 @@ class Settings(BaseModel):
         """Keep these `remarks`; returns the settings themselves."""
         self._remarks = tuple(remarks)
         return self
+
+    def of(self, group: type[Own]) -> Own:
+        """The settings of the engine that declares this group."""
+        found = self.own.get(group.engine)
+        return found if isinstance(found, group) else group()
+
+    def having(self, *own: EngineSettings) -> Settings:
+        """These settings with those of engines."""
+        return self.model_copy(update={"own": {**self.own, **{one.engine: one for one in own}}})
+
+    def value(self, name: str) -> Any:
+        """The value of a setting by its name in `fields`."""
+        engine, _, own = name.rpartition(".")
+        return getattr(self.of(groups()[engine]) if engine else self, own)
 
     @property
     def database(self) -> str:
@@ -293,7 +289,7 @@ class Settings(BaseModel):
         Raises SettingsError where a job was admitted with a value that there is not any more.
         """
         names = overrides.keys() & Settings.model_fields.keys()
-        own = _validated({name: old_names.current_value(name, overrides[name]) for name in names}, str)
+        own = validated(Settings, {name: old_names.current_value(name, overrides[name]) for name in names})
         return self.model_copy(update={name: getattr(own, name) for name in names})
 
     def digest(self, context: str | None = None) -> str:
@@ -301,8 +297,7 @@ class Settings(BaseModel):
         shaping = {
             "engine": self.engine,
             "precision": self.precision,
-            "quantize": sorted(self.quantize),
-            "model": self.model or VIBEVOICE,  # what an empty one meant when the first transcripts were made
+            "model": self.model or FIRST_MODEL,
             "revision": self.revision,
             "temperature": self.temperature,
             "repetition_penalty": self.repetition_penalty,
@@ -314,170 +309,20 @@ class Settings(BaseModel):
             "overlap_seconds": self.overlap_seconds,
             "speakers": self.speakers,
             "speaker_encoder": self.speaker_encoder,
-            "script": self.script,
         }
+        for group in groups().values():
+            shaping |= self.of(group).shaping()
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """One setting as `dropscribe config` shows it."""
-
-    name: str
-    variable: str
-    value: str
-    source: str
-    help: str
+def fields() -> dict[str, FieldInfo]:
+    """Every setting by its name; those of an engine are called `engine.name`."""
+    own = {
+        f"{engine}.{name}": field for engine, group in groups().items() for name, field in group.model_fields.items()
+    }
+    return {**{name: field for name, field in Settings.model_fields.items() if name != "own"}, **own}
 
 
-def load(environ: Mapping[str, str] | None = None, *, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read all settings. `overrides` are command-line options and win over everything.
-
-    Raises SettingsError for an unknown key (naming the nearest known one) or a value that does not fit.
-    """
-    remarks: list[str] = []
-    return _build(*_layers(os.environ if environ is None else environ, overrides, remarks)).remember(remarks)
-
-
-def origins(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Origin]:
-    """Every setting with its value and where it came from; secrets are masked."""
-    layers, file = _layers(os.environ if environ is None else environ, None, [])
-    return [_origin(name, settings, layers, file) for name in Settings.model_fields]
-
-
-def _origin(name: str, settings: Settings, layers: dict[str, dict[str, Any]], file: Path | None) -> Origin:
-    field = Settings.model_fields[name]
-    source = "default"
-    if name in layers["file"]:
-        source = str(file)
-    if name in layers["environment"]:
-        source = "environment"
-    value = getattr(settings, name)
-    shown = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
-    extra = field.json_schema_extra
-    if shown and isinstance(extra, dict) and (masked := extra.get("secret")):
-        shown = "***" if masked == "whole" else mask(shown)
-    return Origin(name, PREFIX + name.upper(), shown, source, field.description or "")
-
-
-def mask(url: str) -> str:
-    """The URL with its password replaced by `***`."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.split(':', 1)[0]}:***@{host}"))
-
-
-def _layers(
-    environ: Mapping[str, str], overrides: Mapping[str, Any] | None, remarks: list[str]
-) -> tuple[dict[str, dict[str, Any]], Path | None]:
-    """What each place says, by names of now; `remarks` are added to for old ones."""
-    from_environment = renamed(_from_environment(environ), remarks, lambda name: PREFIX + name.upper())
-    file = _find_file(environ, from_environment)
-    from_file = renamed(_from_file(file), remarks, lambda name: f"{name} in {file}") if file else {}
-    given = renamed({key: value for key, value in (overrides or {}).items() if value is not None}, remarks)
-    return {"file": from_file, "environment": from_environment, "options": given}, file
-
-
-def renamed(given: Mapping[str, Any], remarks: list[str], where: Callable[[str], str] = str) -> dict[str, Any]:
-    """Settings under the names and with the values of now; of two names for one setting, the new one wins.
-
-    Adds a sentence for each old one to `remarks`; `where` says what a name is called in the place that it came from.
-    """
-    found = {name: old_names.current_value(name, value) for name, value in given.items() if name not in OLD_NAMES}
-    for name, value in found.items():
-        if value is not given[name]:
-            remarks.append(_remark(f"{where(name)} = {given[name]!r}", repr(value)))
-    for old, new in OLD_NAMES.items():
-        if old in given:
-            ignored = f", which is set too: {where(old)} is ignored" if new in given else ""
-            remarks.append(_remark(where(old), where(new)) + ignored)
-            found.setdefault(new, given[old])
-    return found
-
-
-def _remark(old: str, new: str) -> str:
-    return f"{old} is the old name, known until version {old_names.UNTIL}; say {new}"
-
-
-def _is_known(name: str) -> bool:
-    return name in Settings.model_fields or name in OLD_NAMES
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    found = {}
-    for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
-            continue
-        name = variable.removeprefix(PREFIX).lower()
-        if not _is_known(name):
-            known = [PREFIX + field.upper() for field in Settings.model_fields]
-            raise SettingsError(_unknown("environment variable", variable, [*known, CONFIG_VARIABLE]))
-        if value != "":  # an empty variable is how compose files spell "not set"
-            found[name] = value
-    return found
-
-
-def _find_file(environ: Mapping[str, str], from_environment: Mapping[str, Any]) -> Path | None:
-    if named := environ.get(CONFIG_VARIABLE):
-        path = Path(named).expanduser()
-        if not path.is_file():
-            raise SettingsError(f"{CONFIG_VARIABLE} names {path}, which is not a file; correct or unset it")
-        return path
-    home = Path(from_environment.get("home") or default_home()).expanduser()
-    return next((path for path in (Path(CONFIG_NAME), home / CONFIG_NAME) if path.is_file()), None)
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"cannot read settings from {path}: {error}; mend the file") from error
-    for name in values:
-        if not _is_known(name):
-            raise SettingsError(f"{path}: " + _unknown("setting", name, list(Settings.model_fields)))
-    return values
-
-
-NEAR = 0.7  # likeness of names, by difflib, of which one may be the other mistyped
-
-
-def _unknown(kind: str, name: str, known: list[str]) -> str:
-    bare = {one.removeprefix(PREFIX): one for one in known}  # what all have in common makes none more alike
-    nearest = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=NEAR)
-    hint = f"did you mean {bare[nearest[0]]}?" if nearest else "`dropscribe config` lists them all"
-    return f"unknown {kind} {name}; {hint}"
-
-
-def _build(layers: dict[str, dict[str, Any]], file: Path | None) -> Settings:
-    merged: dict[str, Any] = {}
-    for values in layers.values():
-        merged |= values
-
-    def called(name: str) -> str:
-        if name in layers["environment"]:
-            return PREFIX + name.upper()
-        return f"{name} in {file}" if name in layers["file"] else name
-
-    settings = _validated(merged, called)
-    paths = {name: getattr(settings, name) for name in ("home", "results", "spool", "hotwords")}
-    return settings.model_copy(update={name: path.expanduser().absolute() for name, path in paths.items() if path})
-
-
-def faults(error: ValidationError) -> list[ErrorDetails]:
-    """What is wrong, without what only follows from it: a list whose every item is wrong is not empty besides."""
-    return [one for one in error.errors() if one["type"] != "too_short" or not one["input"]]
-
-
-def _validated(values: Mapping[str, Any], called: Callable[[str], str]) -> Settings:
-    """Settings of these values; `called` says what a setting is called in the place that it came from."""
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError("; ".join(_explain(item, called) for item in faults(error))) from error
-
-
-def _explain(item: ErrorDetails, called: Callable[[str], str]) -> str:
-    name = called(str(item["loc"][0])) if item["loc"] else "settings"
-    return f"{name} = {item['input']!r}: {item['msg'].removeprefix('Value error, ').lower()}"
+def variable(name: str) -> str:
+    """The environment variable of a setting, by its name in `fields`."""
+    return PREFIX + name.replace(".", "_").upper()

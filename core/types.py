@@ -177,19 +177,6 @@ class RawTranscript:
     language: str = ""
 
 
-class ModelPart(StrEnum):
-    """Parts of VibeVoice-ASR, as people name them."""
-
-    LANGUAGE_MODEL = "language-model"
-    ACOUSTIC_ENCODER = "acoustic-encoder"
-    SEMANTIC_ENCODER = "semantic-encoder"
-    PROJECTOR = "projector"
-    HEAD = "head"
-
-
-SAFE_PARTS = (ModelPart.LANGUAGE_MODEL,)  # those that can be quantized without harm
-
-
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What a model says of itself, copied into the workers' table and into every transcript.

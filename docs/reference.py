@@ -1,8 +1,8 @@
 """Writes the generated parts of docs/cli.md, docs/configuration.md and docs/glossary.md: `make docs`.
 
 A part begins with `<!-- made by make docs: NAME -->` and ends with `<!-- end -->`; what lies between is replaced. The
-commands come from the command line itself, the JSON from docs/schemas, the settings from `dropscribe.core.settings`,
-the names that changed from `dropscribe.core.old_names`.
+commands come from the command line itself, the JSON from docs/schemas, the settings from `dropscribe.core.settings`
+and the engines, the names that changed from `dropscribe.core.old_names`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 
 from dropscribe.admin.cli.main import app
 from dropscribe.core import old_names
-from dropscribe.core.settings import PREFIX, Settings
+from dropscribe.core.engine_settings import groups
+from dropscribe.core.engines import choices
+from dropscribe.core.settings import fields, variable
 
 DOCS = Path(__file__).parent
 SCHEMAS = DOCS / "schemas"
@@ -118,12 +121,23 @@ def _anchor(title: str) -> str:
 
 
 def settings() -> str:
-    """Every setting: its variable, what it takes, its default."""
+    """Every setting: its variable, what it takes, its default; those of one engine in a section of their own."""
+    told = [_settings_table({name: field for name, field in fields().items() if "." not in name})]
+    for engine, group in groups().items():
+        own = {name: field for name, field in fields().items() if name.startswith(f"{engine}.")}
+        told.append(f"## Settings of the engine {engine}\n\n{_prose(group.__doc__)}\n\n{_settings_table(own)}")
+    return "\n".join(told)
+
+
+def _settings_table(named: dict[str, FieldInfo]) -> str:
     rows = [
         _row(
-            f"`{name}`<br>`{PREFIX}{name.upper()}`", _takes(field.annotation), _default(field), field.description or ""
+            f"`{name.rpartition('.')[2]}`<br>`{variable(name)}`",
+            " ".join(f"`{choice}`" for choice in choices()) if name == "engine" else _takes(field.annotation),
+            _default(field),
+            field.description or "",
         )
-        for name, field in Settings.model_fields.items()
+        for name, field in named.items()
     ]
     return "\n".join(["| Setting, variable | Takes | Default | |", "| --- | --- | --- | --- |", *rows]) + "\n"
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dropscribe.core import engines as _engines
+
 if TYPE_CHECKING:
     from dropscribe.admin.client import Client
     from dropscribe.core.errors import DropscribeError
@@ -36,6 +38,16 @@ _HOMES = {
     "Transcript": "dropscribe.core.types",
     "Word": "dropscribe.core.types",
 }
+
+# Every engine, with where it declares settings of its own. Rooms that may not import models know engines by this alone.
+_engines.declare(
+    {
+        "onnx": "",
+        "scripted": "dropscribe.models.scripted.settings:ScriptedSettings",
+        "vibevoice": "dropscribe.models.vibevoice.settings:VibeVoiceSettings",
+        "whisper": "",
+    }
+)
 
 __all__ = [
     "Client",

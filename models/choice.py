@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dropscribe.core.engines import AUTO
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.models.engine_spec import EngineSpec
 from dropscribe.models.vibevoice import spec as vibevoice
 from dropscribe.models.whisper import spec as whisper
 
-AUTO = "auto"
 GIB = 2**30  # bytes; what a vendor calls a GB of a card's memory
 TURBO_BYTES = 3 * GIB  # its weights in 16 bits, what five beams take, and the libraries of CUDA
 NEEDED = 12  # GB of the smallest card on the market that holds VibeVoice-ASR

@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from dropscribe.core import start_up
+from dropscribe.core.engines import AUTO
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.settings import Settings
-from dropscribe.models import choice, inventory, scripted_spec
+from dropscribe.models import choice, inventory
 from dropscribe.models.checkpoints import hub_cache, known
-from dropscribe.models.choice import AUTO, Machine, ModelChoice
+from dropscribe.models.choice import Machine, ModelChoice
 from dropscribe.models.engine_spec import EngineSpec
 from dropscribe.models.gpu import cards
 from dropscribe.models.onnx import spec as onnx
+from dropscribe.models.scripted import spec as scripted
 from dropscribe.models.vibevoice import spec as vibevoice
 from dropscribe.models.whisper import spec as whisper
 
 if TYPE_CHECKING:
     from dropscribe.models.base import Transcriber  # numpy comes with it
 
-SPECS: dict[str, EngineSpec] = {
-    spec.name: spec for spec in (onnx.SPEC, scripted_spec.SPEC, vibevoice.SPEC, whisper.SPEC)
-}
+SPECS: dict[str, EngineSpec] = {spec.name: spec for spec in (onnx.SPEC, scripted.SPEC, vibevoice.SPEC, whisper.SPEC)}
 # The engine that reads a checkpoint, by its layout.
 READERS = {"transformers": "vibevoice", "onnx": "onnx", "whisper": "whisper", "ctranslate2": "whisper"}
 

@@ -34,7 +34,7 @@ from sqlalchemy import (
 
 from dropscribe.core.errors import SchemaError, StoreError, StoreUnavailableError
 from dropscribe.core.mounts import filesystem_of, is_network
-from dropscribe.core.settings import mask
+from dropscribe.core.safe_text import mask
 from dropscribe.store import tables
 from dropscribe.store.lock_holder import holder
 

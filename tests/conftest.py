@@ -22,7 +22,8 @@ from xdist.remote import Producer
 from dropscribe.admin.local import private_redis
 from dropscribe.core import queue, start_up
 from dropscribe.core.errors import BrokerError
-from dropscribe.core.settings import Settings, load
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_loading import load
 from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
 from dropscribe.models.speakers.encoder import SpeakerEncoder
 from dropscribe.store.session import Database, open_database

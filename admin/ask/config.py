@@ -8,7 +8,7 @@ from rich.text import Text
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
-from dropscribe.core.settings import origins
+from dropscribe.core.settings_loading import origins
 
 
 def show(context: Context, *, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Row
+from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 
 SIZES = (6, 8, 12, 16, 24, 48, 80, 141)  # GB of common cards, shown side by side where there is no GPU to ask
 COLUMNS = (
@@ -43,14 +44,15 @@ def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json:
     does not answer.
     """
     settings = context.settings
+    own = settings.of(VibeVoiceSettings)
     with busy(context.err, "asking the driver"):
-        cards = [shared(card, settings.gpu_share) for card in choose_cards(gigabytes, gpu)]
+        cards = [shared(card, own.gpu_share) for card in choose_cards(gigabytes, gpu)]
     seconds, slots = settings.chunk_seconds or memory_plan.MAX_CHUNK, settings.model_slots
-    geometry = replace(PUBLISHED, quantized=settings.quantize)
+    geometry = replace(PUBLISHED, quantized=own.quantize)
     plans = [memory_plan.choose(card.memory, geometry, seconds, slots) for card in cards]
     if as_json:
         documents = [_document(*pair, geometry) for pair in zip(cards, plans, strict=True)]
-        render.write_json({"quantized": settings.quantize, "cards": documents})
+        render.write_json({"quantized": own.quantize, "cards": documents})
         return
     table = render.table(*COLUMNS, whole=("card", "precision"), right=COLUMNS[2:])
     for card, plan in zip(cards, plans, strict=True):
@@ -80,7 +82,7 @@ def choose_cards(gigabytes: float | None, gpu: int | None) -> list[Card]:
 
 
 def shared(card: Card, share: float) -> Card:
-    """What one worker may take of a card, by the setting `gpu_share`."""
+    """What one worker may take of a card, by the setting `vibevoice.gpu_share`."""
     if share == 1:
         return card
     return Card(f"{card.name}, {share:.0%} of it", memory_plan.allowance(card.memory, card.memory, share))

@@ -19,7 +19,7 @@ from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
 from dropscribe.core.old_names import previous
 from dropscribe.core.routing import wish_of
-from dropscribe.core.settings import mask
+from dropscribe.core.safe_text import mask
 from dropscribe.store import fleet, notifications, queries, transcripts
 from dropscribe.store.events import Event, events_of
 from dropscribe.store.notifications import Delivery

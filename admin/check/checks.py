@@ -14,7 +14,8 @@ from typing import Any
 
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import BrokerError, ModelUnavailableError
-from dropscribe.core.settings import Settings, mask
+from dropscribe.core.safe_text import mask
+from dropscribe.core.settings import Settings
 
 SPACE_WARN = 5e9  # bytes: half a day of decoded audio and the copies of a few recordings
 SPACE_FAIL = 0.5e9  # bytes: less than one long recording takes while it is prepared
@@ -185,10 +186,13 @@ def _no_gpu(settings: Settings) -> Finding:
     if DRIVER.exists():
         remedy = "install nvidia-smi of the driver's version, or start the container with the NVIDIA runtime"
         return Finding("gpu", Severity.WARN, "there is an NVIDIA driver but no nvidia-smi", remedy)
-    if settings.engine == "vibevoice":
+    from dropscribe.models import registry
+
+    spec = registry.SPECS.get(settings.engine)
+    if spec and spec.needs_gpu:
         level = Severity.WARN if settings.database_url else Severity.FAIL
-        remedy = "install the NVIDIA driver, or set DROPSCRIBE_ENGINE=whisper"
-        return Finding("gpu", level, "none, and vibevoice needs one", remedy)
+        remedy = "install the NVIDIA driver, or set DROPSCRIBE_ENGINE=auto"
+        return Finding("gpu", level, f"none, and {spec.name} needs one", remedy)
     return Finding("gpu", Severity.OK, "none; not needed")
 
 

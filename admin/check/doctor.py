@@ -20,7 +20,7 @@ from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import BrokerError, DropscribeError
-from dropscribe.core.settings import mask
+from dropscribe.core.safe_text import mask
 from dropscribe.store import fleet
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import HEAD, Database

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from dropscribe.admin.context import Context
+from dropscribe.core import engines
 from dropscribe.core.errors import DropscribeError
 
 MAX_JOBS = 50  # a longer list helps nobody
@@ -19,6 +20,11 @@ Offer = tuple[str, str]  # what may be typed, and what it is
 def job(incomplete: str) -> list[Offer]:
     """Ids of jobs, the newest first; recordings where a path was begun."""
     return list(_paths(incomplete) if "/" in incomplete else _jobs(incomplete))
+
+
+def engine(incomplete: str) -> list[str]:
+    """Names of engines."""
+    return [name for name in engines.choices() if name.startswith(incomplete)]
 
 
 def worker(incomplete: str) -> list[Offer]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dropscribe.core.types import ModelPart
+from dropscribe.models.vibevoice.parts import ModelPart
 
 app = typer.Typer(help="Look at checkpoints, fetch them, make them ready for use.", no_args_is_help=True)
 

@@ -8,18 +8,9 @@ from typing import Annotated
 
 import typer
 
-from dropscribe.core import start_up
+from dropscribe.admin.cli import complete
+from dropscribe.core import engines, start_up
 from dropscribe.core.types import Priority
-
-
-class EngineChoice(StrEnum):
-    """The speech models that `up` can start."""
-
-    AUTO = "auto"
-    ONNX = "onnx"
-    SCRIPTED = "scripted"
-    VIBEVOICE = "vibevoice"
-    WHISPER = "whisper"
 
 
 class Role(StrEnum):
@@ -33,8 +24,24 @@ class Role(StrEnum):
 Folders = Annotated[
     list[Path], typer.Argument(metavar="FOLDER", parser=Path, help="Folders to watch, with all below them.")
 ]
+
+
+def _engine(choice: str) -> str:
+    try:
+        return engines.checked(choice)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 EngineOption = Annotated[
-    EngineChoice | None, typer.Option("--engine", help="Speech model; the setting `engine` if not given.")
+    str | None,
+    typer.Option(
+        "--engine",
+        parser=_engine,
+        metavar=f"<{'|'.join(engines.choices())}>",
+        autocompletion=complete.engine,
+        help="Speech model; the setting `engine` if not given.",
+    ),
 ]
 ModelOption = Annotated[
     str | None,

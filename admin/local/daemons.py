@@ -10,7 +10,7 @@ from dropscribe.core import start_up
 def watch(folders: list[Path], *, name: str | None = None) -> int:
     """Run the scheduler over `folders`; returns the exit status. It is called `name` in the store."""
     with start_up.without_collection():
-        from dropscribe.core.settings import load
+        from dropscribe.core.settings_loading import load
         from dropscribe.scheduler import service
 
     return service.run(load(), folders, name=name)
@@ -19,7 +19,7 @@ def watch(folders: list[Path], *, name: str | None = None) -> int:
 def worker(role: str, gpu: int | None, *, engine: str | None = None, name: str | None = None) -> int:
     """Run a worker; returns the exit status. A model worker is pinned to GPU `gpu`, if one is given."""
     with start_up.without_collection():
-        from dropscribe.core.settings import load
+        from dropscribe.core.settings_loading import load
         from dropscribe.worker import service
 
     return service.run(load(overrides={"engine": engine}), role, gpu_index=gpu, name=name)

@@ -26,7 +26,9 @@ from dropscribe.admin.state.report import Report
 from dropscribe.core import logs
 from dropscribe.core.errors import DropscribeError, StoreUnavailableError, UsageError
 from dropscribe.core.hotwords import context_of
-from dropscribe.core.settings import PREFIX, Settings, load
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_errors import PREFIX
+from dropscribe.core.settings_loading import load
 from dropscribe.models import registry
 from dropscribe.models.checkpoints import fetch
 from dropscribe.models.choice import ModelChoice

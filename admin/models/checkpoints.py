@@ -10,7 +10,7 @@ from typing import Any
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import byte_progress
-from dropscribe.models import inventory
+from dropscribe.models import inventory, registry
 from dropscribe.models.checkpoints import hub_cache, known
 from dropscribe.models.inventory import Checkpoint
 
@@ -132,12 +132,8 @@ def _quantized(one: Checkpoint) -> str:
 
 
 def _layout(one: Checkpoint) -> str:
-    reads = {
-        "transformers": "dropscribe reads it",
-        "onnx": "the engine onnx reads it",
-        "original": "dropscribe does not read it",
-        "whisper": "dropscribe reads it with the engine whisper",
-        "ctranslate2": "dropscribe reads it with the engine whisper",
-        "speakers": "dropscribe tells speakers apart with it",
-    }
-    return f"{one.layout}, {reads.get(one.layout, 'no model for dropscribe')}"
+    reader = registry.READERS.get(one.layout)
+    known = f"the engine {reader} transcribes with it" if reader else "no engine of dropscribe transcribes with it"
+    if one.layout == "speakers":
+        known = "dropscribe tells speakers apart with it"
+    return f"{one.layout}, {known}"

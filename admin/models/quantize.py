@@ -12,8 +12,8 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import ReportBytes, byte_progress
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import ModelPart
 from dropscribe.models.vibevoice import parts
+from dropscribe.models.vibevoice.parts import ModelPart
 
 if TYPE_CHECKING:
     from dropscribe.models.checkpoints.convert import Warn

@@ -27,7 +27,8 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from dropscribe.admin.state import fleet_status, status_view
 from dropscribe.admin.state.fleet_status import Status
-from dropscribe.core.settings import Settings, load
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobState, Transcript
 from dropscribe.store.session import open_database
 from dropscribe.worker.outputs import render

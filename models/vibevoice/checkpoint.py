@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.core.types import SAFE_PARTS, ModelPart
 from dropscribe.models.checkpoints import convert, convert_plan, hub_cache, new_folder, safetensors_files
 from dropscribe.models.checkpoints.convert import SourceCheckpoint, Warn
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
@@ -22,6 +21,7 @@ from dropscribe.models.vibevoice import bnb_packing, loader, memory_plan, meta_m
 from dropscribe.models.vibevoice import parts as parts_
 from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import Precision
+from dropscribe.models.vibevoice.parts import SAFE_PARTS, ModelPart
 
 MARGIN = 64_000_000  # bytes beside the weights: 12 MB of tokenizer, and what the layout of the files takes
 DTYPES = {dtype: name for name, dtype in convert.TORCH.items()} | {torch.uint8: "U8", torch.int8: "I8"}

@@ -11,7 +11,7 @@ from typing import Any
 
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import SAFE_PARTS, ModelPart
+from dropscribe.models.vibevoice.parts import SAFE_PARTS, ModelPart
 
 
 @dataclass(frozen=True, slots=True)

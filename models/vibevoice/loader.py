@@ -22,11 +22,11 @@ from transformers import (
 from transformers.utils import logging as transformers_log
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import SAFE_PARTS, ModelPart
 from dropscribe.models import engine_errors
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.vibevoice import attention as varlen
 from dropscribe.models.vibevoice import quantize
+from dropscribe.models.vibevoice.parts import SAFE_PARTS, ModelPart
 
 log = logging.getLogger(__name__)
 
@@ -119,23 +119,23 @@ def choose_attention(
     compute capability, None without a GPU. Raises ModelUnavailableError when what is asked for cannot run.
     """
     if asked in {"sdpa", "eager"} or (asked == "varlen" and capability is None):
-        return ATTENTIONS[asked], "set by DROPSCRIBE_ATTENTION"
+        return ATTENTIONS[asked], "set by DROPSCRIBE_VIBEVOICE_ATTENTION"
     if asked == "varlen":
         return _varlen(_flash_hindrance(dtype, capability, installed=True))
     hindrance = _flash_hindrance(dtype, capability, installed=installed)
     if not hindrance:
         return ATTENTIONS["flash"], "flash-attn is installed and the card supports it"
     if asked == "flash":
-        raise ModelUnavailableError(f"flash-attn cannot be used: {hindrance}; set DROPSCRIBE_ATTENTION=sdpa")
+        raise ModelUnavailableError(f"flash-attn cannot be used: {hindrance}; set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa")
     return ATTENTIONS["sdpa"], hindrance
 
 
 def _varlen(hindrance: str) -> tuple[str, str]:
     if hindrance:
         raise ModelUnavailableError(
-            f"PyTorch's flash kernel cannot be used: {hindrance}; set DROPSCRIBE_ATTENTION=sdpa"
+            f"PyTorch's flash kernel cannot be used: {hindrance}; set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"
         )
-    return ATTENTIONS["varlen"], "set by DROPSCRIBE_ATTENTION"
+    return ATTENTIONS["varlen"], "set by DROPSCRIBE_VIBEVOICE_ATTENTION"
 
 
 def _flash_hindrance(dtype: torch.dtype, capability: tuple[int, int] | None, *, installed: bool) -> str:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from dropscribe.core.errors import UsageError
-from dropscribe.core.types import SAFE_PARTS, ModelPart
 
+
+class ModelPart(StrEnum):
+    """Parts of VibeVoice-ASR, as people name them."""
+
+    LANGUAGE_MODEL = "language-model"
+    ACOUSTIC_ENCODER = "acoustic-encoder"
+    SEMANTIC_ENCODER = "semantic-encoder"
+    PROJECTOR = "projector"
+    HEAD = "head"
+
+
+SAFE_PARTS = (ModelPart.LANGUAGE_MODEL,)  # those that can be quantized without harm
 PARTS = tuple(ModelPart)
 FORBIDDEN = frozenset(
     {ModelPart.ACOUSTIC_ENCODER, ModelPart.SEMANTIC_ENCODER, ModelPart.PROJECTOR}

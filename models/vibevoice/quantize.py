@@ -17,8 +17,8 @@ from torch import nn
 from transformers import BitsAndBytesConfig
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import SAFE_PARTS, ModelPart
 from dropscribe.models.vibevoice import parts as parts_
+from dropscribe.models.vibevoice.parts import SAFE_PARTS, ModelPart
 
 RECORD = "dropscribe_quantized"  # in a config.json: what this program quantized, `parts` and names of `modules`
 NAMES_SHOWN = 6  # of a longer list of modules, in an error
@@ -160,7 +160,7 @@ def _doubts_of_others(model: nn.Module, found: Mapping[str, str], parts: Collect
         asked = ",".join(part for part in parts_.PARTS if part in {parts_.part_of(name) for name in found} | set(parts))
         raise QuantizationError(
             f"{_list('quantized, but should not be', forbidden)}; use another checkpoint, or set "
-            f"DROPSCRIBE_QUANTIZE={asked} if you know that it is good all the same"
+            f"DROPSCRIBE_VIBEVOICE_QUANTIZE={asked} if you know that it is good all the same"
         )
     if not found:
         raise QuantizationError("nothing of the model is quantized, against its config; use an unquantized checkpoint")

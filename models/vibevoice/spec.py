@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dropscribe.core.settings import VIBEVOICE
 from dropscribe.models.engine_spec import EngineSpec
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import PUBLISHED
+
+MODEL = "microsoft/VibeVoice-ASR-HF"  # on Hugging Face
 
 SPEC = EngineSpec(
     name="vibevoice",
@@ -13,7 +14,8 @@ SPEC = EngineSpec(
     extra="gpu",
     package="torch",
     on_gpus=True,
-    model=VIBEVOICE,
+    needs_gpu=True,
+    model=MODEL,
 )
 
 

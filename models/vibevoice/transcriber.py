@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import EngineInfo, ModelPart
+from dropscribe.core.types import EngineInfo
 from dropscribe.models.base import Audio
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.gpu import lock
@@ -30,7 +30,9 @@ from dropscribe.models.vibevoice.engine import Engine, Reference
 from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener
 from dropscribe.models.vibevoice.loader import Loaded
 from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Precision
+from dropscribe.models.vibevoice.parts import ModelPart
 from dropscribe.models.vibevoice.prompt import Wording
+from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
 
 log = logging.getLogger(__name__)
@@ -81,14 +83,14 @@ class VibeVoice(VibeVoiceBase):
 
     @classmethod
     def _load(cls, settings: Settings, device: torch.device) -> VibeVoice:
-        plan = make_plan(settings, device)
+        plan, own = make_plan(settings, device), settings.of(VibeVoiceSettings)
         loaded = loader.load(
             settings.model,
             _precision(settings, plan),
             device=device,
             revision=settings.revision,
-            attention=settings.attention,
-            parts=settings.quantize,
+            attention=own.attention,
+            parts=own.quantize,
         )
         log.info("planned: %s", plan.explain())
         model = cls(loaded, plan, settings)
@@ -155,7 +157,7 @@ def _alone(device: torch.device, settings: Settings) -> AbstractContextManager[N
 
 def _serve(loaded: Loaded, plan: MemoryPlan, soft: SoftTokens, settings: Settings) -> Engine:
     decoding = _decoding(loaded, settings)
-    if not settings.batching:
+    if not settings.of(VibeVoiceSettings).batching:
         return Reference(loaded.model, soft, decoding)
     sizes = Sizes(
         slots=plan.slots,
@@ -183,23 +185,24 @@ def make_plan(settings: Settings, device: torch.device) -> MemoryPlan:
 
     Raises ModelUnavailableError when the checkpoint cannot be read, or the card cannot hold what is asked for.
     """
+    own = settings.of(VibeVoiceSettings)
     config = loader.read_config(settings.model, settings.revision)
     precisions = _precisions(settings, config, device)
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
     installed = importlib.util.find_spec("flash_attn") is not None
     dtype = loader.dtype_of(str(precisions[0]), device)
-    attention, _ = loader.choose_attention(settings.attention, dtype, capability, installed=installed)
+    attention, _ = loader.choose_attention(own.attention, dtype, capability, installed=installed)
     plan = memory_plan.choose(
-        _memory(device, settings.gpu_share),
+        _memory(device, own.gpu_share),
         ModelDimensions.from_config(config, _parts(settings, config)),
         settings.chunk_seconds or memory_plan.MAX_CHUNK,
         _slots(settings, device),
         precisions=precisions,
-        batching=settings.batching,
+        batching=own.batching,
         flash=attention not in {"sdpa", "eager"},  # those need a mask
     )
     if not plan.fits or plan.chunk_seconds < settings.chunk_seconds:
-        share = f"raise DROPSCRIBE_GPU_SHARE (now {settings.gpu_share:g}), " if settings.gpu_share < 1 else ""
+        share = f"raise DROPSCRIBE_VIBEVOICE_GPU_SHARE (now {own.gpu_share:g}), " if own.gpu_share < 1 else ""
         raise ModelUnavailableError(
             f"{settings.model} does not fit: {plan.explain()}; set DROPSCRIBE_PRECISION=auto, {share}lower "
             "DROPSCRIBE_CHUNK_SECONDS or DROPSCRIBE_MODEL_SLOTS, or see `dropscribe plan` for what fits"
@@ -209,7 +212,7 @@ def make_plan(settings: Settings, device: torch.device) -> MemoryPlan:
 
 def _slots(settings: Settings, device: torch.device) -> int:
     """0 lets the plan fill the card; a CPU gains nothing by reading several chunks at once."""
-    if not settings.batching:
+    if not settings.of(VibeVoiceSettings).batching:
         return 1
     return settings.model_slots or (0 if device.type == "cuda" else 1)
 
@@ -223,7 +226,7 @@ def _precision(settings: Settings, plan: MemoryPlan) -> str:
 def _parts(settings: Settings, config: dict[str, Any]) -> tuple[ModelPart, ...]:
     """The parts that are quantized: in a copy of ours those that it names, else those to quantize on load."""
     record = config.get(quantize.RECORD)
-    return tuple(map(ModelPart, record["parts"])) if record else settings.quantize
+    return tuple(map(ModelPart, record["parts"])) if record else settings.of(VibeVoiceSettings).quantize
 
 
 def _precisions(settings: Settings, config: dict[str, Any], device: torch.device) -> list[Precision]:

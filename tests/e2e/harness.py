@@ -17,7 +17,7 @@ import psutil
 import soundfile
 
 from dropscribe.core.queue import socket_path
-from dropscribe.core.settings import load
+from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
 from dropscribe.store.events import events_of

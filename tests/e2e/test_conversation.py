@@ -16,7 +16,8 @@ import pytest
 
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.queue import redis_url
-from dropscribe.core.settings import Settings, load
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobState
 from dropscribe.models.base import TranscribeRequest
 from dropscribe.store.events import events_of

@@ -75,7 +75,7 @@ def test_what_is_no_recording_fails_with_a_reason_and_status_4(machine: Machine)
 
 
 def test_a_doubtful_transcript_is_suspect_and_status_3(make_machine: Callable[..., Machine]) -> None:
-    machine = make_machine(SCRIPT=json.dumps({"behave": "truncate"}))
+    machine = make_machine(SCRIPTED_SCRIPT=json.dumps({"behave": "truncate"}))
     speech(machine.inbox / "a.wav", seconds=20)
     ran = machine.run("up", str(machine.inbox), "--drain")
     assert ran.returncode == 3, ran.stdout

@@ -65,7 +65,7 @@ def fleet(tmp_path: Path, postgresql: str, settings: Settings) -> Iterator[Fleet
         tmp_path / "fleet",
         DATABASE_URL=postgresql,
         REDIS_URL=redis_url(settings),
-        SCRIPT=json.dumps({"seconds": 1}),
+        SCRIPTED_SCRIPT=json.dumps({"seconds": 1}),
         CHUNK_SECONDS="10",
     )
     yield made
@@ -95,7 +95,7 @@ def test_members_stop_in_order_and_strike_themselves_off(fleet: Fleet) -> None:
 
 
 def test_a_drained_worker_finishes_what_it_reads_and_others_do_the_rest(fleet: Fleet) -> None:
-    fleet.environment["DROPSCRIBE_SCRIPT"] = json.dumps({"seconds": 3})
+    fleet.environment["DROPSCRIBE_SCRIPTED_SCRIPT"] = json.dumps({"seconds": 3})
     fleet.start()
     speech(fleet.inbox / "a.wav", 45)
     wait_until("both model workers read", lambda: sum(bool(w.doing) for w in model_workers(fleet)) == 2)

@@ -16,7 +16,7 @@ FEW = 3  # chunks of the long one ahead of it: one for each slot and worker, and
 
 def test_a_short_recording_does_not_wait_behind_a_long_one(make_machine: Callable[..., Machine]) -> None:
     script = {"hears": True, "seconds": 0.5}
-    machine = make_machine(SCRIPT=json.dumps(script), CHUNK_SECONDS="30")
+    machine = make_machine(SCRIPTED_SCRIPT=json.dumps(script), CHUNK_SECONDS="30")
     said = tones.turns(600)
     tones.write(machine.inbox / "long.wav", said)
     machine.up()

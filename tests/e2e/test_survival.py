@@ -84,7 +84,7 @@ def test_a_file_that_vanished_for_good_fails_with_the_reason(machine: Machine) -
 def test_kill_9_of_any_process_in_the_middle_of_a_job_loses_nothing(
     make_machine: Callable[..., Machine], victim: str
 ) -> None:
-    machine = make_machine(SCRIPT=SLOW)
+    machine = make_machine(SCRIPTED_SCRIPT=SLOW)
     speech(machine.inbox / "a.wav", seed=1)
     machine.up()
     machine.wait_for("a.wav", JobState.TRANSCRIBING)
@@ -98,7 +98,7 @@ def test_kill_9_of_any_process_in_the_middle_of_a_job_loses_nothing(
 
 
 def test_kill_9_of_up_itself_leaves_no_process_and_the_next_up_goes_on(make_machine: Callable[..., Machine]) -> None:
-    machine = make_machine(SCRIPT=SLOW)
+    machine = make_machine(SCRIPTED_SCRIPT=SLOW)
     names = [f"{seed}.wav" for seed in range(3)]
     for seed, name in enumerate(names):
         speech(machine.inbox / name, seed=seed)
@@ -115,7 +115,7 @@ def test_kill_9_of_up_itself_leaves_no_process_and_the_next_up_goes_on(make_mach
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_gives_work_back_and_counts_no_loss(make_machine: Callable[..., Machine], number: int) -> None:
-    machine = make_machine(SCRIPT=json.dumps({"seconds": 600}))
+    machine = make_machine(SCRIPTED_SCRIPT=json.dumps({"seconds": 600}))
     speech(machine.inbox / "a.wav")
     machine.up()
     wait_until(
@@ -129,7 +129,7 @@ def test_a_stop_gives_work_back_and_counts_no_loss(make_machine: Callable[..., M
     kinds = [event.kind for event in events_of(machine.database, machine.job("a.wav").id)]
     assert kinds[-1] == "released"
     assert "lost" not in kinds
-    machine.environment["DROPSCRIBE_SCRIPT"] = ""
+    machine.environment["DROPSCRIBE_SCRIPTED_SCRIPT"] = ""
     assert machine.run("up", str(machine.inbox), "--drain").returncode == 0
     machine.assert_whole("a.wav")
 
@@ -180,7 +180,7 @@ def test_up_ends_in_order_when_all_its_workers_were_drained(machine: Machine) ->
 
 
 def test_a_recording_that_kills_its_worker_is_parked_while_others_pass(make_machine: Callable[..., Machine]) -> None:
-    machine = make_machine(SCRIPT=json.dumps({"behave": "segfault", "when_longer_than": 20}))
+    machine = make_machine(SCRIPTED_SCRIPT=json.dumps({"behave": "segfault", "when_longer_than": 20}))
     speech(machine.inbox / "poison.wav", seconds=30, seed=1)
     speech(machine.inbox / "good.wav", seed=2)
     ran = machine.run("up", str(machine.inbox), "--drain")
@@ -189,14 +189,14 @@ def test_a_recording_that_kills_its_worker_is_parked_while_others_pass(make_mach
     assert job.state is JobState.PARKED
     assert f"dropscribe retry {job.id}" in job.reason
     machine.assert_whole("good.wav")
-    machine.environment["DROPSCRIBE_SCRIPT"] = ""
+    machine.environment["DROPSCRIBE_SCRIPTED_SCRIPT"] = ""
     assert machine.run("retry", "--failed").returncode == 0
     assert machine.run("up", str(machine.inbox), "--drain").returncode == 0
     machine.assert_whole("poison.wav")
 
 
 def test_a_running_job_can_be_cancelled(make_machine: Callable[..., Machine]) -> None:
-    machine = make_machine(SCRIPT=json.dumps({"seconds": 600}))
+    machine = make_machine(SCRIPTED_SCRIPT=json.dumps({"seconds": 600}))
     speech(machine.inbox / "a.wav")
     machine.up()
     wait_until("the model reads", lambda: any(w.doing and w.role == "model" for w in list_workers(machine.database)))

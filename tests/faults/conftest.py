@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.core.settings import Settings, load
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_loading import load
 from tests.conftest import missing
 from tests.faults import fleet, postgres
 from tests.faults.fleet import Fleet

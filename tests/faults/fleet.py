@@ -15,7 +15,8 @@ from pathlib import Path
 from sqlalchemy import select, update
 
 from dropscribe.admin.local import private_redis
-from dropscribe.core.settings import PREFIX, load
+from dropscribe.core.settings_errors import PREFIX
+from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
 from dropscribe.store.events import events_of
@@ -31,7 +32,7 @@ RESTART = 0.3  # seconds until what died is started again
 HEARS = json.dumps({"hears": True})
 SHORT = {
     "ENGINE": "scripted",
-    "SCRIPT": HEARS,
+    "SCRIPTED_SCRIPT": HEARS,
     "SPEECH_DETECTOR": "energy",
     "SPEAKER_ENCODER": "none",
     "STABLE_SECONDS": "0.3",

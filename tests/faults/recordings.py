@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dropscribe.core.queue import Doorbell
-from dropscribe.core.settings import PREFIX, load
+from dropscribe.core.settings_errors import PREFIX
+from dropscribe.core.settings_loading import load
 from dropscribe.models import registry
 from dropscribe.store.session import open_database
 from dropscribe.worker.runtime.context import CircuitBreaker, WorkerContext
@@ -66,7 +67,7 @@ class Recordings:
     def _worker(self) -> WorkerContext:
         if self._context is None:
             own = {"HOME": str(self.folder / "undisturbed")} | SHORT | dict(self.settings)
-            own["SCRIPT"] = HEARS  # says the same, and sooner
+            own["SCRIPTED_SCRIPT"] = HEARS  # says the same, and sooner
             settings = load({PREFIX + name: value for name, value in own.items()})
             database = open_database(settings.database)
             keeper = LeaseKeeper(database, lease=600, renew=600, beat=lambda: None)

@@ -33,7 +33,7 @@ from tests.servers import find_postgresql
 PLACES = ("scheduler-1", "scheduler-2", "cpu-1", "cpu-2", "model-1", "model-2")
 OUTSTANDING = 60  # recordings that wait at most; more are laid down as these are read
 CALM = 300.0  # seconds without faults in which what is left must end
-SETTINGS = {"SCRIPT": json.dumps({"hears": True, "seconds": 0.5}), "LEASE_SECONDS": "10", "CPU_SLOTS": "1"}
+SETTINGS = {"SCRIPTED_SCRIPT": json.dumps({"hears": True, "seconds": 0.5}), "LEASE_SECONDS": "10", "CPU_SLOTS": "1"}
 # How often each act is drawn, relative to the others.
 ACTS = {"kill": 10, "terminate": 4, "freeze": 3, "kill_redis": 2, "freeze_redis": 1, "stop_database": 1}
 

@@ -38,7 +38,7 @@ def test_what_three_workers_do_not_survive_is_parked_while_others_pass_and_can_b
     recordings = Recordings(tmp_path / "whole", settings=WHOLE)
     recordings.folder.mkdir()
     patience = {"LEASE_SECONDS": "3", "RENEW_SECONDS": "0.5", "STALL_SECONDS": "3"}
-    fleet = make_fleet(SCRIPT=script(behave=behaviour), **WHOLE, **patience)
+    fleet = make_fleet(SCRIPTED_SCRIPT=script(behave=behaviour), **WHOLE, **patience)
     fleet.start("scheduler", "cpu")
     for place in ("model-1", "model-2"):
         fleet.add(place, wrapper=("prlimit", f"--as={MEMORY}"))
@@ -50,7 +50,7 @@ def test_what_three_workers_do_not_survive_is_parked_while_others_pass_and_can_b
     assert f"3 workers did not survive it{reason};" in job.reason
     assert f"dropscribe retry {job.id}" in job.reason
     assert fleet.kinds(poison[0]).count("lost") == 3
-    fleet.environment["DROPSCRIBE_SCRIPT"] = script()
+    fleet.environment["DROPSCRIBE_SCRIPTED_SCRIPT"] = script()
     for place in ("model-1", "model-2"):
         fleet.kill(place)
     commands.retry(fleet.database, job.id)

@@ -29,7 +29,7 @@ from tests.faults.recordings import Recordings
 
 MakeFleet = Callable[..., Fleet]
 EVERYBODY = ("scheduler", "cpu", "model-1", "model-2")
-READS = {"SCRIPT": json.dumps({"hears": True, "seconds": 0.4}), "LEASE_SECONDS": "5"}
+READS = {"SCRIPTED_SCRIPT": json.dumps({"hears": True, "seconds": 0.4}), "LEASE_SECONDS": "5"}
 HOUR = 3600
 
 

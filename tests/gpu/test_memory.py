@@ -25,6 +25,7 @@ from dropscribe.models.gpu import memory
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import EncoderDimensions, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import Precision
+from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 from dropscribe.models.vibevoice.transcriber import VibeVoice, make_plan
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +94,7 @@ def settings(checkpoint: Path, **changes: object) -> Settings:
 
 def listen(checkpoint: str, share: float, tell: Callable[[dict[str, Any]], object]) -> None:
     """Read a second of noise, and tell what came of it and what was planned while the model is still there."""
-    model = VibeVoice.load(settings(Path(checkpoint), gpu_share=share))
+    model = VibeVoice.load(settings(Path(checkpoint)).having(VibeVoiceSettings(gpu_share=share)))
     audio = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32)
     found = model.transcribe(audio, TranscribeRequest())
     planned = {"slots": model.plan.slots, "total": model.plan.total, "vram": model.plan.vram}
@@ -153,8 +154,8 @@ def test_a_share_that_is_too_small_is_refused_by_its_name(checkpoint: Path, devi
     small = (
         memory_plan.CUDA_CONTEXT / torch.cuda.get_device_properties(device).total_memory
     )  # nothing is left for a model
-    with pytest.raises(ModelUnavailableError, match=r"does not fit: .*raise DROPSCRIBE_GPU_SHARE \(now 0\."):
-        make_plan(settings(checkpoint, gpu_share=small), device)
+    with pytest.raises(ModelUnavailableError, match=r"does not fit: .*raise DROPSCRIBE_VIBEVOICE_GPU_SHARE \(now 0\."):
+        make_plan(settings(checkpoint).having(VibeVoiceSettings(gpu_share=small)), device)
 
 
 def test_the_metrics_tell_what_tensors_hold_and_what_is_free(device: torch.device) -> None:

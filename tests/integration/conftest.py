@@ -16,7 +16,7 @@ from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
 from dropscribe.core.queue import Doorbell, redis_url
 from dropscribe.core.settings import Settings
-from dropscribe.models.scripted import Script, Scripted
+from dropscribe.models.scripted.transcriber import Script, Scripted
 from dropscribe.scheduler.watching import admission
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.root_watch import RootWatch

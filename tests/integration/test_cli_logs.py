@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.core.settings import load
+from dropscribe.core.settings_loading import load
 from dropscribe.store import commands
 from dropscribe.store.session import Database
 from tests.integration.console import Cli, Ended, admit, fail

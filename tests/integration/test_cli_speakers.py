@@ -6,7 +6,7 @@ import pytest
 
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import CPU_QUEUE
-from dropscribe.core.settings import load
+from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobState
 from dropscribe.store import fleet, jobs, queries, speakers
 from dropscribe.store.session import Database

@@ -18,9 +18,10 @@ from dropscribe.admin.client import Client
 from dropscribe.core.errors import DropscribeError, JobNotFoundError, StoreError, UsageError
 from dropscribe.core.queue import redis_url
 from dropscribe.core.routing import CPU_QUEUE
-from dropscribe.core.settings import Settings, load
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobState, Priority
-from dropscribe.models.scripted import Script
+from dropscribe.models.scripted.transcriber import Script
 from dropscribe.store import commands, queries
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.context import WorkerContext

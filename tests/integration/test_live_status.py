@@ -18,7 +18,7 @@ from rich.console import Console
 from dropscribe.admin.ask import live_status
 from dropscribe.admin.context import Context
 from dropscribe.admin.state import fleet_status
-from dropscribe.core.settings import load
+from dropscribe.core.settings_loading import load
 from dropscribe.store import chunks, fleet, leases, queries
 from dropscribe.store.session import Database
 from tests.integration.console import ENGINE, admit, fail, prepare

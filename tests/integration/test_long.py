@@ -11,7 +11,7 @@ import pytest
 
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.types import JobState
-from dropscribe.models.scripted import Script
+from dropscribe.models.scripted.transcriber import Script
 from dropscribe.store import commands, queries, speakers
 from dropscribe.store.events import events_of
 from dropscribe.store.speakers import SpeakerNames

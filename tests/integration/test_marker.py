@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dropscribe.core.errors import SettingsError
-from dropscribe.core.settings import load
+from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobState
 from dropscribe.store import recovery, speakers
 from dropscribe.store.speakers import SpeakerNames

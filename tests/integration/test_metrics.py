@@ -21,7 +21,7 @@ from dropscribe.core import metrics
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, JobState
-from dropscribe.models.scripted import Script
+from dropscribe.models.scripted.transcriber import Script
 from dropscribe.scheduler.duties.metrics import LOOK_SECONDS, StoreCollector
 from dropscribe.store import fleet, queries, recovery, switches, tables
 from dropscribe.store.events import FAILED_CHECKS, note

@@ -90,7 +90,7 @@ def test_one_checkpoint_is_shown_by_its_id_or_its_folder(run: Run, snapshot: Pat
     for name in (ID, str(snapshot)):
         code, out, _ = run("show", name, "--verify")
         assert code == 0
-        assert "transformers, dropscribe reads it" in out
+        assert "transformers, the engine vibevoice transcribes with it" in out
         assert "VibeVoiceAsrForConditionalGeneration" in out
         assert "verified" in out
     shown = json.loads(run("show", ID, "--revision", COMMIT, "--json")[1])

@@ -21,10 +21,10 @@ from transformers import VibeVoiceAsrConfig, VibeVoiceAsrForConditionalGeneratio
 
 from dropscribe.admin.cli.main import app, main
 from dropscribe.admin.context import Context
-from dropscribe.core.types import ModelPart
 from dropscribe.models.checkpoints import safetensors_files, shard_writer
 from dropscribe.models.checkpoints.shard_writer import Writer
 from dropscribe.models.vibevoice import bnb_packing, loader, parts, quantize
+from dropscribe.models.vibevoice.parts import ModelPart
 from dropscribe.models.vibevoice.quantize import QuantizationError
 from tests.schemas import conforms
 

@@ -32,6 +32,7 @@ from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder
 from dropscribe.models.onnx.transcriber import Onnx
 from dropscribe.models.vibevoice.base import VibeVoiceBase
 from dropscribe.models.vibevoice.generation import CancelledError, Generation
+from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 
 TINY = Path(__file__).parents[1] / "tiny"
@@ -39,6 +40,7 @@ CHECKPOINT = TINY / "checkpoint"
 RECORDINGS = [soundfile.read(path, dtype="float32")[0] for path in sorted((TINY / "recordings").glob("*.flac"))]
 PARAMETERS = 3_453_316  # of the checkpoint
 NEVER = threading.Event()
+ONE_AT_A_TIME = {"vibevoice": VibeVoiceSettings(batching=False)}
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -68,7 +70,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="module")
 def reference() -> Iterator[VibeVoice]:
-    model = open_model("vibevoice", CHECKPOINT, batching=False, precision="fp32")
+    model = open_model("vibevoice", CHECKPOINT, own=ONE_AT_A_TIME, precision="fp32")
     assert isinstance(model, VibeVoice)
     yield model
     model.close()

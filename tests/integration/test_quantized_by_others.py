@@ -16,10 +16,10 @@ from transformers import AutoProcessor, BitsAndBytesConfig, VibeVoiceAsrForCondi
 
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import ModelPart
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.vibevoice import loader, parts, quantize, transcriber
 from dropscribe.models.vibevoice.memory_plan import Precision
+from dropscribe.models.vibevoice.parts import ModelPart
 from dropscribe.models.vibevoice.quantize import QuantizationError
 from tests.tiny.checkpoint import random_checkpoint
 
@@ -113,7 +113,9 @@ def test_a_quantized_encoder_or_projector_of_others_is_refused_unless_it_is_aske
     chosen = (ModelPart.LANGUAGE_MODEL, ModelPart.PROJECTOR)
     make(checkpoint, tmp_path, chosen)
     expected = r"^4 quantized, but should not be: model\.multi_modal_projector\.acoustic_linear_1, .*"
-    with pytest.raises(QuantizationError, match=expected + "set DROPSCRIBE_QUANTIZE=language-model,projector if"):
+    with pytest.raises(
+        QuantizationError, match=expected + "set DROPSCRIBE_VIBEVOICE_QUANTIZE=language-model,projector if"
+    ):
         loader.load(str(tmp_path), method, device=CPU)
     with caplog.at_level(logging.WARNING, logger=loader.__name__):
         loaded = loader.load(str(tmp_path), method, device=CPU, parts=chosen)

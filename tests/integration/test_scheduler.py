@@ -19,7 +19,8 @@ from dropscribe.core import queue
 from dropscribe.core.errors import UsageError
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import CPU_QUEUE, FINISH, PREPARE
-from dropscribe.core.settings import Settings, load
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_loading import load
 from dropscribe.scheduler.duties import reconciler
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.service import Scheduler

@@ -12,7 +12,7 @@ import pytest
 from dropscribe.core.routing import CPU_QUEUE, MODEL_QUEUE
 from dropscribe.core.types import JobState, RawTranscript
 from dropscribe.models.base import Audio, TranscribeRequest
-from dropscribe.models.scripted import Script, Scripted
+from dropscribe.models.scripted.transcriber import Script, Scripted
 from dropscribe.store import commands, fleet, jobs, queries, recovery, switches, transcripts
 from dropscribe.store.events import events_of
 from dropscribe.store.fleet import list_workers

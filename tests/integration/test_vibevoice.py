@@ -21,6 +21,7 @@ from dropscribe.models import registry
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.vibevoice.generation import Stop
 from dropscribe.models.vibevoice.output import STUCK_TOKENS, StreamedOutput
+from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.tiny.checkpoint import random_checkpoint
 
@@ -166,7 +167,7 @@ def test_audio_longer_than_planned_is_refused(model: VibeVoice) -> None:
 
 
 def test_two_at_once_are_answered_as_each_alone(checkpoint: Path, model: VibeVoice) -> None:
-    alone = load(checkpoint, batching="off", max_new_tokens=60)
+    alone = load(checkpoint, own={"vibevoice": VibeVoiceSettings(batching=False)}, max_new_tokens=60)
     batched = load(checkpoint, model_slots=2, max_new_tokens=60)
     recordings = [noise(seconds) for seconds in (1.2, 2.7)]
     with ThreadPoolExecutor(2) as pool:

@@ -16,6 +16,7 @@ from dropscribe.core.settings import Settings
 from dropscribe.models.gpu import lock
 from dropscribe.models.vibevoice import loader, transcriber
 from dropscribe.models.vibevoice.memory_plan import Precision
+from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.tiny.checkpoint import random_checkpoint
 
@@ -92,10 +93,10 @@ def test_a_torn_file_of_weights_is_refused(checkpoint: Path, tmp_path: Path) -> 
         ("auto", torch.float32, (9, 0), True, "sdpa", "16-bit"),
         ("auto", torch.bfloat16, None, True, "sdpa", "no GPU"),
         ("flash", torch.bfloat16, (8, 0), True, "flash_attention_2", "supports it"),
-        ("sdpa", torch.bfloat16, (9, 0), True, "sdpa", "DROPSCRIBE_ATTENTION"),
-        ("eager", torch.bfloat16, (9, 0), True, "eager", "DROPSCRIBE_ATTENTION"),
-        ("varlen", torch.bfloat16, (9, 0), False, "varlen", "DROPSCRIBE_ATTENTION"),
-        ("varlen", torch.float32, None, False, "varlen", "DROPSCRIBE_ATTENTION"),
+        ("sdpa", torch.bfloat16, (9, 0), True, "sdpa", "DROPSCRIBE_VIBEVOICE_ATTENTION"),
+        ("eager", torch.bfloat16, (9, 0), True, "eager", "DROPSCRIBE_VIBEVOICE_ATTENTION"),
+        ("varlen", torch.bfloat16, (9, 0), False, "varlen", "DROPSCRIBE_VIBEVOICE_ATTENTION"),
+        ("varlen", torch.float32, None, False, "varlen", "DROPSCRIBE_VIBEVOICE_ATTENTION"),
     ],
 )
 def test_attention_is_chosen_with_a_reason(
@@ -107,12 +108,12 @@ def test_attention_is_chosen_with_a_reason(
 
 
 def test_flash_attention_that_cannot_run_is_refused_when_asked_for() -> None:
-    with pytest.raises(ModelUnavailableError, match=r"not installed .*set DROPSCRIBE_ATTENTION=sdpa"):
+    with pytest.raises(ModelUnavailableError, match=r"not installed .*set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"):
         loader.choose_attention("flash", torch.bfloat16, (9, 0), installed=False)
 
 
 def test_pytorchs_flash_kernel_is_refused_on_a_card_that_lacks_it() -> None:
-    with pytest.raises(ModelUnavailableError, match=r"capability is 7\.5, .*set DROPSCRIBE_ATTENTION=sdpa"):
+    with pytest.raises(ModelUnavailableError, match=r"capability is 7\.5, .*set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"):
         loader.choose_attention("varlen", torch.float16, (7, 5), installed=True)
 
 
@@ -142,8 +143,10 @@ def test_a_plan_that_does_not_fit_its_share_names_the_setting(
 ) -> None:
     monkeypatch.setattr(transcriber, "_memory", lambda _, share: int(share * 1e9))
     transcriber.make_plan(Settings(model=str(checkpoint)), CPU)
-    with pytest.raises(ModelUnavailableError, match=r"of 0\.45 GB; .*raise DROPSCRIBE_GPU_SHARE \(now 0\.45\), lower"):
-        transcriber.make_plan(Settings(model=str(checkpoint), gpu_share=0.45), CPU)
+    with pytest.raises(
+        ModelUnavailableError, match=r"of 0\.45 GB; .*raise DROPSCRIBE_VIBEVOICE_GPU_SHARE \(now 0\.45\), lower"
+    ):
+        transcriber.make_plan(Settings(model=str(checkpoint)).having(VibeVoiceSettings(gpu_share=0.45)), CPU)
 
 
 def test_the_memory_of_a_card_is_measured_and_taken_under_its_lock(

@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from dropscribe.admin.check import checks
 from dropscribe.admin.check.checks import Severity
 from dropscribe.admin.check.doctor import CLOCK_SECONDS, clock
-from dropscribe.core.settings import load
+from dropscribe.core.settings_loading import load
 from dropscribe.models.checkpoints import hub_cache, known
 from dropscribe.models.gpu import cards
 

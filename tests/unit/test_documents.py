@@ -16,7 +16,9 @@ import pytest
 import typer
 
 from dropscribe.admin.cli.main import app
-from dropscribe.core.settings import CONFIG_VARIABLE, PREFIX, Settings
+from dropscribe.core.settings import fields, variable
+from dropscribe.core.settings_errors import PREFIX
+from dropscribe.core.settings_loading import CONFIG_VARIABLE
 from tests.documents import DOCUMENTS, REPOSITORY, blocks, inline, make_targets
 
 DEPLOYED = sorted(path for path in (REPOSITORY / "deploy").iterdir() if path.is_file())
@@ -76,7 +78,7 @@ def variables(text: str) -> set[str]:
 
 
 def known_variables() -> set[str]:
-    return {CONFIG_VARIABLE} | {PREFIX + field.upper() for field in Settings.model_fields}
+    return {CONFIG_VARIABLE} | set(map(variable, fields()))
 
 
 @all_documents
@@ -120,7 +122,7 @@ def test_every_variable_that_is_named_is_a_setting(path: Path) -> None:
 
 
 def test_the_example_of_the_environment_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dropscribe.core.settings import load
+    from dropscribe.core.settings_loading import load
 
     text = (REPOSITORY / "deploy" / "dropscribe.env.example").read_text()
     given = dict(re.findall(rf"^#?({PREFIX}\w+)=(.*)$", text, re.MULTILINE))

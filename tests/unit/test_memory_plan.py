@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import ModelPart
 from dropscribe.models.vibevoice import parts
 from dropscribe.models.vibevoice.dimensions import PUBLISHED, EncoderDimensions, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import (
@@ -32,6 +31,7 @@ from dropscribe.models.vibevoice.memory_plan import (
     table,
     weights,
 )
+from dropscribe.models.vibevoice.parts import ModelPart
 
 TEXT = {
     "hidden_size": 3584,

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from dropscribe.core.errors import SettingsError, UsageError
-from dropscribe.core.settings import Settings, load
-from dropscribe.core.types import ModelPart
+from dropscribe.core.settings import Settings
+from dropscribe.core.settings_loading import load
 from dropscribe.models.vibevoice import parts
+from dropscribe.models.vibevoice.parts import ModelPart
+from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 
 MODULES: dict[str, ModelPart | None] = {
     "model.language_model.layers.27.mlp.down_proj": "language-model",
@@ -58,10 +60,10 @@ def test_nothing_speaks_against_the_default_and_something_against_all_else() -> 
 
 
 def test_the_setting_takes_parts_with_commas_between_and_is_part_of_the_digest() -> None:
-    assert load({}).quantize == ("language-model",)
-    chosen = load({"DROPSCRIBE_QUANTIZE": "head, language-model"})
-    assert set(chosen.quantize) == {"head", "language-model"}
+    assert load({}).of(VibeVoiceSettings).quantize == ("language-model",)
+    chosen = load({"DROPSCRIBE_VIBEVOICE_QUANTIZE": "head, language-model"})
+    assert set(chosen.of(VibeVoiceSettings).quantize) == {"head", "language-model"}
     assert chosen.digest() != Settings().digest()
-    assert chosen.digest() == load({"DROPSCRIBE_QUANTIZE": "language-model,head"}).digest()
-    with pytest.raises(SettingsError, match="DROPSCRIBE_QUANTIZE"):
-        load({"DROPSCRIBE_QUANTIZE": "encoder"})
+    assert chosen.digest() == load({"DROPSCRIBE_VIBEVOICE_QUANTIZE": "language-model,head"}).digest()
+    with pytest.raises(SettingsError, match="DROPSCRIBE_VIBEVOICE_QUANTIZE"):
+        load({"DROPSCRIBE_VIBEVOICE_QUANTIZE": "encoder"})

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from dropscribe.core import engines
+from dropscribe.core.engine_settings import groups
 from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.settings import Settings
 from dropscribe.models import registry
 from dropscribe.models.gpu import cards
-from dropscribe.models.scripted import Scripted
+from dropscribe.models.scripted.settings import ScriptedSettings
+from dropscribe.models.scripted.transcriber import Scripted
 
 TINY = Path(__file__).parents[1] / "tiny" / "checkpoint"
 
@@ -35,19 +38,23 @@ def nvidia_smi(folder: Path, *mebibytes: int) -> None:
     (folder / "nvidia-smi").chmod(0o755)
 
 
+def scripted(script: str) -> Settings:
+    return Settings().having(ScriptedSettings(script=script))
+
+
 def chosen(**settings: str) -> tuple[str, str]:
     found = registry.choose(Settings(**settings))
     return found.spec.name, found.model
 
 
 def test_an_engine_is_created_by_its_name() -> None:
-    engine = registry.create("scripted", Settings(script='{"seconds": 0}'))
+    engine = registry.create("scripted", scripted('{"seconds": 0}'))
     assert isinstance(engine, Scripted)
 
 
 def test_settings_reach_the_engine() -> None:
     with pytest.raises(SettingsError):
-        registry.create("scripted", Settings(script='{"unknown": 1}'))
+        registry.create("scripted", scripted('{"unknown": 1}'))
 
 
 def test_an_engine_that_this_version_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +63,14 @@ def test_an_engine_that_this_version_lacks_is_refused(monkeypatch: pytest.Monkey
         ModelUnavailableError, match=r"vibevoice is not part of this version; use one of onnx, .*whisper"
     ):
         registry.create("vibevoice", Settings())
+
+
+def test_core_knows_the_engines_that_there_are_and_the_settings_of_each() -> None:
+    assert engines.names() == tuple(sorted(registry.SPECS))
+    assert {name: group.engine for name, group in groups().items()} == {
+        "scripted": "scripted",
+        "vibevoice": "vibevoice",
+    }
 
 
 def test_a_name_stands_for_itself() -> None:

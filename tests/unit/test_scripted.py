@@ -18,7 +18,8 @@ from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import FinishReason, RawTranscript
 from dropscribe.models.base import Audio, TranscribeRequest
-from dropscribe.models.scripted import Script, Scripted, parse
+from dropscribe.models.scripted.settings import ScriptedSettings
+from dropscribe.models.scripted.transcriber import Script, Scripted, parse
 
 
 def noise(seconds: float, seed: int = 0) -> Audio:
@@ -31,7 +32,7 @@ def read(audio: Audio, context: str = "", **script: object) -> RawTranscript:
 
 
 def load(**script: object) -> Scripted:
-    return Scripted.load(Settings(script=json.dumps(script)))
+    return Scripted.load(Settings().having(ScriptedSettings(script=json.dumps(script))))
 
 
 def _transcribe_in_child(script: str) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from dropscribe.core import settings
+from dropscribe.core import old_names, settings, settings_loading
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.types import Priority
+from dropscribe.models.scripted.settings import ScriptedSettings
+from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +24,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_anything_the_defaults_hold(elsewhere: Path) -> None:
-    found = settings.load({})
+    found = settings_loading.load({})
     assert found.home == elsewhere / "state" / "dropscribe"
     assert found.database == f"sqlite:///{found.home}/dropscribe.db"
     assert found.outputs == ("json", "txt", "srt", "vtt", "tsv")
@@ -36,15 +40,15 @@ def test_without_anything_the_defaults_hold(elsewhere: Path) -> None:
     ],
 )
 def test_only_an_sqlite_database_has_a_file(url: str, file: Path | None) -> None:
-    assert settings.load({"DROPSCRIBE_DATABASE_URL": url}).sqlite_file == file
+    assert settings_loading.load({"DROPSCRIBE_DATABASE_URL": url}).sqlite_file == file
 
 
 def test_options_win_over_environment_over_file(elsewhere: Path) -> None:
     (elsewhere / "dropscribe.toml").write_text('engine = "scripted"\ncontext = "file"\npriority = "low"\n')
     environment = {"DROPSCRIBE_CONTEXT": "environment", "DROPSCRIBE_ENGINE": "vibevoice"}
-    found = settings.load(environment, overrides={"engine": "whisper", "context": None})
+    found = settings_loading.load(environment, overrides={"engine": "whisper", "context": None})
     assert (found.engine, found.context, found.priority) == ("whisper", "environment", Priority.LOW)
-    sources = {origin.name: origin.source for origin in settings.origins(found, environment)}
+    sources = {origin.name: origin.source for origin in settings_loading.origins(found, environment)}
     assert sources["context"] == "environment"
     assert sources["priority"].endswith("dropscribe.toml")
     assert sources["home"] == "default"
@@ -55,22 +59,22 @@ def test_the_file_may_lie_in_home_or_be_named(elsewhere: Path) -> None:
     home.mkdir()
     (home / "dropscribe.toml").write_text('context = "home"\n')
     (elsewhere / "named.toml").write_text('context = "named"\n')
-    assert settings.load({"DROPSCRIBE_HOME": str(home)}).context == "home"
-    assert settings.load({"DROPSCRIBE_CONFIG": "named.toml"}).context == "named"
+    assert settings_loading.load({"DROPSCRIBE_HOME": str(home)}).context == "home"
+    assert settings_loading.load({"DROPSCRIBE_CONFIG": "named.toml"}).context == "named"
     with pytest.raises(SettingsError, match=r"gone\.toml"):
-        settings.load({"DROPSCRIBE_CONFIG": "gone.toml"})
+        settings_loading.load({"DROPSCRIBE_CONFIG": "gone.toml"})
 
 
 def test_an_unknown_variable_names_the_nearest(elsewhere: Path) -> None:
     with pytest.raises(SettingsError, match="did you mean DROPSCRIBE_ENGINE"):
-        settings.load({"DROPSCRIBE_ENGIN": "auto"})
+        settings_loading.load({"DROPSCRIBE_ENGIN": "auto"})
     with pytest.raises(SettingsError, match="unknown environment variable DROPSCRIBE_FOO; `dropscribe config` lists"):
-        settings.load({"DROPSCRIBE_FOO": "x"})
+        settings_loading.load({"DROPSCRIBE_FOO": "x"})
 
 
 def test_a_list_of_which_nothing_is_right_is_not_called_empty_too(elsewhere: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        settings.load({"DROPSCRIBE_OUTPUTS": "pdf"})
+        settings_loading.load({"DROPSCRIBE_OUTPUTS": "pdf"})
     assert "pdf" in str(caught.value)
     assert "at least" not in str(caught.value)
 
@@ -78,13 +82,71 @@ def test_a_list_of_which_nothing_is_right_is_not_called_empty_too(elsewhere: Pat
 def test_an_unknown_key_names_file_and_nearest(elsewhere: Path) -> None:
     (elsewhere / "dropscribe.toml").write_text("stable_second = 3\n")
     with pytest.raises(SettingsError, match=r"dropscribe\.toml: unknown setting .* did you mean stable_seconds"):
-        settings.load({})
+        settings_loading.load({})
+
+
+def test_settings_of_an_engine_form_a_table_of_the_file_and_carry_its_name_in_the_environment(elsewhere: Path) -> None:
+    (elsewhere / "dropscribe.toml").write_text(
+        'engine = "vibevoice"\n[vibevoice]\nattention = "sdpa"\ngpu_share = 0.45\n[scripted]\nscript = "{}"\n'
+    )
+    environment = {"DROPSCRIBE_VIBEVOICE_GPU_SHARE": "0.9"}
+    found = settings_loading.load(environment)
+    own = found.of(VibeVoiceSettings)
+    assert (own.attention, own.gpu_share, own.batching) == ("sdpa", 0.9, True)
+    assert found.of(ScriptedSettings).script == "{}"
+    assert found.remarks == ()
+    told = {origin.name: (origin.value, origin.source) for origin in settings_loading.origins(found, environment)}
+    assert told["vibevoice.gpu_share"] == ("0.9", "environment")
+    assert told["vibevoice.attention"] == ("sdpa", "dropscribe.toml")
+    assert told["vibevoice.batching"] == ("True", "default")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[vibevoice]\nattenton = 1", r"unknown setting vibevoice\.attenton; did you mean vibevoice\.attention\?"),
+        ("[vibevoice]\ngpu_share = 2", r"vibevoice\.gpu_share in dropscribe\.toml = 2: input should be less than"),
+        ("[whisper]\nattention = 1", r"unknown setting whisper\.attention"),
+        ("[vibevoyce]\nattention = 1", r"unknown setting vibevoyce"),
+        ("vibevoice = 3", r"unknown setting vibevoice;"),
+        ("own = 3", r"unknown setting own;"),
+    ],
+)
+def test_what_is_wrong_in_the_table_of_an_engine_is_named(elsewhere: Path, text: str, says: str) -> None:
+    (elsewhere / "dropscribe.toml").write_text(text)
+    with pytest.raises(SettingsError, match=says):
+        settings_loading.load({})
+
+
+def test_an_empty_table_of_an_engine_without_settings_is_well(elsewhere: Path) -> None:
+    (elsewhere / "dropscribe.toml").write_text("[whisper]\n")
+    assert settings_loading.load({}) == settings_loading.load({"DROPSCRIBE_CONTEXT": ""})
+
+
+def test_settings_of_an_engine_can_be_replaced_and_are_kept_by_copies() -> None:
+    changed = settings_loading.load({}).having(VibeVoiceSettings(batching=False)).having(ScriptedSettings(script="{}"))
+    copy = changed.model_copy(update={"engine": "vibevoice"})
+    assert (copy.of(VibeVoiceSettings).batching, copy.of(ScriptedSettings).script) == (False, "{}")
+    assert settings.Settings().of(VibeVoiceSettings).batching
+    assert changed.digest() != settings_loading.load({}).digest()  # by the script
+
+
+def test_no_name_of_a_setting_can_be_mistaken_for_another() -> None:
+    names = [*settings.fields(), *old_names.SETTINGS]
+    assert len(set(map(settings.variable, names))) == len(names)
+
+
+def test_reading_settings_imports_no_engine() -> None:
+    code = "import sys; from dropscribe.core.settings_loading import load; load({}); print(*sys.modules)"
+    seen = set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+    assert "dropscribe.models.vibevoice.settings" in seen
+    assert seen.isdisjoint({"numpy", "torch", "av", "ctranslate2", "onnxruntime", "dropscribe.models.registry"})
 
 
 def test_a_broken_file_is_named(elsewhere: Path) -> None:
     (elsewhere / "dropscribe.toml").write_text("engine = \n")
     with pytest.raises(SettingsError, match=r"dropscribe\.toml.*mend"):
-        settings.load({})
+        settings_loading.load({})
 
 
 @pytest.mark.parametrize(
@@ -94,49 +156,54 @@ def test_a_broken_file_is_named(elsewhere: Path) -> None:
         ("STABLE_SECONDS", "-1"),
         ("OUTPUTS", "txt,pdf"),
         ("LOST_ATTEMPTS", "many"),
-        ("GPU_SHARE", "0"),
-        ("GPU_SHARE", "1.1"),
+        ("VIBEVOICE_GPU_SHARE", "0"),
+        ("VIBEVOICE_GPU_SHARE", "1.1"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_by_its_variable(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"DROPSCRIBE_{variable}"):
-        settings.load({f"DROPSCRIBE_{variable}": value})
+        settings_loading.load({f"DROPSCRIBE_{variable}": value})
 
 
 def test_an_empty_variable_is_as_good_as_none() -> None:
-    assert settings.load({"DROPSCRIBE_REDIS_URL": "", "DROPSCRIBE_STABLE_SECONDS": ""}).stable_seconds == 10
+    assert settings_loading.load({"DROPSCRIBE_REDIS_URL": "", "DROPSCRIBE_STABLE_SECONDS": ""}).stable_seconds == 10
 
 
 def test_paths_are_absolute_and_may_begin_with_the_home(elsewhere: Path) -> None:
-    found = settings.load({"DROPSCRIBE_HOTWORDS": "terms.txt", "DROPSCRIBE_SPOOL": "~/spool"})
+    found = settings_loading.load({"DROPSCRIBE_HOTWORDS": "terms.txt", "DROPSCRIBE_SPOOL": "~/spool"})
     assert found.hotwords == elsewhere / "terms.txt"
     assert found.spool == Path.home() / "spool"
 
 
 def test_secrets_are_masked() -> None:
     environment = {"DROPSCRIBE_DATABASE_URL": "postgresql://ann:secret@db/x", "DROPSCRIBE_REDIS_URL": "redis://:pw@r:1"}
-    shown = {origin.name: origin.value for origin in settings.origins(settings.load(environment), environment)}
+    shown = {
+        origin.name: origin.value
+        for origin in settings_loading.origins(settings_loading.load(environment), environment)
+    }
     assert shown["database_url"] == "postgresql://ann:***@db/x"
     assert shown["redis_url"] == "redis://:***@r:1"
 
 
 def test_the_model_that_is_not_named_is_left_to_the_engine() -> None:
-    assert settings.load({}).model == ""
-    assert settings.load({}).digest() == settings.load({"DROPSCRIBE_MODEL": settings.VIBEVOICE}).digest()
-    named = settings.load({"DROPSCRIBE_ENGINE": "whisper", "DROPSCRIBE_MODEL": "openai/whisper-tiny"})
+    assert settings_loading.load({}).model == ""
+    assert (
+        settings_loading.load({}).digest() == settings_loading.load({"DROPSCRIBE_MODEL": settings.FIRST_MODEL}).digest()
+    )
+    named = settings_loading.load({"DROPSCRIBE_ENGINE": "whisper", "DROPSCRIBE_MODEL": "openai/whisper-tiny"})
     assert named.model == "openai/whisper-tiny"
 
 
 def test_a_language_is_a_code() -> None:
-    assert settings.load({"DROPSCRIBE_LANGUAGE": "de"}).language == "de"
+    assert settings_loading.load({"DROPSCRIBE_LANGUAGE": "de"}).language == "de"
     with pytest.raises(SettingsError, match="DROPSCRIBE_LANGUAGE"):
-        settings.load({"DROPSCRIBE_LANGUAGE": "German!"})
+        settings_loading.load({"DROPSCRIBE_LANGUAGE": "German!"})
 
 
 def test_only_what_shapes_a_transcript_changes_the_digest() -> None:
-    plain = settings.load({})
-    assert plain.digest() == settings.load({"DROPSCRIBE_OUTPUTS": "txt", "DROPSCRIBE_HOME": "/x"}).digest()
-    assert plain.digest() != settings.load({"DROPSCRIBE_CONTEXT": "Ada"}).digest()
-    assert plain.digest("Ada") == settings.load({"DROPSCRIBE_CONTEXT": "Ada"}).digest()
-    assert plain.digest() != settings.load({"DROPSCRIBE_ENGINE": "scripted"}).digest()
-    assert plain.digest() != settings.load({"DROPSCRIBE_LANGUAGE": "de"}).digest()
+    plain = settings_loading.load({})
+    assert plain.digest() == settings_loading.load({"DROPSCRIBE_OUTPUTS": "txt", "DROPSCRIBE_HOME": "/x"}).digest()
+    assert plain.digest() != settings_loading.load({"DROPSCRIBE_CONTEXT": "Ada"}).digest()
+    assert plain.digest("Ada") == settings_loading.load({"DROPSCRIBE_CONTEXT": "Ada"}).digest()
+    assert plain.digest() != settings_loading.load({"DROPSCRIBE_ENGINE": "scripted"}).digest()
+    assert plain.digest() != settings_loading.load({"DROPSCRIBE_LANGUAGE": "de"}).digest()

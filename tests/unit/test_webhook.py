@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.errors import SettingsError
-from dropscribe.core.settings import load, origins
+from dropscribe.core.settings_loading import load, origins
 from dropscribe.scheduler.duties import webhook
 from tests.documents import REPOSITORY, blocks
 

@@ -1,4 +1,4 @@
-"""What is known of the engine `scripted` without importing it."""
+"""What is known of the engine scripted without importing it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from dropscribe.models.engine_spec import EngineSpec
 
 SPEC = EngineSpec(
     name="scripted",
-    target="dropscribe.models.scripted:Scripted",
+    target="dropscribe.models.scripted.transcriber:Scripted",
     notice="scripted: invented words for tests; nothing of what was said is recognized",
 )

@@ -1,8 +1,8 @@
 """A transcriber without a model: it says what its script tells it to, as slowly or as wrongly as told.
 
 Everything around the model can be tried with it in milliseconds: progress, cancellation, gates, crashes. The
-script is the setting `script`: JSON text, or `@` and the path of a JSON file, whose keys are the fields of
-`Script`. The same audio with the same script always gives the same segments.
+script is the setting `script` of this engine: JSON text, or `@` and the path of a JSON file, whose keys are the
+fields of `Script`. The same audio with the same script always gives the same segments.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment
 from dropscribe.models.base import Audio, TranscribeRequest
-from dropscribe.models.scripted_spec import SPEC
+from dropscribe.models.scripted.settings import ScriptedSettings
+from dropscribe.models.scripted.spec import SPEC
 
 POLL_SECONDS = 0.05  # between two looks at the clock while pretending to work
 WORDS_A_SEGMENT = 8  # in 5 s: 96 words a minute, slow speech
@@ -130,7 +131,7 @@ class Scripted:
     @classmethod
     def load(cls, settings: Settings) -> Scripted:
         """Read the script. Raises SettingsError when it is wrong."""
-        return cls(parse(settings.script), slots=settings.model_slots or 1)
+        return cls(parse(settings.of(ScriptedSettings).script), slots=settings.model_slots or 1)
 
     def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
         """Take the time, then behave as the script says. Raises ModelError or ModelFatalError when told to."""

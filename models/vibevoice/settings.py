@@ -1,0 +1,31 @@
+"""The settings of the engine vibevoice."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from dropscribe.core.engine_settings import EngineSettings
+from dropscribe.core.settings import split_commas
+from dropscribe.models.vibevoice.parts import SAFE_PARTS, ModelPart
+
+
+class VibeVoiceSettings(EngineSettings):
+    """How VibeVoice-ASR is loaded and computed by PyTorch."""
+
+    engine: ClassVar[str] = "vibevoice"
+
+    quantize: Annotated[tuple[ModelPart, ...], BeforeValidator(split_commas)] = Field(
+        SAFE_PARTS,
+        min_length=1,
+        description="parts that int8 and nf4 quantize; more than the default is unsafe",
+        json_schema_extra={"digest": "quantize"},
+    )
+    attention: Literal["auto", "flash", "varlen", "sdpa", "eager"] = Field(
+        "auto", description="how attention is computed; auto: flash-attn where it can run, else sdpa"
+    )
+    gpu_share: float = Field(
+        1, gt=0, le=1, description="part of a GPU's memory that one model worker may plan with; 0.45 for two on a card"
+    )
+    batching: bool = Field(True, description="transcribe several chunks at once; off: one at a time, the reference")
