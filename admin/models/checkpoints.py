@@ -132,8 +132,7 @@ def _quantized(one: Checkpoint) -> str:
 
 
 def _layout(one: Checkpoint) -> str:
-    reader = registry.READERS.get(one.layout)
-    known = f"the engine {reader} transcribes with it" if reader else "no engine of dropscribe transcribes with it"
     if one.layout == "speakers":
-        known = "dropscribe tells speakers apart with it"
-    return f"{one.layout}, {known}"
+        return f"{one.layout}, dropscribe tells speakers apart with it"
+    reader = registry.READERS.get(one.layout)
+    return f"{one.layout}, {f'the engine {reader}' if reader else 'no engine of dropscribe'} transcribes with it"
