@@ -1,6 +1,6 @@
 """How often the gate holds back good answers, and how often it notices bad ones.
 
-Run as `python -m bench.gate`; takes about four minutes. An engine reads recordings whose speech is clear, put end to
+Run as `python -m bench.gate`; takes about four minutes. An engine reads recordings whose text is known, put end to
 end and cut into windows as the product cuts them. Whatever the gate finds wrong with its answers is a false alarm. The
 same answers made bad on purpose show what it notices.
 """
@@ -116,7 +116,7 @@ def _tape(folders: Sequence[Path], scratch: Path) -> Path:
     found = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
     parts: list[Audio] = []
     for path in found:
-        if path.suffix in SOUNDS:
+        if path.suffix in SOUNDS and _has_text(path):
             decoded = scratch / "part.flac"
             decode(path, decoded, DecodeLimits(), label=path.name)
             audio = soundfile.read(decoded, dtype="float32")[0]
@@ -125,6 +125,15 @@ def _tape(folders: Sequence[Path], scratch: Path) -> Path:
     tape = scratch / "tape.flac"
     soundfile.write(tape, np.concatenate(parts), SAMPLE_RATE)
     return tape
+
+
+def _has_text(path: Path) -> bool:
+    """Is what is said written down? That leaves out other languages: amidst English they would spoil whole windows."""
+    return any(
+        (folder / path.with_suffix(suffix).name).is_file()
+        for folder in (path.parent, path.parent / "references")
+        for suffix in (".txt", ".json")
+    )
 
 
 def _read(model: Transcriber, tape: Path, window: float) -> Iterator[Case]:
