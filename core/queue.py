@@ -155,7 +155,7 @@ class Doorbell:
     def depth(self, queue: str) -> int:
         """How many messages wait in a queue, over all priorities. Raises BrokerError."""
         try:
-            with self._app.connection_for_read() as connection:
+            with self._app.pool.acquire(block=True) as connection:  # a new one would cost 10 ms each time
                 client = connection.default_channel.client
                 with client.pipeline(transaction=False) as pipeline:
                     for step in PRIORITY_STEPS:
