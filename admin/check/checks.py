@@ -130,6 +130,8 @@ def speaker_encoder(settings: Settings) -> Finding:
     from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
     from dropscribe.models.speakers import encoder
 
+    if not settings.embeds_voices:
+        return Finding("speaker encoder", Severity.OK, "not used: by the settings, voices are not compared")
     try:
         encoder.require()
     except ModelUnavailableError as error:

@@ -109,13 +109,12 @@ def _engine(item: dict[str, Any]) -> EngineInfo:
 
 def _speaker(item: dict[str, Any]) -> Speaker:
     item = old_names.with_new(item, old_names.SPEAKER)
-    others = tuple(item["maybe_same"])
     return Speaker(
         number=item["number"],
         name=item["name"],
         seconds=float(item["seconds"]),
-        maybe_same=others,
-        similarity=tuple(item.get("similarity") or [None] * len(others)),
+        maybe_same=tuple(item["maybe_same"]),
+        similarity=tuple(item.get("similarity", ())),
         recognized=item.get("recognized"),
     )
 
