@@ -66,7 +66,7 @@ class Recordings:
 
     def _worker(self) -> WorkerContext:
         if self._context is None:
-            own = {"HOME": str(self.folder / "undisturbed")} | SHORT | dict(self.settings)
+            own = {"HOME": str(self.folder / "undisturbed"), "SPEAKER_ENCODER": "none"} | SHORT | dict(self.settings)
             own["SCRIPTED_SCRIPT"] = HEARS  # says the same, and sooner
             settings = load({PREFIX + name: value for name, value in own.items()})
             database = open_database(settings.database)

@@ -39,7 +39,8 @@ def carry_through(context: WorkerContext, job_id: str) -> queries.Job:
     while waiting := [*queued(context, job_id), *queued_stretches(context, job_id)]:
         for chunk_id in waiting:
             model_tasks.transcribe_chunk(context, chunk_id)
-            cpu_tasks.embed_stretch(context, chunk_id)
+            if context.encoder is not None:
+                cpu_tasks.embed_stretch(context, chunk_id)
         cpu_tasks.finish_job(context, job_id)
     cpu_tasks.finish_job(context, job_id)
     return queries.job(context.database, job_id)
