@@ -14,7 +14,7 @@ from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobState
 from dropscribe.store import recovery, speakers
 from dropscribe.store.speakers import SpeakerNames
-from dropscribe.worker import tasks
+from dropscribe.worker import cpu_tasks, model_tasks
 from dropscribe.worker.finishing import placement
 from tests.integration.one_worker import Died, MakeContext, admit, carry_through
 
@@ -63,8 +63,8 @@ def test_a_crash_before_the_marker_is_mended(
 ) -> None:
     context = make_context(marker="done")
     job_id = admit(context, recording)
-    tasks.prepare_job(context, job_id)
-    tasks.transcribe_chunk(context, f"{job_id}.0")
+    cpu_tasks.prepare_job(context, job_id)
+    model_tasks.transcribe_chunk(context, f"{job_id}.0")
     stage = placement.stage
 
     def crash(target: Path, *rest: Any) -> Path:
@@ -75,10 +75,10 @@ def test_a_crash_before_the_marker_is_mended(
     with monkeypatch.context() as patched:
         patched.setattr(placement, "stage", crash)
         with pytest.raises(Died):
-            tasks.finish_job(context, job_id)
+            cpu_tasks.finish_job(context, job_id)
     assert not recording.with_suffix(".done").exists()
     recovery.expire_of(context.database, "worker", 3)
-    tasks.finish_job(context, job_id)
+    cpu_tasks.finish_job(context, job_id)
     assert named(recording.with_suffix(".done")) == digests(recording.parent)
 
 
@@ -95,7 +95,7 @@ def test_a_marker_follows_its_files_when_they_are_written_again(make_context: Ma
     job = carry_through(context, admit(context, recording))
     before = named(recording.with_suffix(".done"))
     speakers.say(context.database, job.id, SpeakerNames({0: "Ada"}))
-    tasks.finish_job(context, job.id)
+    cpu_tasks.finish_job(context, job.id)
     after = named(recording.with_suffix(".done"))
     assert after == digests(recording.parent)
     assert after["talk.txt"] != before["talk.txt"]

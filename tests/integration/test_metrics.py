@@ -23,11 +23,11 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.models.scripted.transcriber import Script
 from dropscribe.scheduler.duties.metrics import LOOK_SECONDS, StoreCollector
-from dropscribe.store import fleet, queries, recovery, switches, tables
+from dropscribe.store import fleet, jobs, queries, recovery, switches, tables
 from dropscribe.store.events import FAILED_CHECKS, note
 from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database, open_database
-from dropscribe.worker import tasks
+from dropscribe.worker import cpu_tasks, model_tasks
 from dropscribe.worker.runtime.counters import Counters
 from dropscribe.worker.runtime.metrics import WorkerCollector
 from tests.documents import REPOSITORY
@@ -92,7 +92,7 @@ def test_a_scheduler_tells_what_happened_to_recordings(
         waiting = look(collector, clock, url)
         assert value(waiting, "jobs", state="queued") == 1
         assert value(waiting, "oldest_job_age_seconds", state="queued") > 0
-        tasks.prepare_job(context, job_id)
+        cpu_tasks.prepare_job(context, job_id)
         prepared = look(collector, clock, url)
         assert value(prepared, "backlog_audio_seconds") == pytest.approx(6, abs=0.1)
         assert value(prepared, "waiting_audio_seconds") == value(prepared, "backlog_audio_seconds"), "the old name"
@@ -124,7 +124,7 @@ def test_what_goes_wrong_is_counted_by_its_cause(
         assert value(found, "jobs_ended_total", state="suspect") == 1
 
         lost = admit(context, recording.rename(recording.with_name("lost.wav")))
-        tasks.jobs.claim_prepare(database, lost, "gone", 90)
+        jobs.claim_prepare(database, lost, "gone", 90)
         assert recovery.expire_of(database, "gone", 1) == 1
         look(collector, clock, url)
         found = look(collector, clock, url)
@@ -219,11 +219,11 @@ def test_a_worker_tells_what_it_does(make_context: MakeContext, recording: Path,
 def test_a_task_that_fails_and_one_that_is_stopped_are_told_apart(make_context: MakeContext, recording: Path) -> None:
     context = make_context(Script(behave="error", first_n=1))
     job_id = admit(context, recording)
-    tasks.prepare_job(context, job_id)
-    tasks.transcribe_chunk(context, f"{job_id}.0")
+    cpu_tasks.prepare_job(context, job_id)
+    model_tasks.transcribe_chunk(context, f"{job_id}.0")
     make_due(context)
     context.keeper.shut_down()
-    tasks.transcribe_chunk(context, f"{job_id}.0")
+    model_tasks.transcribe_chunk(context, f"{job_id}.0")
     assert queries.job(context.database, job_id).state is JobState.TRANSCRIBING
     assert context.tally.ended == {("prepare", "done"): 1, ("transcribe", "failed"): 1, ("transcribe", "stopped"): 1}
     assert context.tally.under_way == 0

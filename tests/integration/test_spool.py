@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
-from dropscribe.worker import tasks
+from dropscribe.worker import cpu_tasks
 from tests.integration.one_worker import MakeContext, admit, carry_through, make_due
 
 
@@ -23,7 +23,7 @@ def test_a_spool_for_which_there_is_no_room_at_all_is_waited_for(
     allow_files(small_disk, 1)
     for _ in range(4):
         make_due(context)
-        tasks.prepare_job(context, job_id)
+        cpu_tasks.prepare_job(context, job_id)
         job = queries.job(context.database, job_id)
         assert (job.state, job.failures) == (JobState.QUEUED, 0)
         assert f"cannot make the spool {small_disk}/spool: No space left on device" in job.reason
@@ -39,7 +39,7 @@ def test_a_spool_that_cannot_be_made_fails_with_the_reason(
     for spool, reason in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "spool", "Not a directory")):
         context = make_context(spool=spool, failed_attempts=1)
         job_id = admit(context, recording)
-        tasks.prepare_job(context, job_id)
+        cpu_tasks.prepare_job(context, job_id)
         job = queries.job(context.database, job_id)
         assert job.state is JobState.FAILED
         assert job.reason == f"cannot make the spool {spool}: {reason}; check DROPSCRIBE_SPOOL and its disk"
