@@ -66,3 +66,12 @@ def test_joined_stretches_have_local_speakers_of_their_own() -> None:
     joined = SpeakerEmbeddings.joined([one, silent, one])
     assert joined.clusters.tolist() == [0, 1, 2, 3]
     assert joined.vectors.shape == (4, 2)
+
+
+def test_joined_stretches_are_of_the_encoder_that_made_them_all() -> None:
+    def by(encoder: str) -> SpeakerEmbeddings:
+        return SpeakerEmbeddings(np.zeros((1, 2)), np.ones((1, 1), np.float32), np.array([0]), encoder)
+
+    silent = SpeakerEmbeddings.joined(())
+    assert SpeakerEmbeddings.joined([by("one"), silent, by("one")]).encoder == "one"
+    assert SpeakerEmbeddings.joined([by("one"), by("another")]).encoder == ""

@@ -6,10 +6,11 @@ The file goes with the spool: embeddings are biometric data, and no job needs th
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dropscribe.core import disk_errors
 from dropscribe.core.types import Span
@@ -34,21 +35,27 @@ def embed(
     to stop. Raises SpoolGoneError and SpoolError.
     """
     times, vectors = [], []
-    for group in _groups(sub_windows(speech, stretch)):
-        read = Span(group[0].start, group[-1].end)
-        samples = resample(spooled_audio.read(audio, read), RATE)
-        for part in group:
-            check()
-            first, last = (round((moment - read.start) * RATE) for moment in (part.start, part.end))
-            vectors.append(encoder.embed(samples[first:last]))
-            times.append((part.start, part.end))
+    for part, vector in embeddings(audio, sub_windows(speech, stretch), encoder):
+        check()
+        times.append((part.start, part.end))
+        vectors.append(vector)
     if not times:
         return SpeakerEmbeddings.joined(())
     found = np.array(vectors, np.float32)
-    return SpeakerEmbeddings(np.array(times, np.float64), found, cluster(found))
+    return SpeakerEmbeddings(np.array(times, np.float64), found, cluster(found), encoder.name)
 
 
-def _groups(parts: Iterator[Span]) -> Iterator[list[Span]]:
+def embeddings(audio: Path, parts: Iterable[Span], encoder: VoiceEncoder) -> Iterator[tuple[Span, NDArray[np.float32]]]:
+    """Each of the sub-windows `parts` with its embedding, of length 1. Raises SpoolGoneError and SpoolError."""
+    for group in _groups(parts):
+        read = Span(group[0].start, group[-1].end)
+        samples = resample(spooled_audio.read(audio, read), RATE)
+        for part in group:
+            first, last = (round((moment - read.start) * RATE) for moment in (part.start, part.end))
+            yield part, encoder.embed(samples[first:last])
+
+
+def _groups(parts: Iterable[Span]) -> Iterator[list[Span]]:
     """Sub-windows whose audio is read together."""
     group: list[Span] = []
     for part in parts:
@@ -65,7 +72,8 @@ def save(path: Path, found: SpeakerEmbeddings) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
-            np.savez(file, times=found.times, vectors=found.vectors.astype(np.float16), clusters=found.clusters)
+            vectors = found.vectors.astype(np.float16)
+            np.savez(file, times=found.times, vectors=vectors, clusters=found.clusters, encoder=found.encoder)
         part.replace(path)
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}; check DROPSCRIBE_SPOOL and its disk"
@@ -76,6 +84,7 @@ def load(path: Path) -> SpeakerEmbeddings:
     """What `save` wrote. Raises SpoolGoneError for a file that is not there or not whole."""
     try:
         with np.load(path) as file:
-            return SpeakerEmbeddings(file["times"], unit(file["vectors"].astype(np.float32)), file["clusters"])
+            vectors = unit(file["vectors"].astype(np.float32))
+            return SpeakerEmbeddings(file["times"], vectors, file["clusters"], str(file["encoder"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise SpoolGoneError(f"{path} is not in the spool any more: {error}") from error

@@ -29,16 +29,19 @@ class SpeakerEmbeddings:
     """What was heard of the voices in a stretch of a recording, in order of time.
 
     `vectors[i]` was made of the recording between `times[i]`; `clusters[i]` is its local speaker, a number from 0.
+    `encoder` is the name of what made them, empty where that is not one.
     """
 
     times: Times
     vectors: Vectors
     clusters: Labels
+    encoder: str = ""
 
     @classmethod
     def joined(cls, stretches: Sequence[SpeakerEmbeddings]) -> SpeakerEmbeddings:
         """Several as one; the local speakers of each stretch get numbers of their own."""
         heard = [one for one in stretches if len(one.vectors)]
+        encoders = {one.encoder for one in heard}
         shifts = np.cumsum([0, *(int(one.clusters.max(initial=-1)) + 1 for one in stretches)])
         return cls(
             np.concatenate([np.zeros((0, 2)), *(one.times for one in stretches)]),
@@ -46,6 +49,7 @@ class SpeakerEmbeddings:
             np.concatenate(
                 [np.zeros(0, np.int64), *(one.clusters + by for one, by in zip(stretches, shifts, strict=False))]
             ),
+            encoders.pop() if len(encoders) == 1 else "",
         )
 
 
