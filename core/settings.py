@@ -166,6 +166,9 @@ class Settings(BaseModel):
         "campplus",
         description="makes the embeddings by which voices are compared; `none`: only the engine tells speakers apart",
     )
+    known_voices: bool = Field(
+        False, description="name speakers who sound like an enrolled voice; such voices are biometric data"
+    )
     model_slots: int = Field(
         0, ge=0, description="chunks that one model worker reads at once; 0: as many as fit its GPU"
     )
@@ -312,6 +315,8 @@ class Settings(BaseModel):
         }
         for group in groups().values():
             shaping |= self.of(group).shaping()
+        if self.known_voices:  # off, the digest stays what it was before there was this setting
+            shaping["known_voices"] = True
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
 
 

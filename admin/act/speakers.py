@@ -25,7 +25,7 @@ WIDTH = 60  # characters of what a speaker says first
 def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[str], as_json: bool) -> None:
     """Print the job's speakers, or name and merge them and have its files written again."""
     job = queries.job(context.database, find(context.database, name))
-    segments, people = _people(context, job)
+    segments, people = people_of(context, job)
     if names or merges:
         _say(context, job, people, names, merges)
     elif as_json:
@@ -43,8 +43,11 @@ def _document(segments: Sequence[Segment], speaker: Speaker, people: Sequence[Sp
     return old_names.with_old(asdict(speaker), old_names.SPEAKER) | told
 
 
-def _people(context: Context, job: Job) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
-    """As people said by now, which the transcript tells only when it is written again."""
+def people_of(context: Context, job: Job) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
+    """A job's segments and speakers as people said by now, which the transcript tells only when it is written again.
+
+    Raises DropscribeError for a job without a transcript.
+    """
     from dropscribe.worker.merging import merge_chunks
     from dropscribe.worker.outputs import json_
 
@@ -54,7 +57,7 @@ def _people(context: Context, job: Job) -> tuple[tuple[Segment, ...], tuple[Spea
     transcript, said = json_.from_json(document), speakers.read(job.speakers)
     people = transcript.speakers
     if not (job.state.is_final or job.duplicate_of):  # names may be forgotten; those of equal content stay
-        people = tuple(replace(speaker, name="") for speaker in people)
+        people = tuple(replace(speaker, name="") if speaker.recognized is None else speaker for speaker in people)
     segments, people = merge_chunks.merge(transcript.segments, people, said.merged)
     return segments, merge_chunks.named(people, said.names)
 
@@ -104,14 +107,18 @@ def _doubt(one: str, other: str, alike: float | None) -> str:
 def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[str], merges: Sequence[str]) -> None:
     before = speakers.read(job.speakers)
     known = {speaker.number for speaker in people} | set(before.merged)
-    named = {**before.names, **{_number(who, people, known): what for who, what in map(_pair, names)}}
+    named = {**before.names, **{number_of(who, people, known): what for who, what in map(_pair, names)}}
     merged = dict(before.merged)
     for who, into in map(_pair, merges):
-        merged[_number(who, people, known)] = _number(into, people, known)
+        merged[number_of(who, people, known)] = number_of(into, people, known)
     kept = {number: into for number, into in merged.items() if number != into}
     for number in kept:
         _check_end(number, kept)
-    speakers.say(context.database, job.id, SpeakerNames({n: what for n, what in named.items() if what}, kept))
+    # An empty name hides that of a voice, which would come back; any other name it only takes away.
+    voices = {speaker.number for speaker in people if speaker.recognized is not None}
+    hidden = voices | {number for number, what in before.names.items() if not what}
+    names_kept = {number: what for number, what in named.items() if what or number in hidden}
+    speakers.say(context.database, job.id, SpeakerNames(names_kept, kept))
     context.out.print(f"{job.id}: {_when_written(context, job)}", soft_wrap=True)
 
 
@@ -122,8 +129,8 @@ def _pair(text: str) -> tuple[str, str]:
     return who.strip(), what.strip()
 
 
-def _number(who: str, people: Sequence[Speaker], known: set[int]) -> int:
-    """The speaker that is meant by a number, or by what they are called now."""
+def number_of(who: str, people: Sequence[Speaker], known: set[int]) -> int:
+    """The speaker that is meant by a number, or by what they are called now. Raises UsageError for none of `known`."""
     called = {speaker.called.casefold(): speaker.number for speaker in people}
     number = int(who) if who.isascii() and who.isdigit() else called.get(who.casefold(), -1)
     if number not in known:

@@ -109,6 +109,11 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert [line.partition(" ")[0] for line in said] == ["unknown", "engine", "notify"]
 
 
+def test_no_folder_switches_known_voices_on() -> None:
+    assert "known_voices" not in KEYS
+    assert "unknown key known_voices" in wrong("known_voices = true")
+
+
 def test_results_mirror_what_lies_below_the_folder_that_names_them() -> None:
     found = folders({"talks/": 'results = "texts"', "talks/x/": 'results = ""'})
     assert found.orders("talks/a.wav").overrides_at("talks/a.wav") == {"folder": "/share/talks/texts"}

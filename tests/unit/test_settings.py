@@ -207,3 +207,10 @@ def test_only_what_shapes_a_transcript_changes_the_digest() -> None:
     assert plain.digest("Ada") == settings_loading.load({"DROPSCRIBE_CONTEXT": "Ada"}).digest()
     assert plain.digest() != settings_loading.load({"DROPSCRIBE_ENGINE": "scripted"}).digest()
     assert plain.digest() != settings_loading.load({"DROPSCRIBE_LANGUAGE": "de"}).digest()
+
+
+def test_known_voices_are_off_until_asked_for_and_then_shape_the_transcript() -> None:
+    plain = settings_loading.load({})
+    assert not plain.known_voices
+    assert plain.digest() == settings_loading.load({"DROPSCRIBE_KNOWN_VOICES": "false"}).digest()
+    assert plain.digest() != settings_loading.load({"DROPSCRIBE_KNOWN_VOICES": "true"}).digest()

@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from dropscribe.core.types import EngineInfo, JobState, Source, Span, Transcript
 from dropscribe.store import jobs, queries, speakers, transcripts
+from dropscribe.store import voices as enrolled
 from dropscribe.store.leases import Claim
 from dropscribe.store.queries import Job
 from dropscribe.store.transcripts import EmbeddedStretch, ReadChunk
-from dropscribe.worker.diarizing import diarize, embed
+from dropscribe.worker.diarizing import diarize, embed, known_voices
 from dropscribe.worker.merging import merge_chunks, speaker_linking
 from dropscribe.worker.merging.merge_chunks import ChunkOutcome
-from dropscribe.worker.merging.speaker_embeddings import SpeakerEmbeddings
+from dropscribe.worker.merging.speaker_embeddings import SpeakerEmbeddings, Vectors
 from dropscribe.worker.merging.speaker_linking import Voices
 from dropscribe.worker.outputs import json_
 from dropscribe.worker.runtime.context import WorkerContext
@@ -64,14 +67,28 @@ def who_speaks(
     if settings.speakers == "off":
         return Voices(compared=True)
     heard, notes = _heard(context, stretches)
-    if any(segment.speaker is not None for part in parts for segment in part.segments):
-        voices = speaker_linking.link(parts)
-        if heard:
-            joined = SpeakerEmbeddings.joined(heard)
-            voices, _ = speaker_linking.link_by_embeddings(voices, parts, joined, settings.people)
-    else:
-        voices, _ = diarize.diarize(heard, settings.people)
+    whole = SpeakerEmbeddings.joined(heard)
+    voices, means = _told_apart(parts, heard, whole, settings.people)
+    if settings.known_voices:
+        voices = replace(voices, recognized=_recognized(context, means, whole.encoder))
     return replace(voices, notes=tuple(notes))
+
+
+def _told_apart(
+    parts: Sequence[ChunkOutcome], heard: Sequence[SpeakerEmbeddings], whole: SpeakerEmbeddings, people: int | None
+) -> tuple[Voices, Vectors]:
+    """The voices of a recording, and the mean embedding of each where there are embeddings."""
+    if not any(segment.speaker is not None for part in parts for segment in part.segments):
+        return diarize.diarize(heard, people)
+    voices = speaker_linking.link(parts)
+    return speaker_linking.link_by_embeddings(voices, parts, whole, people) if heard else (voices, whole.vectors)
+
+
+def _recognized(context: WorkerContext, means: Vectors, encoder: str) -> dict[int, tuple[str, float]]:
+    """Which of the speakers are known voices; embeddings of other encoders are not compared."""
+    known = enrolled.known(context.database, encoder=encoder)
+    embeddings = np.array([one.embedding for one in known], np.float32)
+    return known_voices.recognize(means, [one.name for one in known], embeddings)
 
 
 def _heard(context: WorkerContext, stretches: Sequence[EmbeddedStretch]) -> tuple[list[SpeakerEmbeddings], list[str]]:

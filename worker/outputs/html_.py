@@ -109,8 +109,10 @@ def _person(speaker: Speaker, called: dict[int, str]) -> str:
         f'aria-label="Name of {name(speaker.number)}" autocomplete="off" maxlength="100" dir="auto">'
     )
     seconds = f" speaks {clock(speaker.seconds)}" if speaker.seconds else ""
+    known = "" if speaker.recognized is None else f", recognized by the voice ({speaker.recognized:.2f})"
     alike = ", ".join(_who(number, called) for number in speaker.maybe_same)
-    return f'<li class="{_colour(speaker.number)}">{field}{seconds}{alike and f", maybe the same as {alike}"}</li>'
+    doubt = alike and f", maybe the same as {alike}"
+    return f'<li class="{_colour(speaker.number)}">{field}{seconds}{known}{doubt}</li>'
 
 
 def _who(number: int, called: dict[int, str]) -> str:

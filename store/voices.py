@@ -1,0 +1,56 @@
+"""Known voices: whom people enrolled, with the embedding by which they are recognized. Biometric data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from dropscribe.store.session import Database
+from dropscribe.store.tables import now, voices
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVoice:
+    """An enrolled voice: its embedding of length 1 by that encoder, made of so many seconds of speech."""
+
+    name: str
+    encoder: str
+    embedding: tuple[float, ...]
+    seconds: float
+    enrolled_at: float = 0.0
+
+
+def enroll(database: Database, voice: KnownVoice) -> None:
+    """Keep the voice, in place of one with this name."""
+    values = {
+        "name": voice.name,
+        "encoder": voice.encoder,
+        "embedding": list(voice.embedding),
+        "seconds": voice.seconds,
+        "enrolled_at": now(),
+    }
+    with database.begin() as connection:
+        connection.execute(delete(voices).where(voices.c.name == voice.name))
+        connection.execute(insert(voices).values(**values))
+
+
+def known(database: Database, *, encoder: str | None = None) -> list[KnownVoice]:
+    """All enrolled voices, or those by one encoder, by name."""
+    query = select(voices).order_by(voices.c.name)
+    if encoder is not None:
+        query = query.where(voices.c.encoder == encoder)
+    with database.read() as connection:
+        return [_voice(row) for row in connection.execute(query)]
+
+
+def _voice(row: Any) -> KnownVoice:
+    return KnownVoice(row.name, row.encoder, tuple(row.embedding), row.seconds, row.enrolled_at)
+
+
+def forget(database: Database, names: Sequence[str]) -> None:
+    """Remove these voices."""
+    with database.begin() as connection:
+        connection.execute(delete(voices).where(voices.c.name.in_(names)))
