@@ -29,7 +29,8 @@ SCHEMAS = DOCS / "schemas"
 # In the order in which they are told.
 TOLD = (
     "job jobs show submit progress search export speakers worker workers status line logs rerun forget doctor config "
-    "plan checkpoint models-list models-convert models-quantize models-export models-validate"
+    "plan checkpoint models-list models-convert models-quantize models-export models-validate voice voices-list "
+    "voices-enroll"
 ).split()
 _PART = re.compile(r"(<!-- made by make docs: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

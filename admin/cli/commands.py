@@ -197,8 +197,8 @@ def speakers(
 ) -> None:
     """Show who speaks in a recording; name and merge speakers, and write the transcript again.
 
-    A speaker is meant by its number or by what it is called now. `--name 0=` forgets a name, `--merge 3=3` undoes a
-    merge.
+    A speaker is meant by its number or by what it is called now. `--name 0=` forgets a name, also one that was
+    recognized by the voice. `--merge 3=3` undoes a merge.
     """
     from dropscribe.admin.act import speakers as answer
 
@@ -260,7 +260,8 @@ def forget(
 
     A recording's path means all of its jobs. The recording itself is never touched, and is not transcribed again while
     it stays as it is, unless you submit it. Of transcript files only those are removed that workers wrote and nobody
-    edited; what `export` wrote is your own.
+    edited; what `export` wrote is your own. Voices that were enrolled from a recording stay: `dropscribe voices forget`
+    removes them.
     """
     from dropscribe.admin.act import forget as answer
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dropscribe.admin.cli import commands, models_commands
+from dropscribe.admin.cli import commands, models_commands, voices_commands
 from dropscribe.admin.cli import run_commands as running
 from dropscribe.admin.context import Context
 from dropscribe.core.errors import DropscribeError
@@ -33,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RUN, ASK, CHANGE, CHECK, MODELS = "Run", "Ask", "Change", "Check", "Models"
+RUN, ASK, CHANGE, CHECK, MODELS, VOICES = "Run", "Ask", "Change", "Check", "Models", "Voices"
 
 
 def _add(panel: str, command: Callable[..., Any], name: str, *examples: str) -> None:
@@ -98,6 +98,7 @@ _add(CHECK, commands.plan, "plan", "", "--vram 24", "--gpu 0 --json")
 _add(CHECK, commands.config, "config", "", "--json")
 
 app.add_typer(models_commands.app, name="models", rich_help_panel=MODELS)
+app.add_typer(voices_commands.app, name="voices", rich_help_panel=VOICES)
 
 
 def _print_version(wanted: bool) -> None:

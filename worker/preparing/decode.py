@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.disk_errors import cannot_write
@@ -29,6 +29,9 @@ from dropscribe.core.errors import (
     NotMediaError,
     SpoolError,
 )
+
+if TYPE_CHECKING:
+    from dropscribe.core.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,15 @@ class DecodeLimits:
     def file_bytes(self) -> int:
         """Size of the largest file written: the unscaled pass, float32, and 1 MiB for headers."""
         return int(min(self.max_seconds, AGES) * SAMPLE_RATE) * FLOAT_BYTES + (1 << 20)
+
+
+def limits(settings: Settings) -> DecodeLimits:
+    """What the settings allow one recording."""
+    return DecodeLimits(
+        max_seconds=settings.decode_hours * 3600,
+        memory_mb=settings.decode_memory_mb,
+        cpu_seconds=settings.decode_cpu_seconds,
+    )
 
 
 @dataclass(frozen=True, slots=True)

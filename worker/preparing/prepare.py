@@ -37,17 +37,14 @@ def staged(context: WorkerContext, job: Job, held: Held) -> Iterator[Staged]:
 def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepared:
     """Decode the staged copy into the spool, find speech, plan chunks."""
     settings = context.settings
-    limits = decode.DecodeLimits(
-        max_seconds=settings.decode_hours * 3600,
-        memory_mb=settings.decode_memory_mb,
-        cpu_seconds=settings.decode_cpu_seconds,
-    )
     _make_spool(settings.spool_dir)
     target = context.spooled(job.id)
     began = time.monotonic()
     try:
         label = staging.shown(Path(job.path))
-        decoded = decode.decode(copy.path, target, limits, label=label, scratch=copy.path.parent, stop=held.stop)
+        decoded = decode.decode(
+            copy.path, target, decode.limits(settings), label=label, scratch=copy.path.parent, stop=held.stop
+        )
     except decode.DecodeStoppedError:
         held.check()
         raise

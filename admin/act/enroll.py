@@ -1,0 +1,141 @@
+"""`dropscribe voices enroll`: the voice of a speaker, made anew from the recording, is kept under a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dropscribe.admin.act.speakers import number_of, people_of
+from dropscribe.admin.act.voices import document, find_voice, remark_where_off
+from dropscribe.admin.context import Context
+from dropscribe.admin.state.job_lookup import find
+from dropscribe.admin.terminal import render
+from dropscribe.admin.terminal.progress import busy, byte_progress, track
+from dropscribe.core.errors import DropscribeError, SourceMissingError, UsageError
+from dropscribe.core.types import Span
+from dropscribe.models.base import VoiceEncoder
+from dropscribe.models.speakers import encoder as speaker_encoder
+from dropscribe.store import queries, voices
+from dropscribe.store.queries import Job
+from dropscribe.store.voices import KnownVoice
+from dropscribe.worker.diarizing import voice_print
+from dropscribe.worker.diarizing.known_voices import RECOGNIZED
+from dropscribe.worker.merging.speaker_embeddings import MAYBE, unit
+from dropscribe.worker.preparing import decode, staging
+from dropscribe.worker.runtime import scratch
+
+
+def enroll(context: Context, job_name: str, who: str, name: str, *, as_json: bool) -> None:
+    """Keep the voice of the job's speaker `who` under `name`; a voice of that name is joined with it.
+
+    Raises UsageError for an empty name or a speaker who is not there, and DropscribeError for too little speech, a
+    recording that is gone or changed, and a voice that is not like the one of that name.
+    """
+    if not name.strip():
+        raise UsageError("a voice needs a name; give it with --as")
+    job = queries.job(context.database, find(context.database, job_name))
+    spans, speaker = _speech_of(context, job, who)
+    with byte_progress(context.err) as tell:
+        encoder = speaker_encoder.load(tell)
+    embedding = _embedding(context, job, spans, encoder)
+    seconds = round(sum(span.duration for span in spans), 1)
+    known = voices.known(context.database)
+    before = find_voice(known, name)
+    heard = KnownVoice(before.name if before else name.strip(), encoder.name, embedding, seconds)
+    kept = _joined(before, heard)
+    voices.enroll(context.database, kept)
+    _report(context, kept, job, speaker, seconds=seconds, as_json=as_json)
+    _warn_of_others(context, kept, known)
+
+
+def _speech_of(context: Context, job: Job, who: str) -> tuple[list[Span], int]:
+    """What the speaker says alone, and the speaker's number."""
+    segments, people = people_of(context, job)
+    number = number_of(who, people, {speaker.number for speaker in people})
+    speech = [Span(start, end) for start, end in (job.media or {}).get("speech", ())]
+    spans = voice_print.spoken_alone(segments, number, speech)
+    seconds = sum(span.duration for span in spans)
+    if seconds < voice_print.MIN_SECONDS:
+        raise DropscribeError(
+            f"speaker {who} says {seconds:.1f} s alone in {job.id}, and a voice takes {voice_print.MIN_SECONDS:.0f} s; "
+            "enroll it from a recording in which they say more"
+        )
+    return spans, number
+
+
+def _embedding(context: Context, job: Job, spans: Sequence[Span], encoder: VoiceEncoder) -> tuple[float, ...]:
+    with _decoded(context, job) as audio:
+        found = voice_print.voice_print(audio, spans, encoder, partial(track, context.err, "embedding the voice"))
+    return tuple(round(float(number), 6) for number in found)
+
+
+@contextmanager
+def _decoded(context: Context, job: Job) -> Iterator[Path]:
+    """The recording as workers hear it, in scratch for the duration of the block."""
+    settings, source = context.settings, Path(job.source)
+    label = staging.shown(Path(job.path))
+    with scratch.directory(settings.scratch_dir, label) as folder:
+        with busy(context.err, f"decoding {render.safe(label)}"):
+            copy = _staged(job, source, folder)
+            audio = folder / "audio.flac"
+            decode.decode(copy, audio, decode.limits(settings), label=label)
+        copy.unlink()
+        yield audio
+
+
+def _staged(job: Job, source: Path, folder: Path) -> Path:
+    try:
+        copy = staging.stage(source, Path(job.root) if job.root else None, folder)
+    except SourceMissingError as error:
+        cause = str(error).partition("; ")[0]
+        raise DropscribeError(
+            f"the recording of {job.id} is gone, and embeddings are not kept: {cause}; "
+            "put it back, or enroll the voice from another recording"
+        ) from error
+    if job.sha256 and copy.sha256 != job.sha256:
+        raise DropscribeError(
+            f"{staging.shown(source)} has changed since {job.id} transcribed it; "
+            "enroll the voice from the job of what it is now"
+        )
+    return copy.path
+
+
+def _joined(before: KnownVoice | None, heard: KnownVoice) -> KnownVoice:
+    """The mean of both by seconds of speech. Embeddings of another encoder are given up."""
+    if before is None or before.encoder != heard.encoder:
+        return heard
+    if (alike := _similarity(before, heard)) < MAYBE:
+        raise DropscribeError(
+            f"this voice is not like that of {render.safe(before.name)} (similarity {alike:.2f}); enroll it under "
+            "another name, or forget the other first: `dropscribe voices forget NAME`"
+        )
+    mean = unit(np.array(before.embedding) * before.seconds + np.array(heard.embedding) * heard.seconds)
+    embedding = tuple(round(float(number), 6) for number in mean)
+    return replace(heard, embedding=embedding, seconds=round(before.seconds + heard.seconds, 1))
+
+
+def _similarity(one: KnownVoice, other: KnownVoice) -> float:
+    return float(np.dot(one.embedding, other.embedding))
+
+
+def _report(context: Context, kept: KnownVoice, job: Job, speaker: int, *, seconds: float, as_json: bool) -> None:
+    if as_json:
+        found = find_voice(voices.known(context.database), kept.name) or kept
+        render.write_json({"job": job.id, "speaker": speaker, "speech": seconds, "voice": document(found)})
+        return
+    whole = "" if kept.seconds == seconds else f", {render.duration(kept.seconds)} in all"
+    heard = f"{render.duration(seconds)} of speech in {job.id}{whole}"
+    context.out.print(f"{render.safe(kept.name)} is enrolled with {heard}", soft_wrap=True)
+    remark_where_off(context)
+
+
+def _warn_of_others(context: Context, kept: KnownVoice, known: Sequence[KnownVoice]) -> None:
+    for other in known:
+        if other.encoder == kept.encoder and other.name != kept.name and _similarity(kept, other) >= RECOGNIZED:
+            alike = f"{other.name} sounds like {kept.name} ({_similarity(kept, other):.2f})"
+            context.remark("warning", f"{alike}; where both are near, neither is recognized", "yellow")
