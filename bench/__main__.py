@@ -21,6 +21,7 @@ OTHERS = {
     "gate": "false and true alarms of the checks of a transcript",
     "overload": "50,000 recordings dropped at once (three minutes)",
     "whisper": "Whisper on a CPU: CTranslate2 beside transformers",
+    "speakers": "who spoke, in recordings cut in every way, and what telling it costs (ten minutes)",
     "scale": "one long and many short recordings over 1 to 32 workers (twenty minutes)",
 }
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import __main__ as bench
+from bench.speakers import average_linkage, words_right
 from bench.table import Row, print_rates
+from dropscribe.core.types import Segment
+from dropscribe.worker.merging.speaker_embeddings import unit
 
 ROOT = Path(__file__).parents[2]
 RATIO = re.compile(r"\d\.\d+x$", re.MULTILINE)
@@ -21,9 +26,9 @@ TINY = {
 }
 
 
-def run(module: str, *options: str) -> subprocess.CompletedProcess[str]:
+def run(module: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", module, *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -53,3 +58,26 @@ def test_ratios_refer_to_the_first_row(capsys: pytest.CaptureFixture[str]) -> No
     assert "files a second" in header
     assert rival.split() == ["rival", "100.0", "1.000x"]
     assert ours.split() == ["ours", "25.0", "0.250x"]
+
+
+def test_a_tiny_measurement_of_speakers_counts_them_beside_its_rival(speaker_weights: Path) -> None:
+    result = run("bench.speakers", "hotel", "--no-words", "--hours", "0.1", HF_HOME=str(speaker_weights))
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"hotel +whole +2 of 2", result.stdout), result.stdout
+    assert re.search(r"hotel +rival +\d of 2", result.stdout), result.stdout
+    assert len(RATIO.findall(result.stdout)) == 2
+    assert re.search(r"after linking by voices, .* MB +\d", result.stdout), result.stdout
+
+
+def test_words_are_right_by_the_best_naming_of_speakers_and_only_those_that_were_said_count() -> None:
+    said = tuple(zip("yes i will come to you she said".split(), [0, 0, 0, 0, 1, 1, 1, 1], strict=True))
+    told = [Segment(0.0, 1.0, "Yes, I will", 4), Segment(1.0, 2.0, "come to me", 2), Segment(2.0, 3.0, "she uh said")]
+    # Nobody said "uh", so eight words count. "Come" is the other's; "she" and "said" have no speaker.
+    assert words_right(said, told) == pytest.approx(5 / 8)
+
+
+def test_average_linkage_joins_while_the_nearest_two_are_within_its_distance() -> None:
+    angles = np.radians([0, 20, 90, 110, 40])  # cosines: 0.94 within a pair; 40 degrees to 0 and 20: 0.77, 0.94
+    vectors = unit(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    assert average_linkage(vectors).tolist() == [0, 0, 1, 1, 0]  # 0-40 and 90-110 are 0.23 alike on average
+    assert average_linkage(vectors, 0.9).tolist() == [0, 0, 0, 0, 0]

@@ -44,7 +44,7 @@ def diarize(stretches: Sequence[SpeakerEmbeddings], people: int | None = None) -
         labels = by_appearance(nearest(whole.vectors, means(whole.vectors, labels, int(labels.max()) + 1)))
     centers = means(whole.vectors, labels, int(labels.max()) + 1)
     doubts = {(one, other): alike for one, other, alike in _doubts(centers, _met(stretches, labels))}
-    return Voices(perhaps=doubts, compared=True, turns=tuple(_turns(whole, labels))), centers
+    return Voices(perhaps=doubts, compared=True, turns=tuple(turns_of(whole, labels))), centers
 
 
 def _linked(stretches: Sequence[SpeakerEmbeddings], whole: SpeakerEmbeddings) -> Labels:
@@ -64,7 +64,7 @@ def _counted(vectors: Vectors, people: int) -> Labels:
     return nearest(vectors, means(vectors[sample], labels, int(labels.max()) + 1))
 
 
-def _turns(whole: SpeakerEmbeddings, labels: Labels) -> Iterator[SpeakerTurn]:
+def turns_of(whole: SpeakerEmbeddings, labels: Labels) -> Iterator[SpeakerTurn]:
     """Each moment of speech goes to the sub-window whose middle is nearest; neighbours of one speaker are one turn.
 
     Example: of the sub-windows 0-1.5 (A), 1-2.5 (A) and 2-3.5 (B) the middles are 0.75, 1.75 and 2.75: A speaks until
