@@ -30,7 +30,7 @@ from bench.diarization_error import diarization_error, most_in_common
 from bench.speaker_references import WHOLE, Reference, Said
 from bench.table import Row, print_rates
 from bench.wer import normalize
-from dropscribe.core.settings import load as load_settings
+from dropscribe.core.settings_loading import load as load_settings
 from dropscribe.core.types import Segment, SegmentKind, Span, Word
 from dropscribe.models import registry
 from dropscribe.models.base import Transcriber, TranscribeRequest
@@ -39,7 +39,7 @@ from dropscribe.models.speakers.encoder import SpeakerEncoder
 from dropscribe.worker import chunking
 from dropscribe.worker.diarizing.diarize import diarize, turns_of
 from dropscribe.worker.diarizing.embed import embed
-from dropscribe.worker.merging import speaker_linking
+from dropscribe.worker.finishing import finish
 from dropscribe.worker.merging.merge_chunks import ChunkOutcome, merge_chunks
 from dropscribe.worker.merging.speaker_embeddings import Labels, SpeakerEmbeddings, Vectors
 from dropscribe.worker.merging.speaker_linking import Voices
@@ -177,11 +177,7 @@ def _windows(reference: Reference, ready: Prepared, cut: float, model: str | Non
 
 
 def _voices(parts: Sequence[ChunkOutcome], heard: Sequence[SpeakerEmbeddings]) -> Voices:
-    """As when a job is finished: by the model's labels where there are some."""
-    if not any(_labelled(part) for part in parts):
-        return diarize(heard)[0]
-    linked = speaker_linking.link(parts)
-    return speaker_linking.link_by_embeddings(linked, parts, SpeakerEmbeddings.joined(heard))[0]
+    return finish.told_apart(parts, heard, SpeakerEmbeddings.joined(heard), None)[0]
 
 
 def _labelled(part: ChunkOutcome) -> bool:

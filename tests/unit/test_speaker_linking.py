@@ -132,6 +132,16 @@ def test_who_is_silent_in_the_overlaps_is_linked_by_the_voice() -> None:
     assert (voices.compared, voices.perhaps, means.shape) == (True, {}, (2, 64))
 
 
+def test_a_word_that_two_windows_heard_is_each_one_s_alone_and_links_its_voice() -> None:
+    # The second window's label says nothing but this word, which is too short to link it by the overlap.
+    parts = [part((0, 60), (0, 20, 0), (20, 40, 1), (50.1, 50.9, 1)), part((45, 105), (50.2, 50.9, 0), (60, 80, 1))]
+    before = link(parts)
+    assert before.count == 4
+    voices, _ = link_by_embeddings(before, parts, heard((0, 20, 5), (20, 40, 6), (50, 51, 6), (60, 80, 5)))
+    assert voices.numbers == {(0, 0): 0, (0, 1): 1, (1, 0): 1, (1, 1): 0}
+    assert (voices.compared, voices.perhaps) == (True, {})
+
+
 def test_two_of_one_window_stay_two_however_alike_they_sound() -> None:
     parts = [part((0, 60), (0, 20, 0), (20, 40, 1)), part((60, 120), (60, 80, 0))]
     voices, _ = link_by_embeddings(link(parts), parts, heard((0, 20, 5), (20, 40, 5), (60, 80, 5)))

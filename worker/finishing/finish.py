@@ -68,13 +68,13 @@ def who_speaks(
         return Voices(compared=True)
     heard, notes = _heard(context, stretches)
     whole = SpeakerEmbeddings.joined(heard)
-    voices, means = _told_apart(parts, heard, whole, settings.people)
+    voices, means = told_apart(parts, heard, whole, settings.people)
     if settings.known_voices:
         voices = replace(voices, recognized=_recognized(context, means, whole.encoder))
     return replace(voices, notes=tuple(notes))
 
 
-def _told_apart(
+def told_apart(
     parts: Sequence[ChunkOutcome], heard: Sequence[SpeakerEmbeddings], whole: SpeakerEmbeddings, people: int | None
 ) -> tuple[Voices, Vectors]:
     """The voices of a recording, and the mean embedding of each where there are embeddings."""

@@ -190,13 +190,16 @@ def link_by_embeddings(
 
 
 def _sounds(voices: Voices, parts: Sequence[ChunkOutcome], heard: SpeakerEmbeddings) -> dict[int, Vectors]:
-    """The embeddings of what each voice says alone."""
-    found = {}
-    for voice, stretches in _alone(_spoken(voices, parts)).items():
-        picked = [_within(heard, stretch) for stretch in stretches]
-        if voice != NOBODY and (indices := np.concatenate(picked)).size:
-            found[voice] = heard.vectors[indices]
-    return found
+    """The embeddings of what each voice says alone.
+
+    Alone in its own part: where parts overlap, another voice that speaks at the same time may be the same person.
+    """
+    picked: dict[int, list[NDArray[np.int64]]] = defaultdict(list)
+    for index, part in enumerate(parts):
+        for voice, stretches in _alone(_speech(voices, index, part)).items():
+            picked[voice] += [_within(heard, stretch) for stretch in stretches]
+    found = {voice: np.unique(np.concatenate(indices)) for voice, indices in picked.items() if voice != NOBODY}
+    return {voice: heard.vectors[indices] for voice, indices in found.items() if indices.size}
 
 
 def _within(heard: SpeakerEmbeddings, stretch: Span) -> NDArray[np.int64]:
@@ -231,14 +234,13 @@ def _united(voices: Voices, group: Labels, alike: Mapping[Pair, float], *, compa
     return Voices(numbers, {**doubts, **alike}, compared)
 
 
-def _spoken(voices: Voices, parts: Sequence[ChunkOutcome]) -> dict[int, list[Span]]:
-    """When each voice speaks, and `NOBODY` those that nobody knows."""
+def _speech(voices: Voices, index: int, part: ChunkOutcome) -> dict[int, list[Span]]:
+    """When each voice speaks in a part, and `NOBODY` those that nobody knows."""
     found: dict[int, list[Span]] = defaultdict(list)
-    for index, part in enumerate(parts):
-        for segment in part.segments:
-            if segment.kind is SegmentKind.SPEECH and segment.end > segment.start:
-                voice = NOBODY if segment.speaker is None else voices.numbers[index, segment.speaker]
-                found[voice].append(Span(segment.start, segment.end))
+    for segment in part.segments:
+        if segment.kind is SegmentKind.SPEECH and segment.end > segment.start:
+            voice = NOBODY if segment.speaker is None else voices.numbers[index, segment.speaker]
+            found[voice].append(Span(segment.start, segment.end))
     return found
 
 
