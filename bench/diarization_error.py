@@ -64,7 +64,7 @@ def diarization_error(
         spoken=float(saying @ seconds),
         missed=float(np.maximum(saying - telling, 0) @ seconds),
         false_alarm=float(np.maximum(telling - saying, 0) @ seconds),
-        confused=float(np.minimum(saying, telling) @ seconds) - right,
+        confused=max(0.0, float(np.minimum(saying, telling) @ seconds) - right),  # sums in another order may differ
     )
 
 
