@@ -57,6 +57,12 @@ def readable(text: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", clean(text))
 
 
+def test_unsure_words_are_marked_in_a_document_and_the_mark_is_explained() -> None:
+    legend, said = opened(render(spoken(Segment(0, 2, "Too.", confidence=0.2), Segment(2, 3, "Two.")), "docx"))[1:3]
+    assert legend.startswith("Unsure words: 00:00:02, marked [? ?]")
+    assert said == "00:00:00 [? Too. ?] Two."
+
+
 def opened(data: bytes) -> list[str]:
     return [paragraph.text for paragraph in docx.Document(io.BytesIO(data)).paragraphs]
 

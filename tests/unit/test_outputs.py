@@ -154,7 +154,7 @@ class TestText:
     def test_a_name_with_markup_or_escapes_is_harmless(self) -> None:
         named = spoken(Segment(0, 1, "a", 0), speakers=(Speaker(0, "<b>\x1b[31mAnn\n & co"),))
         assert "<v &lt;b&gt;Ann &amp; co>a" in text_of(named, "vtt")
-        assert text_of(named, "tsv").splitlines()[1] == "0\t1000\t<b>Ann & co\ta"
+        assert text_of(named, "tsv").splitlines()[1] == "0\t1000\t<b>Ann & co\ta\t"
 
 
 class TestJson:
@@ -342,11 +342,11 @@ class TestVtt:
 
 class TestTsv:
     @given(transcripts)
-    def test_there_is_a_row_of_four_fields_for_each_segment(self, transcript: Transcript) -> None:
+    def test_there_is_a_row_of_five_fields_for_each_segment(self, transcript: Transcript) -> None:
         text = text_of(transcript, "tsv")
         header, *rows = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
-        assert header == ["start", "end", "speaker", "text"]
-        assert [(int(start), int(end)) for start, end, _, _ in rows] == [
+        assert header == ["start", "end", "speaker", "text", "confidence"]
+        assert [(int(start), int(end)) for start, end, *_ in rows] == [
             (round(segment.start * 1000), round(segment.end * 1000)) for segment in transcript.segments
         ]
 
@@ -355,18 +355,59 @@ class TestTsv:
         text = text_of(transcript, "tsv")
         assert not re.search(r"(^|\t)[=+@\-\"\uff1d\uff0b\uff0d\uff20]", text, re.MULTILINE)
         as_spreadsheets_do = csv.reader(io.StringIO(text), delimiter="\t")
-        assert [len(row) for row in as_spreadsheets_do] == [4] * (1 + len(transcript.segments))
+        assert [len(row) for row in as_spreadsheets_do] == [5] * (1 + len(transcript.segments))
 
     @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", '"=1+1"', "\uff1d1", "\x1b[1m=1+1"])
     def test_a_cell_that_would_be_a_formula_begins_with_an_apostrophe(self, text: str) -> None:
         transcript = spoken(Segment(0, 1, text, 0), speakers=(Speaker(0, text),))
-        *_, speaker, cell = text_of(transcript, "tsv").splitlines()[1].split("\t")
+        *_, speaker, cell, _ = text_of(transcript, "tsv").splitlines()[1].split("\t")
         assert speaker == cell == "'" + text.removeprefix("\x1b[1m")
         assert json.loads(text_of(transcript, "json"))["segments"][0]["text"] == text
 
     def test_tabs_and_line_breaks_become_blanks(self) -> None:
         tsv = text_of(spoken(Segment(0.25, 1.5, "a\tb\r\nc", 1)), "tsv")
-        assert tsv.splitlines()[1] == "250\t1500\tSpeaker 2\ta b c"
+        assert tsv.splitlines()[1] == "250\t1500\tSpeaker 2\ta b c\t"
+
+
+class TestUnsure:
+    """Words in which the recognizer has little confidence are marked in every format that has a place for it."""
+
+    DOUBTFUL = spoken(
+        Segment(0, 2, "One.", 0, confidence=0.9),
+        Segment(2, 4, "Too.", 0, confidence=0.2),
+        Segment(4, 5.5, "Tree.", 0, confidence=0.1),
+        Segment(5.5, 7, "Four.", 0, confidence=0.8),
+        Segment(8, 9, "Five.", 1),
+    )
+    LEGEND = "Unsure words: 00:00:04, marked [? ?]; the recognizer's confidence in them is below 50%"
+
+    def test_running_text_has_marks_around_them_and_says_what_these_mean(self) -> None:
+        assert text_of(self.DOUBTFUL, "txt").split("\n\n") == [
+            self.LEGEND,
+            "[00:00:00] Speaker 1: One. [? Too. Tree. ?] Four.",
+            "[00:00:08] Speaker 2: Five.\n",
+        ]
+        assert r"> - Unsure words: 00:00:04, marked \[? ?\]" in text_of(self.DOUBTFUL, "md")
+        assert r"Speaker 1:** One. \[? Too. Tree. ?\] Four." in text_of(self.DOUBTFUL, "md")
+
+    def test_each_of_their_subtitles_has_a_mark(self) -> None:
+        assert "Speaker 1: One.\n" in text_of(self.DOUBTFUL, "srt")
+        assert "[?] Speaker 1: Too.\n" in text_of(self.DOUBTFUL, "srt")
+        assert "<v Speaker 1>[?] Too.\n" in text_of(self.DOUBTFUL, "vtt")
+        assert f"NOTE\n{self.LEGEND.replace('[? ?]', '[?]')}\n" in text_of(self.DOUBTFUL, "vtt")
+        long = text_of(spoken(Segment(0, 60, "many words " * 30, confidence=0.1)), "srt")
+        assert long.count("\n[?] ") == long.count(" --> ") > 1
+
+    def test_programs_get_the_figure_and_the_mark(self) -> None:
+        rows = [line.split("\t") for line in text_of(self.DOUBTFUL, "tsv").splitlines()]
+        assert [row[-1] for row in rows] == ["confidence", "0.900", "0.200", "0.100", "0.800", ""]
+        document = json.loads(text_of(self.DOUBTFUL, "json"))
+        assert [segment["unsure"] for segment in document["segments"]] == [False, True, True, False, False]
+
+    def test_a_transcript_without_unsure_words_has_neither_mark_nor_explanation(self) -> None:
+        for fmt in FORMATS.keys() - BINARY - {"json", "html"}:
+            assert "[?" not in text_of(BOARD, fmt), fmt
+            assert "nsure" not in text_of(BOARD, fmt), fmt
 
 
 def test_who_read_it_is_named_by_engine_and_model() -> None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+from dropscribe.core.confidence import is_unsure
 from dropscribe.core.types import Segment, Transcript
-from dropscribe.worker.outputs.text import clean, is_unspaced, is_wide, labeller, milliseconds
+from dropscribe.worker.outputs.text import MARK, clean, is_unspaced, is_wide, labeller, milliseconds
 
 LINE_WIDTH = 42  # columns; the usual limit for subtitles in Latin script
 MIN_MS = 500  # a cue that stands for less is a flicker
@@ -52,7 +53,8 @@ class _Unit(NamedTuple):
 def cues(transcript: Transcript, *, with_names: bool = False) -> list[Cue]:
     """All cues by time: at least MIN_MS each, none overlapping another.
 
-    `with_names` puts the speaker's name before the text of every cue, within the line's width.
+    `with_names` puts the speaker's name before the text of every cue, within the line's width; a mark before both
+    says that the words are unsure.
     """
     label = labeller(transcript)
     drafts = [cue for segment in transcript.segments for cue in _drafts(segment, label(segment), with_names)]
@@ -69,6 +71,7 @@ def _drafts(segment: Segment, label: str, with_names: bool) -> list[Cue]:
     prefix = f"{label}: " if with_names and label else ""
     if width(prefix) > LINE_WIDTH // 2:
         prefix = ""  # a number of absurd length must not push out the text
+    prefix = f"{MARK} {prefix}" if is_unsure(segment) else prefix
     room = LINE_WIDTH - width(prefix)
     groups = _groups(_units(clean(segment.text), room), room)
     done = list(accumulate((sum(unit.width for unit in group) for group in groups), initial=0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from dropscribe.core.types import Transcript
-from dropscribe.worker.outputs.text import clock, facts, remarks, title
+from dropscribe.worker.outputs.text import clock, facts, legend, remarks, title
 from dropscribe.worker.outputs.turns import Turn, turns
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def render(transcript: Transcript) -> bytes:
     for fact, value in facts(transcript):
         cells = table.add_row().cells
         cells[0].text, cells[1].text = fact, _xml(value)
-    for remark in remarks(transcript):
+    for remark in (*remarks(transcript), *legend(transcript)):
         document.add_paragraph(_xml(remark), style="Intense Quote")
     last = document.add_paragraph()  # adding after all others would look through them, time and again
     for turn in turns(transcript):

@@ -16,13 +16,13 @@ from pathlib import Path, PurePosixPath
 from string import Template
 from urllib.parse import quote
 
+from dropscribe.core.confidence import UNSURE, is_unsure
 from dropscribe.core.spans import without
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker, Transcript
 from dropscribe.worker.outputs.text import clean, clock, facts, name, names, remarks, title
 from dropscribe.worker.outputs.turns import Turn, turns
 
 SILENCE = 10.0  # seconds without a word that a reader is told of
-UNSURE = 0.5  # below this confidence a segment is rather wrong than right, by the recognizer's own word
 COLOURS = 8  # speakers' colours in page.css; later speakers share them, which is why names are always shown
 MAX_TURN = 40  # rows; the browser lays out one turn at a time
 VIDEO = frozenset(".3gp .asf .m4v .mkv .mov .mp4 .webm".split())
@@ -151,7 +151,7 @@ def _turn(turn: Turn, called: dict[int, str], number: Iterator[int]) -> str:
 
 
 def _row(segment: Segment, number: int) -> str:
-    unsure = segment.confidence is not None and segment.confidence < UNSURE
+    unsure = is_unsure(segment)
     kind = ("" if segment.kind is SegmentKind.SPEECH else " sound") + (" unsure" if unsure else "")
     note = f'<small lang="en">unsure: confidence {_percent(segment.confidence or 0.0)}</small>' if unsure else ""
     return (

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dropscribe.core import old_names
+from dropscribe.core.confidence import is_unsure
 from dropscribe.core.errors import StoreError
 from dropscribe.core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript, Word
 
@@ -36,7 +37,10 @@ def from_json(text: str) -> Transcript:
 
 
 def _document(transcript: Transcript) -> dict[str, Any]:
-    segments = (old_names.with_old(asdict(segment), old_names.SEGMENT) for segment in transcript.segments)
+    segments = (
+        old_names.with_old(asdict(segment) | {"unsure": is_unsure(segment)}, old_names.SEGMENT)
+        for segment in transcript.segments
+    )
     document = {
         "schema": SCHEMA,
         "job_id": transcript.job_id,

@@ -8,7 +8,11 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
+from dropscribe.core.confidence import UNSURE, is_unsure
 from dropscribe.core.types import Segment, SegmentKind, Transcript
+
+MARK = "[?]"  # stands before unsure words in subtitles
+OPEN, CLOSE = "[?", "?]"  # stand around them in running text
 
 # ECMA-48: control sequences, then strings up to their terminator, then two-character escapes. A string's
 # body stops at any other opener, so that hostile text costs linear time.
@@ -82,6 +86,15 @@ def remarks(transcript: Transcript) -> list[str]:
         f"Uncovered speech: {clock(span.start)} to {clock(math.ceil(span.end))}" for span in transcript.uncovered_speech
     ]
     return [clean(line) for line in (*notes, *suspect, *uncovered)]
+
+
+def legend(transcript: Transcript, mark: str = f"{OPEN} {CLOSE}") -> list[str]:
+    """A line that explains the `mark` of unsure words; none where there are none."""
+    unsure = [segment for segment in transcript.segments if is_unsure(segment) and clean(segment.text)]
+    if not unsure:
+        return []
+    seconds = math.ceil(sum(max(0.0, segment.end - segment.start) for segment in unsure))
+    return [f"Unsure words: {clock(seconds)}, marked {mark}; the recognizer's confidence in them is below {UNSURE:.0%}"]
 
 
 def title(transcript: Transcript) -> str:

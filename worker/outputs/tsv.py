@@ -1,4 +1,4 @@
-"""Tab-separated values for spreadsheets and scripts: one row a segment, times in milliseconds."""
+"""Tab-separated values for spreadsheets and scripts: one row a segment, times in milliseconds, the confidence last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dropscribe.core.types import Segment, Transcript
 from dropscribe.worker.outputs.text import clean, labeller, milliseconds
 
-HEADER = "start\tend\tspeaker\ttext"
+HEADER = "start\tend\tspeaker\ttext\tconfidence"
 
 # What makes a cell a formula in a spreadsheet, also in its full-width form (OWASP, CSV Injection), and the quotation
 # mark, from which on spreadsheets swallow everything up to the next one, or run what follows it.
@@ -23,7 +23,11 @@ def render(transcript: Transcript) -> str:
 
 def _row(segment: Segment, label: Callable[[Segment], str]) -> str:
     start, end = milliseconds(segment.start), milliseconds(segment.end)
-    return f"{start}\t{end}\t{_cell(label(segment))}\t{_cell(clean(segment.text))}"
+    return f"{start}\t{end}\t{_cell(label(segment))}\t{_cell(clean(segment.text))}\t{_figure(segment.confidence)}"
+
+
+def _figure(confidence: float | None) -> str:
+    return "" if confidence is None else f"{confidence:.3f}"
 
 
 def _cell(text: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import groupby
 
+from dropscribe.core.confidence import is_unsure
 from dropscribe.core.types import Segment, SegmentKind, Transcript
-from dropscribe.worker.outputs.text import clean, join, labeller
+from dropscribe.worker.outputs.text import CLOSE, OPEN, clean, join, labeller
 
 PARAGRAPH_PAUSE = 2.0  # seconds; a longer silence within one speaker's turn begins a new paragraph
 
@@ -26,8 +28,13 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """All that is said, as one paragraph."""
-        return reduce(join, (segment.text for segment in self.segments))
+        """All that is said, as one paragraph, with marks around unsure words."""
+        return " ".join(_run(group, unsure) for unsure, group in groupby(self.segments, is_unsure))
+
+
+def _run(segments: Iterable[Segment], unsure: bool) -> str:
+    text = reduce(join, (segment.text for segment in segments))
+    return f"{OPEN} {text} {CLOSE}" if unsure else text
 
 
 def turns(transcript: Transcript) -> list[Turn]:

@@ -1,0 +1,21 @@
+"""Pure: how sure a recognizer is of its words, and how little is too little. Not every engine says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dropscribe.core.types import Segment
+
+UNSURE = 0.5  # below this confidence words are rather wrong than right, by the recognizer's own word
+INSTANT = 0.1  # s; a segment without length counts for as much
+
+
+def is_unsure(segment: Segment) -> bool:
+    """True where the recognizer gave the segment a low confidence."""
+    return segment.confidence is not None and segment.confidence < UNSURE
+
+
+def average(segments: Iterable[Segment]) -> float | None:
+    """The confidence in all words, weighted by time; None where the recognizer gave none."""
+    known = [(s.confidence, max(s.end - s.start, INSTANT)) for s in segments if s.confidence is not None]
+    return sum(figure * time for figure, time in known) / sum(time for _, time in known) if known else None
