@@ -91,6 +91,37 @@ def test_a_transcript_without_a_reference_does_not_matter(folders: Folders) -> N
     assert folders.run() == 0
 
 
+def test_the_language_and_the_confidence_are_shown_with_a_reference_and_without(
+    folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders.add("one", "a b", "a b")
+    segments = [
+        {"start": 0, "end": 9, "text": "a b", "confidence": 0.9},
+        {"start": 9, "end": 10, "text": "c", "confidence": 0.4},
+    ]
+    for name in ("one", "two"):
+        content = json.dumps({"language": "fr", "segments": segments})
+        folders.transcript(name).write_text(content, encoding="utf-8")
+    assert folders.run("--max", "50") == 0
+    told = capsys.readouterr().out
+    assert "one            2    50.0  fr              0.85" in told
+    assert "two            -       -  fr              0.85" in told
+    assert "total          2    50.0" in told
+
+
+def test_references_may_lie_in_several_folders_and_be_documents_with_segments(
+    folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders.add("one", "a b", "a b")
+    folders.add("two", "", "c", "d")
+    (folders.root / "references" / "two.txt").unlink()
+    (folders.root / "more").mkdir()
+    told = json.dumps({"segments": [{"text": "C, d!"}]})
+    (folders.root / "more" / "two.json").write_text(told, encoding="utf-8")
+    assert folders.run("--max", "0", "--references", str(folders.root / "more")) == 0
+    assert "total          4     0.0" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"segments": [1]}', '{"segments": [{"kind": "speech"}]}'])
 def test_a_broken_transcript_is_named(folders: Folders, capsys: pytest.CaptureFixture[str], content: str) -> None:
     folders.add("one", "a b")
