@@ -185,6 +185,9 @@ def test_the_real_recordings_are_all_done(
     assert documents.keys() == {path.stem for path in recordings}
     texts = {stem: " ".join(s["text"] for s in document["segments"]) for stem, document in documents.items()}
     assert all(texts.values()), texts
+    assert {stem for stem, document in documents.items() if document["language"] != "en"} == {"french"}
+    assert documents["french"]["language"] == "fr"
+    assert "un podcast" in texts["french"], "it is not translated"
     assert "country can do for you" in texts["jfk"]
 
 
