@@ -154,6 +154,9 @@ class Settings(BaseModel):
         0.8, ge=0, le=1, description="quality check: share of the detected speech that segments must cover"
     )
     max_words_per_second: float = Field(7, gt=0, description="quality check: highest speech rate that is possible")
+    min_confidence: float = Field(
+        0.5, ge=0, le=1, description="quality check: lowest confidence of the model in its words; 0: any will do"
+    )
     segment_slack_seconds: float = Field(
         0.5, ge=0, description="quality check: how far a segment may reach beyond its chunk"
     )

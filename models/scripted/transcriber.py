@@ -57,7 +57,7 @@ class Script:
     What is said: `text` for every segment (empty: words chosen by the audio's bytes), one segment for each
     `segment_seconds`, by `speakers` voices in turn (0: it tells nobody apart). With `hears` a segment is what lies
     between two pauses, and its voice is told by its pitch: so the same sounds are read alike in whatever window they
-    come.
+    come. `confidence` is that of every segment.
 
     How long a chunk takes: `seconds`, and its own length divided by `realtime_factor` (0: no time).
 
@@ -75,6 +75,7 @@ class Script:
     segment_seconds: Annotated[float, Field(gt=0)] = 5.0
     speakers: Annotated[int, Field(ge=0)] = 2
     hears: bool = False
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     seconds: NotNegative = 0.0
     realtime_factor: NotNegative = 0.0
     behave: Behaviour = "speak"
@@ -145,7 +146,7 @@ class Scripted:
             request.cancel.wait()
             return RawTranscript((), FinishReason.CANCELLED)
         segments = (_hear if self._script.hears else _speak)(audio, self._script)
-        answer = _answer(behaviour, segments)
+        answer = _answer(behaviour, tuple(replace(segment, confidence=self._script.confidence) for segment in segments))
         request.progress(duration)
         return replace(answer, timings={"scripted": time.monotonic() - started})
 

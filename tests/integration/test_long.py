@@ -109,6 +109,31 @@ def test_what_fails_down_to_the_smallest_length_is_kept_and_named(make_context: 
         assert told > 0.8 * (end - start), f"{text} at {start}-{end} is neither read nor named as missing"
 
 
+def test_words_that_the_model_is_not_sure_of_are_kept_as_suspect_and_not_read_again(
+    make_context: MakeContext, talk: Path
+) -> None:
+    context = make_context(Script(hears=True, confidence=0.3), **MINUTE)
+    job_id = admit(context, talk)
+    job = carry_through(context, job_id)
+    assert job.state is JobState.SUSPECT
+    assert "the model is not sure of its words: their confidence is 0.30" in job.reason
+    assert "split" not in kinds(context, job_id)
+    assert all(segment["unsure"] for segment in document(talk)["segments"])
+
+
+def test_what_the_model_is_not_sure_of_is_noted_where_the_check_lets_it_pass(
+    make_context: MakeContext, talk: Path
+) -> None:
+    context = make_context(Script(hears=True, confidence=0.3), **MINUTE, min_confidence=0)
+    job = carry_through(context, admit(context, talk))
+    assert job.state is JobState.DONE
+    notes = [
+        note for note in document(talk)["notes"] if note.endswith("the model is not sure of its words: confidence 0.30")
+    ]
+    assert notes[0].startswith("0:00:00-0:00:52: ")
+    assert len(notes) > 3
+
+
 @pytest.fixture
 def scenes(tmp_path: Path) -> Path:
     """Voices that are silent around every cut: 0 and 1 speak in the first and the third scene only."""

@@ -211,6 +211,49 @@ def test_words_are_counted_by_the_measure_of_their_script(text: str, count: floa
     assert words(text) == pytest.approx(count)
 
 
+# Confidence
+
+
+def sure(*figures: float | None, seconds: float = 5.0) -> RawTranscript:
+    """Segments of so many seconds one after the other, with these confidences."""
+    times = ((at * seconds, (at + 1) * seconds) for at in range(len(figures)))
+    said = (Segment(*time, "some words", confidence=figure) for time, figure in zip(times, figures, strict=True))
+    return RawTranscript(tuple(said))
+
+
+def test_words_of_which_the_model_is_not_sure_are_held_back() -> None:
+    (failure,) = quality_checks.check(sure(0.35, 0.4), 10.0, []).failures
+    assert failure.rule is Rule.CONFIDENCE
+    assert str(failure) == "the model is not sure of its words: their confidence is 0.38"
+
+
+def test_confidence_is_weighted_by_time() -> None:
+    long, short = Segment(0, 18, "some words", confidence=0.8), Segment(18, 20, "more", confidence=0.1)
+    verdict = quality_checks.check(RawTranscript((long, short)), 20.0, [])
+    assert verdict.passed
+    assert verdict.measures["confidence"] == pytest.approx(0.73)
+
+
+def test_a_few_doubtful_words_in_a_silent_chunk_pass() -> None:
+    assert quality_checks.check(sure(0.1, seconds=4.0), 300.0, []).passed
+    assert failed(sure(0.1, seconds=6.0), 300.0, []) == {Rule.CONFIDENCE}
+
+
+def test_an_engine_without_confidences_is_not_judged_by_them() -> None:
+    verdict = quality_checks.check(sure(None, None), 10.0, [], CheckLimits(confidence=1.0))
+    assert verdict.passed
+    assert "confidence" not in verdict.measures
+
+
+def test_segments_without_a_confidence_count_neither_way() -> None:
+    assert failed(sure(0.2, 0.2, None, None), 20.0, []) == {Rule.CONFIDENCE}
+
+
+def test_the_least_confidence_is_a_setting_and_zero_believes_any() -> None:
+    assert failed(sure(0.6, 0.6), 10.0, [], CheckLimits(confidence=0.7)) == {Rule.CONFIDENCE}
+    assert quality_checks.check(sure(0.0, 0.0), 10.0, [], CheckLimits(confidence=0.0)).passed
+
+
 # Whatever comes
 
 moments = st.floats(-50, 150)

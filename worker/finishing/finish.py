@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dropscribe.core import confidence
 from dropscribe.core.types import EngineInfo, JobState, Source, Span, Transcript
 from dropscribe.store import jobs, queries, speakers, transcripts
 from dropscribe.store import voices as enrolled
@@ -148,13 +149,21 @@ def assemble(job: Job, chunks: list[ReadChunk], stretches: Sequence[EmbeddedStre
         speakers=stitched.speakers,
         speech_detector=job.speech_detector,
         settings={"digest": job.settings_digest, "context": job.context},
-        notes=(*job.notes, *stitched.notes),
+        notes=(*job.notes, *stitched.notes, *_doubtful(chunks)),
         reasons=(*_broken_off(job, media), *stitched.reasons),
         uncovered_speech=(*stitched.missing, *_lost(job, media)),
         timings=timings,
         created_at=_moment(max((chunk.finished_at for chunk in chunks), default=job.created_at)),
         language=_language(chunks),
     )
+
+
+def _doubtful(chunks: Sequence[ReadChunk]) -> Iterator[str]:
+    """Notes on what the model is not sure of, but which passed the quality checks."""
+    for chunk in sorted(chunks, key=lambda chunk: chunk.window.start):
+        figure = confidence.average(chunk.segments)
+        if figure is not None and figure < confidence.UNSURE and not chunk.reasons:
+            yield f"{merge_chunks.clock(chunk.window)}: the model is not sure of its words: confidence {figure:.2f}"
 
 
 def _broken_off(job: Job, media: dict[str, Any]) -> Iterator[str]:

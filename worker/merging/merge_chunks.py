@@ -15,7 +15,7 @@ from dropscribe.worker.merging.overlaps import ChunkOutcome, Taken, in_order, se
 from dropscribe.worker.merging.speaker_linking import Pair, Voices
 from dropscribe.worker.merging.speaker_turns import tell_apart
 
-__all__ = ["UNMATCHED", "ChunkOutcome", "MergedChunks", "merge", "merge_chunks", "named"]
+__all__ = ["UNMATCHED", "ChunkOutcome", "MergedChunks", "clock", "merge", "merge_chunks", "named"]
 
 MIN_MISSING = 0.5  # s of speech; in less is hardly a word
 MAX_REMARKS = 3  # pairs of speakers that are named one by one; the speakers themselves list them all
@@ -50,7 +50,7 @@ def merge_chunks(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: 
     return MergedChunks(
         segments,
         _speakers(segments, perhaps, recognized),
-        tuple(f"{_clock(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
+        tuple(f"{clock(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
         tuple(_missing(parts, segments, speech)),
         tuple(_notes(known, perhaps)),
     )
@@ -167,7 +167,8 @@ def named(speakers: Sequence[Speaker], names: Mapping[int, str]) -> tuple[Speake
     )
 
 
-def _clock(span: Span) -> str:
+def clock(span: Span) -> str:
+    """From when to when, as `0:00:00-0:00:30`."""
     return f"{_time(span.start)}-{_time(span.end)}"
 
 

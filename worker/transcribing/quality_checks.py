@@ -1,8 +1,9 @@
 """Is this answer to be believed? Pure checks of one chunk's transcript against its audio.
 
 Nobody knows here what was said, but much of what goes wrong shows from outside: an answer that broke off or went round
-in circles, that is silent about speech, or says more than anybody could in the time. Thresholds are set so that good
-answers pass; `python -m bench.gate` measures how many do.
+in circles, that is silent about speech, says more than anybody could in the time, or of which the model itself is not
+sure. Thresholds are set so that good answers pass; `python -m bench.gate` and `python -m bench.confidence`
+measure how many do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate, groupby, pairwise
 
-from dropscribe.core import spans
+from dropscribe.core import confidence, spans
 from dropscribe.core.types import FinishReason, RawTranscript, Segment, SegmentKind, Span
 
 BREATH = 1.0  # s; a pause as short belongs to the talk around it
@@ -23,6 +24,8 @@ MIN_UNCOVERED = 3.0  # s of talk below which a low share says nothing: there was
 MAX_GAP = 30.0  # s of talk between two segments: several utterances, and longer than a jingle taken for speech
 SILENT_ANSWER = 5.0  # s of talk that an answer without a word cannot have overheard
 MIN_MISSING = 0.5  # s; in less is hardly a word
+MIN_DOUBTFUL = 10.0  # s of words below which a low confidence says little: one name can be all of them
+MIN_DOUBTFUL = 5.0  # s of words below which their confidence says little: a name and a cough can be all of them
 SHORT = 2.0  # s; in less, rounded times make any pace possible
 BURST = 2.0  # times the bound for a whole chunk that a single segment may reach
 
@@ -46,7 +49,10 @@ class Rule(StrEnum):
     SILENT = "silent"
     COVERAGE = "coverage"
     SPEECH_RATE = "speech_rate"
+    CONFIDENCE = "confidence"
 
+
+KEPT_WHOLE = frozenset({Rule.CONFIDENCE})  # what reading a half again does not mend
 
 ENDINGS = {
     FinishReason.TRUNCATED: (Rule.TRUNCATED, "the model's answer breaks off"),
@@ -68,11 +74,15 @@ class CheckLimits:
     `slack` are the seconds that times may be wrong: models round them, and detectors add 0.2 s around speech. A
     segment may stick out of its chunk by as much, or begin before the one before it; and it accounts for as much more
     on either side, so that gaps of twice that between segments are none.
+
+    `confidence` is the least that is believed, of all words on average over their time; 0 believes any. Answers of an
+    engine that gives no confidence pass.
     """
 
     coverage: float = 0.8
     words_per_second: float = 7.0
     slack: float = 0.5
+    confidence: float = 0.5
 
 
 DEFAULT = CheckLimits()
@@ -95,7 +105,7 @@ class CheckResult:
     """What is wrong with an answer, if anything.
 
     `missing` is talk of half a second or more that no segment accounts for, in the chunk's time; an answer may pass in
-    spite of some. `measures` are the `coverage` and `words_per_second` found.
+    spite of some. `measures` are the `coverage` and `words_per_second` found, and the `confidence` where there is one.
     """
 
     failures: tuple[Failure, ...] = ()
@@ -124,9 +134,12 @@ def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits
         *_times(result.segments, duration, limits.slack),
         *_coverage(gaps, accounted, share, limits.coverage),
         *_haste(result.segments, pace, limits.words_per_second),
+        *_doubt(result.segments, limits.confidence),
     )
     missing = tuple(gap for gap in holes if gap.duration >= MIN_MISSING)
-    return CheckResult(failures, missing, {"coverage": share, "words_per_second": pace})
+    sure = confidence.average(result.segments)
+    measures = {"coverage": share, "words_per_second": pace} | ({} if sure is None else {"confidence": sure})
+    return CheckResult(failures, missing, measures)
 
 
 def words(text: str) -> float:
@@ -180,6 +193,14 @@ def _haste(segments: Sequence[Segment], pace: float, most: float) -> Iterator[Fa
         yield Failure(Rule.SPEECH_RATE, f"nobody says {pace:.0f} words a second")
     elif fastest > BURST * most:
         yield Failure(Rule.SPEECH_RATE, f"nobody says {fastest:.0f} words a second, as one segment has it")
+
+
+def _doubt(segments: Sequence[Segment], least: float) -> Iterator[Failure]:
+    """Fluent words for what the model does not understand: a language that it does not know, noise."""
+    figure = confidence.average(segments)
+    seconds = _total(_accounted((s for s in segments if s.confidence is not None), 0.0))
+    if figure is not None and figure < least and seconds >= MIN_DOUBTFUL:
+        yield Failure(Rule.CONFIDENCE, f"the model is not sure of its words: their confidence is {figure:.2f}")
 
 
 def _pace(segments: Iterable[Segment]) -> float:

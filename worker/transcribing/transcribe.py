@@ -61,6 +61,7 @@ def limits(settings: Settings) -> quality_checks.CheckLimits:
         coverage=settings.min_speech_coverage,
         words_per_second=settings.max_words_per_second,
         slack=settings.segment_slack_seconds,
+        confidence=settings.min_confidence,
     )
 
 
@@ -85,8 +86,8 @@ def _moved(span: Span, seconds: float) -> Span:
 
 
 def halves(settings: Settings, work: ChunkWork, heard: CheckedHypothesis) -> tuple[Chunk, Chunk] | None:
-    """What to read instead of an answer that failed its checks; None where it is good, or cannot be halved again."""
-    if not heard.reasons or work.depth >= settings.max_halvings:
+    """What to read instead of an answer that failed its checks; None where it is good, or halving can do no more."""
+    if not set(heard.rules) - quality_checks.KEPT_WHOLE or work.depth >= settings.max_halvings:
         return None
     return chunking.halve(
         work.chunk, work.speech, overlap=settings.overlap_seconds, smallest=settings.min_chunk_seconds
