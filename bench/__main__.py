@@ -19,6 +19,7 @@ OVERHEADS = {
 }
 OTHERS = {
     "gate": "false and true alarms of the checks of a transcript",
+    "confidence": "false and true alarms of the check by confidence (an hour)",
     "overload": "50,000 recordings dropped at once (three minutes)",
     "whisper": "Whisper on a CPU: CTranslate2 beside transformers",
     "speakers": "who spoke, in recordings cut in every way, and what telling it costs (ten minutes)",
