@@ -24,7 +24,6 @@ MIN_UNCOVERED = 3.0  # s of talk below which a low share says nothing: there was
 MAX_GAP = 30.0  # s of talk between two segments: several utterances, and longer than a jingle taken for speech
 SILENT_ANSWER = 5.0  # s of talk that an answer without a word cannot have overheard
 MIN_MISSING = 0.5  # s; in less is hardly a word
-MIN_DOUBTFUL = 10.0  # s of words below which a low confidence says little: one name can be all of them
 MIN_DOUBTFUL = 5.0  # s of words below which their confidence says little: a name and a cough can be all of them
 SHORT = 2.0  # s; in less, rounded times make any pace possible
 BURST = 2.0  # times the bound for a whole chunk that a single segment may reach
