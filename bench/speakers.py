@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -60,6 +59,8 @@ RIVAL = 0.5  # cosine distance up to which the rival joins
 LIMITS = decode.DecodeLimits(max_seconds=WHOLE, memory_mb=2048, cpu_seconds=3600)
 NAMES = ("talk3", "phone2", "tiny", "hotel", "meeting", "news", "weather")
 
+LOADED: dict[str, Transcriber] = {}
+
 T = TypeVar("T")
 
 
@@ -86,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{name:12} is left out: there is no {error.filename}")
                 continue
             spent.append(_measure(reference, options, encoder, _prepared(reference, Path(scratch))))
-    speech = sum(row.count for row in spent)
+    _close_models()
+    speech = sum(one.speech for one in spent)
     seconds = [sum(seconds) for seconds in zip(*(one.seconds for one in spent), strict=True)]
     rows = zip(("average linkage of the whole", "dropscribe, in stretches"), seconds, strict=True)
     print_rates("seconds of speech", [Row(f"embedding and {name}", round(speech), took) for name, took in rows])
@@ -125,7 +127,7 @@ def _long(hours: float) -> int:
 class Spent:
     """Seconds of speech, and the CPU seconds for it: the rival's and dropscribe's."""
 
-    count: float
+    speech: float
     seconds: tuple[float, float]
 
 
@@ -206,10 +208,18 @@ def _segment(kind: str, words: list[dict[str, float]], **other: float) -> Segmen
     return Segment(kind=SegmentKind(kind), words=tuple(Word(**word) for word in words), **other)
 
 
-@cache
 def _model(engine: str) -> Transcriber:
-    settings = {f"DROPSCRIBE_{name}": value for name, value in SETTINGS[engine].items()}
-    return registry.create(engine, load_settings(settings))
+    """Loaded when it is first needed."""
+    if engine not in LOADED:
+        settings = {f"DROPSCRIBE_{name}": value for name, value in SETTINGS[engine].items()}
+        LOADED[engine] = registry.create(engine, load_settings(settings))
+    return LOADED[engine]
+
+
+def _close_models() -> None:
+    """Without that their threads would keep the process alive."""
+    for model in LOADED.values():
+        model.close()
 
 
 # The rival

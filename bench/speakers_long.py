@@ -9,7 +9,6 @@ that, the real encoder embeds a sample again and again for a whole stretch, so t
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from dropscribe.worker.merging.speaker_embeddings import SpeakerEmbeddings, unit
 from dropscribe.worker.preparing import decode
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "meeting.wav"
+STATUS = Path("/proc/self/status")
 LIMITS = decode.DecodeLimits(max_seconds=60, memory_mb=2048, cpu_seconds=60)
 STRETCH = 300.0  # s
 PEOPLE = 40
@@ -70,7 +70,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _tell(what: str, seconds: float | None = None) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000  # kB
+    # Not by getrusage, whose figure a process inherits from the one that started it.
+    [line] = [line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM")]
+    peak = int(line.split()[1]) * 1024 / 1e6  # kB
     took = "" if seconds is None else f"{seconds:7.2f} CPU s"
     print(f"{what:76}{peak:7.0f} MB{took}", flush=True)
 

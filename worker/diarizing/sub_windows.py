@@ -9,7 +9,7 @@ from dropscribe.core.spans import clip
 from dropscribe.core.types import Span
 
 # So much holds enough of a voice, and seldom two people. Longer sub-windows blur the changes of speaker, a finer step
-# costs more and is no better (docs/measurements.md).
+# costs more and is hardly better (docs/measurements.md).
 SECONDS = 1.25
 STEP = 0.75
 SHORTEST = 0.3  # s: a "yes"; of less a voice cannot be told
