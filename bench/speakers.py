@@ -18,8 +18,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jiwer
 import numpy as np
@@ -88,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 continue
             spent.append(_measure(reference, options, encoder, _prepared(reference, Path(scratch))))
     _close_models()
+    if not spent:
+        return 1
     speech = sum(one.speech for one in spent)
     seconds = [sum(seconds) for seconds in zip(*(one.seconds for one in spent), strict=True)]
     rows = zip(("average linkage of the whole", "dropscribe, in stretches"), seconds, strict=True)
@@ -99,13 +102,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.speakers", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("names", nargs="*", choices=[*NAMES, []], metavar="RECORDING", help=f"which of {', '.join(NAMES)}; all if none")
+    add("names", nargs="*", metavar="RECORDING", help=f"which of {', '.join(NAMES)}; all of them unless given")
     add("--stretches", action="store_true", help="cut the stretches of embedding like the windows")
     add("--no-words", action="store_true", help="leave out the models, and with them the words")
     add("--audio", type=Path, default=AUDIO, help="folder of talk3.mp3, talk3.json, phone2.wav, phone2.rttm")
     add("--minutes", type=float, default=5, help="length of the tiny checkpoint's conversation")
     add("--hours", type=float, default=10, help="length of the synthetic recording; 0 leaves it out")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if unknown := set(options.names) - set(NAMES):
+        parser.error(f"there is no recording {', '.join(sorted(unknown))}; one of {', '.join(NAMES)}")
+    return options
 
 
 def _reference(name: str, options: argparse.Namespace, scratch: Path) -> Reference:
@@ -138,7 +144,7 @@ def _measure(reference: Reference, options: argparse.Namespace, encoder: Speaker
     for name, cut in reference.cuts:
         parts = _windows(reference, ready, cut, model)
         stretch = cut if options.stretches else STRETCH_SECONDS
-        voices, ours = _timed(lambda parts=parts, stretch=stretch: _voices(parts, _embedded(ready, stretch, encoder)))
+        voices, ours = _timed(partial(_told, parts, ready, stretch, encoder))
         print(_line(reference, name, _merged(parts, ready, voices), voices), flush=True)
     if any(_labelled(part) for part in parts):
         voices, _ = diarize(_embedded(ready, STRETCH_SECONDS, encoder))
@@ -178,7 +184,8 @@ def _windows(reference: Reference, ready: Prepared, cut: float, model: str | Non
     ]
 
 
-def _voices(parts: Sequence[ChunkOutcome], heard: Sequence[SpeakerEmbeddings]) -> Voices:
+def _told(parts: Sequence[ChunkOutcome], ready: Prepared, stretch: float, encoder: SpeakerEncoder) -> Voices:
+    heard = _embedded(ready, stretch, encoder)
     return finish.told_apart(parts, heard, SpeakerEmbeddings.joined(heard), None)[0]
 
 
@@ -204,7 +211,7 @@ def _transcript(recording: Path, audio: Path, window: Span, engine: str) -> tupl
     return tuple(_segment(**one) for one in json.loads(kept.read_text(encoding="utf-8")))
 
 
-def _segment(kind: str, words: list[dict[str, float]], **other: float) -> Segment:
+def _segment(kind: str, words: list[dict[str, Any]], **other: Any) -> Segment:
     return Segment(kind=SegmentKind(kind), words=tuple(Word(**word) for word in words), **other)
 
 
