@@ -14,7 +14,7 @@ from dropscribe.core.types import Span
 from dropscribe.worker.diarizing.clustering import cluster
 from dropscribe.worker.diarizing.diarize import diarize
 from dropscribe.worker.diarizing.sub_windows import SECONDS, SHORTEST, sub_windows
-from dropscribe.worker.merging.speaker_embeddings import SpeakerEmbeddings, unit
+from dropscribe.worker.merging.speaker_embeddings import Labels, SpeakerEmbeddings, unit
 
 SPEECH = st.lists(st.tuples(st.floats(0.1, 3), st.floats(0.05, 40)), max_size=8)
 
@@ -44,12 +44,15 @@ def test_the_example_of_sub_windows() -> None:
     assert found == [(0.0, 1.25), (0.75, 2.0), (1.25, 2.5)]
 
 
-def heard(who: Sequence[int], *, start: float = 0.0, seed: int = 0, noise: float = 0.04) -> SpeakerEmbeddings:
+def heard(
+    who: Sequence[int], *, start: float = 0.0, seed: int = 0, noise: float = 0.04, clusters: Labels | None = None
+) -> SpeakerEmbeddings:
     """A stretch in which these people speak for a second each; the same person sounds the same in each stretch."""
     centers = unit(np.random.default_rng(99).normal(size=(40, 192)))
     vectors = unit(centers[list(who)] + np.random.default_rng(seed).normal(scale=noise, size=(len(who), 192)))
     begins = start + np.arange(len(who), dtype=np.float64)
-    return SpeakerEmbeddings(np.stack([begins, begins + 1.0], axis=1), vectors, cluster(vectors))
+    local = cluster(vectors) if clusters is None else clusters
+    return SpeakerEmbeddings(np.stack([begins, begins + 1.0], axis=1), vectors, local)
 
 
 def told(stretches: Sequence[SpeakerEmbeddings], people: int | None = None) -> list[int]:
@@ -96,7 +99,7 @@ def test_ten_hours_of_forty_people_are_linked_in_little_work() -> None:
     for number in range(120):
         who = np.repeat(draw.choice(40, size=6, replace=False), 50).tolist()
         truth += who
-        stretches.append(heard(who, start=300.0 * number, seed=number))
+        stretches.append(heard(who, start=300.0 * number, seed=number, clusters=np.repeat(np.arange(6), 50)))
     found = told_by_labels(stretches)
     pairs = {(a, b) for a, b in zip(truth, found, strict=True)}
     assert len(pairs) == 40, "each person has one number, and each number is one person's"
