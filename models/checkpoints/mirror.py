@@ -13,6 +13,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from dropscribe.core.errors import ModelUnavailableError
@@ -119,11 +120,10 @@ def _watch(process: subprocess.Popen[str], step: str, folder: Path, size: int, t
 def _held(folder: Path) -> int:
     """Bytes of what pip has written, complete or not."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # it was moved to its place
-            continue
+    for place, _, names in os.walk(folder):  # passes over folders that pip removes meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):  # it was moved to its place
+                total += Path(place, name).stat().st_size
     return total
 
 

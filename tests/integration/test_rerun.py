@@ -33,6 +33,7 @@ def read(
 ) -> list[str]:
     """Two recordings in a folder, read with the settings of then; the command line has those of the scheduler."""
     monkeypatch.setenv("DROPSCRIBE_ENGINE", settings.engine)
+    monkeypatch.setenv("DROPSCRIBE_SPEAKER_ENCODER", settings.speaker_encoder)
     (inbox / "talks" / reserved_names.SETTINGS).write_text('outputs = ["txt"]')
     for number, name in enumerate(("a.wav", "b.wav")):
         speech(inbox / "talks" / name, seed=number + 1)
