@@ -14,12 +14,12 @@ import numpy as np
 from dropscribe.core.types import Span
 from dropscribe.worker.diarizing.clustering import by_appearance, cluster
 from dropscribe.worker.merging.speaker_embeddings import (
-    MAYBE,
     Flags,
     Labels,
     SpeakerEmbeddings,
     Vectors,
     agglomerate,
+    doubts,
     means,
     nearest,
 )
@@ -43,8 +43,8 @@ def diarize(stretches: Sequence[SpeakerEmbeddings], people: int | None = None) -
     for _ in range(ROUNDS):
         labels = by_appearance(nearest(whole.vectors, means(whole.vectors, labels, int(labels.max()) + 1)))
     centers = means(whole.vectors, labels, int(labels.max()) + 1)
-    doubts = {(one, other): alike for one, other, alike in _doubts(centers, _met(stretches, labels))}
-    return Voices(perhaps=doubts, compared=True, turns=tuple(turns_of(whole, labels))), centers
+    perhaps = doubts(centers, _met(stretches, labels))
+    return Voices(perhaps=perhaps, compared=True, turns=tuple(turns_of(whole, labels))), centers
 
 
 def _linked(stretches: Sequence[SpeakerEmbeddings], whole: SpeakerEmbeddings) -> Labels:
@@ -89,9 +89,3 @@ def _met(stretches: Sequence[SpeakerEmbeddings], labels: Labels) -> Flags:
         met[np.ix_(present, present)] = True
         at += len(stretch.clusters)
     return met
-
-
-def _doubts(centers: Vectors, met: Flags) -> Iterator[tuple[int, int, float]]:
-    likeness = centers @ centers.T
-    for one, other in zip(*np.nonzero(np.triu((likeness >= MAYBE) & ~met, 1)), strict=True):
-        yield int(one), int(other), round(min(float(likeness[one, other]), 1.0), 2)

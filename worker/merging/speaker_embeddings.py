@@ -76,6 +76,13 @@ def nearest(vectors: Vectors, centers: Vectors) -> Labels:
     return np.concatenate([np.zeros(0, np.int64), *blocks])
 
 
+def doubts(centers: Vectors, apart: Flags) -> dict[tuple[int, int], float]:
+    """Pairs of voices, by their means, that sound somewhat alike and are not known `apart`, and how alike, up to 1."""
+    likeness = centers @ centers.T
+    pairs = zip(*np.nonzero(np.triu((likeness >= MAYBE) & ~apart, 1)), strict=True)
+    return {(int(one), int(other)): round(min(float(likeness[one, other]), 1.0), 2) for one, other in pairs}
+
+
 def agglomerate(
     voices: Vectors, weights: NDArray[np.number], apart: Flags, *, same: float = SAME, people: int = 1
 ) -> Labels:

@@ -20,12 +20,12 @@ from dropscribe.core.spans import clip, without
 from dropscribe.core.types import SegmentKind, Span
 from dropscribe.worker.merging.overlaps import ChunkOutcome, in_order
 from dropscribe.worker.merging.speaker_embeddings import (
-    MAYBE,
     SAME,
     Labels,
     SpeakerEmbeddings,
     Vectors,
     agglomerate,
+    doubts,
     unit,
 )
 from dropscribe.worker.merging.speaker_turns import SpeakerTurn
@@ -185,7 +185,7 @@ def link_by_embeddings(
     same, least = (SAME, 1) if people is None else (-1.0, people)
     group = agglomerate(centers, weights, free, same=same, people=least)
     people_heard = _means(centers, weights, group)
-    alike = _alike(people_heard, group, free)
+    alike = doubts(people_heard, _of_groups(free, group))
     return _united(voices, group, alike, compared=not silent.any()), people_heard
 
 
@@ -216,22 +216,20 @@ def _means(centers: Vectors, weights: NDArray[np.float64], group: Labels) -> Vec
     return unit(sums)
 
 
-def _alike(means: Vectors, group: Labels, free: NDArray[np.bool_]) -> dict[Pair, float]:
-    """Pairs of groups that sound somewhat alike and are not known apart, and how alike."""
-    members = group == np.arange(len(means))[:, None]
-    told_apart = (members.astype(int) @ free @ members.T) > 0
-    likeness = means @ means.T
-    pairs = zip(*np.nonzero(np.triu((likeness >= MAYBE) & ~told_apart, 1)), strict=True)
-    return {(int(one), int(other)): round(float(likeness[one, other]), 2) for one, other in pairs}
+def _of_groups(apart: NDArray[np.bool_], group: Labels) -> NDArray[np.bool_]:
+    """Which groups are known apart: those of two voices that are."""
+    members = (group == np.arange(int(group.max(initial=-1)) + 1)[:, None]).astype(int)
+    known: NDArray[np.bool_] = (members @ apart @ members.T) > 0
+    return known
 
 
 def _united(voices: Voices, group: Labels, alike: Mapping[Pair, float], *, compared: bool) -> Voices:
     """The voices of each group are one. Of the doubts there were, those stay that nothing has settled."""
     numbers = {label: int(group[number]) for label, number in voices.numbers.items()}
-    doubts: dict[Pair, float | None] = {}
+    before: dict[Pair, float | None] = {}
     if not compared:
-        doubts = dict.fromkeys(_pairs((int(group[one]), int(group[other])) for one, other in voices.perhaps))
-    return Voices(numbers, {**doubts, **alike}, compared)
+        before = dict.fromkeys(_pairs((int(group[one]), int(group[other])) for one, other in voices.perhaps))
+    return Voices(numbers, {**before, **alike}, compared)
 
 
 def _speech(voices: Voices, index: int, part: ChunkOutcome) -> dict[int, list[Span]]:
