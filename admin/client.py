@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Self
 
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.state.transcript_documents import document_of
-from dropscribe.core.errors import BrokerError, UsageError
+from dropscribe.core.errors import UsageError
 from dropscribe.core.routing import PREPARE
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_loading import load
@@ -90,7 +89,7 @@ class Client:
         )
         job_id, is_new = submission.enter(self._database, wanted)
         if is_new:
-            with suppress(BrokerError):  # the reconciler sends what waits without a message
+            with self._doorbell.best_effort():
                 self._doorbell.ring(PREPARE, job_id, wanted.priority)
         return queries.job(self._database, job_id)
 

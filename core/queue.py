@@ -8,9 +8,12 @@ broker.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import ssl
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -25,6 +28,8 @@ from dropscribe.core.routing import CPU_QUEUE, EMBED, FINISH, MODEL_QUEUE, TRANS
 from dropscribe.core.safe_text import mask
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Priority
+
+log = logging.getLogger(__name__)
 
 # Redis keeps one list a step, and serves 0 first. What is nearly done gets done: embedding voices and finishing go
 # ahead of preparing.
@@ -151,6 +156,14 @@ class Doorbell:
             )
         except (KombuError, OperationalError, RedisError, OSError) as error:
             raise BrokerError(f"Redis at {self._url}: {error}; `dropscribe doctor` checks it") from error
+
+    @contextmanager
+    def best_effort(self) -> Iterator[None]:
+        """A block of sending that ends with the first message that cannot be sent; the reconciler sends the rest."""
+        try:
+            yield
+        except BrokerError as error:
+            log.warning("could not send a message; the reconciler will resend it: %s", error)
 
     def depth(self, queue: str) -> int:
         """How many messages wait in a queue, over all priorities. Raises BrokerError."""

@@ -83,6 +83,7 @@ def finish_job(context: WorkerContext, job_id: str) -> None:
         return
     job = queries.job(context.database, job_id)
     doing = context.tally.doing(routing.FINISH)
+    is_over = False
     with context.keeper.holding(claim), failures.of_job(context, claim, job.failures), doing:
         job = publish.destined(context, claim, job)
         outcome = finish.outcome(context, job)
@@ -94,6 +95,8 @@ def finish_job(context: WorkerContext, job_id: str) -> None:
         transcripts.save(context.database, claim, document, outcome.diarization)
         publish.publish(context, claim, job, outcome.transcript, outcome.state)
         context.ring(routing.FINISH, finish.end(context, claim, outcome))
+        is_over = True
+    if is_over:  # outside of the block: a job that has ended cannot fail any more
         context.clear_spool(job_id)
 
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dropscribe.core.errors import BrokerError
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import CPU_QUEUE, EMBED, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
 from dropscribe.core.settings import Settings
@@ -74,13 +73,11 @@ def reconcile(
 def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     """Let more chunks of long recordings in where workers have joined."""
     engines = fleet.engines(database, settings.lease_seconds)
-    try:
+    with doorbell.best_effort():
         for one in chunk_plans.widen(database, lambda queue: fleet.capacity_of(engines, queue).window):
             for task, rows in ((TRANSCRIBE, one.onward.transcribe), (EMBED, one.onward.embed)):
                 for row in rows:
                     doorbell.ring(task, row, one.priority, one.model_queue)
-    except BrokerError as error:
-        log.warning("cannot send messages: %s", error)
 
 
 def resend(database: Database, doorbell: Doorbell, settings: Settings, queue: str) -> int:
@@ -89,7 +86,7 @@ def resend(database: Database, doorbell: Doorbell, settings: Settings, queue: st
     tasks = (FINISH, EMBED, PREPARE) if queue == CPU_QUEUE else (TRANSCRIBE,)
     waiting = {task: recovery.waiting(database, task, age, queue) for task in tasks}
     sent = 0
-    try:
+    with doorbell.best_effort():
         missing = max(0, sum(waiting.values()) - doorbell.depth(queue))
         for task, count in waiting.items():
             share = min(missing, count)
@@ -97,8 +94,6 @@ def resend(database: Database, doorbell: Doorbell, settings: Settings, queue: st
             for row in recovery.unsent(database, task, age, share, queue):
                 doorbell.ring(task, row.id, row.priority, queue)
                 sent += 1
-    except BrokerError as error:
-        log.warning("cannot send messages: %s", error)
     if sent:
         log.info("sent %d messages to %s again", sent, queue)
     return sent

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dropscribe.core import reserved_names
-from dropscribe.core.errors import BrokerError, SettingsError
+from dropscribe.core.errors import SettingsError
 from dropscribe.core.folder_settings import EffectiveSettings, FolderSettings
 from dropscribe.core.routing import PREPARE
 from dropscribe.core.settings import Settings
@@ -55,8 +55,10 @@ def admit(
             if stop and stop.is_set():
                 break
             batch = jobs.admit(database, alike[first : first + AT_ONCE])
-            ring(doorbell, PREPARE, batch, priority)
             admitted += batch
+            with doorbell.best_effort():
+                for job_id in batch:
+                    doorbell.ring(PREPARE, job_id, priority)
     log.info("%s: admitted %d of %d complete files", root, len(admitted), len(complete))
     return admitted
 
@@ -82,12 +84,3 @@ def new_job(root: str, path: str, seen: Observation, orders: EffectiveSettings) 
         orders.context,
         orders.overrides_at(path),
     )
-
-
-def ring(doorbell: Doorbell, task: str, rows: Iterable[str] | Sequence[str], priority: str) -> None:
-    """Send messages; a Redis that is out of reach is left to the reconciler."""
-    try:
-        for row in rows:
-            doorbell.ring(task, row, priority)
-    except BrokerError as error:
-        log.warning("messages not sent, they will be: %s", error)

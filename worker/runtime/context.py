@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dropscribe.core.errors import BrokerError
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import EMBED, FINISH, PREPARE, TRANSCRIBE, served
 from dropscribe.core.settings import Settings
@@ -94,9 +93,12 @@ class WorkerContext:
         return self.settings.spool_dir / f"{chunk_id}.npz"
 
     def clear_spool(self, job_id: str) -> None:
-        """Remove what the spool holds of a job that is over."""
-        for path in self.settings.spool_dir.glob(f"{job_id}.*"):
-            path.unlink(missing_ok=True)
+        """Remove what the spool holds of a job that is over; what cannot be removed now is left to `spool.sweep`."""
+        try:
+            for path in self.settings.spool_dir.glob(f"{job_id}.*"):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the spool still holds %s, which is over: %s", job_id, error)
 
     @cached_property
     def queues(self) -> tuple[str, ...]:
@@ -119,12 +121,9 @@ class WorkerContext:
         self.ring(PREPARE, chunks.prepare_again(self.database, claim, reason))
 
     def ring(self, task: str, rows: Iterable[str]) -> None:
-        """Send messages; a Redis that is out of reach is left to the reconciler."""
+        """Send messages as far as Redis takes them."""
         waiting = list(rows)
         found = queries.addresses(self.database, {row.partition(".")[0] for row in waiting})
-        for row in waiting:
-            try:
+        with self.doorbell.best_effort():
+            for row in waiting:
                 self.doorbell.ring(task, row, *found[row.partition(".")[0]])
-            except BrokerError as error:
-                log.warning("message not sent, the reconciler will: %s", error)
-                return

@@ -56,13 +56,20 @@ def sweep(settings: Settings, database: Database) -> int:
     """Remove what a crash left: working directories without a process, audio of jobs that are over or unknown."""
     spooled = _older(settings.spool_dir, ORPHAN_SECONDS)
     needed = queries.active_among(database, {_job_of(path) for path in spooled})
-    orphans = [path for path in spooled if _job_of(path) not in needed]
-    for path in orphans:
-        path.unlink(missing_ok=True)
+    orphans = [path for path in spooled if _job_of(path) not in needed and _removed(path)]
     left = scratch.sweep(settings.scratch_dir)
     for path in (*orphans, *left):
         log.info("removed %s: no job needs it", path)
     return len(orphans) + len(left)
+
+
+def _removed(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # the others are removed all the same
+        log.warning("cannot remove %s: %s; it is tried again", path, error.strerror)
+        return False
+    return True
 
 
 def _job_of(path: Path) -> str:
