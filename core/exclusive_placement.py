@@ -9,8 +9,6 @@ from pathlib import Path
 
 # What filesystems without hard links (FAT, SMB, many FUSE mounts) answer to a request for one.
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-# What filesystems that cannot sync a directory (SMB, some FUSE mounts) answer; they leave nothing to be done.
-_NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 
 
 def give_name(file: Path, target: Path) -> None:
@@ -43,15 +41,3 @@ def _claim_and_replace(file: Path, target: Path) -> None:
 
 def _is_same(file: Path, target: Path) -> bool:
     return os.path.samestat(file.lstat(), target.lstat())
-
-
-def sync_directory(folder: Path) -> None:
-    """Make names in the folder last, as far as its filesystem can. Raises OSError."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in _NO_DIRECTORY_SYNC:
-            raise
-    finally:
-        os.close(handle)

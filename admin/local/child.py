@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from pathlib import Path
 
 from dropscribe.admin.local import daemons
+from dropscribe.core.child_process import die_with_parent
 from dropscribe.core.errors import DropscribeError
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(arguments: list[str]) -> int:
     """`exec PROGRAM ARG...`, `scheduler NAME FOLDER...`, `cpu NAME` or `model NAME [GPU]`."""
-    die_with_parent()
+    die_with_parent(signal.SIGTERM)
     what, *rest = arguments
     if what == "exec":
         os.execvp(rest[0], rest)  # noqa: S606 (no shell wanted)
@@ -32,12 +30,6 @@ def serve(role: str, name: str, *rest: str) -> int:
     if role == "scheduler":
         return daemons.watch([Path(folder) for folder in rest], name=name)
     return daemons.worker(role, int(rest[0]) if rest else None, name=name)
-
-
-def die_with_parent() -> None:
-    """Let the kernel send SIGTERM when the parent ends, so that kill -9 of `up` leaves nothing behind (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 if __name__ == "__main__":

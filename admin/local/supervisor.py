@@ -7,12 +7,12 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dropscribe.core import child_process
 from dropscribe.core.errors import DropscribeError
 
 log = logging.getLogger(__name__)
@@ -106,13 +106,9 @@ class Supervisor:
             path.replace(path.with_suffix(".log.1"))
         with path.open("ab") as output:
             child.log_start = output.tell()
-            child.process = subprocess.Popen(  # noqa: S603 (our own module)
-                [sys.executable, "-P", "-m", "dropscribe.admin.local.child", *child.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=os.environ | dict(self.environment),
-                start_new_session=True,  # Ctrl-C reaches `up` alone, which stops the others in order
+            environment = os.environ | dict(self.environment)
+            child.process = child_process.start(
+                "admin.local.child", *child.arguments, env=environment, stdout=output, stderr=output
             )
         child.started = time.monotonic()
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dropscribe.core.atomic_write import sync
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.checkpoints import hub, hub_cache, known, mirror, new_folder
 from dropscribe.models.checkpoints.known import KnownCheckpoint, PublishedFile
@@ -193,8 +194,7 @@ def _adopt(checkpoint: KnownCheckpoint, file: PublishedFile, path: Path) -> None
     link = hub_cache.snapshot(checkpoint.id, checkpoint.revision) / file.name
     for folder in (blob.parent, link.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+    sync(path)
     path.replace(blob)
     link.unlink(missing_ok=True)
     link.symlink_to(os.path.relpath(blob, link.parent))

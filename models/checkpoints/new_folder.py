@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dropscribe.core.atomic_write import sync
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 
 
@@ -53,20 +53,12 @@ def settle(folder: Path, target: Path) -> None:
     """Onto the disk first, then the name: a power cut leaves no half checkpoint under it either."""
     try:
         for path in folder.rglob("*"):
-            _sync(path)
-        _sync(folder)
+            sync(path)
+        sync(folder)
         folder.rename(target)  # takes the place of an empty folder
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise unwritable(target, error) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def unwritable(target: Path, error: OSError) -> ModelUnavailableError:

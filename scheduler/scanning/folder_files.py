@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from dropscribe.core import reserved_names
+from dropscribe.core import atomic_write, reserved_names
 
 MAX_SETTINGS = 16_384  # bytes of a settings file
 MAX_HOTWORDS = 65_536  # bytes of a folder's hotwords; the context that they become has 10,000 characters at most
@@ -24,7 +24,6 @@ MARKED = 2_000  # of them, those that hold the mark
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO of that name would stop us for ever
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class SettingsFile(NamedTuple):
@@ -126,15 +125,6 @@ def _ours(folder: int, name: str, mark: bytes) -> bytes | None:
 
 def _replace(folder: int, name: str, data: bytes) -> None:
     temporary = f".{name.removeprefix('.')}.tmp"
-    with suppress(FileNotFoundError):  # left by a crash, or laid out as a trap
-        os.unlink(temporary, dir_fd=folder)
-    try:
-        with os.fdopen(os.open(temporary, _WRITE, 0o644, dir_fd=folder), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    atomic_write.write_new(temporary, data, folder=folder, mode=0o644)
+    with atomic_write.removed_on_error(temporary, folder=folder):
         os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
-        with suppress(OSError):  # the first failure is the one to report
-            os.unlink(temporary, dir_fd=folder)
-        raise

@@ -10,7 +10,8 @@ import stat
 from pathlib import Path, PurePosixPath
 
 from dropscribe.core import reserved_names
-from dropscribe.core.exclusive_placement import give_name, sync_directory
+from dropscribe.core.atomic_write import sync
+from dropscribe.core.exclusive_placement import give_name
 from dropscribe.scheduler.scanning.folder_files import opened
 
 GONE = "it is not there any more"
@@ -44,7 +45,7 @@ def _move(old: Path, new: Path, seen: tuple[int, int]) -> str:
             return reserved_names.TAKEN
         old.unlink(missing_ok=True)
     for folder in (new.parent, old.parent):
-        sync_directory(folder)
+        sync(folder)
     return ""
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import select
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dropscribe.core import child_process
 from dropscribe.core.errors import DropscribeError
 from dropscribe.scheduler.scanning.roots import RootOfflineError
 
@@ -140,15 +140,12 @@ class Wait:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    # -P keeps the working directory out of the import path, "/" keeps the share free to be unmounted.
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "dropscribe.scheduler.scanning.child"],
+    process = child_process.start(
+        "scheduler.scanning.child",
+        env=os.environ | child_process.import_path(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        bufsize=0,
-        cwd="/",
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,  # Ctrl-C is its scheduler's to handle
+        cwd="/",  # keeps the share free to be unmounted
     )
     if process.stdin:
         os.set_blocking(process.stdin.fileno(), False)

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dropscribe.core import child_process
 from dropscribe.core.errors import DecodeLimitError, DropscribeError, NotMediaError, SpoolError
 from dropscribe.worker.preparing import decode as parent
 from dropscribe.worker.preparing.decode import DecodeLimits, DecoderKilledError, DecodeStoppedError, decode
@@ -73,25 +74,27 @@ def test_a_decoder_that_is_told_to_stop_ends_and_leaves_nothing(tmp_path):
     ],
 )
 def test_a_decoder_that_dies_is_the_fault_of_the_file(number, error, words, tmp_path, monkeypatch):
-    monkeypatch.setattr(parent.sys, "executable", _script(tmp_path, f"kill -{int(number)} $$"))
+    monkeypatch.setattr(child_process.sys, "executable", _script(tmp_path, f"kill -{int(number)} $$"))
     assert words in refused(error, wav(tmp_path / "a.wav", tone()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_decoder_that_was_killed_is_not_the_fault_of_the_file(number, tmp_path, monkeypatch):
-    monkeypatch.setattr(parent.sys, "executable", _script(tmp_path, f"kill -{int(number)} $$"))
+    monkeypatch.setattr(child_process.sys, "executable", _script(tmp_path, f"kill -{int(number)} $$"))
     assert "ran out of memory" in refused(DecoderKilledError, wav(tmp_path / "a.wav", tone()))
     assert DecoderKilledError.retryable
 
 
 def test_a_decoder_that_fails_for_another_reason_gives_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(parent.sys, "executable", _script(tmp_path, "echo No module named av >&2; exit 1"))
+    monkeypatch.setattr(child_process.sys, "executable", _script(tmp_path, "echo No module named av >&2; exit 1"))
     assert "No module named av" in refused(DropscribeError, wav(tmp_path / "a.wav", tone()))
 
 
 def test_a_decoder_that_hangs_is_killed_with_all_that_it_started(tmp_path, monkeypatch):
     monkeypatch.setattr(parent.DecodeLimits, "wall_seconds", 0.5)
-    monkeypatch.setattr(parent.sys, "executable", _script(tmp_path, f"sleep 60 & echo $! > {tmp_path}/pid; wait"))
+    monkeypatch.setattr(
+        child_process.sys, "executable", _script(tmp_path, f"sleep 60 & echo $! > {tmp_path}/pid; wait")
+    )
     (tmp_path / "pid").touch()
     refused(DecodeLimitError, wav(tmp_path / "a.wav", tone()))
     assert _ends(int((tmp_path / "pid").read_text()))

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dropscribe.core import reserved_names
+from dropscribe.core.atomic_write import sync, write_new
 from dropscribe.core.disk_errors import FULL
 from dropscribe.core.errors import NoRoomError, OutputError
-from dropscribe.core.exclusive_placement import give_name, sync_directory
+from dropscribe.core.exclusive_placement import give_name
 from dropscribe.store.queries import Job
 
 NAME_BYTES = 255  # longest file name on every common filesystem (NAME_MAX)
@@ -79,13 +80,7 @@ def stage(target: Path, data: bytes, job_id: str, attempt: int) -> Path:
     temporary = target.with_name(f".dropscribe-{job_id}-{attempt}{target.suffix}.tmp")
     with _translated(target, "write"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # left by a crash, or a link laid out as a trap
-        try:
-            _write(temporary, data)
-        except OSError:
-            with contextlib.suppress(OSError):  # the first failure is the one to report
-                temporary.unlink(missing_ok=True)
-            raise
+        write_new(temporary, data)
     return temporary
 
 
@@ -103,7 +98,7 @@ def publish(temporary: Path, target: Path, *, replaces: bool) -> None:
             _link(temporary, target)
         # Two names of one file: replacing is then defined to do nothing, and linking leaves both.
         temporary.unlink(missing_ok=True)
-        sync_directory(target.parent)
+        sync(target.parent)
 
 
 def write(target: Path, data: bytes, job_id: str, *, replaces: bool) -> None:
@@ -156,13 +151,6 @@ def _fitted(base: str, ending: str) -> str:
 
 def _bytes(name: str) -> int:
     return len(name.encode("utf-8", "surrogateescape"))
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _link(temporary: Path, target: Path) -> None:

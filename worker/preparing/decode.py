@@ -11,7 +11,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dropscribe.core import child_process
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import (
@@ -166,18 +166,10 @@ def _finished(
 
 
 def _start(request: dict[str, Any], label: str) -> subprocess.Popen[bytes]:
-    # -P keeps the working directory, perhaps a drop folder, out of the import path. The ASCII escapes of
-    # JSON carry file names that are no UTF-8.
-    command = [sys.executable, "-P", "-m", "dropscribe.worker.preparing.decode_child", json.dumps(request)]
+    asked = json.dumps(request)  # its ASCII escapes carry file names that are no UTF-8
+    pipe = subprocess.PIPE
     try:
-        return subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,
-        )
+        return child_process.start("worker.preparing.decode_child", asked, env=_environment(), stdout=pipe, stderr=pipe)
     except OSError as error:
         raise SpoolError(f"cannot start a process to decode {label}: {error.strerror}; free some memory") from error
 
@@ -224,7 +216,7 @@ def _cpu_ticks(pid: int) -> int:
 
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return kept | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return kept | ONE_THREAD | child_process.import_path()
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

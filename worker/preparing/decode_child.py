@@ -6,7 +6,6 @@ or `error` (a class of `core.errors`) and `reason`.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import resource
 import signal
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from dropscribe.core import start_up
+from dropscribe.core.child_process import die_with_parent
 from dropscribe.core.errors import DecodeLimitError, DropscribeError
 from dropscribe.worker.preparing.decode import AGES, DecodeLimits
 
 GRACE = 5  # s of CPU time between SIGXCPU and the kernel's SIGKILL
 MOST = (1 << 63) - 1  # bytes; no limit that the system takes is larger
-PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 def main(argument: str) -> None:
@@ -53,8 +52,7 @@ def _answer(request: dict[str, Any], limits: DecodeLimits) -> dict[str, Any]:
 
 def _detach() -> None:
     """Let the parent alone decide when this ends: its stop signals are its own, its death is ours too."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
