@@ -9,8 +9,8 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
+from dropscribe.core import pages
 from dropscribe.core.safe_text import printable
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.scanning.roots import RootOfflineError
@@ -41,17 +41,7 @@ IN_WORDS = {
     JobState.DUPLICATE: "done (same content as another)",
 }
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-  color: CanvasText; background: Canvas; color-scheme: light dark; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; table-layout: fixed; } td:first-child { width: 40%; }
-td { padding: .3rem .6rem .3rem 0; border-top: 1px solid color-mix(in srgb, CanvasText 20%, Canvas);
-  vertical-align: top; overflow-wrap: break-word; }
-td + td { color: color-mix(in srgb, CanvasText 70%, Canvas); }
-.trouble td + td { color: light-dark(#a40000, #ff9d9d); }
-footer { margin-top: 3rem; font-size: .85rem; color: color-mix(in srgb, CanvasText 70%, Canvas); }
-"""
+_PACKAGE = "dropscribe.scheduler.duties"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,43 +93,35 @@ def gather(database: Database, report: RootReport, root: str) -> View:
     return View(report, counts, *lists)
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A list in the page: a name and what is said of it in each row; `more` are not shown."""
+
+    title: str
+    rows: Sequence[tuple[str, str]]
+    more: int = 0
+    is_trouble: bool = False
+
+
 def body(view: View) -> str:
     """What the page says, as long as nothing changes."""
-    waiting = [(f"{one.folder}", f"{one.files} wait: {one.reason}") for one in view.report.waiting]
-    return "\n".join(
-        [
-            f"<p>{_summary(view)}</p>",
-            _section("Folders whose settings have to be mended", waiting, len(waiting), trouble=True),
-            _section("In work", map(_progress, view.worked_on), _sum(view, WORKED_ON)),
-            _section("Need a look", map(_reason, view.troubled), _sum(view, TROUBLED), trouble=True),
-            _section("Waiting", ((job.path, job.reason) for job in view.queued), _sum(view, [JobState.QUEUED])),
-            _section("Through", map(_end, view.through), _sum(view, THROUGH)),
-        ]
-    )
+    waiting = [(one.folder, f"{one.files} wait: {one.reason}") for one in view.report.waiting]
+    sections = [
+        _section("Folders whose settings have to be mended", waiting, len(waiting), is_trouble=True),
+        _section("In work", map(_progress, view.worked_on), _sum(view, WORKED_ON)),
+        _section("Need a look", map(_reason, view.troubled), _sum(view, TROUBLED), is_trouble=True),
+        _section("Waiting", ((job.path, job.reason) for job in view.queued), _sum(view, [JobState.QUEUED])),
+        _section("Through", map(_end, view.through), _sum(view, THROUGH)),
+    ]
+    return pages.template(_PACKAGE, "page/body.html").render(summary=_summary(view), sections=sections)
 
 
 def page(content: str, root_name: str, moment: float) -> str:
-    """The whole document; `moment` is when its content changed, in seconds since the epoch."""
-    name = escape(printable(root_name))
-    at = escape(time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(moment)))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta http-equiv="refresh" content="{EVERY:.0f}">
-<meta name="generator" content="{MARK}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Transcripts of {name}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>Transcripts of {name}</h1>
-{content}
-<footer>Written by dropscribe. Last change {at}. The page looks again by itself.</footer>
-</body>
-</html>
-"""
+    """The whole document; `moment` is when its content, a `body`, changed, in seconds since the epoch."""
+    changed = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(moment))
+    return pages.template(_PACKAGE, "page/page.html").render(
+        content=content, name=printable(root_name), changed=changed, mark=MARK, every=EVERY
+    )
 
 
 def _summary(view: View) -> str:
@@ -158,17 +140,9 @@ def _sum(view: View, states: Iterable[JobState]) -> int:
     return sum(view.counts.get(state, 0) for state in states)
 
 
-def _section(title: str, rows: Iterable[tuple[str, str]], number: int, *, trouble: bool = False) -> str:
-    shown = [f"<tr><td>{_text(name)}</td><td>{_text(said)}</td></tr>" for name, said in rows]
-    if not shown:
-        return ""
-    more = f"<p>and {number - len(shown):,} more</p>" if number > len(shown) else ""
-    kind = ' class="trouble"' if trouble else ""
-    return f"<section{kind}><h2>{escape(title)}</h2>\n<table>{''.join(shown)}</table>{more}</section>"
-
-
-def _text(outside: str) -> str:
-    return escape(printable(outside))
+def _section(title: str, rows: Iterable[tuple[str, str]], number: int, *, is_trouble: bool = False) -> Section:
+    shown = [(printable(name), printable(said)) for name, said in rows]
+    return Section(title, shown, number - len(shown), is_trouble)
 
 
 def _progress(job: Job) -> tuple[str, str]:

@@ -63,6 +63,7 @@ def test_the_wheel_holds_one_package_and_no_links(wheel: Path) -> None:
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names} == {"dropscribe", "dropscribe-0.1.0.dist-info"}
     assert {"dropscribe/core/types.py", "dropscribe/store/migrations/env.py"} <= set(names)
+    assert {"dropscribe/worker/outputs/page/page.html", "dropscribe/scheduler/duties/page/body.html"} <= set(names)
 
 
 def test_the_wheel_of_the_source_distribution_is_the_same(wheel: Path, tmp_path: Path) -> None:
