@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -23,6 +23,8 @@ from dropscribe.core import old_names
 from dropscribe.core.engine_settings import groups
 from dropscribe.core.engines import choices
 from dropscribe.core.settings import fields, variable
+from dropscribe.store import transitions
+from dropscribe.store.transitions import Transition
 
 DOCS = Path(__file__).parent
 SCHEMAS = DOCS / "schemas"
@@ -205,7 +207,31 @@ def _changes() -> Iterator[tuple[str, str, str, str]]:
             yield prefix + old, prefix + new, where, until
 
 
-PARTS = {"commands": commands, "schemas": schemas, "settings": settings, "names": names}
+def states() -> str:
+    """Every transition of jobs and of chunks."""
+    return "\n".join([*_life("a job", transitions.JOBS), "", *_life("a chunk", transitions.CHUNKS)])
+
+
+def _life(what: str, table: Mapping[str, Transition]) -> Iterator[str]:
+    yield from (_row(f"What happens to {what}", "When", "From", "To"), _row("---", "---", "---", "---"))
+    for event, made in table.items():
+        for before, after in _grouped(made):
+            yield _row(f"`{event}`", made.means, _states(before), _states(after))
+
+
+def _grouped(made: Transition) -> list[tuple[list[str], list[str]]]:
+    """From which states it leads where; states that lead to the same ones together."""
+    leads = dict[tuple[str, ...], list[str]]()
+    for before, after in made.moves.items():
+        leads.setdefault(after, []).append(before)
+    return [(before, list(after)) for after, before in leads.items()]
+
+
+def _states(states: Sequence[str]) -> str:
+    return ", ".join(f"`{state}`" for state in states)
+
+
+PARTS = {"commands": commands, "schemas": schemas, "settings": settings, "names": names, "states": states}
 
 
 def filled(text: str) -> str:

@@ -12,15 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, select, update
+from sqlalchemy import Connection, case, func, select
 
+from dropscribe.core import chunk_ids
 from dropscribe.core.types import Chunk, ChunkKind, ChunkState, JobState, Span
 from dropscribe.store import jobs as job_store
-from dropscribe.store import leases
-from dropscribe.store.events import note
-from dropscribe.store.leases import Claim
+from dropscribe.store import transitions
+from dropscribe.store.leases import ChunkClaim, JobClaim
 from dropscribe.store.session import Database, insert_all
-from dropscribe.store.tables import chunks, jobs, now
+from dropscribe.store.tables import chunks, jobs
+from dropscribe.store.transitions import ChunkEvent, JobEvent
 
 SETTLED = (ChunkState.DONE, ChunkState.SPLIT)
 EMBEDDED_AT_ONCE = 2  # stretches of one job: the CPU workers have others to prepare and to finish
@@ -55,7 +56,7 @@ class Prepared:
     stretches: Sequence[Span] = ()
 
 
-def prepared(database: Database, claim: Claim, result: Prepared, *, window: int) -> Onward:
+def prepared(database: Database, claim: JobClaim, result: Prepared, *, window: int) -> Onward:
     """Record the chunk plan and let the job go on.
 
     Up to `window` of its windows wait for a model at once, the others stay in the backlog. Windows that were
@@ -67,33 +68,28 @@ def prepared(database: Database, claim: Claim, result: Prepared, *, window: int)
         planned = _planned_before(connection, claim.id, result, length)
         unread = _unread(connection, claim.id) if planned else result.chunks
         state = JobState.TRANSCRIBING if unread or result.stretches else JobState.FINISHING
-        leases.let_go(
-            connection,
-            claim,
-            state=state,
-            reason="",  # why preparing was deferred before is over
-            lost=0,
-            failures=0,
-            duration=result.duration,
-            media=result.media | {"speech": [[span.start, span.end] for span in result.speech]},
-            speech_detector=result.speech_detector,
-            notes=list(result.notes),
-            timings=result.timings,
-            diarization=None,
-        )
+        found = {
+            "duration": result.duration,
+            "media": result.media | {"speech": [[span.start, span.end] for span in result.speech]},
+            "speech_detector": result.speech_detector,
+            "notes": list(result.notes),
+            "timings": result.timings,
+            "diarization": None,
+        }
+        number = f"chunks: {len(result.chunks)}"
+        transitions.move(connection, JobEvent.PREPARED, claim, to=state, detail=number, **found)
         old = chunks.delete().where(chunks.c.job_id == claim.id)
         connection.execute(old.where(chunks.c.kind == ChunkKind.EMBED) if planned else old)
         rows = [_stretch(claim.id, number, span) for number, span in enumerate(result.stretches)]
         if planned:
-            again = update(chunks).where(chunks.c.job_id == claim.id, chunks.c.state.not_in(SETTLED))
-            connection.execute(again.values(**leases.FREE, state=ChunkState.HELD))
+            of_job = chunks.c.job_id == claim.id
+            transitions.apply(connection, ChunkEvent.PLANNED_AGAIN, of_job, where=claim.owner)
         else:
-            rows += [_row(f"{claim.id}.{chunk.index}", claim.id, chunk) for chunk in result.chunks]
+            rows += [_row(chunk_ids.chunk_id(claim.id, str(chunk.index)), claim.id, chunk) for chunk in result.chunks]
         insert_all(connection, chunks, rows)
-        note(connection, claim.id, "prepared", f"chunks: {len(result.chunks)}", where=claim.owner)
         if state == JobState.FINISHING:
             return Onward(finish=True)
-        return admit(connection, claim.id, window)
+        return admit(connection, claim.id, window, where=claim.owner)
 
 
 def _planned_before(connection: Connection, job_id: str, result: Prepared, length: float | None) -> bool:
@@ -115,7 +111,7 @@ def _unread(connection: Connection, job_id: str) -> Sequence[str]:
 
 def _stretch(job_id: str, number: int, span: Span) -> dict[str, Any]:
     chunk = Chunk(number, span.start, span.end, span)
-    return _row(f"{job_id}.e{number}", job_id, chunk) | {"kind": ChunkKind.EMBED}
+    return _row(chunk_ids.chunk_id(job_id, f"e{number}"), job_id, chunk) | {"kind": ChunkKind.EMBED}
 
 
 def _row(chunk_id: str, job_id: str, chunk: Chunk) -> dict[str, Any]:
@@ -143,18 +139,18 @@ def _row(chunk_id: str, job_id: str, chunk: Chunk) -> dict[str, Any]:
     }
 
 
-def admit(connection: Connection, job_id: str, window: int) -> Onward:
+def admit(connection: Connection, job_id: str, window: int, *, where: str) -> Onward:
     """Admit chunks of the backlog to their queues, the earliest first, until enough of the job wait or run.
 
     Enough are `window` windows, and `EMBEDDED_AT_ONCE` stretches.
     """
     return Onward(
-        transcribe=_admit(connection, job_id, ChunkKind.WINDOW, window),
-        embed=_admit(connection, job_id, ChunkKind.EMBED, EMBEDDED_AT_ONCE),
+        transcribe=_admit(connection, job_id, ChunkKind.WINDOW, window, where),
+        embed=_admit(connection, job_id, ChunkKind.EMBED, EMBEDDED_AT_ONCE, where),
     )
 
 
-def _admit(connection: Connection, job_id: str, kind: ChunkKind, most: int) -> tuple[str, ...]:
+def _admit(connection: Connection, job_id: str, kind: ChunkKind, most: int, where: str) -> tuple[str, ...]:
     of_job = (chunks.c.job_id == job_id, chunks.c.kind == kind)
     under_way = select(func.count()).where(*of_job, chunks.c.state.in_([ChunkState.QUEUED, ChunkState.RUNNING]))
     room = most - connection.execute(under_way).scalar_one()
@@ -162,13 +158,8 @@ def _admit(connection: Connection, job_id: str, kind: ChunkKind, most: int) -> t
         return ()
     backlog = select(chunks.c.id).where(*of_job, chunks.c.state == ChunkState.HELD)
     ids = list(connection.execute(backlog.order_by(chunks.c.start).limit(room)).scalars())
-    return _queue(connection, chunks.c.id.in_(ids)) if ids else ()
-
-
-def _queue(connection: Connection, which: ColumnElement[bool]) -> tuple[str, ...]:
-    """Have these chunks wait for a worker; returns their ids in order."""
-    connection.execute(update(chunks).where(which).values(**leases.FREE | {"sent_at": now()}, state=ChunkState.QUEUED))
-    return tuple(connection.execute(select(chunks.c.id).where(which).order_by(chunks.c.start)).scalars())
+    transitions.apply(connection, ChunkEvent.ADMITTED, chunks.c.id.in_(ids), where=where)
+    return tuple(ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +184,17 @@ def widen(database: Database, window: Callable[[str], int]) -> list[Admitted]:
         with database.begin() as connection:
             job = job_store.lock(connection, job_id)
             if job.state == JobState.TRANSCRIBING:
-                onward = admit(connection, job_id, window(job.model_queue))
+                onward = admit(connection, job_id, window(job.model_queue), where=database.where)
                 if onward != Onward():
                     admitted.append(Admitted(onward, job.priority, job.model_queue))
     return admitted
 
 
-def halve(connection: Connection, claim: Claim, halves: Sequence[Chunk]) -> tuple[str, ...]:
+def halve(connection: Connection, claim: ChunkClaim, halves: Sequence[Chunk]) -> tuple[str, ...]:
     """Plan two halves to be read instead of the claimed chunk; returns their ids."""
     depth = connection.execute(select(chunks.c.depth).where(chunks.c.id == claim.id)).scalar_one()
-    ids = [f"{claim.id}.{number}" for number in range(len(halves))]
+    ids = [chunk_ids.chunk_id(claim.id, str(number)) for number in range(len(halves))]
     rows = [_row(new, claim.job_id, half) | {"depth": depth + 1} for new, half in zip(ids, halves, strict=True)]
     insert_all(connection, chunks, rows)
-    return _queue(connection, chunks.c.id.in_(ids))
+    transitions.apply(connection, ChunkEvent.ADMITTED, chunks.c.id.in_(ids), where=claim.owner)
+    return tuple(ids)

@@ -10,17 +10,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, exists, func, select, true
 
+from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
-from dropscribe.store import chunk_plans, leases
+from dropscribe.store import chunk_plans, leases, transitions
 from dropscribe.store import jobs as job_store
 from dropscribe.store.chunk_plans import Onward
-from dropscribe.store.events import AGAIN, FAILED_CHECKS, TRANSCRIBED, TRANSCRIBING, note
-from dropscribe.store.leases import Claim
+from dropscribe.store.events import note_attempt
+from dropscribe.store.leases import ChunkClaim
 from dropscribe.store.session import Database, insert_all
 from dropscribe.store.tables import chunks, jobs, now, segments
+from dropscribe.store.transitions import ChunkEvent, JobEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class ChunkWork:
     `depth` is how often the chunk was halved. `queue` is its job's, and so are `overrides`, the settings of its folder.
     """
 
-    claim: Claim
+    claim: ChunkClaim
     chunk: Chunk
     context: str
     failures: int
@@ -52,7 +54,7 @@ class StretchWork:
     `speech` is where in it somebody speaks; `overrides` are the settings of its job's folder.
     """
 
-    claim: Claim
+    claim: ChunkClaim
     span: Span
     failures: int
     speech: tuple[Span, ...]
@@ -65,11 +67,10 @@ def claim(
     """Claim a queued window; None if it cannot be claimed or waits in another queue than these."""
     served = exists().where(jobs.c.id == chunks.c.job_id, jobs.c.model_queue.in_(queues))
     with database.begin() as connection:
-        won = _take(connection, chunk_id, ChunkKind.WINDOW, served, owner=owner, seconds=seconds)
+        won = _take(connection, ChunkEvent.TRANSCRIBING, chunk_id, served, owner=owner, seconds=seconds)
         if won is None:
             return None
         chunk, job = _rows(connection, won)
-        note(connection, won.job_id, TRANSCRIBING, _chunk(won), where=owner)
         return ChunkWork(
             claim=won,
             chunk=Chunk(chunk.position, chunk.start, chunk.end, Span(chunk.keep_from, chunk.keep_to)),
@@ -85,7 +86,7 @@ def claim(
 def claim_stretch(database: Database, chunk_id: str, owner: str, seconds: float) -> StretchWork | None:
     """Claim a stretch whose voices wait to be embedded; None if it cannot be claimed."""
     with database.begin() as connection:
-        won = _take(connection, chunk_id, ChunkKind.EMBED, true(), owner=owner, seconds=seconds)
+        won = _take(connection, ChunkEvent.EMBEDDING, chunk_id, true(), owner=owner, seconds=seconds)
         if won is None:
             return None
         chunk, job = _rows(connection, won)
@@ -93,32 +94,24 @@ def claim_stretch(database: Database, chunk_id: str, owner: str, seconds: float)
         return StretchWork(won, span, chunk.failures, _speech(chunk, job), job.overrides)
 
 
+KINDS = {ChunkEvent.TRANSCRIBING: ChunkKind.WINDOW, ChunkEvent.EMBEDDING: ChunkKind.EMBED}
+
+
 def _take(
     connection: Connection,
+    event: ChunkEvent,
     chunk_id: str,
-    kind: ChunkKind,
     condition: ColumnElement[bool],
     *,
     owner: str,
     seconds: float,
-) -> Claim | None:
-    won = leases.take(
-        connection,
-        chunks,
-        chunk_id,
-        chunks.c.kind == kind,
-        condition,
-        waits=ChunkState.QUEUED,
-        becomes=ChunkState.RUNNING,
-        owner=owner,
-        seconds=seconds,
-    )
-    if won:
-        connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(progress=0.0))
-    return won
+) -> ChunkClaim | None:
+    of_kind = chunks.c.kind == KINDS[event]
+    attempt = transitions.take(connection, event, chunk_id, of_kind, condition, owner=owner, seconds=seconds)
+    return ChunkClaim(chunk_id, ChunkState.RUNNING, attempt, owner) if attempt else None
 
 
-def _rows(connection: Connection, claim: Claim) -> tuple[Any, Any]:
+def _rows(connection: Connection, claim: ChunkClaim) -> tuple[Any, Any]:
     """The claimed chunk's row, and what its job says of it."""
     chunk = connection.execute(select(chunks).where(chunks.c.id == claim.id)).one()
     told = select(jobs.c.context, jobs.c.media, jobs.c.model_queue, jobs.c.overrides)
@@ -133,7 +126,7 @@ def _speech(chunk: Any, job: Any) -> tuple[Span, ...]:
 
 def commit(
     database: Database,
-    claim: Claim,
+    claim: ChunkClaim,
     result: RawTranscript,
     *,
     engine: EngineInfo,
@@ -147,72 +140,62 @@ def commit(
     `rules` are the names of the checks that the answer failed, for the reasons that are given in words; `window` is
     how many of the job's chunks may wait or run at once.
     """
+    found: dict[str, Any] = {
+        "ended": result.ended,
+        "reasons": list(reasons),
+        "missing": [[span.start, span.end] for span in missing],
+        "engine": asdict(engine),
+        "timings": result.timings,
+        "language": result.language,
+        "prompt_tokens": result.prompt_tokens,
+        "output_tokens": result.output_tokens,
+        "progress": chunks.c.end - chunks.c.start,
+    }
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
-        leases.let_go(
-            connection,
-            claim,
-            state=ChunkState.DONE,
-            lost=0,
-            ended=result.ended,
-            reasons=list(reasons),
-            missing=[[span.start, span.end] for span in missing],
-            engine=asdict(engine),
-            timings=result.timings,
-            language=result.language,
-            prompt_tokens=result.prompt_tokens,
-            output_tokens=result.output_tokens,
-            progress=chunks.c.end - chunks.c.start,
-            finished_at=now(),
-        )
+        _note_failed(connection, claim, rules)
+        transitions.move(connection, ChunkEvent.TRANSCRIBED, claim, **found)
         connection.execute(segments.delete().where(segments.c.chunk_id == claim.id))
         rows = [_segment_row(claim.id, index, segment) for index, segment in enumerate(result.segments)]
         insert_all(connection, segments, rows)
-        _note_failed(connection, claim, rules)
-        note(connection, claim.job_id, TRANSCRIBED, _chunk(claim), where=claim.owner)
         return _onward(connection, claim, window)
 
 
-def embedded(database: Database, claim: Claim, seconds: float) -> Onward:
+def embedded(database: Database, claim: ChunkClaim, seconds: float) -> Onward:
     """The stretch's embeddings lie in the spool; making them took so many `seconds`. Raises LeaseLostError."""
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
-        done = {"progress": chunks.c.end - chunks.c.start, "timings": {"speaker_embedding": seconds}}
-        leases.let_go(connection, claim, state=ChunkState.DONE, lost=0, reasons=[], finished_at=now(), **done)
+        length, timings = chunks.c.end - chunks.c.start, {"speaker_embedding": seconds}
+        transitions.move(connection, ChunkEvent.EMBEDDED, claim, progress=length, timings=timings)
         return _onward(connection, claim, 0)
 
 
-def _onward(connection: Connection, claim: Claim, window: int) -> Onward:
+def _onward(connection: Connection, claim: ChunkClaim, window: int) -> Onward:
     """The job may be finished, or more of its backlog is admitted."""
     if advance(connection, claim.job_id, where=claim.owner):
         return Onward(finish=True)
-    return chunk_plans.admit(connection, claim.job_id, window)
+    return chunk_plans.admit(connection, claim.job_id, window, where=claim.owner)
 
 
 def split(
-    database: Database, claim: Claim, halves: Sequence[Chunk], reasons: Sequence[str], rules: Sequence[str] = ()
+    database: Database, claim: ChunkClaim, halves: Sequence[Chunk], reasons: Sequence[str], rules: Sequence[str] = ()
 ) -> Onward:
     """Read two halves instead of a chunk that failed its checks, the `rules`. Raises LeaseLostError."""
     with database.begin() as connection:
         job = job_store.lock(connection, claim.job_id)
         if job.cancel_requested:
-            leases.let_go(connection, claim, state=ChunkState.CANCELLED)
+            transitions.move(connection, ChunkEvent.CANCELLED, claim)
             advance(connection, claim.job_id, where=claim.owner)
             return Onward()
-        leases.let_go(connection, claim, state=ChunkState.SPLIT, lost=0, reasons=list(reasons), finished_at=now())
         _note_failed(connection, claim, rules)
-        why = f"{_chunk(claim)} is read again in two halves: {'; '.join(reasons)}"
-        note(connection, claim.job_id, "split", why, where=claim.owner)
+        why = f"read again in two halves: {'; '.join(reasons)}"
+        transitions.move(connection, ChunkEvent.SPLIT, claim, detail=why, reasons=list(reasons))
         return Onward(transcribe=chunk_plans.halve(connection, claim, halves))
 
 
-def _note_failed(connection: Connection, claim: Claim, rules: Sequence[str]) -> None:
+def _note_failed(connection: Connection, claim: ChunkClaim, rules: Sequence[str]) -> None:
     if rules:
-        note(connection, claim.job_id, FAILED_CHECKS, ", ".join(rules), where=claim.owner)
-
-
-def _chunk(claim: Claim) -> str:
-    return f"chunk {claim.id.partition('.')[2]}"
+        note_attempt(connection, claim, EventKind.FAILED_CHECKS, rules=rules)
 
 
 def _segment_row(chunk_id: str, index: int, segment: Segment) -> dict[str, Any]:
@@ -221,7 +204,7 @@ def _segment_row(chunk_id: str, index: int, segment: Segment) -> dict[str, Any]:
     return row | {"quality": row.pop("confidence"), "chunk_id": chunk_id, "position": index, "words": words}
 
 
-def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, limit: int) -> list[str]:
+def retry_later(database: Database, claim: ChunkClaim, reason: str, *, delay: float, limit: int) -> list[str]:
     """Let the chunk go back to its queue for `delay` seconds; at the `limit`-th failure its job fails.
 
     A job does without the voices of a stretch that fails. Returns the jobs to send `finish` for.
@@ -230,46 +213,42 @@ def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, 
         job_store.lock(connection, claim.job_id)
         chunk = connection.execute(select(chunks.c.failures, chunks.c.kind).where(chunks.c.id == claim.id)).one()
         failures = chunk.failures + 1
-        leases.let_go(connection, claim, state=ChunkState.QUEUED, failures=failures, not_before=now() + delay)
-        if failures >= limit and chunk.kind == ChunkKind.EMBED:
-            return do_without(connection, claim.id, reason, where=claim.owner)
-        if failures >= limit:
-            return job_store.close(connection, claim.job_id, JobState.FAILED, reason, where=claim.owner)
-        note(connection, claim.job_id, AGAIN, f"{_chunk(claim)}: {reason}", where=claim.owner)
-        return []
+        if failures < limit:
+            counted = {"failures": failures, "not_before": now() + delay}
+            return transitions.move(connection, ChunkEvent.RETRY, claim, detail=reason, **counted)
+        if chunk.kind == ChunkKind.EMBED:
+            return _do_without(connection, claim, reason, failures=failures)
+        leases.write(connection, claim, failures=failures)
+        return job_store.close(connection, claim.job_id, JobEvent.FAILED, reason, where=claim.owner)
 
 
-def skip(database: Database, claim: Claim, reason: str) -> Onward:
+def skip(database: Database, claim: ChunkClaim, reason: str) -> Onward:
     """Go on without the voices of the claimed stretch. Raises LeaseLostError."""
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
-        leases.write(connection, claim, owner=claim.owner)
-        if do_without(connection, claim.id, reason, where=claim.owner):
+        if _do_without(connection, claim, reason):
             return Onward(finish=True)
-        return chunk_plans.admit(connection, claim.job_id, 0)
+        return chunk_plans.admit(connection, claim.job_id, 0, where=claim.owner)
 
 
-def do_without(connection: Connection, stretch: str, reason: str, *, where: str) -> list[str]:
+def _do_without(connection: Connection, claim: ChunkClaim, reason: str, **values: Any) -> list[str]:
     """Go on without the voices of a stretch; returns the job to send `finish` for."""
-    job_id = stretch.partition(".")[0]
-    given_up = update(chunks).where(chunks.c.id == stretch)
-    connection.execute(
-        given_up.values(
-            **leases.FREE, state=ChunkState.DONE, reasons=[reason], progress=chunks.c.end, finished_at=now()
-        )
-    )
-    note(connection, job_id, "not_embedded", reason, where=where)
-    return [job_id] if advance(connection, job_id, where=where) else []
+    given_up = {"reasons": [reason], "progress": chunks.c.end, **values}
+    transitions.move(connection, ChunkEvent.NOT_EMBEDDED, claim, detail=reason, **given_up)
+    return [claim.job_id] if advance(connection, claim.job_id, where=claim.owner) else []
 
 
-def release(database: Database, claim: Claim) -> None:
+def release(database: Database, claim: ChunkClaim) -> None:
     """Give the chunk back: its worker stops, or its job was cancelled. No failure is counted."""
     with database.begin() as connection:
         job = job_store.lock(connection, claim.job_id)
-        state = ChunkState.CANCELLED if job.cancel_requested else ChunkState.QUEUED
-        leases.let_go(connection, claim, state=state)
-        note(connection, claim.job_id, "released", _chunk(claim), where=claim.owner)
+        transitions.move(connection, ChunkEvent.RELEASED, claim, to=given_back(job))
         advance(connection, claim.job_id, where=claim.owner)
+
+
+def given_back(job: Any) -> ChunkState:
+    """Where a chunk goes when its worker lets go of it; `job` is its job's row."""
+    return ChunkState.CANCELLED if job.cancel_requested else ChunkState.QUEUED
 
 
 def advance(connection: Connection, job_id: str, *, where: str) -> bool:
@@ -286,23 +265,22 @@ def advance(connection: Connection, job_id: str, *, where: str) -> bool:
     if job.state != JobState.TRANSCRIBING or counts.get(ChunkState.RUNNING):
         return False
     if job.cancel_requested:
-        job_store.close(connection, job_id, JobState.CANCELLED, "cancelled on request", where=where)
+        job_store.cancel(connection, job_id, where=where)
         return False
     if set(counts) - {ChunkState.SPLIT} != {ChunkState.DONE}:
         return False
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(state=JobState.FINISHING, sent_at=now()))
+    transitions.apply(connection, JobEvent.TRANSCRIBED, jobs.c.id == job_id, where=where)
     return True
 
 
-def prepare_again(database: Database, claim: Claim, reason: str) -> list[str]:
+def prepare_again(database: Database, claim: ChunkClaim, reason: str) -> list[str]:
     """The chunk's audio is gone from the spool: send its job back to be prepared; returns the job's id."""
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
-        leases.let_go(connection, claim, state=ChunkState.CANCELLED)
-        again = update(jobs).where(jobs.c.id == claim.job_id, jobs.c.state == JobState.TRANSCRIBING)
-        if not connection.execute(again.values(state=JobState.QUEUED, sent_at=now())).rowcount:
-            return []
-        others = update(chunks).where(chunks.c.job_id == claim.job_id, chunks.c.state.in_(job_store.UNREAD))
-        connection.execute(others.values(**leases.FREE, state=ChunkState.CANCELLED))
-        note(connection, claim.job_id, "prepare_again", reason, where=claim.owner)
-        return [claim.job_id]
+        transitions.move(connection, ChunkEvent.CANCELLED, claim)
+        the_job = jobs.c.id == claim.job_id
+        again = transitions.apply(connection, JobEvent.PREPARE_AGAIN, the_job, where=claim.owner, detail=reason)
+        if again.ids:
+            others = chunks.c.job_id == claim.job_id
+            transitions.apply(connection, ChunkEvent.CANCELLED, others, where=claim.owner)
+        return again.ids

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Text, and_, cast, exists, literal, or_, select, update
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Text, and_, cast, exists, or_, select, update
 
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import DropscribeError
+from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.types import ChunkState, JobState
-from dropscribe.store import chunk_plans, leases
+from dropscribe.store import chunk_plans, transitions
 from dropscribe.store import jobs as job_store
-from dropscribe.store.events import RETRIED, note
+from dropscribe.store.events import note
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
-from dropscribe.store.speakers import WRITTEN
-from dropscribe.store.tables import chunks, jobs, now
+from dropscribe.store.tables import chunks, jobs
+from dropscribe.store.transitions import JOBS, ChunkEvent, JobEvent
 
 RETRY_WINDOW = 2  # chunks of a retried job that wait for a model at once; the reconciler admits the others
 
@@ -29,20 +32,16 @@ def cancel(database: Database, job_id: str) -> tuple[JobState, list[str]]:
         if JobState(job.state).is_final:
             raise DropscribeError(f"{job_id} is {job.state} already; there is nothing to cancel")
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
-        connection.execute(
-            update(chunks)
-            .where(chunks.c.job_id == job_id, chunks.c.state.in_([ChunkState.HELD, ChunkState.QUEUED]))
-            .values(state=ChunkState.CANCELLED)
-        )
-        note(connection, job_id, "cancel_requested", where=database.where)
-        running = exists().where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.RUNNING)
-        if job.owner or connection.execute(select(literal(1)).where(running)).first():
+        note(connection, job_id, EventKind.CANCEL_REQUESTED, where=database.where)
+        of_job = chunks.c.job_id == job_id
+        transitions.apply(connection, ChunkEvent.CANCELLED, of_job, chunks.c.owner.is_(None), where=database.where)
+        running = exists().where(of_job, chunks.c.state == ChunkState.RUNNING)
+        if job.owner or connection.execute(select(running)).scalar():
             return JobState(job.state), []
-        woken = job_store.close(connection, job_id, JobState.CANCELLED, "cancelled on request", where=database.where)
-        return JobState.CANCELLED, woken
+        return JobState.CANCELLED, job_store.cancel(connection, job_id, where=database.where)
 
 
-RETRYABLE = (JobState.FAILED, JobState.PARKED, JobState.CANCELLED, JobState.SUSPECT)
+RETRYABLE = tuple(JOBS[JobEvent.RETRIED].moves)
 
 
 def retry(database: Database, job_id: str) -> JobState:
@@ -56,39 +55,30 @@ def retry(database: Database, job_id: str) -> JobState:
             raise DropscribeError(
                 f"{job_id} is {job.state}; only failed, parked, cancelled or suspect jobs are retried"
             )
-        of_job = update(chunks).where(chunks.c.job_id == job_id)
-        again = chunks.c.state == ChunkState.CANCELLED
-        if job.state == JobState.SUSPECT:
-            doubtful = and_(chunks.c.state == ChunkState.DONE, cast(chunks.c.reasons, Text) != "[]")
-            again = or_(again, doubtful)
-        requeued = connection.execute(
-            of_job.where(again).values(
-                **leases.FREE, state=ChunkState.HELD, lost=0, failures=0, not_before=0.0, progress=0.0
-            )
-        )
-        admitted = chunk_plans.admit(connection, job_id, RETRY_WINDOW)
+        again = (chunks.c.job_id == job_id, _to_be_read_again(job))
+        held = transitions.apply(connection, ChunkEvent.RETRIED, *again, where=database.where)
+        admitted = chunk_plans.admit(connection, job_id, RETRY_WINDOW, where=database.where)
         unsent = chunks.c.id.in_([*admitted.transcribe, *admitted.embed])
         connection.execute(update(chunks).where(unsent).values(sent_at=None))
         state = _restart_state(connection, job_id)
-        connection.execute(
-            update(jobs)
-            .where(jobs.c.id == job_id)
-            .values(
-                **leases.FREE,
-                state=state,
-                reason="",
-                lost=0,
-                failures=0,
-                not_before=0.0,
-                finished_at=None,
-                cancel_requested=False,
-                duplicate_of=None,
-                diarization=None if requeued.rowcount else job.diarization,  # the old chunks' does not fit the new ones
-                moves=job.overrides.get("when_done") == "move",
-            )
+        transitions.apply(
+            connection,
+            JobEvent.RETRIED,
+            jobs.c.id == job_id,
+            where=database.where,
+            to=state,
+            detail=f"from {job.state}",
+            diarization=None if held.ids else job.diarization,  # the old chunks' does not fit the new ones
+            moves=job.overrides.get("when_done") == "move",
         )
-        note(connection, job_id, RETRIED, f"from {job.state}", where=database.where)
         return state
+
+
+def _to_be_read_again(job: Any) -> ColumnElement[bool]:
+    """The condition on chunks of a job that is retried."""
+    given_up = chunks.c.state == ChunkState.CANCELLED
+    doubtful = and_(chunks.c.state == ChunkState.DONE, cast(chunks.c.reasons, Text) != "[]")
+    return or_(given_up, doubtful) if job.state == JobState.SUSPECT else given_up
 
 
 def _restart_state(connection: Connection, job_id: str) -> JobState:
@@ -105,15 +95,15 @@ def rerun(database: Database, job_id: str, wanted: NewJob) -> JobState:
     """
     with database.begin() as connection:
         job = job_store.lock(connection, job_id)
-        values = {
+        values: dict[str, Any] = {
             "overrides": wanted.overrides,
             "priority": wanted.priority,
             "model_queue": wanted.model_queue,
             "moves": wanted.moves and reserved_names.shelf_of(job.path) != reserved_names.DONE,
         }
-        if written := job.state in WRITTEN:
-            values |= leases.FREE | {"state": JobState.FINISHING, "sent_at": now(), "lost": 0, "failures": 0}
-        if JobState(job.state).is_final:
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
-            note(connection, job_id, "rerun", f"from {job.state}", where=database.where)
-    return JobState.FINISHING if written else retry(database, job_id)
+        the_job, before = jobs.c.id == job_id, f"from {job.state}"
+        written = transitions.apply(connection, JobEvent.RERUN, the_job, where=database.where, detail=before, **values)
+        if not written.ids and JobState(job.state).is_final:
+            connection.execute(update(jobs).where(the_job).values(**values))
+            note(connection, job_id, EventKind.RERUN, before, where=database.where)
+    return JobState.FINISHING if written.ids else retry(database, job_id)

@@ -1,50 +1,89 @@
-"""The audit trail: what happened to each job, when and where. A line is written in the transaction that it tells of."""
+"""The audit trail: what happened to each job, when and where. An event is written in the transaction it is about."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, select
 
-from dropscribe.core.old_names import all_names, current
+from dropscribe.core.event_kinds import EventKind
+from dropscribe.core.old_names import CHECKS, all_names, current
+from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
 from dropscribe.store.tables import events, jobs, now
 
-# Kinds of events that decide something later or are looked for; all others are for people. A store may hold events
-# under their old names.
-REFUSED = "refused"  # the recording itself is at fault
-RETRIED = "retried"  # somebody gave the job another chance
-AGAIN = "retry"  # a step failed and is tried again
-DEFERRED = "deferred"  # likewise, for what is not the recording's fault
-DEFERRALS = all_names(AGAIN, DEFERRED)
-CRASHED = "crashed"  # why a worker ended over its work
-TRANSCRIBING, TRANSCRIBED = "transcribing", "transcribed"  # a chunk
-ARCHIVED, NOT_ARCHIVED = "archived", "not_archived"
-FAILED_CHECKS = "failed_checks"  # its detail lists the rules that an answer failed, with commas between
+DEFERRALS = all_names(EventKind.RETRY, EventKind.DEFERRED)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of a job's audit trail; `at` in seconds since the epoch."""
+    """One line of a job's audit trail; `at` in seconds since the epoch.
+
+    `chunk` is the number of the chunk that it is about, empty where it is about the job, and `attempt` that of a
+    worker, or None; `rules` are the quality checks that failed.
+    """
 
     at: float
     kind: str
     where: str
-    detail: str
+    detail: str = ""
+    chunk: str = ""
+    attempt: int | None = None
+    rules: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All of that for people, but when and where."""
+        about = f"chunk {self.chunk}" if self.chunk else ""
+        return ": ".join(filter(None, (about, ", ".join(self.rules), self.detail)))
 
 
-def note(connection: Connection, job_id: str, kind: str, detail: str = "", *, where: str) -> None:
+def note(
+    connection: Connection,
+    job_id: str,
+    kind: EventKind,
+    detail: str = "",
+    *,
+    where: str,
+    chunk: str = "",
+    attempt: int | None = None,
+    rules: Sequence[str] = (),
+) -> None:
     """Add a line to the job's audit trail, in the caller's transaction."""
-    connection.execute(insert(events).values(job_id=job_id, at=now(), kind=kind, where=where, detail=detail))
+    facts = {"chunk": chunk, "attempt": attempt, "rules": list(rules)}
+    connection.execute(insert(events).values(job_id=job_id, at=now(), kind=kind, where=where, detail=detail, **facts))
+
+
+def note_attempt(
+    connection: Connection, claim: Claim, kind: EventKind, detail: str = "", *, rules: Sequence[str] = ()
+) -> None:
+    """Add a line about what this attempt does."""
+    note(
+        connection,
+        claim.job_id,
+        kind,
+        detail,
+        where=claim.owner,
+        chunk=claim.chunk,
+        attempt=claim.attempt,
+        rules=rules,
+    )
+
+
+_COLUMNS = [events.c[name] for name in Event.__dataclass_fields__]
 
 
 def events_of(database: Database, job_id: str) -> list[Event]:
-    """What happened to a job, in order. Each kind of event has its current name."""
-    query = select(events.c.at, events.c.kind, events.c.where, events.c.detail)
+    """What happened to a job, in order. Kinds and rules have their current names."""
+    query = select(*_COLUMNS).where(events.c.job_id == job_id).order_by(events.c.id)
     with database.read() as connection:
-        rows = connection.execute(query.where(events.c.job_id == job_id).order_by(events.c.id)).all()
-    return [Event(row.at, current(row.kind), row.where, row.detail) for row in rows]
+        return [_event(*row) for row in connection.execute(query)]
+
+
+def _event(at: float, kind: str, where: str, detail: str, chunk: str, attempt: int | None, rules: list[str]) -> Event:
+    return Event(at, current(kind), where, detail, chunk, attempt, tuple(current(rule, CHECKS) for rule in rules))
 
 
 class Postponed(NamedTuple):

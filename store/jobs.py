@@ -12,20 +12,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from sqlalchemy import Connection, exc, select, update
+from sqlalchemy import Connection, exc, select
 
 from dropscribe.core.errors import LeaseLostError
+from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.routing import AUTO, model_queue
-from dropscribe.core.types import ChunkState, JobState, Span
-from dropscribe.store import leases, notifications
-from dropscribe.store.events import AGAIN, DEFERRED, REFUSED, note
-from dropscribe.store.leases import Claim
+from dropscribe.core.types import JobState, Span
+from dropscribe.store import leases, transitions
+from dropscribe.store.events import note, note_attempt
+from dropscribe.store.leases import JobClaim
 from dropscribe.store.session import Database, insert_ignoring
-from dropscribe.store.tables import chunks, forgotten, jobs, now, path_key
+from dropscribe.store.tables import forgotten, jobs, now, path_key
+from dropscribe.store.transitions import JobEvent
 
 ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # without those that are mistaken for one another
 ID_LENGTH = 8  # 40 bits; a clash refuses the row, and the next scan admits it under another id
-UNREAD = (ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING)
 BATCH = 200  # rows an INSERT; SQLite takes 32,766 parameters
 
 
@@ -87,7 +88,7 @@ def admit(database: Database, found: Sequence[NewJob], *, again: bool = False) -
             statement = insert_ignoring(connection, jobs).values(rows).returning(jobs.c.id)
             new = list(connection.execute(statement).scalars())
             for job_id in new:
-                note(connection, job_id, "admitted", where=database.where)
+                note(connection, job_id, EventKind.ADMITTED, where=database.where)
         admitted += new
     return admitted
 
@@ -140,24 +141,18 @@ def known(database: Database, root: str) -> dict[str, tuple[int, int]]:
         return {row.path: (row.size, row.mtime_ns) for row in connection.execute(rows)}
 
 
-def claim_prepare(database: Database, job_id: str, owner: str, seconds: float) -> Claim | None:
+def claim_prepare(database: Database, job_id: str, owner: str, seconds: float) -> JobClaim | None:
     """Claim a queued job to prepare it; None if it cannot be claimed."""
-    return _claim(database, job_id, JobState.QUEUED, JobState.PREPARING, owner, seconds)
-
-
-def claim_finish(database: Database, job_id: str, owner: str, seconds: float) -> Claim | None:
-    """Claim a job to write its transcript, once all its chunks are transcribed; None if it cannot be claimed."""
-    return _claim(database, job_id, JobState.FINISHING, JobState.FINISHING, owner, seconds)
-
-
-def _claim(
-    database: Database, job_id: str, waits: JobState, becomes: JobState, owner: str, seconds: float
-) -> Claim | None:
     with database.begin() as connection:
-        claim = leases.take(connection, jobs, job_id, waits=waits, becomes=becomes, owner=owner, seconds=seconds)
-        if claim:
-            note(connection, job_id, becomes, where=owner)
-        return claim
+        attempt = transitions.take(connection, JobEvent.PREPARING, job_id, owner=owner, seconds=seconds)
+        return JobClaim(job_id, JobState.PREPARING, attempt, owner) if attempt else None
+
+
+def claim_finish(database: Database, job_id: str, owner: str, seconds: float) -> JobClaim | None:
+    """Claim a job to write its transcript, once all its chunks are transcribed; None if it cannot be claimed."""
+    with database.begin() as connection:
+        attempt = transitions.take(connection, JobEvent.FINISHING, job_id, owner=owner, seconds=seconds)
+        return JobClaim(job_id, JobState.FINISHING, attempt, owner) if attempt else None
 
 
 def content_key(sha256: str, settings_digest: str) -> str:
@@ -165,7 +160,7 @@ def content_key(sha256: str, settings_digest: str) -> str:
     return f"{sha256}:{settings_digest}"
 
 
-def lead_or_follow(database: Database, claim: Claim, sha256: str) -> tuple[str | None, list[str]]:
+def lead_or_follow(database: Database, claim: JobClaim, sha256: str) -> tuple[str | None, list[str]]:
     """Record the content's hash; become the one job that transcribes it, or follow the one that does.
 
     Returns (None, []) to the leader. A follower loses its claim, waits for its leader, and gets the leader's id
@@ -184,7 +179,7 @@ def lead_or_follow(database: Database, claim: Claim, sha256: str) -> tuple[str |
                 return followed
 
 
-def _follow(database: Database, claim: Claim, sha256: str, key: str) -> tuple[str, list[str]] | None:
+def _follow(database: Database, claim: JobClaim, sha256: str, key: str) -> tuple[str, list[str]] | None:
     with database.begin() as connection:
         query = select(jobs.c.id, jobs.c.state).where(jobs.c.content_key == key).with_for_update()
         leader = connection.execute(query).first()
@@ -192,14 +187,14 @@ def _follow(database: Database, claim: Claim, sha256: str, key: str) -> tuple[st
             return None
         through = JobState(leader.state).is_final
         state = JobState.FINISHING if through else JobState.TRANSCRIBING
-        leases.let_go(connection, claim, state=state, reason="", sha256=sha256, duplicate_of=leader.id)
-        note(connection, claim.id, "follows", leader.id, where=claim.owner)
+        theirs = {"sha256": sha256, "duplicate_of": leader.id}
+        transitions.move(connection, JobEvent.FOLLOWS, claim, to=state, detail=leader.id, **theirs)
         return leader.id, [claim.id] if through else []
 
 
 def complete(
     database: Database,
-    claim: Claim,
+    claim: JobClaim,
     state: JobState,
     *,
     reason: str = "",
@@ -208,100 +203,65 @@ def complete(
     timings: dict[str, float] | None = None,
 ) -> list[str]:
     """End the job for good as done, suspect or duplicate; returns the followers to send `finish` for."""
+    found: dict[str, Any] = {
+        "notes": list(notes),
+        "missing": [[span.start, span.end] for span in missing],
+        "timings": timings or {},
+    }
     with database.begin() as connection:
-        values: dict[str, Any] = {"notes": list(notes), "missing": [[span.start, span.end] for span in missing]}
-        leases.let_go(
-            connection,
-            claim,
-            state=state,
-            reason=reason,
-            finished_at=now(),
-            cancel_requested=False,
-            timings=timings or {},
-            **values,
-        )
-        note(connection, claim.id, state, reason, where=claim.owner)
-        notifications.announce(connection, claim.id, state, reason)
-        return wake_followers(connection, claim.id)
+        return transitions.move(connection, JobEvent(state), claim, detail=reason, reason=reason, **found)
 
 
-def fail(database: Database, claim: Claim, reason: str) -> list[str]:
+def fail(database: Database, claim: JobClaim, reason: str) -> list[str]:
     """End the job for good: no retry can help. Returns the followers to send `finish` for."""
     with database.begin() as connection:
-        leases.write(connection, claim, owner=None)
-        note(connection, claim.job_id, REFUSED, "a retry cannot help", where=claim.owner)
-        return close(connection, claim.job_id, JobState.FAILED, reason, where=claim.owner)
+        note_attempt(connection, claim, EventKind.REFUSED, "a retry cannot help")
+        return transitions.move(connection, JobEvent.FAILED, claim, detail=reason, reason=reason)
 
 
-def retry_later(database: Database, claim: Claim, reason: str, *, delay: float, limit: int) -> list[str]:
+def retry_later(database: Database, claim: JobClaim, reason: str, *, delay: float, limit: int) -> list[str]:
     """Let the job go back to its queue for `delay` seconds; at the `limit`-th failure it fails for good."""
     with database.begin() as connection:
         failures = connection.execute(select(jobs.c.failures).where(jobs.c.id == claim.id)).scalar_one() + 1
-        if failures >= limit:
-            leases.write(connection, claim, owner=None, failures=failures)
-            return close(connection, claim.id, JobState.FAILED, reason, where=claim.owner)
-        back = leases.FALLS_BACK[claim.state]
-        leases.let_go(connection, claim, state=back, failures=failures, reason=reason, not_before=now() + delay)
-        note(connection, claim.id, AGAIN, reason, where=claim.owner)
-        return []
+        event, due = (JobEvent.FAILED, 0.0) if failures >= limit else (JobEvent.RETRY, now() + delay)
+        counted: dict[str, Any] = {"failures": failures, "not_before": due}
+        return transitions.move(connection, event, claim, detail=reason, reason=reason, **counted)
 
 
-def postpone(database: Database, claim: Claim, reason: str, *, delay: float) -> None:
+def postpone(database: Database, claim: JobClaim, reason: str, *, delay: float) -> None:
     """Let the job go back to its queue for `delay` seconds for something that is not its fault."""
     with database.begin() as connection:
-        back = leases.FALLS_BACK[claim.state]
-        leases.let_go(connection, claim, state=back, reason=reason, not_before=now() + delay)
-        note(connection, claim.id, DEFERRED, reason, where=claim.owner)
+        due = now() + delay
+        transitions.move(connection, JobEvent.DEFERRED, claim, detail=reason, reason=reason, not_before=due)
 
 
-def start_over(database: Database, claim: Claim, reason: str) -> list[str]:
+def start_over(database: Database, claim: JobClaim, reason: str) -> list[str]:
     """A follower whose leader came to nothing transcribes by itself; returns its id to send `prepare` for."""
     with database.begin() as connection:
-        leases.let_go(connection, claim, state=JobState.QUEUED, duplicate_of=None, sent_at=now())
-        note(connection, claim.id, "start_over", reason, where=claim.owner)
+        transitions.move(connection, JobEvent.START_OVER, claim, detail=reason)
         return [claim.id]
 
 
-def release(database: Database, claim: Claim) -> list[str]:
+def release(database: Database, claim: JobClaim) -> list[str]:
     """Give the work back: its worker stops, or the job is to be cancelled (then it is). No failure is counted.
 
     Returns the followers to send `finish` for.
     """
     with database.begin() as connection:
         job = lock(connection, claim.id)
-        leases.let_go(connection, claim, state=leases.FALLS_BACK[claim.state])
-        note(connection, claim.id, "released", where=claim.owner)
-        if job.cancel_requested:
-            return close(connection, claim.id, JobState.CANCELLED, "cancelled on request", where=claim.owner)
-        return []
+        transitions.move(connection, JobEvent.RELEASED, claim)
+        return cancel(connection, claim.id, where=claim.owner) if job.cancel_requested else []
 
 
-def close(connection: Connection, job_id: str, state: JobState, reason: str, *, where: str) -> list[str]:
+def close(connection: Connection, job_id: str, event: JobEvent, reason: str, *, where: str) -> list[str]:
     """End the job and what is left of its chunks, whoever owns them; returns the followers to send for."""
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job_id)
-        .values(**leases.FREE, state=state, reason=reason, finished_at=now(), cancel_requested=False, content_key=None)
-    )
-    connection.execute(
-        update(chunks)
-        .where(chunks.c.job_id == job_id, chunks.c.state.in_(UNREAD))
-        .values(**leases.FREE, state=ChunkState.CANCELLED)
-    )
-    note(connection, job_id, state, reason, where=where)
-    notifications.announce(connection, job_id, state, reason)
-    return wake_followers(connection, job_id)
+    the_job = jobs.c.id == job_id
+    return transitions.apply(connection, event, the_job, where=where, detail=reason, reason=reason).followers
 
 
-def wake_followers(connection: Connection, job_id: str) -> list[str]:
-    """Move the jobs that waited for this one's transcript to `finishing`; returns their ids."""
-    woken = (
-        update(jobs)
-        .where(jobs.c.duplicate_of == job_id, jobs.c.state == JobState.TRANSCRIBING)
-        .values(state=JobState.FINISHING, sent_at=now())
-        .returning(jobs.c.id)
-    )
-    return list(connection.execute(woken).scalars())
+def cancel(connection: Connection, job_id: str, *, where: str) -> list[str]:
+    """End a job whose cancellation was requested, now that nobody works on it; returns the followers to send for."""
+    return close(connection, job_id, JobEvent.CANCELLED, "cancelled on request", where=where)
 
 
 def lock(connection: Connection, job_id: str) -> Any:

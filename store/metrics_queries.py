@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, Text, cast, func, select
 
 from dropscribe.core import old_names
 from dropscribe.core.old_names import current
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
-from dropscribe.store.events import FAILED_CHECKS
 from dropscribe.store.notifications import WAITING
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
 from dropscribe.store.switches import PAUSED, SPOOL_FULL
 from dropscribe.store.tables import events, jobs, notifications, now, switches, workers
+from dropscribe.store.transitions import WRITTEN
 
 SILENT = "silent"  # the state of a worker that missed its heartbeats
-WRITTEN = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ def happened(database: Database, after: int, upto: int) -> Happened:
     ago, so that none below it is still to come.
     """
     between = (events.c.id > after, events.c.id <= upto)
-    detail = case((events.c.kind == FAILED_CHECKS, events.c.detail), else_="").label("rules")
-    by_kind = select(events.c.kind, detail, func.count()).where(*between).group_by(events.c.kind, "rules")
+    failed = cast(events.c.rules, Text).label("failed")
+    by_kind = select(events.c.kind, failed, func.count()).where(*between).group_by(events.c.kind, "failed")
     audio = (
         select(func.coalesce(func.sum(jobs.c.duration), 0.0))
         .join(events, events.c.job_id == jobs.c.id)
@@ -107,8 +107,8 @@ def happened(database: Database, after: int, upto: int) -> Happened:
     kinds: Counter[str] = Counter()
     rules: Counter[str] = Counter()
     with database.read() as connection:
-        for kind, failed, count in connection.execute(by_kind):
+        for kind, rules_failed, count in connection.execute(by_kind):
             kinds[current(kind)] += count
-            for rule in filter(None, failed.split(", ")):
+            for rule in json.loads(rules_failed):
                 rules[current(rule, old_names.CHECKS)] += count
         return Happened(kinds, rules, connection.execute(audio).scalar_one())

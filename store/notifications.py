@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from dropscribe.core.event_kinds import EventKind
 from dropscribe.store.events import note
 from dropscribe.store.session import Database, insert_ignoring
 from dropscribe.store.tables import jobs, notifications, now, switches
@@ -126,7 +127,7 @@ def _settle(database: Database, one: Notification, status: str, **values: object
         if not connection.execute(update(notifications).where(*mine).values(status=status, **values)).rowcount:
             return  # it took so long that another one has it
         if status != WAITING:
-            kind = "notified" if status == DELIVERED else "not_notified"
+            kind = EventKind.NOTIFIED if status == DELIVERED else EventKind.NOT_NOTIFIED
             note(connection, one.job_id, kind, str(values["error"]), where=database.where)
 
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, exists, func, select
 
+from dropscribe.core import chunk_ids
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
+from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Span
-from dropscribe.store.events import REFUSED, RETRIED
 from dropscribe.store.session import Database
 from dropscribe.store.tables import chunks, events, jobs, now, path_key
 
@@ -200,15 +201,18 @@ def windows_of(database: Database, job_id: str) -> dict[str, Span]:
     query = select(chunks.c.id, chunks.c.start, chunks.c.end)
     with database.read() as connection:
         of_job = query.where(chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW)
-        return {row.id.partition(".")[2]: Span(row.start, row.end) for row in connection.execute(of_job)}
+        return {chunk_ids.number_of(row.id): Span(row.start, row.end) for row in connection.execute(of_job)}
 
 
 def refused(database: Database) -> set[str]:
     """The failed jobs that a retry cannot help: the recording itself was at fault when they were tried last."""
-    decisive = select(func.max(events.c.id)).where(events.c.kind.in_([REFUSED, RETRIED])).group_by(events.c.job_id)
+    decide = events.c.kind.in_([EventKind.REFUSED, EventKind.RETRIED])
+    decisive = select(func.max(events.c.id)).where(decide).group_by(events.c.job_id)
     query = select(events.c.job_id).join(jobs, jobs.c.id == events.c.job_id)
     with database.read() as connection:
-        ids = query.where(jobs.c.state == JobState.FAILED, events.c.kind == REFUSED, events.c.id.in_(decisive))
+        ids = query.where(
+            jobs.c.state == JobState.FAILED, events.c.kind == EventKind.REFUSED, events.c.id.in_(decisive)
+        )
         return set(connection.execute(ids).scalars())
 
 

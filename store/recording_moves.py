@@ -13,15 +13,17 @@ from typing import Any
 from sqlalchemy import exc, func, or_, select, update
 
 from dropscribe.core import reserved_names
+from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import all_names
 from dropscribe.core.types import ACTIVE_STATES, JobState
-from dropscribe.store import leases
-from dropscribe.store.events import ARCHIVED, NOT_ARCHIVED, note
+from dropscribe.store import leases, transitions
+from dropscribe.store.events import note
 from dropscribe.store.jobs import NewJob
-from dropscribe.store.leases import Claim
+from dropscribe.store.leases import JobClaim
 from dropscribe.store.queries import under
 from dropscribe.store.session import Database
 from dropscribe.store.tables import events, jobs, path_key
+from dropscribe.store.transitions import JobEvent
 
 DUE = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE, JobState.FAILED)
 AT_ONCE = 100  # recordings
@@ -62,18 +64,14 @@ def adopt_renamed(database: Database, found: NewJob, gone: Collection[str]) -> s
             old = next((row for row in connection.execute(same) if row.path in gone and _follows(row)), None)
             if old is None:
                 return None
-            mine = update(jobs).where(jobs.c.id == old.id, jobs.c.state == old.state)
-            if not connection.execute(mine.values(**_renamed(found, old.path), **AFRESH)).rowcount:
-                return None
-            note(connection, old.id, "renamed", f"from {old.path}", where=database.where)
-            return str(old.id)
+            mine = (jobs.c.id == old.id, jobs.c.state == old.state)
+            moved, before = _renamed(found, old.path), f"from {old.path}"
+            renamed = transitions.apply(
+                connection, JobEvent.RENAMED, *mine, where=database.where, detail=before, **moved
+            )
+            return next(iter(renamed.ids), None)
     except exc.IntegrityError:  # the new name has a job of its own
         return None
-
-
-# A job that waits to be prepared, for the first time.
-AFRESH = {"state": JobState.QUEUED, "sent_at": None, "not_before": 0.0, "reason": "", "lost": 0, "failures": 0}
-AFRESH |= {"finished_at": None}
 
 
 def _follows(job: Any) -> bool:
@@ -109,7 +107,7 @@ def left(database: Database, roots: Sequence[str]) -> int:
         return connection.execute(select(func.count()).select_from(jobs).where(*due)).scalar_one()
 
 
-def reserve(database: Database, claim: Claim, to: str) -> None:
+def reserve(database: Database, claim: JobClaim, to: str) -> None:
     """Decide where the recording goes, before its transcript is written there. Raises LeaseLostError."""
     with database.begin() as connection:
         leases.write(connection, claim, moving_to=to)
@@ -142,14 +140,14 @@ def _went(database: Database, move: Move, to: str, identity: str) -> None:
     values = {"path": to, "path_key": there, "identity": identity, "moving_to": None}
     with database.begin() as connection:
         if connection.execute(row.values(**values, moves=jobs.c.state.in_(ACTIVE_STATES))).rowcount:
-            note(connection, move.job_id, ARCHIVED, f"from {move.path} to {to}", where=database.where)
+            note(connection, move.job_id, EventKind.ARCHIVED, f"from {move.path} to {to}", where=database.where)
 
 
 def put_away(database: Database, source: str) -> str | None:
     """The newest job of those whose recording was dropped at this absolute path and is put away since, or None."""
     folder = PurePosixPath(source).parent
     shelves = or_(*(under(str(folder / shelf)) for shelf in SHELVES))
-    went = select(events.c.job_id).where(events.c.job_id == jobs.c.id, events.c.kind.in_(all_names(ARCHIVED)))
+    went = select(events.c.job_id).where(events.c.job_id == jobs.c.id, events.c.kind.in_(all_names(EventKind.ARCHIVED)))
     query = select(jobs.c.id, jobs.c.root, jobs.c.path).where(shelves, went.exists())
     with database.read() as connection:
         found = connection.execute(query.order_by(jobs.c.created_at.desc())).all()
@@ -166,4 +164,4 @@ def stays(database: Database, move: Move, why: str) -> None:
     row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.state.in_(DUE))
     with database.begin() as connection:
         if connection.execute(row.values(moving_to=None, moves=False)).rowcount:
-            note(connection, move.job_id, NOT_ARCHIVED, why, where=database.where)
+            note(connection, move.job_id, EventKind.NOT_ARCHIVED, why, where=database.where)

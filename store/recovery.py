@@ -10,17 +10,20 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, and_, exists, func, or_, select, true, update
 
+from dropscribe.core import chunk_ids
+from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import all_names
 from dropscribe.core.routing import EMBED, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
 from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Priority
 from dropscribe.store import chunks as chunk_store
 from dropscribe.store import jobs as job_store
-from dropscribe.store import leases
-from dropscribe.store.events import CRASHED, note
-from dropscribe.store.leases import Claim
+from dropscribe.store import leases, transitions
+from dropscribe.store.events import note_attempt
+from dropscribe.store.leases import ChunkClaim, JobClaim
 from dropscribe.store.session import Database
 from dropscribe.store.switches import forbidding
 from dropscribe.store.tables import chunks, events, jobs, notifications, now, switches, workers
+from dropscribe.store.transitions import ChunkEvent, JobEvent
 
 AHEAD = {Priority.HIGH: Priority.HIGH, Priority.NORMAL: Priority.HIGH, Priority.LOW: Priority.NORMAL}
 MAX_WAIT = 2 * 3600.0  # seconds; every notification is tried again within an hour
@@ -96,35 +99,34 @@ def _mend(database: Database, table: Table[Any], dead: Any, lost_limit: int) -> 
 
 def release_all(database: Database, owner: str) -> int:
     """Release all work of a worker that stops in order; returns how much. No loss is counted."""
-    given_back = 0
     with database.begin() as connection:
-        for table in (jobs, chunks):
-            for state, back in leases.FALLS_BACK.items():
-                held = update(table).where(table.c.owner == owner, table.c.state == state)
-                given_back += connection.execute(held.values(**leases.FREE, state=back)).rowcount
-    return given_back
+        released = [
+            *transitions.apply(connection, JobEvent.RELEASED, jobs.c.owner == owner, where=owner).ids,
+            *transitions.apply(connection, ChunkEvent.RELEASED, chunks.c.owner == owner, where=owner).ids,
+        ]
+        return len(released)
 
 
-def give_back(database: Database, claim: Claim) -> None:
+def give_back(database: Database, claim: JobClaim | ChunkClaim) -> None:
     """Give back one piece of work that could not be finished for want of the store; no loss is counted.
 
     Raises LeaseLostError when it is somebody else's by now.
     """
-    if claim.table == jobs.name:
+    if isinstance(claim, JobClaim):
         job_store.release(database, claim)
     else:
         chunk_store.release(database, claim)
 
 
-def note_crash_reason(database: Database, claim: Claim, reason: str) -> None:
+def note_crash_reason(database: Database, claim: ChunkClaim, reason: str) -> None:
     """Note why a process is about to crash over its work, for whoever finds the work lost."""
     with database.begin() as connection:
-        note(connection, claim.job_id, CRASHED, reason, where=claim.owner)
+        note_attempt(connection, claim, EventKind.CRASHED, reason)
 
 
 def _crash_reason(connection: Connection, job_id: str, owner: str) -> str:
     said = select(events.c.detail).where(
-        events.c.job_id == job_id, events.c.kind.in_(all_names(CRASHED)), events.c.where == owner
+        events.c.job_id == job_id, events.c.kind.in_(all_names(EventKind.CRASHED)), events.c.where == owner
     )
     reason = connection.execute(said.order_by(events.c.id.desc()).limit(1)).scalar()
     return f" ({reason})" if reason else ""
@@ -138,34 +140,43 @@ def _ids(database: Database, query: Any) -> list[str]:
 def _take_back(database: Database, table: Table[Any], row: str, dead: Any, lost_limit: int) -> bool:
     with database.begin() as connection:
         # What somebody writes to this moment is left for the next round: one who froze there must not stop the others.
-        of_job = select(jobs).where(jobs.c.id == row.partition(".")[0]).with_for_update(skip_locked=True)
+        of_job = select(jobs).where(jobs.c.id == chunk_ids.job_of(row)).with_for_update(skip_locked=True)
         job = connection.execute(of_job).first()
         lost = select(table).where(table.c.id == row, leases.owned(table), dead).with_for_update(skip_locked=True)
         found = connection.execute(lost).first()
         if job is None or found is None:  # renewed, finished, or mended by another
             return False
-        back = ChunkState.CANCELLED if job.cancel_requested and table is chunks else leases.FALLS_BACK[found.state]
-        connection.execute(
-            update(table).where(table.c.id == row).values(**leases.FREE, state=back, lost=found.lost + 1)
-        )
-        what = f"attempt {found.attempt} of {found.owner} at {row} was lost"
-        note(connection, job.id, "lost", what, where=database.where)
-        if found.lost + 1 >= lost_limit and table is chunks and found.kind == ChunkKind.EMBED:
-            chunk_store.do_without(connection, row, "no worker survived it", where=database.where)
-        elif found.lost + 1 >= lost_limit:
-            why = f"{lost_limit} workers did not survive it{_crash_reason(connection, job.id, found.owner)}"
-            reason = f"{why}; look at its events, then `dropscribe retry {job.id}`"
-            job_store.close(connection, job.id, JobState.PARKED, reason, where=database.where)
-        elif job.cancel_requested:
-            _cancelled(connection, job.id, table, where=database.where)
+        what = f"attempt {found.attempt} of {found.owner} was lost"
+        _lose(connection, table, found, job, what, where=database.where)
+        if found.lost + 1 >= lost_limit:
+            _give_up(connection, table, found, lost_limit, where=database.where)
+        elif job.cancel_requested and table is jobs:
+            job_store.cancel(connection, job.id, where=database.where)
+        if table is chunks:
+            chunk_store.advance(connection, job.id, where=database.where)
         return True
 
 
-def _cancelled(connection: Connection, job_id: str, table: Table[Any], *, where: str) -> None:
-    if table is chunks:
-        chunk_store.advance(connection, job_id, where=where)
-    else:
-        job_store.close(connection, job_id, JobState.CANCELLED, "cancelled on request", where=where)
+def _lose(connection: Connection, table: Table[Any], found: Any, job: Any, what: str, *, where: str) -> None:
+    """Take the row `found` away from its owner, who is gone."""
+    event = JobEvent.LOST if table is jobs else ChunkEvent.LOST
+    to = None if table is jobs else chunk_store.given_back(job)
+    row, lost = table.c.id == found.id, found.lost + 1
+    transitions.apply(connection, event, row, where=where, to=to, detail=what, lost=lost)
+
+
+def _give_up(connection: Connection, table: Table[Any], found: Any, lost_limit: int, *, where: str) -> None:
+    """Park the job of a row that killed that many workers; but do without the voices of a stretch."""
+    job_id = chunk_ids.job_of(found.id)
+    if table is chunks and found.kind == ChunkKind.EMBED:
+        reason = "no worker survived it"
+        given_up: dict[str, Any] = {"reasons": [reason], "progress": chunks.c.end}
+        stretch = chunks.c.id == found.id
+        transitions.apply(connection, ChunkEvent.NOT_EMBEDDED, stretch, where=where, detail=reason, **given_up)
+        return
+    why = f"{lost_limit} workers did not survive it{_crash_reason(connection, job_id, found.owner)}"
+    reason = f"{why}; look at its events, then `dropscribe retry {job_id}`"
+    job_store.close(connection, job_id, JobEvent.PARKED, reason, where=where)
 
 
 WAITING = (
@@ -227,10 +238,6 @@ def reunite_followers(database: Database) -> int:
     leader = jobs.alias()
     over = exists().where(leader.c.id == jobs.c.duplicate_of, leader.c.state.not_in(ACTIVE_STATES))
     orphan = ~exists().where(leader.c.id == jobs.c.duplicate_of)
-    query = (
-        update(jobs)
-        .where(jobs.c.state == JobState.TRANSCRIBING, jobs.c.duplicate_of.is_not(None), or_(over, orphan))
-        .values(state=JobState.FINISHING, sent_at=None)
-    )
+    left = (jobs.c.duplicate_of.is_not(None), or_(over, orphan))
     with database.begin() as connection:
-        return connection.execute(query).rowcount
+        return len(transitions.apply(connection, JobEvent.TRANSCRIBED, *left, where=database.where, sent_at=None).ids)

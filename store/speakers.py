@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, exists, select, update
+from sqlalchemy import Connection, exists, select
 
 from dropscribe.core.errors import DropscribeError
 from dropscribe.core.types import JobState
 from dropscribe.store import jobs as job_store
-from dropscribe.store import leases
-from dropscribe.store.events import note
+from dropscribe.store import transitions
 from dropscribe.store.session import Database
-from dropscribe.store.tables import jobs, now, transcripts
-
-WRITTEN = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)
+from dropscribe.store.tables import jobs, transcripts
+from dropscribe.store.transitions import WRITTEN, JobEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +44,8 @@ def say(database: Database, job_id: str, said: SpeakerNames) -> None:
         job = job_store.lock(connection, job_id)
         if not (job.state in WRITTEN or _waits_to_be_written(connection, job)):
             raise DropscribeError(f"{job_id} is {job.state}; speakers are named once its transcript is written")
-        values = leases.FREE | {"sent_at": now()}
-        again = update(jobs).where(jobs.c.id == job_id)
-        connection.execute(
-            again.values(**values, state=JobState.FINISHING, speakers=stored, lost=0, failures=0, not_before=0.0)
-        )
-        note(connection, job_id, "speakers", "named or merged; its files are written again", where=database.where)
+        why, the_job = "named or merged; its files are written again", jobs.c.id == job_id
+        transitions.apply(connection, JobEvent.SPEAKERS, the_job, where=database.where, detail=why, speakers=stored)
 
 
 def _waits_to_be_written(connection: Connection, job: Any) -> bool:

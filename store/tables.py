@@ -318,7 +318,10 @@ class WorkerColumns(TypedColumns):
 
 
 class RootColumns(TypedColumns):
-    """A watched folder as its scheduler last saw it; `waiting` are folders in it whose settings are to be mended."""
+    """A watched folder as its scheduler last saw it; `waiting` are folders in it whose settings are to be mended.
+
+    `unreadable` are places in it that cannot be read, each with the reason.
+    """
 
     path_key = Column(String(32), primary_key=True)
     path = Column(FileName, nullable=False)
@@ -332,6 +335,7 @@ class RootColumns(TypedColumns):
     ignored = Column(Integer, nullable=False)
     scan_seconds = Column(Double, nullable=False)
     waiting = Column(JSON, nullable=False, server_default="[]")
+    unreadable = Column(JSON, nullable=False, server_default="[]")
     scanned_at = Column(Double, nullable=False)
 
 
@@ -351,12 +355,15 @@ class SwitchColumns(TypedColumns):
 
 
 class EventColumns(TypedColumns):
-    """What happened to a job, when and where."""
+    """What happened to a job, or its chunk of the number `chunk`, when and where; `rules` are checks that failed."""
 
     id = Column(RowId, primary_key=True, autoincrement=True)
     job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True)
     at = Column(Double, nullable=False)
     kind = Column(String(32), nullable=False)
+    chunk = Column(String(24), nullable=False, server_default="")
+    attempt = Column(Integer, nullable=True)
+    rules = Column(JSON, nullable=False, server_default="[]")
     where = Column(String(128), nullable=False)
     detail = Column(Prose, nullable=False)
 

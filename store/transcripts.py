@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span, Word
 from dropscribe.store import leases, search
-from dropscribe.store.leases import Claim
+from dropscribe.store.leases import JobClaim
 from dropscribe.store.session import Database, insert_ignoring
 from dropscribe.store.tables import chunks, jobs, now, outputs, path_key, segments, transcripts
 
@@ -82,7 +82,7 @@ def _segment(row: Any) -> Segment:
     return Segment(row.start, row.end, row.text, row.speaker, SegmentKind(row.kind), row.quality, words)
 
 
-def save(database: Database, claim: Claim, document: str, diarization: dict[str, Any] | None = None) -> None:
+def save(database: Database, claim: JobClaim, document: str, diarization: dict[str, Any] | None = None) -> None:
     """Keep the finished transcript (the JSON document), and have it found by its words. Raises LeaseLostError.
 
     So is `diarization`, by which it is made again when the embeddings are gone.
@@ -143,7 +143,7 @@ def _file(row: Any) -> WrittenFile:
 
 def reserve(
     database: Database,
-    claim: Claim,
+    claim: JobClaim,
     path: str,
     fmt: str,
     sha256: str,
@@ -172,7 +172,7 @@ def reserve(
         return connection.execute(fresh.returning(outputs.c.path_key)).first() is not None
 
 
-def give_up(database: Database, claim: Claim, path: str) -> None:
+def give_up(database: Database, claim: JobClaim, path: str) -> None:
     """Forget a reservation whose path turned out to be taken."""
     with database.begin() as connection:
         connection.execute(delete(outputs).where(outputs.c.path_key == path_key(path), outputs.c.job_id == claim.id))
@@ -185,7 +185,7 @@ def same_recording(database: Database, one: str, other: str) -> bool:
         return one == other or len(connection.execute(paths).all()) == 1
 
 
-def written(database: Database, claim: Claim, paths: Sequence[str]) -> None:
+def written(database: Database, claim: JobClaim, paths: Sequence[str]) -> None:
     """Record that the job's files are in place."""
     keys = [path_key(path) for path in paths]
     with database.begin() as connection:

@@ -29,7 +29,7 @@ from dropscribe.core.routing import CPU_QUEUE, EMBED
 from dropscribe.core.settings import Settings
 from dropscribe.store import fleet, queries, recovery
 from dropscribe.store.fleet import DRAINING
-from dropscribe.store.leases import Claim
+from dropscribe.store.leases import ChunkClaim, JobClaim
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker import tasks
 from dropscribe.worker.runtime import gpu, spool
@@ -186,7 +186,7 @@ def _keeper(settings: Settings, database: Database, identity: Identity, tally: C
             spool.sweep(settings, database)
             spool.has_room(settings, database)
 
-    def hung(claim: Claim) -> None:
+    def hung(claim: JobClaim | ChunkClaim) -> None:
         # The lease is left to run out: a recording on which the model hangs counts as one that killed its worker.
         log.critical("%s: no progress for %.0f s; this worker starts anew", claim.id, settings.stall_seconds)
         _die(FATAL_EXIT)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from celery import Celery
 
-from dropscribe.core import logs, start_up
+from dropscribe.core import chunk_ids, logs, start_up
 from dropscribe.core.errors import DropscribeError, LeaseLostError
 from dropscribe.worker.runtime.context import WorkerContext
 
@@ -36,8 +36,7 @@ def register(app: Celery, context: WorkerContext, tasks: Mapping[str, Task]) -> 
 
 def _run(context: WorkerContext, task: Task) -> Callable[[str], None]:
     def run(row: str) -> None:
-        job, _, chunk = row.partition(".")
-        with logs.about(job=job, chunk=chunk):
+        with logs.about(job=chunk_ids.job_of(row), chunk=chunk_ids.number_of(row)):
             try:
                 task(context, row)
             except LeaseLostError as error:

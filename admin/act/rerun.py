@@ -21,7 +21,7 @@ from dropscribe.scheduler.watching import admission
 from dropscribe.store import commands, jobs, queries
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.queries import Job
-from dropscribe.store.speakers import WRITTEN
+from dropscribe.store.transitions import WRITTEN
 
 READ, WRITTEN_AGAIN, TRIED, LEFT = "read again", "written again", "tried again", "under way, left alone"
 

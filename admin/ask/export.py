@@ -16,7 +16,7 @@ from dropscribe.admin.terminal import render
 from dropscribe.core.errors import DropscribeError, OutputError, StoreUnavailableError
 from dropscribe.store import queries, transcripts
 from dropscribe.store.queries import Job
-from dropscribe.store.speakers import WRITTEN
+from dropscribe.store.transitions import WRITTEN
 from dropscribe.worker.finishing import placement
 
 

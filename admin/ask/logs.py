@@ -52,7 +52,9 @@ class JobLog:
         """The lines since the last call, in order of time."""
         all_events = events_of(self.database, self.job)
         fresh, self.events = all_events[self.events :], len(all_events)
-        events = (LogLine(one.at, EVENT, one.where, f"{one.kind} {one.detail}".strip()) for one in fresh)
+        events = (
+            LogLine(one.at, EVENT, one.where, f"{one.kind} {one.text}".strip(), one.chunk, one.attempt) for one in fresh
+        )
         return sorted([*events, *self._logged()], key=lambda line: line.at)
 
     def _logged(self) -> Iterator[LogLine]:

@@ -179,7 +179,7 @@ def _trail(events: Sequence[Event]) -> Table:
     for event in events:
         after = "" if before is None else render.duration(event.at - before)
         table.add_row(
-            render.moment(event.at), after, render.safe(event.kind), render.safe(event.where), render.safe(event.detail)
+            render.moment(event.at), after, render.safe(event.kind), render.safe(event.where), render.safe(event.text)
         )
         before = event.at
     return table

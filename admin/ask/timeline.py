@@ -9,16 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.types import JobState, Span
 from dropscribe.store.events import Event
+from dropscribe.store.transitions import CHUNKS, JOBS
 
 PREPARE, TRANSCRIBE, FINISH = "prepare", "transcribe", "finish"
-BEGINS = {"preparing": PREPARE, "transcribing": TRANSCRIBE, "finishing": FINISH}
-ENDS_ONE = frozenset("prepared follows transcribed split retry deferred released lost start_over line_up".split())
-FINAL = frozenset(state.value for state in JobState if state.is_final)
-ENDS_ALL = FINAL | {"prepare_again"}
-ASIDE = frozenset({"notified", "not_notified"})  # happen to a job that is over, and leave it so
-REVIVES = frozenset({*BEGINS, "retried", "speakers"})
+BEGINS: dict[str, str] = {
+    EventKind.PREPARING: PREPARE,
+    EventKind.TRANSCRIBING: TRANSCRIBE,
+    EventKind.FINISHING: FINISH,
+}
+_TABLES = [*JOBS.values(), *CHUNKS.values()]
+# What ends an attempt: of the chunk or the step that the event is about, or all of the job's.
+ENDS_ONE = frozenset(made.kind for made in _TABLES if made.is_of_an_attempt and not made.claims and made.kind)
+FINAL = frozenset(EventKind(state) for state in JobState if state.is_final)
+ENDS_ALL = FINAL | {EventKind.PREPARE_AGAIN}
+REVIVES = frozenset(
+    made.kind
+    for made in JOBS.values()
+    if made.kind and any(state in made.moves for state in JobState if state.is_final)
+) | frozenset(BEGINS)
+ASIDE = frozenset({EventKind.NOTIFIED, EventKind.NOT_NOTIFIED})  # happen to a job that is over, and leave it so
 
 WORKING = {PREPARE: "preparing", TRANSCRIBE: "in the model", FINISH: "finishing"}
 WAITING = {
@@ -112,7 +124,7 @@ class _Builder:
         self.following = event.kind == "follows" or (self.following and event.kind not in BEGINS)
 
     def begin(self, event: Event, step: str) -> None:
-        chunk = _chunk_of(event) if step == TRANSCRIBE else ""
+        chunk = event.chunk if step == TRANSCRIBE else ""
         # What still lasts ended unnoticed: a chunk is read by one worker at a time, and whole jobs only without chunks.
         self.close([chunk] if chunk in self.lasting else [] if chunk else list(self.lasting), event, "lost")
         self.waited_for(step)
@@ -121,12 +133,9 @@ class _Builder:
 
     def meant(self, event: Event) -> list[str]:
         """Which of the attempts that last an event ends."""
-        chunk = _chunk_of(event)
-        return [
-            key
-            for key in self.lasting
-            if (key == chunk if chunk else self.attempts[self.lasting[key]].step != TRANSCRIBE)
-        ]
+        if event.chunk:
+            return [event.chunk] if event.chunk in self.lasting else []
+        return [key for key, index in self.lasting.items() if self.attempts[index].step != TRANSCRIBE]
 
     def close(self, keys: Sequence[str], event: Event, outcome: str = "") -> None:
         for key in keys:
@@ -134,14 +143,6 @@ class _Builder:
             detail = "" if outcome else event.detail
             ended = replace(self.attempts[index], ended=event.at, outcome=outcome or event.kind, detail=detail)
             self.attempts[index] = ended
-
-
-def _chunk_of(event: Event) -> str:
-    """The number of the chunk that an event is about; empty where it is about the job."""
-    if event.kind == "lost":  # "attempt 1 of WORKER at JOB.CHUNK was lost"
-        return event.detail.partition(" at ")[2].partition(" ")[0].partition(".")[2]
-    word, _, rest = event.detail.partition(" ")
-    return rest.partition(" ")[0].rstrip(":") if word == "chunk" else ""
 
 
 def build(

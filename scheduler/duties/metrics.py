@@ -14,12 +14,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from dropscribe.core.errors import StoreError
+from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import CHECKS
 from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import ACTIVE_STATES, JobState
 from dropscribe.store import metrics_queries, notifications
-from dropscribe.store.events import TRANSCRIBING
 from dropscribe.store.metrics_queries import Figures
 from dropscribe.store.session import Database
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0  # scrapes closer together share one look into the store
 STEPS = {
     "prepare": "preparing",
-    "transcribe": TRANSCRIBING,
+    "transcribe": EventKind.TRANSCRIBING,
     "finish": "finishing",
 }  # and the event that begins it
 FINAL_STATES = tuple(state for state in JobState if state.is_final)

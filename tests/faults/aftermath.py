@@ -12,13 +12,13 @@ from sqlalchemy import func, or_, select
 
 from dropscribe.core.types import ChunkState, JobState
 from dropscribe.store import queries
-from dropscribe.store.events import Event, events_of
+from dropscribe.store.events import events_of
 from dropscribe.store.tables import chunks, events, jobs
 from tests.faults.fleet import Fleet
 from tests.faults.recordings import FORMATS, Recordings, told
 
 DAY = 86_400.0  # seconds
-LOST = re.compile(r"attempt \d+ of (?P<owner>\S+) at (?P<row>\S+) was lost")
+LOST = re.compile(r"attempt \d+ of (?P<owner>\S+) was lost")
 CLAIMS = {"preparing", "finishing", "transcribing"}
 
 
@@ -118,13 +118,10 @@ def waits(fleet: Fleet, struck: Mapping[str, float], outages: Sequence[float] = 
         for index, event in enumerate(trail):
             if event.kind != "lost" or not (match := LOST.match(event.detail)):
                 continue
-            again = next((later for later in trail[index:] if _claims(later, match["row"])), None)
+            claims = (later for later in trail[index:] if later.kind in CLAIMS and later.chunk == event.chunk)
+            again = next(claims, None)
             if again and match["owner"] in struck:
                 since = max([struck[match["owner"]], *(moment for moment in outages if moment < again.at)])
-                found.append(Wait(match["row"], match["owner"], again.at - since))
+                row = f"{job.id}.{event.chunk}" if event.chunk else job.id
+                found.append(Wait(row, match["owner"], again.at - since))
     return found
-
-
-def _claims(event: Event, row: str) -> bool:
-    chunk = row.partition(".")[2]
-    return event.kind in CLAIMS and event.detail == (f"chunk {chunk}" if chunk else "")

@@ -11,7 +11,7 @@ from dropscribe.core.errors import LeaseLostError, StoreUnavailableError
 from dropscribe.store import commands, jobs, leases, queries, recovery, tables
 from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
-from dropscribe.store.leases import Claim
+from dropscribe.store.leases import ChunkClaim, JobClaim
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.lease import LeaseKeeper, StoppedError
 from tests.e2e.harness import PATIENCE, wait_until
@@ -30,7 +30,7 @@ class Clock:
 
 
 @pytest.fixture
-def claim(database: Database) -> Claim:
+def claim(database: Database) -> JobClaim:
     (job_id,) = jobs.admit(database, [NewJob("/root", "a.wav", 1, 1, "d", "normal")])
     taken = jobs.claim_prepare(database, job_id, "worker", LEASE)
     assert taken
@@ -48,12 +48,12 @@ def beats() -> list[float]:
 
 
 @pytest.fixture
-def hung() -> list[Claim]:
+def hung() -> list[JobClaim]:
     return []
 
 
 @pytest.fixture
-def keeper(database: Database, clock: Clock, beats: list[float], hung: list[Claim]) -> LeaseKeeper:
+def keeper(database: Database, clock: Clock, beats: list[float], hung: list[JobClaim | ChunkClaim]) -> LeaseKeeper:
     """Without its threads: its rounds are called by hand."""
     beat = lambda: beats.append(clock.now)  # noqa: E731
     return LeaseKeeper(database, lease=LEASE, renew=RENEW, beat=beat, stall=STALL, hung=hung.append, monotonic=clock)
@@ -67,13 +67,13 @@ def started(keeper: LeaseKeeper) -> Iterator[LeaseKeeper]:
     keeper.end()
 
 
-def run_out(database: Database, claim: Claim) -> None:
+def run_out(database: Database, claim: JobClaim) -> None:
     """Let a claim's lease have ended a second ago."""
     assert leases.renew(database, claim, -1.0) is leases.Renewal.HELD
 
 
 def test_a_held_claim_outlives_its_first_lease(
-    database: Database, claim: Claim, keeper: LeaseKeeper, clock: Clock
+    database: Database, claim: JobClaim, keeper: LeaseKeeper, clock: Clock
 ) -> None:
     with keeper.holding(claim) as held:
         run_out(database, claim)
@@ -88,7 +88,7 @@ def test_a_held_claim_outlives_its_first_lease(
 
 
 def test_a_claim_is_not_renewed_before_it_is_due(
-    database: Database, claim: Claim, keeper: LeaseKeeper, clock: Clock
+    database: Database, claim: JobClaim, keeper: LeaseKeeper, clock: Clock
 ) -> None:
     with keeper.holding(claim):
         run_out(database, claim)
@@ -97,7 +97,7 @@ def test_a_claim_is_not_renewed_before_it_is_due(
         assert recovery.expire(database, 3) == 1
 
 
-def test_a_lost_lease_stops_the_task(database: Database, claim: Claim, keeper: LeaseKeeper, clock: Clock) -> None:
+def test_a_lost_lease_stops_the_task(database: Database, claim: JobClaim, keeper: LeaseKeeper, clock: Clock) -> None:
     with keeper.holding(claim) as held:
         recovery.expire_of(database, "worker", 3)
         clock.now += RENEW
@@ -107,7 +107,9 @@ def test_a_lost_lease_stops_the_task(database: Database, claim: Claim, keeper: L
             held.check()
 
 
-def test_a_cancelled_job_stops_the_task(database: Database, claim: Claim, started: LeaseKeeper, clock: Clock) -> None:
+def test_a_cancelled_job_stops_the_task(
+    database: Database, claim: JobClaim, started: LeaseKeeper, clock: Clock
+) -> None:
     with started.holding(claim) as held:
         commands.cancel(database, claim.id)
         clock.now += RENEW
@@ -128,7 +130,7 @@ def test_leases_renewed_together_are_told_apart(database: Database) -> None:
     assert renewed == [leases.Renewal.LOST, leases.Renewal.HELD, leases.Renewal.CANCEL]
 
 
-def test_a_shutdown_stops_tasks_that_run_and_tasks_that_come(claim: Claim, keeper: LeaseKeeper) -> None:
+def test_a_shutdown_stops_tasks_that_run_and_tasks_that_come(claim: JobClaim, keeper: LeaseKeeper) -> None:
     with keeper.holding(claim) as running:
         keeper.shut_down()
         assert running.stop.is_set()
@@ -137,7 +139,7 @@ def test_a_shutdown_stops_tasks_that_run_and_tasks_that_come(claim: Claim, keepe
 
 
 def test_a_store_out_of_reach_for_a_lease_stops_the_task(
-    database: Database, claim: Claim, keeper: LeaseKeeper, clock: Clock
+    database: Database, claim: JobClaim, keeper: LeaseKeeper, clock: Clock
 ) -> None:
     with keeper.holding(claim) as held:
         with database.begin() as connection:
@@ -170,7 +172,7 @@ def test_the_heart_beats_no_sooner_than_it_is_told_to(keeper: LeaseKeeper, clock
     assert beats == [0.0, RENEW]
 
 
-def test_progress_reaches_the_store(database: Database, keeper: LeaseKeeper, claim: Claim) -> None:
+def test_progress_reaches_the_store(database: Database, keeper: LeaseKeeper, claim: JobClaim) -> None:
     with database.begin() as connection:
         connection.execute(
             tables.chunks.insert().values(
@@ -180,7 +182,7 @@ def test_progress_reaches_the_store(database: Database, keeper: LeaseKeeper, cla
             )
         )  # fmt: skip
         connection.execute(update(tables.jobs).values(state="transcribing", owner=None))
-    chunk = Claim("chunks", f"{claim.id}.0", claim.id, "running", 1, "worker")
+    chunk = ChunkClaim(f"{claim.id}.0", "running", 1, "worker")
     with keeper.holding(chunk) as held:
         held.progress = 4.5
         keeper.tend()
@@ -189,7 +191,7 @@ def test_progress_reaches_the_store(database: Database, keeper: LeaseKeeper, cla
 
 
 def test_a_store_that_hangs_does_not_keep_a_task_from_giving_up_in_time(
-    database: Database, claim: Claim, started: LeaseKeeper, clock: Clock
+    database: Database, claim: JobClaim, started: LeaseKeeper, clock: Clock
 ) -> None:
     with started.holding(claim) as held:
         with database.begin() as connection:  # nobody else can write to the row, for longer than a lease
@@ -201,7 +203,7 @@ def test_a_store_that_hangs_does_not_keep_a_task_from_giving_up_in_time(
 
 
 def test_what_a_store_that_was_away_kept_from_being_finished_is_given_back_without_a_loss(
-    database: Database, claim: Claim, keeper: LeaseKeeper
+    database: Database, claim: JobClaim, keeper: LeaseKeeper
 ) -> None:
     with pytest.raises(StoreUnavailableError), keeper.holding(claim):
         raise StoreUnavailableError("the network is cut")
@@ -212,10 +214,10 @@ def test_what_a_store_that_was_away_kept_from_being_finished_is_given_back_witho
 
 
 def test_a_chunk_without_progress_is_told_of_and_one_that_moves_is_not(
-    keeper: LeaseKeeper, clock: Clock, hung: list[Claim]
+    keeper: LeaseKeeper, clock: Clock, hung: list[JobClaim | ChunkClaim]
 ) -> None:
-    still = Claim("chunks", "still.0", "still", "running", 1, "worker")
-    moving = Claim("chunks", "moving.0", "moving", "running", 1, "worker")
+    still = ChunkClaim("still.0", "running", 1, "worker")
+    moving = ChunkClaim("moving.0", "running", 1, "worker")
     with keeper.holding(still), keeper.holding(moving) as held:
         for _ in range(3):
             held.progress += 1

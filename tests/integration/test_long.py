@@ -282,8 +282,8 @@ def test_only_unfinished_chunks_are_read_again_after_a_crash(make_context: MakeC
     model_tasks.transcribe_chunk(context, queued(context, job_id)[0])
     assert queries.job(context.database, job_id).state is JobState.QUEUED
     assert carry_through(context, job_id).state is JobState.DONE
-    reading = [event.detail for event in events_of(context.database, job_id) if event.kind == "transcribing"]
-    assert reading.count("chunk 0") == 1
+    reading = [event.chunk for event in events_of(context.database, job_id) if event.kind == "transcribing"]
+    assert reading.count("0") == 1
 
 
 def test_a_suspect_recording_that_is_retried_is_read_where_it_was_doubtful(

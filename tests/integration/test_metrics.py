@@ -19,12 +19,13 @@ from sqlalchemy import event, update
 
 from dropscribe.core import metrics
 from dropscribe.core.errors import SettingsError
+from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.models.scripted.transcriber import Script
 from dropscribe.scheduler.duties.metrics import LOOK_SECONDS, StoreCollector
 from dropscribe.store import fleet, jobs, queries, recovery, switches, tables
-from dropscribe.store.events import FAILED_CHECKS, note
+from dropscribe.store.events import note
 from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database, open_database
 from dropscribe.worker import cpu_tasks, model_tasks
@@ -302,8 +303,8 @@ def test_the_old_metric_of_checks_has_their_old_names(
     with scraped(settings, collector) as url:
         look(collector, clock, url)
         with database.begin() as connection:
-            note(connection, job_id, FAILED_CHECKS, "speech_rate", where="model-1")
-            note(connection, job_id, FAILED_CHECKS, "pace", where="one of the version before")
+            note(connection, job_id, EventKind.FAILED_CHECKS, rules=["speech_rate"], where="model-1")
+            note(connection, job_id, EventKind.FAILED_CHECKS, rules=["pace"], where="one of the version before")
         look(collector, clock, url)
         found = look(collector, clock, url)
     assert value(found, "failed_quality_checks_total", check="speech_rate") == 2

@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from dropscribe.core.errors import SchemaError, StoreError
 from dropscribe.store import migrate
+from dropscribe.store.events import events_of
 from dropscribe.store.session import HEAD, Database, open_database
 from dropscribe.store.tables import metadata
 from tests.integration.definitions import definitions
@@ -88,6 +89,43 @@ def test_an_upgrade_keeps_every_row_of_every_earlier_version(database_url: str, 
     assert {name: after[name] for name in before} == before
     assert set(before.values()) == {1}
     upgraded.close()
+
+
+def test_what_events_said_in_words_becomes_facts_and_a_recording_called_like_a_chunk_stays_words(
+    database_url: str,
+) -> None:
+    older = older_store(database_url, "0010")
+    said = [
+        ("reading", "chunk 0"),
+        ("transcribing", "chunk 4.1"),
+        ("retry", "chunk 12: out of memory"),
+        ("retry", "chunk 1.wav: the decoder was killed"),
+        ("split", "chunk 3 is read again in two halves: it looped"),
+        ("lost", "attempt 2 of model-1 at k3v9.0.1 was lost"),
+        ("lost", "attempt 1 of cpu-1 at k3v9 was lost"),
+        ("failed_checks", "pace, loop"),
+        ("released", ""),
+    ]
+    with older.begin() as connection:
+        ((job_id,),) = connection.execute(text("SELECT id FROM jobs")).all()
+        for kind, detail in said:
+            insert = "INSERT INTO events (job_id, at, kind, \"where\", detail) VALUES (:job, 1, :kind, 'w', :detail)"
+            connection.execute(text(insert), {"job": job_id, "kind": kind, "detail": detail})
+    older.close()
+    upgraded = open_database(database_url)
+    facts = [(one.chunk, one.attempt, one.rules, one.detail) for one in events_of(upgraded, job_id)[-len(said) :]]
+    upgraded.close()
+    assert facts == [
+        ("0", None, (), ""),
+        ("4.1", None, (), ""),
+        ("12", None, (), "out of memory"),
+        ("", None, (), "chunk 1.wav: the decoder was killed"),
+        ("3", None, (), "read again in two halves: it looped"),
+        ("0.1", 2, (), "attempt 2 of model-1 was lost"),
+        ("", 1, (), "attempt 1 of cpu-1 was lost"),
+        ("", None, ("speech_rate", "loop"), ""),
+        ("", None, (), ""),
+    ]
 
 
 def test_several_processes_may_start_on_an_empty_store_at_once(database_url: str) -> None:

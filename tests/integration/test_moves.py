@@ -25,11 +25,18 @@ from dropscribe.store.speakers import SpeakerNames
 from dropscribe.worker import cpu_tasks
 from tests.e2e.harness import speech
 from tests.integration.one_worker import MakeContext, carry_through
+from tests.integration.store_steps import finish, prepare
 
 
 def look(watch: RootWatch, *moments: float) -> None:
     for moment in moments:
         watch.look(moment)
+
+
+def complete(database: Database, job_id: str) -> None:
+    """Let the job of a recording without speech come to its end."""
+    prepare(database, job_id, windows=0)
+    finish(database, job_id)
 
 
 def ended(database: Database, root: Path, path: str, *, failed: bool = False, **overrides: object) -> str:
@@ -38,12 +45,12 @@ def ended(database: Database, root: Path, path: str, *, failed: bool = False, **
     folder = {"when_done": "move"} | overrides
     new = NewJob(str(root), path, seen.st_size, seen.st_mtime_ns, "digest", "normal", "", folder)
     (job_id,) = jobs.admit(database, [new])
-    claim = jobs.claim_prepare(database, job_id, "cpu", 90)
-    assert claim
     if failed:
+        claim = jobs.claim_prepare(database, job_id, "cpu", 90)
+        assert claim
         jobs.fail(database, claim, "there is no sound in it")
     else:
-        jobs.complete(database, claim, JobState.DONE)
+        complete(database, job_id)
     return job_id
 
 
@@ -98,9 +105,7 @@ def test_what_failed_goes_to_failed_with_the_reason_and_from_there_to_done(
     archiver.put_away(database, watch)
     assert "still none" in (inbox / "failed" / "a.wav.txt").read_text()
     commands.retry(database, job_id)
-    claim = jobs.claim_prepare(database, job_id, "cpu", 90)
-    assert claim
-    jobs.complete(database, claim, JobState.DONE)
+    complete(database, job_id)
     archiver.put_away(database, watch)
     assert content(inbox) == {"done/a.wav": b"noise"}
 
@@ -116,9 +121,7 @@ def test_what_failed_and_is_moved_back_is_tried_again(database: Database, watch:
     look(watch, 40.0, 50.0)
     (job,) = queries.list_jobs(database)
     assert (job.id, job.state, job.path, job.reason) == (job_id, JobState.QUEUED, "a.wav", "")
-    claim = jobs.claim_prepare(database, job_id, "cpu", 90)
-    assert claim
-    jobs.complete(database, claim, JobState.DONE)
+    complete(database, job_id)
     archiver.put_away(database, watch)
     assert content(inbox).keys() == {reserved_names.SETTINGS, "done/a.wav"}, "and the word about it is gone"
 
@@ -206,9 +209,7 @@ def test_many_that_are_put_away_are_not_missed(database: Database, watch: RootWa
         (inbox / f"{number}.wav").write_bytes(b"1" * (number + 1))
     look(watch, 0.0, 10.0)
     for job in queries.list_jobs(database):
-        claim = jobs.claim_prepare(database, job.id, "cpu", 90)
-        assert claim
-        jobs.complete(database, claim, JobState.DONE)
+        complete(database, job.id)
     archiver.put_away(database, watch)
     look(watch, 20.0, 30.0)
     assert watch.report.online
@@ -247,9 +248,7 @@ def test_a_job_that_is_retried_while_it_is_moved_is_put_away_at_its_end(
     assert not recording_moves.aim(database, move, "failed/a.wav"), "it is under way again"
     recording_moves.moved(database, move, "failed/a.wav")  # but the file may have gone already
     assert queries.job(database, job_id).path == "failed/a.wav"
-    claim = jobs.claim_prepare(database, job_id, "cpu", 90)
-    assert claim
-    jobs.complete(database, claim, JobState.DONE)
+    complete(database, job_id)
     assert [one.path for one in recording_moves.due(database, str(inbox))] == ["failed/a.wav"]
 
 
@@ -262,9 +261,7 @@ def test_the_same_file_dropped_again_is_read_and_put_away_again(
         os.utime(inbox / "a.wav", ns=(1, 1))
         look(watch, 30.0 * round_, 30.0 * round_ + 10.0)
         (job,) = [job for job in queries.list_jobs(database) if job.path == "a.wav"]
-        claim = jobs.claim_prepare(database, job.id, "cpu", 90)
-        assert claim
-        jobs.complete(database, claim, JobState.DONE)
+        complete(database, job.id)
         archiver.put_away(database, watch)
         assert not (inbox / "a.wav").exists()
         if round_ == 1:  # somebody tidies up, and the name is free again

@@ -26,6 +26,7 @@ from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.notifications import Delivery
 from dropscribe.store.session import Database
+from dropscribe.store.transitions import JobEvent
 from tests.e2e.harness import wait_until
 from tests.integration.one_worker import MakeContext, admit, carry_through
 from tests.receiver import Receiver, receiving
@@ -252,7 +253,7 @@ def test_a_notification_is_written_with_the_state_or_not_at_all(database: Databa
 
     def crash_in_between() -> None:
         with database.begin() as connection:
-            jobs.close(connection, job_id, JobState.FAILED, "it is not audio", where="test")
+            jobs.close(connection, job_id, JobEvent.FAILED, "it is not audio", where="test")
             raise RuntimeError("crash")
 
     with pytest.raises(RuntimeError, match="crash"):

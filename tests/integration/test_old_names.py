@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from dropscribe.admin.client import Client
 from dropscribe.core import old_names
 from dropscribe.scheduler.duties import notifier
-from dropscribe.store import events, jobs, metrics_queries, notifications, queries, recovery, transcripts
+from dropscribe.store import jobs, metrics_queries, notifications, queries, recovery, transcripts
 from dropscribe.store.events import postponed_since
 from dropscribe.store.recording_moves import put_away
 from dropscribe.store.session import Database
 from dropscribe.store.tables import chunks as chunk_rows
+from dropscribe.store.tables import events as event_rows
 from dropscribe.store.tables import jobs as job_rows
-from dropscribe.store.tables import segments
+from dropscribe.store.tables import now, segments
 from tests.integration.console import Cli, admit, done, prepare, read
 from tests.schemas import conforms
 
@@ -37,10 +39,20 @@ def finished(store: Database) -> str:
     return job_id
 
 
-def note(database: Database, job_id: str, kind: str, detail: str = "", *, where: str = "model-1") -> None:
+def note(
+    database: Database,
+    job_id: str,
+    kind: str,
+    detail: str = "",
+    *,
+    where: str = "model-1",
+    chunk: str = "",
+    rules: Sequence[str] = (),
+) -> None:
     """An event as the version before wrote it."""
+    facts = {"kind": kind, "where": where, "detail": detail, "chunk": chunk, "rules": list(rules)}
     with database.begin() as connection:
-        events.note(connection, job_id, kind, detail, where=where)
+        connection.execute(insert(event_rows).values(job_id=job_id, at=now(), **facts))
 
 
 def test_the_transcript_of_before_has_old_names_only() -> None:
@@ -112,7 +124,7 @@ def test_a_notification_tells_uncovered_speech_by_both_names(store: Database) ->
 def test_events_of_before_are_shown_by_their_new_kinds(store: Database, cli: Cli) -> None:
     job_id = admit(store, "a.wav")
     for kind in old_names.EVENTS:
-        note(store, job_id, kind, "chunk 0" if kind in {"reading", "read"} else "")
+        note(store, job_id, kind, chunk="0" if kind in {"reading", "read"} else "")
     events = cli("show", job_id, "--json").json["events"]
     assert [event["kind"] for event in events] == ["admitted", *old_names.EVENTS.values()]
     assert [event["old_kind"] for event in events] == ["admitted", *old_names.EVENTS]
@@ -121,8 +133,8 @@ def test_events_of_before_are_shown_by_their_new_kinds(store: Database, cli: Cli
 def test_the_attempts_of_before_are_told_as_those_of_now(store: Database, cli: Cli) -> None:
     job_id = admit(store, "a.wav")
     prepare(store, job_id, (0.0, 60.0))
-    note(store, job_id, "reading", "chunk 0")
-    note(store, job_id, "read", "chunk 0")
+    note(store, job_id, "reading", chunk="0")
+    note(store, job_id, "read", chunk="0")
     told = cli("show", job_id, "--json").json
     conforms(told, "show")
     assert [(one["step"], one["old_step"], one["chunk"], one["outcome"]) for one in told["attempts"]] == [
@@ -159,11 +171,10 @@ def test_an_archived_recording_is_found_by_the_path_it_was_dropped_at(database: 
 def test_events_of_before_are_counted_with_those_of_now(database: Database) -> None:
     job_id = admit(database, "a.wav")
     first = metrics_queries.newest_event(database)
-    for kind, detail in (
-        ("reading", "chunk 0"), ("transcribing", "chunk 1"), ("failed_checks", "pace, loop"),
-        ("failed_checks", "speech_rate"),
-    ):  # fmt: skip
-        note(database, job_id, kind, detail)
+    note(database, job_id, "reading", chunk="0")
+    note(database, job_id, "transcribing", chunk="1")
+    note(database, job_id, "failed_checks", rules=["pace", "loop"])
+    note(database, job_id, "failed_checks", rules=["speech_rate"])
     found = metrics_queries.happened(database, first, metrics_queries.newest_event(database))
     assert found.events["transcribing"] == 2
     assert dict(found.rules) == {"speech_rate": 2, "loop": 1}

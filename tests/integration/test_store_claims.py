@@ -11,14 +11,15 @@ from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.types import ChunkState, JobState, RawTranscript
 from dropscribe.store import chunk_plans, chunks, jobs, leases, recovery, transcripts
 from dropscribe.store.chunk_plans import Prepared
-from dropscribe.store.leases import Claim, Renewal
+from dropscribe.store.leases import JobClaim, Renewal
 from dropscribe.store.session import Database
+from dropscribe.store.transitions import JobEvent
 from tests.integration.store_steps import ENGINE, LEASE, LIMIT, admit, expire_leases, prepare, state, windows_of
 
 
 def test_of_many_claims_at_once_exactly_one_wins(database: Database) -> None:
     job_id = admit(database)
-    won: list[Claim] = []
+    won: list[JobClaim] = []
     barrier = threading.Barrier(8)
 
     def claim(name: str) -> None:
@@ -94,14 +95,14 @@ def test_chunks_that_are_cancelled_with_their_job_are_not_claimed(database: Data
     job_id = admit(database)
     (chunk_id,) = prepare(database, job_id)
     with database.begin() as connection:
-        jobs.close(connection, job_id, JobState.FAILED, "test", where="test")
+        jobs.close(connection, job_id, JobEvent.FAILED, "test", where="test")
         states = connection.execute(text("SELECT state FROM chunks")).scalars().all()
     assert states == [ChunkState.CANCELLED]
     assert chunks.claim(database, chunk_id, "model", LEASE) is None
 
 
 def test_a_file_belongs_to_the_job_that_reserved_its_path(database: Database) -> None:
-    claims: list[Claim] = []
+    claims: list[JobClaim] = []
     for path in ("a.wav", "b.wav"):
         job_id = admit(database, path)
         prepare(database, job_id, windows=0)

@@ -14,7 +14,7 @@ from dropscribe.core import confidence
 from dropscribe.core.types import EngineInfo, JobState, Source, Span, Transcript
 from dropscribe.store import jobs, queries, speakers, transcripts
 from dropscribe.store import voices as enrolled
-from dropscribe.store.leases import Claim
+from dropscribe.store.leases import JobClaim
 from dropscribe.store.queries import Job
 from dropscribe.store.transcripts import EmbeddedStretch, ReadChunk
 from dropscribe.worker.diarizing import diarize, embed, known_voices
@@ -188,7 +188,7 @@ def _language(chunks: Sequence[ReadChunk]) -> str:
     return max(seconds, key=seconds.__getitem__, default="")
 
 
-def end(context: WorkerContext, claim: Claim, result: Outcome) -> list[str]:
+def end(context: WorkerContext, claim: JobClaim, result: Outcome) -> list[str]:
     """Set the job's final state; returns the followers to send `finish` for."""
     transcript = result.transcript
     reason = "; ".join(transcript.reasons) if result.state is JobState.SUSPECT else ""

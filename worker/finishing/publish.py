@@ -19,7 +19,7 @@ from dropscribe.core import reserved_names
 from dropscribe.core.errors import OutputError
 from dropscribe.core.types import JobState, Transcript
 from dropscribe.store import recording_moves, transcripts
-from dropscribe.store.leases import Claim
+from dropscribe.store.leases import JobClaim
 from dropscribe.store.queries import Job
 from dropscribe.worker import outputs
 from dropscribe.worker.finishing import placement
@@ -28,7 +28,7 @@ from dropscribe.worker.runtime.context import WorkerContext
 log = logging.getLogger(__name__)
 
 
-def publish(context: WorkerContext, claim: Claim, job: Job, transcript: Transcript, state: JobState) -> list[Path]:
+def publish(context: WorkerContext, claim: JobClaim, job: Job, transcript: Transcript, state: JobState) -> list[Path]:
     """Write every format that is wanted, and then the marker; returns the files. Raises OutputError, LeaseLostError."""
     folder = placement.folder_of(job, context.settings.results)
     placement.sweep(folder, job.id)
@@ -49,7 +49,7 @@ def marker(job_id: str, state: JobState, placed: Mapping[Path, bytes]) -> bytes:
     return json.dumps({"job": job_id, "state": state, "files": told}, indent=2).encode() + b"\n"
 
 
-def destined(context: WorkerContext, claim: Claim, job: Job) -> Job:
+def destined(context: WorkerContext, claim: JobClaim, job: Job) -> Job:
     """The job with the path that its recording will have, decided before anything is written. Raises LeaseLostError.
 
     The transcript of one that is put away is written where it will lie.
@@ -64,7 +64,7 @@ def destined(context: WorkerContext, claim: Claim, job: Job) -> Job:
     return replace(job, path=to)
 
 
-def _place(context: WorkerContext, claim: Claim, job: Job, data: bytes, fmt: str, folder: Path) -> Path:
+def _place(context: WorkerContext, claim: JobClaim, job: Job, data: bytes, fmt: str, folder: Path) -> Path:
     sha256 = hashlib.sha256(data).hexdigest()
     for target in placement.candidates(Path(job.source), fmt, job.id, folder):
         taken = _may_take(context, job, target)
@@ -108,7 +108,7 @@ def _may_take(context: WorkerContext, job: Job, target: Path) -> OccupiedPath | 
 
 
 def _put(
-    context: WorkerContext, claim: Claim, target: Path, data: bytes, fmt: str, sha256: str, taken: OccupiedPath
+    context: WorkerContext, claim: JobClaim, target: Path, data: bytes, fmt: str, sha256: str, taken: OccupiedPath
 ) -> bool:
     temporary = placement.stage(target, data, claim.id, claim.attempt)
     try:

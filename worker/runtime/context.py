@@ -12,13 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dropscribe.core import chunk_ids
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import EMBED, FINISH, PREPARE, TRANSCRIBE, served
 from dropscribe.core.settings import Settings
 from dropscribe.store import chunks, fleet, queries
 from dropscribe.store.chunk_plans import Onward
 from dropscribe.store.fleet import Capacity
-from dropscribe.store.leases import Claim
+from dropscribe.store.leases import ChunkClaim
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.counters import Counters
 from dropscribe.worker.runtime.encoder_loader import EncoderLoader
@@ -116,14 +117,14 @@ class WorkerContext:
         self.ring(TRANSCRIBE, onward.transcribe)
         self.ring(FINISH, [job_id] if onward.finish else [])
 
-    def prepare_again(self, claim: Claim, reason: str) -> None:
+    def prepare_again(self, claim: ChunkClaim, reason: str) -> None:
         """Have the job of a chunk prepared again, whose audio is gone from the spool."""
         self.ring(PREPARE, chunks.prepare_again(self.database, claim, reason))
 
     def ring(self, task: str, rows: Iterable[str]) -> None:
         """Send messages as far as Redis takes them."""
         waiting = list(rows)
-        found = queries.addresses(self.database, {row.partition(".")[0] for row in waiting})
+        found = queries.addresses(self.database, {chunk_ids.job_of(row) for row in waiting})
         with self.doorbell.best_effort():
             for row in waiting:
-                self.doorbell.ring(task, row, *found[row.partition(".")[0]])
+                self.doorbell.ring(task, row, *found[chunk_ids.job_of(row)])

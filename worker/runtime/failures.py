@@ -23,7 +23,7 @@ from dropscribe.core.errors import (
 from dropscribe.store import chunks, fleet, jobs, queries, recovery
 from dropscribe.store.chunks import ChunkWork, StretchWork
 from dropscribe.store.fleet import UNFIT
-from dropscribe.store.leases import Claim
+from dropscribe.store.leases import ChunkClaim, JobClaim
 from dropscribe.store.roots import list_roots
 from dropscribe.worker.runtime.context import WorkerContext
 from dropscribe.worker.runtime.lease import StoppedError
@@ -39,7 +39,7 @@ NOT_OURS_TO_MEND = (LeaseLostError, StoreUnavailableError)
 
 
 @contextmanager
-def of_job(context: WorkerContext, claim: Claim, failures: int) -> Iterator[None]:
+def of_job(context: WorkerContext, claim: JobClaim, failures: int) -> Iterator[None]:
     """Deal with whatever goes wrong in preparing or finishing a job that failed `failures` times before."""
     try:
         yield
@@ -76,7 +76,7 @@ def _advised(context: WorkerContext, job_id: str, failures: int, error: Exceptio
     )
 
 
-def _missing(context: WorkerContext, claim: Claim, error: SourceMissingError) -> None:
+def _missing(context: WorkerContext, claim: JobClaim, error: SourceMissingError) -> None:
     """A file that is gone may be renamed or come back; where its whole folder is away, it waits for that."""
     job = queries.job(context.database, claim.id)
     reason = str(error)
@@ -94,7 +94,7 @@ def _is_offline(context: WorkerContext, root: str) -> bool:
     return not Path(root).is_dir() or any(not folder.online for folder in reported)
 
 
-def _retry(context: WorkerContext, claim: Claim, reason: str, delay: float) -> None:
+def _retry(context: WorkerContext, claim: JobClaim, reason: str, delay: float) -> None:
     limit = context.settings.failed_attempts
     context.ring(routing.FINISH, jobs.retry_later(context.database, claim, reason, delay=delay, limit=limit))
 
@@ -121,7 +121,7 @@ def of_chunk(context: WorkerContext, work: ChunkWork | StretchWork) -> Iterator[
         context.fitness.succeeded()
 
 
-def _end_process(context: WorkerContext, claim: Claim, error: Exception) -> None:
+def _end_process(context: WorkerContext, claim: ChunkClaim, error: Exception) -> None:
     """The lease is left to run out: a recording that breaks the model's process counts as one that killed it."""
     traceback.clear_frames(error.__traceback__)  # what they hold may be all the memory there is
     reason = "out of memory" if isinstance(error, MemoryError) else str(error)
@@ -132,7 +132,7 @@ def _end_process(context: WorkerContext, claim: Claim, error: Exception) -> None
         context.die(FATAL_EXIT)
 
 
-def _doubt_oneself(context: WorkerContext, claim: Claim) -> None:
+def _doubt_oneself(context: WorkerContext, claim: JobClaim | ChunkClaim) -> None:
     """Where one recording after the other fails, the worker is more likely broken than all of them."""
     if context.fitness.failed(claim.job_id):
         log.critical(

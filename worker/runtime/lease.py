@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from dropscribe.core import logs
 from dropscribe.core.errors import DropscribeError, LeaseLostError, StoreError, StoreUnavailableError
 from dropscribe.store import leases, recovery
-from dropscribe.store.leases import Claim, Renewal
+from dropscribe.store.leases import ChunkClaim, JobClaim, Renewal
 from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class StoppedError(DropscribeError):
 class Held:
     """A claim that is kept alive. Tasks poll `stop`, or hand it to whatever works for them."""
 
-    claim: Claim
+    claim: JobClaim | ChunkClaim
     renewed: float  # when, by the keeper's clock
     moved: float  # when progress was seen last,
     reached: float = 0.0  # and how much
@@ -47,7 +47,7 @@ class Held:
         """True when there was no progress for so many seconds; to be asked now and then."""
         if self.progress != self.reached:
             self.reached, self.moved = self.progress, now
-        return self.claim.table == "chunks" and now - self.moved > patience
+        return isinstance(self.claim, ChunkClaim) and now - self.moved > patience
 
     def lose(self) -> None:
         """Another may have the work by now."""
@@ -76,7 +76,7 @@ class LeaseKeeper:
         renew: float,
         beat: Callable[[], None],
         stall: float = float("inf"),
-        hung: Callable[[Claim], None] = lambda _: None,
+        hung: Callable[[JobClaim | ChunkClaim], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Times in seconds. `start` begins the threads; without it, `tend` and `watch` are called by hand."""
@@ -89,7 +89,7 @@ class LeaseKeeper:
         self._monotonic = monotonic
         self._last_beat = float("-inf")
         self._held: dict[int, Held] = {}
-        self._left: list[Claim] = []
+        self._left: list[JobClaim | ChunkClaim] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -117,7 +117,7 @@ class LeaseKeeper:
             thread.join()
 
     @contextmanager
-    def holding(self, claim: Claim) -> Iterator[Held]:
+    def holding(self, claim: JobClaim | ChunkClaim) -> Iterator[Held]:
         """Keep the claim alive for the duration of the block."""
         now = self._monotonic()
         held = Held(claim, renewed=now, moved=now)
@@ -187,7 +187,7 @@ class LeaseKeeper:
         if not due:
             return
         asked = self._monotonic()
-        progress = [held.progress if held.claim.table == "chunks" else None for held in due]
+        progress = [held.progress if isinstance(held.claim, ChunkClaim) else None for held in due]
         claims = [(held.claim, reached) for held, reached in zip(due, progress, strict=True)]
         try:
             renewals = leases.renew_all(self._database, claims, self._lease)

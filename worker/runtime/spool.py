@@ -8,6 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
+from dropscribe.core import chunk_ids
 from dropscribe.core.settings import Settings
 from dropscribe.store import queries, switches
 from dropscribe.store.session import Database
@@ -73,7 +74,7 @@ def _removed(path: Path) -> bool:
 
 
 def _job_of(path: Path) -> str:
-    return path.name.partition(".")[0]
+    return chunk_ids.job_of(path.name)
 
 
 def _older(folder: Path, seconds: float) -> list[Path]:

@@ -1,0 +1,48 @@
+"""The kinds of events in a job's audit trail."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EventKind(StrEnum):
+    """What happened to a job or a chunk of it. A kind that is also a state of jobs means that the job came to it.
+
+    A store may hold events of earlier versions under their old names (`dropscribe.core.old_names.EVENTS`).
+    """
+
+    ADMITTED = "admitted"
+    RENAMED = "renamed"
+    PREPARING = "preparing"
+    PREPARED = "prepared"
+    FOLLOWS = "follows"  # another job has the same content, and its transcript is waited for
+    START_OVER = "start_over"  # that job came to nothing
+    PREPARE_AGAIN = "prepare_again"  # decoded audio is gone from the spool
+    TRANSCRIBING = "transcribing"
+    TRANSCRIBED = "transcribed"
+    FAILED_CHECKS = "failed_checks"
+    SPLIT = "split"
+    NOT_EMBEDDED = "not_embedded"  # the job does without the voices of a stretch
+    FINISHING = "finishing"
+    DONE = "done"
+    SUSPECT = "suspect"
+    DUPLICATE = "duplicate"
+    FAILED = "failed"
+    PARKED = "parked"
+    CANCELLED = "cancelled"
+
+    RETRY = "retry"  # a step failed and is tried again
+    DEFERRED = "deferred"  # likewise, for what is not the recording's fault
+    REFUSED = "refused"  # the recording itself is at fault: a retry cannot help
+    RELEASED = "released"
+    LOST = "lost"  # the worker that had it is gone
+    CRASHED = "crashed"  # why a worker ended over its work
+
+    CANCEL_REQUESTED = "cancel_requested"
+    RETRIED = "retried"  # somebody gave the job another chance
+    RERUN = "rerun"
+    SPEAKERS = "speakers"  # somebody named or merged them
+    ARCHIVED = "archived"
+    NOT_ARCHIVED = "not_archived"
+    NOTIFIED = "notified"
+    NOT_NOTIFIED = "not_notified"

@@ -1,0 +1,371 @@
+"""The life of jobs and chunks: every change of a state, as one table for each, and the functions that alone make them.
+
+A transition says from which states it leads where, what it resets, and which event it adds to the audit trail. Whoever
+claims a row owns it; every other transition lets go of it. A job that comes to a final state is announced, what is left
+of its chunks is cancelled, and the jobs that waited for its transcript go on: all in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Table, case, exists, update
+
+from dropscribe.core import chunk_ids
+from dropscribe.core.errors import LeaseLostError
+from dropscribe.core.event_kinds import EventKind
+from dropscribe.core.types import ACTIVE_STATES, ChunkState, JobState
+from dropscribe.store import notifications
+from dropscribe.store.events import note
+from dropscribe.store.leases import OF_THIS_VERSION, Claim, fenced
+from dropscribe.store.switches import forbidding
+from dropscribe.store.tables import chunks, jobs, now, switches
+
+State = JobState | ChunkState
+OWNED = frozenset[State]({JobState.PREPARING, JobState.FINISHING, ChunkState.RUNNING})
+WRITTEN = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)
+
+# Nobody's row, and no message under way for it.
+FREE: dict[str, Any] = {"owner": None, "lease_until": None, "sent_at": None}
+UNTRIED: dict[str, Any] = {"lost": 0, "failures": 0, "not_before": 0.0}
+SENT: dict[str, Any] = {"sent_at": now()}  # by the caller, after the commit
+OVER: dict[str, Any] = {"finished_at": now(), "cancel_requested": False}
+AFRESH: dict[str, Any] = UNTRIED | {"reason": "", "finished_at": None, "cancel_requested": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change of a state: `moves` leads from each state to those that are allowed, the first of them by itself.
+
+    `resets` are columns that it sets; `kind` is the event that is noted, None where none is; `claims` is True for the
+    one that makes somebody the row's owner.
+    """
+
+    means: str
+    moves: Mapping[State, tuple[State, ...]]
+    resets: Mapping[str, Any] = field(default_factory=dict)
+    kind: EventKind | None = None
+    claims: bool = False
+
+    @property
+    def is_of_an_attempt(self) -> bool:
+        """Does it begin, or end, what a worker does with the row?"""
+        return self.claims or OWNED.issuperset(self.moves)
+
+    def towards(self, to: State | None) -> dict[State, State]:
+        """From each state the one it leads to, which is `to` if that is given. Raises KeyError for a forbidden one."""
+        if to is None:
+            return {before: after[0] for before, after in self.moves.items()}
+        found = {before: to for before, after in self.moves.items() if to in after}
+        if not found:
+            raise KeyError(f"{self.kind} does not lead to {to}")
+        return found
+
+
+class JobEvent(StrEnum):
+    """What can happen to a job."""
+
+    PREPARING = "preparing"
+    FOLLOWS = "follows"
+    PREPARED = "prepared"
+    TRANSCRIBED = "transcribed"
+    PREPARE_AGAIN = "prepare_again"
+    FINISHING = "finishing"
+    START_OVER = "start_over"
+    DONE = "done"
+    SUSPECT = "suspect"
+    DUPLICATE = "duplicate"
+    RETRY = "retry"
+    DEFERRED = "deferred"
+    RELEASED = "released"
+    LOST = "lost"
+    FAILED = "failed"
+    PARKED = "parked"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"
+    RERUN = "rerun"
+    SPEAKERS = "speakers"
+    RENAMED = "renamed"
+
+
+def _all(before: Sequence[State], *after: State) -> dict[State, tuple[State, ...]]:
+    return dict.fromkeys(before, after)
+
+
+_ACTIVE = [state for state in JobState if state in ACTIVE_STATES]
+_FALL_BACK: dict[State, tuple[State, ...]] = {
+    JobState.PREPARING: (JobState.QUEUED,),
+    JobState.FINISHING: (JobState.FINISHING,),
+}
+_CLOSED = OVER | {"content_key": None}  # others may lead now
+
+JOBS: Mapping[JobEvent, Transition] = {
+    JobEvent.PREPARING: Transition(
+        "a CPU worker claims it", _all([JobState.QUEUED], JobState.PREPARING), kind=EventKind.PREPARING, claims=True
+    ),
+    JobEvent.FOLLOWS: Transition(
+        "another job has the same content: its transcript is waited for, or is there already",
+        _all([JobState.PREPARING], JobState.TRANSCRIBING, JobState.FINISHING),
+        {"reason": ""},
+        EventKind.FOLLOWS,
+    ),
+    JobEvent.PREPARED: Transition(
+        "its chunks are planned, or it has none",
+        _all([JobState.PREPARING], JobState.TRANSCRIBING, JobState.FINISHING),
+        UNTRIED | {"reason": ""},
+        EventKind.PREPARED,
+    ),
+    JobEvent.TRANSCRIBED: Transition(
+        "its last chunk is over, or the job that it follows is",
+        _all([JobState.TRANSCRIBING], JobState.FINISHING),
+        SENT,
+    ),
+    JobEvent.PREPARE_AGAIN: Transition(
+        "its audio is gone from the spool",
+        _all([JobState.TRANSCRIBING], JobState.QUEUED),
+        SENT,
+        EventKind.PREPARE_AGAIN,
+    ),
+    JobEvent.FINISHING: Transition(
+        "a CPU worker claims it", _all([JobState.FINISHING], JobState.FINISHING), kind=EventKind.FINISHING, claims=True
+    ),
+    JobEvent.START_OVER: Transition(
+        "the job that it followed came to nothing",
+        _all([JobState.FINISHING], JobState.QUEUED),
+        SENT | {"duplicate_of": None},
+        EventKind.START_OVER,
+    ),
+    JobEvent.DONE: Transition(
+        "its transcript is written", _all([JobState.FINISHING], JobState.DONE), OVER, EventKind.DONE
+    ),
+    JobEvent.SUSPECT: Transition(
+        "its transcript is written and failed a check",
+        _all([JobState.FINISHING], JobState.SUSPECT),
+        OVER,
+        EventKind.SUSPECT,
+    ),
+    JobEvent.DUPLICATE: Transition(
+        "the transcript of equal content is written",
+        _all([JobState.FINISHING], JobState.DUPLICATE),
+        OVER,
+        EventKind.DUPLICATE,
+    ),
+    JobEvent.RETRY: Transition("a step failed and is tried again", _FALL_BACK, kind=EventKind.RETRY),
+    JobEvent.DEFERRED: Transition(
+        "a step waits for something that is not the recording's fault", _FALL_BACK, kind=EventKind.DEFERRED
+    ),
+    JobEvent.RELEASED: Transition("its worker stops, or gives it back", _FALL_BACK, kind=EventKind.RELEASED),
+    JobEvent.LOST: Transition("its worker is gone", _FALL_BACK, kind=EventKind.LOST),
+    JobEvent.FAILED: Transition(
+        "it is no recording, or a step failed too often", _all(_ACTIVE, JobState.FAILED), _CLOSED, EventKind.FAILED
+    ),
+    JobEvent.PARKED: Transition(
+        "too many workers were lost with it", _all(_ACTIVE, JobState.PARKED), _CLOSED, EventKind.PARKED
+    ),
+    JobEvent.CANCELLED: Transition(
+        "somebody cancelled it", _all(_ACTIVE, JobState.CANCELLED), _CLOSED, EventKind.CANCELLED
+    ),
+    JobEvent.RETRIED: Transition(
+        "somebody gives it another chance; what was transcribed stays",
+        _all(
+            [JobState.FAILED, JobState.PARKED, JobState.CANCELLED, JobState.SUSPECT],
+            JobState.QUEUED,
+            JobState.TRANSCRIBING,
+            JobState.FINISHING,
+        ),
+        AFRESH | {"duplicate_of": None},
+        EventKind.RETRIED,
+    ),
+    JobEvent.RERUN: Transition(
+        "its transcript is written again under other settings",
+        _all(WRITTEN, JobState.FINISHING),
+        AFRESH | SENT,
+        EventKind.RERUN,
+    ),
+    JobEvent.SPEAKERS: Transition(
+        "its transcript is written again with other names",
+        _all([*WRITTEN, JobState.FINISHING], JobState.FINISHING),
+        AFRESH | SENT,
+        EventKind.SPEAKERS,
+    ),
+    JobEvent.RENAMED: Transition(
+        "its file has another name, or came back",
+        _all([JobState.QUEUED, JobState.FAILED], JobState.QUEUED),
+        AFRESH,
+        EventKind.RENAMED,
+    ),
+}
+
+
+class ChunkEvent(StrEnum):
+    """What can happen to a chunk."""
+
+    ADMITTED = "admitted"
+    TRANSCRIBING = "transcribing"
+    EMBEDDING = "embedding"
+    TRANSCRIBED = "transcribed"
+    EMBEDDED = "embedded"
+    NOT_EMBEDDED = "not_embedded"
+    SPLIT = "split"
+    RETRY = "retry"
+    RELEASED = "released"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"
+    PLANNED_AGAIN = "planned_again"
+
+
+UNREAD = (ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING)
+_BEGUN: dict[str, Any] = {"progress": 0.0}
+_THROUGH: dict[str, Any] = {"lost": 0, "finished_at": now()}
+_GIVEN_BACK = _all([ChunkState.RUNNING], ChunkState.QUEUED, ChunkState.CANCELLED)  # the latter if its job is
+
+CHUNKS: Mapping[ChunkEvent, Transition] = {
+    ChunkEvent.ADMITTED: Transition("there is room for it", _all([ChunkState.HELD], ChunkState.QUEUED), SENT),
+    ChunkEvent.TRANSCRIBING: Transition(
+        "a model worker claims it",
+        _all([ChunkState.QUEUED], ChunkState.RUNNING),
+        _BEGUN,
+        EventKind.TRANSCRIBING,
+        claims=True,
+    ),
+    ChunkEvent.EMBEDDING: Transition(
+        "a CPU worker claims it, to embed its voices",
+        _all([ChunkState.QUEUED], ChunkState.RUNNING),
+        _BEGUN,
+        claims=True,
+    ),
+    ChunkEvent.TRANSCRIBED: Transition(
+        "it is transcribed", _all([ChunkState.RUNNING], ChunkState.DONE), _THROUGH, EventKind.TRANSCRIBED
+    ),
+    ChunkEvent.EMBEDDED: Transition(
+        "its voices are embedded", _all([ChunkState.RUNNING], ChunkState.DONE), _THROUGH | {"reasons": []}
+    ),
+    ChunkEvent.NOT_EMBEDDED: Transition(
+        "its job does without its voices",
+        _all([ChunkState.QUEUED, ChunkState.RUNNING], ChunkState.DONE),
+        _THROUGH,
+        EventKind.NOT_EMBEDDED,
+    ),
+    ChunkEvent.SPLIT: Transition(
+        "it failed its checks: its halves are transcribed instead",
+        _all([ChunkState.RUNNING], ChunkState.SPLIT),
+        _THROUGH,
+        EventKind.SPLIT,
+    ),
+    ChunkEvent.RETRY: Transition(
+        "it failed and is tried again", _all([ChunkState.RUNNING], ChunkState.QUEUED), kind=EventKind.RETRY
+    ),
+    ChunkEvent.RELEASED: Transition("its worker stops, or gives it back", _GIVEN_BACK, kind=EventKind.RELEASED),
+    ChunkEvent.LOST: Transition("its worker is gone", _GIVEN_BACK, kind=EventKind.LOST),
+    ChunkEvent.CANCELLED: Transition("its job ends, or is prepared again", _all(UNREAD, ChunkState.CANCELLED)),
+    ChunkEvent.RETRIED: Transition(
+        "its job is retried; of a suspect one, what failed a check",
+        _all([ChunkState.CANCELLED, ChunkState.DONE], ChunkState.HELD),
+        UNTRIED | _BEGUN,
+    ),
+    ChunkEvent.PLANNED_AGAIN: Transition(
+        "its job was prepared again, with the same chunks",
+        _all([ChunkState.HELD, ChunkState.QUEUED, ChunkState.CANCELLED], ChunkState.HELD),
+    ),
+}
+
+Event = JobEvent | ChunkEvent
+
+
+def transition(event: Event) -> Transition:
+    """The event's entry in its table."""
+    return JOBS[event] if isinstance(event, JobEvent) else CHUNKS[event]
+
+
+def table_of(event: Event) -> Table[Any]:
+    """The table whose rows the event can happen to."""
+    return jobs if isinstance(event, JobEvent) else chunks
+
+
+def take(
+    connection: Connection, event: Event, row: str, *conditions: ColumnElement[bool], owner: str, seconds: float
+) -> int | None:
+    """Claim the row for `seconds` if it waits for that, is due, meets the conditions, and no switch forbids it.
+
+    Returns the number of the attempt, or None if the row cannot be claimed; also if another version of dropscribe
+    changed the tables since this process began.
+    """
+    table, made = table_of(event), transition(event)
+    ((waits, (becomes,)),) = made.moves.items()
+    due = (table.c.state == waits, table.c.owner.is_(None), table.c.not_before <= now(), OF_THIS_VERSION)
+    allowed = ~exists().where(switches.c.name.in_(forbidding(becomes)))
+    ours = {"state": becomes, "attempt": table.c.attempt + 1, "owner": owner, "lease_until": now() + seconds}
+    claimed = update(table).where(table.c.id == row, *due, *conditions, allowed).values(**made.resets, **ours)
+    attempt = connection.execute(claimed.returning(table.c.attempt)).scalar()
+    if attempt is not None:
+        _note(connection, made, row, attempt, where=owner)
+    return attempt
+
+
+def move(
+    connection: Connection, event: Event, claim: Claim, *, to: State | None = None, detail: str = "", **values: Any
+) -> list[str]:
+    """Let the event happen to a claimed row, which also sets `values`, and let go of it.
+
+    `to` says where it leads, where the table allows several states. Returns the followers to send `finish` for. Raises
+    LeaseLostError when the row is somebody else's by now, and ValueError for what the table forbids.
+    """
+    if claim.state not in transition(event).towards(to):
+        raise ValueError(f"{event} cannot happen to {claim.id}, which is {claim.state}")
+    changed = apply(connection, event, fenced(claim), where=claim.owner, to=to, detail=detail, **values)
+    if not changed.ids:
+        raise LeaseLostError(f"{claim.id}: attempt {claim.attempt} of {claim.owner} no longer owns this work")
+    return changed.followers
+
+
+class Changed(NamedTuple):
+    """Which rows an event happened to, and the jobs that waited for one of them, to send `finish` for."""
+
+    ids: list[str]
+    followers: list[str]
+
+
+def apply(
+    connection: Connection,
+    event: Event,
+    *which: ColumnElement[bool],
+    where: str,
+    to: State | None = None,
+    detail: str = "",
+    **values: Any,
+) -> Changed:
+    """Let the event happen to all rows that meet the conditions and are in one of its states, whoever owns them.
+
+    `where` is who does it. The caller has locked the rows, or nobody owns them.
+    """
+    table, made = table_of(event), transition(event)
+    moves = made.towards(to)
+    after = case({str(old): str(new) for old, new in moves.items()}, value=table.c.state)
+    changing = (
+        update(table).where(*which, table.c.state.in_(moves)).values(**{**FREE, **made.resets, **values}, state=after)
+    )
+    rows = connection.execute(changing.returning(table.c.id, table.c.attempt, table.c.state)).all()
+    followers: list[str] = []
+    for row in rows:
+        _note(connection, made, row.id, row.attempt, where=where, detail=detail)
+        if table is jobs and JobState(row.state).is_final:
+            followers += _end(connection, row.id, row.state, values.get("reason", ""), where=where)
+    return Changed([row.id for row in rows], followers)
+
+
+def _note(connection: Connection, made: Transition, row: str, attempt: int, *, where: str, detail: str = "") -> None:
+    if made.kind:
+        job, chunk = chunk_ids.job_of(row), chunk_ids.number_of(row)
+        whose = attempt if made.is_of_an_attempt else None
+        note(connection, job, made.kind, detail, where=where, chunk=chunk, attempt=whose)
+
+
+def _end(connection: Connection, job_id: str, state: str, reason: str, *, where: str) -> list[str]:
+    """What goes with a final state; returns the followers that go on."""
+    notifications.announce(connection, job_id, state, reason)
+    apply(connection, ChunkEvent.CANCELLED, chunks.c.job_id == job_id, where=where)
+    return apply(connection, JobEvent.TRANSCRIBED, jobs.c.duplicate_of == job_id, where=where).ids
