@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from dropscribe.core.types import Span
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
@@ -40,6 +44,43 @@ def without(spans: Iterable[Span], holes: Iterable[Span]) -> list[Span]:
             hole += 1
         rest.append(Span(start, span.end))
     return [span for span in rest if span.end > span.start]
+
+
+def common(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]:
+    """What lies within both: disjoint, in order, nothing without length.
+
+    >>> common([Span(0, 4), Span(6, 9)], [Span(3, 7)])
+    [Span(start=3, end=4), Span(start=6, end=7)]
+    """
+    spans = merged(spans)
+    return without(spans, without(spans, others))
+
+
+def total(spans: Iterable[Span]) -> float:
+    """Seconds of all spans; what several of them have counts for each."""
+    return sum(span.duration for span in spans)
+
+
+def sweep(spans: Iterable[tuple[Key, Span]], *, touching: bool = False) -> Iterator[tuple[Span, list[Key]]]:
+    """Goes through all starts and ends in order of time: the time from one to the next, and whose spans hold it.
+
+    At one moment ends come before starts, unless spans that are `touching` share the moment; then the stretch between
+    two of them has no length. Keys come in the order in which they came first.
+
+    >>> for piece, keys in sweep([("a", Span(2, 5)), ("b", Span(4, 6))]):
+    ...     print(piece.start, piece.end, keys)
+    0.0 2 []
+    2 4 ['a']
+    4 5 ['a', 'b']
+    5 6 ['b']
+    """
+    events = [event for key, span in spans for event in ((span.start, 1, key), (span.end, -1, key))]
+    open_: Counter[Key] = Counter()
+    before = 0.0
+    for moment, step, key in sorted(events, key=lambda event: (event[0], -event[1] if touching else event[1])):
+        yield Span(before, moment), list(+open_)
+        open_[key] += step
+        before = moment
 
 
 def covered(span: Span, cover: Sequence[Span]) -> float:

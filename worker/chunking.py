@@ -38,6 +38,13 @@ def plan(
     pause within 2 s if there is one.
 
     Raises ValueError unless `longest` and `target` are above zero and `overlap` is not below it.
+
+    Example: 100 s in two chunks. The widest pause near the middle is that from 47 to 48.6 s, so the cut is at 47.8 s.
+    Both chunks hear 2 s beyond it, and half a second of the silence before and after all speech:
+
+    >>> speech = [Span(3, 30), Span(30.4, 47), Span(48.6, 53), Span(53.5, 97)]
+    >>> [(chunk.start, chunk.end, chunk.keep.start, chunk.keep.end) for chunk in plan(speech, 100, 60, overlap=4)]
+    [(2.5, 49.8, 0.0, 47.8), (45.8, 97.5, 47.8, 100)]
     """
     if longest <= 0 or (target is not None and target <= 0) or overlap < 0:
         raise ValueError(f"chunks must be longer than zero seconds, not {longest} (target {target}, shared {overlap})")

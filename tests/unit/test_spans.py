@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropscribe.core.spans import clip, covered, merged, without
+from dropscribe.core.spans import clip, common, covered, merged, sweep, total, without
 from dropscribe.core.types import Span
 
 spans = st.lists(
@@ -31,6 +31,28 @@ def test_holes_leave_what_is_not_in_them(found: list[Span], holes: list[Span]) -
     rest = without(found, holes)
     assert seconds(rest) == seconds(found) - seconds(holes)
     assert all(span.duration > 0 for span in rest)
+
+
+@given(spans, spans)
+def test_common_time_lies_within_both(found: list[Span], others: list[Span]) -> None:
+    both = common(found, others)
+    assert seconds(both) == seconds(found) & seconds(others)
+    assert total(both) == len(seconds(both))
+
+
+@given(spans, st.booleans())
+def test_the_sweep_knows_at_every_moment_whose_spans_hold_it(found: list[Span], touching: bool) -> None:
+    pieces = [piece for piece in sweep(enumerate(found), touching=touching) if piece[0].duration > 0]
+    for piece, keys in pieces:
+        for second in seconds([piece]):
+            assert set(keys) == {key for key, span in enumerate(found) if second in seconds([span])}
+    assert all(before.end == after.start for (before, _), (after, _) in pairwise(pieces))
+
+
+def test_spans_that_touch_share_a_moment_only_where_the_sweep_is_told_so() -> None:
+    found = [("a", Span(0, 1)), ("b", Span(1, 2))]
+    assert ["a", "b"] not in [keys for _, keys in sweep(found)]
+    assert (Span(1, 1), ["a", "b"]) in list(sweep(found, touching=True))
 
 
 @given(spans, spans)

@@ -67,8 +67,14 @@ def _counted(vectors: Vectors, people: int) -> Labels:
 def turns_of(whole: SpeakerEmbeddings, labels: Labels) -> Iterator[SpeakerTurn]:
     """Each moment of speech goes to the sub-window whose middle is nearest; neighbours of one speaker are one turn.
 
-    Example: of the sub-windows 0-1.5 (A), 1-2.5 (A) and 2-3.5 (B) the middles are 0.75, 1.75 and 2.75: A speaks until
-    2.25, B until 3.5.
+    `labels` is int64 of shape (n,), the speaker of each sub-window.
+
+    Example: the middles of the sub-windows are 0.75, 1.75 and 2.75 s. The first two are speaker 0, who so speaks until
+    2.25 s:
+
+    >>> heard = SpeakerEmbeddings(np.array([[0, 1.5], [1, 2.5], [2, 3.5]]), np.ones((3, 1)), np.zeros(3, int))
+    >>> [(turn.span.start, turn.span.end, turn.speaker) for turn in turns_of(heard, np.array([0, 0, 1]))]
+    [(0.0, 2.25, 0), (2.25, 3.5, 1)]
     """
     middles = whole.times.mean(axis=1)
     borders = np.flatnonzero(whole.times[1:, 0] > whole.times[:-1, 1] + TOUCH) + 1  # between spans of speech

@@ -18,7 +18,10 @@ SHORTEST = 0.3  # s: a "yes"; of less a voice cannot be told
 def sub_windows(speech: Iterable[Span], within: Span) -> Iterator[Span]:
     """Sub-windows of each span of speech, as far as it lies `within`, in order; together they cover it.
 
-    Example: speech from 0 to 2.5 s gives 0-1.25, 0.75-2 and, flush with its end, 1.25-2.5.
+    Example: the last one ends with the speech:
+
+    >>> [(one.start, one.end) for one in sub_windows([Span(0, 2.5)], Span(0, 60))]
+    [(0.0, 1.25), (0.75, 2.0), (1.25, 2.5)]
     """
     for span in speech:
         inside = clip(span, within)

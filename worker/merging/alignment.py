@@ -19,6 +19,7 @@ import numpy as np
 from dropscribe.core.spans import clip
 from dropscribe.core.types import Segment, Span
 from dropscribe.core.types import Word as TimedWord
+from dropscribe.worker.merging.disjoint_sets import DisjointSets
 
 JITTER = 2.0  # s: two readings of a moment differ by twice 0.4 s, seldom by twice 1 s
 SAME_TIME = 1.0  # s: the same, where nothing but the time says that two readings are of the same words
@@ -134,6 +135,15 @@ def groups(left: Sequence[Hypothesis], right: Sequence[Hypothesis]) -> list[Grou
     First those that share words, the most first; each word counts once, so that an answer that repeats the
     question's last word is not taken for it. Then those that have as many words left over at the same time, by the
     same speaker as far as is known: the same speech, read differently. What remains is alone in its group.
+
+    Example: the right window has in one utterance what are two on the left. Both end with "Good", but 3 s apart:
+
+    >>> def heard(*said):
+    ...     return [reading(0, Segment(*one), Span(one[0], one[1]), torn=False) for one in said]
+    >>> left = heard((50, 52, "How are you?"), (52.5, 53, "Fine."), (54, 55, "Good."))
+    >>> right = heard((50.3, 53.1, "How are you? Fine."), (57, 58, "Good."))
+    >>> [[[one.segment.text for one in side] for side in group] for group in groups(left, right)]
+    [[['How are you?', 'Fine.'], ['How are you? Fine.']], [['Good.'], []], [[], ['Good.']]]
     """
     match = _Match(left, right)
     near = sorted(_near(left, right), key=lambda pair: match.rank(*pair))
@@ -164,7 +174,7 @@ class _Match:
         self._sides = (left, right)
         self._free = tuple([list(reading.words) for reading in side] for side in (left, right))
         self._labels: Counter[tuple[Label, Label]] = Counter()  # words in common
-        self._above = {(side, i): (side, i) for side in (0, 1) for i in range(len(self._sides[side]))}
+        self._sets = DisjointSets((side, i) for side in (0, 1) for i in range(len(self._sides[side])))
 
     def rank(self, i: int, j: int) -> tuple[int, float]:
         """The more words in common the earlier, then the nearer in time."""
@@ -193,7 +203,7 @@ class _Match:
     def by_time(self, i: int, j: int) -> None:
         """Join the two if about as many words of either have found no equal and are said at the same time."""
         a, b = self._sides[0][i], self._sides[1][j]
-        if self._root((0, i)) == self._root((1, j)) or not self._one_voice(a.label, b.label):
+        if self._sets.together((0, i), (1, j)) or not self._one_voice(a.label, b.label):
             return
         ours, theirs = _within(self._free[0][i], b.span, SAME_TIME), _within(self._free[1][j], a.span, SAME_TIME)
         fewer, more = sorted((len(ours), len(theirs)))
@@ -213,23 +223,15 @@ class _Match:
     def _join(self, i: int, j: int, same: Iterable[tuple[AlignedWord, AlignedWord]]) -> None:
         for side, at, taken in ((0, i, {id(w) for w, _ in same}), (1, j, {id(w) for _, w in same})):
             self._free[side][at] = [word for word in self._free[side][at] if id(word) not in taken]
-        self._above[self._root((0, i))] = self._root((1, j))
-
-    def _root(self, node: tuple[int, int]) -> tuple[int, int]:
-        while self._above[node] != node:
-            self._above[node] = self._above[self._above[node]]
-            node = self._above[node]
-        return node
+        self._sets.join((0, i), (1, j))
 
     def groups(self) -> list[Group]:
         """The groups, each side in order of time."""
-        found: dict[tuple[int, int], Group] = defaultdict(lambda: ([], []))
-        for side, i in self._above:
-            found[self._root((side, i))][side].append(self._sides[side][i])
-        for group in found.values():
-            for members in group:
-                members.sort(key=lambda member: member.span.start)
-        return list(found.values())
+        return [(self._in_order(0, members), self._in_order(1, members)) for members in self._sets.all()]
+
+    def _in_order(self, side: int, members: Iterable[tuple[int, int]]) -> list[Hypothesis]:
+        mine = (self._sides[side][i] for of, i in members if of == side)
+        return sorted(mine, key=lambda one: one.span.start)
 
 
 def _within(words: Iterable[AlignedWord], span: Span, margin: float) -> list[AlignedWord]:

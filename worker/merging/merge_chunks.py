@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 
-from dropscribe.core.spans import clip, without
+from dropscribe.core.spans import clip, common, total, without
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
 from dropscribe.worker.merging import speaker_linking as who
 from dropscribe.worker.merging.overlaps import ChunkOutcome, Taken, in_order, select
@@ -39,21 +39,42 @@ def merge_chunks(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: 
 
     `speech` is where speech was detected, empty where that is not known; `voices` who is who in these parts, by
     default as far as the overlaps tell. Speakers are numbered by first appearance in the timeline.
+
+    Example: both windows heard 45 to 75 s, and the second numbered the speakers anew. Label 0 of the first is label 4
+    of the second, who speaks last, so their time is counted together:
+
+    >>> first = Segment(0, 40, "Good morning.", speaker=1), Segment(50, 55, "Is it you?", speaker=0)
+    >>> second = Segment(50.1, 55.2, "Is it you?", speaker=4), Segment(90, 92, "Yes.", speaker=4)
+    >>> parts = ChunkOutcome(Span(0, 75), Span(0, 60), first), ChunkOutcome(Span(45, 120), Span(60, 120), second)
+    >>> merged = merge_chunks(parts, [])
+    >>> [(segment.text, segment.speaker) for segment in merged.segments]
+    [('Good morning.', 0), ('Is it you?', 1), ('Yes.', 1)]
+    >>> [(speaker.number, speaker.seconds) for speaker in merged.speakers]
+    [(0, 40.0), (1, 7.0)]
     """
     known = who.link(parts) if voices is None else voices
     said = _said(select(parts), known)
-    voice_of = dict.fromkeys(segment.speaker for segment in said if segment.speaker is not None)
-    numbers = {voice: at for at, voice in enumerate(voice_of)}
-    segments = tuple(s if s.speaker is None else replace(s, speaker=numbers[s.speaker]) for s in said)
-    perhaps = {(numbers[a], numbers[b]): alike for (a, b), alike in known.perhaps.items() if {a, b} <= numbers.keys()}
-    recognized = {numbers[voice]: found for voice, found in known.recognized.items() if voice in numbers}
+    numbers = _by_appearance(said)
+    people = known.renumbered(numbers)
+    segments = _renumbered(said, numbers)
     return MergedChunks(
         segments,
-        _speakers(segments, perhaps, recognized),
+        _speakers(segments, people),
         tuple(f"{clock(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
-        tuple(_missing(parts, segments, speech)),
-        tuple(_notes(known, perhaps)),
+        tuple(_uncovered(parts, segments, speech)),
+        tuple(_notes(known, people.perhaps)),
     )
+
+
+def _by_appearance(said: Iterable[Segment]) -> dict[int | None, int]:
+    """The number of each voice, from 0, in the order in which they speak first."""
+    order = dict.fromkeys(segment.speaker for segment in said)
+    order.pop(None, None)
+    return {voice: number for number, voice in enumerate(order)}
+
+
+def _renumbered(segments: Iterable[Segment], numbers: Mapping[int | None, int]) -> tuple[Segment, ...]:
+    return tuple(replace(segment, speaker=numbers.get(segment.speaker, segment.speaker)) for segment in segments)
 
 
 def _said(taken: Sequence[Taken], known: Voices) -> list[Segment]:
@@ -66,19 +87,17 @@ def _said(taken: Sequence[Taken], known: Voices) -> list[Segment]:
     ]
 
 
-def _speakers(
-    segments: Iterable[Segment], perhaps: Mapping[Pair, float | None], recognized: Mapping[int, tuple[str, float]]
-) -> tuple[Speaker, ...]:
+def _speakers(segments: Iterable[Segment], people: Voices) -> tuple[Speaker, ...]:
     seconds: dict[int, float] = {}
     for segment in segments:
         if segment.speaker is not None:
             spoken = segment.end - segment.start if segment.kind is SegmentKind.SPEECH else 0.0
             seconds[segment.speaker] = seconds.get(segment.speaker, 0.0) + spoken
     doubts: dict[int, dict[int, float | None]] = defaultdict(dict)
-    for (one, other), alike in perhaps.items():
+    for (one, other), alike in people.perhaps.items():
         doubts[one][other] = doubts[other][one] = alike
     return tuple(
-        _speaker(number, round(seconds[number], 3), doubts[number], *recognized.get(number, ("", None)))
+        _speaker(number, round(seconds[number], 3), doubts[number], *people.recognized.get(number, ("", None)))
         for number in sorted(seconds)
     )
 
@@ -97,25 +116,25 @@ def _notes(voices: Voices, perhaps: Mapping[Pair, float | None]) -> Iterator[str
         yield UNMATCHED
     if len(perhaps) > MAX_REMARKS:
         yield f"{len(perhaps)} pairs of speakers may be the same voice"
-    else:
-        for (one, other), alike in sorted((tuple(sorted(pair)), alike) for pair, alike in perhaps.items()):
-            figure = "" if alike is None else f" (similarity {alike:.2f})"
-            yield f"speakers {one + 1} and {other + 1} may be the same voice{figure}"
-
-
-def _missing(parts: Sequence[ChunkOutcome], segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[Span]:
-    """What a part missed of its own time and no other part made good, from the first to the last speech in it."""
-    told = [Span(s.start, s.end) for s in segments if s.kind is SegmentKind.SPEECH]
-    gaps = without((clip(gap, part.keep) for part in parts for gap in part.missing), told)
-    if not gaps or not speech:
-        yield from (gap for gap in gaps if gap.duration >= MIN_MISSING)
         return
+    for (one, other), alike in sorted(perhaps.items()):
+        figure = "" if alike is None else f" (similarity {alike:.2f})"
+        yield f"speakers {one + 1} and {other + 1} may be the same voice{figure}"
+
+
+def _uncovered(parts: Sequence[ChunkOutcome], segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[Span]:
+    """What a part missed of its own time and no other part made good, from the first to the last speech in it.
+
+    Where it is not known what is speech, all of it is.
+    """
+    told = (Span(s.start, s.end) for s in segments if s.kind is SegmentKind.SPEECH)
+    gaps = without((clip(gap, part.keep) for part in parts for gap in part.missing), told)
     starts = [gap.start for gap in gaps]
-    silence = without([Span(gaps[0].start, gaps[-1].end)], speech)
-    for _, group in groupby(without(gaps, silence), key=lambda piece: bisect_right(starts, piece.start)):
-        pieces = list(group)
-        if sum(piece.duration for piece in pieces) >= MIN_MISSING:
-            yield Span(pieces[0].start, pieces[-1].end)
+    pieces = common(gaps, speech) if speech else gaps
+    for _, group in groupby(pieces, key=lambda piece: bisect_right(starts, piece.start)):
+        of_gap = list(group)
+        if total(of_gap) >= MIN_MISSING:
+            yield Span(of_gap[0].start, of_gap[-1].end)
 
 
 def merge(
@@ -127,22 +146,20 @@ def merge(
     not are passed over. Raises ValueError when somebody is merged into themselves by way of others.
     """
     numbers = {speaker.number for speaker in speakers}
-    truth = {number: _end(number, merged, numbers) for number in sorted(numbers)}
+    truth: dict[int | None, int] = {number: _end(number, merged, numbers) for number in sorted(numbers)}
     people: dict[int, Speaker] = {}
     for speaker in sorted(speakers, key=lambda speaker: truth[speaker.number] != speaker.number):  # themselves first
         number = truth[speaker.number]
-        before = people.get(number, Speaker(number))
-        doubts = _doubts(before) | {truth.get(other, other): alike for other, alike in _doubts(speaker).items()}
-        doubts.pop(number, None)
-        people[number] = _speaker(
-            number,
-            round(before.seconds + speaker.seconds, 3),
-            doubts,
-            before.name or speaker.name,
-            before.recognized if before.name else speaker.recognized,
-        )
-    renumbered = (s if s.speaker is None else replace(s, speaker=truth.get(s.speaker, s.speaker)) for s in segments)
-    return tuple(renumbered), tuple(people[number] for number in sorted(people))
+        people[number] = _united(people.get(number, Speaker(number)), speaker, truth)
+    return _renumbered(segments, truth), tuple(people[number] for number in sorted(people))
+
+
+def _united(one: Speaker, other: Speaker, truth: Mapping[int | None, int]) -> Speaker:
+    """The first, who is the second too, under the first name that there is."""
+    doubts = _doubts(one) | {truth.get(number, number): alike for number, alike in _doubts(other).items()}
+    doubts.pop(one.number, None)
+    named = one if one.name else other
+    return _speaker(one.number, round(one.seconds + other.seconds, 3), doubts, named.name, named.recognized)
 
 
 def _doubts(speaker: Speaker) -> dict[int, float | None]:

@@ -52,7 +52,18 @@ class _Gap(NamedTuple):
 
 
 def merge_overlap(left: Sequence[Hypothesis], right: Sequence[Hypothesis], seam: Overlap) -> list[tuple[int, Segment]]:
-    """Part and segment of what is taken of two readings of the same speech, each in order of time and not empty."""
+    """Part and segment of what is taken of two readings of the same speech, each in order of time and not empty.
+
+    Example: the two agree on "again on monday". The first has two words before that, the second three words after it.
+    Only after "monday" no word is lost. There the first is a whole utterance, and the second is cut:
+
+    >>> from dropscribe.worker.merging.alignment import reading
+    >>> first = reading(0, Segment(50, 54, "We meet again on Monday"), Span(50, 54), torn=False)
+    >>> second = reading(1, Segment(51, 56.1, "again on Monday at ten o'clock."), Span(51, 56.1), torn=False)
+    >>> taken = merge_overlap([first], [second], Overlap(cut=53, left_until=74, right_from=46))
+    >>> [(part, round(segment.start, 1), segment.end, segment.text) for part, segment in taken]
+    [(0, 50, 54, 'We meet again on Monday'), (1, 53.8, 56.1, "at ten o'clock.")]
+    """
     first, second = _left(left, seam), _right(right, seam)
     i, j = _place(first, second, seam.cut)
     at = (first.moments[i] + second.moments[j]) / 2

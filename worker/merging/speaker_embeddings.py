@@ -92,8 +92,16 @@ def agglomerate(
     and there are more than `people`. `apart`, shape (n, n), says of two voices that they are two people, whatever they
     sound like.
 
-    Example: voices a, b, c with a~b 0.9, a~c 0.8, b~c 0.75, and b apart from c. First a and b are joined; then c is
-    like both (0.79), but one of them is known to be somebody else, so c stays alone: [0, 0, 1].
+    `voices` is float32 of shape (n, dimensions), rows of length 1 or 0, and `weights` of shape (n,) says how much is
+    known of each; the answer is int64 of shape (n,).
+
+    Example: of three voices the first two are most alike (0.98), so they are joined. The third is 0.96 like
+    the first, but it is known to be somebody else than the second, so it stays alone:
+
+    >>> voices = unit(np.array([[1, 0], [1, 0.2], [1, -0.3]]))
+    >>> apart = np.array([[False, False, False], [False, False, True], [False, True, False]])
+    >>> agglomerate(voices, np.ones(3), apart).tolist()
+    [0, 0, 1]
     """
     count = len(voices)
     sums = voices.astype(np.float64) * np.asarray(weights, np.float64)[:, None]

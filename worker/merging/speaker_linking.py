@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, product
+from itertools import combinations, groupby, product
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropscribe.core.spans import clip, without
+from dropscribe.core.spans import clip, sweep, without
 from dropscribe.core.types import SegmentKind, Span
+from dropscribe.worker.merging.disjoint_sets import DisjointSets
 from dropscribe.worker.merging.overlaps import ChunkOutcome, in_order
 from dropscribe.worker.merging.speaker_embeddings import (
     SAME,
+    Flags,
     Labels,
     SpeakerEmbeddings,
     Vectors,
@@ -63,6 +66,16 @@ class Voices:
         """How many voices there are."""
         return len(set(self.numbers.values()))
 
+    def renumbered(self, numbers: Mapping[int | None, int]) -> Voices:
+        """What is known of those voices that have a number, under that number; without labels and turns."""
+        perhaps = {
+            (numbers[a], numbers[b]): alike for (a, b), alike in self.perhaps.items() if {a, b} <= numbers.keys()
+        }
+        return Voices(
+            perhaps={(min(pair), max(pair)): alike for pair, alike in perhaps.items()},
+            recognized={numbers[voice]: found for voice, found in self.recognized.items() if voice in numbers},
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Bond:
@@ -72,31 +85,6 @@ class _Bond:
     other: Label
     shared: float
     sure: bool
-
-
-@dataclass
-class _Unions:
-    """Labels joined to voices; a voice has at most one label of each part."""
-
-    above: dict[Label, Label]
-    members: dict[Label, dict[int, Label]] = field(default_factory=dict)  # by part
-
-    def root(self, label: Label) -> Label:
-        while self.above[label] != label:
-            self.above[label] = self.above[self.above[label]]
-            label = self.above[label]
-        return label
-
-    def join(self, one: Label, other: Label) -> bool:
-        """Make the two one voice; False, and nothing done, when they have labels in one part."""
-        small, large = sorted((self.root(one), self.root(other)), key=lambda root: len(self.members[root]))
-        if small == large:
-            return True
-        if not self.members[small].keys().isdisjoint(self.members[large]):
-            return False
-        self.above[small] = large
-        self.members[large] |= self.members.pop(small)
-        return True
 
 
 def to_json(voices: Voices) -> dict[str, Any]:
@@ -124,20 +112,32 @@ def from_json(stored: Mapping[str, Any]) -> Voices:
 
 
 def link(parts: Sequence[ChunkOutcome]) -> Voices:
-    """The voices of a recording's parts, as far as the overlaps tell."""
-    first = _first_heard(parts)
-    unions = _Unions({label: label for label in first}, {label: {label[0]: label} for label in first})
-    bonds = [bond for one, other in _meetings(parts) for bond in _bonds(parts, one, other)]
-    doubtful = [
-        bond
-        for bond in sorted(bonds, key=lambda bond: (not bond.sure, -bond.shared))
-        if not (bond.sure and unions.join(bond.one, bond.other))
-    ]
-    order: dict[Label, int] = {}
-    for label in first:
-        order.setdefault(unions.root(label), len(order))
-    numbers = {label: order[unions.root(label)] for label in first}
-    return Voices(numbers, dict.fromkeys(_pairs((numbers[bond.one], numbers[bond.other]) for bond in doubtful)))
+    """The voices of a recording's parts, as far as the overlaps tell.
+
+    Example: both windows heard 45 to 75 s. There label 0 of the first and label 1 of the second speak at the same time
+    for 5.7 s, so they are one voice; so are labels 1 and 0. Who speaks at 80 s alone gets a number of their own:
+
+    >>> def heard(window, *turns):
+    ...     segments = tuple(Segment(start, end, "words", label) for start, end, label in turns)
+    ...     return ChunkOutcome(window, window, segments)
+    >>> first = heard(Span(0, 75), (46, 52, 0), (53, 60, 1))
+    >>> second = heard(Span(45, 120), (46.3, 52.2, 1), (53.1, 59.8, 0), (80, 90, 2))
+    >>> link([first, second]).numbers
+    {(0, 0): 0, (1, 1): 0, (0, 1): 1, (1, 0): 1, (1, 2): 2}
+    """
+    voices = DisjointSets(_first_heard(parts))
+    found = [bond for pair in _meetings(parts) for bond in _bonds(parts, *pair)]
+    bonds = sorted(found, key=lambda bond: (not bond.sure, -bond.shared))
+    for bond in bonds:
+        if bond.sure and _present(voices.of(bond.one)).isdisjoint(_present(voices.of(bond.other))):
+            voices.join(bond.one, bond.other)
+    numbers = voices.numbers()
+    return Voices(numbers, dict.fromkeys(_pairs((numbers[bond.one], numbers[bond.other]) for bond in bonds)))
+
+
+def _present(labels: Iterable[Label]) -> set[int]:
+    """The parts that have these labels: a voice has at most one label in each."""
+    return {part for part, _ in labels}
 
 
 def spoken(part: ChunkOutcome) -> Iterator[tuple[int, Span]]:
@@ -172,16 +172,13 @@ def link_by_embeddings(
     A voice is known by the embeddings of what it says alone. A voice that says nothing alone stays as it is, and so do
     the doubts about it.
     """
-    count, sounds = voices.count, _sounds(voices, parts, heard)
-    known = np.zeros((count, count), np.bool_)
-    for one, other in apart(voices):
-        known[one, other] = known[other, one] = True
-    silent = np.array([not len(sounds.get(voice, ())) for voice in range(count)])
-    centers = np.zeros((count, heard.vectors.shape[1]), np.float32)
-    for voice, vectors in sounds.items():
+    sounds = _sounds(voices, parts, heard)
+    weights = np.array([len(vectors) for vectors in sounds], np.float64)
+    silent = weights == 0
+    centers = np.zeros((len(sounds), heard.vectors.shape[1]), np.float32)
+    for voice, vectors in enumerate(sounds):
         centers[voice] = unit(vectors.sum(axis=0))
-    weights = np.array([len(sounds.get(voice, ())) for voice in range(count)], np.float64)
-    free = known | silent[:, None] | silent
+    free = _known_apart(voices) | silent[:, None] | silent
     same, least = (SAME, 1) if people is None else (-1.0, people)
     group = agglomerate(centers, weights, free, same=same, people=least)
     people_heard = _means(centers, weights, group)
@@ -189,17 +186,24 @@ def link_by_embeddings(
     return _united(voices, group, alike, compared=not silent.any()), people_heard
 
 
-def _sounds(voices: Voices, parts: Sequence[ChunkOutcome], heard: SpeakerEmbeddings) -> dict[int, Vectors]:
-    """The embeddings of what each voice says alone.
+def _known_apart(voices: Voices) -> Flags:
+    """Which two voices are two people: shape (n, n), symmetric."""
+    known = np.zeros((voices.count, voices.count), np.bool_)
+    for one, other in apart(voices):
+        known[one, other] = known[other, one] = True
+    return known
+
+
+def _sounds(voices: Voices, parts: Sequence[ChunkOutcome], heard: SpeakerEmbeddings) -> list[Vectors]:
+    """The embeddings of what each voice says alone, by its number.
 
     Alone in its own part: where parts overlap, another voice that speaks at the same time may be the same person.
     """
-    picked: dict[int, list[NDArray[np.int64]]] = defaultdict(list)
+    picked: dict[int, set[int]] = defaultdict(set)
     for index, part in enumerate(parts):
         for voice, stretches in _alone(_speech(voices, index, part)).items():
-            picked[voice] += [_within(heard, stretch) for stretch in stretches]
-    found = {voice: np.unique(np.concatenate(indices)) for voice, indices in picked.items() if voice != NOBODY}
-    return {voice: heard.vectors[indices] for voice, indices in found.items() if indices.size}
+            picked[voice].update(*(_within(heard, stretch) for stretch in stretches))
+    return [heard.vectors[sorted(picked[voice])] for voice in range(voices.count)]
 
 
 def _within(heard: SpeakerEmbeddings, stretch: Span) -> NDArray[np.int64]:
@@ -216,10 +220,10 @@ def _means(centers: Vectors, weights: NDArray[np.float64], group: Labels) -> Vec
     return unit(sums)
 
 
-def _of_groups(apart: NDArray[np.bool_], group: Labels) -> NDArray[np.bool_]:
+def _of_groups(apart: Flags, group: Labels) -> Flags:
     """Which groups are known apart: those of two voices that are."""
     members = (group == np.arange(int(group.max(initial=-1)) + 1)[:, None]).astype(int)
-    known: NDArray[np.bool_] = (members @ apart @ members.T) > 0
+    known: Flags = (members @ apart @ members.T) > 0
     return known
 
 
@@ -243,21 +247,13 @@ def _speech(voices: Voices, index: int, part: ChunkOutcome) -> dict[int, list[Sp
 
 
 def _alone(spoken: Mapping[int, Sequence[Span]]) -> dict[int, list[Span]]:
-    """Stretches in which a voice speaks and no other, by going through all starts and ends in order of time."""
-    events = [(span.start, 1, voice) for voice, spans in spoken.items() for span in spans]
-    events += [(span.end, -1, voice) for voice, spans in spoken.items() for span in spans]
+    """Stretches in which a voice speaks and no other."""
     alone: dict[int, list[Span]] = defaultdict(list)
-    speaking: Counter[int] = Counter()
-    since = 0.0  # this set of people speaks
-    for moment, step, voice in sorted(events, key=lambda event: (event[0], -event[1])):
-        before = set(speaking)
-        speaking[voice] += step
-        if not speaking[voice]:
-            del speaking[voice]
-        if before != speaking.keys():
-            if len(before) == 1:
-                alone[before.pop()].append(Span(since, moment))
-            since = moment
+    everything = ((voice, span) for voice, spans in spoken.items() for span in spans)
+    for speaking, group in groupby(sweep(everything, touching=True), key=itemgetter(1)):
+        if len(speaking) == 1:
+            pieces = [piece for piece, _ in group]
+            alone[speaking[0]].append(Span(pieces[0].start, pieces[-1].end))
     return alone
 
 
@@ -293,10 +289,8 @@ def _bonds(parts: Sequence[ChunkOutcome], one: int, other: int) -> Iterator[_Bon
     overlap = Span(max(a.window.start, b.window.start), min(a.window.end, b.window.end))
     heard = without([overlap], [*a.missing, *b.missing])  # by both
     seconds = _Seconds.of(_clipped(a, heard), _clipped(b, heard))
-    if not seconds.shared:
-        return
     ours, theirs = set[int](), set[int]()
-    for (x, y), shared in sorted(seconds.shared.items(), key=lambda item: -item[1]):
+    for (x, y), shared in seconds.most_first():
         if shared >= MIN_HINT and x not in ours and y not in theirs:
             ours.add(x)
             theirs.add(y)
@@ -312,33 +306,30 @@ def _clipped(part: ChunkOutcome, within: Sequence[Span]) -> list[tuple[int, Span
 class _Seconds:
     """How long each label of two parts speaks in their overlap, and each two of them at the same time."""
 
-    ours: dict[int, float]
-    theirs: dict[int, float]
-    shared: dict[Pair, float]
+    ours: Mapping[int, float]
+    theirs: Mapping[int, float]
+    shared: Mapping[Pair, float]
 
     @classmethod
     def of(cls, ours: Iterable[tuple[int, Span]], theirs: Iterable[tuple[int, Span]]) -> _Seconds:
-        """By going through all starts and ends in order of time."""
-        both = [(0, *one) for one in ours] + [(1, *one) for one in theirs]
-        events = [(span.start, 1, side, label) for side, label, span in both]
-        events += [(span.end, -1, side, label) for side, label, span in both]
+        """What of two parts speaks when, within their overlap."""
+        both = [((side, label), span) for side, heard in enumerate((ours, theirs)) for label, span in heard]
         spoke: tuple[dict[int, float], dict[int, float]] = (defaultdict(float), defaultdict(float))
         shared: dict[Pair, float] = defaultdict(float)
-        speaking: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
-        before = 0.0
-        for moment, step, changed, who in sorted(events):
-            for side in (0, 1):
-                for label in +speaking[side]:
-                    spoke[side][label] += moment - before
-            for pair in product(+speaking[0], +speaking[1]):
-                shared[pair] += moment - before
-            speaking[changed][who] += step
-            before = moment
-        return cls(spoke[0], spoke[1], shared)
+        for piece, speaking in sweep(sorted(both, key=itemgetter(0))):
+            for side, label in speaking:
+                spoke[side][label] += piece.duration
+            for (left, x), (right, y) in product(speaking, repeat=2):
+                if left < right:
+                    shared[x, y] += piece.duration
+        return cls(*spoke, shared)
+
+    def most_first(self) -> list[tuple[Pair, float]]:
+        """Pairs of labels, and how long both speak."""
+        return sorted(self.shared.items(), key=lambda item: -item[1])
 
     def tell(self, x: int, y: int) -> bool:
         """True when these two are clearly one voice."""
-        seconds = self.shared[x, y]
         rivals = [time for (a, b), time in self.shared.items() if (a == x) != (b == y)]
         enough = max(MIN_SHARED, SHARE * max(self.ours[x], self.theirs[y]), CLEAR * max(rivals, default=0.0))
-        return seconds >= enough
+        return self.shared[x, y] >= enough
