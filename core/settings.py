@@ -276,7 +276,7 @@ class Settings(BaseModel):
 
     @property
     def silence_seconds(self) -> float:
-        """How long a process may go without a heartbeat before it is presumed dead."""
+        """How long a process may go without a heartbeat before it is presumed dead, wherever that is asked."""
         return MISSED_BEATS * self.renew_seconds
 
     @property

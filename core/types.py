@@ -34,10 +34,25 @@ class JobState(StrEnum):
     @property
     def is_final(self) -> bool:
         """True when nothing more will happen to the job by itself."""
-        return self not in ACTIVE_STATES
+        return self in FINAL_STATES
+
+    @property
+    def has_transcript(self) -> bool:
+        """True when the job ended with a transcript."""
+        return self in TRANSCRIPT_STATES
+
+    @property
+    def needs_attention(self) -> bool:
+        """True when the job ended in a way that somebody has to look at."""
+        return self in ATTENTION_STATES
 
 
+# The states by what they mean, for conditions in SQL too.
 ACTIVE_STATES = frozenset({JobState.QUEUED, JobState.PREPARING, JobState.TRANSCRIBING, JobState.FINISHING})
+FINAL_STATES = tuple(state for state in JobState if state not in ACTIVE_STATES)
+TRANSCRIPT_STATES = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)
+ATTENTION_STATES = (JobState.FAILED, JobState.PARKED, JobState.SUSPECT)
+ARCHIVED_STATES = (*TRANSCRIPT_STATES, JobState.FAILED)  # whose recordings are archived, where their folder says so
 
 
 class ChunkState(StrEnum):
@@ -53,6 +68,11 @@ class ChunkState(StrEnum):
     DONE = "done"
     SPLIT = "split"
     CANCELLED = "cancelled"
+
+
+# Chunks that are still to be transcribed or embedded, and those that are over with a result of their own or of halves.
+PENDING_CHUNKS = (ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING)
+SETTLED_CHUNKS = (ChunkState.DONE, ChunkState.SPLIT)
 
 
 class ChunkKind(StrEnum):

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select
 
 from dropscribe.core import chunk_ids
-from dropscribe.core.types import Chunk, ChunkKind, ChunkState, JobState, Span
+from dropscribe.core.types import SETTLED_CHUNKS, Chunk, ChunkKind, ChunkState, JobState, Span
 from dropscribe.store import jobs as job_store
 from dropscribe.store import transitions
 from dropscribe.store.leases import ChunkClaim, JobClaim
@@ -23,7 +23,6 @@ from dropscribe.store.session import Database, insert_all
 from dropscribe.store.tables import chunks, jobs
 from dropscribe.store.transitions import ChunkEvent, JobEvent
 
-SETTLED = (ChunkState.DONE, ChunkState.SPLIT)
 EMBEDDED_AT_ONCE = 2  # stretches of one job: the CPU workers have others to prepare and to finish
 SAME = 0.001  # seconds; two preparations of the same file agree better than this
 
@@ -95,7 +94,7 @@ def prepared(database: Database, claim: JobClaim, result: Prepared, *, window: i
 def _planned_before(connection: Connection, job_id: str, result: Prepared, length: float | None) -> bool:
     """Is what the job has a plan of the same recording, nothing left to read that is longer than in today's plan?"""
     windows = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW)
-    unread = chunks.c.state.not_in(SETTLED)
+    unread = chunks.c.state.not_in(SETTLED_CHUNKS)
     number, longest = connection.execute(
         select(func.count(), func.max(case((unread, chunks.c.end - chunks.c.start), else_=0.0))).where(*windows)
     ).one()
@@ -106,7 +105,9 @@ def _planned_before(connection: Connection, job_id: str, result: Prepared, lengt
 
 def _unread(connection: Connection, job_id: str) -> Sequence[str]:
     windows = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW)
-    return connection.execute(select(chunks.c.id).where(*windows, chunks.c.state.not_in(SETTLED))).scalars().all()
+    return (
+        connection.execute(select(chunks.c.id).where(*windows, chunks.c.state.not_in(SETTLED_CHUNKS))).scalars().all()
+    )
 
 
 def _stretch(job_id: str, number: int, span: Span) -> dict[str, Any]:

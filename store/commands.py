@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Text, and_, cast, exists, or_,
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import DropscribeError
 from dropscribe.core.event_kinds import EventKind
-from dropscribe.core.types import ChunkState, JobState
+from dropscribe.core.types import SETTLED_CHUNKS, ChunkState, JobState
 from dropscribe.store import chunk_plans, transitions
 from dropscribe.store import jobs as job_store
 from dropscribe.store.events import note
@@ -85,7 +85,7 @@ def _restart_state(connection: Connection, job_id: str) -> JobState:
     states = set(connection.execute(select(chunks.c.state).where(chunks.c.job_id == job_id)).scalars())
     if not states:
         return JobState.QUEUED
-    return JobState.FINISHING if states <= {*chunk_plans.SETTLED} else JobState.TRANSCRIBING
+    return JobState.FINISHING if states <= {*SETTLED_CHUNKS} else JobState.TRANSCRIBING
 
 
 def rerun(database: Database, job_id: str, wanted: NewJob) -> JobState:

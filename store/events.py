@@ -12,7 +12,7 @@ from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import CHECKS, all_names, current
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
-from dropscribe.store.tables import events, jobs, now
+from dropscribe.store.tables import events, jobs, now, source_of
 
 DEFERRALS = all_names(EventKind.RETRY, EventKind.DEFERRED)
 
@@ -103,4 +103,4 @@ def postponed_since(database: Database, event: int | None) -> tuple[int, list[Po
             return latest, []
         later = query.where(events.c.id > event, events.c.kind.in_(DEFERRALS)).order_by(events.c.id)
         rows = connection.execute(later).all()
-    return latest, [Postponed(row.job_id, f"{row.root.rstrip('/')}/{row.path}", row.detail) for row in rows]
+    return latest, [Postponed(row.job_id, source_of(row.root, row.path), row.detail) for row in rows]

@@ -141,6 +141,10 @@ class Worker:
     memory: int = 0
     work: tuple[Work, ...] = ()
 
+    def is_alive(self, silence: float) -> bool:
+        """Was it heard of within `silence` seconds?"""
+        return self.silent < silence
+
     @property
     def doing(self) -> tuple[str, ...]:
         """What it has claimed, for people."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, func, select, text
 
-from dropscribe.core.types import ACTIVE_STATES
+from dropscribe.core.types import FINAL_STATES
 from dropscribe.store.session import Database, insert_ignoring
 from dropscribe.store.tables import chunks, events, forgotten, jobs, lines, now, segments
 
@@ -32,7 +32,7 @@ def forget(database: Database, ids: Sequence[str]) -> list[str]:
     What stays is a digest of each recording's path with its size and time, by which the watcher leaves it alone.
     """
     with database.begin() as connection:
-        over = (jobs.c.id.in_(ids), jobs.c.state.not_in(ACTIVE_STATES))
+        over = (jobs.c.id.in_(ids), jobs.c.state.in_(FINAL_STATES))
         files = select(jobs.c.path_key, jobs.c.size, jobs.c.mtime_ns, now()).where(*over)
         columns = ["path_key", "size", "mtime_ns", "at"]
         connection.execute(insert_ignoring(connection, forgotten).from_select(columns, files))

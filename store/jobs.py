@@ -9,7 +9,6 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import Connection, exc, select
@@ -22,7 +21,7 @@ from dropscribe.store import leases, transitions
 from dropscribe.store.events import note, note_attempt
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.session import Database, insert_ignoring
-from dropscribe.store.tables import forgotten, jobs, now, path_key
+from dropscribe.store.tables import forgotten, jobs, now, path_key, source_of
 from dropscribe.store.transitions import JobEvent
 
 ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # without those that are mistaken for one another
@@ -49,7 +48,7 @@ class NewJob:
     @property
     def source(self) -> str:
         """Absolute path."""
-        return str(PurePosixPath(self.root) / self.path)
+        return source_of(self.root, self.path)
 
     @property
     def moves(self) -> bool:

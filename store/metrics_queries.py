@@ -11,14 +11,13 @@ from sqlalchemy import Connection, Text, cast, func, select
 
 from dropscribe.core import old_names
 from dropscribe.core.old_names import current
-from dropscribe.core.types import JobState
+from dropscribe.core.types import TRANSCRIPT_STATES, JobState
 from dropscribe.store import queries
 from dropscribe.store.notifications import WAITING
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
 from dropscribe.store.switches import PAUSED, SPOOL_FULL
 from dropscribe.store.tables import events, jobs, notifications, now, switches, workers
-from dropscribe.store.transitions import WRITTEN
 
 SILENT = "silent"  # the state of a worker that missed its heartbeats
 
@@ -102,7 +101,7 @@ def happened(database: Database, after: int, upto: int) -> Happened:
     audio = (
         select(func.coalesce(func.sum(jobs.c.duration), 0.0))
         .join(events, events.c.job_id == jobs.c.id)
-        .where(*between, events.c.kind.in_(WRITTEN))
+        .where(*between, events.c.kind.in_(TRANSCRIPT_STATES))
     )
     kinds: Counter[str] = Counter()
     rules: Counter[str] = Counter()

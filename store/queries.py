@@ -11,9 +11,18 @@ from sqlalchemy import ColumnElement, exists, func, select
 from dropscribe.core import chunk_ids
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
 from dropscribe.core.event_kinds import EventKind
-from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Span
+from dropscribe.core.types import (
+    ACTIVE_STATES,
+    ATTENTION_STATES,
+    FINAL_STATES,
+    PENDING_CHUNKS,
+    ChunkKind,
+    ChunkState,
+    JobState,
+    Span,
+)
 from dropscribe.store.session import Database
-from dropscribe.store.tables import chunks, events, jobs, now, path_key
+from dropscribe.store.tables import chunks, events, jobs, now, path_key, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +65,12 @@ class Job:
     @property
     def source(self) -> str:
         """Absolute path of the recording."""
-        return f"{self.root.rstrip('/')}/{self.path}"
+        return source_of(self.root, self.path)
 
     @property
     def progress(self) -> float:
         """How much of the recording is transcribed, from 0 to 1; of a failed job, how far it came."""
-        if self.state in {JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE, JobState.FINISHING}:
+        if self.state.has_transcript or self.state == JobState.FINISHING:
             return 1.0
         return min(1.0, self.read / self.to_read) if self.to_read else 0.0
 
@@ -127,7 +136,7 @@ def jobs_starting_with(database: Database, prefix: str, limit: int) -> list[Any]
 def list_jobs(
     database: Database,
     *,
-    states: Sequence[JobState] = (),
+    states: Collection[JobState] = (),
     folder: str | None = None,
     ids: Sequence[str] | None = None,
     path: str | None = None,
@@ -159,14 +168,14 @@ def under(folder: str) -> ColumnElement[bool]:
 
 def last_troubles(database: Database, limit: int) -> list[Job]:
     """The jobs that failed, were parked or are suspect, the latest first."""
-    query = _jobs_query().where(jobs.c.state.in_([JobState.FAILED, JobState.PARKED, JobState.SUSPECT]))
+    query = _jobs_query().where(jobs.c.state.in_(ATTENTION_STATES))
     with database.read() as connection:
         return [_job(row) for row in connection.execute(query.order_by(jobs.c.finished_at.desc()).limit(limit))]
 
 
 def ended_since(database: Database, moment: float) -> list[Job]:
     """Jobs that came to a final state after `moment` (the database's clock), in order."""
-    query = _jobs_query().where(jobs.c.finished_at > moment, jobs.c.state.not_in(ACTIVE_STATES))
+    query = _jobs_query().where(jobs.c.finished_at > moment, jobs.c.state.in_(FINAL_STATES))
     with database.read() as connection:
         return [_job(row) for row in connection.execute(query.order_by(jobs.c.finished_at))]
 
@@ -235,7 +244,7 @@ def backlog(database: Database) -> Backlog:
     """How much work is left."""
     left = select(func.coalesce(func.sum(chunks.c.end - chunks.c.start - chunks.c.progress), 0.0)).where(
         chunks.c.kind == ChunkKind.WINDOW,
-        chunks.c.state.in_([ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING]),
+        chunks.c.state.in_(PENDING_CHUNKS),
     )
     unread = select(func.count()).select_from(jobs).where(jobs.c.state.in_([JobState.QUEUED, JobState.PREPARING]))
     with database.read() as connection:

@@ -15,17 +15,16 @@ from sqlalchemy import exc, func, or_, select, update
 from dropscribe.core import reserved_names
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import all_names
-from dropscribe.core.types import ACTIVE_STATES, JobState
+from dropscribe.core.types import ACTIVE_STATES, ARCHIVED_STATES, JobState
 from dropscribe.store import leases, transitions
 from dropscribe.store.events import note
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.queries import under
 from dropscribe.store.session import Database
-from dropscribe.store.tables import events, jobs, path_key
+from dropscribe.store.tables import events, jobs, path_key, source_of
 from dropscribe.store.transitions import JobEvent
 
-DUE = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE, JobState.FAILED)
 AT_ONCE = 100  # recordings
 SHELVES = (reserved_names.DONE, reserved_names.FAILED)
 
@@ -89,7 +88,7 @@ def _renamed(found: NewJob, before: str) -> dict[str, Any]:
 
 def due(database: Database, root: str) -> list[Move]:
     """The recordings of this root whose jobs ended, as many as are moved in one go."""
-    query = select(jobs).where(jobs.c.moves.is_(True), jobs.c.state.in_(DUE), jobs.c.root == root)
+    query = select(jobs).where(jobs.c.moves.is_(True), jobs.c.state.in_(ARCHIVED_STATES), jobs.c.root == root)
     with database.read() as connection:
         rows = connection.execute(query.order_by(jobs.c.finished_at).limit(AT_ONCE)).all()
     return [_move(row) for row in rows]
@@ -102,7 +101,7 @@ def _move(row: Any) -> Move:
 
 def left(database: Database, roots: Sequence[str]) -> int:
     """How many recordings of these roots are still to be put away."""
-    due = (jobs.c.moves.is_(True), jobs.c.state.in_(DUE), jobs.c.root.in_(roots))
+    due = (jobs.c.moves.is_(True), jobs.c.state.in_(ARCHIVED_STATES), jobs.c.root.in_(roots))
     with database.read() as connection:
         return connection.execute(select(func.count()).select_from(jobs).where(*due)).scalar_one()
 
@@ -115,7 +114,7 @@ def reserve(database: Database, claim: JobClaim, to: str) -> None:
 
 def aim(database: Database, move: Move, to: str) -> bool:
     """Decide where the recording of a job that ended goes; False when the job is under way again."""
-    row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.path == move.path, jobs.c.state.in_(DUE))
+    row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.path == move.path, jobs.c.state.in_(ARCHIVED_STATES))
     with database.begin() as connection:
         return bool(connection.execute(row.values(moving_to=to)).rowcount)
 
@@ -136,7 +135,7 @@ def _identity(database: Database, move: Move, path: str) -> str:
 
 def _went(database: Database, move: Move, to: str, identity: str) -> None:
     row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.path == move.path)
-    there = path_key(f"{move.root.rstrip('/')}/{to}")
+    there = path_key(source_of(move.root, to))
     values = {"path": to, "path_key": there, "identity": identity, "moving_to": None}
     with database.begin() as connection:
         if connection.execute(row.values(**values, moves=jobs.c.state.in_(ACTIVE_STATES))).rowcount:
@@ -155,13 +154,13 @@ def put_away(database: Database, source: str) -> str | None:
 
 
 def _was_dropped_at(source: str, row: Any) -> bool:
-    lies = f"{row.root.rstrip('/')}/{row.path}"
+    lies = source_of(row.root, row.path)
     return any(lies in reserved_names.shelved(source, shelf, row.id) for shelf in SHELVES)
 
 
 def stays(database: Database, move: Move, why: str) -> None:
     """Leave the recording where it is."""
-    row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.state.in_(DUE))
+    row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.state.in_(ARCHIVED_STATES))
     with database.begin() as connection:
         if connection.execute(row.values(moving_to=None, moves=False)).rowcount:
             note(connection, move.job_id, EventKind.NOT_ARCHIVED, why, where=database.where)

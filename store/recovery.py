@@ -14,7 +14,7 @@ from dropscribe.core import chunk_ids
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import all_names
 from dropscribe.core.routing import EMBED, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
-from dropscribe.core.types import ACTIVE_STATES, ChunkKind, ChunkState, JobState, Priority
+from dropscribe.core.types import FINAL_STATES, ChunkKind, ChunkState, JobState, Priority
 from dropscribe.store import chunks as chunk_store
 from dropscribe.store import jobs as job_store
 from dropscribe.store import leases, transitions
@@ -236,7 +236,7 @@ def _urgency(priority: str, lost: int) -> str:
 def reunite_followers(database: Database) -> int:
     """Send on the jobs whose leader ended without waking them; returns how many."""
     leader = jobs.alias()
-    over = exists().where(leader.c.id == jobs.c.duplicate_of, leader.c.state.not_in(ACTIVE_STATES))
+    over = exists().where(leader.c.id == jobs.c.duplicate_of, leader.c.state.in_(FINAL_STATES))
     orphan = ~exists().where(leader.c.id == jobs.c.duplicate_of)
     left = (jobs.c.duplicate_of.is_not(None), or_(over, orphan))
     with database.begin() as connection:

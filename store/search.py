@@ -17,7 +17,7 @@ from dropscribe.core.types import Speaker
 from dropscribe.store import search_words
 from dropscribe.store.queries import under
 from dropscribe.store.session import Database, insert_all
-from dropscribe.store.tables import TsQuery, jobs, lines, transcripts
+from dropscribe.store.tables import TsQuery, jobs, lines, source_of, transcripts
 
 LINES_INDEX = table("lines_index", column("rowid"), column("lines_index"))
 
@@ -84,7 +84,7 @@ class Hit:
     @property
     def source(self) -> str:
         """Absolute path of the recording."""
-        return f"{self.root.rstrip('/')}/{self.path}"
+        return source_of(self.root, self.path)
 
 
 _HIT_COLUMNS = (

@@ -14,7 +14,7 @@ from dropscribe.store import jobs as job_store
 from dropscribe.store import transitions
 from dropscribe.store.session import Database
 from dropscribe.store.tables import jobs, transcripts
-from dropscribe.store.transitions import WRITTEN, JobEvent
+from dropscribe.store.transitions import JobEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def say(database: Database, job_id: str, said: SpeakerNames) -> None:
     }
     with database.begin() as connection:
         job = job_store.lock(connection, job_id)
-        if not (job.state in WRITTEN or _waits_to_be_written(connection, job)):
+        if not (JobState(job.state).has_transcript or _waits_to_be_written(connection, job)):
             raise DropscribeError(f"{job_id} is {job.state}; speakers are named once its transcript is written")
         why, the_job = "named or merged; its files are written again", jobs.c.id == job_id
         transitions.apply(connection, JobEvent.SPEAKERS, the_job, where=database.where, detail=why, speakers=stored)

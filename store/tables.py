@@ -111,6 +111,11 @@ def path_key(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
+def source_of(root: str, path: str) -> str:
+    """Absolute path of the recording at `path` below its `root`."""
+    return f"{root.rstrip('/')}/{path}"
+
+
 class now(FunctionElement[float]):  # noqa: N801 (reads as the SQL function it is)
     """The database's clock in seconds since the epoch, also within a transaction."""
 

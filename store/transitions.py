@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Table, case, exists, update
 from dropscribe.core import chunk_ids
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.event_kinds import EventKind
-from dropscribe.core.types import ACTIVE_STATES, ChunkState, JobState
+from dropscribe.core.types import ACTIVE_STATES, PENDING_CHUNKS, TRANSCRIPT_STATES, ChunkState, JobState
 from dropscribe.store import notifications
 from dropscribe.store.events import note
 from dropscribe.store.leases import OF_THIS_VERSION, Claim, fenced
@@ -26,7 +26,6 @@ from dropscribe.store.tables import chunks, jobs, now, switches
 
 State = JobState | ChunkState
 OWNED = frozenset[State]({JobState.PREPARING, JobState.FINISHING, ChunkState.RUNNING})
-WRITTEN = (JobState.DONE, JobState.SUSPECT, JobState.DUPLICATE)
 
 # Nobody's row, and no message under way for it.
 FREE: dict[str, Any] = {"owner": None, "lease_until": None, "sent_at": None}
@@ -181,13 +180,13 @@ JOBS: Mapping[JobEvent, Transition] = {
     ),
     JobEvent.RERUN: Transition(
         "its transcript is written again under other settings",
-        _all(WRITTEN, JobState.FINISHING),
+        _all(TRANSCRIPT_STATES, JobState.FINISHING),
         AFRESH | SENT,
         EventKind.RERUN,
     ),
     JobEvent.SPEAKERS: Transition(
         "its transcript is written again with other names",
-        _all([*WRITTEN, JobState.FINISHING], JobState.FINISHING),
+        _all([*TRANSCRIPT_STATES, JobState.FINISHING], JobState.FINISHING),
         AFRESH | SENT,
         EventKind.SPEAKERS,
     ),
@@ -218,7 +217,6 @@ class ChunkEvent(StrEnum):
     PLANNED_AGAIN = "planned_again"
 
 
-UNREAD = (ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING)
 _BEGUN: dict[str, Any] = {"progress": 0.0}
 _THROUGH: dict[str, Any] = {"lost": 0, "finished_at": now()}
 _GIVEN_BACK = _all([ChunkState.RUNNING], ChunkState.QUEUED, ChunkState.CANCELLED)  # the latter if its job is
@@ -261,7 +259,7 @@ CHUNKS: Mapping[ChunkEvent, Transition] = {
     ),
     ChunkEvent.RELEASED: Transition("its worker stops, or gives it back", _GIVEN_BACK, kind=EventKind.RELEASED),
     ChunkEvent.LOST: Transition("its worker is gone", _GIVEN_BACK, kind=EventKind.LOST),
-    ChunkEvent.CANCELLED: Transition("its job ends, or is prepared again", _all(UNREAD, ChunkState.CANCELLED)),
+    ChunkEvent.CANCELLED: Transition("its job ends, or is prepared again", _all(PENDING_CHUNKS, ChunkState.CANCELLED)),
     ChunkEvent.RETRIED: Transition(
         "its job is retried; of a suspect one, what failed a check",
         _all([ChunkState.CANCELLED, ChunkState.DONE], ChunkState.HELD),

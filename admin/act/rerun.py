@@ -21,7 +21,6 @@ from dropscribe.scheduler.watching import admission
 from dropscribe.store import commands, jobs, queries
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.queries import Job
-from dropscribe.store.transitions import WRITTEN
 
 READ, WRITTEN_AGAIN, TRIED, LEFT = "read again", "written again", "tried again", "under way, left alone"
 
@@ -75,7 +74,7 @@ def action_for(job: Job, wanted: NewJob) -> str:
         return LEFT
     if job.settings_digest != wanted.settings_digest:
         return READ
-    return WRITTEN_AGAIN if job.state in WRITTEN else TRIED
+    return WRITTEN_AGAIN if job.state.has_transcript else TRIED
 
 
 def _begin(context: Context, sender: StepSender, one: Rerun) -> None:

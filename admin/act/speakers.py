@@ -153,7 +153,7 @@ def _when_written(context: Context, job: Job) -> str:
     from dropscribe.core.routing import FINISH
 
     silence = context.settings.silence_seconds
-    there = [one for one in list_workers(context.database) if one.role == "cpu" and one.silent < silence]
+    there = [one for one in list_workers(context.database) if one.role == "cpu" and one.is_alive(silence)]
     if context.ring(FINISH, job.id, job.priority) and there:
         return "noted; its files are written again now"
     return "noted; its files are written again by the next `dropscribe up` or worker"

@@ -14,9 +14,9 @@ from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.state.transcript_documents import document_of, rendered
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import DropscribeError, OutputError, StoreUnavailableError
+from dropscribe.core.types import TRANSCRIPT_STATES
 from dropscribe.store import queries, transcripts
 from dropscribe.store.queries import Job
-from dropscribe.store.transitions import WRITTEN
 from dropscribe.worker.finishing import placement
 
 
@@ -65,7 +65,7 @@ def _named(context: Context, name: str) -> Iterator[Job]:
     if not folder.is_dir():
         yield queries.job(context.database, find(context.database, name))
         return
-    newest_first = queries.list_jobs(context.database, states=WRITTEN, folder=str(folder.resolve()))
+    newest_first = queries.list_jobs(context.database, states=TRANSCRIPT_STATES, folder=str(folder.resolve()))
     newest = {job.source: job for job in reversed(newest_first)}
     if not newest:
         raise DropscribeError(f"no recording in {folder} has a transcript; see `dropscribe jobs --folder`")

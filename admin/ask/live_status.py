@@ -152,7 +152,7 @@ def _workers(now: Status) -> Table:
 
 
 def _who(worker: Worker, now: Status) -> list[RenderableType]:
-    dead = worker.silent >= now.silence
+    dead = not worker.is_alive(now.silence)
     held = (worker.engine or {}).get("memory_held", 0)
     return [
         render.safe(worker.id),

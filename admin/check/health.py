@@ -90,7 +90,7 @@ def processes(mine: Sequence[Worker], role: str | None, silence: float) -> Itera
 
 def _process(worker: Worker, silence: float) -> Finding:
     name = f"process {worker.id}"
-    if worker.silent >= silence:
+    if not worker.is_alive(silence):
         heard = f"was last heard of {render.duration(worker.silent)} ago"
         return Finding(name, Severity.FAIL, heard, "see its log; if it hangs, start it anew")
     if worker.state == DRAINING:  # it must not be killed for that

@@ -22,7 +22,7 @@ def of_jobs(states: Iterable[JobState], waiting: int = 0, unread: int = 0) -> in
     It is also 4 if recordings are `waiting` for the settings of their folder, or folders are partly `unread`.
     """
     found = set(states)
-    if waiting or unread or found & {JobState.FAILED, JobState.PARKED, JobState.CANCELLED}:
+    if waiting or unread or any(state.is_final and not state.has_transcript for state in found):
         return FAILED_EXIT
     return SUSPECT_EXIT if JobState.SUSPECT in found else 0
 

@@ -50,7 +50,7 @@ class Status:
     @property
     def alive(self) -> tuple[Worker, ...]:
         """Workers whose heartbeat is fresh."""
-        return tuple(worker for worker in self.workers if worker.silent < self.silence)
+        return tuple(worker for worker in self.workers if worker.is_alive(self.silence))
 
     @property
     def unfinished(self) -> int:
@@ -90,7 +90,7 @@ class Status:
                 yield f"{what}; start {by_itself}`{command}`"
 
     def _troubles(self) -> Iterator[str]:
-        if silent := [worker.id for worker in self.workers if worker.silent >= self.silence]:
+        if silent := [worker.id for worker in self.workers if not worker.is_alive(self.silence)]:
             number = render.count(len(silent), "worker")
             yield f"{number} silent, whose work goes to others: {', '.join(silent)}"
         if self.spool_full_since is not None:
@@ -158,7 +158,8 @@ def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
         old_names.with_new(asdict(one), old_names.WORK) | {"old_step": old_names.previous(one.step, old_names.STEPS)}
         for one in worker.work
     ]
-    return asdict(worker) | {"work": work, "doing": worker.doing, "rtfx": worker.rtfx, "alive": worker.silent < silence}
+    alive = worker.is_alive(silence)
+    return asdict(worker) | {"work": work, "doing": worker.doing, "rtfx": worker.rtfx, "alive": alive}
 
 
 def folder_document(root: WatchedRoot) -> dict[str, Any]:
@@ -184,4 +185,4 @@ def gather(database: Database, settings: Settings) -> Status:
 
 def draining(database: Database, silence: float) -> list[Worker]:
     """Living workers that finish what they do and end."""
-    return [one for one in list_workers(database) if one.state == DRAINING and one.silent < silence]
+    return [one for one in list_workers(database) if one.state == DRAINING and one.is_alive(silence)]

@@ -83,7 +83,7 @@ def workers_table(workers: Sequence[Worker], silence: float) -> Table:
         "worker", "role", "state", "GPU", "speed", "heard", "doing", whole=("role", "state"), right=("speed", "heard")
     )
     for worker in workers:
-        dead = worker.silent >= silence
+        dead = not worker.is_alive(silence)
         table.add_row(
             render.safe(worker.id),
             worker.role,

@@ -18,7 +18,7 @@ from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import CHECKS
 from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import ACTIVE_STATES, JobState
+from dropscribe.core.types import ACTIVE_STATES, FINAL_STATES, JobState
 from dropscribe.store import metrics_queries, notifications
 from dropscribe.store.metrics_queries import Figures
 from dropscribe.store.session import Database
@@ -31,7 +31,6 @@ STEPS = {
     "transcribe": EventKind.TRANSCRIBING,
     "finish": "finishing",
 }  # and the event that begins it
-FINAL_STATES = tuple(state for state in JobState if state.is_final)
 
 
 @dataclass

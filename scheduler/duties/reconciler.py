@@ -72,7 +72,7 @@ def reconcile(
 
 def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     """Let more chunks of long recordings in where workers have joined."""
-    engines = fleet.engines(database, settings.lease_seconds)
+    engines = fleet.engines(database, settings.silence_seconds)
     with doorbell.best_effort():
         for one in chunk_plans.widen(database, lambda queue: fleet.capacity_of(engines, queue).window):
             for task, rows in ((TRANSCRIBE, one.onward.transcribe), (EMBED, one.onward.embed)):

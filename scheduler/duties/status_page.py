@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dropscribe.core import pages
 from dropscribe.core.safe_text import printable
-from dropscribe.core.types import JobState
+from dropscribe.core.types import ATTENTION_STATES, TRANSCRIPT_STATES, JobState
 from dropscribe.scheduler.scanning.roots import RootOfflineError
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import queries
@@ -28,8 +28,7 @@ EVERY = 15.0  # s between two looks at what is to be shown, and between two relo
 MOST = 50  # recordings in one list
 
 WORKED_ON = (JobState.PREPARING, JobState.TRANSCRIBING, JobState.FINISHING)
-TROUBLED = (JobState.FAILED, JobState.PARKED, JobState.SUSPECT)
-THROUGH = (JobState.DONE, JobState.DUPLICATE)
+THROUGH = tuple(state for state in TRANSCRIPT_STATES if not state.needs_attention)
 IN_WORDS = {
     JobState.PREPARING: "being prepared",
     JobState.TRANSCRIBING: "being read",
@@ -88,8 +87,8 @@ def gather(database: Database, report: RootReport, root: str) -> View:
     def newest(*states: JobState) -> list[Job]:
         return queries.latest_of_each_file(database, root, states, MOST)
 
-    counts = queries.count_by_state_in_root(database, root, TROUBLED)
-    lists = (newest(*WORKED_ON), newest(JobState.QUEUED), newest(*TROUBLED), newest(*THROUGH))
+    counts = queries.count_by_state_in_root(database, root, ATTENTION_STATES)
+    lists = (newest(*WORKED_ON), newest(JobState.QUEUED), newest(*ATTENTION_STATES), newest(*THROUGH))
     return View(report, counts, *lists)
 
 
@@ -109,7 +108,7 @@ def body(view: View) -> str:
     sections = [
         _section("Folders whose settings have to be mended", waiting, len(waiting), is_trouble=True),
         _section("In work", map(_progress, view.worked_on), _sum(view, WORKED_ON)),
-        _section("Need a look", map(_reason, view.troubled), _sum(view, TROUBLED), is_trouble=True),
+        _section("Need a look", map(_reason, view.troubled), _sum(view, ATTENTION_STATES), is_trouble=True),
         _section("Waiting", ((job.path, job.reason) for job in view.queued), _sum(view, [JobState.QUEUED])),
         _section("Through", map(_end, view.through), _sum(view, THROUGH)),
     ]
@@ -130,7 +129,7 @@ def _summary(view: View) -> str:
         (_sum(view, [JobState.QUEUED]), "waiting"),
         (_sum(view, WORKED_ON), "in work"),
         (_sum(view, THROUGH), "done"),
-        (_sum(view, TROUBLED), "in need of a look"),
+        (_sum(view, ATTENTION_STATES), "in need of a look"),
     ]
     said = ", ".join(f"{number:,} {what}" for number, what in parts if number)
     return f"Recordings: {said}." if said else "No recordings yet."

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 
 from dropscribe.core.errors import DropscribeError
-from dropscribe.core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Span
+from dropscribe.core.types import PENDING_CHUNKS, Chunk, EngineInfo, JobState, RawTranscript, Segment, Span
 from dropscribe.store import chunk_plans, chunks, commands, jobs, notifications, recording_moves, recovery, speakers
 from dropscribe.store import transcripts as documents
 from dropscribe.store.chunk_plans import Prepared
@@ -24,7 +24,7 @@ from dropscribe.store.tables import events as event_rows
 from dropscribe.store.tables import jobs as job_rows
 from dropscribe.store.tables import notifications as announced
 from dropscribe.store.tables import transcripts as transcript_rows
-from dropscribe.store.transitions import CHUNKS, JOBS, UNREAD, Transition
+from dropscribe.store.transitions import CHUNKS, JOBS, Transition
 from tests.integration.store_steps import LEASE, expire_leases, windows_of
 
 ENGINE = EngineInfo("scripted", "script", "none")
@@ -228,7 +228,7 @@ def holds(database: Database) -> None:
         final = JobState(job.state).is_final
         assert not job.owner or job.state in {"preparing", "finishing"}
         assert (job.finished_at is not None) == final, job.state
-        waits = [chunk.state for chunk in all_chunks if chunk.job_id == job.id and chunk.state in UNREAD]
+        waits = [chunk.state for chunk in all_chunks if chunk.job_id == job.id and chunk.state in PENDING_CHUNKS]
         assert not (final and waits), (job.state, waits)
     for chunk in all_chunks:
         assert bool(chunk.owner) == (chunk.state == "running")

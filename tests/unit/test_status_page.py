@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropscribe.core.types import JobState
-from dropscribe.scheduler.duties.status_page import IN_WORDS, MOST, NAME, TROUBLED, View, body, page
+from dropscribe.core.types import ATTENTION_STATES, JobState
+from dropscribe.scheduler.duties.status_page import IN_WORDS, MOST, NAME, View, body, page
 from dropscribe.scheduler.scanning.ignore import NameKind, classify
 from dropscribe.store.queries import Job
 from dropscribe.store.roots import RootReport, WaitingFolder
@@ -34,7 +34,7 @@ def view(*jobs: Job, report: RootReport = REPORT) -> View:
 PARTS = (
     (JobState.PREPARING, JobState.TRANSCRIBING, JobState.FINISHING),
     (JobState.QUEUED,),
-    TROUBLED,
+    ATTENTION_STATES,
     (JobState.DONE, JobState.DUPLICATE),
 )
 

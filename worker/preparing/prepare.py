@@ -87,7 +87,7 @@ def _make_spool(folder: Path) -> None:
 def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: float) -> tuple[Chunk, ...]:
     """Chunks as long as is set, or as the living model workers can hold and all of them get a part."""
     settings = context.settings.for_job(job.overrides)
-    fleet = capacity(context.database, settings.lease_seconds, job.model_queue)
+    fleet = capacity(context.database, settings.silence_seconds, job.model_queue)
     longest = _longest(settings, fleet)
     overlap = settings.overlap_seconds
     target = settings.chunk_target_seconds or chunking.target_for(

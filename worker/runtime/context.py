@@ -45,7 +45,7 @@ class FleetView:
         """Of the workers that serve the queue; at most a heartbeat old."""
         with self._lock:
             if time.monotonic() - self._asked >= self.settings.renew_seconds:
-                self._seen = fleet.engines(self.database, self.settings.lease_seconds)
+                self._seen = fleet.engines(self.database, self.settings.silence_seconds)
                 self._asked = time.monotonic()
             return fleet.capacity_of(self._seen, queue)
 
