@@ -45,8 +45,9 @@ def _kind(character: str) -> str:
     category = unicodedata.category(character)
     if category[0] not in "LMN":
         return ""
-    unspaced = category in {"Lo", "Lm"} and unicodedata.east_asian_width(character) in "WFH"
-    return "ideograph" if unspaced and "HANGUL" not in unicodedata.name(character, "") else "word"
+    from dropscribe.core.scripts import is_syllabic  # most commands import this module and search for nothing
+
+    return "ideograph" if category in {"Lo", "Lm"} and is_syllabic(character) else "word"
 
 
 def words(text: str) -> Iterator[SearchWord]:

@@ -11,24 +11,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable
 
+from dropscribe.core.scripts import is_unspaced
+
 REPEATS = 12  # twice what was seen in good transcripts, a thirtieth of the least seen in collapsed ones
 MAX_GRAM = 8  # units
 MAX_WORD = 64  # letters; beyond, each is a unit of its own, so that "aaaa..." is a loop too
-
-# Scripts written without spaces, as ranges of code points.
-_UNSPACED = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Burmese
-    (0x1780, 0x17FF),  # Khmer
-    (0x3005, 0x3007),  # signs that repeat or count
-    (0x3041, 0x30FF),  # Hiragana, Katakana
-    (0x31F0, 0x31FF),  # small Katakana
-    (0x3400, 0x4DBF),  # Chinese characters: extension A
-    (0x4E00, 0x9FFF),  # Chinese characters
-    (0xF900, 0xFAFF),  # compatible ones
-    (0xFF66, 0xFF9F),  # half-width Katakana
-    (0x20000, 0x3FFFF),  # Chinese characters: all later extensions
-)
 
 
 class LoopDetector:
@@ -55,8 +42,8 @@ class LoopDetector:
             self._end_word()
             if character == "\n":
                 self._end_content()
-        elif unspaced(character) or len(self._word) >= MAX_WORD:
-            if unspaced(character):
+        elif is_unspaced(character) or len(self._word) >= MAX_WORD:
+            if is_unspaced(character):
                 self._end_word()
             self._unit(character)
         else:
@@ -76,12 +63,6 @@ class LoopDetector:
         if self._content:
             self.found = self._contents.add(tuple(self._content)) or self.found
             self._content.clear()
-
-
-def unspaced(character: str) -> bool:
-    """Is it a letter of a script that puts no spaces between words?"""
-    code = ord(character)
-    return code >= _UNSPACED[0][0] and any(first <= code <= last for first, last in _UNSPACED)
 
 
 def _bare(word: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from dropscribe.core.scripts import WORD_OR_SIGN
 from dropscribe.core.spans import clip
 from dropscribe.core.types import Segment, Span
 from dropscribe.core.types import Word as TimedWord
@@ -27,9 +28,6 @@ ASTRAY = 3.0  # s: an estimated time is off by no more, unless there is a long p
 ALIKE = 0.5  # of the words that either has in the time they share, in both: half survives a bad reading of one
 NEAREST = 50  # utterances of the other window that one is compared with; in 30 s people take about 15 turns
 
-# Scripts without spaces between words are compared sign by sign.
-_SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_SIGNS}]|[^\W{_SIGNS}]+(?:['\u2019][^\W{_SIGNS}]+)*")
 _OPENING = re.compile(r"\S*$")
 
 
@@ -116,7 +114,7 @@ def _clock(segment: Segment, span: Span) -> tuple[list[float], list[float]]:
 def _words(segment: Segment, span: Span) -> Iterator[AlignedWord]:
     text, clock = segment.text, _clock(segment, span)
     end = 0  # of the word before
-    for match in _WORD.finditer(text):
+    for match in WORD_OR_SIGN.finditer(text):
         gap = text[end : match.start()]
         opening = _OPENING.search(gap)  # a bracket or quotation mark goes with the word that it opens
         space = opening is not None and opening.start() > 0

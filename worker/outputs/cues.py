@@ -9,12 +9,16 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+from rich.cells import cell_len
+
 from dropscribe.core.confidence import is_unsure
+from dropscribe.core.scripts import is_set_solid, letters
 from dropscribe.core.types import Segment, Transcript
-from dropscribe.worker.outputs.text import MARK, clean, is_unspaced, is_wide, labeller, milliseconds
+from dropscribe.worker.outputs.text import MARK, clean, labeller, milliseconds
 
 LINE_WIDTH = 42  # columns; the usual limit for subtitles in Latin script
 MIN_MS = 500  # a cue that stands for less is a flicker
@@ -23,10 +27,10 @@ SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f"
 CLAUSE_ENDS = ",;:\u2014\uff0c\u3001\uff1b\uff1a"
 CLOSING = "\"')]\u00bb\u201d\u2019\u300d\u300f\uff09"
 
-MARKS = frozenset({"Mn", "Mc", "Me", "Cf", "Sk"})  # Unicode categories that belong to the letter before
-NOT_FIRST = MARKS | {"Pe", "Pf", "Po", "Lm"}  # no line of an unspaced script begins with these
-NOT_LAST = frozenset({"Ps", "Pi", "Cf"})  # nor ends with these
-MAX_LETTER = 4  # marks looked back over for a letter's beginning; more are an ornament
+# Unicode categories with which no line of a script without spaces begins (marks without their letter among them),
+NOT_FIRST = frozenset({"Mn", "Mc", "Me", "Cf", "Sk", "Pe", "Pf", "Po", "Lm"})
+NOT_LAST = frozenset({"Ps", "Pi", "Cf"})  # nor ends
+UNICODE = "latest"  # for widths: by the environment, as rich has it by default, hosts would write different files
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,13 @@ def cues(transcript: Transcript, *, with_names: bool = False) -> list[Cue]:
 
 def width(text: str) -> int:
     """Columns that a text takes."""
-    return sum(2 if is_wide(char) else 1 for char in text)
+    return len(text) if text.isascii() else sum(map(_columns, letters(text)))
+
+
+@lru_cache(maxsize=4096)
+def _columns(letter: str) -> int:
+    """A mark without its letter is drawn on a blank."""
+    return max(1, cell_len(letter, UNICODE))
 
 
 def _drafts(segment: Segment, label: str, with_names: bool) -> list[Cue]:
@@ -124,34 +134,30 @@ def _units(text: str, room: int) -> list[_Unit]:
 
 
 def _pieces(word: str, room: int) -> list[str]:
-    inner = (at for at in range(1, len(word)) if _may_break(word[at - 1], word[at]))
-    parts = [word[start:end] for start, end in pairwise([0, *inner, len(word)])]
+    found = [word] if word.isascii() else letters(word)
+    inner = (at for at in range(1, len(found)) if _may_break(found[at - 1][0], found[at][0]))
+    parts = ("".join(found[start:end]) for start, end in pairwise([0, *inner, len(found)]))
     return [piece for part in parts for piece in _chopped(part, room)]
 
 
 def _may_break(before: str, after: str) -> bool:
-    if not (is_unspaced(before) or is_unspaced(after)):
+    if not (is_set_solid(before) or is_set_solid(after)):
         return False
     return unicodedata.category(after) not in NOT_FIRST and unicodedata.category(before) not in NOT_LAST
 
 
 def _chopped(part: str, room: int) -> list[str]:
-    """A part that no line can hold, cut hard; marks stay with their letter where that is possible."""
-    pieces, start, used = [], 0, 0
-    for at, char in enumerate(part):
-        used += width(char)
+    """A part that no line can hold, cut hard between letters; only an ornament that is wider itself is torn."""
+    if width(part) <= room:
+        return [part]
+    pieces, used = [""], 0
+    for sign in (sign for letter in letters(part) for sign in (letter if width(letter) > room else [letter])):
+        used += width(sign)
         if used > room:
-            cut = _letter_start(part, start, at)
-            pieces.append(part[start:cut])
-            start, used = cut, width(part[cut : at + 1])
-    return [*pieces, part[start:]]
-
-
-def _letter_start(part: str, start: int, at: int) -> int:
-    for cut in range(at, max(start, at - MAX_LETTER), -1):
-        if unicodedata.category(part[cut]) not in MARKS:
-            return cut
-    return at
+            pieces.append("")
+            used = width(sign)
+        pieces[-1] += sign
+    return pieces
 
 
 def _groups(units: Sequence[_Unit], room: int) -> list[list[_Unit]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from dropscribe.core.confidence import UNSURE, is_unsure
+from dropscribe.core.scripts import is_set_solid
 from dropscribe.core.types import Segment, SegmentKind, Transcript
 
 MARK = "[?]"  # stands before unsure words in subtitles
@@ -23,7 +23,6 @@ _TERMINAL_ESCAPES = re.compile(
 )
 # Controls that are no whitespace, and those that turn the direction of what follows them.
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
-_HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff]")
 
 
 def clean(text: str) -> str:
@@ -31,19 +30,9 @@ def clean(text: str) -> str:
     return " ".join(_INVISIBLE.sub("", _TERMINAL_ESCAPES.sub("", text)).split())
 
 
-def is_wide(char: str) -> bool:
-    """True for a character that takes two columns (Unicode's East Asian Width W or F)."""
-    return unicodedata.east_asian_width(char) in "WF"
-
-
-def is_unspaced(char: str) -> bool:
-    """True for a character of a script that is written without blanks. Korean is wide, but has blanks."""
-    return is_wide(char) and not _HANGUL.match(char)
-
-
 def join(before: str, after: str) -> str:
     """Two non-empty pieces of running text as one, with a blank between them where the script has blanks."""
-    return before + ("" if is_unspaced(before[-1]) and is_unspaced(after[0]) else " ") + after
+    return before + ("" if is_set_solid(before[-1]) and is_set_solid(after[0]) else " ") + after
 
 
 def name(speaker: int | None) -> str:

@@ -8,7 +8,6 @@ measure how many do.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from enum import StrEnum
 from itertools import accumulate, groupby, pairwise
 
 from dropscribe.core import confidence, spans
+from dropscribe.core.scripts import ALPHABETIC, SYLLABLE
 from dropscribe.core.types import FinishReason, RawTranscript, Segment, SegmentKind, Span
 
 BREATH = 1.0  # s; a pause as short belongs to the talk around it
@@ -32,10 +32,6 @@ BURST = 2.0  # times the bound for a whole chunk that a single segment may reach
 # has one and a half; in Thai, Lao, Burmese and Khmer a word takes about five letters.
 SYLLABLES_A_WORD = 1.5
 LETTERS_A_WORD = 5
-_SYLLABLE = re.compile(
-    "[\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
-)
-_LETTER = re.compile("[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff]")
 
 
 class Rule(StrEnum):
@@ -143,8 +139,8 @@ def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits
 
 def words(text: str) -> float:
     """How long a text is, in words that take as long to say as English ones."""
-    syllables, letters = len(_SYLLABLE.findall(text)), len(_LETTER.findall(text))
-    spaced = _LETTER.sub(" ", _SYLLABLE.sub(" ", text)).split()
+    syllables, letters = len(SYLLABLE.findall(text)), len(ALPHABETIC.findall(text))
+    spaced = ALPHABETIC.sub(" ", SYLLABLE.sub(" ", text)).split()
     named = sum(any(map(str.isalnum, word)) for word in spaced)  # a dash is no word
     return named + syllables / SYLLABLES_A_WORD + letters / LETTERS_A_WORD
 
