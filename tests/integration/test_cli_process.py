@@ -13,7 +13,7 @@ import pytest
 from dropscribe.store.session import Database
 from tests.integration.console import admit, done, process
 
-HEAVY = "alembic av celery kombu models numpy redis scheduler torch transformers watchdog worker".split()
+HEAVY = "alembic av celery jinja2 kombu models numpy redis regex scheduler torch transformers watchdog worker".split()
 
 pytestmark = pytest.mark.usefixtures("environment")
 
