@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dropscribe.models.onnx import layout
 from dropscribe.models.progress import Tell
 
 LAYOUTS = {"vibevoice_asr": "transformers", "vibevoice": "original", "whisper": "whisper"}  # by model_type
+WITHOUT_SHARDS = {"ctranslate2", "speakers"}  # layouts whose weights are in no safetensors files
 CONVERTED = "model.bin"  # the weights of CTranslate2
 BLOCK = 8_000_000  # bytes hashed at a time
 SHA1, SHA256 = 40, 64  # digits of a blob's name: git's hash for small files, else that of the content
@@ -51,12 +53,19 @@ def survey(folders: Iterable[Path]) -> list[Checkpoint]:
     """What the cache holds, and what these folders are or have directly in them. Raises UsageError."""
     found = [examine(path, name, path.name) for name, path in cached()]
     for folder in folders:
-        if not folder.expanduser().is_dir():
-            raise UsageError(f"{folder} is not a folder; name a checkpoint's, or one that has checkpoints in it")
-        place = folder.expanduser().resolve()
-        inside = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
-        found += [examine(path) for path in ([place] if _is_checkpoint(place) else filter(_is_checkpoint, inside))]
+        found += map(examine, _checkpoints(folder))
     return list({one.folder: one for one in found}.values())
+
+
+def _checkpoints(folder: Path) -> Iterable[Path]:
+    """The folder itself, or the folders in it that are checkpoints."""
+    place = folder.expanduser()
+    if not place.is_dir():
+        raise UsageError(f"{folder} is not a folder; name a checkpoint's, or one that has checkpoints in it")
+    place = place.resolve()
+    if _is_checkpoint(place):
+        return [place]
+    return filter(_is_checkpoint, sorted(path for path in place.glob("[!.]*") if path.is_dir()))
 
 
 def _is_checkpoint(folder: Path) -> bool:
@@ -68,18 +77,18 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
     if layout.is_export(folder):
         return _export(folder, name, revision)
     problems: list[str] = []
-    config = _config(folder, problems)
-    read = list(_shards(folder, problems))
-    try:
-        problems += safetensors_files.missing(folder, read)
-    except ModelUnavailableError as error:
-        problems.append(str(error))
+    config: dict[str, Any] = {}
+    with _noted(problems):
+        config = read_config(folder)
+    shards = list(_shards(folder, problems))
+    with _noted(problems):
+        problems += safetensors_files.missing(folder, shards)
     files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
     problems += [f"{path.name} leads nowhere; fetch it again" for path in files if not path.exists()]
     kind = _layout(folder, config)
-    if not read and not problems and kind not in {"ctranslate2", "speakers"}:
+    if not (shards or problems or kind in WITHOUT_SHARDS):
         problems.append(without_weights(folder))
-    tensors = [tensor for shard in read for tensor in shard.tensors]
+    tensors = safetensors_files.tensors(shards)
     return Checkpoint(
         name=name or str(folder),
         folder=folder,
@@ -90,10 +99,24 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
         dtypes=bytes_by_dtype((tensor.dtype, tensor.size) for tensor in tensors),
         parameters=sum(tensor.count for tensor in tensors),
         tensors=len(tensors),
-        size=sum(path.stat().st_size for path in files if path.exists()),
+        size=_size(files),
         files=len(files),
         problems=tuple(problems),
     )
+
+
+def _size(files: Iterable[Path]) -> int:
+    """Bytes of the files that are there."""
+    return sum(path.stat().st_size for path in files if path.exists())
+
+
+@contextmanager
+def _noted(problems: list[str]) -> Iterator[None]:
+    """What is wrong with a part of the checkpoint becomes a problem, and the rest is looked at all the same."""
+    try:
+        yield
+    except ModelUnavailableError as error:
+        problems.append(str(error))
 
 
 def layout_of(folder: Path) -> str:
@@ -128,7 +151,7 @@ def _export(folder: Path, name: str, revision: str) -> Checkpoint:
         dtypes={},
         parameters=0,
         tensors=0,
-        size=sum(path.stat().st_size for path in files),
+        size=_size(files),
         files=len(files),
     )
     try:
@@ -144,20 +167,10 @@ def _export(folder: Path, name: str, revision: str) -> Checkpoint:
     )
 
 
-def _config(folder: Path, problems: list[str]) -> dict[str, Any]:
-    try:
-        return read_config(folder)
-    except ModelUnavailableError as error:
-        problems.append(str(error))
-        return {}
-
-
 def _shards(folder: Path, problems: list[str]) -> Iterator[Shard]:
     for path in safetensors_files.files(folder):
-        try:
+        with _noted(problems):
             yield safetensors_files.read(path)
-        except ModelUnavailableError as error:
-            problems.append(str(error))
 
 
 def verify(checkpoint: Checkpoint, tell: Tell) -> Checkpoint:

@@ -128,17 +128,25 @@ def examine(name: str, revision: str) -> SourceCheckpoint:
     """A checkpoint with every header read. Raises UsageError and ModelUnavailableError."""
     folder, commit = hub_cache.locate(name, revision)
     weights = tuple(map(safetensors_files.read, safetensors_files.files(folder)))
+    _require_whole(name, folder, weights)
+    beside = sorted(path for path in folder.rglob("*") if path.is_file() and not _private(path.relative_to(folder)))
+    others = (path for path in beside if path.suffix != safetensors_files.SUFFIX and not _is_other_weights(path))
+    left_out = (str(path.relative_to(folder)) for path in filter(_is_other_weights, beside))
+    return SourceCheckpoint(name, folder, commit, weights, tuple(others), tuple(left_out))
+
+
+def _require_whole(name: str, folder: Path, weights: tuple[Shard, ...]) -> None:
+    """Raises ModelUnavailableError unless all weights are there, and are not quantized."""
     if not weights:
         raise ModelUnavailableError(hub_cache.without_weights(folder))
     if lacking := next(safetensors_files.missing(folder, weights), ""):
         raise ModelUnavailableError(f"{name} is not complete: {lacking}; fetch it again")
     if kind := hub_cache.quantization(hub_cache.read_config(folder)):
         raise ModelUnavailableError(f"{name} is quantized ({kind}); name the checkpoint that it was made from")
-    heavy = {path for pattern in hub_cache.OTHER_WEIGHTS for path in folder.rglob(pattern)}
-    beside = sorted(path for path in folder.rglob("*") if path.is_file() and not _private(path.relative_to(folder)))
-    others = tuple(path for path in beside if path.suffix != safetensors_files.SUFFIX and path not in heavy)
-    left_out = tuple(str(path.relative_to(folder)) for path in beside if path in heavy)
-    return SourceCheckpoint(name, folder, commit, weights, others, left_out)
+
+
+def _is_other_weights(path: Path) -> bool:
+    return any(map(path.match, hub_cache.OTHER_WEIGHTS))
 
 
 def _private(path: Path) -> bool:
@@ -147,7 +155,7 @@ def _private(path: Path) -> bool:
 
 
 def _check_rules(source: SourceCheckpoint, rules: Rules) -> None:
-    tensors = [tensor for shard in source.weights for tensor in shard.tensors]
+    tensors = safetensors_files.tensors(source.weights)
     convert_plan.check_patterns(rules.keep, {tensor.name for tensor in tensors})
     if all(tensor.dtype == convert_plan.wanted(tensor, rules) for tensor in tensors):
         raise UsageError(f"{source.name} is in {rules.dtype} as it is; there is nothing to convert")
@@ -170,22 +178,24 @@ def _overflows(source: SourceCheckpoint, rules: Rules, tell: Tell) -> Iterator[O
     total, done = sum(one.tensor.size for _, one in plan), 0
     buffer = bytearray(PIECE)
     for shard, one in plan:
-        limit = torch.finfo(TORCH[one.dtype]).max
         count, most = 0, 0.0
         for piece in pieces(shard, one.tensor, buffer):
-            low, high = (float(bound) for bound in piece.aminmax())
-            if not (low >= -limit and high <= limit):  # NaN comes here too
-                sizes = piece[_overflowing(piece, TORCH[one.dtype])].double().abs()
-                count += sizes.numel()
-                most = max(most, float(sizes.max())) if sizes.numel() else most
+            found, largest = _overflowing(piece, TORCH[one.dtype])
+            count, most = count + found, max(most, largest)
             done += piece.nbytes
             tell("looking for numbers that are too large", done, total)
         if count:
             yield Overflow(one.tensor.name, one.tensor.dtype, count, most)
 
 
-def _overflowing(piece: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return piece.isfinite() & piece.to(dtype).isinf()
+def _overflowing(piece: torch.Tensor, dtype: torch.dtype) -> tuple[int, float]:
+    """How many of these numbers, of any shape, are too large for a narrower dtype, and the size of the largest."""
+    limit = torch.finfo(dtype).max
+    low, high = map(float, piece.aminmax())
+    if low >= -limit and high <= limit:  # never so with NaN
+        return 0, 0.0
+    sizes = piece[piece.isfinite() & piece.to(dtype).isinf()].double().abs()
+    return sizes.numel(), float(sizes.max()) if sizes.numel() else 0.0
 
 
 def pieces(shard: Shard, tensor: Tensor, buffer: bytearray) -> Iterator[torch.Tensor]:

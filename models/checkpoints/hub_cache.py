@@ -48,15 +48,19 @@ def locate(source: str, revision: str = "") -> tuple[Path, str]:
     if folder.is_dir() and not (found and found.name == source):
         return folder.resolve(), ""
     name = known.identity(source)
-    looks_like_id = name.count("/") == 1 and not name.startswith((".", "~", "/"))
-    if not looks_like_id or "*" in name:
+    if not _is_id(name):
         raise UsageError(f"{source} is not a folder; name a checkpoint's, or see `dropscribe models list`")
-    snapshots = {path.name: path for _, path in cached(found.id if found else name)}
     commit = found.revision if found else _commit(name, revision or "main")
-    if commit not in snapshots:
-        which = f"{source} at {revision}" if revision else source
-        raise UsageError(f"{which} is neither a folder nor in {cache()}; fetch it: dropscribe models fetch {source}")
-    return snapshots[commit], commit
+    for _, path in cached(found.id if found else name):
+        if path.name == commit:
+            return path, commit
+    which = f"{source} at {revision}" if revision else source
+    raise UsageError(f"{which} is neither a folder nor in {cache()}; fetch it: dropscribe models fetch {source}")
+
+
+def _is_id(name: str) -> bool:
+    """It may be an id of Hugging Face, and is no path."""
+    return name.count("/") == 1 and "*" not in name and not name.startswith((".", "~", "/"))
 
 
 def _commit(source: str, revision: str) -> str:

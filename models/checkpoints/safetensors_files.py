@@ -64,6 +64,11 @@ class Shard:
         return sum(tensor.size for tensor in self.tensors)
 
 
+def tensors(shards: Iterable[Shard]) -> list[Tensor]:
+    """The tensors of all files."""
+    return [tensor for shard in shards for tensor in shard.tensors]
+
+
 def files(folder: Path) -> list[Path]:
     """All safetensors files below a folder, hidden folders left out."""
     found = (path for path in folder.rglob(f"*{SUFFIX}") if path.is_file())
