@@ -110,7 +110,7 @@ def judge(found: Sequence[Parity], limits: ParityLimits) -> list[Score]:
 
 
 def cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Of the vectors (count, size) of both, on average; 0 where they are not as many."""
+    """Of the vectors of both, any floats of shape (count, size), on average; 0 where they are not as many."""
     if one.shape != other.shape:
         return 0.0
     first, second = one.astype(np.float64), other.astype(np.float64)
@@ -124,7 +124,11 @@ def normalize(text: str) -> list[str]:
 
 
 def edits(said: Sequence[str], read: Sequence[str]) -> int:
-    """The least number of words to change, leave out or add, by Levenshtein."""
+    """The least number of words to change, leave out or add (V. Levenshtein, 1966), in a row of memory.
+
+    >>> edits("we meet on monday".split(), "we will meet monday".split())
+    2
+    """
     row = list(range(len(read) + 1))
     for index, word in enumerate(said, 1):
         before, row[0] = row[0], index

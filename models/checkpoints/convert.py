@@ -199,7 +199,9 @@ def _overflowing(piece: torch.Tensor, dtype: torch.dtype) -> tuple[int, float]:
 
 
 def pieces(shard: Shard, tensor: Tensor, buffer: bytearray) -> Iterator[torch.Tensor]:
-    """The numbers of a tensor in their order, flat, as many at a time as the buffer takes; each is gone with the next.
+    """The numbers of a tensor in their order, of shape (count,), as many at a time as the buffer takes.
+
+    They have the tensor's dtype, uint8 where that is none of ours. Each piece is gone with the next.
 
     Raises ModelUnavailableError when the file cannot be read.
     """

@@ -19,7 +19,10 @@ def blocks(columns: int, block: int) -> int:
 
 
 def quantize(rows: NDArray[np.float32], block: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Weights (rows, columns) become numbers (rows, blocks, block / 2) and scales (rows, blocks)."""
+    """Weights, float32 of shape (rows, columns), as numbers of 4 bits and scales.
+
+    The numbers are uint8 of shape (rows, blocks, block / 2), two in a byte, the scales float32 of shape (rows, blocks).
+    """
     count, columns = rows.shape
     padding = blocks(columns, block) * block - columns
     if padding:
@@ -33,7 +36,7 @@ def quantize(rows: NDArray[np.float32], block: int) -> tuple[NDArray[np.uint8], 
 
 
 def restore(numbers: NDArray[np.uint8], scales: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
-    """The weights (rows, columns) that the numbers stand for."""
+    """The weights that the numbers stand for, float32 of shape (rows, columns)."""
     pairs = np.stack([numbers & 15, numbers >> 4], axis=-1).reshape(*numbers.shape[:2], -1)
     values = (pairs.astype(np.float32) - ZERO) * scales[..., None]
     return values.reshape(len(values), -1)[:, :columns]

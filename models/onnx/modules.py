@@ -162,7 +162,7 @@ class Int4Linear(nn.Module):
         self.register_buffer("scales", torch.zeros(linear.out_features, many, device=device))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(..., inputs) to (..., outputs)."""
+        """From shape (..., inputs) to (..., outputs)."""
         outputs, inputs = self.shape
         product = torch.onnx.ops.symbolic(
             "com.microsoft::MatMulNBits",

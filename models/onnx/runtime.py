@@ -71,9 +71,9 @@ class SpeechEncoder:
         self._start = np.zeros(state.shape, dtype=NUMPY[state.type])
 
     def encode(self, audio: Audio, cancel: threading.Event) -> Numbers:
-        """Embeddings (tokens, hidden) of samples (samples,), taken as loud as they are.
+        """Embeddings, float32 of shape (tokens, hidden), of audio, float32 of shape (samples,) at 24 kHz.
 
-        `cancel` is looked at before each piece. Raises CancelledError and ModelError.
+        It is taken as loud as it is. `cancel` is looked at before each piece. Raises CancelledError and ModelError.
         """
         padded = np.zeros(math.ceil(audio.size / self._hop) * self._hop, dtype=np.float32)
         padded[: audio.size] = audio
@@ -115,9 +115,9 @@ class Decoder:
         return Cache([OrtValue.ortvalue_from_numpy(nothing, self._device) for _ in self._past])
 
     def read(self, ids: Sequence[int], speech: OrtValue, cache: Cache, keep: Sequence[int]) -> Numbers:
-        """Logits (kept, vocabulary) after those of the tokens that `keep` names by index; they join the cache.
+        """Logits after those of the tokens that `keep` names by index: float32 of shape (kept, vocabulary).
 
-        Ids past the vocabulary are rows of `speech`. Raises ModelError.
+        The tokens join the cache. Ids past the vocabulary are rows of `speech`. Raises ModelError.
         """
         after = cache.length + len(ids)
         binding = self._session.io_binding()
@@ -144,11 +144,14 @@ class Decoder:
         return found
 
     def place(self, embeddings: Numbers) -> OrtValue:
-        """Embeddings (tokens, hidden) where they are needed."""
+        """Embeddings, float32 of shape (tokens, hidden), where they are needed."""
         return OrtValue.ortvalue_from_numpy(embeddings, self._device)
 
     def score(self, prompt: Sequence[int], embeddings: Numbers, answer: Sequence[int]) -> Numbers:
-        """Logits (answer, vocabulary) before each token of an answer that is given. Raises ModelError."""
+        """Logits before each token of an answer that is given, float32 of shape (answer, vocabulary).
+
+        Raises ModelError.
+        """
         cache, speech = self.empty(), self.place(embeddings)
         found = [self._prefill(prompt, speech, cache, threading.Event())[None]]
         for begin in range(0, len(answer) - 1, PREFILL_TOKENS):

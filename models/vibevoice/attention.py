@@ -39,7 +39,7 @@ def attend(
     cache: PagedAttentionCache | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention for transformers: query (1, heads, tokens, size) to (1, tokens, heads, size).
+    """Causal attention for transformers: a query of shape (1, heads, tokens, size) to (1, tokens, heads, size).
 
     The tokens of all requests stand one after the other. Outside of continuous batching it is PyTorch's sdpa.
     """

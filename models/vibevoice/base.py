@@ -56,7 +56,10 @@ class VibeVoiceBase(ABC):
 
     @abstractmethod
     def encode(self, audio: Audio, cancel: threading.Event) -> Any:
-        """Embeddings (tokens, hidden), where they are needed. Raises CancelledError, ModelError, ModelFatalError."""
+        """Embeddings of shape (tokens, hidden), where they are needed; `audio` is as `Transcriber.transcribe` takes it.
+
+        Raises CancelledError, ModelError, ModelFatalError.
+        """
 
     @abstractmethod
     def proceed(
@@ -70,11 +73,11 @@ class VibeVoiceBase(ABC):
 
     @abstractmethod
     def features(self, audio: Audio) -> Numbers:
-        """Embeddings (tokens, hidden) for comparing them."""
+        """Embeddings, float32 of shape (tokens, hidden), for comparing them."""
 
     @abstractmethod
     def score(self, words: Sequence[int], features: Numbers, answer: Sequence[int]) -> Numbers:
-        """Logits (answer, vocabulary) before each token of an answer that is given."""
+        """Logits, float32 of shape (answer, vocabulary), before each token of an answer that is given."""
 
     def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
         """See `Transcriber`. Raises SettingsError when the context is too long."""

@@ -35,7 +35,7 @@ class Encoder:
         self._set_piece(piece_seconds)
 
     def count(self, audio: Audio) -> int:
-        """Tokens that so much audio becomes."""
+        """Tokens that so much audio of shape (samples,) becomes."""
         return math.ceil(audio.size / self.hop)
 
     def encode(self, audio: Audio, cancel: threading.Event) -> Tensor:

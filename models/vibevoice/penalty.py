@@ -40,7 +40,10 @@ class RepetitionPenalty(ContinuousBatchingLogitsProcessor):
         return torch.tensor([self._row(future.state) for future in requests_with_new_token], dtype=torch.int32)
 
     def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:
-        """Penalize scores (requests, vocabulary) by the rows `tensor_arg`."""
+        """Penalize scores of shape (requests, vocabulary) by the rows `tensor_arg`, int32 of shape (requests,).
+
+        A score above zero is divided by the penalty, one below is multiplied with it (N. Keskar et al.: CTRL, 2019).
+        """
         seen = self._seen[tensor_arg[: scores.size(0)].long()]
         return torch.where(seen, torch.where(scores < 0, scores * self._penalty, scores / self._penalty), scores)
 

@@ -42,7 +42,7 @@ class SoftTokens(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The words' embeddings, (vocabulary, hidden)."""
+        """The words' embeddings, of shape (vocabulary, hidden), in the model's dtype."""
         return self.embedding.weight
 
     @property
@@ -56,14 +56,17 @@ class SoftTokens(nn.Module):
         return len(self._used)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Embeddings (..., hidden) of ids (...): words below the vocabulary's size, rows of the table from there on."""
+        """Embeddings of shape (..., hidden) of ids, int64 of shape (...).
+
+        Below the vocabulary's size they are words, from there on rows of the table.
+        """
         # Both are looked up and one is chosen: no shape depends on the data, which CUDA graphs need.
         words = self.embedding(ids.clamp(max=self.vocabulary - 1))
         rows = self.table[(ids - self.vocabulary).clamp(min=0)]
         return torch.where((ids >= self.vocabulary).unsqueeze(-1), rows, words)
 
     def allocate(self, embeddings: Tensor) -> list[int]:
-        """Store embeddings (count, hidden) and return their ids in order. Raises ModelError when there is no room."""
+        """Store embeddings of shape (count, hidden); their ids in order. Raises ModelError when there is no room."""
         rows = self._take(len(embeddings))
         with torch.no_grad():
             index = torch.tensor(rows, dtype=torch.long, device=self.table.device)

@@ -67,7 +67,10 @@ def _on_sphere(points: Numbers) -> Numbers:
 
 
 def _k_means(points: Numbers, count: int) -> Labels:
-    """Begins with the point farthest out, then each farthest from those before: no chance is in it."""
+    """The group of each of n points, shape (n, dimensions), by Lloyd's iteration.
+
+    Begins with the point farthest out, then each farthest from those before (T. Gonzalez, 1985): no chance is in it.
+    """
     centers = points[[int(np.argmax(_distances(points, points.mean(axis=0)[None])))]]
     while len(centers) < count:
         centers = np.vstack((centers, points[int(np.argmax(_distances(points, centers).min(axis=1)))]))
@@ -100,7 +103,7 @@ def _without_halves(vectors: Vectors, labels: Labels) -> Labels:
 
 
 def by_appearance(labels: Labels) -> Labels:
-    """The same groups, numbered from 0 by first appearance."""
+    """The same groups, numbered from 0 by first appearance: `labels` and the answer are int64 of shape (n,)."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     numbers: Labels = np.argsort(np.argsort(first))[inverse]
     return numbers

@@ -34,7 +34,8 @@ TOUCH = 0.001  # s: sub-windows that are farther apart lie in different spans of
 def diarize(stretches: Sequence[SpeakerEmbeddings], people: int | None = None) -> tuple[Voices, Vectors]:
     """The turns of a recording, and the mean embedding of each speaker; `people` is how many, where somebody said so.
 
-    Speakers are numbered by first appearance.
+    Speakers are numbered by first appearance. The embeddings are float32 of shape (speakers, dimensions), in the order
+    of their numbers.
     """
     whole = SpeakerEmbeddings.joined(stretches)
     if not len(whole.vectors):

@@ -46,7 +46,10 @@ def embed(
 
 
 def embeddings(audio: Path, parts: Iterable[Span], encoder: VoiceEncoder) -> Iterator[tuple[Span, NDArray[np.float32]]]:
-    """Each of the sub-windows `parts` with its embedding, of length 1. Raises SpoolGoneError and SpoolError."""
+    """Each of the sub-windows `parts` with its embedding, float32 of shape (dimensions,) and of length 1.
+
+    Raises SpoolGoneError and SpoolError.
+    """
     for group in _groups(parts):
         read = Span(group[0].start, group[-1].end)
         samples = resample(spooled_audio.read(audio, read), RATE)

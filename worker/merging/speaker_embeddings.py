@@ -54,7 +54,7 @@ class SpeakerEmbeddings:
 
 
 def unit(vectors: NDArray[np.floating]) -> Vectors:
-    """The rows at length 1; a row of zeros stays as it is."""
+    """The rows, of shape (n, dimensions) or a single one, at length 1 in float32; a row of zeros stays as it is."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: Vectors = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     return scaled
@@ -71,13 +71,19 @@ def means(vectors: Vectors, labels: Labels, count: int) -> Vectors:
 
 
 def nearest(vectors: Vectors, centers: Vectors) -> Labels:
-    """For each vector the index of the center that is most like it."""
+    """For each of n vectors the index of the center that is most like it, int64 of shape (n,).
+
+    `vectors` has the shape (n, dimensions), `centers` (m, dimensions); both are float32.
+    """
     blocks = [np.argmax(vectors[at : at + BLOCK] @ centers.T, axis=1) for at in range(0, len(vectors), BLOCK)]
     return np.concatenate([np.zeros(0, np.int64), *blocks])
 
 
 def doubts(centers: Vectors, apart: Flags) -> dict[tuple[int, int], float]:
-    """Pairs of voices, by their means, that sound somewhat alike and are not known `apart`, and how alike, up to 1."""
+    """Pairs of voices, by their means, that sound somewhat alike and are not known `apart`, and how alike, up to 1.
+
+    `centers` is float32 of shape (n, dimensions), `apart` of shape (n, n).
+    """
     likeness = centers @ centers.T
     pairs = zip(*np.nonzero(np.triu((likeness >= MAYBE) & ~apart, 1)), strict=True)
     return {(int(one), int(other)): round(min(float(likeness[one, other]), 1.0), 2) for one, other in pairs}

@@ -167,7 +167,7 @@ def link_by_embeddings(
 ) -> tuple[Voices, Vectors]:
     """The voices after those that sound alike were joined, and the mean embedding of each, zeros where there is none.
 
-    `people` is how many there are, where somebody said so.
+    `people` is how many there are, where somebody said so. The means are float32 of shape (voices, dimensions).
 
     A voice is known by the embeddings of what it says alone. A voice that says nothing alone stays as it is, and so do
     the doubts about it.

@@ -83,7 +83,7 @@ class Mixer:
         return self._ready()
 
     def flush(self) -> Iterator[NDArray[np.float32]]:
-        """Give what is left; no frame may follow."""
+        """Give what is left, float32 of shape (samples,); no frame may follow."""
         with _translated():
             self._graph.push(None)
         return self._ready()

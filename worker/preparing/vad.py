@@ -94,10 +94,14 @@ def smooth(
     burst: float = 0.1,
     pad: float = 0.2,
 ) -> tuple[Span, ...]:
-    """Turn flags, one for each `frame` seconds, into spans within `duration` (default: that of the flags).
+    """Turn flags of shape (frames,), one for each `frame` seconds, into spans within `duration` (default: all flags').
 
     Pauses shorter than `gap` are within a sentence and bridged; what is then shorter than `burst` is a click
     and dropped; the rest grows by `pad` on either side, for detectors cut soft onsets, and merges where it meets.
+
+    >>> flags = np.repeat([False, True, False, True, False, True, False], [10, 20, 2, 10, 30, 1, 10])
+    >>> [(round(span.start, 2), round(span.end, 2)) for span in smooth(flags, 0.1, burst=0.15)]
+    [(0.8, 4.4)]
     """
     edges = np.multiply(np.flatnonzero(np.diff(flags, prepend=False, append=False)), frame, dtype=np.float64)
     starts, ends = _merge(edges[::2], edges[1::2], gap)
@@ -215,7 +219,11 @@ def _silero_weights() -> Path:
 
 
 def hysteresis(values: NDArray[np.float32], on: float, off: float) -> Flags:
-    """True from where a value reaches `on` to where one falls below `off`."""
+    """True from where a value reaches `on` to where one falls below `off`; values and flags have the shape (frames,).
+
+    >>> hysteresis(np.array([0.2, 0.6, 0.4, 0.3, 0.4], np.float32), on=0.5, off=0.35).tolist()
+    [False, True, True, False, False]
+    """
     decided = np.where((values >= on) | (values < off), np.arange(values.size), -1)
     latest = np.maximum.accumulate(decided)
     flags: Flags = (latest >= 0) & (values[latest] >= on)
