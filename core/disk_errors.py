@@ -1,4 +1,4 @@
-"""What an error on writing a working file means: no room, which is waited for, or a disk that cannot be written."""
+"""What an error of a disk means: why in words, and whether there is no room, which is waited for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from dropscribe.core.errors import (
 )
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def why(error: OSError) -> str:
+    """What went wrong, in the system's words and without the path; the whole message where it has none."""
+    return error.strerror or str(error)
 
 
 def cannot_write(message: str, error: OSError) -> SpoolError:

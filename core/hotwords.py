@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dropscribe.core.disk_errors import why
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.settings import MAX_CONTEXT, Settings
 
@@ -49,7 +50,7 @@ def read_file(path: Path) -> tuple[str, ...]:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
+        raise _unreadable(path, why(error)) from error
     if len(data) > MAX_BYTES:
         raise _unreadable(path, f"it has more than {MAX_BYTES:,} bytes")
     try:

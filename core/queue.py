@@ -12,7 +12,7 @@ import logging
 import os
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,11 @@ class Doorbell:
             )
         except (KombuError, OperationalError, RedisError, OSError) as error:
             raise BrokerError(f"Redis at {self._url}: {error}; `dropscribe doctor` checks it") from error
+
+    def ring_all(self, task: str, rows: Iterable[str], *address: str) -> None:
+        """Send a message for each row, all of one priority and one `model_queue`. Raises BrokerError."""
+        for row in rows:
+            self.ring(task, row, *address)
 
     @contextmanager
     def best_effort(self) -> Iterator[None]:

@@ -33,10 +33,8 @@ def put_away(database: Database, watch: RootWatch) -> None:
 
 
 def _put_away(database: Database, watch: RootWatch, move: Move) -> None:
-    shelf = reserved_names.FAILED if move.failed else reserved_names.DONE
-    decided = [move.to] if move.to and reserved_names.shelf_of(move.to) == shelf else []
     why = ""
-    for to in dict.fromkeys([*decided, *reserved_names.shelved(move.path, shelf, move.job_id)]):
+    for to in _names(move):
         if not recording_moves.aim(database, move, to):
             return
         why = "" if to == move.path else watch.scanner.move(watch.place, move.path, to, (move.size, move.mtime_ns))
@@ -49,6 +47,13 @@ def _put_away(database: Database, watch: RootWatch, move: Move) -> None:
             break
     log.warning("%s stays where it is: %s", watch.place / move.path, why)
     recording_moves.stays(database, move, why)
+
+
+def _names(move: Move) -> list[str]:
+    """Where the recording may go, best first: where it was to go already, if that is still the right folder."""
+    shelf = reserved_names.FAILED if move.failed else reserved_names.DONE
+    names = (move.to or "", *reserved_names.shelved(move.path, shelf, move.job_id))
+    return [name for name in dict.fromkeys(names) if reserved_names.shelf_of(name) == shelf]
 
 
 def _leave_word(watch: RootWatch, move: Move, to: str) -> None:

@@ -75,9 +75,8 @@ def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     engines = fleet.engines(database, settings.silence_seconds)
     with doorbell.best_effort():
         for one in chunk_plans.widen(database, lambda queue: fleet.capacity_of(engines, queue).window):
-            for task, rows in ((TRANSCRIBE, one.onward.transcribe), (EMBED, one.onward.embed)):
-                for row in rows:
-                    doorbell.ring(task, row, one.priority, one.model_queue)
+            doorbell.ring_all(TRANSCRIBE, one.onward.transcribe, one.priority, one.model_queue)
+            doorbell.ring_all(EMBED, one.onward.embed, one.priority, one.model_queue)
 
 
 def resend(database: Database, doorbell: Doorbell, settings: Settings, queue: str) -> int:

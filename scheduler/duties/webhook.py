@@ -14,8 +14,8 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from urllib.parse import SplitResult, urlsplit
+from http.client import HTTP_PORT, HTTPS_PORT, HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
 
 from dropscribe.core.errors import DropscribeError, SettingsError
 from dropscribe.core.settings import Settings
@@ -24,7 +24,10 @@ FIRST_DELAY = 10.0  # seconds before a second try; doubles with each
 MAX_DELAY = 3600.0
 TIMEOUT = 5.0  # seconds of silence
 DEADLINE = 8.0  # seconds for everything, so that a scheduler that stops need not wait longer
-PORTS = {"http": 80, "https": 443}
+CONNECTIONS: dict[str, tuple[type[HTTPConnection], int]] = {
+    "http": (HTTPConnection, HTTP_PORT),
+    "https": (HTTPSConnection, HTTPS_PORT),
+}
 ENCODED = "whsec_"  # before a secret in base64, by the specification
 
 
@@ -39,11 +42,7 @@ def refusal(url: str, settings: Settings) -> str:
     """
     if not url:
         return "there is no webhook_url any more"
-    try:
-        parts = urlsplit(url)
-        place = _place(parts)
-    except ValueError:
-        place = ""
+    place = _place(url)
     if not place:
         return "it is no http:// or https:// address with a host and without a password"
     if url != settings.webhook_url and place not in settings.webhook_hosts:
@@ -51,12 +50,17 @@ def refusal(url: str, settings: Settings) -> str:
     return ""
 
 
-def _place(parts: SplitResult) -> str:
+def _place(url: str) -> str:
     """The host, with its port where that is not the usual one; empty for what is no web address."""
-    if parts.scheme not in PORTS or not parts.hostname or parts.username is not None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
         return ""
-    usual = parts.port in (None, PORTS[parts.scheme])
-    return parts.hostname if usual else f"{parts.hostname}:{parts.port}"
+    if parts.scheme not in CONNECTIONS or not parts.hostname or parts.username is not None:
+        return ""
+    _, usual = CONNECTIONS[parts.scheme]
+    return parts.hostname if port in (None, usual) else f"{parts.hostname}:{port}"
 
 
 def key(secret: str) -> bytes:
@@ -93,7 +97,7 @@ def delay(tries: int, chance: float) -> float:
 def post(url: str, body: bytes, told: Mapping[str, str]) -> None:
     """Send it; of the answer, only the status is read. Raises DeliveryError unless that is one of success."""
     parts = urlsplit(url)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    kind, _ = CONNECTIONS[parts.scheme]
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT)

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dropscribe.core.disk_errors import why
 from dropscribe.core.errors import DropscribeError
 from dropscribe.scheduler.scanning import folder_files, move, roots
 from dropscribe.scheduler.scanning.scan import Observation, look, scan
@@ -90,7 +91,7 @@ def _put(request: Request) -> dict[str, str]:
         try:
             folder_files.put(request["path"], path, text, request["mark"])
         except OSError as error:
-            refused[path] = error.strerror or str(error)
+            refused[path] = why(error)
     return refused
 
 
@@ -99,7 +100,7 @@ def _move(request: Request) -> str:
     try:
         return move.move(request["path"], request["source"], request["target"], tuple(request["seen"]))
     except OSError as error:
-        return error.strerror or str(error)
+        return why(error)
 
 
 DOES: dict[str, Callable[[Request], Any]] = {

@@ -100,14 +100,16 @@ def put(root: str, path: str, text: str | None, mark: str) -> None:
     beginning is somebody else's. Raises OSError.
     """
     place = PurePosixPath(path)
-    if text is None and not os.path.lexists(Path(root, path)):
+    wanted = None if text is None else text.encode()
+    if wanted is None and not os.path.lexists(Path(root, path)):
         return
     with opened(root, str(place.parent)) as folder:
-        there = _ours(folder, place.name, mark.encode())
-        if text is None and there is not None:
+        if wanted == _ours(folder, place.name, mark.encode()):
+            return
+        if wanted is None:
             os.unlink(place.name, dir_fd=folder)
-        if text is not None and there != text.encode():
-            _replace(folder, place.name, text.encode())
+        else:
+            _replace(folder, place.name, wanted)
 
 
 def _ours(folder: int, name: str, mark: bytes) -> bytes | None:

@@ -41,6 +41,12 @@ class NameKind(Enum):
     NOT_MEDIA = auto()
 
 
+_KINDS = {
+    **{f".{extension}": NameKind.ADMIT for extension in MEDIA_EXTENSIONS},
+    **{f".{extension}": NameKind.IGNORED_PATTERN for extension in _UNFINISHED_EXTENSIONS},
+}
+
+
 def classify(name: str) -> NameKind:
     """Judge a file by its name alone, without directories.
 
@@ -50,10 +56,7 @@ def classify(name: str) -> NameKind:
     if name.startswith((".", "~$")) or name.endswith("~"):
         return NameKind.IGNORED_PATTERN
     _, dot, extension = name.rpartition(".")
-    extension = extension.lower()
-    if dot and extension in MEDIA_EXTENSIONS:
-        return NameKind.ADMIT
-    return NameKind.IGNORED_PATTERN if dot and extension in _UNFINISHED_EXTENSIONS else NameKind.NOT_MEDIA
+    return _KINDS.get(dot + extension.lower(), NameKind.NOT_MEDIA)
 
 
 def ignored_directory(name: str) -> bool:

@@ -5,7 +5,6 @@ Whatever a crash leaves is told from both places, so that the same request finis
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +15,7 @@ from dropscribe.scheduler.scanning.folder_files import opened
 
 GONE = "it is not there any more"
 CHANGED = "it is another file by now"
+NO_FILE = (-1, -1)
 
 
 def move(root: str, source: str, target: str, seen: tuple[int, int]) -> str:
@@ -31,30 +31,33 @@ def _at(descriptor: int) -> Path:
 
 
 def _move(old: Path, new: Path, seen: tuple[int, int]) -> str:
-    found, at_target = _look(old), _look(new)
+    found, at_target = _seen(old), _seen(new)
     if found is None:
-        return "" if at_target and _is(at_target, seen) else GONE
-    if not _is(found, seen):
+        return "" if at_target == seen else GONE
+    if found != seen:
         return CHANGED
-    if at_target and found.st_size and not at_target.st_size:  # a name taken, and then a crash
-        old.replace(new)
-    else:
-        try:
-            give_name(old, new)
-        except FileExistsError:
-            return reserved_names.TAKEN
-        old.unlink(missing_ok=True)
+    try:
+        _rename(old, new, is_ours=at_target is not None and at_target[0] == 0 < found[0])
+    except FileExistsError:
+        return reserved_names.TAKEN
     for folder in (new.parent, old.parent):
         sync(folder)
     return ""
 
 
-def _look(path: Path) -> os.stat_result | None:
+def _rename(old: Path, new: Path, *, is_ours: bool) -> None:
+    """`is_ours` says that an empty file at `new` is from a name taken, and then a crash. Raises FileExistsError."""
+    if is_ours:
+        old.replace(new)
+    else:
+        give_name(old, new)
+        old.unlink(missing_ok=True)
+
+
+def _seen(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file, which of anything else are none that a file can have; None where there is nothing."""
     try:
-        return path.lstat()
+        found = path.lstat()
     except FileNotFoundError:
         return None
-
-
-def _is(found: os.stat_result, seen: tuple[int, int]) -> bool:
-    return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == seen
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else NO_FILE

@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path, PurePath
 from typing import ClassVar
 
+from dropscribe.core.disk_errors import why
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.mounts import Mount, filesystem_kind, is_network, kinds_below, mount_of, mount_table
 
@@ -18,6 +19,11 @@ from dropscribe.core.mounts import Mount, filesystem_kind, is_network, kinds_bel
 _MIN_FOR_A_MASS = 10
 
 DENIED = "it may not be read by this user"
+_REASONS: dict[type[OSError], str] = {
+    FileNotFoundError: "it does not exist",
+    NotADirectoryError: "it is not a directory",
+    PermissionError: DENIED,
+}
 
 
 class RootOfflineError(DropscribeError):
@@ -111,19 +117,8 @@ def unreadable(path: Path) -> str | None:
     try:
         os.scandir(path).close()
     except OSError as error:
-        return _reason(error)
+        return _REASONS.get(type(error)) or why(error)
     return None
-
-
-def _reason(error: OSError) -> str:
-    match error:
-        case FileNotFoundError():
-            return "it does not exist"
-        case NotADirectoryError():
-            return "it is not a directory"
-        case PermissionError():
-            return DENIED
-    return error.strerror or str(error)
 
 
 def _identity(path: Path) -> RootIdentity:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dropscribe.core import reserved_names
+from dropscribe.core.disk_errors import why
 from dropscribe.scheduler.scanning.folder_files import SettingsFile, read_settings
 from dropscribe.scheduler.scanning.ignore import TRANSCRIPTS, NameKind, classify, ignored_directory
 from dropscribe.scheduler.scanning.roots import RootOfflineError
@@ -60,7 +61,7 @@ class Scan:
 
     def is_blind_to(self, path: str) -> bool:
         """True when `path` lies where nothing could be read, so that its absence proves nothing."""
-        return bool(self.blind) and (path in self.blind or any(place in self.blind for place in places(path)))
+        return bool(self.blind) and not self.blind.isdisjoint((path, *places(path)))
 
 
 @dataclass(slots=True)
@@ -101,10 +102,13 @@ class _Pass:
                 self.meet_directory(entry.name, path)
             else:
                 self.meet_file(entry, path)
-        except FileNotFoundError:
-            return  # removed since its directory was listed
         except OSError as error:
-            self.unreadable[path] = error.strerror or str(error)
+            self.note(path, error)
+
+    def note(self, path: str, error: OSError) -> None:
+        """Something could not be read. What was only removed since its directory was listed is none of that."""
+        if not isinstance(error, FileNotFoundError):
+            self.unreadable[path] = why(error)
 
     def meet_directory(self, name: str, path: str) -> None:
         if not ignored_directory(name) and f"{self.base}/{path}" not in self.excluded:
@@ -171,10 +175,8 @@ def _descend(under_way: _Pass) -> None:
         directory = under_way.waiting.pop()
         try:
             under_way.enter(directory)
-        except FileNotFoundError:
-            continue  # removed since its parent was listed
         except OSError as error:
-            under_way.unreadable[directory] = error.strerror or str(error)
+            under_way.note(directory, error)
 
 
 def places(path: str) -> Iterator[str]:

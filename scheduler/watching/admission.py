@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,24 +51,31 @@ def admit(
     found = [new_job(root, path, seen, folders.orders(path)) for path, seen in complete.items()]
     fresh = [job for job in found if not (gone and recording_moves.adopt_renamed(database, job, gone))]
     admitted: list[str] = []
-    for priority in Priority:
-        alike = [job for job in fresh if job.priority == priority]
-        for first in range(0, len(alike), AT_ONCE):
-            if stop and stop.is_set():
-                break
-            batch = jobs.admit(database, alike[first : first + AT_ONCE])
-            admitted += batch
-            with doorbell.best_effort():
-                for job_id in batch:
-                    doorbell.ring(PREPARE, job_id, priority)
+    for batch in _batches(fresh):
+        if stop and stop.is_set():
+            break
+        new = jobs.admit(database, batch)
+        admitted += new
+        with doorbell.best_effort():
+            doorbell.ring_all(PREPARE, new, batch[0].priority)
     log.info("%s: admitted %d of %d complete files", root, len(admitted), len(complete))
     return admitted
 
 
+def _batches(fresh: Iterable[NewJob]) -> Iterator[list[NewJob]]:
+    """Jobs of one priority each, the most urgent first."""
+    urgency = [*Priority].index
+    ordered = sorted(fresh, key=lambda job: urgency(Priority(job.priority)))
+    for _, alike in groupby(ordered, key=attrgetter("priority")):
+        while batch := list(islice(alike, AT_ONCE)):
+            yield batch
+
+
 def orders_above(settings: Settings, root: Path, path: str, over: FolderSettings) -> EffectiveSettings:
     """What the folders from the root down to the recording say now, and `over` all of them. Raises SettingsError."""
-    files = {directory: read_settings(str(root), directory) for directory in ("", *places(path))}
-    folders = read_folders(settings, root, {name: found for name, found in files.items() if found}, over)
+    above = ("", *places(path))
+    files = {directory: found for directory in above if (found := read_settings(str(root), directory))}
+    folders = read_folders(settings, root, files, over)
     if (folder := folders.waits(path)) is not None:
         raise SettingsError(f"{root / folder / reserved_names.SETTINGS}: {folders.wrong[folder]}; mend it")
     return folders.orders(path)

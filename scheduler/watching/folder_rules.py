@@ -50,9 +50,7 @@ class Folders:
 
     def waits(self, path: str) -> str | None:
         """The folder for whose settings the recording waits."""
-        return (
-            next((directory for directory in _upwards(path) if directory in self.wrong), None) if self.wrong else None
-        )
+        return next((directory for directory in _upwards(path) if directory in self.wrong), None)
 
     @cached_property
     def moves(self) -> bool:

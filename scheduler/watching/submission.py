@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,14 +30,12 @@ def recordings(
     hotwords: Path | None,
 ) -> list[NewJob]:
     """The files as jobs; what is given wins over the settings. Raises UsageError."""
-    over = {
-        "priority": priority,
-        "context": topic,
-        "hotwords": read_file(hotwords) if hotwords else None,
-    }
+    over: dict[str, object] = {"priority": priority, "context": topic}
+    if hotwords:
+        over["hotwords"] = read_file(hotwords)
+        settings = settings.model_copy(update={"hotwords": None})
     given = {key: value for key, value in over.items() if value is not None}
-    general = settings.model_copy(update={"hotwords": None}) if hotwords else settings
-    return [recording(database, general, file, given) for file in files]
+    return [recording(database, settings, file, given) for file in files]
 
 
 def recording(database: Database, settings: Settings, file: Path, given: FolderSettings) -> NewJob:
@@ -45,21 +44,26 @@ def recording(database: Database, settings: Settings, file: Path, given: FolderS
     Raises UsageError.
     """
     path = file.expanduser().parent.resolve() / file.name
-    try:
-        stat = path.lstat()
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}; name an existing recording") from error
-    if not path.is_file() or path.is_symlink():
-        raise UsageError(f"{file} is not a regular file; name the recording itself")
-    if classify(path.name) is not NameKind.ADMIT:
-        raise UsageError(f"{file} has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it")
+    seen = _observed(file, path)
     watched = [Path(root.path) for root in list_roots(database)]
     root = next((folder for folder in watched if path.is_relative_to(folder)), path.parent)
     if root not in watched:  # nobody is there to put it away
         given = {**given, "when_done": "keep"}
     below = str(path.relative_to(root))
-    seen = Observation(stat.st_size, stat.st_mtime_ns)
     return admission.new_job(str(root), below, seen, admission.orders_above(settings, root, below, given))
+
+
+def _observed(file: Path, path: Path) -> Observation:
+    """The file at `path`, which somebody called `file`. Raises UsageError for what is no recording."""
+    try:
+        found = path.lstat()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; name an existing recording") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise UsageError(f"{file} is not a regular file; name the recording itself")
+    if classify(path.name) is not NameKind.ADMIT:
+        raise UsageError(f"{file} has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it")
+    return Observation(found.st_size, found.st_mtime_ns)
 
 
 def enter(database: Database, wanted: NewJob) -> tuple[str, bool]:

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 
+from dropscribe.core.audio import MIN_SPEECH
 from dropscribe.core.spans import clip, common, total, without
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
 from dropscribe.worker.merging import speaker_linking as who
@@ -17,7 +18,6 @@ from dropscribe.worker.merging.speaker_turns import tell_apart
 
 __all__ = ["UNMATCHED", "ChunkOutcome", "MergedChunks", "clock", "merge", "merge_chunks", "named"]
 
-MIN_MISSING = 0.5  # s of speech; in less is hardly a word
 MAX_REMARKS = 3  # pairs of speakers that are named one by one; the speakers themselves list them all
 
 UNMATCHED = "not all speakers could be compared with each other: a voice may have several numbers"
@@ -133,7 +133,7 @@ def _uncovered(parts: Sequence[ChunkOutcome], segments: Sequence[Segment], speec
     pieces = common(gaps, speech) if speech else gaps
     for _, group in groupby(pieces, key=lambda piece: bisect_right(starts, piece.start)):
         of_gap = list(group)
-        if total(of_gap) >= MIN_MISSING:
+        if total(of_gap) >= MIN_SPEECH:
             yield Span(of_gap[0].start, of_gap[-1].end)
 
 

@@ -78,10 +78,7 @@ def _columns(letter: str) -> int:
 
 def _drafts(segment: Segment, label: str, with_names: bool) -> list[Cue]:
     """One segment's cues: with the times of their words, or its own time shared out by the width of their text."""
-    prefix = f"{label}: " if with_names and label else ""
-    if width(prefix) > LINE_WIDTH // 2:
-        prefix = ""  # a number of absurd length must not push out the text
-    prefix = f"{MARK} {prefix}" if is_unsure(segment) else prefix
+    prefix = _prefix(segment, label if with_names else "")
     room = LINE_WIDTH - width(prefix)
     groups = _groups(_units(clean(segment.text), room), room)
     done = list(accumulate((sum(unit.width for unit in group) for group in groups), initial=0))
@@ -90,6 +87,14 @@ def _drafts(segment: Segment, label: str, with_names: bool) -> list[Cue]:
         Cue(begin, finish, _lines(group, prefix, room), label)
         for group, (begin, finish) in zip(groups, times, strict=True)
     ]
+
+
+def _prefix(segment: Segment, label: str) -> str:
+    """What stands before the text: a mark where the words are unsure, and the name of the speaker."""
+    name = f"{label}: " if label else ""
+    if width(name) > LINE_WIDTH // 2:
+        name = ""  # a number of absurd length must not push out the text
+    return f"{MARK} {name}" if is_unsure(segment) else name
 
 
 def _shared(segment: Segment, done: Sequence[int]) -> list[tuple[int, int]]:
@@ -105,12 +110,11 @@ def _spoken(segment: Segment, done: Sequence[int]) -> list[tuple[int, int]]:
     before = list(accumulate(widths, initial=0))
     if before[-1] != done[-1] or not done[-1]:
         return []
-    firsts = [segment.words[bisect_right(before, part) - 1] for part in done[:-1]]
-    lasts = [segment.words[bisect_left(before, part) - 1] for part in done[1:]]
-    return [
-        (milliseconds(first.start), milliseconds(max(first.start, last.end)))
-        for first, last in zip(firsts, lasts, strict=True)
-    ]
+    words = (
+        (segment.words[bisect_right(before, start) - 1], segment.words[bisect_left(before, end) - 1])
+        for start, end in pairwise(done)
+    )
+    return [(milliseconds(first.start), milliseconds(max(first.start, last.end))) for first, last in words]
 
 
 def _untangled(ordered: Sequence[Cue]) -> list[Cue]:
@@ -134,9 +138,9 @@ def _units(text: str, room: int) -> list[_Unit]:
 
 
 def _pieces(word: str, room: int) -> list[str]:
-    found = [word] if word.isascii() else letters(word)
+    found = letters(word)
     inner = (at for at in range(1, len(found)) if _may_break(found[at - 1][0], found[at][0]))
-    parts = ("".join(found[start:end]) for start, end in pairwise([0, *inner, len(found)]))
+    parts = (found[start:end] for start, end in pairwise([0, *inner, len(found)]))
     return [piece for part in parts for piece in _chopped(part, room)]
 
 
@@ -146,18 +150,21 @@ def _may_break(before: str, after: str) -> bool:
     return unicodedata.category(after) not in NOT_FIRST and unicodedata.category(before) not in NOT_LAST
 
 
-def _chopped(part: str, room: int) -> list[str]:
-    """A part that no line can hold, cut hard between letters; only an ornament that is wider itself is torn."""
-    if width(part) <= room:
-        return [part]
+def _chopped(part: Sequence[str], room: int) -> list[str]:
+    """The letters of a part in pieces that a line can hold, as long as can be."""
     pieces, used = [""], 0
-    for sign in (sign for letter in letters(part) for sign in (letter if width(letter) > room else [letter])):
+    for sign in (sign for letter in part for sign in _signs(letter, room)):
         used += width(sign)
         if used > room:
             pieces.append("")
             used = width(sign)
         pieces[-1] += sign
     return pieces
+
+
+def _signs(letter: str, room: int) -> Sequence[str]:
+    """The letter whole; only an ornament that no line can hold is torn."""
+    return [letter] if width(letter) <= room else letter
 
 
 def _groups(units: Sequence[_Unit], room: int) -> list[list[_Unit]]:

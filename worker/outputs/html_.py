@@ -10,10 +10,11 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from itertools import count
+from functools import cache, partial
+from itertools import chain, count
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from dropscribe.core import pages
 from dropscribe.core.confidence import UNSURE, is_unsure
 from dropscribe.core.spans import without
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker, Transcript
-from dropscribe.worker.outputs.text import clean, clock, facts, name, names, remarks, title
+from dropscribe.worker.outputs.text import clean, clock, facts, name, names, remarks, title, told_apart
 from dropscribe.worker.outputs.turns import Turn, turns
 
 SILENCE = 10.0  # seconds without a word that a reader is told of
@@ -108,22 +109,22 @@ def _link(path: str, folder: Path | None) -> str:
 def _people(transcript: Transcript) -> list[Speaker]:
     """Who speaks; nobody where they were not told apart."""
     known = {speaker.number: speaker for speaker in transcript.speakers}
-    numbers = {s.speaker for s in transcript.segments if s.kind is SegmentKind.SPEECH and s.speaker is not None}
-    return [known.get(number, Speaker(number)) for number in sorted(numbers)]
+    return [known.get(number, Speaker(number)) for number in told_apart(transcript)]
 
 
 def _blocks(transcript: Transcript) -> list[_Block]:
     """Turns, long silences and uncovered speech, by time; rows are numbered from 0."""
-    parts = sorted((part for turn in turns(transcript) for part in _parts(turn)), key=lambda part: part.start)
-    told = [Span(segment.start, segment.end) for part in parts for segment in part.segments]
+    parts = sorted(chain.from_iterable(map(_parts, turns(transcript))), key=attrgetter("start"))
+    silences = map(_silence, _silent(transcript, parts))
+    uncovered = map(_uncovered, transcript.uncovered_speech)
+    return sorted([*silences, *uncovered, *map(partial(_turn, count()), parts)], key=attrgetter("start"))
+
+
+def _silent(transcript: Transcript, parts: Iterable[Turn]) -> Iterator[Span]:
+    """Where for long nobody says anything, and nothing is known to be missing."""
+    told = (Span(segment.start, segment.end) for part in parts for segment in part.segments)
     silent = without([Span(0.0, transcript.source.duration)], [*told, *transcript.uncovered_speech])
-    number = count()
-    blocks = [
-        *(_silence(span) for span in silent if span.duration >= SILENCE),
-        *(_uncovered(span) for span in transcript.uncovered_speech),
-        *(_turn(part, number) for part in parts),
-    ]
-    return sorted(blocks, key=lambda block: block.start)
+    return (span for span in silent if span.duration >= SILENCE)
 
 
 def _parts(turn: Turn) -> Iterator[Turn]:
@@ -131,7 +132,7 @@ def _parts(turn: Turn) -> Iterator[Turn]:
         yield Turn(turn.label, turn.segments[start : start + MAX_TURN])
 
 
-def _turn(turn: Turn, number: Iterator[int]) -> _Block:
+def _turn(number: Iterator[int], turn: Turn) -> _Block:
     rows = tuple(_row(segment, next(number)) for segment in turn.segments)
     return _Block(turn.start, turn.label, speaker=turn.segments[0].speaker if turn.label else None, rows=rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from dropscribe.core.types import Transcript
-from dropscribe.worker.outputs.text import clock, facts, legend, remarks, title
+from dropscribe.worker.outputs.text import blocks, clock, facts, legend, remarks, title
 from dropscribe.worker.outputs.turns import Turn, turns
 
 # What would begin markup within a line; a tag or an entity only where it looks like one, so that "R&D < 5" stays.
@@ -17,8 +17,7 @@ def render(transcript: Transcript) -> str:
     heading = "# " + escape(title(transcript)).replace("#", "\\#")
     known = "\n".join(f"- {fact}: {escape(value)}" for fact, value in facts(transcript))
     quoted = "\n".join(f"> - {escape(remark)}" for remark in (*remarks(transcript), *legend(transcript)))
-    blocks = [heading, known, quoted, *(_paragraph(turn) for turn in turns(transcript))]
-    return "\n".join(f"{block}\n" for block in blocks if block)
+    return blocks(heading, known, quoted, *map(_paragraph, turns(transcript)))
 
 
 def escape(text: str) -> str:

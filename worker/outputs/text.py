@@ -47,15 +47,20 @@ def names(transcript: Transcript) -> dict[int, str]:
 
 def labeller(transcript: Transcript) -> Callable[[Segment], str]:
     """A function that names a segment's speaker: empty for sounds, and where nobody was told apart."""
-    anyone = bool(_speakers(transcript) - {None})
-    called = names(transcript)
+    anyone = bool(told_apart(transcript))
+    called: dict[int | None, str] = {**names(transcript)}
 
     def label(segment: Segment) -> str:
         if not anyone or segment.kind is not SegmentKind.SPEECH:
             return ""
-        return called.get(segment.speaker, name(segment.speaker)) if segment.speaker is not None else name(None)
+        return called.get(segment.speaker, name(segment.speaker))
 
     return label
+
+
+def told_apart(transcript: Transcript) -> list[int]:
+    """The numbers of those who speak, in order; none where nobody was told apart."""
+    return sorted(number for number in _speakers(transcript) if number is not None)
 
 
 def has_several_speakers(transcript: Transcript) -> bool:
@@ -69,7 +74,7 @@ def _speakers(transcript: Transcript) -> set[int | None]:
 
 def remarks(transcript: Transcript) -> list[str]:
     """What a reader has to know beforehand, a line each; empty for an ordinary transcript."""
-    notes = [f"Note: {note}" for note in (transcript.engine.notice, *transcript.notes) if note]
+    notes = [f"Note: {note}" for note in filter(None, (transcript.engine.notice, *transcript.notes))]
     suspect = [f"SUSPECT: {reason}" for reason in transcript.reasons]
     uncovered = [
         f"Uncovered speech: {clock(span.start)} to {clock(math.ceil(span.end))}" for span in transcript.uncovered_speech
@@ -118,3 +123,8 @@ def clock(seconds: float) -> str:
 def timestamp(ms: int, separator: str) -> str:
     """`HH:MM:SS` and milliseconds after `separator`, as subtitles write it."""
     return f"{clock(ms // 1000)}{separator}{ms % 1000:03}"
+
+
+def blocks(*texts: str) -> str:
+    """The texts that are not empty, with an empty line between them."""
+    return "\n".join(f"{text}\n" for text in filter(None, texts))

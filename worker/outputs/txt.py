@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dropscribe.core.types import Transcript
-from dropscribe.worker.outputs.text import clock, legend, remarks
+from dropscribe.worker.outputs.text import blocks, clock, legend, remarks
 from dropscribe.worker.outputs.turns import Turn, turns
 
 
 def render(transcript: Transcript) -> str:
     """Paragraphs `[HH:MM:SS] Speaker 1: text`, a blank line between them."""
     header = "\n".join([*remarks(transcript), *legend(transcript)])
-    blocks = [header, *(_paragraph(turn) for turn in turns(transcript))]
-    return "\n".join(f"{block}\n" for block in blocks if block)
+    return blocks(header, *map(_paragraph, turns(transcript)))
 
 
 def _paragraph(turn: Turn) -> str:

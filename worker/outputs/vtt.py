@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dropscribe.core.types import Transcript
 from dropscribe.worker.outputs.cues import Cue, cues
-from dropscribe.worker.outputs.text import MARK, legend, remarks, timestamp
+from dropscribe.worker.outputs.text import MARK, blocks, legend, remarks, timestamp
 
 
 def render(transcript: Transcript) -> str:
     """The header, a NOTE where there is something to note, and all cues."""
-    note = "\n".join(["NOTE", *remarks(transcript), *legend(transcript, MARK)]).replace("-->", "\u2192")
-    blocks = ["WEBVTT", note if note != "NOTE" else "", *(_block(cue) for cue in cues(transcript))]
-    return "\n".join(f"{block}\n" for block in blocks if block)
+    notes = [*remarks(transcript), *legend(transcript, MARK)]
+    note = "\n".join(["NOTE", *notes]).replace("-->", "\u2192") if notes else ""
+    return blocks("WEBVTT", note, *map(_block, cues(transcript)))
 
 
 def _block(cue: Cue) -> str:

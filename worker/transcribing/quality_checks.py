@@ -15,6 +15,7 @@ from enum import StrEnum
 from itertools import accumulate, groupby, pairwise
 
 from dropscribe.core import confidence, spans
+from dropscribe.core.audio import MIN_SPEECH
 from dropscribe.core.scripts import ALPHABETIC, SYLLABLE
 from dropscribe.core.types import FinishReason, RawTranscript, Segment, SegmentKind, Span
 
@@ -23,7 +24,6 @@ BLIP = 1.0  # s; what is shorter and stands alone is a cough, a click or an "mhm
 MIN_UNCOVERED = 3.0  # s of talk below which a low share says nothing: there was hardly any
 MAX_GAP = 30.0  # s of talk between two segments: several utterances, and longer than a jingle taken for speech
 SILENT_ANSWER = 5.0  # s of talk that an answer without a word cannot have overheard
-MIN_MISSING = 0.5  # s; in less is hardly a word
 MIN_DOUBTFUL = 5.0  # s of words below which their confidence says little: a name and a cough can be all of them
 SHORT = 2.0  # s; in less, rounded times make any pace possible
 BURST = 2.0  # times the bound for a whole chunk that a single segment may reach
@@ -131,7 +131,7 @@ def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits
         *_haste(result.segments, pace, limits.words_per_second),
         *_doubt(result.segments, limits.confidence),
     )
-    missing = tuple(gap for gap in holes if gap.duration >= MIN_MISSING)
+    missing = tuple(gap for gap in holes if gap.duration >= MIN_SPEECH)
     sure = confidence.average(result.segments)
     measures = {"coverage": share, "words_per_second": pace} | ({} if sure is None else {"confidence": sure})
     return CheckResult(failures, missing, measures)
