@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
 
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
-from dropscribe.core.hotwords import context_of, read_file, read_hotwords
+from dropscribe.core.hotwords import bounded, context_text, read_file, read_hotwords
 from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_errors import NEAR, faults, reason
@@ -205,7 +205,7 @@ def general(settings: Settings) -> FolderSettings:
 
 def effective(settings: Settings, given: FolderSettings) -> EffectiveSettings:
     """What holds under `general` and what folders add to it. Raises SettingsError when the context is too long."""
-    context = context_of(settings, given["context"], terms=given["hotwords"])
+    context = bounded(context_text(given["context"], given["hotwords"]))
     overrides = {key: given[key] for key in CARRIED if key in given}
     if given["when_done"] == "archive":
         overrides["when_done"] = STORED_ARCHIVE

@@ -21,22 +21,22 @@ _SEPARATOR = r",;\uff0c\u3001\uff1b"  # the comma and the semicolon, and the Chi
 _COMMENT = re.compile(rf"(?:^|[\s{_SEPARATOR}])#.*")
 
 
-def context_of(
-    settings: Settings, topic: str | None = None, file: Path | None = None, *, terms: Sequence[str] | None = None
-) -> str:
-    """What a recording that is admitted now is told: the topic, then the terms, or those of the file, read anew.
+def context_of(settings: Settings, topic: str | None = None, file: Path | None = None) -> str:
+    """What a recording that is admitted now is told: the topic, then the terms of the file, read anew.
 
     Where they are not given, the settings `context` and `hotwords` hold. Raises SettingsError when the file cannot
     be read, or both together are too long.
     """
-    named = (file or settings.hotwords) if terms is None else None
-    text = context_text(
-        settings.context if topic is None else topic, (read_file(named) if named else ()) if terms is None else terms
-    )
+    named = file or settings.hotwords
+    text = context_text(settings.context if topic is None else topic, read_file(named) if named else ())
+    return bounded(text, f" with the hotwords of {named}" if named else "")
+
+
+def bounded(text: str, hotwords: str = "") -> str:
+    """A context as it is. Raises SettingsError where it is too long; `hotwords` says where part of it is from."""
     if len(text) > MAX_CONTEXT:
-        terms = f" with the hotwords of {named}" if named else ""
         raise SettingsError(
-            f"the context{terms} has {len(text):,} characters and {MAX_CONTEXT:,} are allowed; shorten it"
+            f"the context{hotwords} has {len(text):,} characters and {MAX_CONTEXT:,} are allowed; shorten it"
         )
     return text
 

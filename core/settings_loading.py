@@ -72,32 +72,40 @@ def load(environ: Mapping[str, str] | None = None, *, overrides: Mapping[str, An
     Raises SettingsError for an unknown key (naming the nearest known one) or a value that does not fit.
     """
     remarks: list[str] = []
-    return _build(_gather(environ, overrides, remarks)).remember(remarks)
+    return _build(_gather(environ, overrides or {}, remarks)).remember(remarks)
 
 
 def origins(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Origin]:
     """Every setting with its value and where it came from; secrets are masked."""
-    given = _gather(environ, None, [])
+    given = _gather(environ, {}, [])
     return [_origin(name, settings, given.source(name)) for name in fields()]
 
 
 def _origin(name: str, settings: Settings, source: str) -> Origin:
     field = fields()[name]
-    value = settings.value(name)
-    shown = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
     extra = field.json_schema_extra
-    if shown and isinstance(extra, dict) and (masked := extra.get("secret")):
-        shown = "***" if masked == "whole" else mask(shown)
+    secret = extra.get("secret") if isinstance(extra, dict) else None
+    shown = _MASKS[secret](_shown(settings.value(name)))
     return Origin(name, variable(name), shown, source, field.description or "")
 
 
-def _gather(environ: Mapping[str, str] | None, overrides: Mapping[str, Any] | None, remarks: list[str]) -> _Given:
+# What is shown of a value, by what its declaration says of its secrecy.
+_MASKS: dict[Any, Callable[[str], str]] = {None: str, True: mask, "whole": lambda shown: shown and "***"}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "" if value is None else str(value)
+
+
+def _gather(environ: Mapping[str, str] | None, overrides: Mapping[str, Any], remarks: list[str]) -> _Given:
     """What each place says; `remarks` are added to for old names."""
     environ = os.environ if environ is None else environ
     from_environment = renamed(_from_environment(environ), remarks, variable)
     file = _find_file(environ, from_environment)
     from_file = renamed(_from_file(file), remarks, lambda name: f"{name} in {file}") if file else {}
-    options = renamed({key: value for key, value in (overrides or {}).items() if value is not None}, remarks)
+    options = renamed({key: value for key, value in overrides.items() if value is not None}, remarks)
     return _Given(from_file, from_environment, options, file)
 
 

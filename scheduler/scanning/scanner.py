@@ -62,8 +62,8 @@ class Scanner:
     `stop` ends a request within a second, with ScannerStoppedError.
     """
 
-    def __init__(self, *, deadline: float | None = None, stop: threading.Event | None = None) -> None:
-        self._deadline = SCAN_DEADLINE_SECONDS if deadline is None else deadline
+    def __init__(self, *, deadline: float = SCAN_DEADLINE_SECONDS, stop: threading.Event | None = None) -> None:
+        self._deadline = deadline
         self._stop = stop or threading.Event()
         self._process: ScanProcess | None = None
 

@@ -52,7 +52,7 @@ class RootWatch:
     earliest: float = 0.0
     report: RootReport = field(init=False)
     folders: Folders = field(default_factory=Folders)
-    _root: Root | None = None
+    _root: Root = field(init=False)
     _identity: RootIdentity | None = None
     _stability: Stability | None = None
     _listens: bool = False
@@ -64,6 +64,7 @@ class RootWatch:
 
     def __post_init__(self) -> None:
         """Nothing is known of the root before the first look."""
+        self._root = Root(self.path, "", "", is_network=False, directory=(0, 0))
         self.report = self._offline(UNSEEN)
 
     def rung(self) -> None:
@@ -90,7 +91,8 @@ class RootWatch:
         self._hangs = 0
         self._note_gone(found)
         if complete:
-            self._admit_or_forget(complete, stability)
+            with stability.forgetting_on_error(complete):
+                self.admit(str(self.place), complete, self._gone, self.folders)
         if not stability.pending:
             self._gone.clear()
         self._plan(found, stability, now)
@@ -142,28 +144,14 @@ class RootWatch:
         if not self._is_network:
             return {path: found.files[path] for path in complete}
         confirmed = {}
-        for path, seen in zip(complete, self._looks(stability, complete), strict=True):
+        with stability.forgetting_on_error(complete):
+            looks = self.scanner.look(self.place, complete)
+        for path, seen in zip(complete, looks, strict=True):
             if seen == found.files[path]:
                 confirmed[path] = seen
             else:
                 stability.forget(path)
         return confirmed
-
-    def _looks(self, stability: Stability, paths: list[str]) -> list[Observation | None]:
-        try:
-            return self.scanner.look(self.place, paths)
-        except BaseException:
-            for path in paths:  # they come again with the next scans
-                stability.forget(path)
-            raise
-
-    def _admit_or_forget(self, complete: Mapping[str, Observation], stability: Stability) -> None:
-        try:
-            self.admit(str(self.place), complete, self._gone, self.folders)
-        except BaseException:
-            for path in complete:  # they come again with the next scans
-                stability.forget(path)
-            raise
 
     def _scan(self) -> Scan:
         root, identity = self._open()
@@ -209,11 +197,11 @@ class RootWatch:
     @property
     def place(self) -> Path:
         """The root without symlinks, as far as that is known: under it, its recordings are stored."""
-        return self._root.path if self._root else self.path
+        return self._root.path
 
     @property
     def _is_network(self) -> bool:
-        return self._root is not None and self._root.is_network
+        return self._root.is_network
 
     @property
     def _patience(self) -> float:
@@ -233,7 +221,7 @@ class RootWatch:
         return RootReport(
             path=str(self.path),
             host=socket.gethostname(),
-            filesystem=self._root.filesystem if self._root else "",
+            filesystem=self._root.filesystem,
             online=True,
             reason=self._unseen(found.unreadable),
             files=len(found.files),
@@ -265,5 +253,5 @@ class RootWatch:
         self.report = self._offline(reason)
 
     def _offline(self, reason: str) -> RootReport:
-        kind = self._root.filesystem if self._root else ""
-        return RootReport(str(self.path), socket.gethostname(), kind, online=False, reason=reason)
+        filesystem = self._root.filesystem
+        return RootReport(str(self.path), socket.gethostname(), filesystem, online=False, reason=reason)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from dropscribe.scheduler.scanning.scan import Observation
@@ -59,6 +60,16 @@ class Stability:
         """Treat the file as new from now on, so that it is reported again."""
         self._settled.pop(path, None)
         self._candidates.pop(path, None)
+
+    @contextmanager
+    def forgetting_on_error(self, paths: Iterable[str]) -> Iterator[None]:
+        """Files that come again with the next scans where the block fails."""
+        try:
+            yield
+        except BaseException:
+            for path in paths:
+                self.forget(path)
+            raise
 
     def knows(self, path: str, seen: Observation) -> bool:
         """True for a file that is complete as it is seen."""

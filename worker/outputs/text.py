@@ -48,12 +48,12 @@ def names(transcript: Transcript) -> dict[int, str]:
 def labeller(transcript: Transcript) -> Callable[[Segment], str]:
     """A function that names a segment's speaker: empty for sounds, and where nobody was told apart."""
     anyone = bool(told_apart(transcript))
-    called: dict[int | None, str] = {**names(transcript)}
+    called = names(transcript)
 
     def label(segment: Segment) -> str:
         if not anyone or segment.kind is not SegmentKind.SPEECH:
             return ""
-        return called.get(segment.speaker, name(segment.speaker))
+        return called.get(segment.speaker, name(segment.speaker)) if segment.speaker is not None else name(None)
 
     return label
 

@@ -49,6 +49,19 @@ class Held:
             self.reached, self.moved = self.progress, now
         return isinstance(self.claim, ChunkClaim) and now - self.moved > patience
 
+    @property
+    def visible_progress(self) -> float | None:
+        """What is shown of a chunk's progress; a job has none of its own."""
+        return self.progress if isinstance(self.claim, ChunkClaim) else None
+
+    def take(self, renewal: Renewal, asked: float, shown: float) -> None:
+        """What the store said to a renewal that was asked for then, with that progress."""
+        self.renewed, self.shown = asked, shown
+        if renewal is Renewal.LOST:
+            self.lose()
+        if renewal is Renewal.CANCEL:
+            self.stop.set()
+
     def lose(self) -> None:
         """Another may have the work by now."""
         self.lost = True
@@ -187,16 +200,11 @@ class LeaseKeeper:
         if not due:
             return
         asked = self._monotonic()
-        progress = [held.progress if isinstance(held.claim, ChunkClaim) else None for held in due]
-        claims = [(held.claim, reached) for held, reached in zip(due, progress, strict=True)]
+        claims = [(held.claim, held.visible_progress) for held in due]
         try:
             renewals = leases.renew_all(self._database, claims, self._lease)
         except StoreError as error:
             log.warning("cannot renew the leases of %s: %s", ", ".join(held.claim.id for held in due), error)
             return
-        for held, reached, renewal in zip(due, progress, renewals, strict=True):
-            held.renewed, held.shown = asked, reached or 0.0
-            if renewal is Renewal.LOST:
-                held.lose()
-            if renewal is Renewal.CANCEL:
-                held.stop.set()
+        for held, (_, reached), renewal in zip(due, claims, renewals, strict=True):
+            held.take(renewal, asked, reached or 0.0)

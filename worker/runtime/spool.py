@@ -31,12 +31,18 @@ def has_room(settings: Settings, database: Database) -> bool:
     except OSError as error:  # preparing tells its job why, and counts it against this worker
         log.warning("cannot look into the spool %s: %s; check DROPSCRIBE_SPOOL", settings.spool_dir, error.strerror)
         return True
-    if reason and not full_since and switches.pause(database, SPOOL_FULL):
-        log.warning("preparing pauses: %s", reason)
-    if full_since and not reason:
+    if bool(reason) != bool(full_since):
+        _switch(database, reason)
+    return not reason
+
+
+def _switch(database: Database, reason: str) -> None:
+    """Let nobody prepare while there is a reason."""
+    if not reason:
         switches.resume(database, SPOOL_FULL)
         log.info("preparing goes on: the spool has room again")
-    return not reason
+    elif switches.pause(database, SPOOL_FULL):
+        log.warning("preparing pauses: %s", reason)
 
 
 def why_full(settings: Settings, part: float = 1.0) -> str:
