@@ -30,7 +30,7 @@ from bench.machine import Machine, private
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.queue import Doorbell, redis_url
 from dropscribe.core.routing import TRANSCRIBE
-from dropscribe.core.types import ChunkState, Span
+from dropscribe.core.types import ChunkState, Media, Span
 from dropscribe.store import chunk_plans, fleet, jobs, queries
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob
@@ -148,7 +148,7 @@ def _plan(machine: Machine, folder: Path, lengths: Sequence[float]) -> list[str]
         jobs.lead_or_follow(machine.database, claim, hashlib.sha256(job_id.encode()).hexdigest())
         speech = [Span(at + UTTERANCE.start, at + UTTERANCE.end) for at in np.arange(0.0, seconds, 10.0).tolist()]
         plan = chunking.plan(speech, seconds, CHUNK_SECONDS, overlap=machine.settings.overlap_seconds)
-        result = chunk_plans.Prepared(seconds, {"format": "wav"}, "none", plan, speech)
+        result = chunk_plans.Prepared(seconds, Media("wav"), "none", plan, speech)
         waiting += chunk_plans.prepared(machine.database, claim, result, window=window).transcribe
     return waiting
 

@@ -20,8 +20,9 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from dropscribe.core.types import ChunkState, EngineInfo, JobState
+from dropscribe.core.types import ChunkState, EngineInfo, JobState, Media, Span
 from dropscribe.store import fleet
+from dropscribe.store.json_columns import stored_media
 from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import open_database
 from dropscribe.store.tables import chunks, jobs, now, path_key
@@ -52,8 +53,9 @@ def job_row(index: int, state: JobState) -> dict[str, Any]:
         "cancel_requested": False, "attempt": 1, "lost": 0, "failures": 0, "not_before": 0.0,
         "owner": f"worker-{index % 8}" if state in {JobState.PREPARING, JobState.FINISHING} else None,
         "duration": 2700.0, "speech_detector": "silero", "timings": {"decode": 4.0},
-        "media": {"format": "mp3", "codec": "mp3", "channels": 2, "sample_rate": 44_100,
-                  "speech": [[3.0 * k, 3.0 * k + 2] for k in range(100)]},
+        "media": stored_media(
+            Media("mp3", "mp3", 2, 44_100), [Span(3.0 * number, 3.0 * number + 2) for number in range(100)]
+        ),
         "created_at": float(index),
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ import difflib
 import logging
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.hotwords import bounded, context_text, read_file, read_hotwords
+from dropscribe.core.job_overrides import ARCHIVE, JobOverrides
 from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_errors import NEAR, faults, reason
@@ -36,7 +37,6 @@ SHARED = (
 )  # fmt: skip
 # What a job's row keeps of them, for the workers to merge over their own.
 CARRIED = ("language", "outputs", "engine", "precision", "chunk_seconds", "speakers", "notify")
-STORED_ARCHIVE = "move"  # what it keeps for `when_done = "archive"`: the old name, as rows have it
 
 MIN_CHUNK = 30.0  # s; shorter ones would make thousands of a long recording
 MAX_CHUNK = 86_400.0  # s
@@ -67,23 +67,23 @@ class SettingsFilePlace:
 
 @dataclass(frozen=True, slots=True)
 class EffectiveSettings:
-    """What jobs of recordings in one folder are admitted with; `overrides`, which are JSON, stay in their rows."""
+    """What jobs of recordings in one folder are admitted with; `overrides` stay in their rows."""
 
     settings_digest: str
     priority: Priority
     context: str
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: JobOverrides = field(default_factory=JobOverrides)
     results: Results | None = None
 
-    def overrides_at(self, path: str) -> dict[str, Any]:
+    def overrides_at(self, path: str) -> JobOverrides:
         """Those of the recording at `path` (relative to the root), with the folder for its transcripts."""
         place = reserved_names.unshelved(path) if self.moves else path
-        return {**self.overrides, **({"folder": self.results.of(place)} if self.results else {})}
+        return replace(self.overrides, folder=self.results.of(place)) if self.results else self.overrides
 
     @property
     def moves(self) -> bool:
         """Are recordings archived when their job ended?"""
-        return self.overrides.get("when_done") == STORED_ARCHIVE
+        return self.overrides.archives
 
 
 def _terms(value: object) -> object:
@@ -206,8 +206,7 @@ def general(settings: Settings) -> FolderSettings:
 def effective(settings: Settings, given: FolderSettings) -> EffectiveSettings:
     """What holds under `general` and what folders add to it. Raises SettingsError when the context is too long."""
     context = bounded(context_text(given["context"], given["hotwords"]))
-    overrides = {key: given[key] for key in CARRIED if key in given}
-    if given["when_done"] == "archive":
-        overrides["when_done"] = STORED_ARCHIVE
+    when_done = ARCHIVE if given["when_done"] == ARCHIVE else None
+    overrides = JobOverrides(**{key: given[key] for key in CARRIED if key in given}, when_done=when_done)
     digest = settings.for_job(overrides).digest(context)
     return EffectiveSettings(digest, given["priority"], context, overrides, given.get("results"))

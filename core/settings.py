@@ -22,8 +22,9 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from dropscribe.core import engines, old_names
+from dropscribe.core import engines
 from dropscribe.core.engine_settings import EngineSettings, groups
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings_errors import PREFIX, validated
 from dropscribe.core.types import Priority
 
@@ -289,14 +290,14 @@ class Settings(BaseModel):
         """Directory for copies of sources while they are decoded; local to this machine."""
         return self.home / "scratch"
 
-    def for_job(self, overrides: Mapping[str, Any]) -> Settings:
-        """These settings with those that the folder of a recording has of its own; see `core.folder_settings`.
+    def for_job(self, overrides: JobOverrides) -> Settings:
+        """These settings with those that the folder of a recording has of its own.
 
         Raises SettingsError where a job was admitted with a value that there is not any more.
         """
-        names = overrides.keys() & Settings.model_fields.keys()
-        own = validated(Settings, {name: old_names.current_value(name, overrides[name]) for name in names})
-        return self.model_copy(update={name: getattr(own, name) for name in names})
+        given = {name: value for name, value in overrides.given.items() if name in Settings.model_fields}
+        own = validated(Settings, given)
+        return self.model_copy(update={name: getattr(own, name) for name in given})
 
     def digest(self, context: str | None = None) -> str:
         """Hex digest of what shapes a transcript: equal content with an equal digest is a duplicate."""

@@ -7,6 +7,7 @@ to the model; everywhere else they count from the start of the recording.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -223,6 +224,20 @@ class EngineInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """What a recording's file is; of what nothing is known, empty or 0.
+
+    `claimed_duration` is not None where the file breaks off: the seconds that the whole has, 0 where nothing tells.
+    """
+
+    format: str = ""
+    codec: str = ""
+    channels: int = 0
+    sample_rate: int = 0
+    claimed_duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """The recording as it was read: `path` as seen by the worker, `duration` in seconds, `sha256` in hex."""
 
@@ -264,6 +279,14 @@ class Speaker:
     def called(self) -> str:
         """Their name; until somebody names them, people count speakers from one."""
         return self.name or f"Speaker {self.number + 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerNames:
+    """By number of the speaker: `names`, and in `merged` the number of the speaker that they are in truth."""
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    merged: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

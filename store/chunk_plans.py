@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select
 
 from dropscribe.core import chunk_ids
-from dropscribe.core.types import SETTLED_CHUNKS, Chunk, ChunkKind, ChunkState, JobState, Span
+from dropscribe.core.types import SETTLED_CHUNKS, Chunk, ChunkKind, ChunkState, JobState, Media, Span
 from dropscribe.store import jobs as job_store
 from dropscribe.store import transitions
+from dropscribe.store.json_columns import stored_media
 from dropscribe.store.leases import ChunkClaim, JobClaim
 from dropscribe.store.session import Database, insert_all
 from dropscribe.store.tables import chunks, jobs
@@ -38,15 +39,13 @@ class Onward:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What preparing a recording found out; `media` is format, codec, channels and sample_rate.
+    """What preparing a recording found out.
 
     `chunks` are the windows for a model, `stretches` those whose voices are to be embedded.
-
-    Where the file breaks off, it is also `claimed_duration`: the seconds that the whole has, 0 where nothing tells.
     """
 
     duration: float
-    media: dict[str, Any]
+    media: Media
     speech_detector: str
     chunks: Sequence[Chunk]
     speech: Sequence[Span]
@@ -69,7 +68,7 @@ def prepared(database: Database, claim: JobClaim, result: Prepared, *, window: i
         state = JobState.TRANSCRIBING if unread or result.stretches else JobState.FINISHING
         found = {
             "duration": result.duration,
-            "media": result.media | {"speech": [[span.start, span.end] for span in result.speech]},
+            "media": stored_media(result.media, result.speech),
             "speech_detector": result.speech_detector,
             "notes": list(result.notes),
             "timings": result.timings,

@@ -6,19 +6,21 @@ Models read windows (`claim`, `commit`, `split`); CPU workers embed the voices o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, exists, func, select, true
 
 from dropscribe.core.event_kinds import EventKind
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
 from dropscribe.store import chunk_plans, leases, transitions
 from dropscribe.store import jobs as job_store
 from dropscribe.store.chunk_plans import Onward
 from dropscribe.store.events import note_attempt
+from dropscribe.store.json_columns import speech_of
 from dropscribe.store.leases import ChunkClaim
 from dropscribe.store.session import Database, insert_all
 from dropscribe.store.tables import chunks, jobs, now, segments
@@ -39,7 +41,7 @@ class ChunkWork:
     depth: int
     speech: tuple[Span, ...]
     queue: str = MODEL_QUEUE
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: JobOverrides = field(default_factory=JobOverrides)
 
     @property
     def span(self) -> Span:
@@ -58,7 +60,7 @@ class StretchWork:
     span: Span
     failures: int
     speech: tuple[Span, ...]
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: JobOverrides = field(default_factory=JobOverrides)
 
 
 def claim(
@@ -120,7 +122,7 @@ def _rows(connection: Connection, claim: ChunkClaim) -> tuple[Any, Any]:
 
 def _speech(chunk: Any, job: Any) -> tuple[Span, ...]:
     """Where somebody speaks in a chunk, as far as the speech reaches beyond it."""
-    spans = (Span(start, end) for start, end in job.media["speech"])
+    spans = speech_of(job.media)
     return tuple(span for span in spans if span.end > chunk.start and span.start < chunk.end)
 
 
@@ -143,8 +145,8 @@ def commit(
     found: dict[str, Any] = {
         "ended": result.ended,
         "reasons": list(reasons),
-        "missing": [[span.start, span.end] for span in missing],
-        "engine": asdict(engine),
+        "missing": tuple(missing),
+        "engine": engine,
         "timings": result.timings,
         "language": result.language,
         "prompt_tokens": result.prompt_tokens,

@@ -69,7 +69,7 @@ def retry(database: Database, job_id: str) -> JobState:
             to=state,
             detail=f"from {job.state}",
             diarization=None if held.ids else job.diarization,  # the old chunks' does not fit the new ones
-            moves=job.overrides.get("when_done") == "move",
+            moves=job.overrides.archives,
         )
         return state
 

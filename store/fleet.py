@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, case, delete, insert, or_, select, update
@@ -72,7 +72,7 @@ def heartbeat(
     if memory is not None:
         values["memory"] = memory
     if engine:
-        values["engine"] = asdict(engine)
+        values["engine"] = engine
     with database.begin() as connection:
         beat = update(workers).where(workers.c.id == worker).values(**values).returning(workers.c.state)
         return connection.execute(beat).scalar()
@@ -132,7 +132,7 @@ class Worker:
     role: str
     state: str
     gpu: str
-    engine: dict[str, Any] | None
+    engine: EngineInfo | None
     audio_seconds: float
     busy_seconds: float
     started_at: float
@@ -204,7 +204,7 @@ def capacity(database: Database, silence: float, queue: str = MODEL_QUEUE) -> Ca
     return capacity_of(engines(database, silence), queue)
 
 
-def engines(database: Database, silence: float) -> list[dict[str, Any]]:
+def engines(database: Database, silence: float) -> list[EngineInfo]:
     """The engines of the model workers that sent a heartbeat within `silence` seconds and are not draining."""
     fresh = select(workers.c.engine).where(
         workers.c.role == "model", workers.c.state != DRAINING, workers.c.heartbeat_at > now() - silence
@@ -213,11 +213,11 @@ def engines(database: Database, silence: float) -> list[dict[str, Any]]:
         return [engine for engine in connection.execute(fresh).scalars() if engine]
 
 
-def capacity_of(engines: Sequence[dict[str, Any]], queue: str) -> Capacity:
+def capacity_of(engines: Sequence[EngineInfo], queue: str) -> Capacity:
     """What those of the engines can do that serve the queue."""
-    fit = [engine for engine in engines if queue in served(engine["engine"], engine["precision"])]
-    longest = min((engine["longest_chunk"] for engine in fit), default=None)
-    return Capacity(len(fit), sum(engine["slots"] for engine in fit), longest)
+    fit = [engine for engine in engines if queue in served(engine.engine, engine.precision)]
+    longest = min((engine.longest_chunk for engine in fit), default=None)
+    return Capacity(len(fit), sum(engine.slots for engine in fit), longest)
 
 
 def hold_role(database: Database, role: str, owner: str, seconds: float) -> bool:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, exc, select
 
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.event_kinds import EventKind
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.routing import AUTO, model_queue
 from dropscribe.core.types import JobState, Span
 from dropscribe.store import leases, transitions
@@ -43,7 +44,7 @@ class NewJob:
     settings_digest: str
     priority: str
     context: str = ""
-    overrides: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    overrides: JobOverrides = field(default_factory=JobOverrides)
 
     @property
     def source(self) -> str:
@@ -53,12 +54,12 @@ class NewJob:
     @property
     def moves(self) -> bool:
         """Is it put away when its job has ended?"""
-        return self.overrides.get("when_done") == "move"
+        return self.overrides.archives
 
     @property
     def model_queue(self) -> str:
         """Where its chunks wait: for any model worker, or for those that its folder wants."""
-        return model_queue(self.overrides.get("engine", AUTO), self.overrides.get("precision", AUTO))
+        return model_queue(self.overrides.engine or AUTO, self.overrides.precision or AUTO)
 
     @property
     def identity(self) -> str:
@@ -105,7 +106,7 @@ def _never_admitted(connection: Connection, batch: Sequence[NewJob]) -> list[New
 
 
 def _row(job: NewJob) -> dict[str, Any]:
-    return asdict(job) | {
+    return {name: getattr(job, name) for name in NewJob.__dataclass_fields__} | {
         "id": new_id(),
         "path_key": path_key(job.source),
         "identity": job.identity,
@@ -204,7 +205,7 @@ def complete(
     """End the job for good as done, suspect or duplicate; returns the followers to send `finish` for."""
     found: dict[str, Any] = {
         "notes": list(notes),
-        "missing": [[span.start, span.end] for span in missing],
+        "missing": tuple(missing),
         "timings": timings or {},
     }
     with database.begin() as connection:

@@ -66,7 +66,7 @@ def announce(connection: Connection, job_id: str, state: str, reason: str) -> No
     if not wanted:
         return
     overrides = connection.execute(select(jobs.c.overrides).where(jobs.c.id == job_id)).scalar_one()
-    url = overrides.get("notify", "")
+    url = overrides.notify or ""
     if url or OF_ALL in wanted:
         connection.execute(
             insert(notifications).values(

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, exists, func, select
 from dropscribe.core import chunk_ids
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
 from dropscribe.core.event_kinds import EventKind
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.types import (
     ACTIVE_STATES,
     ATTENTION_STATES,
@@ -19,8 +20,11 @@ from dropscribe.core.types import (
     ChunkKind,
     ChunkState,
     JobState,
+    Media,
     Span,
+    SpeakerNames,
 )
+from dropscribe.store.json_columns import media_of, speech_of
 from dropscribe.store.session import Database
 from dropscribe.store.tables import chunks, events, jobs, now, path_key, source_of
 
@@ -39,12 +43,12 @@ class Job:
     reason: str
     priority: str
     context: str
-    overrides: dict[str, Any]
+    overrides: JobOverrides
     model_queue: str
     moving_to: str | None
     notes: list[str]
-    missing: list[list[float]]
-    speakers: dict[str, Any]
+    missing: tuple[Span, ...]
+    speakers: SpeakerNames
     attempt: int
     failures: int
     lost: int
@@ -53,7 +57,7 @@ class Job:
     sha256: str | None
     duplicate_of: str | None
     duration: float | None
-    media: dict[str, Any] | None
+    media: Media | None
     speech_detector: str
     timings: dict[str, float]
     created_at: float
@@ -93,7 +97,7 @@ def _jobs_query() -> Any:
 
 
 def _job(row: Any) -> Job:
-    return Job(**{**row._mapping, "state": JobState(row.state)})  # noqa: SLF001 (SQLAlchemy's public name for it)
+    return Job(**{**row._mapping, "state": JobState(row.state), "media": media_of(row.media)})  # noqa: SLF001 (SQLAlchemy's public name for it)
 
 
 def job(database: Database, job_id: str) -> Job:
@@ -103,6 +107,12 @@ def job(database: Database, job_id: str) -> Job:
     if row is None:
         raise JobNotFoundError(f"there is no job {job_id}; `dropscribe jobs` lists them")
     return _job(row)
+
+
+def speech(database: Database, job_id: str) -> tuple[Span, ...]:
+    """Where somebody speaks in the recording, as preparing it found; empty before that."""
+    with database.read() as connection:
+        return speech_of(connection.execute(select(jobs.c.media).where(jobs.c.id == job_id)).scalar())
 
 
 def find(database: Database, text: str, absolute_path: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, exists, select
 
 from dropscribe.core.errors import DropscribeError
-from dropscribe.core.types import JobState
+from dropscribe.core.types import JobState, SpeakerNames
 from dropscribe.store import jobs as job_store
 from dropscribe.store import transitions
 from dropscribe.store.session import Database
@@ -17,35 +15,17 @@ from dropscribe.store.tables import jobs, transcripts
 from dropscribe.store.transitions import JobEvent
 
 
-@dataclass(frozen=True, slots=True)
-class SpeakerNames:
-    """By number of the speaker: `names`, and in `merged` the number of the speaker that they are in truth."""
-
-    names: Mapping[int, str] = field(default_factory=dict)
-    merged: Mapping[int, int] = field(default_factory=dict)
-
-
-def read(stored: Mapping[str, Any]) -> SpeakerNames:
-    """From the job's column `speakers`; JSON has no numbers for keys."""
-    names = {int(number): str(name) for number, name in stored.get("names", {}).items()}
-    return SpeakerNames(names, {int(number): int(into) for number, into in stored.get("merged", {}).items()})
-
-
 def say(database: Database, job_id: str, said: SpeakerNames) -> None:
     """Replace what was said of the job's speakers, and have its outputs written again (send `finish`).
 
     Raises DropscribeError for a job that has no transcript.
     """
-    stored = {
-        "names": {str(number): name for number, name in said.names.items()},
-        "merged": {str(number): into for number, into in said.merged.items()},
-    }
     with database.begin() as connection:
         job = job_store.lock(connection, job_id)
         if not (JobState(job.state).has_transcript or _waits_to_be_written(connection, job)):
             raise DropscribeError(f"{job_id} is {job.state}; speakers are named once its transcript is written")
         why, the_job = "named or merged; its files are written again", jobs.c.id == job_id
-        transitions.apply(connection, JobEvent.SPEAKERS, the_job, where=database.where, detail=why, speakers=stored)
+        transitions.apply(connection, JobEvent.SPEAKERS, the_job, where=database.where, detail=why, speakers=said)
 
 
 def _waits_to_be_written(connection: Connection, job: Any) -> bool:

@@ -34,8 +34,11 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.types import EngineInfo, Span, SpeakerNames
 from dropscribe.store import search_words
+from dropscribe.store.json_columns import ENGINE, OVERRIDES, SPANS, SPEAKERS
 
 # Python shows an undecodable byte 0xNN as the lone surrogate U+DCNN, which no database takes. A private-use
 # plane holds it instead: U+10DC80..U+10DCFF.
@@ -163,7 +166,7 @@ class JobColumns(TypedColumns):
     settings_digest = Column(String(16), nullable=False)
     context = Column(Prose, nullable=False)
     priority = Column(String(8), nullable=False)
-    overrides = Column(JSON, nullable=False, server_default="{}")
+    overrides: Column[JobOverrides] = Column(OVERRIDES, nullable=False, server_default="{}")
     model_queue = Column(String(48), nullable=False, server_default=MODEL_QUEUE)
     moves = Column(Boolean, nullable=False, server_default="0")
     moving_to = Column(FileName, nullable=True)
@@ -171,7 +174,7 @@ class JobColumns(TypedColumns):
     state = Column(String(16), nullable=False)
     reason = Column(Prose, nullable=False)
     notes = Column(JSON, nullable=False)
-    missing = Column(JSON, nullable=False)
+    missing: Column[tuple[Span, ...]] = Column(SPANS, nullable=False)
     cancel_requested = Column(Boolean, nullable=False)
 
     attempt = Column(Integer, nullable=False)
@@ -189,7 +192,7 @@ class JobColumns(TypedColumns):
     media = Column(JSON, nullable=True)
     speech_detector = Column(String(32), nullable=False)
     timings = Column(JSON, nullable=False)
-    speakers = Column(JSON, nullable=False, server_default="{}")
+    speakers: Column[SpeakerNames] = Column(SPEAKERS, nullable=False, server_default="{}")
     diarization = Column(JSON, nullable=True)
 
     created_at = Column(Double, nullable=False)
@@ -224,8 +227,8 @@ class ChunkColumns(TypedColumns):
     progress = Column(Double, nullable=False)
     ended = Column(String(16), nullable=True)
     reasons = Column(JSON, nullable=False)
-    missing = Column(JSON, nullable=False, server_default="[]")
-    engine = Column(JSON, nullable=True)
+    missing: Column[tuple[Span, ...]] = Column(SPANS, nullable=False, server_default="[]")
+    engine: Column[EngineInfo | None] = Column(ENGINE, nullable=True)
     timings = Column(JSON, nullable=False)
     language = Column(String(12), nullable=False, server_default="")
     prompt_tokens = Column(Integer, nullable=False)
@@ -315,7 +318,7 @@ class WorkerColumns(TypedColumns):
     gpu = Column(String(64), nullable=False)
     metrics = Column(String(255), nullable=False, server_default="")
     memory = Column(BigInteger, nullable=False, server_default="0")
-    engine = Column(JSON, nullable=True)
+    engine: Column[EngineInfo | None] = Column(ENGINE, nullable=True)
     audio_seconds = Column(Double, nullable=False)
     busy_seconds = Column(Double, nullable=False)
     started_at = Column(Double, nullable=False)

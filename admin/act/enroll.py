@@ -57,7 +57,7 @@ def _speech_of(context: Context, job: Job, who: str) -> tuple[list[Span], int]:
     """What the speaker says alone, and the speaker's number."""
     segments, people = people_of(context, job)
     number = number_of(who, people, {speaker.number for speaker in people})
-    speech = [Span(start, end) for start, end in (job.media or {}).get("speech", ())]
+    speech = queries.speech(context.database, job.id)
     spans = voice_print.spoken_alone(segments, number, speech)
     seconds = sum(span.duration for span in spans)
     if seconds < voice_print.MIN_SECONDS:

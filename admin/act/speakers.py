@@ -13,11 +13,10 @@ from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
 from dropscribe.core.errors import DropscribeError, UsageError
-from dropscribe.core.types import Segment, SegmentKind, Speaker
+from dropscribe.core.types import Segment, SegmentKind, Speaker, SpeakerNames
 from dropscribe.store import queries, speakers, transcripts
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.queries import Job
-from dropscribe.store.speakers import SpeakerNames
 
 WIDTH = 60  # characters of what a speaker says first
 
@@ -54,7 +53,7 @@ def people_of(context: Context, job: Job) -> tuple[tuple[Segment, ...], tuple[Sp
     document = transcripts.document(context.database, job.id)
     if document is None:
         raise DropscribeError(f"{job.id} is {job.state} and has no transcript yet; see `dropscribe show {job.id}`")
-    transcript, said = json_.from_json(document), speakers.read(job.speakers)
+    transcript, said = json_.from_json(document), job.speakers
     people = transcript.speakers
     if not (job.state.is_final or job.duplicate_of):  # names may be forgotten; those of equal content stay
         people = tuple(replace(speaker, name="") if speaker.recognized is None else speaker for speaker in people)
@@ -105,7 +104,7 @@ def _doubt(one: str, other: str, alike: float | None) -> str:
 
 
 def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[str], merges: Sequence[str]) -> None:
-    before = speakers.read(job.speakers)
+    before = job.speakers
     known = {speaker.number for speaker in people} | set(before.merged)
     named = {**before.names, **{number_of(who, people, known): what for who, what in map(_pair, names)}}
     merged = dict(before.merged)

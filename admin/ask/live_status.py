@@ -153,7 +153,7 @@ def _workers(now: Status) -> Table:
 
 def _who(worker: Worker, now: Status) -> list[RenderableType]:
     dead = not worker.is_alive(now.silence)
-    held = (worker.engine or {}).get("memory_held", 0)
+    held = worker.engine.memory_held if worker.engine else 0
     return [
         render.safe(worker.id),
         Text("silent", style="red") if dead else Text(worker.state, style="yellow" * (worker.state == DRAINING)),

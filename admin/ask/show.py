@@ -14,7 +14,7 @@ from dropscribe.admin.ask import timeline
 from dropscribe.admin.ask.timeline import JobTimeline
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
-from dropscribe.admin.state.job_view import as_document, overrides
+from dropscribe.admin.state.job_view import as_document
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
 from dropscribe.core.old_names import previous
@@ -37,7 +37,7 @@ def show(context: Context, name: str, *, as_json: bool) -> None:
     windows, now = queries.windows_of(database, job.id), database.clock()
     history = timeline.build(events, windows, state=job.state, now=now, timings=job.timings)
     if as_json:
-        speech = [{"start": start, "end": end} for start, end in (job.media or {}).get("speech", ())]
+        speech = [asdict(span) for span in queries.speech(database, job.id)]
         extra = {
             "speech": speech,
             "files": [_file_document(file) for file in files],
@@ -81,7 +81,7 @@ def _facts(job: Job, files: Sequence[WrittenFile], deliveries: Sequence[Delivery
         ("reason", job.reason),
         ("waits for", waits_for),
         ("notes", "; ".join(job.notes)),
-        ("uncovered speech", ", ".join(f"{render.clock(start)}-{render.clock(end)}" for start, end in job.missing)),
+        ("uncovered speech", ", ".join(f"{render.clock(gap.start)}-{render.clock(gap.end)}" for gap in job.missing)),
         ("progress", _progress(job)),
         ("media", _media(job)),
         ("speech found by", job.speech_detector),
@@ -90,7 +90,7 @@ def _facts(job: Job, files: Sequence[WrittenFile], deliveries: Sequence[Delivery
         ("same content as", job.duplicate_of or ""),
         ("priority", job.priority),
         ("context", job.context),
-        ("folder's own", "; ".join(f"{key} {_shown(key, value)}" for key, value in overrides(job).items())),
+        ("folder's own", "; ".join(f"{key} {_shown(key, value)}" for key, value in job.overrides.given.items())),
         ("worked on by", job.owner or ""),
         ("cancellation", "requested" if job.cancel_requested else ""),
         ("attempts", f"{job.attempt}, {job.failures} failed, {job.lost} lost" if job.failures or job.lost else ""),
@@ -120,7 +120,7 @@ def _delivery(one: Delivery) -> str:
 def _shown(key: str, value: object) -> str:
     if key == "notify":  # the rest of the address may be a secret
         return urlsplit(str(value)).hostname or ""
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _progress(job: Job) -> str:
@@ -133,9 +133,9 @@ def _media(job: Job) -> str:
     if job.duration is None or job.media is None:
         return ""
     media = job.media
-    parts = [render.duration(job.duration), str(media.get("format", "")), str(media.get("codec", ""))]
-    if "channels" in media and "sample_rate" in media:
-        parts += [render.count(media["channels"], "channel"), f"{media['sample_rate']} Hz"]
+    parts = [render.duration(job.duration), media.format, media.codec]
+    if media.channels:
+        parts += [render.count(media.channels, "channel"), f"{media.sample_rate} Hz"]
     return ", ".join(part for part in parts if part)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -70,12 +71,9 @@ class Status:
     @property
     def engines(self) -> list[dict[str, Any]]:
         """The distinct engines of the living model workers, each with the number of its `workers`."""
-        found: dict[tuple[str, ...], dict[str, Any]] = {}
-        for engine in (worker.engine for worker in self.alive if worker.engine):
-            facts = {name: str(engine.get(name, "")) for name in ("engine", "model", "precision", "notice")}
-            entry = found.setdefault(tuple(facts.values()), facts | {"workers": 0})
-            entry["workers"] += 1
-        return list(found.values())
+        named = ("engine", "model", "precision", "notice")
+        found = Counter(tuple(getattr(worker.engine, name) for name in named) for worker in self.alive if worker.engine)
+        return [dict(zip(named, facts, strict=True)) | {"workers": number} for facts, number in found.items()]
 
     @property
     def warnings(self) -> list[str]:

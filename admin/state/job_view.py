@@ -15,21 +15,15 @@ from dropscribe.store.queries import Job
 
 
 def as_document(job: Job) -> dict[str, Any]:
-    """A job as docs/cli.md describes it, under old names too; where speech was found is left out for its length."""
-    media = {key: value for key, value in (job.media or {}).items() if key != "speech"}
+    """A job as docs/cli.md describes it, under old names too."""
+    media = {name: value for name, value in asdict(job.media).items() if value is not None} if job.media else None
     document = asdict(job) | {
         "source": job.source,
         "progress": round(job.progress, 4),
-        "media": media or None,
-        "overrides": overrides(job),
-        "missing": [{"start": start, "end": end} for start, end in job.missing],
+        "media": media,
+        "overrides": job.overrides.given,
     }
     return old_names.with_new(document, old_names.JOB)
-
-
-def overrides(job: Job) -> dict[str, Any]:
-    """The settings that its folder has of its own, with the values of now."""
-    return {key: old_names.current_value(key, value) for key, value in job.overrides.items()}
 
 
 def jobs_table(jobs: Sequence[Job]) -> Table:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
 from typing import Any
 
 from dropscribe.core import old_names
@@ -120,7 +121,7 @@ def payload(database: Database, one: Notification) -> dict[str, Any]:
         "sha256": job.sha256,
         "duration": job.duration,
         "notes": job.notes,
-        "uncovered_speech": [{"start": start, "end": end} for start, end in job.missing],
+        "uncovered_speech": [asdict(span) for span in job.missing],
         "files": [{"path": file.path, "format": file.format, "sha256": file.sha256} for file in files],
     }
     return old_names.with_old(told, old_names.NOTIFICATION)

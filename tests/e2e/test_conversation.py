@@ -83,7 +83,7 @@ def test_a_long_conversation_is_read_as_well_as_its_sentences(fleet: Fleet, tmp_
     assert wer <= alone + 0.01
     assert attributed >= 0.9
     assert covered == 1.0
-    assert (job.state, job.missing) == (JobState.DONE, [])
+    assert (job.state, job.missing) == (JobState.DONE, ())
     assert (doubled, dropped) == (0, 0)
 
 

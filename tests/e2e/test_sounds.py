@@ -82,5 +82,5 @@ def test_no_word_is_invented_where_nobody_speaks(
     wanted, heard = (wer.normalize(text).split() for text in (expected, " ".join(word["text"] for word in words)))
     assert wer.errors(wanted, heard) <= MAX_WRONG * len(wanted), heard
     assert 0 < tokens(machine, f"{MIXED}.wav") <= MAX_TOKENS * len(wanted)
-    found = [Span(*times) for times in machine.job(f"{MIXED}.wav").media["speech"]]
+    found = queries.speech(machine.database, machine.job(f"{MIXED}.wav").id)
     assert sum(covered(music, found) for music in played) < 0.1 * sum(music.duration for music in played)

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropscribe.core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Source, Span, Speaker, Transcript
+from dropscribe.core.types import (
+    Chunk,
+    EngineInfo,
+    JobState,
+    Media,
+    RawTranscript,
+    Segment,
+    Source,
+    Span,
+    Speaker,
+    Transcript,
+)
 from dropscribe.store import chunk_plans, chunks, jobs, queries, transcripts
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.jobs import NewJob
@@ -51,7 +62,7 @@ def prepare(store: Database, job_id: str, *spans: tuple[float, float]) -> None:
     assert claim
     assert jobs.lead_or_follow(store, claim, job_id) == (None, [])
     plan = [Chunk(index, start, end, Span(start, end)) for index, (start, end) in enumerate(spans)]
-    media = {"format": "wav", "codec": "pcm_s16le", "channels": 1, "sample_rate": 16_000}
+    media = Media("wav", "pcm_s16le", 1, 16_000)
     speech = [Span(start, end) for start, end in spans]
     chunk_plans.prepared(
         store, claim, Prepared(spans[-1][1] if spans else 3.0, media, "silero", plan, speech), window=9

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import select, update
 
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.types import ChunkKind, ChunkState
 from dropscribe.store import jobs, queries, tables
 from dropscribe.store.jobs import NewJob
@@ -28,7 +29,8 @@ MakeContext = Callable[..., WorkerContext]
 def admit(context: WorkerContext, path: Path, **overrides: object) -> str:
     """A job for the recording; `overrides` are the settings of its folder."""
     stat = path.stat()
-    new = NewJob(str(path.parent), path.name, stat.st_size, stat.st_mtime_ns, "digest", "normal", overrides=overrides)
+    own = JobOverrides.read(overrides)
+    new = NewJob(str(path.parent), path.name, stat.st_size, stat.st_mtime_ns, "digest", "normal", overrides=own)
     (job_id,) = jobs.admit(context.database, [new])
     return job_id
 

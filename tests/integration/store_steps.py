@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import update
 
-from dropscribe.core.types import Chunk, EngineInfo, JobState, RawTranscript, Segment, Span
+from dropscribe.core.types import Chunk, EngineInfo, JobState, Media, RawTranscript, Segment, Span
 from dropscribe.store import chunk_plans, chunks, jobs, queries, tables, transcripts
 from dropscribe.store.chunk_plans import Onward, Prepared
 from dropscribe.store.jobs import NewJob
@@ -43,7 +43,7 @@ def plan(
     assert claim
     assert jobs.lead_or_follow(database, claim, f"hash of {job_id}") == (None, [])
     speech = [Span(0.0, windows * 10.0)]
-    result = Prepared(windows * 10.0, {"format": "wav"}, "energy", windows_of(windows), speech, stretches=stretches)
+    result = Prepared(windows * 10.0, Media("wav"), "energy", windows_of(windows), speech, stretches=stretches)
     return chunk_plans.prepared(database, claim, result, window=at_once)
 
 

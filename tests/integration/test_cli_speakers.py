@@ -7,17 +7,16 @@ import pytest
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.settings_loading import load
-from dropscribe.core.types import JobState
-from dropscribe.store import fleet, jobs, queries, speakers
+from dropscribe.core.types import JobState, SpeakerNames
+from dropscribe.store import fleet, jobs, queries
 from dropscribe.store.session import Database
-from dropscribe.store.speakers import SpeakerNames
 from tests.integration.console import Cli, admit, done, finish_again, state_of
 
 pytestmark = pytest.mark.usefixtures("environment")
 
 
 def read_said(store: Database, job_id: str) -> SpeakerNames:
-    return speakers.read(queries.job(store, job_id).speakers)
+    return queries.job(store, job_id).speakers
 
 
 def test_speakers_are_listed_with_who_may_be_the_same(store: Database, cli: Cli) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.core.types import EngineInfo, JobState, Segment, Source, Transcript
+from dropscribe.core.job_overrides import JobOverrides
+from dropscribe.core.types import EngineInfo, JobState, Media, Segment, Source, Transcript
 from dropscribe.store import chunk_plans, jobs, transcripts
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.jobs import NewJob
@@ -30,7 +31,7 @@ class Shop:
         self._capsys = capsys
 
     def admit(self, path: str, mtime: int = 1, **overrides: str) -> str:
-        new = NewJob(str(self.inbox), path, 9, mtime, "digest", "normal", overrides=overrides)
+        new = NewJob(str(self.inbox), path, 9, mtime, "digest", "normal", overrides=JobOverrides.read(overrides))
         (job_id,) = jobs.admit(self.database, [new])
         return job_id
 
@@ -39,7 +40,7 @@ class Shop:
         job_id = self.admit(path, mtime, **overrides)
         claim = jobs.claim_prepare(self.database, job_id, "cpu", 90)
         assert claim
-        chunk_plans.prepared(self.database, claim, Prepared(3.0, {"speech": []}, "energy", [], []), window=2)
+        chunk_plans.prepared(self.database, claim, Prepared(3.0, Media(), "energy", [], []), window=2)
         claim = jobs.claim_finish(self.database, job_id, "cpu", 90)
         assert claim
         source = Source(str(self.inbox / path), 9, "", 3.0, "wav", "pcm_s16le", 1, 8000)

@@ -13,6 +13,7 @@ from dropscribe.admin.state import exit_status, fleet_status
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import JobNotFoundError
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.scheduler.duties import reconciler
@@ -44,9 +45,13 @@ def test_a_recording_is_admitted_with_what_its_folders_say(database: Database, w
     watch.look(10.0)
     talk, other = job_of(database, "talks/a.wav"), job_of(database, "b.wav")
     assert (talk.context, talk.priority) == ("a company; Ada, Byron", "high")
-    assert talk.overrides == {"engine": "vibevoice", "precision": "int8", "folder": str(inbox / "talks" / "texts")}
+    assert talk.overrides.given == {
+        "engine": "vibevoice",
+        "precision": "int8",
+        "folder": str(inbox / "talks" / "texts"),
+    }
     assert (talk.model_queue, other.model_queue) == ("model.vibevoice.int8", "model")
-    assert (other.context, other.overrides) == ("a company", {})
+    assert (other.context, other.overrides.given) == ("a company", {})
 
 
 def test_a_folder_with_wrong_settings_waits_says_so_and_goes_on_once_they_are_mended(
@@ -69,7 +74,7 @@ def test_a_folder_with_wrong_settings_waits_says_so_and_goes_on_once_they_are_me
     settings.write_text('engine = "vibevoice"')
     watch.look(30.0)
     watch.look(40.0)
-    assert job_of(database, "talks/a.wav").overrides == {"engine": "vibevoice"}
+    assert job_of(database, "talks/a.wav").overrides.given == {"engine": "vibevoice"}
     assert not error.exists()
     assert watch.report.waiting == ()
 
@@ -97,7 +102,7 @@ def test_a_recording_that_waits_is_moved_with_what_holds_where_it_goes(
     watch.look(20.0)
     watch.look(30.0)
     moved = job_of(database, "talks/a.wav")
-    assert (moved.context, moved.overrides) == ("a talk", {"outputs": ["txt"]})
+    assert (moved.context, moved.overrides.given) == ("a talk", {"outputs": ("txt",)})
     assert len(queries.list_jobs(database)) == 1
 
 
@@ -254,7 +259,7 @@ def test_places_that_cannot_be_read_are_a_warning_and_a_reason_to_end_with_4(
 
 
 def test_a_job_for_which_no_worker_fits_says_so(database: Database, settings: Settings) -> None:
-    jobs.admit(database, [NewJob("/root", "a.wav", 1, 1, "d", "normal", "", {"engine": "vibevoice"})])
+    jobs.admit(database, [NewJob("/root", "a.wav", 1, 1, "d", "normal", "", JobOverrides(engine="vibevoice"))])
     wanted = "1 job waiting for the engine vibevoice"
     assert any(wanted in warning for warning in fleet_status.gather(database, settings).warnings)
     fleet.register(database, "able", host="h", pid=1, role="model", state="loading")
@@ -267,7 +272,16 @@ def test_a_job_for_which_no_worker_fits_says_so(database: Database, settings: Se
 
 def admit(context, path: Path, **overrides: object) -> str:
     stat = path.stat()
-    new = NewJob(str(path.parent), path.name, stat.st_size, stat.st_mtime_ns, "digest", "normal", "", overrides)
+    new = NewJob(
+        str(path.parent),
+        path.name,
+        stat.st_size,
+        stat.st_mtime_ns,
+        "digest",
+        "normal",
+        "",
+        JobOverrides.read(overrides),
+    )
     return jobs.admit(context.database, [new])[0]
 
 
@@ -324,8 +338,8 @@ def test_lost_messages_of_an_engine_are_sent_again_to_its_queue(make_context: Ma
 def test_plans_reckon_only_with_workers_that_fit(make_context: MakeContext) -> None:
     context = make_context()
     engines = [
-        {"engine": "scripted", "precision": "none", "slots": 3, "longest_chunk": 60.0},
-        {"engine": "vibevoice", "precision": "int8", "slots": 2, "longest_chunk": 1800.0},
+        EngineInfo("scripted", "", "none", slots=3, longest_chunk=60.0),
+        EngineInfo("vibevoice", "", "int8", slots=2, longest_chunk=1800.0),
     ]
     assert fleet.capacity_of(engines, "model").longest_chunk == 60.0
     fit = fleet.capacity_of(engines, "model.vibevoice.int8")

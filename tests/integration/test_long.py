@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import JobState
+from dropscribe.core.types import JobState, SpeakerNames
 from dropscribe.models.scripted.transcriber import Script
 from dropscribe.store import commands, queries, speakers
 from dropscribe.store.events import events_of
-from dropscribe.store.speakers import SpeakerNames
 from dropscribe.worker import cpu_tasks, model_tasks
 from dropscribe.worker.runtime.encoder_loader import EncoderLoader
 from tests import tones

@@ -11,9 +11,8 @@ import pytest
 
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.settings_loading import load
-from dropscribe.core.types import JobState
+from dropscribe.core.types import JobState, SpeakerNames
 from dropscribe.store import recovery, speakers
-from dropscribe.store.speakers import SpeakerNames
 from dropscribe.worker import cpu_tasks, model_tasks
 from dropscribe.worker.finishing import placement
 from tests.integration.one_worker import Died, MakeContext, admit, carry_through

@@ -12,7 +12,8 @@ import pytest
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import JobNotFoundError, StoreUnavailableError
-from dropscribe.core.types import JobState
+from dropscribe.core.job_overrides import JobOverrides
+from dropscribe.core.types import JobState, SpeakerNames
 from dropscribe.scheduler.duties import archiver
 from dropscribe.scheduler.scanning import move
 from dropscribe.scheduler.watching.root_watch import RootWatch
@@ -21,7 +22,6 @@ from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.roots import report_roots
 from dropscribe.store.session import Database
-from dropscribe.store.speakers import SpeakerNames
 from dropscribe.worker import cpu_tasks
 from tests.e2e.harness import speech
 from tests.integration.one_worker import MakeContext, carry_through
@@ -42,7 +42,7 @@ def complete(database: Database, job_id: str) -> None:
 def ended(database: Database, root: Path, path: str, *, failed: bool = False, **overrides: object) -> str:
     """A job of a recording that is there, which has come to its end."""
     seen = (root / path).stat()
-    folder = {"when_done": "move"} | overrides
+    folder = JobOverrides.read({"when_done": "archive"} | overrides)
     new = NewJob(str(root), path, seen.st_size, seen.st_mtime_ns, "digest", "normal", "", folder)
     (job_id,) = jobs.admit(database, [new])
     if failed:

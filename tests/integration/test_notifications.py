@@ -17,6 +17,7 @@ from sqlalchemy import select, update
 
 from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties import webhook
@@ -59,7 +60,7 @@ def look(*notifiers: Notifier) -> None:
 
 
 def new(database: Database, name: str = "a.wav", **overrides: str) -> str:
-    recording = NewJob("/rec", name, 1, hash(name) % 10**9, "digest", "normal", overrides=overrides)
+    recording = NewJob("/rec", name, 1, hash(name) % 10**9, "digest", "normal", overrides=JobOverrides.read(overrides))
     (job_id,) = jobs.admit(database, [recording])
     return job_id
 

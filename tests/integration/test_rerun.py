@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.core import reserved_names
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties import archiver
@@ -99,7 +100,7 @@ def test_what_failed_is_tried_again_with_the_settings_of_now(
     (inbox / "talks" / reserved_names.SETTINGS).write_text('outputs = ["vtt"]\npriority = "high"')
     assert "1 recording tried again" in cli("rerun", str(inbox / "talks" / "c.wav"), "--yes").out
     again = queries.job(store, job.id)
-    assert (again.state, again.priority, again.overrides) == (JobState.QUEUED, "high", {"outputs": ["vtt"]})
+    assert (again.state, again.priority, again.overrides) == (JobState.QUEUED, "high", JobOverrides(outputs=("vtt",)))
 
 
 def test_settings_that_are_wrong_are_said_and_nothing_is_begun(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
-from dropscribe.core.types import JobState
+from dropscribe.core.types import JobState, Media
 from dropscribe.store import chunk_plans, jobs, queries, recording_moves, recovery, tables
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.session import Database
@@ -58,7 +58,7 @@ def test_the_same_content_follows_the_job_that_transcribes_it(database: Database
     claim = jobs.claim_prepare(database, leader, "cpu", LEASE)
     assert claim
     assert jobs.lead_or_follow(database, claim, "same") == (None, [])
-    chunk_plans.prepared(database, claim, Prepared(1.0, {}, "energy", (), ()), window=1)
+    chunk_plans.prepared(database, claim, Prepared(1.0, Media(), "energy", (), ()), window=1)
     assert finish(database, leader) == [follower], "the leader's end wakes its followers"
     assert state(database, follower) is JobState.FINISHING
     late, followed, woken = follow(database, "c.wav", "same")

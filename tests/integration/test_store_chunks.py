@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dropscribe.core.types import Chunk, JobState, RawTranscript, Segment, Span, Word
+from dropscribe.core.types import Chunk, JobState, Media, RawTranscript, Segment, Span, Word
 from dropscribe.store import chunk_plans, chunks, commands, jobs, queries, recovery, transcripts
 from dropscribe.store.chunk_plans import Admitted, Onward, Prepared
 from dropscribe.store.events import events_of
@@ -150,7 +150,7 @@ def test_a_recording_that_is_planned_shorter_is_read_anew(database: Database) ->
     job_id = admit(database)
     claim = jobs.claim_prepare(database, job_id, "cpu", LEASE)
     assert claim
-    whole = Prepared(20.0, {}, "energy", [Chunk(0, 0.0, 20.0, Span(0.0, 20.0))], [Span(0.0, 20.0)])
+    whole = Prepared(20.0, Media(), "energy", [Chunk(0, 0.0, 20.0, Span(0.0, 20.0))], [Span(0.0, 20.0)])
     jobs.lead_or_follow(database, claim, "hash")
     (chunk_id,) = chunk_plans.prepared(database, claim, whole, window=1).transcribe
     work = chunks.claim(database, chunk_id, "model", LEASE)

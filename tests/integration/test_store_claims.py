@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from dropscribe.core.errors import LeaseLostError
-from dropscribe.core.types import ChunkState, JobState, RawTranscript
+from dropscribe.core.types import ChunkState, JobState, Media, RawTranscript
 from dropscribe.store import chunk_plans, chunks, jobs, leases, recovery, transcripts
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.leases import JobClaim, Renewal
@@ -70,7 +70,7 @@ def test_a_job_that_lost_its_lease_can_write_nothing(database: Database) -> None
     recovery.expire(database, LIMIT)
     for write in (
         lambda: jobs.lead_or_follow(database, old, "hash"),
-        lambda: chunk_plans.prepared(database, old, Prepared(1.0, {}, "energy", (), ()), window=1),
+        lambda: chunk_plans.prepared(database, old, Prepared(1.0, Media(), "energy", (), ()), window=1),
         lambda: jobs.fail(database, old, "no"),
         lambda: jobs.retry_later(database, old, "no", delay=0, limit=1),
         lambda: jobs.complete(database, old, JobState.DONE),

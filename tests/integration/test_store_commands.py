@@ -6,11 +6,10 @@ import pytest
 from sqlalchemy import text
 
 from dropscribe.core.errors import DropscribeError
-from dropscribe.core.types import JobState
+from dropscribe.core.types import JobState, SpeakerNames
 from dropscribe.store import chunk_plans, chunks, commands, jobs, leases, queries, recovery, speakers, switches
 from dropscribe.store.leases import Renewal
 from dropscribe.store.session import Database
-from dropscribe.store.speakers import SpeakerNames
 from tests.integration.store_steps import LEASE, LIMIT, admit, finish, prepare, read, state
 
 
@@ -116,5 +115,5 @@ def test_what_is_said_of_speakers_is_kept_and_has_the_files_written_again(databa
     speakers.say(database, job_id, SpeakerNames({0: "Eve"}))
     speakers.say(database, job_id, said)
     assert state(database, job_id) is JobState.FINISHING
-    assert speakers.read(queries.job(database, job_id).speakers) == said
+    assert queries.job(database, job_id).speakers == said
     finish(database, job_id)

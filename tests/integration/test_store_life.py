@@ -11,14 +11,23 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 
 from dropscribe.core.errors import DropscribeError
-from dropscribe.core.types import PENDING_CHUNKS, Chunk, EngineInfo, JobState, RawTranscript, Segment, Span
+from dropscribe.core.types import (
+    PENDING_CHUNKS,
+    Chunk,
+    EngineInfo,
+    JobState,
+    Media,
+    RawTranscript,
+    Segment,
+    Span,
+    SpeakerNames,
+)
 from dropscribe.store import chunk_plans, chunks, commands, jobs, notifications, recording_moves, recovery, speakers
 from dropscribe.store import transcripts as documents
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import ChunkClaim, JobClaim
 from dropscribe.store.session import Database
-from dropscribe.store.speakers import SpeakerNames
 from dropscribe.store.tables import chunks as chunk_rows
 from dropscribe.store.tables import events as event_rows
 from dropscribe.store.tables import jobs as job_rows
@@ -94,7 +103,7 @@ def prepare(walk: Walk, pick: int) -> None:
         windows = pick % 4
         stretches = [Span(0.0, 5.0)] if pick % 3 else []
         speech = [Span(0.0, windows * 10.0)]
-        plan = Prepared(windows * 10.0, {"format": "wav"}, "energy", windows_of(windows), speech, stretches=stretches)
+        plan = Prepared(windows * 10.0, Media("wav"), "energy", windows_of(windows), speech, stretches=stretches)
         chunk_plans.prepared(walk.database, claim, plan, window=2)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.folder_settings import KEYS, SettingsFilePlace, read
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.routing import model_queue, served, wish_of
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.folder_files import SettingsFile
@@ -42,15 +43,15 @@ def test_nearer_settings_win_key_by_key() -> None:
     )
     near = found.orders("talks/old/a.wav")
     assert (near.context, near.priority) == ("a talk", "normal")
-    assert near.overrides_at("talks/old/a.wav") == {"outputs": ("srt", "vtt"), "engine": "vibevoice"}
+    assert near.overrides_at("talks/old/a.wav") == JobOverrides(outputs=("srt", "vtt"), engine="vibevoice")
     far = found.orders("talks2/a.wav")
-    assert (far.context, far.priority, dict(far.overrides)) == ("a company", "low", {"outputs": ("txt",)})
+    assert (far.context, far.priority, far.overrides) == ("a company", "low", JobOverrides(outputs=("txt",)))
 
 
 def test_without_settings_the_global_ones_hold() -> None:
     chosen = Settings(context="us", priority="high")
     found = read_folders(chosen, ROOT, {}).orders("a/b.wav")
-    assert (found.context, found.priority, found.overrides_at("a/b.wav")) == ("us", "high", {})
+    assert (found.context, found.priority, found.overrides_at("a/b.wav")) == ("us", "high", JobOverrides())
     assert found.settings_digest == chosen.digest()
 
 
@@ -116,10 +117,10 @@ def test_no_folder_switches_known_voices_on() -> None:
 
 def test_results_mirror_what_lies_below_the_folder_that_names_them() -> None:
     found = folders({"talks/": 'results = "texts"', "talks/x/": 'results = ""'})
-    assert found.orders("talks/a.wav").overrides_at("talks/a.wav") == {"folder": "/share/talks/texts"}
+    assert found.orders("talks/a.wav").overrides_at("talks/a.wav") == JobOverrides(folder="/share/talks/texts")
     path = "talks/2026/may/a.wav"
-    assert found.orders(path).overrides_at(path) == {"folder": "/share/talks/texts/2026/may"}
-    assert found.orders("talks/x/a.wav").overrides_at("talks/x/a.wav") == {}
+    assert found.orders(path).overrides_at(path) == JobOverrides(folder="/share/talks/texts/2026/may")
+    assert found.orders("talks/x/a.wav").overrides_at("talks/x/a.wav") == JobOverrides()
     allowed = read('results = "/results/talks"', None, PLACE)["results"]
     assert allowed.of("talks/may/a.wav") == "/results/talks/may"
 
@@ -172,7 +173,7 @@ def test_whatever_a_file_says_results_stay_inside_and_values_fit_the_global_decl
     if found.get("results"):
         assert any(found["results"].folder.is_relative_to(one) for one in ("/share", "/results"))
         assert ".." not in found["results"].folder.parts
-    Settings().for_job({key: value for key, value in found.items() if key not in {"results", "hotwords"}})
+    Settings().for_job(JobOverrides.read({k: v for k, v in found.items() if k not in {"results", "hotwords"}}))
 
 
 def test_a_worker_serves_its_own_queues_and_the_common_one() -> None:

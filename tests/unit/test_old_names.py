@@ -15,6 +15,7 @@ from docs import reference
 from dropscribe.core import folder_settings, logs, old_names, settings, settings_loading
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.folder_settings import SettingsFilePlace
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.types import Segment, Span, Speaker
 from dropscribe.worker.outputs.json_ import from_json
 from dropscribe.worker.transcribing.quality_checks import Rule
@@ -119,7 +120,7 @@ def test_a_process_that_logs_says_each_remark_once(
 
 def test_the_old_value_of_when_done_is_read_everywhere() -> None:
     assert settings_loading.load({"DROPSCRIBE_WHEN_DONE": "move"}).when_done == "archive"
-    assert settings_loading.load({}).for_job({"when_done": "move"}).when_done == "archive"
+    assert settings_loading.load({}).for_job(JobOverrides.read({"when_done": "move"})).when_done == "archive"
 
 
 def test_a_folder_may_still_say_move_and_its_jobs_keep_what_they_always_kept(
@@ -134,7 +135,7 @@ def test_a_folder_may_still_say_move_and_its_jobs_keep_what_they_always_kept(
     assert remark.endswith("say 'archive'")
     general = folder_settings.general(settings_loading.load({}))
     order = folder_settings.effective(settings_loading.load({}), {**general, **said[0]})
-    assert dict(order.overrides) == {"when_done": "move"}
+    assert order.overrides.stored() == {"when_done": "move"}
     assert order.moves
 
 
@@ -156,7 +157,7 @@ def test_an_engine_that_is_gone_is_refused_wherever_it_is_set_with_what_to_use_i
 
 def test_a_job_that_was_admitted_with_an_engine_that_is_gone_says_so() -> None:
     with pytest.raises(SettingsError, match=f"engine = 'pocketsphinx': {GONE}"):
-        settings_loading.load({}).for_job({"engine": "pocketsphinx"})
+        settings_loading.load({}).for_job(JobOverrides(engine="pocketsphinx"))
 
 
 def old_only(document: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from dropscribe.admin.state.fleet_status import Status
 from dropscribe.core.types import EngineInfo, JobState
@@ -10,7 +10,7 @@ from dropscribe.store.fleet import Worker
 from dropscribe.store.queries import Backlog, Deferred
 from dropscribe.store.roots import WatchedRoot
 
-WHISPER = asdict(EngineInfo("whisper", "base", "int8", notice="expect mistakes"))
+WHISPER = EngineInfo("whisper", "base", "int8", notice="expect mistakes")
 NOTHING = Status(
     jobs={},
     backlog=Backlog(0.0, 0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from dropscribe.core import confidence
-from dropscribe.core.types import EngineInfo, JobState, Source, Span, Transcript
-from dropscribe.store import jobs, queries, speakers, transcripts
+from dropscribe.core.types import EngineInfo, JobState, Media, Source, Span, Transcript
+from dropscribe.store import jobs, queries, transcripts
 from dropscribe.store import voices as enrolled
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.queries import Job
@@ -44,7 +44,8 @@ def outcome(context: WorkerContext, job: Job) -> Outcome | None:
         chunks = transcripts.read_chunks(context.database, job.id)
         stretches = transcripts.embedded_stretches(context.database, job.id)
         voices = who_speaks(context, job, _parts(chunks), stretches)
-        transcript = named(assemble(job, chunks, stretches, voices), job)
+        speech = queries.speech(context.database, job.id)
+        transcript = named(assemble(job, chunks, stretches, speech, voices), job)
         state = JobState.SUSPECT if transcript.reasons else JobState.DONE
         return Outcome(state, transcript, speaker_linking.to_json(voices))
     document = transcripts.document(context.database, job.duplicate_of)
@@ -118,31 +119,31 @@ def _parts(chunks: Sequence[ReadChunk]) -> list[ChunkOutcome]:
 
 def named(transcript: Transcript, job: Job) -> Transcript:
     """With what people said of its speakers."""
-    said = speakers.read(job.speakers)
-    segments, people = merge_chunks.merge(transcript.segments, transcript.speakers, said.merged)
-    return replace(transcript, segments=segments, speakers=merge_chunks.named(people, said.names))
+    segments, people = merge_chunks.merge(transcript.segments, transcript.speakers, job.speakers.merged)
+    return replace(transcript, segments=segments, speakers=merge_chunks.named(people, job.speakers.names))
 
 
-def assemble(job: Job, chunks: list[ReadChunk], stretches: Sequence[EmbeddedStretch], voices: Voices) -> Transcript:
+def assemble(
+    job: Job,
+    chunks: Sequence[ReadChunk],
+    stretches: Sequence[EmbeddedStretch],
+    speech: Sequence[Span],
+    voices: Voices,
+) -> Transcript:
     """One transcript from a job's chunks; always the same, so that a second attempt finds its files in place."""
-    media: dict[str, Any] = job.media or {"speech": []}
-    speech = tuple(Span(start, end) for start, end in media["speech"])
+    media, duration = job.media or Media(), job.duration or 0.0
     stitched = merge_chunks.merge_chunks(_parts(chunks), speech, voices)
-    timings = dict(job.timings)
-    for taken in (*(chunk.timings for chunk in chunks), *(stretch.timings for stretch in stretches)):
-        for phase, seconds in taken.items():
-            timings[phase] = timings.get(phase, 0.0) + seconds
     return Transcript(
         job_id=job.id,
         source=Source(
             path=job.source,
             size=job.size,
             sha256=job.sha256 or "",
-            duration=job.duration or 0.0,
-            format=media.get("format", ""),
-            codec=media.get("codec", ""),
-            channels=media.get("channels", 0),
-            sample_rate=media.get("sample_rate", 0),
+            duration=duration,
+            format=media.format,
+            codec=media.codec,
+            channels=media.channels,
+            sample_rate=media.sample_rate,
         ),
         engine=chunks[0].engine if chunks else NO_ENGINE,
         segments=stitched.segments,
@@ -150,9 +151,9 @@ def assemble(job: Job, chunks: list[ReadChunk], stretches: Sequence[EmbeddedStre
         speech_detector=job.speech_detector,
         settings={"digest": job.settings_digest, "context": job.context},
         notes=(*job.notes, *stitched.notes, *_doubtful(chunks)),
-        reasons=(*_broken_off(job, media), *stitched.reasons),
-        uncovered_speech=(*stitched.missing, *_lost(job, media)),
-        timings=timings,
+        reasons=(*_broken_off(duration, media.claimed_duration), *stitched.reasons),
+        uncovered_speech=(*stitched.missing, *_lost(duration, media.claimed_duration)),
+        timings=_added(job.timings, *(chunk.timings for chunk in chunks), *(stretch.timings for stretch in stretches)),
         created_at=_moment(max((chunk.finished_at for chunk in chunks), default=job.created_at)),
         language=_language(chunks),
     )
@@ -166,18 +167,27 @@ def _doubtful(chunks: Sequence[ReadChunk]) -> Iterator[str]:
             yield f"{merge_chunks.clock(chunk.window)}: the model is not sure of its words: confidence {figure:.2f}"
 
 
-def _broken_off(job: Job, media: dict[str, Any]) -> Iterator[str]:
+def _added(*timings: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by phase, all together."""
+    total = defaultdict[str, float](float)
+    for taken in timings:
+        for phase, seconds in taken.items():
+            total[phase] += seconds
+    return dict(total)
+
+
+def _broken_off(there: float, claimed: float | None) -> Iterator[str]:
     """The reason not to trust the transcript of a file that is only the beginning of a recording."""
-    if "claimed_duration" in media:
-        there, whole = job.duration or 0.0, media["claimed_duration"]
-        digits = 0 if round(there) < round(whole) else 1
-        told = f"{there:.{digits}f} of {whole:.{digits}f} s are there" if whole else f"{there:.0f} s are there"
+    if claimed is not None:
+        digits = 0 if round(there) < round(claimed) else 1
+        told = f"{there:.{digits}f} of {claimed:.{digits}f} s are there" if claimed else f"{there:.0f} s are there"
         yield f"the recording breaks off: {told}; copy it again"
 
 
-def _lost(job: Job, media: dict[str, Any]) -> Iterator[Span]:
-    if media.get("claimed_duration", 0.0) > (job.duration or 0.0):
-        yield Span(job.duration or 0.0, media["claimed_duration"])
+def _lost(there: float, claimed: float | None) -> Iterator[Span]:
+    """The part of it that is not there, where that is known."""
+    if claimed is not None and claimed > there:
+        yield Span(there, claimed)
 
 
 def _language(chunks: Sequence[ReadChunk]) -> str:

@@ -31,7 +31,7 @@ def folder_of(job: Job, results: Path | None) -> Path:
 
     Raises OutputError where a link on the way to what its folder's settings say leads elsewhere.
     """
-    if own := job.overrides.get("folder"):
+    if own := job.overrides.folder:
         return _within(Path(own), [Path(job.root), *([results] if results else [])])
     if results:
         return mirrored(job, results)
@@ -41,7 +41,7 @@ def folder_of(job: Job, results: Path | None) -> Path:
 
 def is_put_away(job: Job) -> bool:
     """Does its recording go to another folder when it is through, and its transcript with it?"""
-    return bool(job.root) and job.overrides.get("when_done") == "move"
+    return bool(job.root) and job.overrides.archives
 
 
 def mirrored(job: Job, top: Path) -> Path:

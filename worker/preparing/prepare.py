@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from dropscribe.core import disk_errors
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Chunk, Span
+from dropscribe.core.types import Chunk, Media, Span
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.fleet import Capacity, capacity
 from dropscribe.store.queries import Job
@@ -66,14 +65,9 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
     )
 
 
-def _media(decoded: decode.Decoded) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "format": decoded.format,
-        "codec": decoded.codec,
-        "channels": decoded.channels,
-        "sample_rate": decoded.sample_rate,
-    }
-    return found | {"claimed_duration": decoded.claimed_duration} if decoded.truncated else found
+def _media(decoded: decode.Decoded) -> Media:
+    claimed = decoded.claimed_duration if decoded.truncated else None
+    return Media(decoded.format, decoded.codec, decoded.channels, decoded.sample_rate, claimed)
 
 
 def _make_spool(folder: Path) -> None:

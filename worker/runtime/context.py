@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dropscribe.core import chunk_ids
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import EMBED, FINISH, PREPARE, TRANSCRIBE, served
 from dropscribe.core.settings import Settings
+from dropscribe.core.types import EngineInfo
 from dropscribe.store import chunks, fleet, queries
 from dropscribe.store.chunk_plans import Onward
 from dropscribe.store.fleet import Capacity
@@ -37,7 +38,7 @@ class FleetView:
 
     database: Database
     settings: Settings
-    _seen: list[dict[str, Any]] = field(default_factory=list)
+    _seen: list[EngineInfo] = field(default_factory=list)
     _asked: float = -math.inf
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

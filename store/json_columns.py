@@ -1,0 +1,92 @@
+"""What columns hold as JSON, and its types: parsed where a row leaves the store, written where it goes in.
+
+Rows may be of another version: what is not known is left out, and what is missing has its default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from sqlalchemy import JSON
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from dropscribe.core.job_overrides import JobOverrides
+from dropscribe.core.types import EngineInfo, Media, Span, SpeakerNames
+
+T = TypeVar("T")
+
+
+class Parsed(TypeDecorator[T]):
+    """A column of JSON that `read` makes a value of, and `write` what is stored."""
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, read: Callable[[Any], T], write: Callable[[T], Any]) -> None:
+        """Both are pure; None stays None."""
+        super().__init__()
+        self.read = read
+        self.write = write
+
+    def process_bind_param(self, value: T | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """To the database."""
+        return None if value is None else self.write(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> T | None:  # noqa: ARG002
+        """From the database."""
+        return None if value is None else self.read(value)
+
+
+def _known(names: Container[str], stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in stored.items() if name in names}
+
+
+def _engine(stored: Mapping[str, Any]) -> EngineInfo:
+    return EngineInfo(**{"engine": "", "model": "", "precision": ""} | _known(EngineInfo.__dataclass_fields__, stored))
+
+
+def _spans(stored: Iterable[tuple[float, float]]) -> tuple[Span, ...]:
+    return tuple(Span(start, end) for start, end in stored)
+
+
+def _pairs(spans: Iterable[Span]) -> list[list[float]]:
+    return [[span.start, span.end] for span in spans]
+
+
+def _names(stored: Mapping[str, Any]) -> SpeakerNames:
+    """JSON has no numbers for keys."""
+    names = {int(number): str(name) for number, name in stored.get("names", {}).items()}
+    return SpeakerNames(names, {int(number): int(into) for number, into in stored.get("merged", {}).items()})
+
+
+def _said(names: SpeakerNames) -> dict[str, Any]:
+    return {
+        "names": {str(number): name for number, name in names.names.items()},
+        "merged": {str(number): into for number, into in names.merged.items()},
+    }
+
+
+OVERRIDES = Parsed(JobOverrides.read, JobOverrides.stored)
+ENGINE = Parsed(_engine, asdict)
+SPANS = Parsed(_spans, _pairs)
+SPEAKERS = Parsed(_names, _said)
+
+
+# The column `media` holds the speech too, which few readers need and which is long.
+def stored_media(media: Media, speech: Iterable[Span]) -> dict[str, Any]:
+    """What the column holds of a recording."""
+    facts = {name: value for name, value in asdict(media).items() if value is not None}
+    return facts | {"speech": _pairs(speech)}
+
+
+def media_of(stored: Mapping[str, Any] | None) -> Media | None:
+    """What it says of the recording; None before it was prepared."""
+    return None if stored is None else Media(**_known(Media.__dataclass_fields__, stored))
+
+
+def speech_of(stored: Mapping[str, Any] | None) -> tuple[Span, ...]:
+    """Where it says that somebody speaks."""
+    return _spans((stored or {}).get("speech", ()))

@@ -1,0 +1,67 @@
+"""What columns hold as JSON, of this version and of others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy.dialects.sqlite import dialect
+
+from dropscribe.core.job_overrides import JobOverrides
+from dropscribe.core.types import EngineInfo, Media, Span, SpeakerNames
+from dropscribe.store.json_columns import (
+    ENGINE,
+    OVERRIDES,
+    SPANS,
+    SPEAKERS,
+    Parsed,
+    media_of,
+    speech_of,
+    stored_media,
+)
+
+SQLITE = dialect()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "stored"),
+    [
+        (SPANS, (Span(1.0, 2.0), Span(4.0, 5.5)), [[1.0, 2.0], [4.0, 5.5]]),
+        (SPEAKERS, SpeakerNames({0: "Ada"}, {3: 0}), {"names": {"0": "Ada"}, "merged": {"3": 0}}),
+        (OVERRIDES, JobOverrides(outputs=("srt",), chunk_seconds=60.0), {"outputs": ("srt",), "chunk_seconds": 60.0}),
+        (OVERRIDES, JobOverrides(when_done="archive"), {"when_done": "move"}),
+        (ENGINE, None, None),
+    ],
+)
+def test_a_column_gives_back_what_was_written(column: Parsed[Any], value: object, stored: object) -> None:
+    assert column.process_bind_param(value, SQLITE) == stored
+    assert column.process_result_value(stored, SQLITE) == value
+
+
+def test_an_engine_of_another_version_is_read_as_far_as_it_is_known() -> None:
+    before = {"engine": "whisper", "precision": "int8", "gone": 1}
+    assert ENGINE.process_result_value(before, SQLITE) == EngineInfo("whisper", "", "int8")
+
+
+def test_overrides_of_another_version_are_kept_when_the_row_is_written_again() -> None:
+    stored = {"language": "de", "coming": [1, 2]}
+    read = OVERRIDES.process_result_value(stored, SQLITE)
+    assert read == JobOverrides(language="de", other={"coming": [1, 2]})
+    assert OVERRIDES.process_bind_param(read, SQLITE) == stored
+
+
+def test_only_what_the_folder_says_is_given() -> None:
+    assert JobOverrides().given == {}
+    assert JobOverrides(engine="whisper", other={"coming": 1}).given == {"engine": "whisper", "coming": 1}
+
+
+@pytest.mark.parametrize("media", [Media("wav", "pcm_s16le", 2, 44_100), Media("mp3", claimed_duration=0.0)])
+def test_a_recording_and_its_speech_come_back_from_one_column(media: Media) -> None:
+    stored = stored_media(media, [Span(1.0, 2.0)])
+    assert (media_of(stored), speech_of(stored)) == (media, (Span(1.0, 2.0),))
+    assert ("claimed_duration" in stored) == (media.claimed_duration is not None)
+
+
+def test_nothing_is_known_of_a_recording_that_was_not_prepared() -> None:
+    assert (media_of(None), speech_of(None)) == (None, ())
+    assert media_of({"format": "wav", "coming": 1}) == Media("wav")
