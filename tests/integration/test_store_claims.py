@@ -73,7 +73,6 @@ def test_a_job_that_lost_its_lease_can_write_nothing(database: Database) -> None
         lambda: chunk_plans.prepared(database, old, Prepared(1.0, Media(), "energy", (), ()), window=1),
         lambda: jobs.fail(database, old, "no"),
         lambda: jobs.retry_later(database, old, "no", delay=0, limit=1),
-        lambda: jobs.complete(database, old, JobState.DONE),
         lambda: jobs.release(database, old),
         lambda: transcripts.save(database, old, "{}"),
         lambda: transcripts.reserve(database, old, "/root/talk.txt", "txt", "00", replaces=None),
@@ -81,6 +80,18 @@ def test_a_job_that_lost_its_lease_can_write_nothing(database: Database) -> None
         with pytest.raises(LeaseLostError):
             write()
     assert state(database, job_id) is JobState.QUEUED
+
+
+def test_a_job_that_lost_its_lease_while_it_was_finished_does_not_end(database: Database) -> None:
+    job_id = admit(database)
+    prepare(database, job_id, windows=0)
+    old = jobs.claim_finish(database, job_id, "sleeper", LEASE)
+    assert old
+    expire_leases(database)
+    recovery.expire(database, LIMIT)
+    with pytest.raises(LeaseLostError):
+        jobs.complete(database, old, JobState.DONE)
+    assert state(database, job_id) is JobState.FINISHING
 
 
 def test_a_renewed_lease_does_not_expire(database: Database) -> None:
