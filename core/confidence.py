@@ -12,7 +12,12 @@ INSTANT = 0.1  # s; a segment without length counts for as much
 
 def is_unsure(segment: Segment) -> bool:
     """True where the recognizer gave the segment a low confidence."""
-    return segment.confidence is not None and segment.confidence < UNSURE
+    return is_low(segment.confidence)
+
+
+def is_low(figure: float | None) -> bool:
+    """True for a confidence in which words are rather wrong than right; not where the recognizer gave none."""
+    return figure is not None and figure < UNSURE
 
 
 def average(segments: Iterable[Segment]) -> float | None:

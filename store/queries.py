@@ -97,7 +97,8 @@ def _jobs_query() -> Any:
 
 
 def _job(row: Any) -> Job:
-    return Job(**{**row._mapping, "state": JobState(row.state), "media": media_of(row.media)})  # noqa: SLF001 (SQLAlchemy's public name for it)
+    typed = {"state": JobState(row.state), "media": media_of(row.media)}
+    return Job(**{**row._mapping, **typed})  # noqa: SLF001 (SQLAlchemy's public name for it)
 
 
 def job(database: Database, job_id: str) -> Job:
@@ -115,25 +116,26 @@ def speech(database: Database, job_id: str) -> tuple[Span, ...]:
         return speech_of(connection.execute(select(jobs.c.media).where(jobs.c.id == job_id)).scalar())
 
 
+NAMED_CANDIDATES = 3  # jobs that an ambiguous id is said to mean
+
+
 def find(database: Database, text: str, absolute_path: str) -> str:
     """The id of the job meant by an id, an unambiguous prefix, or a path (the newest job of that file).
 
     Raises JobNotFoundError, or AmbiguousJobError naming the candidates.
     """
+    by_path = select(jobs.c.id).where(jobs.c.path_key == path_key(absolute_path))
+    by_id = select(jobs.c.id).where(jobs.c.id.startswith(text.lower(), autoescape=True))
     with database.read() as connection:
-        by_path = select(jobs.c.id).where(jobs.c.path_key == path_key(absolute_path))
-        newest = connection.execute(by_path.order_by(jobs.c.created_at.desc()).limit(1)).scalar()
-        if newest:
-            return newest
-        prefix = select(jobs.c.id).where(jobs.c.id.startswith(text.lower(), autoescape=True)).limit(4)
-        ids = list(connection.execute(prefix).scalars()) if text.isascii() and text else []
-    if text in ids or len(ids) == 1:
-        return text if text in ids else ids[0]
-    if ids:
-        raise AmbiguousJobError(
-            f"{text} could be {', '.join(ids[:3])}{' or others' if len(ids) > 3 else ''}; type more"
-        )
-    raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
+        ids = connection.execute(by_path.order_by(jobs.c.created_at.desc()).limit(1)).scalars().all()
+        if not ids and text and text.isascii():
+            ids = connection.execute(by_id.limit(NAMED_CANDIDATES + 1)).scalars().all()
+    if not ids:
+        raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
+    if len(ids) > 1:
+        others = " or others" if len(ids) > NAMED_CANDIDATES else ""
+        raise AmbiguousJobError(f"{text} could be {', '.join(ids[:NAMED_CANDIDATES])}{others}; type more")
+    return ids[0]
 
 
 def jobs_starting_with(database: Database, prefix: str, limit: int) -> list[Any]:

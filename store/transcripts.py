@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,6 +109,9 @@ def document(database: Database, job_id: str) -> str | None:
         return connection.execute(select(transcripts.c.document).where(transcripts.c.job_id == job_id)).scalar()
 
 
+EMPTY = hashlib.sha256(b"").hexdigest()  # of a name that was claimed where there are no hard links
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
     """A file on disk that dropscribe wrote, or is about to: `sha256` of its content, in hex.
@@ -121,6 +125,15 @@ class WrittenFile:
     sha256: str
     written: bool
     replaced: str | None = None
+
+    @property
+    def contents(self) -> frozenset[str | None]:
+        """Digests of what may be there unless somebody else put it there; None stands for nothing.
+
+        After a crash that is what was to be written, what was to give way, or an empty file.
+        """
+        before = () if self.written else (self.replaced, EMPTY)
+        return frozenset({None, self.sha256, *before})
 
 
 def file_at(database: Database, path: str) -> WrittenFile | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -131,47 +131,52 @@ def assemble(
     voices: Voices,
 ) -> Transcript:
     """One transcript from a job's chunks; always the same, so that a second attempt finds its files in place."""
-    media, duration = job.media or Media(), job.duration or 0.0
+    media = job.media or Media()
+    source = _source(job, media)
     stitched = merge_chunks.merge_chunks(_parts(chunks), speech, voices)
     return Transcript(
         job_id=job.id,
-        source=Source(
-            path=job.source,
-            size=job.size,
-            sha256=job.sha256 or "",
-            duration=duration,
-            format=media.format,
-            codec=media.codec,
-            channels=media.channels,
-            sample_rate=media.sample_rate,
-        ),
+        source=source,
         engine=chunks[0].engine if chunks else NO_ENGINE,
         segments=stitched.segments,
         speakers=stitched.speakers,
         speech_detector=job.speech_detector,
         settings={"digest": job.settings_digest, "context": job.context},
         notes=(*job.notes, *stitched.notes, *_doubtful(chunks)),
-        reasons=(*_broken_off(duration, media.claimed_duration), *stitched.reasons),
-        uncovered_speech=(*stitched.missing, *_lost(duration, media.claimed_duration)),
-        timings=_added(job.timings, *(chunk.timings for chunk in chunks), *(stretch.timings for stretch in stretches)),
+        reasons=(*_broken_off(source.duration, media.claimed_duration), *stitched.reasons),
+        uncovered_speech=(*stitched.missing, *_lost(source.duration, media.claimed_duration)),
+        timings=_timings(job, [*chunks, *stretches]),
         created_at=_moment(max((chunk.finished_at for chunk in chunks), default=job.created_at)),
         language=_language(chunks),
     )
 
 
+def _source(job: Job, media: Media) -> Source:
+    return Source(
+        path=job.source,
+        size=job.size,
+        sha256=job.sha256 or "",
+        duration=job.duration or 0.0,
+        format=media.format,
+        codec=media.codec,
+        channels=media.channels,
+        sample_rate=media.sample_rate,
+    )
+
+
 def _doubtful(chunks: Sequence[ReadChunk]) -> Iterator[str]:
     """Notes on what the model is not sure of, but which passed the quality checks."""
-    for chunk in sorted(chunks, key=lambda chunk: chunk.window.start):
+    for chunk in chunks:
         figure = confidence.average(chunk.segments)
-        if figure is not None and figure < confidence.UNSURE and not chunk.reasons:
+        if confidence.is_low(figure) and not chunk.reasons:
             yield f"{merge_chunks.clock(chunk.window)}: the model is not sure of its words: confidence {figure:.2f}"
 
 
-def _added(*timings: Mapping[str, float]) -> dict[str, float]:
+def _timings(job: Job, parts: Sequence[ReadChunk | EmbeddedStretch]) -> dict[str, float]:
     """Seconds by phase, all together."""
-    total = defaultdict[str, float](float)
-    for taken in timings:
-        for phase, seconds in taken.items():
+    total = defaultdict[str, float](float, job.timings)
+    for part in parts:
+        for phase, seconds in part.timings.items():
             total[phase] += seconds
     return dict(total)
 

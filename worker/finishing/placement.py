@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from dropscribe.core import reserved_names
@@ -31,27 +31,22 @@ def folder_of(job: Job, results: Path | None) -> Path:
 
     Raises OutputError where a link on the way to what its folder's settings say leads elsewhere.
     """
-    if own := job.overrides.folder:
-        return _within(Path(own), [Path(job.root), *([results] if results else [])])
+    root = Path(job.root)
+    if job.overrides.folder:
+        return _within(Path(job.overrides.folder), root, results or root)
     if results:
         return mirrored(job, results)
     beside = Path(job.source).parent
-    return _within(beside, [Path(job.root)]) if is_put_away(job) else beside
-
-
-def is_put_away(job: Job) -> bool:
-    """Does its recording go to another folder when it is through, and its transcript with it?"""
-    return bool(job.root) and job.overrides.archives
+    return _within(beside, root) if job.overrides.archives else beside
 
 
 def mirrored(job: Job, top: Path) -> Path:
     """The recording's folder in a mirror of its root under `top`."""
-    root = Path(job.root or "/")
-    path = reserved_names.unshelved(job.path) if is_put_away(job) else job.path
-    return top / (root.name or "files") / Path(path).parent
+    path = reserved_names.unshelved(job.path) if job.overrides.archives else job.path
+    return top / (Path(job.root).name or "files") / Path(path).parent
 
 
-def _within(folder: Path, allowed: Sequence[Path]) -> Path:
+def _within(folder: Path, *allowed: Path) -> Path:
     there = Path(os.path.realpath(folder))
     if any(there.is_relative_to(os.path.realpath(one)) for one in allowed):
         return folder

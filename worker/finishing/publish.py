@@ -32,21 +32,34 @@ def publish(context: WorkerContext, claim: JobClaim, job: Job, transcript: Trans
     """Write every format that is wanted, and then the marker; returns the files. Raises OutputError, LeaseLostError."""
     folder = placement.folder_of(job, context.settings.results)
     placement.sweep(folder, job.id)
-    placed: dict[Path, bytes] = {}
+    placed: dict[Path, Content] = {}
     for fmt in context.settings.for_job(job.overrides).outputs:
-        data = outputs.render(transcript, fmt, folder)
-        placed[_place(context, claim, job, data, fmt, folder)] = data
+        content = Content(fmt, outputs.render(transcript, fmt, folder))
+        placed[_place(context, claim, job, content, folder)] = content
     if ending := context.settings.marker:
-        data = marker(job.id, state, placed)
-        placed[_place(context, claim, job, data, ending, folder)] = data
+        content = Content(ending, marker(job.id, state, placed))
+        placed[_place(context, claim, job, content, folder)] = content
     transcripts.written(context.database, claim, [str(path) for path in placed])
     return list(placed)
 
 
-def marker(job_id: str, state: JobState, placed: Mapping[Path, bytes]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is to be in one of the files; `fmt` is also the ending of its name."""
+
+    fmt: str
+    data: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Its digest, in hex."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def marker(job_id: str, state: JobState, placed: Mapping[Path, Content]) -> bytes:
     """Says that a recording's files are whole: JSON with the job, its state, and each file's name and digest."""
-    told = [{"name": path.name, "sha256": hashlib.sha256(data).hexdigest()} for path, data in placed.items()]
-    return json.dumps({"job": job_id, "state": state, "files": told}, indent=2).encode() + b"\n"
+    files = [{"name": path.name, "sha256": content.sha256} for path, content in placed.items()]
+    return json.dumps({"job": job_id, "state": state, "files": files}, indent=2).encode() + b"\n"
 
 
 def destined(context: WorkerContext, claim: JobClaim, job: Job) -> Job:
@@ -54,33 +67,27 @@ def destined(context: WorkerContext, claim: JobClaim, job: Job) -> Job:
 
     The transcript of one that is put away is written where it will lie.
     """
-    if not placement.is_put_away(job) or reserved_names.shelf_of(job.path) == reserved_names.DONE:
+    if not job.overrides.archives:
         return job
-    if job.moving_to and reserved_names.shelf_of(job.moving_to) == reserved_names.DONE:
-        return replace(job, path=job.moving_to)
+    for decided in (job.path, job.moving_to or ""):
+        if reserved_names.shelf_of(decided) == reserved_names.DONE:
+            return replace(job, path=decided)
     best, own = reserved_names.shelved(job.path, reserved_names.DONE, job.id)
     to = own if os.path.lexists(Path(job.root, best)) else best
     recording_moves.reserve(context.database, claim, to)
     return replace(job, path=to)
 
 
-def _place(context: WorkerContext, claim: JobClaim, job: Job, data: bytes, fmt: str, folder: Path) -> Path:
-    sha256 = hashlib.sha256(data).hexdigest()
-    for target in placement.candidates(Path(job.source), fmt, job.id, folder):
+def _place(context: WorkerContext, claim: JobClaim, job: Job, content: Content, folder: Path) -> Path:
+    put_before = OccupiedPath(job.id, content.sha256)  # where an earlier attempt got this far
+    for target in placement.candidates(Path(job.source), content.fmt, job.id, folder):
         taken = _may_take(context, job, target)
-        if taken is None:
-            continue
-        if taken.digest == sha256 and taken.by == job.id:
-            return target  # an earlier attempt got this far
-        if _put(context, claim, target, data, fmt, sha256, taken):
+        if taken and (taken == put_before or _put(context, claim, target, content, taken)):
             return target
     raise OutputError(
-        f"every name for the {fmt} transcript of {job.path} in {folder} is taken by files that dropscribe did not "
-        "write; move them"
+        f"every name for the {content.fmt} transcript of {job.path} in {folder} is taken by files that dropscribe did "
+        "not write; move them"
     )
-
-
-EMPTY = hashlib.sha256(b"").hexdigest()  # of a name that was claimed where there are no hard links
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +101,21 @@ class OccupiedPath:
 def _may_take(context: WorkerContext, job: Job, target: Path) -> OccupiedPath | None:
     """None when the path belongs to somebody else.
 
-    A file of ours gives way to a newer transcript of the same recording, unless somebody edited it. After a crash it
-    is the one that was to be written, the one that was to give way, or an empty one.
+    A file of ours gives way to a newer transcript of the same recording, unless somebody edited it.
     """
     recorded = transcripts.file_at(context.database, str(target))
     on_disk = placement.digest(target)
     if recorded is None:
         return OccupiedPath("", None) if on_disk is None else None
-    if not transcripts.same_recording(context.database, recorded.job_id, job.id):
-        return None
-    ours = {None, recorded.sha256} if recorded.written else {None, recorded.sha256, recorded.replaced, EMPTY}
-    return OccupiedPath(recorded.job_id, on_disk) if on_disk in ours else None
+    ours = on_disk in recorded.contents and transcripts.same_recording(context.database, recorded.job_id, job.id)
+    return OccupiedPath(recorded.job_id, on_disk) if ours else None
 
 
-def _put(
-    context: WorkerContext, claim: JobClaim, target: Path, data: bytes, fmt: str, sha256: str, taken: OccupiedPath
-) -> bool:
-    temporary = placement.stage(target, data, claim.id, claim.attempt)
+def _put(context: WorkerContext, claim: JobClaim, target: Path, content: Content, taken: OccupiedPath) -> bool:
+    temporary = placement.stage(target, content.data, claim.id, claim.attempt)
     try:
         replaces = {"replaces": taken.by or None, "replaced": taken.digest}
-        if not transcripts.reserve(context.database, claim, str(target), fmt, sha256, **replaces):
+        if not transcripts.reserve(context.database, claim, str(target), content.fmt, content.sha256, **replaces):
             return False
         placement.publish(temporary, target, replaces=taken.digest is not None)
     except placement.TargetExistsError:  # somebody put a file there this very moment
