@@ -281,6 +281,8 @@ def test_no_sequence_of_events_leaves_the_table_or_an_end_that_is_not_announced_
         walk = Walk(database)
         walk.admit(0)
         walk.admit(1)
+        claim_job(walk, 0)
+        prepare(walk, 3)  # three windows, of which one waits in the backlog
         for name, pick in acts:
             with suppress(DropscribeError, ZeroDivisionError):  # what the store refuses, and where there is nothing yet
                 ACTS[name](walk, pick)
