@@ -26,7 +26,7 @@ from dropscribe.scheduler.duties.status_page import StatusPage
 from dropscribe.scheduler.scanning import roots
 from dropscribe.scheduler.scanning.process import ScannerStoppedError
 from dropscribe.scheduler.scanning.scan import Observation
-from dropscribe.scheduler.scanning.scanner import Scanner
+from dropscribe.scheduler.scanning.scanner import Scanner, at_once
 from dropscribe.scheduler.watching import admission
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders
@@ -93,18 +93,17 @@ class Scheduler:
     def _watch(self, folders: Sequence[Path], exclude: frozenset[Path]) -> list[RootWatch]:
         deadline = self._settings.scan_deadline_seconds
         scanners = [Scanner(deadline=deadline, stop=self._stop) for _ in folders]
-        with ThreadPoolExecutor(len(folders) or 1) as threads:  # at once, as several may hang
-            places = list(threads.map(Scanner.resolve, scanners, folders))
+        places = at_once(Scanner.resolve, scanners, folders)
         try:
             roots.check_roots(folders, dict(zip(folders, places, strict=True)).__getitem__)
         except UsageError:
             for scanner in scanners:
                 scanner.close()
             raise
-        known, bells = partial(jobs.known, self._database), (FileEventWatcher(exclude=exclude) for _ in folders)
+        known = partial(jobs.known, self._database)
         return [
-            RootWatch(place, self._settings, bell, known, self._admit, exclude, scanner)
-            for place, bell, scanner in zip(places, bells, scanners, strict=True)
+            RootWatch(place, self._settings, FileEventWatcher(exclude=exclude), known, self._admit, exclude, scanner)
+            for place, scanner in zip(places, scanners, strict=True)
         ]
 
     def _admit(self, root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:

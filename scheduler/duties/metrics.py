@@ -25,6 +25,7 @@ from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
 
+KINDS = ("recordings", "pending", "not_media", "ignored")  # of files in a folder
 LOOK_SECONDS = 5.0  # scrapes closer together share one look into the store
 STEPS = {
     "prepare": "preparing",
@@ -132,8 +133,8 @@ def _folders(found: Figures | None) -> Iterator[Metric]:
         path = root.path.encode("utf-8", "backslashreplace").decode()
         names = [printable(path), printable(root.host)]
         online.add_metric(names, root.online)
-        for kind in ("files", "pending", "not_media", "ignored"):
-            files.add_metric([*names, "recordings" if kind == "files" else kind], getattr(root, kind))
+        for kind, count in zip(KINDS, (root.files, root.pending, root.not_media, root.ignored), strict=True):
+            files.add_metric([*names, kind], count)
         age.add_metric(names, root.age)
         length.add_metric(names, root.scan_seconds)
     yield from (online, files, age, length)

@@ -21,6 +21,9 @@ from dropscribe.store.session import Database
 log = logging.getLogger(__name__)
 
 ROLE = "reconciler"
+# What waits in a queue, what is sent first first.
+TASKS_IN = {CPU_QUEUE: (FINISH, EMBED, PREPARE)}
+MODEL_TASKS = (TRANSCRIBE,)
 MAX_DELAY = 300.0  # seconds; a step that failed waits for 10, 30, 90, 270 s
 
 
@@ -82,8 +85,7 @@ def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
 def resend(database: Database, doorbell: Doorbell, settings: Settings, queue: str) -> int:
     """Send what waits without a message; returns how many messages were sent."""
     age = settings.resend_seconds
-    tasks = (FINISH, EMBED, PREPARE) if queue == CPU_QUEUE else (TRANSCRIBE,)
-    waiting = {task: recovery.waiting(database, task, age, queue) for task in tasks}
+    waiting = {task: recovery.waiting(database, task, age, queue) for task in TASKS_IN.get(queue, MODEL_TASKS)}
     sent = 0
     with doorbell.best_effort():
         missing = max(0, sum(waiting.values()) - doorbell.depth(queue))

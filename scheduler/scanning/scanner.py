@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dropscribe.core.mounts import Mount
 from dropscribe.scheduler.scanning.folder_files import SettingsFile
@@ -21,6 +21,8 @@ from dropscribe.scheduler.scanning.roots import DENIED, Root, RootIdentity, Root
 from dropscribe.scheduler.scanning.scan import Observation, Scan
 
 log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 SCAN_DEADLINE_SECONDS = 300.0  # without progress; an NFS server that restarts is silent for its grace period of 90 s
 RESOLVE_SECONDS = 10.0  # the same at start, where a name that cannot be resolved is taken as it is written
@@ -178,10 +180,15 @@ def _stuck(process: ScanProcess, path: Path) -> RootStuckError:
     )
 
 
+def at_once(call: Callable[..., Found], *arguments: Sequence[Any]) -> list[Found]:
+    """What the call returns for each, all made at once, as several may hang."""
+    with ThreadPoolExecutor(max(1, *map(len, arguments))) as threads:
+        return list(threads.map(call, *arguments))
+
+
 def places(folders: Sequence[Path]) -> list[FolderState]:
-    """What is at each path; all are looked at at once, as several may hang."""
-    with ThreadPoolExecutor(len(folders) or 1) as threads:
-        return list(threads.map(_place, folders))
+    """What is at each path."""
+    return at_once(_place, folders)
 
 
 def _place(folder: Path) -> FolderState:

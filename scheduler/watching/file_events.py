@@ -30,6 +30,8 @@ from dropscribe.scheduler.scanning.roots import Root
 
 logger = logging.getLogger(__name__)
 
+SETTINGS_FILES = frozenset({reserved_names.SETTINGS, reserved_names.HOTWORDS})
+
 # Neither "opened" nor "closed without writing", as our own reading would ring. No "modified" either: creation
 # rings first and closing last, and in between a long copy would cost thousands of events.
 _HEARD: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent, FileClosedEvent, DirDeletedEvent]
@@ -119,7 +121,7 @@ class _Striker(FileSystemEventHandler):
 
     def __init__(self, root: Path, exclude: frozenset[str], ring: Callable[[], None]) -> None:
         self._root = os.fspath(root)
-        self._exclude = exclude
+        self._exclude = tuple(f"{directory}/" for directory in exclude)
         self._ring = ring
 
     def on_any_event(self, event: FileSystemEvent) -> None:
@@ -130,10 +132,8 @@ class _Striker(FileSystemEventHandler):
     def _matters(self, path: str) -> bool:
         """The same judgement as the scan's, so that nothing rings for what a scan passes over."""
         *parents, name = os.path.relpath(path, self._root).split("/")
-        is_settings = name in {reserved_names.SETTINGS, reserved_names.HOTWORDS}
-        if (classify(name) is not NameKind.ADMIT and not is_settings) or any(map(ignored_directory, parents)):
-            return False
-        return not any(path.startswith(directory + "/") for directory in self._exclude)
+        is_heard = classify(name) is NameKind.ADMIT or name in SETTINGS_FILES
+        return is_heard and not path.startswith(self._exclude) and not any(map(ignored_directory, parents))
 
 
 def _open_ear(root: Root, handler: FileSystemEventHandler) -> _Ear:
