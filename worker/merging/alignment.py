@@ -104,11 +104,11 @@ def placed(segment: Segment) -> Iterator[tuple[int, TimedWord]]:
 
 def _clock(segment: Segment, span: Span) -> tuple[list[float], list[float]]:
     """Places in the text, in order, and when what stands there is said."""
-    known = [
+    moments = [
         point for place, word in placed(segment) for point in ((place, word.start), (place + len(word.text), word.end))
     ]
-    known = known or [(0, span.start), (len(segment.text), span.end)]
-    return [place for place, _ in known], [moment for _, moment in known]
+    places, times = zip(*moments or [(0, span.start), (len(segment.text), span.end)], strict=True)
+    return list(places), list(times)
 
 
 def _words(segment: Segment, span: Span) -> Iterator[AlignedWord]:

@@ -88,17 +88,16 @@ def _said(taken: Sequence[Taken], known: Voices) -> list[Segment]:
 
 
 def _speakers(segments: Iterable[Segment], people: Voices) -> tuple[Speaker, ...]:
-    seconds: dict[int, float] = {}
+    seconds: dict[int | None, float] = defaultdict(float)
     for segment in segments:
-        if segment.speaker is not None:
-            spoken = segment.end - segment.start if segment.kind is SegmentKind.SPEECH else 0.0
-            seconds[segment.speaker] = seconds.get(segment.speaker, 0.0) + spoken
+        seconds[segment.speaker] += segment.end - segment.start if segment.kind is SegmentKind.SPEECH else 0.0
+    seconds.pop(None, None)
     doubts: dict[int, dict[int, float | None]] = defaultdict(dict)
     for (one, other), alike in people.perhaps.items():
         doubts[one][other] = doubts[other][one] = alike
     return tuple(
         _speaker(number, round(seconds[number], 3), doubts[number], *people.recognized.get(number, ("", None)))
-        for number in sorted(seconds)
+        for number in range(len(seconds))
     )
 
 

@@ -7,7 +7,7 @@ tore, then cuts no utterance in two, and then is nearest to where the first wind
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
@@ -71,26 +71,21 @@ def merge_overlap(left: Sequence[Hypothesis], right: Sequence[Hypothesis], seam:
 
 
 def _left(readings: Sequence[Hypothesis], seam: Overlap) -> _Side:
-    def worth(reading: Hypothesis, at: float) -> bool:
-        return at < min(seam.left_until, reading.span.end - EDGE * reading.torn)
-
-    return _side(readings, [worth(reading, word.at) for reading in readings for word in reading.words])
+    return _side(readings, lambda one, at: at < min(seam.left_until, one.span.end - EDGE * one.torn))
 
 
 def _right(readings: Sequence[Hypothesis], seam: Overlap) -> _Side:
-    def worth(reading: Hypothesis, at: float) -> bool:
-        return at > max(seam.right_from, reading.span.start + EDGE * reading.torn)
-
-    return _side(readings, [worth(reading, word.at) for reading in readings for word in reading.words])
+    return _side(readings, lambda one, at: at > max(seam.right_from, one.span.start + EDGE * one.torn))
 
 
-def _side(readings: Sequence[Hypothesis], worth: Iterable[bool]) -> _Side:
+def _side(readings: Sequence[Hypothesis], is_worth: Callable[[Hypothesis, float], bool]) -> _Side:
+    words = [(reading, word) for reading in readings for word in reading.words]
     return _Side(
         readings,
-        [word.text for reading in readings for word in reading.words],
-        [*(word.begins for r in readings for word in r.words), readings[-1].span.end],
-        [*(k == 0 for r in readings for k in range(len(r.words))), True],
-        list(accumulate(worth, initial=0)),
+        [word.text for _, word in words],
+        [*(word.begins for _, word in words), readings[-1].span.end],
+        [*(word is reading.words[0] for reading, word in words), True],
+        list(accumulate((is_worth(reading, word.at) for reading, word in words), initial=0)),
     )
 
 

@@ -7,9 +7,10 @@ one of them splits, neither double a word nor lose it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeVar
 
 from dropscribe.core.spans import clip, covered, without
 from dropscribe.core.types import Segment, SegmentKind, Span
@@ -20,6 +21,7 @@ COVERED = 0.5  # of an utterance's time, taken from the other window: then that 
 INSTANT = 0.1  # s: an utterance without length is looked for within so much
 
 Taken = tuple[int, Segment]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,19 @@ def _joined(
 ) -> tuple[list[Taken], list[Taken]]:
     """What is settled of the timeline so far, and the rest of it joined to the next window's reading."""
     since, until = overlap.start - JITTER, overlap.end + JITTER
-    settled = [taken for taken in latest if taken[1].end < since]
-    left = [_reading(parts[i], i, segment, first=True) for i, segment in latest if segment.end >= since]
-    right = [_reading(parts[i], i, segment, first=False) for i, segment in fresh if segment.start <= until]
-    later = [taken for taken in fresh if taken[1].start > until]
+    settled, reaching = _parted(latest, lambda taken: taken[1].end < since)
+    early, later = _parted(fresh, lambda taken: taken[1].start <= until)
+    left = [_reading(parts[index], index, segment, first=True) for index, segment in reaching]
+    right = [_reading(parts[index], index, segment, first=False) for index, segment in early]
     return settled, _told(left, right, seam) + later
+
+
+def _parted(items: Iterable[Item], test: Callable[[Item], bool]) -> tuple[list[Item], list[Item]]:
+    """Those that pass the test, and those that do not."""
+    found: dict[bool, list[Item]] = {True: [], False: []}
+    for item in items:
+        found[test(item)].append(item)
+    return found[True], found[False]
 
 
 def _reading(part: ChunkOutcome, index: int, segment: Segment, *, first: bool) -> Hypothesis:
@@ -115,25 +125,25 @@ def _faulty(part: ChunkOutcome, overlap: Span) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """What one of two windows heard in their overlap.
+    """What one of two windows heard in their overlap, which are `parts` as far as they reach into it.
 
-    `shared` the other heard too. What this one heard alone lies on its own side of the cut, `near`, or `beyond` it.
+    At the times `shared` the other heard the same. What this one heard alone lies on its own side of the cut, `near`,
+    or `beyond` it.
     """
 
-    shared: list[Hypothesis]
+    parts: frozenset[int]
+    shared: list[Span]
     near: list[Hypothesis]
     beyond: list[Hypothesis]
 
     @classmethod
     def of(cls, found: Sequence[Group], side: int, cut: float) -> _Side:
         """Of the first window, `side` is 0, of the second 1."""
-        heard: dict[bool, list[Hypothesis]] = {True: [], False: []}
-        for group in found:
-            heard[bool(group[1 - side])] += group[side]
-        later = [one for one in heard[False] if one.middle > cut]
-        earlier = [one for one in heard[False] if one.middle <= cut]
-        near, beyond = (later, earlier) if side else (earlier, later)
-        return cls(heard[True], near, beyond)
+        both, single = _parted(found, all)
+        shared = [one for group in both for one in group[side]]
+        alone = [one for group in single for one in group[side]]
+        near, beyond = _parted(alone, lambda one: (one.middle > cut) == bool(side))
+        return cls(frozenset(one.part for one in shared + alone), [one.span for one in shared], near, beyond)
 
 
 def _told(left: Sequence[Hypothesis], right: Sequence[Hypothesis], seam: Overlap) -> list[Taken]:
@@ -143,10 +153,10 @@ def _told(left: Sequence[Hypothesis], right: Sequence[Hypothesis], seam: Overlap
     """
     found = groups(left, right)
     first, second = _Side.of(found, 0, seam.cut), _Side.of(found, 1, seam.cut)
-    timeline = [taken for group in found if all(group) for taken in merge_overlap(*group, seam)]
+    timeline = [taken for group in filter(all, found) for taken in merge_overlap(*group, seam)]
     timeline += map(_taken, first.near + second.near)
-    timeline += map(_taken, _beyond(first, timeline, right))
-    timeline += map(_taken, _beyond(second, timeline, left))
+    timeline += map(_taken, _beyond(first, timeline, second))
+    timeline += map(_taken, _beyond(second, timeline, first))
     return timeline
 
 
@@ -154,19 +164,17 @@ def _taken(one: Hypothesis) -> Taken:
     return one.part, one.segment
 
 
-def _beyond(side: _Side, timeline: Sequence[Taken], other: Sequence[Hypothesis]) -> list[Hypothesis]:
+def _beyond(side: _Side, timeline: Sequence[Taken], other: _Side) -> list[Hypothesis]:
     """What one window alone has beyond the cut, where nothing that was taken from the other window stands for it.
 
     Where this window heard both, its own and what the other has too, two people talked at once: both stay. A sound
     does not stand for words.
     """
-    parts = {one.part for one in other}
-    taken = [segment for part, segment in timeline if part in parts]
+    taken = [segment for part, segment in timeline if part in other.parts]
     words = [segment for segment in taken if segment.kind is SegmentKind.SPEECH]
-    heard = [one.span for one in side.shared]
     cover = {
-        SegmentKind.SPEECH: without(map(_span, words), heard),
-        SegmentKind.EVENT: without(map(_span, taken), heard),
+        SegmentKind.SPEECH: without(map(_span, words), side.shared),
+        SegmentKind.EVENT: without(map(_span, taken), side.shared),
     }
     return [one for one in side.beyond if not one.torn and not _stands(one.span, cover[one.segment.kind])]
 
