@@ -32,6 +32,18 @@ class Machine:
         """Where Whisper runs: `cuda` or `cpu`."""
         return "cuda" if self.driver and self.cublas else "cpu"
 
+    @property
+    def place(self) -> str:
+        """The largest GPU, or the CPU where there is none."""
+        if self.cards:
+            return f"a GPU of {max(self.cards) / GIB:.0f} GB"
+        return "a GPU" if self.driver else "the CPU"
+
+    @property
+    def holds_vibevoice(self) -> bool:
+        """A GPU is large enough for VibeVoice-ASR."""
+        return any(map(vibevoice.fits, self.cards))
+
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
@@ -59,7 +71,7 @@ def choose(specs: dict[str, EngineSpec], engine: str, model: str, reads: str, ma
 
 def _best(machine: Machine) -> str:
     unknown = machine.driver and not machine.cards
-    if unknown or any(vibevoice.fits(card) for card in machine.cards):
+    if unknown or machine.holds_vibevoice:
         return vibevoice.SPEC.name
     return whisper.SPEC.name
 
@@ -79,13 +91,12 @@ def _sentence(spec: EngineSpec, model: str, machine: Machine) -> str:
         told = whisper.caveat(model, device) or f"{whisper.describe(model, device)}: {_reason(machine)}"
         unused = machine.driver and not machine.cublas
         return f"{told}; the GPU is not used, as Whisper needs cuBLAS 12 for that" if unused else told
-    where = f"a GPU of {max(machine.cards) / GIB:.0f} GB" if machine.cards else "a GPU" if machine.driver else "the CPU"
     name = "VibeVoice-ASR" if model in {"", vibevoice.SPEC.model} else model
-    return f"{name} on {where}"
+    return f"{name} on {machine.place}"
 
 
 def _reason(machine: Machine) -> str:
-    if any(vibevoice.fits(card) for card in machine.cards):
+    if machine.holds_vibevoice:
         return (
             "one of its best checkpoints; this machine's GPU can also hold VibeVoice-ASR (`make up ENGINE=vibevoice`)"
         )

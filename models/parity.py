@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,15 +94,12 @@ def compare(source: ModelOutput, copy: ModelOutput) -> Parity:
 
 def judge(found: Sequence[Parity], limits: ParityLimits) -> list[Score]:
     """The worst recording's cosines and agreement, and the words of all, each beside its limit."""
-
-    def worst(values: Iterable[float]) -> float:
-        return float(np.min(list(values)))  # which is no number where one is none
-
+    encoder, decoder, agreement = np.min([(one.encoder, one.decoder, one.agreement) for one in found], axis=0)  # or NaN
     words = sum(one.words for one in found)
     scores = [
-        Score("encoder, cosine", worst(one.encoder for one in found), limits.encoder),
-        Score("decoder, cosine", worst(one.decoder for one in found), limits.decoder),
-        Score("next token, agreement", worst(one.agreement for one in found), limits.agreement),
+        Score("encoder, cosine", float(encoder), limits.encoder),
+        Score("decoder, cosine", float(decoder), limits.decoder),
+        Score("next token, agreement", float(agreement), limits.agreement),
         Score("words that differ", sum(one.errors for one in found) / max(1, words), limits.words, at_most=True),
     ]
     same = Score("transcripts that are equal", sum(one.same for one in found) / len(found), 1.0)

@@ -46,17 +46,19 @@ def _needed(name: str, revision: str, patterns: Sequence[str]) -> tuple[int, int
     """Bytes that are here already, and in all."""
     from huggingface_hub import HfApi, snapshot_download
 
+    wanted = revision or None
     with _translated(name, revision):
         # First a question that is not asked again and again where no hub can be reached, as the list of files would be.
-        HfApi().repo_info(name, revision=revision or None, timeout=ASK_SECONDS)
+        HfApi().repo_info(name, revision=wanted, timeout=ASK_SECONDS)
         files = snapshot_download(
-            name, revision=revision or None, cache_dir=hub_cache.cache(), allow_patterns=list(patterns), dry_run=True
+            name, revision=wanted, cache_dir=hub_cache.cache(), allow_patterns=list(patterns), dry_run=True
         )
     if not files:
         raise ModelUnavailableError(
             f"{name} has no files in safetensors or for CTranslate2 on the hub; name another checkpoint"
         )
-    return sum(one.file_size or 0 for one in files if not one.will_download), sum(one.file_size or 0 for one in files)
+    sizes = [(one.file_size or 0, one.will_download) for one in files]
+    return sum(size for size, is_coming in sizes if not is_coming), sum(size for size, _ in sizes)
 
 
 def _download(name: str, revision: str, patterns: Sequence[str]) -> str:

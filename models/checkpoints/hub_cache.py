@@ -13,6 +13,7 @@ from huggingface_hub import constants
 from dropscribe.core.errors import UsageError
 from dropscribe.models.checkpoints import known, safetensors_files
 
+BITSANDBYTES = {"int8": 8, "nf4": 4, "fp4": 4}  # bits of a weight
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx", "*.onnx_data*")
 
 
@@ -112,10 +113,10 @@ def quantized_bits(config: Mapping[str, Any]) -> int:
 
     What compressed-tensors packed is unpacked on first use, so that its bits say nothing.
     """
-    stored, method = config.get("quantization_config") or {}, quantization(config)
-    if method in {"int8", "nf4", "fp4"}:
-        return 8 if method == "int8" else 4
+    method = quantization(config)
     if method == "torchao":  # names of classes in any depth: Int4WeightOnlyConfig, int8_weight_only
-        found = re.search(r"int([48])", json.dumps(stored), re.IGNORECASE)
+        found = re.search(r"int([48])", json.dumps(config["quantization_config"]), re.IGNORECASE)
         return int(found[1]) if found else 0
-    return int(stored.get("bits") or 0) if method in {"awq", "gptq"} else 0
+    if method in {"awq", "gptq"}:
+        return int(config["quantization_config"].get("bits") or 0)
+    return BITSANDBYTES.get(method, 0)

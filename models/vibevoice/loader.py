@@ -170,10 +170,8 @@ def load(
         raise ModelUnavailableError(f"{source} comes in {stored}, not in {precision}; set DROPSCRIBE_PRECISION=auto")
     quantize.require_packages(source, stored)
     dtype = dtype_of(precision, device)
-    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    installed = importlib.util.find_spec("flash_attn") is not None
-    implementation, reason = choose_attention(attention, dtype, capability, installed=installed)
-    commit = "" if Path(_place(source)).is_dir() else str(config.get("_commit_hash") or revision)
+    implementation, reason = _attention_on(device, attention, dtype)
+    commit = _commit(source, config, revision)
     options = {
         "revision": commit or None,  # the weights of the same commit as the config
         "dtype": dtype,  # always named: a quantized checkpoint without it gives other tokens than quantizing on load
@@ -201,6 +199,17 @@ def load(
     )
     _tell(loaded)
     return loaded
+
+
+def _attention_on(device: torch.device, asked: str, dtype: torch.dtype) -> tuple[str, str]:
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    installed = importlib.util.find_spec("flash_attn") is not None
+    return choose_attention(asked, dtype, capability, installed=installed)
+
+
+def _commit(source: str, config: Mapping[str, Any], revision: str) -> str:
+    """The commit on the hub, empty for a folder."""
+    return "" if Path(_place(source)).is_dir() else str(config.get("_commit_hash") or revision)
 
 
 def _named(implementation: str) -> dict[str, str]:

@@ -154,20 +154,26 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def _doubts_of_others(model: nn.Module, found: Mapping[str, str], parts: Collection[ModelPart]) -> Iterator[str]:
-    """Others may leave some layers as they are, and quantize the head; encoders and projector only if it was said."""
-    forbidden = {name for name in found if parts_.part_of(name) in parts_.FORBIDDEN - set(parts)}
-    if forbidden:
-        asked = ",".join(part for part in parts_.PARTS if part in {parts_.part_of(name) for name in found} | set(parts))
-        raise QuantizationError(
-            f"{_list('quantized, but should not be', forbidden)}; use another checkpoint, or set "
-            f"DROPSCRIBE_VIBEVOICE_QUANTIZE={asked} if you know that it is good all the same"
-        )
+    """Others may leave some layers as they are, and quantize the head. Raises QuantizationError."""
     if not found:
         raise QuantizationError("nothing of the model is quantized, against its config; use an unquantized checkpoint")
+    _refuse_unasked(found, parts)
     if left := _list("not quantized", intended(model) - found.keys()):
         yield f"of the language model's linears, {left}"
     if others := _list("quantized", (name for name in found if parts_.part_of(name) is None)):
         yield f"of what is no linear of a part, {others}"
+
+
+def _refuse_unasked(found: Iterable[str], parts: Collection[ModelPart]) -> None:
+    """Encoders and projector may be quantized only if it was said. Raises QuantizationError."""
+    part_of = {name: parts_.part_of(name) for name in found}
+    forbidden = [name for name, part in part_of.items() if part in parts_.FORBIDDEN - set(parts)]
+    if forbidden:
+        asked = ",".join(part for part in parts_.PARTS if part in {*part_of.values(), *parts})
+        raise QuantizationError(
+            f"{_list('quantized, but should not be', forbidden)}; use another checkpoint, or set "
+            f"DROPSCRIBE_VIBEVOICE_QUANTIZE={asked} if you know that it is good all the same"
+        )
 
 
 def _kind(module: nn.Module) -> str:

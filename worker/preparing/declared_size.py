@@ -61,17 +61,24 @@ def is_torn(file: BinaryIO) -> bool:
 
 def mp3_frames(file: BinaryIO) -> int:
     """Frames by the Xing, Info or VBRI header of an mp3 file; 0 where there is none."""
-    head = _at(file, 0, 10)
-    start = 0
-    if head.startswith(b"ID3") and len(head) == 10:
-        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    frame = _at(file, start, 64)
+    frame = _at(file, _id3_end(_at(file, 0, 10)), 64)
     if len(frame) < 64 or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0:
         return 0
     for at in XING:
         if frame[at : at + 4] in {b"Xing", b"Info"} and frame[at + 7] & 1:
             return int.from_bytes(frame[at + 8 : at + 12], "big")
     return int.from_bytes(frame[VBRI + 14 : VBRI + 18], "big") if frame[VBRI : VBRI + 4] == b"VBRI" else 0
+
+
+def _id3_end(head: bytes) -> int:
+    """Where a tag of ID3v2 ends, which tells its size in four bytes of seven bits; 0 where there is none.
+
+    >>> _id3_end(b"ID3" + bytes([4, 0, 0, 0, 0, 2, 1]))
+    267
+    """
+    if not head.startswith(b"ID3") or len(head) < 10:
+        return 0
+    return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
 
 
 def _wav(file: BinaryIO) -> int:

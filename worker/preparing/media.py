@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import av
 import numpy as np
@@ -191,8 +191,18 @@ def _length(container: InputContainer) -> float:
     return 0.0 if container.format.name in GUESSED_LENGTH else (container.duration or 0) / av.time_base
 
 
-def _claimed(container: InputContainer, stream: AudioStream, *, is_live: bool) -> float:
-    """Seconds of sound by the header, 0 where it does not say; `is_live`: it does not know the file's size."""
+def _claimed(file: BinaryIO, container: InputContainer, stream: AudioStream) -> tuple[float, float]:
+    """Seconds of sound that the file claims, 0 where it does not say, and how many of them may be missing."""
+    if frames := declared_size.mp3_frames(file):
+        # Only layer 3 has that header: 1152 samples a frame, 576 at the sample rates of MPEG 2.
+        frame = (1152 if stream.sample_rate >= 32_000 else 576) / stream.sample_rate
+        return frames * frame, MP3_FRAMES * frame
+    tolerance = FLAC_SHORTER if container.format.name == "flac" else SHORTER
+    return _claimed_by_header(container, stream, is_live=not declared_size.claimed_size(file)), tolerance
+
+
+def _claimed_by_header(container: InputContainer, stream: AudioStream, *, is_live: bool) -> float:
+    """Seconds of sound by the container, 0 where it does not say; `is_live`: it does not know the file's size."""
     name = container.format.name
     if name in CORRECTED_LENGTH or (is_live and name == "matroska,webm"):  # a guess from the bit rate
         return 0.0
@@ -206,19 +216,14 @@ def _cut(source: Path, heard: float, container: InputContainer, stream: AudioStr
     """Whether the file ends before the seconds or the bytes that it claims."""
     try:
         with source.open("rb") as file:
-            size, whole = source.stat().st_size, declared_size.claimed_size(file)
             if declared_size.is_torn(file):
                 return Cut(True)  # what ffmpeg tells of its length is the length of what is there
-            tolerance = FLAC_SHORTER if container.format.name == "flac" else SHORTER
-            claimed = _claimed(container, stream, is_live=not whole)
-            if frames := declared_size.mp3_frames(file):
-                # Only layer 3 has that header: 1152 samples a frame, 576 at the sample rates of MPEG 2.
-                frame = (1152 if stream.sample_rate >= 32_000 else 576) / stream.sample_rate
-                tolerance, claimed = MP3_FRAMES * frame, frames * frame
+            claimed, tolerance = _claimed(file, container, stream)
             if heard < claimed - tolerance:
                 return Cut(True, claimed)
             if declared_size.is_cut(file):
-                return Cut(True, claimed if claimed > heard + ROUNDING else heard * whole / size)
+                share = declared_size.claimed_size(file) / source.stat().st_size
+                return Cut(True, claimed if claimed > heard + ROUNDING else heard * share)
             return Cut(False)
     except OSError as error:
         raise _unreadable(error) from error
