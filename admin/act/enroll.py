@@ -90,7 +90,7 @@ def _decoded(context: Context, job: Job) -> Iterator[Path]:
 
 def _staged(job: Job, source: Path, folder: Path) -> Path:
     try:
-        copy = staging.stage(source, Path(job.root) if job.root else None, folder)
+        copy = staging.stage(source, Path(job.root), folder)
     except SourceMissingError as error:
         cause = str(error).partition("; ")[0]
         raise DropscribeError(

@@ -95,17 +95,24 @@ def _recognized(context: WorkerContext, means: Vectors, encoder: str) -> dict[in
 
 def _heard(context: WorkerContext, stretches: Sequence[EmbeddedStretch]) -> tuple[list[SpeakerEmbeddings], list[str]]:
     """The embeddings of a job, and a remark where some lack."""
-    heard, lacking = [], dict[str, list[Span]]()
+    heard, lacking = [], defaultdict[str, list[Span]](list)
     for stretch in stretches:
-        try:
-            if not stretch.reason:
-                heard.append(embed.load(context.embeddings(stretch.id)))
-                continue
-            reason = stretch.reason
-        except SpoolGoneError:
-            reason = "their embeddings are gone from the spool"
-        lacking.setdefault(reason, []).append(stretch.span)
+        found = _embeddings(context, stretch)
+        if isinstance(found, str):
+            lacking[found].append(stretch.span)
+        else:
+            heard.append(found)
     return heard, [_not_told(spans, reason, whole=not heard) for reason, spans in lacking.items()]
+
+
+def _embeddings(context: WorkerContext, stretch: EmbeddedStretch) -> SpeakerEmbeddings | str:
+    """The embeddings of a stretch, or the reason why there are none."""
+    if stretch.reason:
+        return stretch.reason
+    try:
+        return embed.load(context.embeddings(stretch.id))
+    except SpoolGoneError:
+        return "their embeddings are gone from the spool"
 
 
 def _not_told(spans: Sequence[Span], reason: str, *, whole: bool) -> str:

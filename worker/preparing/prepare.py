@@ -28,9 +28,8 @@ DEFAULT_LONGEST = 1800.0  # seconds, where no model worker lives yet; VibeVoice-
 @contextmanager
 def staged(context: WorkerContext, job: Job, held: Held) -> Iterator[Staged]:
     """A copy of the source in a directory of local scratch, hashed and proved whole, for the duration of the block."""
-    root = Path(job.root) if job.root else None
     with scratch.directory(context.settings.scratch_dir, staging.shown(Path(job.path))) as folder:
-        yield staging.stage(Path(job.source), root, folder, held.check)
+        yield staging.stage(Path(job.source), Path(job.root), folder, held.check)
 
 
 def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepared:
