@@ -118,7 +118,14 @@ def _spoken(segment: Segment, done: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _untangled(ordered: Sequence[Cue]) -> list[Cue]:
-    """The cues with their times moved as little as needed so that each is seen, and alone."""
+    """The cues with their times moved as little as needed so that each is seen, and alone.
+
+    Example: two who begin at 5 s are shown one after the other, the first for as long as is needed to be seen:
+
+    >>> found = _untangled([Cue(5000, 9000, ("Yes.",)), Cue(5000, 9000, ("No.",))])
+    >>> [(cue.start_ms, cue.end_ms) for cue in found]
+    [(5000, 5500), (5500, 9000)]
+    """
     starts = list(accumulate((c.start_ms for c in ordered), lambda last, own: max(own, last + MIN_MS)))
     ends = [max(cue.end_ms, start + MIN_MS) for cue, start in zip(ordered, starts, strict=True)]
     limits = [*starts[1:], *ends[-1:]]
@@ -168,7 +175,18 @@ def _signs(letter: str, room: int) -> Sequence[str]:
 
 
 def _groups(units: Sequence[_Unit], room: int) -> list[list[_Unit]]:
-    """The units of each cue. `room` is the width of its first line."""
+    """The units of each cue. `room` is the width of its first line.
+
+    Example: two lines of 42 columns would hold the words up to "goes on". The first cue ends with the sentence that
+    ends in time; "No." ends one too, but in the first half. The second cue holds the rest. Both have even lines:
+
+    >>> text = "No. This sentence is exactly as long as it has to be."
+    >>> text += " And another one, which goes on for quite a while before it ends."
+    >>> for group in _groups(_units(text, 42), 42):
+    ...     print(_lines(group, "", 42))
+    ('No. This sentence is exactly', 'as long as it has to be.')
+    ('And another one, which goes on', 'for quite a while before it ends.')
+    """
     groups, start = [], 0
     while start < len(units):
         end = _cue_end(units, start, room)
