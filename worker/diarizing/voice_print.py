@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dropscribe.core.spans import without
+from dropscribe.core.spans import common, without
 from dropscribe.core.types import Segment, SegmentKind, Span
 from dropscribe.models.base import VoiceEncoder
 from dropscribe.worker.diarizing.embed import embeddings
@@ -31,7 +31,7 @@ def spoken_alone(segments: Iterable[Segment], number: int, speech: Sequence[Span
             (own if one.speaker == number else others).append(Span(one.start, one.end))
     alone = without(own, others)
     if speech:
-        alone = without(alone, without(alone, speech))
+        alone = common(alone, speech)
     return sorted(_longest(alone), key=lambda span: span.start)
 
 

@@ -122,7 +122,7 @@ def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits
     accounted = _accounted(result.segments, limits.slack)
     holes = spans.without(talk, accounted)
     gaps = [gap for gap in holes if gap.duration >= BLIP]
-    share = 1 - _total(gaps) / _total(talk) if talk else 1.0
+    share = 1 - spans.total(gaps) / spans.total(talk) if talk else 1.0
     pace = _pace(result.segments)
     failures = (
         *_ending(result),
@@ -164,7 +164,7 @@ def _times(segments: Sequence[Segment], duration: float, slack: float) -> Iterat
 
 def _coverage(gaps: Sequence[Span], accounted: Sequence[Span], share: float, least: float) -> Iterator[Failure]:
     """An answer without a word may well be right about a few short noises, but not about this much talk."""
-    uncovered = _total(gaps)
+    uncovered = spans.total(gaps)
     longest = _longest_hole(gaps, accounted)
     if not accounted and uncovered >= SILENT_ANSWER:
         yield Failure(Rule.SILENT, f"no word was read in {uncovered:.0f} s of detected speech")
@@ -178,7 +178,7 @@ def _longest_hole(gaps: Sequence[Span], accounted: Sequence[Span]) -> float:
     """Seconds of talk between two segments, at most."""
     ends = [span.end for span in accounted]
     holes = groupby(gaps, lambda gap: bisect_right(ends, gap.start))
-    return max((_total(hole) for _, hole in holes), default=0.0)
+    return max((spans.total(hole) for _, hole in holes), default=0.0)
 
 
 def _haste(segments: Sequence[Segment], pace: float, most: float) -> Iterator[Failure]:
@@ -193,7 +193,7 @@ def _haste(segments: Sequence[Segment], pace: float, most: float) -> Iterator[Fa
 def _doubt(segments: Sequence[Segment], least: float) -> Iterator[Failure]:
     """Fluent words for what the model does not understand: a language that it does not know, noise."""
     figure = confidence.average(segments)
-    seconds = _total(_accounted((s for s in segments if s.confidence is not None), 0.0))
+    seconds = spans.total(_accounted((s for s in segments if s.confidence is not None), 0.0))
     if figure is not None and figure < least and seconds >= MIN_DOUBTFUL:
         yield Failure(Rule.CONFIDENCE, f"the model is not sure of its words: their confidence is {figure:.2f}")
 
@@ -201,7 +201,7 @@ def _doubt(segments: Sequence[Segment], least: float) -> Iterator[Failure]:
 def _pace(segments: Iterable[Segment]) -> float:
     """Words a second of the time that speech covers; where people talk at once, it counts once."""
     said = [segment for segment in segments if segment.kind is SegmentKind.SPEECH]
-    spoken = _total(_accounted(said, 0.0))
+    spoken = spans.total(_accounted(said, 0.0))
     return sum(words(segment.text) for segment in said) / max(spoken, SHORT)
 
 
@@ -216,7 +216,3 @@ def _talk(detected: Iterable[Span], duration: float) -> list[Span]:
 def _accounted(segments: Iterable[Segment], slack: float) -> list[Span]:
     """The time of all segments, of words and of sounds such as [Music]; backward ones have none."""
     return spans.merged(Span(s.start - slack, s.end + slack) for s in segments if s.start <= s.end)
-
-
-def _total(stretches: Iterable[Span]) -> float:
-    return sum(stretch.duration for stretch in stretches)
