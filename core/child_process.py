@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import IO
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PARENT = "PARENT_PROCESS"  # the variable that tells a child whose child it is
 
 Stream = int | IO[bytes] | None  # as `subprocess` takes them; None is the parent's own
 
@@ -30,7 +31,7 @@ def start(
     """
     return subprocess.Popen(  # noqa: S603 (our own interpreter and module, no shell)
         [sys.executable, "-P", "-m", f"dropscribe.{module}", *arguments],
-        env=env,
+        env={**env, PARENT: str(os.getpid())},
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -46,8 +47,13 @@ def import_path() -> dict[str, str]:
 
 
 def die_with_parent(number: signal.Signals) -> None:
-    """Let the kernel send this process a signal when its parent ends, so that kill -9 leaves nothing behind (Linux)."""
+    """Let the kernel send this process a signal when its parent ends, so that kill -9 leaves nothing behind (Linux).
+
+    A parent that ended before that was asked for is noticed too: then somebody else has adopted this process.
+    """
     if sys.platform == "linux":
         import ctypes  # only a child needs it
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        if os.environ.get(PARENT, str(os.getppid())) != str(os.getppid()):
+            os.kill(os.getpid(), number)

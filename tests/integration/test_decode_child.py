@@ -114,10 +114,17 @@ def test_the_decoder_does_not_outlive_its_worker(tmp_path):
     assert _ends(children[0].pid)
 
 
+def test_a_decoder_whose_worker_is_gone_before_it_began_does_not_begin(tmp_path: Path) -> None:
+    orphan = "import os; os.environ['PARENT_PROCESS'] = '1'; from dropscribe.core.child_process import *"
+    code = f"{orphan}; die_with_parent(signal.SIGKILL); print('begun')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, b"")
+
+
 def _ignores_stop_signals(pid: int) -> bool:
-    """What the child does last before it begins to decode."""
+    """What the child does once its end is tied to its parent's. A shell may have it ignore SIGINT from the start."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return bool(int(status["SigIgn"], 16) & 1 << signal.SIGINT - 1)
+    return bool(int(status["SigIgn"], 16) & 1 << signal.SIGTERM - 1)
 
 
 def _script(folder: Path, line: str) -> str:
