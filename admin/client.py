@@ -77,7 +77,7 @@ class Client:
         Raises UsageError for what is no recording, and for a priority that there is not.
         """
         if priority is not None and priority not in [*Priority]:
-            raise UsageError(f"there is no priority {priority!r}; take one of {', '.join(Priority)}")
+            raise UsageError(f"there is no priority {priority!r}", remedy=f"take one of {', '.join(Priority)}")
         terms = Path(hotwords) if hotwords is not None else None
         (wanted,) = submission.recordings(
             self._database,

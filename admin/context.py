@@ -47,7 +47,9 @@ class Context:
         from dropscribe.store.session import open_database
 
         if not self.has_store:
-            raise StoreError(f"nothing here yet (no {self.settings.sqlite_file}); start with `dropscribe up FOLDER`")
+            raise StoreError(
+                f"nothing here yet (no {self.settings.sqlite_file})", remedy="start with `dropscribe up FOLDER`"
+            )
         database = open_database(self.settings.database, migrate=False)
         self._closing.callback(database.close)
         return database

@@ -1,4 +1,4 @@
-"""One tree of errors. Each message is the sentence an operator reads, and ends with what to do next.
+"""One tree of errors. Each message is the sentence an operator reads: what is wrong, and what to do next.
 
 DropscribeError                 exit 1; `retryable` says whether trying again can help
 |-- UsageError                  exit 2: the command line or a setting was wrong
@@ -31,10 +31,20 @@ from typing import ClassVar
 
 
 class DropscribeError(Exception):
-    """Something failed; the message says what, and what to do next."""
+    """Something failed. `problem` says what, `remedy` what to do next; the message is both, as one sentence."""
 
     retryable: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, problem: str, *, remedy: str = "") -> None:
+        """`remedy` is empty where `problem` says all there is to say."""
+        super().__init__(problem)  # which a copy by pickle is made with
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """What is wrong, and what to do next."""
+        return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
 
 
 class UsageError(DropscribeError):

@@ -36,7 +36,7 @@ def bounded(text: str, hotwords: str = "") -> str:
     """A context as it is. Raises SettingsError where it is too long; `hotwords` says where part of it is from."""
     if len(text) > MAX_CONTEXT:
         raise SettingsError(
-            f"the context{hotwords} has {len(text):,} characters and {MAX_CONTEXT:,} are allowed; shorten it"
+            f"the context{hotwords} has {len(text):,} characters and {MAX_CONTEXT:,} are allowed", remedy="shorten it"
         )
     return text
 
@@ -64,7 +64,8 @@ def read_file(path: Path) -> tuple[str, ...]:
 
 def _unreadable(path: Path, cause: str) -> SettingsError:
     return SettingsError(
-        f"cannot read the hotwords file {path}: {cause}; mend it, or name another one (DROPSCRIBE_HOTWORDS, --hotwords)"
+        f"cannot read the hotwords file {path}: {cause}",
+        remedy="mend it, or name another one (DROPSCRIBE_HOTWORDS, --hotwords)",
     )
 
 

@@ -64,8 +64,8 @@ def _listen(settings: Settings, collector: Collector) -> tuple[WSGIServer, threa
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise SettingsError(
-                    f"cannot serve metrics at {address}, port {port}: {error.strerror}; "
-                    "correct DROPSCRIBE_METRICS_ADDRESS or DROPSCRIBE_METRICS_PORT"
+                    f"cannot serve metrics at {address}, port {port}: {error.strerror}",
+                    remedy="correct DROPSCRIBE_METRICS_ADDRESS or DROPSCRIBE_METRICS_PORT",
                 ) from error
     log.warning("no metrics: ports %d to %d of %s are all taken", first, last, address)
     return None

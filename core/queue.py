@@ -155,7 +155,7 @@ class Doorbell:
                 retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
             )
         except (KombuError, OperationalError, RedisError, OSError) as error:
-            raise BrokerError(f"Redis at {self._url}: {error}; `dropscribe doctor` checks it") from error
+            raise BrokerError(f"Redis at {self._url}: {error}", remedy="`dropscribe doctor` checks it") from error
 
     def ring_all(self, task: str, rows: Iterable[str], *address: str) -> None:
         """Send a message for each row, all of one priority and one `model_queue`. Raises BrokerError."""
@@ -180,7 +180,7 @@ class Doorbell:
                         pipeline.llen(f"{queue}{SEPARATOR}{step}" if step else queue)
                     return int(sum(pipeline.execute()))
         except (KombuError, OperationalError, RedisError, OSError) as error:
-            raise BrokerError(f"Redis at {self._url}: {error}; `dropscribe doctor` checks it") from error
+            raise BrokerError(f"Redis at {self._url}: {error}", remedy="`dropscribe doctor` checks it") from error
 
     def close(self) -> None:
         """Close pooled connections."""

@@ -148,7 +148,7 @@ def _find_file(environ: Mapping[str, str], from_environment: Mapping[str, Any]) 
     if named := environ.get(CONFIG_VARIABLE):
         path = Path(named).expanduser()
         if not path.is_file():
-            raise SettingsError(f"{CONFIG_VARIABLE} names {path}, which is not a file; correct or unset it")
+            raise SettingsError(f"{CONFIG_VARIABLE} names {path}, which is not a file", remedy="correct or unset it")
         return path
     home = Path(from_environment.get("home") or default_home()).expanduser()
     return next((path for path in (Path(CONFIG_NAME), home / CONFIG_NAME) if path.is_file()), None)
@@ -158,7 +158,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         values = dict(_flat(tomllib.loads(path.read_text(encoding="utf-8"))))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"cannot read settings from {path}: {error}; mend the file") from error
+        raise SettingsError(f"cannot read settings from {path}: {error}", remedy="mend the file") from error
     known = fields()
     for name in values:
         if name not in known and name not in OLD_NAMES:

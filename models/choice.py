@@ -63,7 +63,9 @@ def choose(specs: dict[str, EngineSpec], engine: str, model: str, reads: str, ma
     if engine == AUTO:
         engine = reads or _best(machine)
     if engine not in specs:
-        raise ModelUnavailableError(f"{engine} is not part of this version; use one of {', '.join(sorted(specs))}")
+        raise ModelUnavailableError(
+            f"{engine} is not part of this version", remedy=f"use one of {', '.join(sorted(specs))}"
+        )
     spec = specs[engine]
     chosen = model or _default(spec, machine)
     return ModelChoice(spec, chosen, _sentence(spec, chosen, machine))

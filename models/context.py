@@ -12,6 +12,6 @@ def check_context(text: str, count: Callable[[str], int], limit: int) -> int:
     tokens = count(text)
     if tokens > limit:
         raise SettingsError(
-            f"the context has {tokens:,} tokens and {limit:,} are allowed; shorten the context or the hotwords"
+            f"the context has {tokens:,} tokens and {limit:,} are allowed", remedy="shorten the context or the hotwords"
         )
     return tokens

@@ -43,7 +43,9 @@ def translate(error: BaseException) -> ModelError:
     """The error of ours that says what to do about one of theirs."""
     first = str(error).strip().partition("\n")[0] or type(error).__name__
     if is_sticky(error):
-        return ModelFatalError(f"the GPU's context is lost: {first}; the worker has to start anew")
+        return ModelFatalError(f"the GPU's context is lost: {first}", remedy="the worker has to start anew")
     if is_out_of_memory(error):
-        return ModelError(f"out of GPU memory: {first}; lower DROPSCRIBE_MODEL_SLOTS or DROPSCRIBE_CHUNK_SECONDS")
-    return ModelError(f"the model failed: {type(error).__name__}: {first}; see the worker's log")
+        return ModelError(
+            f"out of GPU memory: {first}", remedy="lower DROPSCRIBE_MODEL_SLOTS or DROPSCRIBE_CHUNK_SECONDS"
+        )
+    return ModelError(f"the model failed: {type(error).__name__}: {first}", remedy="see the worker's log")

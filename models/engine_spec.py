@@ -41,5 +41,5 @@ class EngineSpec:
         """Raise ModelUnavailableError when the package that it runs on is not installed. Imports nothing."""
         if not self.is_installed:
             raise ModelUnavailableError(
-                f"{self.name} cannot be imported: {self.package} is not installed; {self.how_to_install}"
+                f"{self.name} cannot be imported: {self.package} is not installed", remedy=self.how_to_install
             )

@@ -61,7 +61,7 @@ def _checkpoints(folder: Path) -> Iterable[Path]:
     """The folder itself, or the folders in it that are checkpoints."""
     place = folder.expanduser()
     if not place.is_dir():
-        raise UsageError(f"{folder} is not a folder; name a checkpoint's, or one that has checkpoints in it")
+        raise UsageError(f"{folder} is not a folder", remedy="name a checkpoint's, or one that has checkpoints in it")
     place = place.resolve()
     if _is_checkpoint(place):
         return [place]

@@ -50,7 +50,7 @@ def choose(settings: Settings) -> ModelChoice:
     machine = Machine(cards.memory(), driver, cublas=driver and cards.has_cublas())
     chosen = choice.choose(SPECS, settings.engine, settings.model, reads, machine)
     if settings.engine == AUTO and not machine.driver and not chosen.spec.is_installed:
-        raise ModelUnavailableError(f"no speech model can run on this machine; {_bare_machine(chosen.spec)}")
+        raise ModelUnavailableError("no speech model can run on this machine", remedy=_bare_machine(chosen.spec))
     return chosen
 
 
@@ -82,8 +82,8 @@ def _refuse_speaker_encoder(model: str) -> None:
     if known.find(model) == known.SPEAKER_ENCODER:
         names = ", ".join(one.name for one in known.WHISPER if one.multilingual)
         raise ModelUnavailableError(
-            f"{model} tells speakers apart and does not transcribe; set the model (DROPSCRIBE_MODEL) to one of "
-            f"{names}, or leave it out"
+            f"{model} tells speakers apart and does not transcribe",
+            remedy=f"set the model (DROPSCRIBE_MODEL) to one of {names}, or leave it out",
         )
 
 
@@ -95,7 +95,7 @@ def _class_of(spec: EngineSpec) -> _Engine:
     except ImportError as error:
         if not spec.extra:  # needs nothing optional, so the program itself is broken
             raise
-        raise ModelUnavailableError(f"{spec.name} cannot be imported: {error}; {spec.how_to_install}") from error
+        raise ModelUnavailableError(f"{spec.name} cannot be imported: {error}", remedy=spec.how_to_install) from error
 
 
 def _bare_machine(spec: EngineSpec) -> str:

@@ -30,7 +30,7 @@ def cancel(database: Database, job_id: str) -> tuple[JobState, list[str]]:
     with database.begin() as connection:
         job = job_store.lock(connection, job_id)
         if JobState(job.state).is_final:
-            raise DropscribeError(f"{job_id} is {job.state} already; there is nothing to cancel")
+            raise DropscribeError(f"{job_id} is {job.state} already", remedy="there is nothing to cancel")
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
         note(connection, job_id, EventKind.CANCEL_REQUESTED, where=database.where)
         of_job = chunks.c.job_id == job_id
@@ -53,7 +53,7 @@ def retry(database: Database, job_id: str) -> JobState:
         job = job_store.lock(connection, job_id)
         if job.state not in RETRYABLE:
             raise DropscribeError(
-                f"{job_id} is {job.state}; only failed, parked, cancelled or suspect jobs are retried"
+                f"{job_id} is {job.state}", remedy="only failed, parked, cancelled or suspect jobs are retried"
             )
         again = (chunks.c.job_id == job_id, _to_be_read_again(job))
         held = transitions.apply(connection, ChunkEvent.RETRIED, *again, where=database.where)

@@ -24,7 +24,9 @@ def upgrade(connection: Connection) -> None:
     try:
         command.upgrade(configuration(connection), "head")
     except (CommandError, ResolutionError) as error:
-        raise SchemaError(f"cannot migrate the tables: {error}; was a newer dropscribe used on this store?") from error
+        raise SchemaError(
+            f"cannot migrate the tables: {error}", remedy="was a newer dropscribe used on this store?"
+        ) from error
 
 
 def newest() -> str | None:

@@ -106,7 +106,7 @@ def job(database: Database, job_id: str) -> Job:
     with database.read() as connection:
         row = connection.execute(_jobs_query().where(jobs.c.id == job_id)).first()
     if row is None:
-        raise JobNotFoundError(f"there is no job {job_id}; `dropscribe jobs` lists them")
+        raise JobNotFoundError(f"there is no job {job_id}", remedy="`dropscribe jobs` lists them")
     return _job(row)
 
 
@@ -131,10 +131,10 @@ def find(database: Database, text: str, absolute_path: str) -> str:
         if not ids and text and text.isascii():
             ids = connection.execute(by_id.limit(NAMED_CANDIDATES + 1)).scalars().all()
     if not ids:
-        raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
+        raise JobNotFoundError(f"no job has the id or the path {text}", remedy="`dropscribe jobs` lists them")
     if len(ids) > 1:
         others = " or others" if len(ids) > NAMED_CANDIDATES else ""
-        raise AmbiguousJobError(f"{text} could be {', '.join(ids[:NAMED_CANDIDATES])}{others}; type more")
+        raise AmbiguousJobError(f"{text} could be {', '.join(ids[:NAMED_CANDIDATES])}{others}", remedy="type more")
     return ids[0]
 
 

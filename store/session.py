@@ -108,7 +108,9 @@ class Database:
             if _interrupted(error):
                 raise KeyboardInterrupt from error
             kind = StoreUnavailableError if isinstance(error, AWAY) else StoreError
-            raise kind(self._say(error)) from error
+            raise kind(
+                f"database {self._name}: {self._cause(error)}", remedy="`dropscribe doctor` checks it"
+            ) from error
 
     def clock(self, *, writing: bool = False) -> float:
         """The database's time, in seconds since the epoch; with `writing` it is also tried whether one can write."""
@@ -138,8 +140,8 @@ class Database:
         """Raise SchemaError unless the tables are exactly this program's."""
         if (found := self.version()) != HEAD:
             raise SchemaError(
-                f"the tables of {self._name} are at version {found or 'none'}, this program needs {HEAD}; "
-                "start `dropscribe up` or `dropscribe watch` of the newer version to migrate"
+                f"the tables of {self._name} are at version {found or 'none'}, this program needs {HEAD}",
+                remedy="start `dropscribe up` or `dropscribe watch` of the newer version to migrate",
             )
 
     def dispose(self) -> None:
@@ -154,11 +156,11 @@ class Database:
     def _name(self) -> str:
         return self.engine.url.render_as_string(hide_password=True)
 
-    def _say(self, error: exc.SQLAlchemyError) -> str:
+    def _cause(self, error: exc.SQLAlchemyError) -> str:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         if self.is_sqlite and "locked" in cause and (who := holder(Path(self.engine.url.database or ""))):
             cause += f" by {who}"
-        return f"database {self._name}: {cause}; `dropscribe doctor` checks it"
+        return cause
 
 
 def open_database(url: str, *, where: str = "", migrate: bool = True) -> Database:
@@ -219,10 +221,12 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "postgresql":
             return _postgresql(parsed)
     except exc.ArgumentError as error:
-        raise StoreError(f"{mask(url)} is not a database URL; example: postgresql://user@host/name") from error
+        raise StoreError(f"{mask(url)} is not a database URL", remedy="example: postgresql://user@host/name") from error
     except ModuleNotFoundError as error:
-        raise StoreError(f"the database driver {error.name} is missing; pip install 'dropscribe[postgres]'") from error
-    raise StoreError(f"{parsed.drivername} is not supported; use sqlite or postgresql")
+        raise StoreError(
+            f"the database driver {error.name} is missing", remedy="pip install 'dropscribe[postgres]'"
+        ) from error
+    raise StoreError(f"{parsed.drivername} is not supported", remedy="use sqlite or postgresql")
 
 
 def _postgresql(url: URL) -> Engine:
@@ -245,11 +249,11 @@ def _sqlite(path: str, url: str) -> Engine:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise StoreError(f"cannot create {folder}: {error.strerror}; set DROPSCRIBE_HOME elsewhere") from error
+        raise StoreError(f"cannot create {folder}: {error.strerror}", remedy="set DROPSCRIBE_HOME elsewhere") from error
     if is_network(kind := filesystem_of(folder)):
         raise StoreError(
-            f"{path} lies on a network filesystem ({kind}), where SQLite loses data; "
-            "set DROPSCRIBE_HOME to a local directory or DROPSCRIBE_DATABASE_URL to PostgreSQL"
+            f"{path} lies on a network filesystem ({kind}), where SQLite loses data",
+            remedy="set DROPSCRIBE_HOME to a local directory or DROPSCRIBE_DATABASE_URL to PostgreSQL",
         )
     engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "isolation_level": None})
     event.listen(engine, "connect", _sqlite_pragmas)

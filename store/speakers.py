@@ -23,7 +23,9 @@ def say(database: Database, job_id: str, said: SpeakerNames) -> None:
     with database.begin() as connection:
         job = job_store.lock(connection, job_id)
         if not (JobState(job.state).has_transcript or _waits_to_be_written(connection, job)):
-            raise DropscribeError(f"{job_id} is {job.state}; speakers are named once its transcript is written")
+            raise DropscribeError(
+                f"{job_id} is {job.state}", remedy="speakers are named once its transcript is written"
+            )
         why, the_job = "named or merged; its files are written again", jobs.c.id == job_id
         transitions.apply(connection, JobEvent.SPEAKERS, the_job, where=database.where, detail=why, speakers=said)
 

@@ -82,7 +82,7 @@ def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: st
     Raises UsageError, StoreError, ModelUnavailableError before anything is consumed.
     """
     if role not in ROLES:
-        raise UsageError(f"unknown role {role}; one of {', '.join(ROLES)}")
+        raise UsageError(f"unknown role {role}", remedy=f"one of {', '.join(ROLES)}")
     if role == "cpu":
         _load_speech_detector(settings)  # else the first recording would tell what is not installed
     named = name or new_name(role)

@@ -99,7 +99,7 @@ def drain(context: Context, names: Sequence[str], *, everyone: bool, wait: bool)
     def one(name: str) -> str:
         worker = _worker(name, there)
         if not fleet.drain(context.database, worker):
-            raise UsageError(f"{worker} has just ended; `dropscribe workers` lists those that are there")
+            raise UsageError(f"{worker} has just ended", remedy="`dropscribe workers` lists those that are there")
         draining.add(worker)
         return f"{worker} takes nothing new, and ends when what it does is done"
 
@@ -115,7 +115,7 @@ def _worker(name: str, there: Sequence[str]) -> str:
     """The worker that is meant by its name or the start of that. Raises UsageError."""
     meant = [name] if name in there else [worker for worker in there if worker.startswith(name)]
     if len(meant) != 1:
-        raise UsageError(f"{name} means {' or '.join(meant) or 'no worker'}; `dropscribe workers` lists them")
+        raise UsageError(f"{name} means {' or '.join(meant) or 'no worker'}", remedy="`dropscribe workers` lists them")
     return meant[0]
 
 

@@ -37,7 +37,7 @@ def enroll(context: Context, job_name: str, who: str, name: str, *, as_json: boo
     recording that is gone or changed, and a voice that is not like the one of that name.
     """
     if not name.strip():
-        raise UsageError("a voice needs a name; give it with --as")
+        raise UsageError("a voice needs a name", remedy="give it with --as")
     job = queries.job(context.database, find(context.database, job_name))
     spans, speaker = _speech_of(context, job, who)
     with byte_progress(context.err) as tell:
@@ -62,8 +62,8 @@ def _speech_of(context: Context, job: Job, who: str) -> tuple[list[Span], int]:
     seconds = sum(span.duration for span in spans)
     if seconds < voice_print.MIN_SECONDS:
         raise DropscribeError(
-            f"speaker {who} says {seconds:.1f} s alone in {job.id}, and a voice takes {voice_print.MIN_SECONDS:.0f} s; "
-            "enroll it from a recording in which they say more"
+            f"speaker {who} says {seconds:.1f} s alone in {job.id}, and a voice takes {voice_print.MIN_SECONDS:.0f} s",
+            remedy="enroll it from a recording in which they say more",
         )
     return spans, number
 
@@ -92,15 +92,14 @@ def _staged(job: Job, source: Path, folder: Path) -> Path:
     try:
         copy = staging.stage(source, Path(job.root), folder)
     except SourceMissingError as error:
-        cause = str(error).partition("; ")[0]
         raise DropscribeError(
-            f"the recording of {job.id} is gone, and embeddings are not kept: {cause}; "
-            "put it back, or enroll the voice from another recording"
+            f"the recording of {job.id} is gone, and embeddings are not kept: {error.problem}",
+            remedy="put it back, or enroll the voice from another recording",
         ) from error
     if job.sha256 and copy.sha256 != job.sha256:
         raise DropscribeError(
-            f"{staging.shown(source)} has changed since {job.id} transcribed it; "
-            "enroll the voice from the job of what it is now"
+            f"{staging.shown(source)} has changed since {job.id} transcribed it",
+            remedy="enroll the voice from the job of what it is now",
         )
     return copy.path
 
@@ -111,8 +110,8 @@ def _joined(before: KnownVoice | None, heard: KnownVoice) -> KnownVoice:
         return heard
     if (alike := _similarity(before, heard)) < MAYBE:
         raise DropscribeError(
-            f"this voice is not like that of {render.safe(before.name)} (similarity {alike:.2f}); enroll it under "
-            "another name, or forget the other first: `dropscribe voices forget NAME`"
+            f"this voice is not like that of {render.safe(before.name)} (similarity {alike:.2f})",
+            remedy="enroll it under another name, or forget the other first: `dropscribe voices forget NAME`",
         )
     mean = unit(np.array(before.embedding) * before.seconds + np.array(heard.embedding) * heard.seconds)
     embedding = tuple(round(float(number), 6) for number in mean)

@@ -72,7 +72,7 @@ def _named(context: Context, names: Sequence[str]) -> list[Job]:
     chosen = {job.id: job for name in names for job in _meant(context, name)}
     for job in chosen.values():
         if not job.state.is_final:
-            raise UsageError(f"{job.id} is {job.state}; `dropscribe cancel {job.id}` first, then forget it")
+            raise UsageError(f"{job.id} is {job.state}", remedy=f"`dropscribe cancel {job.id}` first, then forget it")
     return list(chosen.values())
 
 

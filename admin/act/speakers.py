@@ -52,7 +52,9 @@ def people_of(context: Context, job: Job) -> tuple[tuple[Segment, ...], tuple[Sp
 
     document = transcripts.document(context.database, job.id)
     if document is None:
-        raise DropscribeError(f"{job.id} is {job.state} and has no transcript yet; see `dropscribe show {job.id}`")
+        raise DropscribeError(
+            f"{job.id} is {job.state} and has no transcript yet", remedy=f"see `dropscribe show {job.id}`"
+        )
     transcript, said = json_.from_json(document), job.speakers
     people = transcript.speakers
     if not (job.state.is_final or job.duplicate_of):  # names may be forgotten; those of equal content stay
@@ -124,7 +126,7 @@ def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[
 def _pair(text: str) -> tuple[str, str]:
     who, equals, what = text.partition("=")
     if not equals or not who.strip():
-        raise UsageError(f'{text!r} does not say who is meant; write it like "Speaker 1=Alice", or 0=Alice')
+        raise UsageError(f"{text!r} does not say who is meant", remedy='write it like "Speaker 1=Alice", or 0=Alice')
     return who.strip(), what.strip()
 
 
@@ -134,7 +136,7 @@ def number_of(who: str, people: Sequence[Speaker], known: set[int]) -> int:
     number = int(who) if who.isascii() and who.isdigit() else called.get(who.casefold(), -1)
     if number not in known:
         listed = ", ".join(f"{speaker.number} ({speaker.called})" for speaker in people) or "none"
-        raise UsageError(f"there is no speaker {who}; the speakers are {listed}")
+        raise UsageError(f"there is no speaker {who}", remedy=f"the speakers are {listed}")
     return number
 
 
@@ -143,7 +145,9 @@ def _check_end(number: int, merged: dict[int, int]) -> None:
     seen = {number}
     while (number := merged.get(number, -1)) != -1:
         if number in seen:
-            raise UsageError(f"speaker {number} would be merged with itself; undo one merge with {number}={number}")
+            raise UsageError(
+                f"speaker {number} would be merged with itself", remedy=f"undo one merge with {number}={number}"
+            )
         seen.add(number)
 
 

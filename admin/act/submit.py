@@ -53,7 +53,7 @@ def submit(
 
 def _require_readable(file: Path) -> None:
     if file.exists() and not os.access(file, os.R_OK):
-        raise UsageError(f"you may not read {file}; make it readable (chmod u+r), or ask whom it belongs to")
+        raise UsageError(f"you may not read {file}", remedy="make it readable (chmod u+r), or ask whom it belongs to")
 
 
 def admit(context: Context, wanted: NewJob) -> str:

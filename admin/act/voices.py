@@ -58,7 +58,7 @@ def forget(context: Context, names: Sequence[str]) -> None:
 
 def _found(known: Iterable[KnownVoice], name: str) -> KnownVoice:
     if (voice := find_voice(known, name)) is None:
-        raise UsageError(f"no voice is called {render.safe(name)}; `dropscribe voices list` shows them")
+        raise UsageError(f"no voice is called {render.safe(name)}", remedy="`dropscribe voices list` shows them")
     return voice
 
 

@@ -68,7 +68,7 @@ def _named(context: Context, name: str) -> Iterator[Job]:
     newest_first = queries.list_jobs(context.database, states=TRANSCRIPT_STATES, folder=str(folder.resolve()))
     newest = {job.source: job for job in reversed(newest_first)}
     if not newest:
-        raise DropscribeError(f"no recording in {folder} has a transcript; see `dropscribe jobs --folder`")
+        raise DropscribeError(f"no recording in {folder} has a transcript", remedy="see `dropscribe jobs --folder`")
     yield from (newest[source] for source in sorted(newest))
 
 
@@ -82,10 +82,10 @@ def _export(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Pat
     if there == hashlib.sha256(data).hexdigest():
         return target
     if there is not None and transcripts.file_at(context.database, str(target)):
-        raise OutputError(f"{target} is the workers' own to write; name another directory with --to")
+        raise OutputError(f"{target} is the workers' own to write", remedy="name another directory with --to")
     if there is not None and not wanted.force:
         raise OutputError(
-            f"{target} exists and is something else; replace it with --force, or name a directory with --to"
+            f"{target} exists and is something else", remedy="replace it with --force, or name a directory with --to"
         )
     placement.write(target, data, job.id, replaces=wanted.force)
     return target

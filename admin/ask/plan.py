@@ -77,7 +77,7 @@ def choose_cards(gigabytes: float | None, gpu: int | None) -> list[Card]:
         return list(found.values()) or [of_size(size) for size in SIZES]
     if gpu not in found:
         there = ", ".join(map(str, found)) or "none"
-        raise UsageError(f"there is no GPU {gpu}; nvidia-smi shows: {there}; or give its memory with --vram")
+        raise UsageError(f"there is no GPU {gpu}", remedy=f"nvidia-smi shows: {there}; or give its memory with --vram")
     return [found[gpu]]
 
 
@@ -103,7 +103,7 @@ def installed() -> Iterator[tuple[int, Card]]:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)  # noqa: S603 (no input)
     except (OSError, subprocess.SubprocessError) as error:
         hint = "mend the driver, or give the memory with --vram"
-        raise ModelUnavailableError(f"nvidia-smi fails ({error}); {hint}") from error
+        raise ModelUnavailableError(f"nvidia-smi fails ({error})", remedy=hint) from error
     for line in answer.stdout.splitlines():
         index, mebibytes, name = (part.strip() for part in line.split(",", 2))
         if mebibytes.isdecimal():  # a card that shares the machine's memory shows none

@@ -44,7 +44,7 @@ def search(
         folder=str(folder.expanduser().resolve()) if folder else None,
     )
     if not query.terms:
-        raise UsageError(f"there is no word to look for in {text!r}; name one")
+        raise UsageError(f"there is no word to look for in {text!r}", remedy="name one")
     found = index.find(context.database, query, limit=limit + 1 if limit else None)
     shown = found[:limit] if limit else found
     more = len(found) > len(shown)

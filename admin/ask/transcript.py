@@ -22,7 +22,7 @@ def transcript(context: Context, name: str, fmt: str, output: Path | None = None
     from dropscribe.worker.finishing import placement
 
     if fmt in outputs.BINARY and not output and sys.stdout.isatty():
-        raise UsageError(f"{fmt} is not for a terminal; write it to a file with --output")
+        raise UsageError(f"{fmt} is not for a terminal", remedy="write it to a file with --output")
     job = queries.job(context.database, find(context.database, name))
     document = document_of(context.database, job)
     if job.state == JobState.SUSPECT:
@@ -31,7 +31,7 @@ def transcript(context: Context, name: str, fmt: str, output: Path | None = None
     content = document.encode() if fmt == "json" else rendered(job, document, fmt, target.parent if target else None)
     if target:
         if placement.digest(target) is not None:
-            raise DropscribeError(f"{target} exists already; remove it, or choose another name")
+            raise DropscribeError(f"{target} exists already", remedy="remove it, or choose another name")
         placement.write(target, content, job.id, replaces=False)
         return
     sys.stdout.flush()

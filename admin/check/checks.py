@@ -76,8 +76,10 @@ def ask_redis(settings: Settings) -> RedisAnswer:
                 server = {}
     except (RedisError, OSError, ValueError) as error:
         if not settings.redis_url:
-            raise BrokerError("the private one is not running; `dropscribe up` starts it") from error
-        raise BrokerError(f"{mask(url)} does not answer ({error}); start it or correct DROPSCRIBE_REDIS_URL") from error
+            raise BrokerError("the private one is not running", remedy="`dropscribe up` starts it") from error
+        raise BrokerError(
+            f"{mask(url)} does not answer ({error})", remedy="start it or correct DROPSCRIBE_REDIS_URL"
+        ) from error
     return RedisAnswer(str(server.get("redis_version", "")), str(server.get("maxmemory_policy", "")))
 
 
@@ -112,6 +114,11 @@ def _short_recording(folder: Path) -> Path:
     return path
 
 
+def _where_needed(settings: Settings) -> Severity:
+    """How bad it is that this host cannot do something: in a fleet, another may."""
+    return Severity.WARN if settings.database_url else Severity.FAIL
+
+
 def speech_detector(settings: Settings) -> Finding:
     """Is there what CPU workers find speech with? In a fleet, this host may have none of them."""
     from dropscribe.worker.preparing import vad
@@ -119,9 +126,7 @@ def speech_detector(settings: Settings) -> Finding:
     try:
         detector = vad.load(settings.speech_detector)
     except ModelUnavailableError as error:
-        what, _, remedy = str(error).partition("; ")
-        level = Severity.WARN if settings.database_url else Severity.FAIL
-        return Finding("speech detector", level, what, remedy)
+        return Finding("speech detector", _where_needed(settings), error.problem, error.remedy)
     return Finding("speech detector", Severity.OK, detector.name)
 
 
@@ -135,9 +140,7 @@ def speaker_encoder(settings: Settings) -> Finding:
     try:
         encoder.require()
     except ModelUnavailableError as error:
-        what, _, remedy = str(error).partition("; ")
-        level = Severity.WARN if settings.database_url else Severity.FAIL
-        return Finding("speaker encoder", level, what, remedy)
+        return Finding("speaker encoder", _where_needed(settings), error.problem, error.remedy)
     return Finding("speaker encoder", Severity.OK, _weights(SPEAKER_ENCODER.name))
 
 
@@ -149,9 +152,9 @@ def engine(settings: Settings) -> Finding:
         chosen = registry.choose(settings)
         chosen.spec.require()
     except ModelUnavailableError as error:
-        what, _, remedy = str(error).partition("; ")
-        level = Severity.WARN if settings.database_url else Severity.FAIL
-        return Finding("engine", level, what, remedy or "pip install 'dropscribe[local]'")
+        return Finding(
+            "engine", _where_needed(settings), error.problem, error.remedy or "pip install 'dropscribe[local]'"
+        )
     name = chosen.spec.name if chosen.spec.name == settings.engine else f"{settings.engine}: {chosen.spec.name}"
     return Finding("engine", Severity.OK, "; ".join(filter(None, (name, chosen.sentence, _weights(chosen.model)))))
 
@@ -192,9 +195,8 @@ def _no_gpu(settings: Settings) -> Finding:
 
     spec = registry.SPECS.get(settings.engine)
     if spec and spec.needs_gpu:
-        level = Severity.WARN if settings.database_url else Severity.FAIL
         remedy = "install the NVIDIA driver, or set DROPSCRIBE_ENGINE=auto"
-        return Finding("gpu", level, f"none, and {spec.name} needs one", remedy)
+        return Finding("gpu", _where_needed(settings), f"none, and {spec.name} needs one", remedy)
     return Finding("gpu", Severity.OK, "none; not needed")
 
 

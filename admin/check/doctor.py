@@ -66,8 +66,7 @@ def _stored(context: Context) -> Iterator[Finding]:
         drift = _drift(database)
         roots = list_roots(database)
     except DropscribeError as error:
-        what, _, remedy = str(error).partition("; ")
-        yield Finding("database", Severity.FAIL, what, remedy or "see its log")
+        yield Finding("database", Severity.FAIL, error.problem, error.remedy or "see its log")
         return
     found = "another doctor writes to it" if not writable else "opens and can be written"
     yield Finding("database", Severity.OK, f"{url}, version {HEAD}, {found}")
@@ -124,9 +123,8 @@ def redis(context: Context) -> Finding:
     try:
         answer = checks.ask_redis(context.settings)
     except BrokerError as error:
-        what, _, remedy = str(error).partition("; ")
-        own = bool(context.settings.redis_url)
-        return Finding("redis", Severity.FAIL if own else Severity.WARN, what, remedy)
+        level = Severity.FAIL if context.settings.redis_url else Severity.WARN
+        return Finding("redis", level, error.problem, error.remedy)
     found = f"version {answer.version} answers" if answer.version else "answers, and tells this user no more"
     if answer.eviction not in {"", "noeviction"}:
         remedy = "set maxmemory-policy noeviction; what is dropped is sent again, but late"

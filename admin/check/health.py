@@ -123,5 +123,4 @@ def _redis(context: Context) -> Finding:
 
 
 def _failed(name: str, error: DropscribeError) -> Finding:
-    what, _, remedy = str(error).partition("; ")
-    return Finding(name, Severity.FAIL, what, remedy)
+    return Finding(name, Severity.FAIL, error.problem, error.remedy)

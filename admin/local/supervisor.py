@@ -127,8 +127,8 @@ class Supervisor:
         child.young_deaths = child.young_deaths + 1 if died_young else 0
         if child.young_deaths >= YOUNG_DEATHS:
             raise DropscribeError(
-                f"{child.name} ends as soon as it is started (status {status}): "
-                f"{self.crash_reason(child)}; its log is {self._log(child)}"
+                f"{child.name} ends as soon as it is started (status {status}): {self.crash_reason(child)}",
+                remedy=f"its log is {self._log(child)}",
             )
         pause = min(MAX_PAUSE, MIN_PAUSE * 2**child.young_deaths)
         child.start_at = time.monotonic() + pause

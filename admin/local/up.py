@@ -81,11 +81,13 @@ def require_folders(places: Sequence[FolderState], *, there: bool) -> None:
     """
     for place in places:
         if there and place.is_denied:
-            raise UsageError(f"{place.path} cannot be drained: {place.reason}; let this user read it, or name another")
+            raise UsageError(
+                f"{place.path} cannot be drained: {place.reason}", remedy="let this user read it, or name another"
+            )
         if place.answers and not place.is_folder and (there or place.exists):
             if place.exists:
-                raise UsageError(f"{place.path} is a file, not a folder; name the folder that it lies in")
-            raise UsageError(f"{place.path} is not a folder; create it, or correct the path")
+                raise UsageError(f"{place.path} is a file, not a folder", remedy="name the folder that it lies in")
+            raise UsageError(f"{place.path} is not a folder", remedy="create it, or correct the path")
 
 
 @contextmanager
@@ -95,13 +97,13 @@ def only_one(home: Path) -> Iterator[None]:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = (home / "up.lock").open("a+", encoding="ascii")
     except OSError as error:
-        raise DropscribeError(f"cannot use {home}: {error.strerror}; set DROPSCRIBE_HOME elsewhere") from error
+        raise DropscribeError(f"cannot use {home}: {error.strerror}", remedy="set DROPSCRIBE_HOME elsewhere") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise DropscribeError(
-                f"another `dropscribe up` (process {_pid(file)}) uses {home}; stop it, or set DROPSCRIBE_HOME"
+                f"another `dropscribe up` (process {_pid(file)}) uses {home}", remedy="stop it, or set DROPSCRIBE_HOME"
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))

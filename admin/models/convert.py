@@ -43,7 +43,7 @@ def convert(
             from dropscribe.models.checkpoints.convert_plan import Rules
         except ImportError as error:
             raise ModelUnavailableError(
-                f"converting needs more packages: {error}; pip install 'dropscribe[gpu]'"
+                f"converting needs more packages: {error}", remedy="pip install 'dropscribe[gpu]'"
             ) from error
         findings: dict[str, Any] = {}
         copied = converting.convert(

@@ -36,7 +36,7 @@ def export(
             from dropscribe.models.onnx import export as exporting
         except ImportError as error:
             raise ModelUnavailableError(
-                f"exporting needs more packages: {error}; pip install 'dropscribe[gpu,onnx]'"
+                f"exporting needs more packages: {error}", remedy="pip install 'dropscribe[gpu,onnx]'"
             ) from error
         exported = exporting.export(
             source,

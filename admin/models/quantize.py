@@ -69,7 +69,9 @@ def _write(
     try:
         from dropscribe.models.vibevoice.checkpoint import write_quantized
     except ImportError as error:
-        raise ModelUnavailableError(f"vibevoice needs more packages: {error}; pip install 'dropscribe[gpu]'") from error
+        raise ModelUnavailableError(
+            f"vibevoice needs more packages: {error}", remedy="pip install 'dropscribe[gpu]'"
+        ) from error
     return write_quantized(
         source, destination, precision, parts=chosen, device=device, revision=revision, tell=tell, warn=warn
     )

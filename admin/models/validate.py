@@ -45,7 +45,7 @@ def validate(
             verdict = validating.validate(folder, target, recordings, context.settings, tell)
         except ImportError as error:
             raise ModelUnavailableError(
-                f"validating needs more packages: {error}; pip install 'dropscribe[gpu,onnx]'"
+                f"validating needs more packages: {error}", remedy="pip install 'dropscribe[gpu,onnx]'"
             ) from error
     if as_json:
         render.write_json(_facts(verdict, source, copy, chosen))
@@ -57,14 +57,16 @@ def validate(
 def _samples() -> list[Path]:
     found = [SAMPLES / name for name in DEFAULTS if (SAMPLES / name).is_file()]
     if not found:
-        raise UsageError("the samples of the repository are not installed here; name a recording by --audio FILE")
+        raise UsageError(
+            "the samples of the repository are not installed here", remedy="name a recording by --audio FILE"
+        )
     return found
 
 
 def _decoded(path: Path, seconds: float) -> Audio:
     """The beginning of a recording, as loud as a worker makes it. Raises UsageError and SourceError."""
     if not path.expanduser().is_file():
-        raise UsageError(f"{path} is not a file; name a recording")
+        raise UsageError(f"{path} is not a file", remedy="name a recording")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "audio.flac"
         decode(path.expanduser(), target, DecodeLimits(), label=str(path))

@@ -27,7 +27,7 @@ def find(database: Database, text: str) -> str:
     for path in typed_paths(text):
         if archived := recording_moves.put_away(database, str(path)):
             return archived
-    raise JobNotFoundError(f"no job has the id or the path {text}; `dropscribe jobs` lists them")
+    raise JobNotFoundError(f"no job has the id or the path {text}", remedy="`dropscribe jobs` lists them")
 
 
 def typed_paths(text: str) -> tuple[Path, Path]:

@@ -21,7 +21,9 @@ def document_of(database: Database, job: Job) -> str:
     if document is None and job.state == JobState.DUPLICATE and job.duplicate_of:
         document = transcripts.document(database, job.duplicate_of)
     if document is None:
-        raise DropscribeError(f"{job.id} is {job.state} and has no transcript; see `dropscribe show {job.id}`")
+        raise DropscribeError(
+            f"{job.id} is {job.state} and has no transcript", remedy=f"see `dropscribe show {job.id}`"
+        )
     return document
 
 

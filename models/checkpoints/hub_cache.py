@@ -50,13 +50,15 @@ def locate(source: str, revision: str = "") -> tuple[Path, str]:
         return folder.resolve(), ""
     name = known.identity(source)
     if not _is_id(name):
-        raise UsageError(f"{source} is not a folder; name a checkpoint's, or see `dropscribe models list`")
+        raise UsageError(f"{source} is not a folder", remedy="name a checkpoint's, or see `dropscribe models list`")
     commit = found.revision if found else _commit(name, revision or "main")
     for _, path in cached(found.id if found else name):
         if path.name == commit:
             return path, commit
     which = f"{source} at {revision}" if revision else source
-    raise UsageError(f"{which} is neither a folder nor in {cache()}; fetch it: dropscribe models fetch {source}")
+    raise UsageError(
+        f"{which} is neither a folder nor in {cache()}", remedy=f"fetch it: dropscribe models fetch {source}"
+    )
 
 
 def _is_id(name: str) -> bool:

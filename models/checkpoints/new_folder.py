@@ -16,11 +16,13 @@ def vacant(destination: Path) -> Path:
     """Where a copy goes. Raises UsageError when something is there."""
     target = destination.expanduser().resolve()
     if not target.parent.is_dir():
-        raise UsageError(f"{target.parent} is not a folder; create it, or name another place than {destination}")
+        raise UsageError(
+            f"{target.parent} is not a folder", remedy=f"create it, or name another place than {destination}"
+        )
     if target.is_mount():
-        raise UsageError(f"{destination} is a mount point; name a folder below it")
+        raise UsageError(f"{destination} is a mount point", remedy="name a folder below it")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise UsageError(f"{destination} is there already; name another folder, or remove it")
+        raise UsageError(f"{destination} is there already", remedy="name another folder, or remove it")
     return target
 
 
@@ -29,8 +31,8 @@ def require_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise ModelUnavailableError(
-            f"{folder} has {free / 1e9:.2f} GB free and the copy takes {size / 1e9:.2f} GB; make room, or name a "
-            "folder on another disk"
+            f"{folder} has {free / 1e9:.2f} GB free and the copy takes {size / 1e9:.2f} GB",
+            remedy="make room, or name a folder on another disk",
         )
 
 
@@ -63,4 +65,4 @@ def settle(folder: Path, target: Path) -> None:
 
 def unwritable(target: Path, error: OSError) -> ModelUnavailableError:
     """What to say when a folder cannot be written."""
-    return ModelUnavailableError(f"cannot write {target}: {error.strerror}; choose another folder")
+    return ModelUnavailableError(f"cannot write {target}: {error.strerror}", remedy="choose another folder")

@@ -140,7 +140,7 @@ def _fault(shard: Shard, size: int) -> str:
 
 def broken(path: Path, why: str) -> ModelUnavailableError:
     """What to say of a file that cannot be used as it is."""
-    return ModelUnavailableError(f"{path} is broken: {why}; fetch it again")
+    return ModelUnavailableError(f"{path} is broken: {why}", remedy="fetch it again")
 
 
 def read_index(path: Path) -> dict[str, Any]:

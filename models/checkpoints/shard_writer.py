@@ -65,7 +65,9 @@ class Writer:
         for written in self._written:
             with written.path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != written.digest:
-                    raise ModelUnavailableError(f"{READ_BACK}: {written.path.name}; check the disk and try again")
+                    raise ModelUnavailableError(
+                        f"{READ_BACK}: {written.path.name}", remedy="check the disk and try again"
+                    )
 
     def _flush(self) -> None:
         entries = sorted(self._waiting, key=lambda entry: -BITS[entry.dtype])  # the widest first: each is aligned

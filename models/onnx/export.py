@@ -62,7 +62,7 @@ def export(
     target = new_folder.vacant(destination)
     source = convert.examine(name, revision)
     if target.is_relative_to(source.folder):
-        raise UsageError(f"{destination} lies in {name} itself; name another folder")
+        raise UsageError(f"{destination} lies in {name} itself", remedy="name another folder")
     loader.read_config(str(source.folder))
     encoder_dtype = encoder_dtype or ("fp32" if dtype == "fp32" else "fp16")
     tell("tracing the graphs", 0, 0)
@@ -99,13 +99,15 @@ def _require(built: Sequence[Built], stored: Stored, name: str) -> None:
     """Raises ModelUnavailableError when a parameter is not stored, or has another shape than the config says."""
     wanted = {weight.source: weight for graph in built for weight in graph.weights}
     if lacking := [source for source in wanted if source not in stored]:
-        raise ModelUnavailableError(f"{name} lacks {len(lacking)} weights, the first {lacking[0]}; fetch it again")
+        raise ModelUnavailableError(
+            f"{name} lacks {len(lacking)} weights, the first {lacking[0]}", remedy="fetch it again"
+        )
     for source, weight in wanted.items():
         _, tensor = stored[source]
         if weight.form is Form.PLAIN and tensor.shape != weight.shape:
             raise ModelUnavailableError(
-                f"{tensor.name} of {name} has the shape {tensor.shape}, and its config says {weight.shape}; "
-                "fetch it again"
+                f"{tensor.name} of {name} has the shape {tensor.shape}, and its config says {weight.shape}",
+                remedy="fetch it again",
             )
 
 

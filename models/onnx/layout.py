@@ -96,12 +96,12 @@ def read(folder: Path) -> Manifest:
             return _parse(document)
     except FileNotFoundError as error:
         raise ModelUnavailableError(
-            f"{folder} is no ONNX export; write one: dropscribe models export SRC DST --dtype int4"
+            f"{folder} is no ONNX export", remedy="write one: dropscribe models export SRC DST --dtype int4"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelUnavailableError(f"{folder / MANIFEST} cannot be read: {error}; export it again") from error
+        raise ModelUnavailableError(f"{folder / MANIFEST} cannot be read: {error}", remedy="export it again") from error
     raise ModelUnavailableError(
-        f"{folder} is an export of format {found}, and this version reads format {FORMAT}; export it again"
+        f"{folder} is an export of format {found}, and this version reads format {FORMAT}", remedy="export it again"
     )
 
 

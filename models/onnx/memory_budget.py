@@ -39,7 +39,7 @@ def longest_chunk(geometry: ModelDimensions, manifest: Manifest, memory: int, wa
         seconds -= memory_plan.CHUNK_STEP
     if (need := taken(geometry, manifest, seconds, slots)) > memory:
         raise ModelUnavailableError(
-            f"{slots} x {seconds:g} s take {need / 1e9:.1f} GB and this machine has {memory / 1e9:.1f} GB; lower "
-            "DROPSCRIBE_CHUNK_SECONDS or DROPSCRIBE_MODEL_SLOTS, or export in int4"
+            f"{slots} x {seconds:g} s take {need / 1e9:.1f} GB and this machine has {memory / 1e9:.1f} GB",
+            remedy="lower DROPSCRIBE_CHUNK_SECONDS or DROPSCRIBE_MODEL_SLOTS, or export in int4",
         )
     return seconds

@@ -48,7 +48,9 @@ def _open(path: Path) -> InferenceSession:
     try:
         return InferenceSession(path, options, providers=providers())
     except ERRORS as error:
-        raise ModelUnavailableError(f"ONNX Runtime cannot load {path}: {_first(error)}; export it again") from error
+        raise ModelUnavailableError(
+            f"ONNX Runtime cannot load {path}: {_first(error)}", remedy="export it again"
+        ) from error
 
 
 def _first(error: Exception) -> str:
@@ -56,7 +58,9 @@ def _first(error: Exception) -> str:
 
 
 def _failed(error: Exception) -> ModelError:
-    return ModelError(f"ONNX Runtime failed: {_first(error)}; lower DROPSCRIBE_CHUNK_SECONDS if memory ran out")
+    return ModelError(
+        f"ONNX Runtime failed: {_first(error)}", remedy="lower DROPSCRIBE_CHUNK_SECONDS if memory ran out"
+    )
 
 
 class SpeechEncoder:

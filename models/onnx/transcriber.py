@@ -57,14 +57,15 @@ class Onnx(VibeVoiceBase):
     def load(cls, settings: Settings) -> Onnx:
         """Check, load and warm up. Raises ModelUnavailableError with the reason."""
         if not settings.model:
-            raise ModelUnavailableError("onnx reads an export; name its folder (DROPSCRIBE_MODEL)")
+            raise ModelUnavailableError("onnx reads an export", remedy="name its folder (DROPSCRIBE_MODEL)")
         folder = Path(settings.model).expanduser()
         manifest = layout.read(folder)
         if problem := next(iter(layout.problems(folder, manifest)), ""):
             raise ModelUnavailableError(f"{folder} is not whole: {problem}")
         if settings.precision not in {"auto", manifest.dtype}:
             raise ModelUnavailableError(
-                f"{folder} comes in {manifest.dtype}, not in {settings.precision}; set DROPSCRIBE_PRECISION=auto"
+                f"{folder} comes in {manifest.dtype}, not in {settings.precision}",
+                remedy="set DROPSCRIBE_PRECISION=auto",
             )
         model = cls(folder, manifest, settings)
         model.warm_up()
@@ -104,7 +105,9 @@ def read_geometry(folder: Path) -> ModelDimensions:
     try:
         return ModelDimensions.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise ModelUnavailableError(f"cannot read {folder / 'config.json'}: {error}; export it again") from error
+        raise ModelUnavailableError(
+            f"cannot read {folder / 'config.json'}: {error}", remedy="export it again"
+        ) from error
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
@@ -112,7 +115,9 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     try:
         return Tokenizer.from_buffer((folder / "tokenizer.json").read_bytes())
     except (OSError, ValueError) as error:
-        raise ModelUnavailableError(f"cannot read {folder / 'tokenizer.json'}: {error}; export it again") from error
+        raise ModelUnavailableError(
+            f"cannot read {folder / 'tokenizer.json'}: {error}", remedy="export it again"
+        ) from error
 
 
 def _memory() -> int:

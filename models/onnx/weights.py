@@ -113,6 +113,7 @@ def _rounded(numbers: NDArray[np.float32], dtype: np.dtype[Any], tensor: Tensor)
     if not np.isfinite(rounded).all():
         most = np.abs(numbers).max()
         raise ModelUnavailableError(
-            f"{tensor.name} has numbers up to {most:.3g}, which {dtype} cannot hold; export it with --dtype fp32"
+            f"{tensor.name} has numbers up to {most:.3g}, which {dtype} cannot hold",
+            remedy="export it with --dtype fp32",
         )
     return rounded

@@ -95,13 +95,13 @@ def parse(script: str) -> Script:
     known = [field.name for field in fields(Script)]
     for key in values:
         if key not in known:
-            raise SettingsError(f"unknown key {key} in the script; {_hint(key, known)}")
+            raise SettingsError(f"unknown key {key} in the script", remedy=_hint(key, known))
     try:
         return TypeAdapter(Script).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{key} in the script: {first['msg'].lower()}; correct it") from error
+        raise SettingsError(f"{key} in the script: {first['msg'].lower()}", remedy="correct it") from error
 
 
 def _read_json(script: str) -> dict[str, object]:
@@ -109,9 +109,9 @@ def _read_json(script: str) -> dict[str, object]:
         text = Path(script[1:]).expanduser().read_text(encoding="utf-8") if script.startswith("@") else script
         values = json.loads(text)
     except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON
-        raise SettingsError(f"cannot read the script {script[:80]!r}: {error}; mend it") from error
+        raise SettingsError(f"cannot read the script {script[:80]!r}: {error}", remedy="mend it") from error
     if not isinstance(values, dict):
-        raise SettingsError(f"the script {script[:80]!r} is not a JSON object; write it as {{...}}")
+        raise SettingsError(f"the script {script[:80]!r} is not a JSON object", remedy="write it as {...}")
     return values
 
 
@@ -254,7 +254,9 @@ def _answer(behaviour: Behaviour, segments: tuple[Segment, ...]) -> RawTranscrip
 def _devour() -> NoReturn:
     """Raises MemoryError; ModelError where this machine's memory would be all of it."""
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
-        raise ModelError("the script told the model to take all memory, but there is no limit; set one (ulimit -v)")
+        raise ModelError(
+            "the script told the model to take all memory, but there is no limit", remedy="set one (ulimit -v)"
+        )
     taken = []
     while True:
         taken.append(bytes(MOUTHFUL))
@@ -262,9 +264,9 @@ def _devour() -> NoReturn:
 
 def _fail(behaviour: Behaviour) -> NoReturn:
     if behaviour == "error":
-        raise ModelError("the script told the model to fail on this chunk; change the script")
+        raise ModelError("the script told the model to fail on this chunk", remedy="change the script")
     if behaviour == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
     if behaviour == "exit":
         os._exit(1)  # no clean-up of any kind, as if the kernel had killed it
-    raise ModelFatalError("the script told the model to be beyond repair; change the script")
+    raise ModelFatalError("the script told the model to be beyond repair", remedy="change the script")

@@ -72,8 +72,8 @@ def _runtime() -> Any:
         return import_module("sherpa_onnx")
     except ImportError as error:
         raise ModelUnavailableError(
-            f"the speaker encoder of CPU workers is not installed: {error}; "
-            "install it with pip install 'dropscribe[cpu]'"
+            f"the speaker encoder of CPU workers is not installed: {error}",
+            remedy="install it with pip install 'dropscribe[cpu]'",
         ) from error
 
 
@@ -86,7 +86,9 @@ def _extractor(weights: Path) -> Any:
         try:
             return runtime.SpeakerEmbeddingExtractor(config)
         except RuntimeError as error:
-            raise ModelUnavailableError(f"sherpa-onnx cannot load {weights}: {error}; fetch it again") from error
+            raise ModelUnavailableError(
+                f"sherpa-onnx cannot load {weights}: {error}", remedy="fetch it again"
+            ) from error
 
 
 def _mended(model: bytes) -> bytes:

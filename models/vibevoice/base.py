@@ -87,7 +87,8 @@ class VibeVoiceBase(ABC):
         if math.ceil(audio.size / self._hop) > self._most_audio:
             raise ModelError(
                 f"a chunk of {seconds:.1f} s came to a model that takes at most {self.info.longest_chunk:g} s on this "
-                "machine; set DROPSCRIBE_CHUNK_SECONDS to that"
+                "machine",
+                remedy="set DROPSCRIBE_CHUNK_SECONDS to that",
             )
         budget = min(self._most_tokens, memory_plan.answer_budget(seconds))
         answer = StreamedOutput(self.tokenizer, lambda end: request.progress(min(end, seconds)))

@@ -191,7 +191,9 @@ class _Session:
             add_repetition_penalty(manager, decoding.repetition_penalty, (self.sizes.slots, vocabulary))
         manager.warmup()  # makes the cache, and captures CUDA graphs where they are used
         if manager.batch_processor.cache.use_prefix_sharing:
-            raise ModelUnavailableError("prefix sharing is on and would mix up recordings; please report this as a bug")
+            raise ModelUnavailableError(
+                "prefix sharing is on and would mix up recordings", remedy="please report this as a bug"
+            )
         return manager
 
     def _submit(self, name: str, prompt: Sequence[int], budget: int, ticket: _Ticket) -> None:
@@ -226,7 +228,7 @@ class _Session:
         if output is None:
             raise self._lost(ticket)
         if output.error:
-            raise ModelError(f"the model refused the request: {output.error}; see the worker's log")
+            raise ModelError(f"the model refused the request: {output.error}", remedy="see the worker's log")
         ear = ticket.ear
         ear.take(output.generated_tokens)
         times = output.timestamps or []
@@ -285,8 +287,8 @@ class Batched:
         """See `Engine`. Raises ModelError too when the request is longer than a slot."""
         if len(prompt) + budget > self._sizes.tokens_per_slot:
             raise ModelError(
-                f"{len(prompt)} tokens and an answer of {budget} exceed the {self._sizes.tokens_per_slot} of a slot; "
-                "shorten DROPSCRIBE_CHUNK_SECONDS or the context"
+                f"{len(prompt)} tokens and an answer of {budget} exceed the {self._sizes.tokens_per_slot} of a slot",
+                remedy="shorten DROPSCRIBE_CHUNK_SECONDS or the context",
             )
         ear = TokenSink(listen, cancel)
         while (session := self._enter(cancel)) is not None:
@@ -303,7 +305,9 @@ class Batched:
     def close(self) -> None:
         """See `Engine`."""
         with self._changed:
-            self._ended = self._ended or ModelError("the model was stopped; the request is served by another worker")
+            self._ended = self._ended or ModelError(
+                "the model was stopped", remedy="the request is served by another worker"
+            )
         self._session.close()
 
     def _start(self) -> _Session:

@@ -90,7 +90,7 @@ def write_quantized(
     target = new_folder.vacant(destination)
     examined = convert.examine(source, revision)
     if target.is_relative_to(examined.folder):
-        raise UsageError(f"{destination} lies in {source} itself; name another folder")
+        raise UsageError(f"{destination} lies in {source} itself", remedy="name another folder")
     config = loader.read_config(str(examined.folder))
     weights = memory_plan.weights(ModelDimensions.from_config(config, parts), Precision(precision))
     new_folder.require_room(target.parent, weights + MARGIN)
@@ -122,7 +122,7 @@ def write_quantized(
 def _device(asked: str) -> torch.device:
     """The GPU where there is one: a few hundred megabytes of it are enough."""
     if asked == "cuda" and not torch.cuda.is_available():
-        raise ModelUnavailableError("PyTorch sees no GPU; use --device cpu, or see `dropscribe doctor`")
+        raise ModelUnavailableError("PyTorch sees no GPU", remedy="use --device cpu, or see `dropscribe doctor`")
     return torch.device("cpu" if asked == "cpu" or not torch.cuda.is_available() else "cuda:0")
 
 

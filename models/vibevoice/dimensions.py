@@ -106,8 +106,8 @@ class ModelDimensions:
             )
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise ModelUnavailableError(
-                f"the config is not that of a VibeVoice-ASR checkpoint ({type(error).__name__}: {error}); "
-                "use microsoft/VibeVoice-ASR-HF or one in its layout"
+                f"the config is not that of a VibeVoice-ASR checkpoint ({type(error).__name__}: {error})",
+                remedy="use microsoft/VibeVoice-ASR-HF or one in its layout",
             ) from error
 
     def linears(self, part: ModelPart) -> tuple[int, int]:

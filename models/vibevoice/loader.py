@@ -64,13 +64,13 @@ def read_config(source: str, revision: str = "") -> dict[str, Any]:
     Raises ModelUnavailableError when there is none, or of a model or layout that is not ours.
     """
     if Path(source).expanduser().is_absolute() and not Path(source).expanduser().is_dir():
-        raise ModelUnavailableError(f"{source} is not a folder; name a checkpoint's (DROPSCRIBE_MODEL)")
+        raise ModelUnavailableError(f"{source} is not a folder", remedy="name a checkpoint's (DROPSCRIBE_MODEL)")
     try:
         config, _ = PretrainedConfig.get_config_dict(_place(source), revision=revision or None)
     except (OSError, ValueError) as error:
-        raise ModelUnavailableError(_not_readable(source, error)) from error
+        raise _not_readable(source, error) from error
     if not config:
-        raise ModelUnavailableError(_not_readable(source, FileNotFoundError("it has no config.json")))
+        raise _not_readable(source, FileNotFoundError("it has no config.json"))
     _check_layout(source, config)
     return dict(config)
 
@@ -80,11 +80,11 @@ def _place(source: str) -> str:
     return str(folder) if folder.is_dir() else source
 
 
-def _not_readable(source: str, error: Exception) -> str:
+def _not_readable(source: str, error: Exception) -> ModelUnavailableError:
     first = str(error).strip().partition("\n")[0]
-    return (
-        f"cannot read the checkpoint {source}: {first}; check its name (DROPSCRIBE_MODEL), or fetch it: "
-        f"hf download {CHECKPOINT}"
+    return ModelUnavailableError(
+        f"cannot read the checkpoint {source}: {first}",
+        remedy=f"check its name (DROPSCRIBE_MODEL), or fetch it: hf download {CHECKPOINT}",
     )
 
 
@@ -93,8 +93,10 @@ def _check_layout(source: str, config: Mapping[str, Any]) -> None:
     if kind == MODEL_TYPE:
         return
     if kind == "vibevoice":
-        raise ModelUnavailableError(f"{source} is in the original layout, which is not read here; use {CHECKPOINT}")
-    raise ModelUnavailableError(f"{source} holds a model of type {kind or 'unknown'}; use {CHECKPOINT}")
+        raise ModelUnavailableError(
+            f"{source} is in the original layout, which is not read here", remedy=f"use {CHECKPOINT}"
+        )
+    raise ModelUnavailableError(f"{source} holds a model of type {kind or 'unknown'}", remedy=f"use {CHECKPOINT}")
 
 
 def half(device: torch.device) -> torch.dtype:
@@ -126,14 +128,16 @@ def choose_attention(
     if not hindrance:
         return ATTENTIONS["flash"], "flash-attn is installed and the card supports it"
     if asked == "flash":
-        raise ModelUnavailableError(f"flash-attn cannot be used: {hindrance}; set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa")
+        raise ModelUnavailableError(
+            f"flash-attn cannot be used: {hindrance}", remedy="set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"
+        )
     return ATTENTIONS["sdpa"], hindrance
 
 
 def _varlen(hindrance: str) -> tuple[str, str]:
     if hindrance:
         raise ModelUnavailableError(
-            f"PyTorch's flash kernel cannot be used: {hindrance}; set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"
+            f"PyTorch's flash kernel cannot be used: {hindrance}", remedy="set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"
         )
     return ATTENTIONS["varlen"], "set by DROPSCRIBE_VIBEVOICE_ATTENTION"
 
@@ -167,7 +171,9 @@ def load(
     config = read_config(source, revision)
     stored = hub_cache.quantization(config)
     if stored and stored != precision:
-        raise ModelUnavailableError(f"{source} comes in {stored}, not in {precision}; set DROPSCRIBE_PRECISION=auto")
+        raise ModelUnavailableError(
+            f"{source} comes in {stored}, not in {precision}", remedy="set DROPSCRIBE_PRECISION=auto"
+        )
     quantize.require_packages(source, stored)
     dtype = dtype_of(precision, device)
     implementation, reason = _attention_on(device, attention, dtype)
@@ -225,7 +231,7 @@ def _read(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
     except torch.OutOfMemoryError as error:
         raise ModelUnavailableError(str(engine_errors.translate(error))) from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ModelUnavailableError(_not_readable(source, error)) from error
+        raise _not_readable(source, error) from error
     # Transformers would go on with random numbers in the place of weights that are not there.
     if missing := [*info["missing_keys"], *info["mismatched_keys"]]:
         raise lacking(source, missing)
@@ -237,7 +243,7 @@ def read_processor(source: str, revision: str | None = None) -> Any:
     try:
         return AutoProcessor.from_pretrained(_place(source), revision=revision)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelUnavailableError(_not_readable(source, error)) from error
+        raise _not_readable(source, error) from error
 
 
 def read_generation(source: str) -> GenerationConfig:
@@ -257,7 +263,8 @@ def ends(generation: GenerationConfig, tokenizer: Any) -> tuple[int, ...]:
 def lacking(source: str, weights: Sequence[Any]) -> ModelUnavailableError:
     """What to say of a checkpoint that has not all weights of its model."""
     return ModelUnavailableError(
-        f"{source} lacks {len(weights)} weights, the first {weights[0]}; fetch it again: hf download {CHECKPOINT}"
+        f"{source} lacks {len(weights)} weights, the first {weights[0]}",
+        remedy=f"fetch it again: hf download {CHECKPOINT}",
     )
 
 

@@ -53,7 +53,7 @@ def choose(only: Collection[ModelPart], skip: Collection[ModelPart]) -> tuple[Mo
     """
     wanted = set(only or SAFE_PARTS) - set(skip)
     if not wanted:
-        raise UsageError(f"nothing is left to quantize; name with --only what should be: {', '.join(PARTS)}")
+        raise UsageError("nothing is left to quantize", remedy=f"name with --only what should be: {', '.join(PARTS)}")
     return tuple(part for part in PARTS if part in wanted)
 
 

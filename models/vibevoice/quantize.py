@@ -64,8 +64,8 @@ def require_packages(source: str, method: str) -> None:
     if lacking := [name for name in PACKAGES.get(method, ()) if importlib.util.find_spec(name) is None]:
         installable = " ".join(name.replace("_", "-") for name in lacking)
         raise ModelUnavailableError(
-            f"{source} is quantized by {method}, which needs more packages; pip install {installable}, or use a "
-            "checkpoint in bf16 or in bitsandbytes' formats"
+            f"{source} is quantized by {method}, which needs more packages",
+            remedy=f"pip install {installable}, or use a checkpoint in bf16 or in bitsandbytes' formats",
         )
 
 
@@ -100,7 +100,9 @@ def verify_names(found: Mapping[str, str], wanted: Collection[str], precision: s
     ]
     if any(faults):
         difference = "; ".join(filter(None, faults))
-        raise QuantizationError(f"quantization to {precision} went wrong: {difference}; use an unquantized checkpoint")
+        raise QuantizationError(
+            f"quantization to {precision} went wrong: {difference}", remedy="use an unquantized checkpoint"
+        )
 
 
 def check(
@@ -156,7 +158,9 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
 def _doubts_of_others(model: nn.Module, found: Mapping[str, str], parts: Collection[ModelPart]) -> Iterator[str]:
     """Others may leave some layers as they are, and quantize the head. Raises QuantizationError."""
     if not found:
-        raise QuantizationError("nothing of the model is quantized, against its config; use an unquantized checkpoint")
+        raise QuantizationError(
+            "nothing of the model is quantized, against its config", remedy="use an unquantized checkpoint"
+        )
     _refuse_unasked(found, parts)
     if left := _list("not quantized", intended(model) - found.keys()):
         yield f"of the language model's linears, {left}"
@@ -171,8 +175,9 @@ def _refuse_unasked(found: Iterable[str], parts: Collection[ModelPart]) -> None:
     if forbidden:
         asked = ",".join(part for part in parts_.PARTS if part in {*part_of.values(), *parts})
         raise QuantizationError(
-            f"{_list('quantized, but should not be', forbidden)}; use another checkpoint, or set "
-            f"DROPSCRIBE_VIBEVOICE_QUANTIZE={asked} if you know that it is good all the same"
+            f"{_list('quantized, but should not be', forbidden)}",
+            remedy=f"use another checkpoint, or set "
+            f"DROPSCRIBE_VIBEVOICE_QUANTIZE={asked} if you know that it is good all the same",
         )
 
 

@@ -45,7 +45,8 @@ def compare(source: Path, copy: Path, precision: str) -> SmokeComparison:
     wanted, found = logits(source, "fp32"), logits(copy, precision)
     if not bool(found.isfinite().all()):
         raise ModelUnavailableError(
-            f"in {precision} the model computes numbers that overflow; use bf16, or keep more in fp32 (--keep-fp32)"
+            f"in {precision} the model computes numbers that overflow",
+            remedy="use bf16, or keep more in fp32 (--keep-fp32)",
         )
     error = found - wanted
     same = (found.argmax(-1) == wanted.argmax(-1)).double().mean()

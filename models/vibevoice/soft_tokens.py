@@ -88,8 +88,8 @@ class SoftTokens(nn.Module):
         with self._lock:
             if count > len(self._free):
                 raise ModelError(
-                    f"no room for {count} audio tokens: {len(self._free)} of {self.capacity} are free; "
-                    "shorten DROPSCRIBE_CHUNK_SECONDS"
+                    f"no room for {count} audio tokens: {len(self._free)} of {self.capacity} are free",
+                    remedy="shorten DROPSCRIBE_CHUNK_SECONDS",
                 )
             rows = self._free[:count]
             del self._free[:count]

@@ -204,8 +204,9 @@ def make_plan(settings: Settings, device: torch.device) -> MemoryPlan:
     if not plan.fits or plan.chunk_seconds < settings.chunk_seconds:
         share = f"raise DROPSCRIBE_VIBEVOICE_GPU_SHARE (now {own.gpu_share:g}), " if own.gpu_share < 1 else ""
         raise ModelUnavailableError(
-            f"{settings.model} does not fit: {plan.explain()}; set DROPSCRIBE_PRECISION=auto, {share}lower "
-            "DROPSCRIBE_CHUNK_SECONDS or DROPSCRIBE_MODEL_SLOTS, or see `dropscribe plan` for what fits"
+            f"{settings.model} does not fit: {plan.explain()}",
+            remedy=f"set DROPSCRIBE_PRECISION=auto, {share}lower "
+            "DROPSCRIBE_CHUNK_SECONDS or DROPSCRIBE_MODEL_SLOTS, or see `dropscribe plan` for what fits",
         )
     return plan
 
@@ -239,7 +240,9 @@ def _precisions(settings: Settings, config: dict[str, Any], device: torch.device
         return [Precision(settings.precision)]
     stored = hub_cache.quantization(config)
     if stored == "fp4":
-        raise ModelUnavailableError(f"{settings.model} is quantized to fp4; use nf4, int8 or an unquantized checkpoint")
+        raise ModelUnavailableError(
+            f"{settings.model} is quantized to fp4", remedy="use nf4, int8 or an unquantized checkpoint"
+        )
     unquantized = Precision.BF16 if loader.half(device) == torch.bfloat16 else Precision.FP16
     if stored:
         by_bits = {8: Precision.INT8, 4: Precision.NF4}

@@ -65,8 +65,8 @@ def readable(folder: Path, name: str, settings: Settings) -> Path:
     kind = hub_cache.read_config(folder).get("model_type")
     if kind != "whisper":
         raise ModelUnavailableError(
-            f"{name} holds a model of type {kind or 'unknown'}, not whisper; name another (DROPSCRIBE_MODEL), for "
-            f"example {DEFAULT}"
+            f"{name} holds a model of type {kind or 'unknown'}, not whisper",
+            remedy=f"name another (DROPSCRIBE_MODEL), for example {DEFAULT}",
         )
     kept = FULL if settings.precision == "fp32" else HALF
     target = settings.home / "models" / f"whisper-{_digest(folder, kept)}"
@@ -91,12 +91,13 @@ def _converted(folder: Path, name: str, target: Path, kept: str) -> Path:
             _write_processor(folder, part)
         except ImportError as error:
             raise ModelUnavailableError(
-                f"{name} has to be converted for CTranslate2, which needs more packages: {error}; pip install "
-                f"'dropscribe[gpu]', or name a checkpoint in that layout (DROPSCRIBE_MODEL), for example {DEFAULT}"
+                f"{name} has to be converted for CTranslate2, which needs more packages: {error}",
+                remedy=f"pip install "
+                f"'dropscribe[gpu]', or name a checkpoint in that layout (DROPSCRIBE_MODEL), for example {DEFAULT}",
             ) from error
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelUnavailableError(
-                f"{name} cannot be converted for CTranslate2: {error}; fetch it again"
+                f"{name} cannot be converted for CTranslate2: {error}", remedy="fetch it again"
             ) from error
         try:
             new_folder.settle(part, target)

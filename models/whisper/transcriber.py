@@ -215,7 +215,7 @@ def compute_type(precision: str, device: str) -> str:
     if precision not in offered:
         place = "a CPU" if device == "cpu" else "a GPU"
         raise ModelUnavailableError(
-            f"whisper has no {precision} on {place}; set DROPSCRIBE_PRECISION to one of {', '.join(offered)}"
+            f"whisper has no {precision} on {place}", remedy=f"set DROPSCRIBE_PRECISION to one of {', '.join(offered)}"
         )
     kind = offered[precision]
     supported = ctranslate2.get_supported_compute_types(device)
@@ -223,7 +223,7 @@ def compute_type(precision: str, device: str) -> str:
         return "float32"
     if kind not in supported:
         raise ModelUnavailableError(
-            f"this machine's {device} cannot compute in {precision}; set DROPSCRIBE_PRECISION=auto"
+            f"this machine's {device} cannot compute in {precision}", remedy="set DROPSCRIBE_PRECISION=auto"
         )
     return kind
 
@@ -235,7 +235,7 @@ def check_language(language: str, known: Iterable[str]) -> None:
         return
     near = difflib.get_close_matches(language, codes, n=3, cutoff=0.5) if len(codes) > 1 else []
     hint = f"did you mean {' or '.join(near)}?" if near else f"it knows {', '.join(codes)}"
-    raise SettingsError(f"the model does not know the language {language} (DROPSCRIBE_LANGUAGE); {hint}")
+    raise SettingsError(f"the model does not know the language {language} (DROPSCRIBE_LANGUAGE)", remedy=hint)
 
 
 def _open(folder: str, name: str, device: str, kind: str, slots: int) -> WhisperModel:
@@ -251,5 +251,5 @@ def _open(folder: str, name: str, device: str, kind: str, slots: int) -> Whisper
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelUnavailableError(
-            f"{name} cannot be loaded in {kind} on {device}: {error}; check it with `dropscribe models show`"
+            f"{name} cannot be loaded in {kind} on {device}: {error}", remedy="check it with `dropscribe models show`"
         ) from error

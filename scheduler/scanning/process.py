@@ -47,7 +47,9 @@ class ScanProcess:
         try:
             self._process = _start()
         except OSError as error:
-            raise RootOfflineError(f"{path} is not scanned: {error.strerror}; free some memory or processes") from error
+            raise RootOfflineError(
+                f"{path} is not scanned: {error.strerror}", remedy="free some memory or processes"
+            ) from error
         self.pid = self._process.pid
         self.where = ""
         self.is_stuck = False
@@ -134,7 +136,7 @@ class Wait:
         began = time.monotonic()
         while not poll.poll(min(POLL_SECONDS, self._deadline) * 1000):
             if self._stop.is_set():
-                raise ScannerStoppedError("told to stop while scanning; the next start scans anew")
+                raise ScannerStoppedError("told to stop while scanning", remedy="the next start scans anew")
             if time.monotonic() - began >= self._deadline:
                 raise SilentError(f"no answer for {self._deadline:.0f} s")
 

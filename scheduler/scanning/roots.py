@@ -60,7 +60,7 @@ def open_root(path: Path) -> Root:
     """Look at a folder that is to be watched. Raises UsageError when it is no readable directory."""
     resolved = path.expanduser().resolve()
     if reason := unreadable(resolved):
-        raise UsageError(f"cannot watch {path}: {reason}; create or mount the folder, or name another")
+        raise UsageError(f"cannot watch {path}: {reason}", remedy="create or mount the folder, or name another")
     table = mount_table()
     kind = filesystem_kind(resolved, table)
     kinds = [kind, *kinds_below(resolved, table)]
@@ -77,19 +77,19 @@ def check_roots(paths: Sequence[Path], resolve: Callable[[Path], Path] = _resolv
     for first, second in combinations(paths, 2):
         one, other = resolve(first), resolve(second)
         if one == other:
-            raise UsageError(f"{first} and {second} are the same folder; name it once")
+            raise UsageError(f"{first} and {second} are the same folder", remedy="name it once")
         if one in other.parents or other in one.parents:
-            raise UsageError(f"{first} and {second} lie in one another; watch only the outer one")
+            raise UsageError(f"{first} and {second} lie in one another", remedy="watch only the outer one")
 
 
 def identify(path: Path) -> RootIdentity:
     """Note what lies under a root now, for `difference`. Raises RootOfflineError when it is out of reach."""
     if reason := unreadable(path):
-        raise RootOfflineError(f"{path} is offline: {reason}; mount it or restore its permissions")
+        raise RootOfflineError(f"{path} is offline: {reason}", remedy="mount it or restore its permissions")
     try:
         return _identity(path)
     except OSError as error:
-        raise RootOfflineError(f"{path} is offline: {error.strerror}; mount it again") from error
+        raise RootOfflineError(f"{path} is offline: {error.strerror}", remedy="mount it again") from error
 
 
 def difference(then: RootIdentity, now: RootIdentity) -> str | None:

@@ -163,7 +163,7 @@ def scan(root: Path, *, exclude: Iterable[Path] = frozenset(), deliver: Deliver 
         under_way.enter("")
     except OSError as error:
         hint = "mount it or restore its permissions"
-        raise RootOfflineError(f"cannot list {root}: {error.strerror}; {hint}") from error
+        raise RootOfflineError(f"cannot list {root}: {error.strerror}", remedy=hint) from error
     _descend(under_way)
     under_way.hand_over("")
     return under_way.finish(files, time.perf_counter() - start)

@@ -169,14 +169,14 @@ class Scanner:
 
 def _hung(process: ScanProcess, path: Path, silence: SilentError) -> RootHungError:
     where = f" at {process.where}" if process.where else ""
-    return RootHungError(f"{path} is offline: {silence}{where}; check the share's server and the network")
+    return RootHungError(f"{path} is offline: {silence}{where}", remedy="check the share's server and the network")
 
 
 def _stuck(process: ScanProcess, path: Path) -> RootStuckError:
     where = path / process.where if process.where else path
     return RootStuckError(
-        f"{path} is offline: process {process.pid} hangs in {where} beyond any signal; "
-        "bring the share's server back, or unmount it (umount -f -l)"
+        f"{path} is offline: process {process.pid} hangs in {where} beyond any signal",
+        remedy="bring the share's server back, or unmount it (umount -f -l)",
     )
 
 

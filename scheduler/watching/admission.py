@@ -77,7 +77,7 @@ def orders_above(settings: Settings, root: Path, path: str, over: FolderSettings
     files = {directory: found for directory in above if (found := read_settings(str(root), directory))}
     folders = read_folders(settings, root, files, over)
     if (folder := folders.waits(path)) is not None:
-        raise SettingsError(f"{root / folder / reserved_names.SETTINGS}: {folders.wrong[folder]}; mend it")
+        raise SettingsError(f"{root / folder / reserved_names.SETTINGS}: {folders.wrong[folder]}", remedy="mend it")
     return folders.orders(path)
 
 

@@ -58,11 +58,13 @@ def _observed(file: Path, path: Path) -> Observation:
     try:
         found = path.lstat()
     except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}; name an existing recording") from error
+        raise UsageError(f"{file}: {error.strerror}", remedy="name an existing recording") from error
     if not stat.S_ISREG(found.st_mode):
-        raise UsageError(f"{file} is not a regular file; name the recording itself")
+        raise UsageError(f"{file} is not a regular file", remedy="name the recording itself")
     if classify(path.name) is not NameKind.ADMIT:
-        raise UsageError(f"{file} has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it")
+        raise UsageError(
+            f"{file} has not the name of a recording (such as .wav, .mp3, .mp4)", remedy="rename or convert it"
+        )
     return Observation(found.st_size, found.st_mtime_ns)
 
 
@@ -72,5 +74,5 @@ def enter(database: Database, wanted: NewJob) -> tuple[str, bool]:
         return admitted[0], True
     job_id = jobs.find_admitted(database, wanted)
     if job_id is None:
-        raise UsageError(f"{wanted.source} could not be admitted just now; try again")
+        raise UsageError(f"{wanted.source} could not be admitted just now", remedy="try again")
     return job_id, False

@@ -48,3 +48,14 @@ def test_the_doctor_fails_where_a_configured_server_is_gone(cli: Cli, monkeypatc
     assert shown.code == 1
     assert (found["database"]["level"], found["redis"]["level"]) == ("fail", "fail")
     assert "secret" not in shown.out
+
+
+def test_a_path_and_a_drivers_message_with_a_semicolon_are_not_cut(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", "/srv/one; two")
+    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", "redis://nobody; here:1/0")
+    for command in ("doctor", "health"):
+        found = by_name(cli(command, "--json"))
+        assert found["database"]["finding"] == "/srv/one; two is not a database URL"
+        assert found["database"]["remedy"] == "example: postgresql://user@host/name"
+        assert "nobody; here" in found["redis"]["finding"]
+        assert found["redis"]["remedy"] == "start it or correct DROPSCRIBE_REDIS_URL"

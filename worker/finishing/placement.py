@@ -50,7 +50,7 @@ def _within(folder: Path, *allowed: Path) -> Path:
     there = Path(os.path.realpath(folder))
     if any(there.is_relative_to(os.path.realpath(one)) for one in allowed):
         return folder
-    raise OutputError(f"{folder} leads out of {allowed[0]}; put a folder there")
+    raise OutputError(f"{folder} leads out of {allowed[0]}", remedy="put a folder there")
 
 
 def candidates(source: Path, fmt: str, job_id: str, folder: Path) -> list[Path]:
@@ -158,7 +158,7 @@ def _link(temporary: Path, target: Path) -> None:
 
 def _taken(target: Path) -> TargetExistsError:
     return TargetExistsError(
-        f"{_shown(target)} exists and was not written by dropscribe; move it away or let another name be used"
+        f"{_shown(target)} exists and was not written by dropscribe", remedy="move it away or let another name be used"
     )
 
 
@@ -168,10 +168,12 @@ def _translated(path: Path, verb: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise NoRoomError(f"{_shown(path.parent)} is full; make room there, and dropscribe goes on") from error
+            raise NoRoomError(
+                f"{_shown(path.parent)} is full", remedy="make room there, and dropscribe goes on"
+            ) from error
         raise OutputError(
-            f"cannot {verb} {_shown(path)}: {error.strerror or error}; "
-            f"see that {_shown(path.parent)} is a folder, writable and not full"
+            f"cannot {verb} {_shown(path)}: {error.strerror or error}",
+            remedy=f"see that {_shown(path.parent)} is a folder, writable and not full",
         ) from error
 
 

@@ -86,7 +86,8 @@ def _place(context: WorkerContext, claim: JobClaim, job: Job, content: Content, 
             return target
     raise OutputError(
         f"every name for the {content.fmt} transcript of {job.path} in {folder} is taken by files that dropscribe did "
-        "not write; move them"
+        "not write",
+        remedy="move them",
     )
 
 

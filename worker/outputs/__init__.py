@@ -40,7 +40,7 @@ def render(transcript: Transcript, fmt: str, folder: Path | None = None) -> byte
     shown as U+FFFD. Raises UsageError for a format that does not exist.
     """
     if fmt not in FORMATS:
-        raise UsageError(f"there is no output format {fmt!r}; choose from {', '.join(FORMATS)}")
+        raise UsageError(f"there is no output format {fmt!r}", remedy=f"choose from {', '.join(FORMATS)}")
     write = partial(html_.render, folder=folder) if fmt == "html" else FORMATS[fmt]
     content = write(transcript)
     return content if isinstance(content, bytes) else _LONE_SURROGATE.sub("\ufffd", content).encode()

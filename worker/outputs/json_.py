@@ -37,7 +37,9 @@ def from_json(text: str) -> Transcript:
         return _transcript(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         cause = _first(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
-        raise StoreError(f"this is not a transcript in {SCHEMA} ({cause}); transcribe the recording again") from error
+        raise StoreError(
+            f"this is not a transcript in {SCHEMA} ({cause})", remedy="transcribe the recording again"
+        ) from error
 
 
 def _first(error: ValidationError) -> str:

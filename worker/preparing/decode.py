@@ -171,7 +171,9 @@ def _start(request: dict[str, Any], label: str) -> subprocess.Popen[bytes]:
     try:
         return child_process.start("worker.preparing.decode_child", asked, env=_environment(), stdout=pipe, stderr=pipe)
     except OSError as error:
-        raise SpoolError(f"cannot start a process to decode {label}: {error.strerror}; free some memory") from error
+        raise SpoolError(
+            f"cannot start a process to decode {label}: {error.strerror}", remedy="free some memory"
+        ) from error
 
 
 def _wait(
@@ -185,12 +187,12 @@ def _wait(
             return child.communicate(timeout=max(0.0, min(POLL_SECONDS, deadline - time.monotonic())))
         except subprocess.TimeoutExpired as error:
             if stop.is_set():
-                raise DecodeStoppedError(f"{label}: told to stop while decoding; it starts anew") from error
+                raise DecodeStoppedError(f"{label}: told to stop while decoding", remedy="it starts anew") from error
             if time.monotonic() >= deadline:
-                raise DecodeLimitError(_too_slow(label, f"{limits.wall_seconds:.0f} s")) from error
+                raise _too_slow(label, f"{limits.wall_seconds:.0f} s") from error
             still = 0.0 if has_moved() else still + POLL_SECONDS
             if still >= limits.stall_seconds:
-                raise SpoolError(_stalled(label, limits.stall_seconds)) from error
+                raise _stalled(label, limits.stall_seconds) from error
 
 
 def _watch(pid: int) -> Callable[[], bool]:
@@ -238,7 +240,9 @@ def _interpret(child: subprocess.CompletedProcess[bytes], label: str) -> Decoded
         raise _killed(signal.Signals(-child.returncode), label)
     if child.returncode > 0 or not child.stdout:
         last = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise DropscribeError(f"the decoder failed on {label}: {last or 'no reason given'}; run `dropscribe doctor`")
+        raise DropscribeError(
+            f"the decoder failed on {label}: {last or 'no reason given'}", remedy="run `dropscribe doctor`"
+        )
     answer = json.loads(child.stdout)
     if kind := answer.get("error"):
         raise REPORTED[kind](f"{label}: {answer['reason']}")
@@ -248,24 +252,27 @@ def _interpret(child: subprocess.CompletedProcess[bytes], label: str) -> Decoded
 def _killed(number: signal.Signals, label: str) -> DropscribeError:
     if number in CRASHES:
         return NotMediaError(
-            f"{label} crashed the decoder ({number.name}), so it is damaged or malicious; convert it to WAV"
+            f"{label} crashed the decoder ({number.name}), so it is damaged or malicious", remedy="convert it to WAV"
         )
     if number == signal.SIGXCPU:
-        return DecodeLimitError(_too_slow(label, "the CPU time allowed"))
+        return _too_slow(label, "the CPU time allowed")
     return DecoderKilledError(
-        f"{label}: the decoder was killed ({number.name}), perhaps because this machine ran out of memory; "
-        "free some, or lower DROPSCRIBE_CPU_SLOTS"
+        f"{label}: the decoder was killed ({number.name}), perhaps because this machine ran out of memory",
+        remedy="free some, or lower DROPSCRIBE_CPU_SLOTS",
     )
 
 
-def _too_slow(label: str, limit: str) -> str:
-    return f"{label} takes longer to decode than {limit}; convert it to WAV or raise DROPSCRIBE_DECODE_CPU_SECONDS"
+def _too_slow(label: str, limit: str) -> DecodeLimitError:
+    return DecodeLimitError(
+        f"{label} takes longer to decode than {limit}",
+        remedy="convert it to WAV or raise DROPSCRIBE_DECODE_CPU_SECONDS",
+    )
 
 
-def _stalled(label: str, seconds: float) -> str:
-    return (
-        f"{label}: the decoder stood still for {seconds:g} s, so a disk does not answer; "
-        "check those of DROPSCRIBE_HOME and DROPSCRIBE_SPOOL"
+def _stalled(label: str, seconds: float) -> SpoolError:
+    return SpoolError(
+        f"{label}: the decoder stood still for {seconds:g} s, so a disk does not answer",
+        remedy="check those of DROPSCRIBE_HOME and DROPSCRIBE_SPOOL",
     )
 
 

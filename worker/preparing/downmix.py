@@ -66,9 +66,9 @@ class Mixer:
         self._kind = _kind(like)
         channels = like.layout.nb_channels
         if not 1 <= channels <= MAX_CHANNELS:
-            raise DecodeLimitError(f"has {channels} channels, more than {MAX_CHANNELS}; export fewer of them")
+            raise DecodeLimitError(f"has {channels} channels, more than {MAX_CHANNELS}", remedy="export fewer of them")
         if like.sample_rate not in RATES:
-            raise DecodeLimitError(f"has a sample rate of {like.sample_rate} Hz; resample it to 48000 Hz")
+            raise DecodeLimitError(f"has a sample rate of {like.sample_rate} Hz", remedy="resample it to 48000 Hz")
         with _translated():
             self._graph = _graph(like, channels)
 
@@ -104,7 +104,7 @@ def _translated() -> Iterator[None]:
     except MemoryError:
         raise
     except av.FFmpegError as error:
-        raise NotMediaError(f"its sound cannot be mixed ({error.strerror}); convert it to WAV") from error
+        raise NotMediaError(f"its sound cannot be mixed ({error.strerror})", remedy="convert it to WAV") from error
 
 
 def _kind(frame: AudioFrame) -> tuple[str, str, int]:

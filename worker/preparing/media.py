@@ -117,7 +117,7 @@ def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Dec
         frames = _frames(source, container, stream, damage)
         level = _measure(_mono(frames, timeline), raw, max_seconds)
         if level.samples == 0 or damage.errors > 9 * timeline.frames:  # noise that happens to decode
-            raise NotMediaError("truncated or damaged: no audio could be decoded; copy or export it again")
+            raise NotMediaError("truncated or damaged: no audio could be decoded", remedy="copy or export it again")
         cut = _cut(source, timeline.elapsed, container, stream)
         gain = _gain(level)
         flac.write(_scaled(raw, gain), target)
@@ -144,10 +144,10 @@ def _opened(source: Path) -> InputContainer:
         raise
     except OSError as error:
         _check_readable(source)
-        raise NotMediaError("damaged, or no media; check the file, or convert it to WAV") from error
+        raise NotMediaError("damaged, or no media", remedy="check the file, or convert it to WAV") from error
     except av.FFmpegError as error:
         cause = "a format that is not read" if isinstance(error, av.ArgumentError) else "damaged, or no media"
-        raise NotMediaError(f"{cause} ({error.strerror}); check the file, or convert it to WAV") from error
+        raise NotMediaError(f"{cause} ({error.strerror})", remedy="check the file, or convert it to WAV") from error
 
 
 def _check_readable(source: Path) -> None:
@@ -170,12 +170,12 @@ def _temporary(scratch: Path) -> IO[bytes]:
 def _choose(container: InputContainer) -> AudioStream:
     """The stream that a player would pick."""
     if not container.streams.audio:
-        raise NoAudioError("there is no sound in it; remove it, or export it with its sound")
+        raise NoAudioError("there is no sound in it", remedy="remove it, or export it with its sound")
     stream = container.streams.best("audio")
     if not isinstance(stream, AudioStream) or stream.codec_context is None:
-        raise NotMediaError("its sound is damaged, encrypted or in an unknown codec; convert it to WAV")
+        raise NotMediaError("its sound is damaged, encrypted or in an unknown codec", remedy="convert it to WAV")
     if stream.codec_context.codec.name not in CODECS.split(","):
-        raise NotMediaError(f"the codec {stream.codec_context.codec.name} is not read; convert it to WAV")
+        raise NotMediaError(f"the codec {stream.codec_context.codec.name} is not read", remedy="convert it to WAV")
     return stream
 
 
@@ -326,11 +326,13 @@ def _decibels(amplitude: float) -> float:
 
 
 def _too_long(max_seconds: float) -> DecodeLimitError:
-    return DecodeLimitError(f"longer than {max_seconds / 3600:g} h; split it, or raise DROPSCRIBE_DECODE_HOURS")
+    return DecodeLimitError(
+        f"longer than {max_seconds / 3600:g} h", remedy="split it, or raise DROPSCRIBE_DECODE_HOURS"
+    )
 
 
 def _unreadable(error: OSError) -> SpoolError:
-    return SpoolError(f"its working copy cannot be read ({error.strerror}); check that disk")
+    return SpoolError(f"its working copy cannot be read ({error.strerror})", remedy="check that disk")
 
 
 def _no_room(error: OSError) -> SpoolError:

@@ -55,7 +55,7 @@ def stage(source: Path, root: Path | None, scratch: Path, check: Callable[[], No
         _check_place(fd, root, name)
         before = os.fstat(fd)
         if before.st_size == 0:
-            raise NotMediaError(f"{name} is empty; record or copy it again")
+            raise NotMediaError(f"{name} is empty", remedy="record or copy it again")
         with _new_copy(scratch, before.st_size, name) as (copy, copy_fd):
             sha256 = _copy(fd, copy_fd, before.st_size, name, check)
             _check_unchanged(before, os.fstat(fd), name)
@@ -73,7 +73,9 @@ def _opened(source: Path, name: str) -> Iterator[int]:
         fd = os.open(source, SAFELY)
     except OSError as error:
         if error.errno in NOT_A_FILE:
-            raise OutsideRootError(f"{name} is a link or not a regular file; put the recording itself there") from error
+            raise OutsideRootError(
+                f"{name} is a link or not a regular file", remedy="put the recording itself there"
+            ) from error
         raise _unreadable(name, error) from error
     try:
         yield fd
@@ -83,10 +85,10 @@ def _opened(source: Path, name: str) -> Iterator[int]:
 
 def _check_place(fd: int, root: Path | None, name: str) -> None:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        raise OutsideRootError(f"{name} is not a regular file; put the recording itself there")
+        raise OutsideRootError(f"{name} is not a regular file", remedy="put the recording itself there")
     # The kernel's own name of what was opened: unlike the path, nobody can swap it afterwards.
     if root is not None and not Path(f"/proc/self/fd/{fd}").readlink().is_relative_to(root.resolve()):
-        raise OutsideRootError(f"{name} leads out of {shown(root)}; put the recording itself there")
+        raise OutsideRootError(f"{name} leads out of {shown(root)}", remedy="put the recording itself there")
 
 
 @contextmanager
@@ -113,9 +115,9 @@ def _check_room(scratch: Path, size: int, name: str) -> None:
     disk = os.statvfs(scratch)
     needed = f"a working copy of {name} takes {size / 1e9:.1f} GB, and the disk of DROPSCRIBE_HOME has"
     if size > disk.f_blocks * disk.f_frsize > 0:
-        raise SpoolError(f"{needed} {disk.f_blocks * disk.f_frsize / 1e9:.1f}; move that to a larger one")
+        raise SpoolError(f"{needed} {disk.f_blocks * disk.f_frsize / 1e9:.1f}", remedy="move that to a larger one")
     if size > disk.f_bavail * disk.f_frsize and disk.f_blocks:
-        raise NoRoomError(f"{needed} {disk.f_bavail * disk.f_frsize / 1e9:.1f} GB left; make room there")
+        raise NoRoomError(f"{needed} {disk.f_bavail * disk.f_frsize / 1e9:.1f} GB left", remedy="make room there")
 
 
 def _copy(fd: int, copy_fd: int, size: int, name: str, check: Callable[[], None]) -> str:
@@ -164,12 +166,14 @@ def _check_unchanged(before: os.stat_result, after: os.stat_result, name: str) -
 
 
 def _changed(name: str) -> SourceChangedError:
-    return SourceChangedError(f"{name} was written to while it was read; it is tried again once it stands still")
+    return SourceChangedError(
+        f"{name} was written to while it was read", remedy="it is tried again once it stands still"
+    )
 
 
 def _unreadable(name: str, error: OSError) -> SourceMissingError:
     return SourceMissingError(
-        f"cannot read {name}: {error.strerror}; check that it is still there, its share and its permissions"
+        f"cannot read {name}: {error.strerror}", remedy="check that it is still there, its share and its permissions"
     )
 
 

@@ -81,7 +81,9 @@ def detect(path: Path, detector: Detector, check: Callable[[], None] = lambda: N
             duration = sound.frames / sound.samplerate
             flags = detector.flag(_framed(_filtered(sound, check), detector.frame))
     except (soundfile.LibsndfileError, OSError) as error:
-        raise SpoolError(f"cannot read the decoded audio {path}: {error}; check the disk of the spool") from error
+        raise SpoolError(
+            f"cannot read the decoded audio {path}: {error}", remedy="check the disk of the spool"
+        ) from error
     return SpeechMap(smooth(flags, detector.frame / RATE, duration=duration), detector.name)
 
 
@@ -201,8 +203,8 @@ def _silero_session() -> Any:
         weights = _silero_weights()
     except (ImportError, FileNotFoundError) as error:
         raise ModelUnavailableError(
-            f"the speech detector of CPU workers is not installed: {error}; "
-            "install it with pip install 'dropscribe[cpu]'"
+            f"the speech detector of CPU workers is not installed: {error}",
+            remedy="install it with pip install 'dropscribe[cpu]'",
         ) from error
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # the other cores have work of their own

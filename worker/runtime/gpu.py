@@ -19,7 +19,9 @@ def pin(index: int) -> str:
     """
     uuids = list_gpus()
     if index >= len(uuids):
-        raise ModelUnavailableError(f"there is no GPU {index}: nvidia-smi lists {len(uuids)}; `dropscribe doctor`")
+        raise ModelUnavailableError(
+            f"there is no GPU {index}: nvidia-smi lists {len(uuids)}", remedy="`dropscribe doctor`"
+        )
     os.environ["CUDA_VISIBLE_DEVICES"] = uuids[index]
     return uuids[index]
 

@@ -24,12 +24,12 @@ def read(path: Path, span: Span) -> Audio:
     cannot be read.
     """
     if not path.exists():
-        raise SpoolGoneError(f"{path} is not in the spool; is DROPSCRIBE_SPOOL the same on every host?")
+        raise SpoolGoneError(f"{path} is not in the spool", remedy="is DROPSCRIBE_SPOOL the same on every host?")
     audio: Audio = np.zeros(round(span.duration * SAMPLE_RATE), dtype=np.float32)
     try:
         with soundfile.SoundFile(path) as file:
             file.seek(min(round(span.start * SAMPLE_RATE), file.frames))
             file.read(out=audio)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise SpoolError(f"cannot read {path}: {error}; remove it, and the job is prepared again") from error
+        raise SpoolError(f"cannot read {path}: {error}", remedy="remove it, and the job is prepared again") from error
     return audio
