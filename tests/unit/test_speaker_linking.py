@@ -19,6 +19,7 @@ from dropscribe.worker.merging.speaker_linking import (
     from_json,
     link,
     link_by_embeddings,
+    speaking_alone,
     to_json,
     undecided,
 )
@@ -148,6 +149,11 @@ def test_two_of_one_window_stay_two_however_alike_they_sound() -> None:
     assert voices.numbers[0, 0] != voices.numbers[0, 1]
     assert voices.count == 2
     assert voices.perhaps == {}, "the third is one of them, and those are known apart"
+
+
+def test_of_two_who_begin_at_the_same_moment_nobody_speaks_alone() -> None:
+    alone = speaking_alone({0: [Span(5, 8)], 1: [Span(5, 7)]})
+    assert alone == {0: [Span(7, 8)]}
 
 
 def test_who_never_speaks_alone_stays_in_doubt() -> None:

@@ -201,7 +201,7 @@ def _sounds(voices: Voices, parts: Sequence[ChunkOutcome], heard: SpeakerEmbeddi
     """
     picked: dict[int, set[int]] = defaultdict(set)
     for index, part in enumerate(parts):
-        for voice, stretches in _alone(_speech(voices, index, part)).items():
+        for voice, stretches in speaking_alone(_speech(voices, index, part)).items():
             picked[voice].update(*(_within(heard, stretch) for stretch in stretches))
     return [heard.vectors[sorted(picked[voice])] for voice in range(voices.count)]
 
@@ -246,14 +246,15 @@ def _speech(voices: Voices, index: int, part: ChunkOutcome) -> dict[int, list[Sp
     return found
 
 
-def _alone(spoken: Mapping[int, Sequence[Span]]) -> dict[int, list[Span]]:
+def speaking_alone(spoken: Mapping[int, Sequence[Span]]) -> dict[int, list[Span]]:
     """Stretches in which a voice speaks and no other."""
     alone: dict[int, list[Span]] = defaultdict(list)
     everything = ((voice, span) for voice, spans in spoken.items() for span in spans)
     for speaking, group in groupby(sweep(everything, touching=True), key=itemgetter(1)):
-        if len(speaking) == 1:
-            pieces = [piece for piece, _ in group]
-            alone[speaking[0]].append(Span(pieces[0].start, pieces[-1].end))
+        pieces = [piece for piece, _ in group]
+        stretch = Span(pieces[0].start, pieces[-1].end)
+        if len(speaking) == 1 and stretch.duration > 0:  # of two who begin at once nobody speaks alone
+            alone[speaking[0]].append(stretch)
     return alone
 
 
