@@ -20,9 +20,36 @@ class WaitingFolder(NamedTuple):
     files: int
 
 
+class UnreadablePlace(NamedTuple):
+    """A file, or a folder with a slash at its end, below a watched folder, and why its scheduler cannot read it."""
+
+    place: str
+    reason: str
+
+    def holds(self, path: str) -> bool:
+        """Is it this file, or a folder above it?"""
+        return path == self.place or (self.place.endswith("/") and path.startswith(self.place))
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.place}: {self.reason}"
+
+
+TOLD_PLACES = 3  # of those that cannot be read
+
+
+def _in_words(places: Sequence[UnreadablePlace], count: int) -> str:
+    """The first places that cannot be read, of `count`; empty if there are none."""
+    told = [*map(str, places[:TOLD_PLACES])]
+    return "; ".join([*told, f"and {count - len(told)} more"] if count > len(told) else told)
+
+
 @dataclass(frozen=True, slots=True)
 class RootReport:
-    """What a scheduler found in a watched folder in its last scan: counts of files, durations in seconds."""
+    """What a scheduler found in a watched folder in its last scan: counts of files, durations in seconds.
+
+    `unreadable` are the first of `unreadable_count` places in it that cannot be read.
+    """
 
     path: str
     host: str
@@ -35,11 +62,18 @@ class RootReport:
     ignored: int = 0
     scan_seconds: float = 0.0
     waiting: Sequence[WaitingFolder] = ()
+    unreadable: Sequence[UnreadablePlace] = ()
+    unreadable_count: int = 0
+
+    @property
+    def unseen(self) -> str:
+        """Which places cannot be read, in words; empty if there are none."""
+        return _in_words(self.unreadable, self.unreadable_count)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedRoot:
-    """A watched folder as its scheduler reported it last; `age` is the seconds since then."""
+    """A watched folder as its scheduler reported it last; `age` is the seconds since then. See `RootReport`."""
 
     path: str
     host: str
@@ -53,11 +87,13 @@ class WatchedRoot:
     scan_seconds: float
     age: float
     waiting: tuple[WaitingFolder, ...] = ()
+    unreadable: tuple[UnreadablePlace, ...] = ()
+    unreadable_count: int = 0
 
     @property
     def unseen(self) -> str:
-        """Which places of an online folder cannot be read, in words; empty if there are none."""
-        return self.reason if self.online else ""
+        """Which places cannot be read, in words; empty if there are none."""
+        return _in_words(self.unreadable, self.unreadable_count)
 
 
 def report_roots(database: Database, reports: Sequence[RootReport]) -> None:
@@ -89,4 +125,5 @@ def list_roots(database: Database) -> list[WatchedRoot]:
 
 def _root(row: Any) -> WatchedRoot:
     waiting = tuple(WaitingFolder(*folder) for folder in row.waiting)
-    return WatchedRoot(**{**row._mapping, "waiting": waiting})  # noqa: SLF001
+    unreadable = tuple(UnreadablePlace(*place) for place in row.unreadable)
+    return WatchedRoot(**{**row._mapping, "waiting": waiting, "unreadable": unreadable})  # noqa: SLF001

@@ -328,7 +328,7 @@ class WorkerColumns(TypedColumns):
 class RootColumns(TypedColumns):
     """A watched folder as its scheduler last saw it; `waiting` are folders in it whose settings are to be mended.
 
-    `unreadable` are places in it that cannot be read, each with the reason.
+    `unreadable` are the first of `unreadable_count` places in it that cannot be read, each with the reason.
     """
 
     path_key = Column(String(32), primary_key=True)
@@ -344,6 +344,7 @@ class RootColumns(TypedColumns):
     scan_seconds = Column(Double, nullable=False)
     waiting = Column(JSON, nullable=False, server_default="[]")
     unreadable = Column(JSON, nullable=False, server_default="[]")
+    unreadable_count = Column(Integer, nullable=False, server_default="0")
     scanned_at = Column(Double, nullable=False)
 
 

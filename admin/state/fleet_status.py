@@ -162,7 +162,8 @@ def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
 
 def folder_document(root: WatchedRoot) -> dict[str, Any]:
     """A watched folder as docs/cli.md describes it."""
-    return asdict(root) | {"waiting": [folder._asdict() for folder in root.waiting]}
+    listed = {name: [one._asdict() for one in getattr(root, name)] for name in ("waiting", "unreadable")}
+    return asdict(root) | listed | {"reason": root.reason or root.unseen}
 
 
 def gather(database: Database, settings: Settings) -> Status:

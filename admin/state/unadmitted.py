@@ -67,15 +67,9 @@ def _held(root: WatchedRoot, below: Path) -> str:
             return f"waits until {root.path}/{folder}{reserved_names.SETTINGS} is mended: {reason}"
     if not root.online:
         return f"has no job yet, for its folder could not be scanned: {root.reason}"
-    return _unreadable(root.unseen, str(below))
-
-
-def _unreadable(places: str, below: str) -> str:
-    """The scheduler may be another user on another host, so that it cannot read what we can."""
-    for place, found, reason in (one.partition(": ") for one in places.split("; ")):
-        if found and below.startswith(place):
-            return f"has no job yet, for the scheduler cannot read {place}: {reason}; give it read permission"
-    return ""
+    # The scheduler may be another user on another host, so that it cannot read what we can.
+    unreadable = next((place for place in root.unreadable if place.holds(str(below))), "")
+    return f"has no job yet, for the scheduler cannot read {unreadable}; give it read permission" if unreadable else ""
 
 
 def _incomplete(seen: os.stat_result) -> str:

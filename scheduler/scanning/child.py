@@ -67,7 +67,7 @@ def _open(request: Request) -> Answer:
 def _scan(request: Request) -> Answer:
     path = Path(request["path"])
     found = scan(path, exclude=map(Path, request["exclude"]), deliver=_deliver)
-    passed = asdict(found) | {"blind": list(found.blind), "complaints": list(found.complaints)}
+    passed = asdict(found) | {"complaints": list(found.complaints)}
     return {"scan": passed, "identity": asdict(roots.identify(path))}
 
 

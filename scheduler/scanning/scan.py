@@ -44,24 +44,23 @@ class Scan:
 
     `files` maps paths relative to the root, undecodable bytes as surrogates, to observations. `ignored`
     counts names that are never admitted, links and special files; `not_media` all others but transcripts.
-    `unreadable` tells in words which places could not be read and why; `blind` are those places, directories
-    with a slash at the end. `settings` are the settings files by directory ("" for the root, else with a slash at the
+    `unreadable` are the places that could not be read, directories with a slash at the end, each with the
+    reason. `settings` are the settings files by directory ("" for the root, else with a slash at the
     end), `complaints` the directories with a file of ours that tells of mistakes in them.
     """
 
     files: dict[str, Observation]
     ignored: int
     not_media: int
-    unreadable: tuple[str, ...]
+    unreadable: dict[str, str]
     directories: int
     seconds: float
-    blind: frozenset[str] = frozenset()
     settings: dict[str, SettingsFile] = field(default_factory=dict)
     complaints: frozenset[str] = frozenset()
 
     def is_blind_to(self, path: str) -> bool:
         """True when `path` lies where nothing could be read, so that its absence proves nothing."""
-        return bool(self.blind) and not self.blind.isdisjoint((path, *places(path)))
+        return bool(self.unreadable) and not self.unreadable.keys().isdisjoint((path, *places(path)))
 
 
 @dataclass(slots=True)
@@ -139,10 +138,9 @@ class _Pass:
             files=files,
             ignored=self.ignored,
             not_media=self.not_media,
-            unreadable=tuple(f"{path}: {reason}" for path, reason in self.unreadable.items()),
+            unreadable=self.unreadable,
             directories=self.directories,
             seconds=seconds,
-            blind=frozenset(self.unreadable),
             settings=self.settings,
             complaints=frozenset(self.complaints),
         )

@@ -104,10 +104,9 @@ class Scanner:
 
         done = self._ask(path, take, do="scan", exclude=[str(one) for one in exclude])
         told = done["scan"]
-        lists = {"unreadable": tuple(told["unreadable"]), "files": files}
-        sets = {name: frozenset(told[name]) for name in ("blind", "complaints")}
         settings = {directory: SettingsFile(*found) for directory, found in told["settings"].items()}
-        return Scan(**told | lists | sets | {"settings": settings}), _identity(done["identity"])
+        parsed = {"files": files, "settings": settings, "complaints": frozenset(told["complaints"])}
+        return Scan(**told | parsed), _identity(done["identity"])
 
     def look(self, path: Path, names: Sequence[str]) -> list[Observation | None]:
         """See `scan.look`; one result for each name."""

@@ -6,8 +6,9 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import islice, starmap
 from pathlib import Path
 
 from dropscribe.core.safe_text import printable
@@ -19,13 +20,13 @@ from dropscribe.scheduler.scanning.scanner import RootHungError, Scanner
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import NOTICE, Folders, read_folders
 from dropscribe.scheduler.watching.stability import Stability
-from dropscribe.store.roots import RootReport
+from dropscribe.store.roots import RootReport, UnreadablePlace
 
 log = logging.getLogger(__name__)
 
 UNSEEN = "not looked at yet"
 RETRY_SECONDS = 10.0  # how soon a root that is offline is looked for again
-TOLD_PLACES = 3  # that cannot be read, of how many in all
+MAX_UNREADABLE = 1000  # places that are reported one by one
 MAX_DOUBLINGS = 5  # of that, while looks hang one after the other: 320 s at most
 VOID_SCANS = 3  # so many scans in a row may miss most files before it is believed that they are gone
 REST_FACTOR = 5.0  # a scan is followed by a rest of so many times its length: at most a sixth of a core
@@ -126,7 +127,7 @@ class RootWatch:
             return held or found.is_blind_to(path)
 
         files = found.files
-        if self.folders.wrong or self.folders.moves or found.blind:
+        if self.folders.wrong or self.folders.moves or found.unreadable:
             files = {path: seen for path, seen in files.items() if not hidden(path)}
         # In whole seconds: a pass that takes less is one moment.
         return stability.observe(files, now, took=math.floor(found.seconds), hidden=hidden)
@@ -215,7 +216,8 @@ class RootWatch:
         self.next_look = now + max(rest, min(interval, interval if due is None else due))
         if not self.report.online and self.report.reason != UNSEEN:
             log.info("%s is online again", self.path)
-        self.report = self._online(found, stability)
+        self.report, before = self._online(found, stability), self.report
+        self._warn_of_unreadable(before)
 
     def _online(self, found: Scan, stability: Stability) -> RootReport:
         return RootReport(
@@ -223,24 +225,24 @@ class RootWatch:
             host=socket.gethostname(),
             filesystem=self._root.filesystem,
             online=True,
-            reason=self._unseen(found.unreadable),
             files=len(found.files),
             pending=len(stability.pending),
             not_media=found.not_media,
             ignored=found.ignored,
             scan_seconds=found.seconds,
             waiting=self.folders.waiting(path for path, seen in found.files.items() if not stability.knows(path, seen)),
+            unreadable=tuple(starmap(UnreadablePlace, islice(found.unreadable.items(), MAX_UNREADABLE))),
+            unreadable_count=len(found.unreadable),
         )
 
-    def _unseen(self, places: Sequence[str]) -> str:
-        """Which places cannot be read, in words; what is new is logged, as recordings in them would vanish silently."""
-        more = len(places) - TOLD_PLACES
-        told = "; ".join([*places[:TOLD_PLACES], *([f"and {more} more"] if more > 0 else [])])
-        if told and told != self.report.reason:
+    def _warn_of_unreadable(self, before: RootReport) -> None:
+        """Log places that cannot be read, where that is new: recordings in them would vanish silently."""
+        if self.report.unseen and self.report.unseen != before.unseen:
             log.warning(
-                "%s: what is in these places goes unseen: %s; let the scheduler read them", self.path, printable(told)
+                "%s: what is in these places goes unseen: %s; let the scheduler read them",
+                self.path,
+                printable(self.report.unseen),
             )
-        return told
 
     def _note_offline(self, error: RootOfflineError, now: float) -> None:
         reason = str(error)

@@ -22,7 +22,7 @@ from dropscribe.scheduler.scanning.scan import Scan
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import chunk_plans, chunks, fleet, jobs, queries, recovery, tables
 from dropscribe.store.jobs import NewJob
-from dropscribe.store.roots import RootReport, report_roots
+from dropscribe.store.roots import RootReport, UnreadablePlace, report_roots
 from dropscribe.store.session import Database
 from dropscribe.worker import cpu_tasks, model_tasks
 from tests.integration.one_worker import MakeContext, carry_through, queued
@@ -230,12 +230,20 @@ def test_a_folder_that_waits_is_a_warning(
 def test_what_the_scheduler_cannot_read_says_so_to_one_who_can(database: Database, inbox: Path) -> None:
     (inbox / "talks" / "a.wav").write_bytes(b"1")
     (inbox / "b.wav").write_bytes(b"1")
-    partly = RootReport(str(inbox), "nas", "ext4", online=True, reason="secret/: x; talks/: Permission denied")
+    places = [UnreadablePlace("secret; a: b/", "x"), UnreadablePlace("talks/", "Permission denied")]
+    places.append(UnreadablePlace("talk.wav", "Permission denied"))
+    partly = RootReport(str(inbox), "nas", "ext4", online=True, unreadable=places, unreadable_count=3)
     report_roots(database, [partly])
     with pytest.raises(JobNotFoundError, match="the scheduler cannot read talks/: Permission denied"):
         find(database, str(inbox / "talks" / "a.wav"))
-    with pytest.raises(JobNotFoundError, match="stood still"):
-        find(database, str(inbox / "b.wav"))
+    for whole in ("b.wav", "talk.wav.bak.mp3"):
+        (inbox / whole).write_bytes(b"1")
+        with pytest.raises(JobNotFoundError, match="stood still"):
+            find(database, str(inbox / whole))
+    (inbox / "secret; a: b").mkdir()
+    (inbox / "secret; a: b" / "c.wav").write_bytes(b"1")
+    with pytest.raises(JobNotFoundError, match="the scheduler cannot read secret; a: b/: x"):
+        find(database, str(inbox / "secret; a: b" / "c.wav"))
     report_roots(database, [replace(partly, online=False, reason="it hangs")])
     with pytest.raises(JobNotFoundError, match="could not be scanned: it hangs"):
         find(database, str(inbox / "b.wav"))
@@ -244,7 +252,7 @@ def test_what_the_scheduler_cannot_read_says_so_to_one_who_can(database: Databas
 def test_places_that_cannot_be_read_are_a_warning_and_a_reason_to_end_with_4(
     database: Database, settings: Settings, watch: RootWatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    places = tuple(f"{name}/: Permission denied" for name in "abcde")
+    places = {f"{name}/": "Permission denied" for name in "abcde"}
     seen = Scan({}, 0, 0, places, 1, 0.0)
     watch._scan = lambda: seen  # the superuser of a test may read everything
     watch.look(0.0)

@@ -36,6 +36,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('rules', sa.JSON(), server_default='[]', nullable=False))
     with op.batch_alter_table('roots', schema=None) as batch_op:
         batch_op.add_column(sa.Column('unreadable', sa.JSON(), server_default='[]', nullable=False))
+        batch_op.add_column(sa.Column('unreadable_count', sa.Integer(), server_default='0', nullable=False))
     _move_facts_into_columns(op.get_bind())
 
 
