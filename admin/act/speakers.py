@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import zip_longest
 from typing import Any
@@ -106,21 +106,27 @@ def _doubt(one: str, other: str, alike: float | None) -> str:
 
 
 def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[str], merges: Sequence[str]) -> None:
-    before = job.speakers
-    known = {speaker.number for speaker in people} | set(before.merged)
-    named = {**before.names, **{number_of(who, people, known): what for who, what in map(_pair, names)}}
-    merged = dict(before.merged)
-    for who, into in map(_pair, merges):
-        merged[number_of(who, people, known)] = number_of(into, people, known)
-    kept = {number: into for number, into in merged.items() if number != into}
-    for number in kept:
-        _check_end(number, kept)
-    # An empty name hides that of a voice, which would come back; any other name it only takes away.
+    known = {speaker.number for speaker in people} | set(job.speakers.merged)
+    named = {number_of(who, people, known): what for who, what in map(_pair, names)}
+    merged = {number_of(who, people, known): number_of(into, people, known) for who, into in map(_pair, merges)}
+    said = SpeakerNames(_names(job.speakers, named, people), _merges(job.speakers, merged))
+    speakers.say(context.database, job.id, said)
+    context.out.print(f"{job.id}: {_when_written(context, job)}", soft_wrap=True)
+
+
+def _names(before: SpeakerNames, named: Mapping[int, str], people: Sequence[Speaker]) -> dict[int, str]:
+    """The names from now on. An empty one hides that of a voice, which would come back; else it takes a name away."""
     voices = {speaker.number for speaker in people if speaker.recognized is not None}
     hidden = voices | {number for number, what in before.names.items() if not what}
-    names_kept = {number: what for number, what in named.items() if what or number in hidden}
-    speakers.say(context.database, job.id, SpeakerNames(names_kept, kept))
-    context.out.print(f"{job.id}: {_when_written(context, job)}", soft_wrap=True)
+    return {number: what for number, what in {**before.names, **named}.items() if what or number in hidden}
+
+
+def _merges(before: SpeakerNames, merged: Mapping[int, int]) -> dict[int, int]:
+    """The merges from now on; one with oneself undoes that of before. Raises UsageError for a circle."""
+    kept = {number: into for number, into in {**before.merged, **merged}.items() if number != into}
+    for number in kept:
+        _check_end(number, kept)
+    return kept
 
 
 def _pair(text: str) -> tuple[str, str]:

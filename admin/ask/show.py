@@ -74,37 +74,43 @@ def _waits_for(context: Context, job: Job) -> str:
 
 
 def _facts(job: Job, files: Sequence[WrittenFile], deliveries: Sequence[Delivery], waits_for: str) -> Table:
-    lines: list[tuple[str, str | Text]] = [
-        ("job", job.id),
-        ("recording", job.source),
-        ("state", render.state(job.state)),
-        ("reason", job.reason),
-        ("waits for", waits_for),
+    facts = render.facts()
+    facts.add_row("job", job.id)
+    facts.add_row("recording", render.safe(job.source))
+    facts.add_row("state", render.state(job.state))
+    written = [("file", file.path if file.written else f"{file.path} (being written)") for file in files]
+    notified = [("notification", _delivery(one)) for one in deliveries]
+    for label, value in [("reason", job.reason), ("waits for", waits_for), *_found(job), *written, *notified]:
+        if value:
+            facts.add_row(label, render.safe(value))
+    return facts
+
+
+def _found(job: Job) -> list[tuple[str, str | None]]:
+    """What the job's row says of it, by label; what is empty says nothing."""
+    return [
         ("notes", "; ".join(job.notes)),
         ("uncovered speech", ", ".join(f"{render.clock(gap.start)}-{render.clock(gap.end)}" for gap in job.missing)),
         ("progress", _progress(job)),
         ("media", _media(job)),
         ("speech found by", job.speech_detector),
         ("size", render.size(job.size)),
-        ("sha256", job.sha256 or ""),
-        ("same content as", job.duplicate_of or ""),
+        ("sha256", job.sha256),
+        ("same content as", job.duplicate_of),
         ("priority", job.priority),
         ("context", job.context),
         ("folder's own", "; ".join(f"{key} {_shown(key, value)}" for key, value in job.overrides.given.items())),
-        ("worked on by", job.owner or ""),
+        ("worked on by", job.owner),
         ("cancellation", "requested" if job.cancel_requested else ""),
-        ("attempts", f"{job.attempt}, {job.failures} failed, {job.lost} lost" if job.failures or job.lost else ""),
+        ("attempts", _attempts_so_far(job)),
         ("admitted", render.moment(job.created_at)),
         ("ended", _ended(job)),
         ("measured", ", ".join(f"{phase} {render.duration(spent)}" for phase, spent in job.timings.items())),
-        *(("file", file.path if file.written else f"{file.path} (being written)") for file in files),
-        *(("notification", _delivery(one)) for one in deliveries),
     ]
-    facts = render.facts()
-    for label, value in lines:
-        if value:
-            facts.add_row(label, value if isinstance(value, Text) else render.safe(value))
-    return facts
+
+
+def _attempts_so_far(job: Job) -> str:
+    return f"{job.attempt}, {job.failures} failed, {job.lost} lost" if job.failures or job.lost else ""
 
 
 def _delivery(one: Delivery) -> str:
