@@ -19,7 +19,7 @@ from dropscribe.core.types import EngineInfo, Media, Span, SpeakerNames
 T = TypeVar("T")
 
 
-class Parsed(TypeDecorator[T]):
+class ParsedJson(TypeDecorator[T]):
     """A column of JSON that `read` makes a value of, and `write` what is stored."""
 
     impl = JSON
@@ -69,10 +69,10 @@ def _said(names: SpeakerNames) -> dict[str, Any]:
     }
 
 
-OVERRIDES = Parsed(JobOverrides.read, JobOverrides.stored)
-ENGINE = Parsed(_engine, asdict)
-SPANS = Parsed(_spans, _pairs)
-SPEAKERS = Parsed(_names, _said)
+OVERRIDES = ParsedJson(JobOverrides.read, JobOverrides.stored)
+ENGINE = ParsedJson(_engine, asdict)
+SPANS = ParsedJson(_spans, _pairs)
+SPEAKERS = ParsedJson(_names, _said)
 
 
 # The column `media` holds the speech too, which few readers need and which is long.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +9,8 @@ from typing import Any
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
-from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.core.errors import UsageError
+from dropscribe.core.gpus import list_gpus
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Row
@@ -26,7 +25,6 @@ COLUMNS = (
     *(f"slots of {seconds / 60:g} min" for seconds in memory_plan.COMPARED_CHUNKS),
     "auto",
 )
-MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def choose_cards(gigabytes: float | None, gpu: int | None) -> list[Card]:
         raise UsageError("--vram and --gpu exclude each other")
     if gigabytes is not None:
         return [of_size(gigabytes)]
-    found = dict(installed())
+    found = installed()
     if gpu is None:
         return list(found.values()) or [of_size(size) for size in SIZES]
     if gpu not in found:
@@ -93,21 +91,9 @@ def of_size(gigabytes: float) -> Card:
     return Card(f"{gigabytes:g} GB", int(gigabytes * memory_plan.GIB))
 
 
-def installed() -> Iterator[tuple[int, Card]]:
-    """This machine's GPUs by index, as far as nvidia-smi shows any. Raises ModelUnavailableError when it fails."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return
-    query = [tool, "--query-gpu=index,memory.total,name", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)  # noqa: S603 (no input)
-    except (OSError, subprocess.SubprocessError) as error:
-        hint = "mend the driver, or give the memory with --vram"
-        raise ModelUnavailableError(f"nvidia-smi fails ({error})", remedy=hint) from error
-    for line in answer.stdout.splitlines():
-        index, mebibytes, name = (part.strip() for part in line.split(",", 2))
-        if mebibytes.isdecimal():  # a card that shares the machine's memory shows none
-            yield int(index), Card(f"GPU {index}, {name}", int(mebibytes) * MIB)
+def installed() -> dict[int, Card]:
+    """This machine's GPUs by index, but for those that share its memory. Raises ModelUnavailableError."""
+    return {gpu.index: Card(f"GPU {gpu.index}, {gpu.name}", gpu.memory) for gpu in list_gpus() if gpu.memory}
 
 
 def rows(card: Card, plan: MemoryPlan, geometry: ModelDimensions = PUBLISHED) -> Iterator[tuple[str, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 import wave
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import BrokerError, ModelUnavailableError
+from dropscribe.core.gpus import MIB, Gpu, list_gpus
 from dropscribe.core.safe_text import mask
 from dropscribe.core.settings import Settings
 
@@ -174,21 +174,22 @@ def _weights(model: str) -> str:
 
 def gpu(settings: Settings) -> Finding:
     """Which NVIDIA GPUs the driver shows; none is well unless the engine needs one."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return _no_gpu(settings)
-    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)  # noqa: S603
-    except subprocess.CalledProcessError as error:
-        return Finding("gpu", Severity.FAIL, f"nvidia-smi: {error.stdout or error.stderr}", "mend the NVIDIA driver")
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("gpu", Severity.FAIL, f"nvidia-smi: {error}", "mend the NVIDIA driver; a reboot often helps")
-    return Finding("gpu", Severity.OK, "; ".join(answer.stdout.strip().splitlines()))
+        found = list_gpus()
+    except ModelUnavailableError as error:
+        return Finding("gpu", Severity.FAIL, error.problem, error.remedy)
+    if not found:
+        return _no_gpu(settings)
+    return Finding("gpu", Severity.OK, "; ".join(map(_in_words, found)))
+
+
+def _in_words(gpu: Gpu) -> str:
+    size = "the machine's memory" if gpu.memory is None else f"{gpu.memory // MIB} MiB"
+    return f"{gpu.name}, {size}, {gpu.driver}"
 
 
 def _no_gpu(settings: Settings) -> Finding:
-    if DRIVER.exists():
+    if DRIVER.exists() and shutil.which("nvidia-smi") is None:
         remedy = "install nvidia-smi of the driver's version, or start the container with the NVIDIA runtime"
         return Finding("gpu", Severity.WARN, "there is an NVIDIA driver but no nvidia-smi", remedy)
     from dropscribe.models import registry

@@ -25,6 +25,7 @@ from dropscribe.admin.state.fleet_status import Status
 from dropscribe.admin.state.report import Report
 from dropscribe.core import logs
 from dropscribe.core.errors import DropscribeError, StoreUnavailableError, UsageError
+from dropscribe.core.gpus import known_gpus
 from dropscribe.core.hotwords import context_of
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_errors import PREFIX
@@ -39,7 +40,6 @@ from dropscribe.store.fleet import list_workers
 from dropscribe.store.queries import Job
 from dropscribe.store.roots import WatchedRoot, forget_roots
 from dropscribe.store.session import Database, open_database
-from dropscribe.worker.runtime import gpu
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +199,9 @@ class System:
             groups[0].append(supervisor.start(REDIS, "exec", *private_redis.server_command(self.settings)))
             private_redis.wait_until_up(self.settings)
         groups[1].append(self._worker(supervisor, "cpu"))
-        gpus = gpu.list_gpus() if self.choice.spec.on_gpus else []
-        for index in range(len(gpus)):
-            groups[1].append(self._worker(supervisor, "model", str(index)))
+        gpus = known_gpus() if self.choice.spec.on_gpus else []
+        for gpu in gpus:
+            groups[1].append(self._worker(supervisor, "model", str(gpu.index)))
         if not gpus:
             groups[1].append(self._worker(supervisor, "model"))
         name = f"{socket.gethostname()}-scheduler"

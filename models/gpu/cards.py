@@ -5,13 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import subprocess
 from pathlib import Path
+
+from dropscribe.core import gpus
 
 DRIVER = Path("/proc/driver/nvidia/version")
 CUBLAS = "libcublas.so.12"  # what CTranslate2 computes with on a GPU, and does not bring along
-MIB = 2**20
-LIST_SECONDS = 30  # nvidia-smi takes some seconds where persistence mode is off
 
 
 def has_driver() -> bool:
@@ -30,22 +29,11 @@ def has_cublas() -> bool:
 
 def memory() -> list[int]:
     """Bytes of each GPU that this process may use; empty where there is none, or the driver does not tell."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    command = [program, "--query-gpu=uuid,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        listed = subprocess.run(  # noqa: S603 (a fixed command)
-            command, capture_output=True, text=True, timeout=LIST_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
     visible = _visible()
-    found = [line.split(",") for line in listed.stdout.splitlines() if line.startswith("GPU-") and "," in line]
     return [
-        int(size) * MIB
-        for index, (uuid, size, *_) in enumerate(found)
-        if size.strip().isdigit() and (visible is None or {str(index), uuid.strip()} & set(visible))
+        gpu.memory
+        for gpu in gpus.known_gpus()
+        if gpu.memory and (visible is None or {str(gpu.index), gpu.uuid} & set(visible))
     ]
 
 

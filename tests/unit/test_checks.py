@@ -14,6 +14,7 @@ from dropscribe.admin.check.doctor import CLOCK_SECONDS, clock
 from dropscribe.core.settings_loading import load
 from dropscribe.models.checkpoints import hub_cache, known
 from dropscribe.models.gpu import cards
+from tests import nvidia_smi
 
 PLAIN = load({})
 VIBEVOICE = load({"DROPSCRIBE_ENGINE": "vibevoice"})
@@ -28,11 +29,6 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def nvidia_smi(tools: Path, script: str) -> None:
-    (tools / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
-    (tools / "nvidia-smi").chmod(0o755)
-
-
 def test_no_gpu_is_well_unless_the_engine_needs_one(tools: Path) -> None:
     assert checks.gpu(PLAIN).level == Severity.OK
     assert checks.gpu(VIBEVOICE).level == Severity.FAIL
@@ -45,10 +41,11 @@ def test_a_driver_without_its_tool_is_warned_of(tools: Path) -> None:
 
 
 def test_gpus_are_listed_and_a_broken_driver_fails(tools: Path) -> None:
-    nvidia_smi(tools, "echo 'NVIDIA L4, 23034 MiB, 570.1'; echo 'NVIDIA L4, 23034 MiB, 570.1'")
+    nvidia_smi.install_listing(tools, ("NVIDIA L4", 23_034), ("NVIDIA GB10", "[N/A]"))
     found = checks.gpu(VIBEVOICE)
-    assert (found.level, found.finding.count("NVIDIA L4")) == (Severity.OK, 2)
-    nvidia_smi(tools, "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
+    assert found.level == Severity.OK
+    assert found.finding == "NVIDIA L4, 23034 MiB, 570.1; NVIDIA GB10, the machine's memory, 570.1"
+    nvidia_smi.install(tools, "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
     found = checks.gpu(PLAIN)
     assert found.level == Severity.FAIL
     assert "mismatch" in found.finding

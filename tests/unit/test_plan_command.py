@@ -14,6 +14,7 @@ from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import PUBLISHED
+from tests import nvidia_smi
 
 DOCS = Path(__file__).parents[2] / "docs"
 MARKED = re.compile(r"<!-- plan: begin .*? -->\n(.*?)<!-- plan: end -->", re.DOTALL)
@@ -37,11 +38,6 @@ def run(capsys: pytest.CaptureFixture[str]):
         return code, *capsys.readouterr()
 
     return call
-
-
-def nvidia_smi(tools: Path, script: str) -> None:
-    (tools / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
-    (tools / "nvidia-smi").chmod(0o755)
 
 
 def cards(out: str) -> list[dict[str, Any]]:
@@ -91,7 +87,7 @@ def test_a_share_of_a_card_is_planned_as_the_worker_does(run, monkeypatch: pytes
 
 
 def test_the_gpus_of_the_machine_are_found(tools: Path, run) -> None:
-    nvidia_smi(tools, "echo '0, 23034, NVIDIA L4'; echo '1, 143771, NVIDIA H200'; echo '2, [N/A], NVIDIA GB10'")
+    nvidia_smi.install_listing(tools, ("NVIDIA L4", 23_034), ("NVIDIA H200", 143_771), ("NVIDIA GB10", "[N/A]"))
     both = cards(run("--json")[1])
     assert [card["name"] for card in both] == ["GPU 0, NVIDIA L4", "GPU 1, NVIDIA H200"]
     assert [card["vram"] for card in both] == [23_034 * 2**20, 143_771 * 2**20]
@@ -103,15 +99,15 @@ def test_a_gpu_that_is_not_there_is_refused(tools: Path, run) -> None:
     code, out, err = run("--gpu", "0")
     assert (code, out) == (2, "")
     assert "there is no GPU 0; nvidia-smi shows: none" in err
-    nvidia_smi(tools, "echo '3, 23034, NVIDIA L4'")
-    assert "nvidia-smi shows: 3" in run("--gpu", "0")[2]
+    nvidia_smi.install_listing(tools, ("NVIDIA L4", 23_034))
+    assert "nvidia-smi shows: 0" in run("--gpu", "1")[2]
 
 
 def test_a_broken_driver_is_named(tools: Path, run) -> None:
-    nvidia_smi(tools, "exit 18")
+    nvidia_smi.install(tools, "exit 18")
     code, _, err = run()
     assert code == 1
-    assert "mend the driver" in err
+    assert "nvidia-smi fails (exit status 18); mend the NVIDIA driver" in err
 
 
 def test_a_card_and_a_gpu_exclude_each_other(run) -> None:

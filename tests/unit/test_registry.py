@@ -17,6 +17,7 @@ from dropscribe.models import registry
 from dropscribe.models.gpu import cards
 from dropscribe.models.scripted.settings import ScriptedSettings
 from dropscribe.models.scripted.transcriber import Scripted
+from tests import nvidia_smi
 
 TINY = Path(__file__).parents[1] / "tiny" / "checkpoint"
 
@@ -31,11 +32,9 @@ def no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def nvidia_smi(folder: Path, *mebibytes: int) -> None:
+def install_gpus(folder: Path, *mebibytes: int) -> None:
     """A driver's tool that lists GPUs of this memory."""
-    lines = "\n".join(f"echo 'GPU-{index}, {size}'" for index, size in enumerate(mebibytes))
-    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{lines}\n")
-    (folder / "nvidia-smi").chmod(0o755)
+    nvidia_smi.install_listing(folder, *(("NVIDIA L4", size) for size in mebibytes))
 
 
 def scripted(script: str) -> Settings:
@@ -89,7 +88,7 @@ def test_auto_is_whisper_base_on_a_machine_without_a_gpu(no_gpu: Path) -> None:
 @pytest.mark.parametrize("model", ["small", "Systran/faster-whisper-small"])
 def test_a_known_checkpoint_of_whisper_that_is_named_is_read_by_whisper(no_gpu: Path, model: str) -> None:
     assert chosen(model=model) == ("whisper", model)
-    nvidia_smi(no_gpu, 24_576)
+    install_gpus(no_gpu, 24_576)
     assert chosen(model=model) == ("whisper", model)
     assert "Whisper small on a GPU: " in registry.choose(Settings(model=model)).sentence
 
@@ -106,22 +105,22 @@ def test_auto_is_vibevoice_where_the_driver_is_loaded(no_gpu: Path) -> None:
 
 
 def test_auto_is_vibevoice_where_a_gpu_can_hold_it(no_gpu: Path) -> None:
-    nvidia_smi(no_gpu, 24_576)
+    install_gpus(no_gpu, 24_576)
     found = registry.choose(Settings())
     assert (found.spec.name, found.model) == ("vibevoice", "microsoft/VibeVoice-ASR-HF")
     assert found.sentence == "VibeVoice-ASR on a GPU of 24 GB"
 
 
 def test_auto_is_whisper_turbo_where_no_gpu_can_hold_vibevoice(no_gpu: Path) -> None:
-    nvidia_smi(no_gpu, 8_192, 6_144)
+    install_gpus(no_gpu, 8_192, 6_144)
     assert chosen() == ("whisper", "turbo")
     assert "VibeVoice-ASR needs a GPU of 12 GB or more" in registry.choose(Settings()).sentence
-    nvidia_smi(no_gpu, 2_048)
+    install_gpus(no_gpu, 2_048)
     assert chosen() == ("whisper", "base")
 
 
 def test_auto_leaves_a_gpu_alone_on_which_whisper_cannot_compute(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nvidia_smi(no_gpu, 8_192)
+    install_gpus(no_gpu, 8_192)
     monkeypatch.setattr(cards, "CUBLAS", "libno-such-library.so.12")
     found = registry.choose(Settings())
     assert (found.spec.name, found.model) == ("whisper", "base")
@@ -130,7 +129,7 @@ def test_auto_leaves_a_gpu_alone_on_which_whisper_cannot_compute(no_gpu: Path, m
 
 
 def test_a_process_that_is_pinned_to_a_gpu_decides_by_that_one(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nvidia_smi(no_gpu, 8_192, 24_576)
+    install_gpus(no_gpu, 8_192, 24_576)
     assert chosen()[0] == "vibevoice"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-0")
     assert chosen() == ("whisper", "turbo")

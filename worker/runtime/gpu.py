@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 
 from dropscribe.core.errors import ModelUnavailableError
-
-LIST_SECONDS = 30  # nvidia-smi takes some seconds where persistence mode is off
+from dropscribe.core.gpus import list_gpus
 
 
 def pin(index: int) -> str:
     """Let this process see the GPU with that index alone; returns the GPU's UUID.
 
     The UUID and not the index, since CUDA and nvidia-smi may number differently. Raises ModelUnavailableError when
-    there is no such GPU.
+    there is no such GPU, or nvidia-smi fails.
     """
-    uuids = list_gpus()
-    if index >= len(uuids):
+    found = {gpu.index: gpu.uuid for gpu in list_gpus()}
+    if index not in found:
         raise ModelUnavailableError(
-            f"there is no GPU {index}: nvidia-smi lists {len(uuids)}", remedy="`dropscribe doctor`"
+            f"there is no GPU {index}: nvidia-smi lists {len(found)}", remedy="`dropscribe doctor`"
         )
-    os.environ["CUDA_VISIBLE_DEVICES"] = uuids[index]
-    return uuids[index]
-
-
-def list_gpus() -> list[str]:
-    """UUIDs of this machine's NVIDIA GPUs in the driver's order; empty where there are none."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    command = [program, "--query-gpu=uuid", "--format=csv,noheader"]
-    try:
-        listed = subprocess.run(  # noqa: S603 (a fixed command)
-            command, capture_output=True, text=True, timeout=LIST_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in listed.stdout.splitlines() if line.startswith("GPU-")]
+    os.environ["CUDA_VISIBLE_DEVICES"] = found[index]
+    return found[index]
