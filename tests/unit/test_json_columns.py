@@ -14,7 +14,7 @@ from dropscribe.store.json_columns import (
     OVERRIDES,
     SPANS,
     SPEAKERS,
-    Parsed,
+    ParsedJson,
     media_of,
     speech_of,
     stored_media,
@@ -33,7 +33,7 @@ SQLITE = dialect()
         (ENGINE, None, None),
     ],
 )
-def test_a_column_gives_back_what_was_written(column: Parsed[Any], value: object, stored: object) -> None:
+def test_a_column_gives_back_what_was_written(column: ParsedJson[Any], value: object, stored: object) -> None:
     assert column.process_bind_param(value, SQLITE) == stored
     assert column.process_result_value(stored, SQLITE) == value
 
