@@ -7,6 +7,18 @@ from urllib.parse import urlsplit, urlunsplit
 
 # Control characters, line separators, turns of the writing direction, and bytes that are no UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# ECMA-48: control sequences, then strings up to their terminator, then two-character escapes. A string's body stops at
+# any other opener, so that hostile text costs linear time.
+_TERMINAL_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90-\x9f]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+)
+
+
+def without_escapes(text: str) -> str:
+    """The text without what a terminal would take for commands."""
+    return _TERMINAL_ESCAPES.sub("", text)
 
 
 def printable(text: str) -> str:

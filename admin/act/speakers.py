@@ -12,6 +12,7 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
+from dropscribe.core.clock import clock
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.types import Segment, SegmentKind, Speaker, SpeakerNames
 from dropscribe.store import queries, speakers, transcripts
@@ -87,7 +88,7 @@ def _show(context: Context, segments: Sequence[Segment], people: Sequence[Speake
             render.safe(speaker.called),
             render.duration(speaker.seconds),
             f"{_share(speaker, people):.0%}",
-            render.safe(f"{render.clock(first.start)} {textwrap.shorten(first.text, WIDTH, placeholder=' ...')}")
+            render.safe(f"{clock(first.start)} {textwrap.shorten(first.text, WIDTH, placeholder=' ...')}")
             if first
             else "",
         )

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import moments, render
+from dropscribe.core.clock import clock
 from dropscribe.core.errors import UsageError
 from dropscribe.store import search as index
 from dropscribe.store import search_words
@@ -86,7 +87,7 @@ def _print(context: Context, hits: Sequence[Hit], query: Query, around: int) -> 
         for hit in found:
             for line in index.around(context.database, hit, around) if around else [hit]:
                 style = "" if line.position == hit.position else "dim"
-                head = f"  {render.clock(line.start)}  {render.safe(line.speaker)}{':' if line.speaker else ''} "
+                head = f"  {clock(line.start)}  {render.safe(line.speaker)}{':' if line.speaker else ''} "
                 context.out.print(
                     Text(head, style=style).append_text(_marked(line, query, brackets=not context.out.is_terminal)),
                     soft_wrap=True,

@@ -17,6 +17,7 @@ from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.state.job_view import as_document
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
+from dropscribe.core.clock import clock
 from dropscribe.core.old_names import previous
 from dropscribe.core.routing import wish_of
 from dropscribe.core.safe_text import mask
@@ -90,7 +91,7 @@ def _found(job: Job) -> list[tuple[str, str | None]]:
     """What the job's row says of it, by label; what is empty says nothing."""
     return [
         ("notes", "; ".join(job.notes)),
-        ("uncovered speech", ", ".join(f"{render.clock(gap.start)}-{render.clock(gap.end)}" for gap in job.missing)),
+        ("uncovered speech", ", ".join(f"{clock(gap.start)}-{clock(gap.end)}" for gap in job.missing)),
         ("progress", _progress(job)),
         ("media", _media(job)),
         ("speech found by", job.speech_detector),
@@ -169,7 +170,7 @@ def _attempts(history: JobTimeline, now: float) -> Table:
         window = attempt.window
         table.add_row(
             f"{attempt.step} {attempt.chunk}".strip(),
-            f"{render.clock(window.start)}-{render.clock(window.end)}" if window else "",
+            f"{clock(window.start)}-{clock(window.end)}" if window else "",
             render.safe(attempt.worker),
             render.moment(attempt.began),
             render.duration(took),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import unicodedata
 from datetime import datetime
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dropscribe.core.safe_text import without_escapes
 from dropscribe.core.types import JobState
 
 PIPE_WIDTH = 120  # columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise
@@ -32,12 +32,6 @@ STATE_STYLES = {
     JobState.CANCELLED: "dim",
 }
 
-# ECMA-48: control sequences, then strings with their terminator, then escapes of two characters.
-_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90-\x9f]*(?:\x07|\x1b\\|\x9c)"
-    r"|\x1b[ -/]*[0-~]"
-)
 _TURNS_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -47,7 +41,7 @@ def safe(text: str) -> str:
     Terminal escapes, control characters and marks that turn the writing direction are dropped, whitespace
     becomes a blank, and an undecodable byte of a file name U+FFFD.
     """
-    return "".join(map(_safe_character, _ESCAPES.sub("", text)))
+    return "".join(map(_safe_character, without_escapes(text)))
 
 
 def _safe_character(character: str) -> str:
@@ -74,12 +68,6 @@ def duration(seconds: float | None) -> str:
     if minutes < 24 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes // (24 * 60)} d {minutes // 60 % 24:02d} h"
-
-
-def clock(seconds: float) -> str:
-    """A position in a recording: `1:02:03`."""
-    whole = int(seconds)
-    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
 
 
 def size(octets: float) -> str:

@@ -77,10 +77,6 @@ def test_sizes_are_decimal(octets: float, shown: str) -> None:
     assert render.size(octets) == shown
 
 
-def test_a_position_is_a_clock() -> None:
-    assert render.clock(3723.9) == "1:02:03"
-
-
 @pytest.mark.parametrize(("number", "shown"), [(0, "0 files"), (1, "1 file"), (12_345, "12,345 files")])
 def test_counts_agree_with_their_noun(number: int, shown: str) -> None:
     assert render.count(number, "file") == shown

@@ -176,7 +176,7 @@ def _doubtful(chunks: Sequence[ReadChunk]) -> Iterator[str]:
     for chunk in chunks:
         figure = confidence.average(chunk.segments)
         if confidence.is_low(figure) and not chunk.reasons:
-            yield f"{merge_chunks.clock(chunk.window)}: the model is not sure of its words: confidence {figure:.2f}"
+            yield f"{merge_chunks.period(chunk.window)}: the model is not sure of its words: confidence {figure:.2f}"
 
 
 def _timings(job: Job, parts: Sequence[ReadChunk | EmbeddedStretch]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 
 from dropscribe.core.audio import MIN_SPEECH
+from dropscribe.core.clock import clock
 from dropscribe.core.spans import clip, common, total, without
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
 from dropscribe.worker.merging import speaker_linking as who
@@ -60,7 +61,7 @@ def merge_chunks(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: 
     return MergedChunks(
         segments,
         _speakers(segments, people),
-        tuple(f"{clock(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
+        tuple(f"{period(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
         tuple(_uncovered(parts, segments, speech)),
         tuple(_notes(known, people.perhaps)),
     )
@@ -183,11 +184,6 @@ def named(speakers: Sequence[Speaker], names: Mapping[int, str]) -> tuple[Speake
     )
 
 
-def clock(span: Span) -> str:
+def period(span: Span) -> str:
     """From when to when, as `0:00:00-0:00:30`."""
-    return f"{_time(span.start)}-{_time(span.end)}"
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    return f"{clock(span.start)}-{clock(span.end)}"

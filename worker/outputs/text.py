@@ -7,27 +7,22 @@ import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
+from dropscribe.core.clock import clock as shortest_clock
 from dropscribe.core.confidence import UNSURE, is_unsure
+from dropscribe.core.safe_text import without_escapes
 from dropscribe.core.scripts import is_set_solid
-from dropscribe.core.types import Segment, SegmentKind, Transcript
+from dropscribe.core.types import Segment, SegmentKind, Speaker, Transcript
 
 MARK = "[?]"  # stands before unsure words in subtitles
 OPEN, CLOSE = "[?", "?]"  # stand around them in running text
 
-# ECMA-48: control sequences, then strings up to their terminator, then two-character escapes. A string's
-# body stops at any other opener, so that hostile text costs linear time.
-_TERMINAL_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90-\x9f]*(?:\x07|\x1b\\|\x9c)"
-    r"|\x1b[ -/]*[0-~]"
-)
 # Controls that are no whitespace, and those that turn the direction of what follows them.
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
 def clean(text: str) -> str:
     """One line without control characters and terminal escapes; runs of whitespace become one blank."""
-    return " ".join(_INVISIBLE.sub("", _TERMINAL_ESCAPES.sub("", text)).split())
+    return " ".join(_INVISIBLE.sub("", without_escapes(text)).split())
 
 
 def join(before: str, after: str) -> str:
@@ -37,7 +32,7 @@ def join(before: str, after: str) -> str:
 
 def name(speaker: int | None) -> str:
     """What a speaker is called until somebody names them: people count from one."""
-    return "Speaker ?" if speaker is None else f"Speaker {speaker + 1}"
+    return "Speaker ?" if speaker is None else Speaker(speaker).called
 
 
 def names(transcript: Transcript) -> dict[int, str]:
@@ -116,8 +111,7 @@ def milliseconds(seconds: float) -> int:
 
 def clock(seconds: float) -> str:
     """`HH:MM:SS`, the second that has begun; hours may have more than two digits."""
-    whole = max(0, math.floor(seconds))
-    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+    return shortest_clock(seconds, hours=2)
 
 
 def timestamp(ms: int, separator: str) -> str:
