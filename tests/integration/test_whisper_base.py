@@ -118,7 +118,7 @@ def test_cancelling_stops_it_within_a_window(recognizer: Transcriber, two_window
     answer = recognizer.transcribe(two_windows, request)
     assert answer.ended is FinishReason.CANCELLED
     assert sum(read >= 3 for read in seen) == 1
-    assert text_of(answer).startswith("The meeting will start")
+    assert "meeting will start" in text_of(answer), "what was read before stays"
 
 
 def test_it_works_on_after_a_cancelled_chunk(

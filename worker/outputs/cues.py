@@ -13,8 +13,6 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from rich.cells import cell_len
-
 from dropscribe.core.confidence import is_unsure
 from dropscribe.core.scripts import is_set_solid, letters
 from dropscribe.core.types import Segment, Transcript
@@ -73,6 +71,8 @@ def width(text: str) -> int:
 @lru_cache(maxsize=4096)
 def _columns(letter: str) -> int:
     """A mark without its letter is drawn on a blank."""
+    from rich.cells import cell_len  # which a client of the store, who writes no subtitles, does without
+
     return max(1, cell_len(letter, UNICODE))
 
 
