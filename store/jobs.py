@@ -143,16 +143,19 @@ def known(database: Database, root: str) -> dict[str, tuple[int, int]]:
 
 def claim_prepare(database: Database, job_id: str, owner: str, seconds: float) -> JobClaim | None:
     """Claim a queued job to prepare it; None if it cannot be claimed."""
-    with database.begin() as connection:
-        attempt = transitions.take(connection, JobEvent.PREPARING, job_id, owner=owner, seconds=seconds)
-        return JobClaim(job_id, JobState.PREPARING, attempt, owner) if attempt else None
+    return _claim(database, JobEvent.PREPARING, job_id, owner, seconds)
 
 
 def claim_finish(database: Database, job_id: str, owner: str, seconds: float) -> JobClaim | None:
     """Claim a job to write its transcript, once all its chunks are transcribed; None if it cannot be claimed."""
+    return _claim(database, JobEvent.FINISHING, job_id, owner, seconds)
+
+
+def _claim(database: Database, event: JobEvent, job_id: str, owner: str, seconds: float) -> JobClaim | None:
+    """`event` is called as the state that it leads to."""
     with database.begin() as connection:
-        attempt = transitions.take(connection, JobEvent.FINISHING, job_id, owner=owner, seconds=seconds)
-        return JobClaim(job_id, JobState.FINISHING, attempt, owner) if attempt else None
+        attempt = transitions.take(connection, event, job_id, owner=owner, seconds=seconds)
+        return JobClaim(job_id, JobState(event), attempt, owner) if attempt else None
 
 
 def content_key(sha256: str, settings_digest: str) -> str:

@@ -60,7 +60,7 @@ class Transition:
             return {before: after[0] for before, after in self.moves.items()}
         found = {before: to for before, after in self.moves.items() if to in after}
         if not found:
-            raise KeyError(f"{self.kind} does not lead to {to}")
+            raise KeyError(f"{self.means!r} does not lead to {to}")
         return found
 
 
@@ -310,7 +310,8 @@ def move(
     """Let the event happen to a claimed row, which also sets `values`, and let go of it.
 
     `to` says where it leads, where the table allows several states. Returns the followers to send `finish` for. Raises
-    LeaseLostError when the row is somebody else's by now, and ValueError for what the table forbids.
+    LeaseLostError when the row is somebody else's by now, ValueError for a claim to which the event cannot happen, and
+    KeyError where it never leads `to`.
     """
     if claim.state not in transition(event).towards(to):
         raise ValueError(f"{event} cannot happen to {claim.id}, which is {claim.state}")
