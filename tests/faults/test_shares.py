@@ -107,11 +107,11 @@ def test_a_directory_that_went_stale_hides_its_files_and_loses_none(share: Share
     share.put("b.wav")
     watched.look(*(40.0 + 30 * n for n in range(root_watch.VOID_SCANS + 2)))
     assert watched.watch.report.online, "twelve of thirteen files are hidden, not gone"
-    assert watched.watch.report.reason == "sub/: Stale file handle"
+    assert watched.watch.report.unseen == "sub/: Stale file handle"
     assert watched.admitted[13:] == ["b.wav"]
     share.tell(heal=True)
     watched.look(300.0, 330.0, 360.0)
-    assert watched.watch.report.reason == ""
+    assert watched.watch.report.unseen == ""
     assert len(watched.admitted) == 14, "none of them is new"
     assert watched.gone == set()
 
@@ -124,7 +124,7 @@ def test_files_that_cannot_be_looked_at_are_hidden_and_none_is_lost(share: Share
     share.tell(fail_files=errno.EIO)
     watched.look(*(60.0 + 30 * n for n in range(root_watch.VOID_SCANS + 2)))
     assert watched.watch.report.online
-    assert "Input/output error" in watched.watch.report.reason
+    assert "Input/output error" in watched.watch.report.unseen
     share.tell(heal=True)
     watched.look(300.0, 330.0)
     assert len(watched.admitted) == 50, "none of them is new"
@@ -271,7 +271,7 @@ def test_whatever_error_a_listing_ends_with_hides_files_and_loses_none(
     assert len(watched.admitted) == 12
     stand_in.write_text(f"{number} {folder}/sub")
     watched.look(20.0, 40.0)
-    assert watched.watch.report.reason == f"sub/: {os.strerror(number)}"
+    assert watched.watch.report.unseen == f"sub/: {os.strerror(number)}"
     stand_in.write_text(f"{number} {folder}")
     watched.look(60.0)
     assert os.strerror(number) in watched.reason

@@ -100,7 +100,7 @@ def test_a_place_that_cannot_be_read_is_reported_whatever_its_name(
     report_roots(database, [watched.watch.report])
     (report,) = list_roots(database)
     assert report.online
-    assert report.reason.endswith("/: Input/output error")
+    assert report.unseen.endswith("/: Input/output error")
 
 
 def test_a_scanner_looks_at_files_of_any_name(tmp_path: Path) -> None:

@@ -9,12 +9,22 @@ import pytest
 
 from dropscribe.core.types import JobState
 from dropscribe.store import chunks, fleet
-from dropscribe.store.roots import RootReport, report_roots
+from dropscribe.store.roots import RootReport, UnreadablePlace, report_roots
 from dropscribe.store.session import Database
 from dropscribe.worker.outputs import FORMATS
 from tests.integration.console import ENGINE, Cli, Ended, admit, document, done, fail, prepare, read
 
 pytestmark = pytest.mark.usefixtures("environment")
+
+
+def test_a_place_that_cannot_be_read_is_shown_whatever_its_name(store: Database, cli: Cli) -> None:
+    places = [UnreadablePlace("caf\udce9; bar/", "Permission denied")]
+    report_roots(store, [RootReport("/rec", "here", "ext4", online=True, unreadable=places, unreadable_count=1)])
+    text = cli("status").out
+    text.encode()
+    assert "bar/: Permission denied" in " ".join(text.split())
+    (folder,) = cli("status", "--json").json["folders"]
+    assert folder["unreadable"] == [{"place": "caf\udce9; bar/", "reason": "Permission denied"}]
 
 
 def test_the_status_of_an_empty_store_is_calm(store: Database, cli: Cli) -> None:
