@@ -8,8 +8,8 @@ ENGINE ?=
 MODEL ?=
 
 comma := ,
-# An NVIDIA driver on this machine calls for the packages that use it.
-GPU := $(if $(wildcard /proc/driver/nvidia/version),$(comma)gpu)
+# A GPU that may be used calls for the packages that use it. Asked only where something is installed.
+GPU = $(if $(shell $(PYTHON) -m dropscribe.core.gpus),$(comma)gpu)
 
 # Progress is for people; a log needs none.
 INSTALL := $(BIN)/python -m pip install $$(test -t 2 || echo --quiet) --disable-pip-version-check --constraint constraints.txt

@@ -1,57 +1,149 @@
-"""The NVIDIA GPUs of this machine, as nvidia-smi lists them. No torch."""
+"""Which NVIDIA GPUs this process may use: those of the machine, as CUDA_VISIBLE_DEVICES limits them. No torch.
+
+A device is a card, or a MIG slice of one. Everything that counts GPUs asks here: `up`, `--gpu`, `plan`, `doctor`, the
+choice of an engine and the Makefile, by `python -m dropscribe.core.gpus`.
+"""
 
 from __future__ import annotations
 
-import logging
-import shutil
-import subprocess
-from dataclasses import dataclass
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from dropscribe.core import nvidia_smi
 from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.nvidia_smi import ListedCard, MigSlice
 
-log = logging.getLogger(__name__)
-
-FIELDS = "index,uuid,memory.total,driver_version,name"  # the name comes last, as it may hold commas
-LIST_SECONDS = 30  # nvidia-smi takes some seconds where persistence mode is off
-MIB = 2**20
+DRIVER = Path("/proc/driver/nvidia/version")  # not there under WSL2, whose driver is that of Windows
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+UNLISTED = "there is an NVIDIA driver and no nvidia-smi"
+UNLISTED_REMEDY = (
+    "install nvidia-smi of the driver's version; in a container, NVIDIA_DRIVER_CAPABILITIES=compute,utility brings it"
+)
+NOTHING = ("", "-1", "NoDevFiles")  # what stands for no device; the last one is Slurm's
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One card: `index` in the driver's order, `memory` in bytes, or None where it shares the machine's."""
+    """One device: `index` counts those that this process may use, `uuid` is what CUDA_VISIBLE_DEVICES takes.
+
+    `memory` and `free` are bytes, None where it shares the machine's or the driver does not tell. `capability` is its
+    compute capability. `card` is the index of its card in the driver's order, `instances` those of a MIG slice.
+    """
 
     index: int
     uuid: str
     memory: int | None
+    free: int | None
     driver: str
     name: str
+    capability: tuple[int, int] | None = None
+    card: int = 0
+    card_uuid: str = ""
+    instances: str = ""
 
 
-def list_gpus() -> list[Gpu]:
-    """All GPUs in the driver's order; none where there is no nvidia-smi. Raises ModelUnavailableError when it fails."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    query = [program, f"--query-gpu={FIELDS}", "--format=csv,noheader,nounits"]
-    remedy = "mend the NVIDIA driver; a reboot often helps"
+@dataclass(frozen=True, slots=True)
+class GpuListing:
+    """The devices that this process may use, how many the machine has, and a sentence for whatever is odd."""
+
+    gpus: tuple[Gpu, ...] = ()
+    on_machine: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+def look() -> GpuListing:
+    """Ask the driver. Raises ModelUnavailableError when it does not answer."""
+    answer = nvidia_smi.ask()
+    devices = [device for card in answer.cards for device in _devices(card)]
+    named = os.environ.get(VARIABLE)
+    chosen, unknown = (devices, "") if named is None else choose(devices, named)
+    remarks = filter(None, (_lost(answer.trouble), *map(_without_slices, answer.cards), unknown))
+    ours = tuple(replace(device, index=index) for index, device in enumerate(chosen))
+    return GpuListing(ours, len(devices), tuple(remarks))
+
+
+def known() -> GpuListing:
+    """Likewise, for those who can do without: none where the driver does not answer, which is a remark."""
     try:
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=LIST_SECONDS, check=True)  # noqa: S603
-    except subprocess.CalledProcessError as error:
-        said = (error.stdout or error.stderr).strip() or f"exit status {error.returncode}"
-        raise ModelUnavailableError(f"nvidia-smi fails ({said})", remedy=remedy) from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ModelUnavailableError(f"nvidia-smi fails ({error})", remedy=remedy) from error
-    return [_gpu(*line.split(", ", 4)) for line in listed.stdout.splitlines() if line.count(", ") >= FIELDS.count(",")]
-
-
-def known_gpus() -> list[Gpu]:
-    """Likewise, for those who can do without: none where nvidia-smi fails, which is logged."""
-    try:
-        return list_gpus()
+        return look()
     except ModelUnavailableError as error:
-        log.warning("no GPU is used: %s", error)
-        return []
+        return GpuListing(remarks=(f"no GPU is used: {error}",))
 
 
-def _gpu(index: str, uuid: str, mebibytes: str, driver: str, name: str) -> Gpu:
-    return Gpu(int(index), uuid, int(mebibytes) * MIB if mebibytes.isdecimal() else None, driver, name)
+def is_unlisted() -> bool:
+    """Whether there is a driver and no nvidia-smi to ask, so that nobody knows which GPUs there are."""
+    wanted = os.environ.get(VARIABLE)
+    return DRIVER.exists() and not nvidia_smi.is_installed() and wanted not in NOTHING
+
+
+def choose(devices: Sequence[Gpu], named: str) -> tuple[list[Gpu], str]:
+    """The devices that a value of CUDA_VISIBLE_DEVICES names, in its order, and a sentence on a name of none.
+
+    As in CUDA, a name is an index of nvidia-smi, a UUID or its beginning; and after a name of no device, no more count.
+    The index or UUID of a card that is in MIG mode names all of its slices.
+    """
+    chosen: dict[str, Gpu] = {}
+    for name in map(str.strip, named.split(",")):
+        found = [device for device in devices if _is_named(device, name)]
+        if len({_subject(device, name) for device in found}) != 1:
+            return list(chosen.values()), "" if name in NOTHING else _unknown(name, found)
+        chosen |= {device.uuid: device for device in found}
+    return list(chosen.values()), ""
+
+
+def _unknown(name: str, found: Sequence[Gpu]) -> str:
+    why = "is the beginning of several UUIDs" if found else "is no GPU of this machine"
+    return f"{VARIABLE} names {name}, which {why}: neither it nor what follows it is used"
+
+
+def _is_named(device: Gpu, name: str) -> bool:
+    if name.isdecimal():
+        return device.card == int(name)
+    if name.startswith("MIG-GPU-"):  # as drivers before 470 call it
+        return name == f"MIG-{device.card_uuid}/{device.instances}"
+    return name.startswith(("GPU-", "MIG-")) and (device.uuid.startswith(name) or device.card_uuid.startswith(name))
+
+
+def _subject(device: Gpu, name: str) -> str:
+    return device.uuid if name.startswith("MIG-") else device.card_uuid
+
+
+def _devices(card: ListedCard) -> list[Gpu]:
+    whole = Gpu(0, card.uuid, card.memory, card.free, card.driver, card.name, card.capability, card.index, card.uuid)
+    return [_sliced(whole, one) for one in card.slices] if card.mig else [whole]
+
+
+def _sliced(whole: Gpu, one: MigSlice) -> Gpu:
+    name = f"{whole.name} MIG {one.profile}"
+    return replace(whole, uuid=one.uuid, memory=one.memory, free=one.free, name=name, instances=one.instances)
+
+
+def _lost(trouble: str) -> str:
+    return trouble and f"nvidia-smi says: {trouble}"
+
+
+def _without_slices(card: ListedCard) -> str:
+    if not card.mig or card.slices:
+        return ""
+    make = f"nvidia-smi mig -i {card.index} -cgi ... -C"
+    return f"GPU {card.index} is in MIG mode and has no MIG devices: `{make}` makes some"
+
+
+def main() -> int:
+    """Print what this machine may compute on, a line a device; nothing where that is the CPU alone."""
+    try:
+        names = [f"{gpu.name}, driver {gpu.driver}" for gpu in look().gpus]
+    except ModelUnavailableError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    if is_unlisted():
+        names = ["a GPU, as there is an NVIDIA driver"]
+    sys.stdout.write("".join(f"{name}\n" for name in names))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from dropscribe.core import start_up
+from dropscribe.core import gpus, start_up
 from dropscribe.core.engines import AUTO
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.settings import Settings
@@ -18,7 +18,7 @@ from dropscribe.models import choice, inventory
 from dropscribe.models.checkpoints import hub_cache, known
 from dropscribe.models.choice import Machine, ModelChoice
 from dropscribe.models.engine_spec import EngineSpec
-from dropscribe.models.gpu import cards
+from dropscribe.models.gpu import cublas
 from dropscribe.models.onnx import spec as onnx
 from dropscribe.models.scripted import spec as scripted
 from dropscribe.models.vibevoice import spec as vibevoice
@@ -46,12 +46,23 @@ def choose(settings: Settings) -> ModelChoice:
     """
     _refuse_speaker_encoder(settings.model)
     reads = _reader(settings) if settings.engine == AUTO else ""
-    driver = cards.has_driver()
-    machine = Machine(cards.memory(), driver, cublas=driver and cards.has_cublas())
+    machine = look_at_machine()
     chosen = choice.choose(SPECS, settings.engine, settings.model, reads, machine)
     if settings.engine == AUTO and not machine.driver and not chosen.spec.is_installed:
         raise ModelUnavailableError("no speech model can run on this machine", remedy=_bare_machine(chosen.spec))
     return chosen
+
+
+def look_at_machine() -> Machine:
+    """The GPUs that this process may use, as far as a choice depends on them."""
+    found = gpus.known().gpus
+    driver = bool(found) or gpus.is_unlisted()
+    return Machine([gpu.memory for gpu in found if gpu.memory], driver, cublas=driver and cublas.is_found())
+
+
+def uses_gpus(spec: EngineSpec) -> bool:
+    """Whether what is installed lets this engine compute on GPUs, so that each gets a worker of its own."""
+    return spec.on_gpus and (spec is not whisper.SPEC or cublas.is_found())
 
 
 def create(engine: str, settings: Settings) -> Transcriber:

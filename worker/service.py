@@ -76,7 +76,7 @@ def new_name(role: str) -> str:
     return f"{socket.gethostname()}-{role}-{secrets.token_hex(3)}"
 
 
-def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: str | None = None) -> int:
+def run(settings: Settings, role: str, *, which_gpu: str | None = None, name: str | None = None) -> int:
     """Work until SIGTERM or SIGINT; returns the exit status.
 
     Raises UsageError, StoreError, ModelUnavailableError before anything is consumed.
@@ -89,7 +89,7 @@ def run(settings: Settings, role: str, *, gpu_index: int | None = None, name: st
     logs.configure(settings, named)
     threading.excepthook = _end_with_thread
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery has its own: loading a model takes minutes
-    identity = Identity(named, role, gpu.pin(gpu_index) if gpu_index is not None else "")
+    identity = Identity(named, role, gpu.pin(which_gpu).uuid if which_gpu else "")
     database = open_database(settings.database, where=identity.name)
     try:
         return _work(settings, database, identity)

@@ -9,8 +9,8 @@ from typing import Any
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
+from dropscribe.core import gpus
 from dropscribe.core.errors import UsageError
-from dropscribe.core.gpus import list_gpus
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Row
@@ -92,8 +92,11 @@ def of_size(gigabytes: float) -> Card:
 
 
 def installed() -> dict[int, Card]:
-    """This machine's GPUs by index, but for those that share its memory. Raises ModelUnavailableError."""
-    return {gpu.index: Card(f"GPU {gpu.index}, {gpu.name}", gpu.memory) for gpu in list_gpus() if gpu.memory}
+    """The GPUs that this process may use, but for those that share the machine's memory.
+
+    Raises ModelUnavailableError.
+    """
+    return {gpu.index: Card(f"GPU {gpu.index}, {gpu.name}", gpu.memory) for gpu in gpus.look().gpus if gpu.memory}
 
 
 def rows(card: Card, plan: MemoryPlan, geometry: ModelDimensions = PUBLISHED) -> Iterator[tuple[str, ...]]:

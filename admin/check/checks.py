@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from dropscribe.admin.terminal import render
+from dropscribe.core import gpus
 from dropscribe.core.errors import BrokerError, ModelUnavailableError
-from dropscribe.core.gpus import MIB, Gpu, list_gpus
+from dropscribe.core.gpus import Gpu, GpuListing
+from dropscribe.core.nvidia_smi import MIB
 from dropscribe.core.safe_text import mask
 from dropscribe.core.settings import Settings
 
 SPACE_WARN = 5e9  # bytes: half a day of decoded audio and the copies of a few recordings
 SPACE_FAIL = 0.5e9  # bytes: less than one long recording takes while it is prepared
 INOTIFY_WATCHES = 65_536  # one a directory; older kernels allow 8,192 in all
-DRIVER = Path("/proc/driver/nvidia/version")
 WATCH_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
 SECONDS = 0.2  # length of the recording that the decoder is tried with
 RATE = 16_000  # Hz
@@ -173,14 +174,17 @@ def _weights(model: str) -> str:
 
 
 def gpu(settings: Settings) -> Finding:
-    """Which NVIDIA GPUs the driver shows; none is well unless the engine needs one."""
+    """Which NVIDIA GPUs are given to this process; none is well unless the engine needs one."""
     try:
-        found = list_gpus()
+        listing = gpus.look()
     except ModelUnavailableError as error:
         return Finding("gpu", Severity.FAIL, error.problem, error.remedy)
-    if not found:
-        return _no_gpu(settings)
-    return Finding("gpu", Severity.OK, "; ".join(map(_in_words, found)))
+    if listing.remarks:
+        found = "; ".join((*map(_in_words, listing.gpus), *listing.remarks))
+        return Finding("gpu", Severity.WARN, found, "what is listed before the remarks is used")
+    if not listing.gpus:
+        return _no_gpu(settings, listing)
+    return Finding("gpu", Severity.OK, "; ".join(map(_in_words, listing.gpus)))
 
 
 def _in_words(gpu: Gpu) -> str:
@@ -188,17 +192,22 @@ def _in_words(gpu: Gpu) -> str:
     return f"{gpu.name}, {size}, {gpu.driver}"
 
 
-def _no_gpu(settings: Settings) -> Finding:
-    if DRIVER.exists() and shutil.which("nvidia-smi") is None:
-        remedy = "install nvidia-smi of the driver's version, or start the container with the NVIDIA runtime"
-        return Finding("gpu", Severity.WARN, "there is an NVIDIA driver but no nvidia-smi", remedy)
+def _no_gpu(settings: Settings, listing: GpuListing) -> Finding:
+    if gpus.is_unlisted():
+        return Finding("gpu", Severity.WARN, gpus.UNLISTED, gpus.UNLISTED_REMEDY)
     from dropscribe.models import registry
 
     spec = registry.SPECS.get(settings.engine)
     if spec and spec.needs_gpu:
         remedy = "install the NVIDIA driver, or set DROPSCRIBE_ENGINE=auto"
-        return Finding("gpu", _where_needed(settings), f"none, and {spec.name} needs one", remedy)
-    return Finding("gpu", Severity.OK, "none; not needed")
+        return Finding("gpu", _where_needed(settings), f"{_none(listing)}, and {spec.name} needs one", remedy)
+    return Finding("gpu", Severity.OK, f"{_none(listing)}; not needed")
+
+
+def _none(listing: GpuListing) -> str:
+    if not listing.on_machine:
+        return "none"
+    return f"none of this machine's {listing.on_machine}: {gpus.VARIABLE} gives it none"
 
 
 def space(name: str, path: Path) -> Finding:

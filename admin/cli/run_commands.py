@@ -75,7 +75,10 @@ def watch(folders: Folders) -> None:
 
 def worker(
     role: Annotated[Role, typer.Option(help="cpu prepares recordings and writes transcripts; model reads them.")],
-    gpu: Annotated[int | None, typer.Option(min=0, help="Index of the GPU that a model worker takes.")] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(help="GPU of a model worker: its number among those that it may use, from 0, or its UUID."),
+    ] = None,
     engine: EngineOption = None,
 ) -> None:
     """Run one worker of a fleet."""

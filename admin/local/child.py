@@ -13,7 +13,7 @@ from dropscribe.core.errors import DropscribeError
 
 
 def main(arguments: list[str]) -> int:
-    """`exec PROGRAM ARG...`, `scheduler NAME FOLDER...`, `cpu NAME` or `model NAME [GPU]`."""
+    """`exec PROGRAM ARG...`, `scheduler NAME FOLDER...`, `cpu NAME` or `model NAME [UUID of a GPU]`."""
     die_with_parent(signal.SIGTERM)
     what, *rest = arguments
     if what == "exec":
@@ -29,7 +29,7 @@ def serve(role: str, name: str, *rest: str) -> int:
     """Be a scheduler or a worker; returns its exit status."""
     if role == "scheduler":
         return daemons.watch([Path(folder) for folder in rest], name=name)
-    return daemons.worker(role, int(rest[0]) if rest else None, name=name)
+    return daemons.worker(role, rest[0] if rest else None, name=name)
 
 
 if __name__ == "__main__":

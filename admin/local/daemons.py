@@ -16,10 +16,10 @@ def watch(folders: list[Path], *, name: str | None = None) -> int:
     return service.run(load(), folders, name=name)
 
 
-def worker(role: str, gpu: int | None, *, engine: str | None = None, name: str | None = None) -> int:
-    """Run a worker; returns the exit status. A model worker is pinned to GPU `gpu`, if one is given."""
+def worker(role: str, gpu: str | None, *, engine: str | None = None, name: str | None = None) -> int:
+    """Run a worker; returns the exit status. A model worker is pinned to GPU `gpu`: a number or a UUID."""
     with start_up.without_collection():
         from dropscribe.core.settings_loading import load
         from dropscribe.worker import service
 
-    return service.run(load(overrides={"engine": engine}), role, gpu_index=gpu, name=name)
+    return service.run(load(overrides={"engine": engine}), role, which_gpu=gpu, name=name)

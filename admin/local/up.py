@@ -23,9 +23,9 @@ from dropscribe.admin.local.supervisor import Child, Supervisor
 from dropscribe.admin.state import exit_status, fleet_status, report
 from dropscribe.admin.state.fleet_status import Status
 from dropscribe.admin.state.report import Report
-from dropscribe.core import logs
+from dropscribe.core import gpus, logs
 from dropscribe.core.errors import DropscribeError, StoreUnavailableError, UsageError
-from dropscribe.core.gpus import known_gpus
+from dropscribe.core.gpus import Gpu
 from dropscribe.core.hotwords import context_of
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_errors import PREFIX
@@ -199,18 +199,23 @@ class System:
             groups[0].append(supervisor.start(REDIS, "exec", *private_redis.server_command(self.settings)))
             private_redis.wait_until_up(self.settings)
         groups[1].append(self._worker(supervisor, "cpu"))
-        gpus = known_gpus() if self.choice.spec.on_gpus else []
-        for gpu in gpus:
-            groups[1].append(self._worker(supervisor, "model", str(gpu.index)))
-        if not gpus:
-            groups[1].append(self._worker(supervisor, "model"))
+        groups[1] += self._model_workers(supervisor)
         name = f"{socket.gethostname()}-scheduler"
         groups[2].append(supervisor.start(name, "scheduler", name, *map(str, self.folders)))
         self._announce()
 
-    def _worker(self, supervisor: Supervisor, role: str, *index: str) -> Child:
-        name = "-".join([socket.gethostname(), role, *index])
-        return supervisor.start(name, role, name, *index, may_end=True)
+    def _model_workers(self, supervisor: Supervisor) -> list[Child]:
+        """One for each GPU that the engine can use, or else one."""
+        listing = gpus.known()
+        for remark in listing.remarks:
+            self.report.say(remark)
+        usable = listing.gpus if registry.uses_gpus(self.choice.spec) else ()
+        started = [self._worker(supervisor, "model", gpu) for gpu in usable]
+        return started or [self._worker(supervisor, "model")]
+
+    def _worker(self, supervisor: Supervisor, role: str, gpu: Gpu | None = None) -> Child:
+        name = "-".join([socket.gethostname(), role, *([str(gpu.index)] if gpu else [])])
+        return supervisor.start(name, role, name, *([gpu.uuid] if gpu else []), may_end=True)
 
     def _announce(self) -> None:
         for place in self.places:

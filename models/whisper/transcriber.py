@@ -29,7 +29,7 @@ from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segme
 from dropscribe.models import engine_errors
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.context import check_context
-from dropscribe.models.gpu import cards
+from dropscribe.models.gpu import cublas
 from dropscribe.models.resampling import resample
 from dropscribe.models.whisper import checkpoint
 from dropscribe.models.whisper.spec import SPEC, caveat
@@ -203,9 +203,9 @@ def _device() -> str:
     """`cuda` where CTranslate2 can compute on a GPU, else `cpu`."""
     if not ctranslate2.get_cuda_device_count():
         return "cpu"
-    if cards.has_cublas():
+    if cublas.is_found():
         return "cuda"
-    log.warning("the GPU is not used: CTranslate2 needs %s, which is not found; install cuBLAS 12", cards.CUBLAS)
+    log.warning("the GPU is not used: CTranslate2 needs %s, which is not found; install cuBLAS 12", cublas.LIBRARY)
     return "cpu"
 
 

@@ -11,9 +11,9 @@ from huggingface_hub import constants
 from dropscribe.admin.check import checks
 from dropscribe.admin.check.checks import Severity
 from dropscribe.admin.check.doctor import CLOCK_SECONDS, clock
+from dropscribe.core import gpus
 from dropscribe.core.settings_loading import load
 from dropscribe.models.checkpoints import hub_cache, known
-from dropscribe.models.gpu import cards
 from tests import nvidia_smi
 
 PLAIN = load({})
@@ -25,7 +25,8 @@ FLEET = load({"DROPSCRIBE_ENGINE": "vibevoice", "DROPSCRIBE_DATABASE_URL": "post
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only directory that programs are looked for in."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(checks, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "version")
+    monkeypatch.delenv(gpus.VARIABLE, raising=False)
     return tmp_path
 
 
@@ -44,7 +45,7 @@ def test_gpus_are_listed_and_a_broken_driver_fails(tools: Path) -> None:
     nvidia_smi.install_listing(tools, ("NVIDIA L4", 23_034), ("NVIDIA GB10", "[N/A]"))
     found = checks.gpu(VIBEVOICE)
     assert found.level == Severity.OK
-    assert found.finding == "NVIDIA L4, 23034 MiB, 570.1; NVIDIA GB10, the machine's memory, 570.1"
+    assert found.finding == "NVIDIA L4, 23034 MiB, 580.95.05; NVIDIA GB10, the machine's memory, 580.95.05"
     nvidia_smi.install(tools, "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
     found = checks.gpu(PLAIN)
     assert found.level == Severity.FAIL
@@ -116,7 +117,6 @@ def test_a_speaker_encoder_that_is_not_installed_says_what_to_install(monkeypatc
 def test_the_engine_is_told_with_its_checkpoint_and_whether_that_is_here(
     here: bool, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cards, "DRIVER", tmp_path / "version")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     if here:
         base = known.find("base")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.core import engines
+from dropscribe.core import engines, gpus
 from dropscribe.core.engine_settings import groups
 from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.settings import Settings
 from dropscribe.models import registry
-from dropscribe.models.gpu import cards
+from dropscribe.models.gpu import cublas
 from dropscribe.models.scripted.settings import ScriptedSettings
 from dropscribe.models.scripted.transcriber import Scripted
 from tests import nvidia_smi
@@ -25,10 +25,10 @@ TINY = Path(__file__).parents[1] / "tiny" / "checkpoint"
 @pytest.fixture
 def no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without an NVIDIA driver; the folder that PATH consists of."""
-    monkeypatch.setattr(cards, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "version")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(cards, "CUBLAS", "libc.so.6")  # found, as cuBLAS is where somebody installed it
+    monkeypatch.setattr(cublas, "LIBRARY", "libc.so.6")  # found, as cuBLAS is where somebody installed it
     return tmp_path
 
 
@@ -100,7 +100,7 @@ def test_a_folder_that_is_named_is_read_by_the_engine_of_its_layout(no_gpu: Path
 
 
 def test_auto_is_vibevoice_where_the_driver_is_loaded(no_gpu: Path) -> None:
-    cards.DRIVER.write_text("NVRM version: 1\n")
+    gpus.DRIVER.write_text("NVRM version: 1\n")
     assert chosen()[0] == "vibevoice"
 
 
@@ -121,7 +121,7 @@ def test_auto_is_whisper_turbo_where_no_gpu_can_hold_vibevoice(no_gpu: Path) -> 
 
 def test_auto_leaves_a_gpu_alone_on_which_whisper_cannot_compute(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_gpus(no_gpu, 8_192)
-    monkeypatch.setattr(cards, "CUBLAS", "libno-such-library.so.12")
+    monkeypatch.setattr(cublas, "LIBRARY", "libno-such-library.so.12")
     found = registry.choose(Settings())
     assert (found.spec.name, found.model) == ("whisper", "base")
     assert found.sentence.startswith("Whisper base on the CPU: ")

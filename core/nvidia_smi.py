@@ -1,0 +1,175 @@
+"""What nvidia-smi says of the cards of this machine: the one place that asks it, and parses its answers. No torch."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from xml.etree import ElementTree as ET
+
+from dropscribe.core.errors import ModelUnavailableError
+
+PROGRAM = "nvidia-smi"
+LIST_SECONDS = 30  # nvidia-smi takes some seconds where persistence mode is off
+MIB = 2**20
+INVALID_ARGUMENT, NOTHING_FOUND = 2, 6  # exit statuses, by its manual
+# The name comes last, as it may hold commas. A driver that does not know all of these fields is asked for fewer.
+QUERIES = (
+    "index,uuid,memory.total,memory.free,driver_version,mig.mode.current,compute_cap,name",
+    "index,uuid,memory.total,memory.free,driver_version,name",
+)
+CARD = re.compile(r"GPU \d+: .*\(UUID: (?P<uuid>GPU-[^)]+)\)")  # a line of `nvidia-smi -L`
+SLICE = re.compile(r"\s+MIG (?P<profile>\S+)\s+Device\s+(?P<index>\d+): \(UUID: (?P<uuid>MIG-[^)]+)\)")
+REMEDIES = (  # by what nvidia-smi says, in lower case
+    ("driver/library version mismatch", "the driver was updated while it was in use: reboot"),
+    ("communicate with the nvidia driver", "its kernel module is not loaded: reboot, or install the driver again"),
+    ("unknown error", "in a container: start it again, with its GPUs; on a host: reboot"),
+)
+MEND = "mend the NVIDIA driver; a reboot often helps"
+
+
+@dataclass(frozen=True, slots=True)
+class MigSlice:
+    """A MIG device of a card. `instances` are the ids of its GPU instance and its compute instance, as `1/0`."""
+
+    uuid: str = ""
+    profile: str = ""
+    memory: int | None = None
+    free: int | None = None
+    instances: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCard:
+    """One card: `index` in the driver's order, memory in bytes, or None where it shares the machine's.
+
+    `capability` is its compute capability, None where the driver does not tell. With `mig`, only its `slices` compute.
+    """
+
+    index: int
+    uuid: str
+    memory: int | None
+    free: int | None
+    driver: str
+    name: str
+    capability: tuple[int, int] | None = None
+    mig: bool = False
+    slices: tuple[MigSlice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DriverAnswer:
+    """All cards that answer, in the driver's order, and what nvidia-smi says of any that do not."""
+
+    cards: tuple[ListedCard, ...] = ()
+    trouble: str = ""
+
+
+def is_installed() -> bool:
+    """Whether there is an nvidia-smi on PATH."""
+    return shutil.which(PROGRAM) is not None
+
+
+def ask() -> DriverAnswer:
+    """The cards of this machine; none where there is no nvidia-smi. Raises ModelUnavailableError when it fails."""
+    if not is_installed():
+        return DriverAnswer()
+    fields, answer = _query()
+    cards, other = parse_query(answer.stdout, fields)
+    trouble = "; ".join(filter(None, (*other, answer.stderr.strip())))
+    if not cards and answer.returncode not in {0, NOTHING_FOUND}:
+        raise _failure(trouble or f"exit status {answer.returncode}")
+    if any(card.mig for card in cards):
+        cards = with_slices(cards, _run("-L").stdout, _run("-q", "-x").stdout)
+    return DriverAnswer(tuple(cards), trouble)
+
+
+def _query() -> tuple[str, subprocess.CompletedProcess[str]]:
+    """The fields that were asked for, and the answer."""
+    for fields in QUERIES:
+        answer = _run(f"--query-gpu={fields}", "--format=csv,noheader,nounits")
+        if answer.returncode != INVALID_ARGUMENT:
+            break
+    return fields, answer
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [shutil.which(PROGRAM) or PROGRAM, *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=LIST_SECONDS, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _failure(str(error)) from error
+
+
+def _failure(said: str) -> ModelUnavailableError:
+    remedy = next((remedy for mark, remedy in REMEDIES if mark in said.lower()), MEND)
+    return ModelUnavailableError(f"nvidia-smi fails ({said})", remedy=remedy)
+
+
+def parse_query(text: str, fields: str) -> tuple[list[ListedCard], list[str]]:
+    """The cards in an answer to `--query-gpu` of these fields, and its lines about others."""
+    names = fields.split(",")
+    rows = [dict(zip(names, line.split(", ", len(names) - 1), strict=False)) for line in text.splitlines()]
+    whole = [len(row) == len(names) and row["uuid"].startswith("GPU-") for row in rows]
+    cards = [_card(row) for row, is_whole in zip(rows, whole, strict=True) if is_whole]
+    other = [line for line, is_whole in zip(text.splitlines(), whole, strict=True) if not is_whole]
+    return cards, other
+
+
+def _card(row: dict[str, str]) -> ListedCard:
+    major, _, minor = row.get("compute_cap", "").partition(".")
+    return ListedCard(
+        index=int(row["index"]),
+        uuid=row["uuid"],
+        memory=_bytes(row["memory.total"]),
+        free=_bytes(row["memory.free"]),
+        driver=row["driver_version"],
+        name=row["name"],
+        capability=(int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None,
+        mig=row.get("mig.mode.current") == "Enabled",
+    )
+
+
+def _bytes(mebibytes: str) -> int | None:
+    """Bytes of `4864` or `4864 MiB`; None of `[N/A]`."""
+    number = mebibytes.partition(" ")[0]
+    return int(number) * MIB if number.isdecimal() else None
+
+
+def with_slices(cards: list[ListedCard], listing: str, document: str) -> list[ListedCard]:
+    """The cards with their MIG devices: UUIDs and profiles are told by `-L` alone, memory and ids by `-q -x` alone."""
+    details = _details(document)
+    slices: dict[str, list[MigSlice]] = {}
+    for card, found in _listed_slices(listing):
+        detail = details.get((card, found["index"]), MigSlice())
+        slices.setdefault(card, []).append(replace(detail, uuid=found["uuid"], profile=found["profile"]))
+    return [replace(card, slices=tuple(slices.get(card.uuid, ()))) for card in cards]
+
+
+def _listed_slices(listing: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Each MIG device in `nvidia-smi -L`: the UUID of its card, and what is told of it."""
+    card = ""
+    for line in listing.splitlines():
+        if begun := CARD.match(line):
+            card = begun["uuid"]
+        elif found := SLICE.match(line):
+            yield card, found
+
+
+def _details(document: str) -> dict[tuple[str, str], MigSlice]:
+    """Memory and instances of each MIG device, by the UUID of its card and its index there; none if unreadable."""
+    try:
+        root = ET.fromstring(document)  # noqa: S314 (the driver's own tool wrote it)
+    except ET.ParseError:
+        return {}
+    return {
+        (gpu.findtext("uuid", ""), device.findtext("index", "")): MigSlice(
+            memory=_bytes(device.findtext("fb_memory_usage/total", "")),
+            free=_bytes(device.findtext("fb_memory_usage/free", "")),
+            instances=f"{device.findtext('gpu_instance_id')}/{device.findtext('compute_instance_id')}",
+        )
+        for gpu in root.iter("gpu")
+        for device in gpu.iter("mig_device")
+    }
