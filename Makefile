@@ -11,8 +11,9 @@ comma := ,
 # A GPU that may be used calls for the packages that use it. Asked only where something is installed.
 GPU = $(if $(shell $(PYTHON) -m dropscribe.core.gpus),$(comma)gpu)
 
-# Progress is for people; a log needs none.
-INSTALL := $(BIN)/python -m pip install $$(test -t 2 || echo --quiet) --disable-pip-version-check --constraint constraints.txt
+# Progress is for people; a log needs none. Python compiles what it imports; compiling all 14,000 files takes 45 s.
+INSTALL := $(BIN)/python -m pip install $$(test -t 2 || echo --quiet) --disable-pip-version-check --no-compile \
+	--constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
 .PHONY: help up demo test lint type format docs bench soak clean
