@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 SETTINGS = ".dropscribe.toml"  # what holds for the recordings of a folder,
 HOTWORDS = "hotwords.txt"  # the terms beside it,
 ERROR = ".dropscribe.error.txt"  # and what is wrong with them
+STATUS_PAGE = "_status.html"  # what becomes of the recordings of a watched folder
 
 # Where recordings are put away once their job ended, beside the place they were dropped in, if that is wanted.
 DONE = "done"

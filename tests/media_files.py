@@ -41,6 +41,31 @@ FORMATS = {
     "mov": ("mov", "pcm_s16le", 48000, "stereo", True),
 }
 
+# The same of containers that few recorders write, and of other names for those above.
+SELDOM = {
+    "weba": ("webm", "libopus", 48000, "mono", False),
+    "wmv": ("asf", "wmav2", 44100, "stereo", True),
+    "3g2": ("3g2", "aac", 44100, "stereo", True),
+    "f4v": ("f4v", "aac", 44100, "stereo", False),
+    "mp2": ("mp2", "mp2", 44100, "stereo", False),
+    "ts": ("mpegts", "mp2", 48000, "stereo", True),
+    "mts": ("mpegts", "ac3", 48000, "stereo", True),
+    "mpg": ("mpeg", "mp2", 48000, "stereo", True),
+    "vob": ("vob", "ac3", 48000, "stereo", True),
+    "avi": ("avi", "libmp3lame", 44100, "stereo", True),
+    "avi sound": ("avi", "pcm_s16le", 44100, "stereo", False),
+    "flv": ("flv", "aac", 44100, "stereo", True),
+    "flv speech": ("flv", "nellymoser", 44100, "mono", False),
+    "caf": ("caf", "pcm_s16le", 44100, "stereo", False),
+    "ac3": ("ac3", "ac3", 48000, "stereo", False),
+    "eac3": ("eac3", "eac3", 48000, "stereo", False),
+    "mxf": ("mxf_opatom", "pcm_s16le", 48000, "mono", False),
+    "wv": ("wv", "wavpack", 44100, "stereo", False),
+    "tta": ("tta", "tta", 44100, "stereo", False),
+}
+
+PICTURES = {"webm": "libvpx", "flv": "flv"}  # codecs by container; elsewhere MPEG-4
+
 
 def tone(seconds: float = SECONDS, rate: int = 24_000, level: float = 0.2) -> np.ndarray:
     clock = np.arange(round(seconds * rate)) / rate
@@ -69,7 +94,7 @@ def write(path: Path, container: str, codec: str | None, rate=44100, layout="mon
     """A file with the two tones (or `samples`); packets that begin within `hole` (seconds) are left out."""
     samples, (lost_from, lost_to) = how.get("samples", tone(rate=rate)), how.get("hole", (0, 0))
     with av.open(str(path), "w", format=container, options=how.get("options", {})) as out:
-        video = out.add_stream("mpeg4" if container != "webm" else "libvpx", rate=10) if picture else None
+        video = out.add_stream(PICTURES.get(container, "mpeg4"), rate=10) if picture else None
         if video is not None:
             video.width = video.height = 64
             video.pix_fmt = "yuv420p"

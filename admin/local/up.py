@@ -20,7 +20,7 @@ from typing import TextIO
 from dropscribe.admin.local import private_redis
 from dropscribe.admin.local.activity import ActivityReporter, transcripts_folder
 from dropscribe.admin.local.supervisor import Child, Supervisor
-from dropscribe.admin.state import exit_status, fleet_status, report
+from dropscribe.admin.state import exit_status, fleet_status, report, status_view
 from dropscribe.admin.state.fleet_status import Status
 from dropscribe.admin.state.report import Report
 from dropscribe.core import gpus, logs
@@ -172,14 +172,11 @@ class System:
         if not until_drained:
             return 0
         found = exit_status.latest_jobs(self.database, self.folders)
-        self.report.summary(found)
-        return self._status_of(found) if drained else exit_status.INTERRUPTED_EXIT
-
-    def _status_of(self, found: Sequence[Job]) -> int:
         own = self._own(fleet_status.gather(self.database, self.settings))
-        return exit_status.of_jobs(
-            (job.state for job in found), exit_status.waiting_recordings(own), exit_status.unread_folders(own)
-        )
+        for root in filter(status_view.leaves_out, own):
+            self.report.say(status_view.what_was_seen(root))
+        self.report.summary(found)
+        return _status_of(found, own) if drained else exit_status.INTERRUPTED_EXIT
 
     def _environment(self) -> dict[str, str]:
         # The engine as it is set, `auto` too: it is part of what a recording is known by, to `submit` as well.
@@ -268,3 +265,9 @@ class System:
         for child in workers:  # in case one had to be killed
             recovery.release_all(self.database, child.name)
             fleet.leave(self.database, child.name)
+
+
+def _status_of(found: Sequence[Job], own: Sequence[WatchedRoot]) -> int:
+    return exit_status.of_jobs(
+        (job.state for job in found), exit_status.waiting_recordings(own), exit_status.unread_folders(own)
+    )

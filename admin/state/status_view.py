@@ -126,3 +126,15 @@ def folders_table(roots: Sequence[WatchedRoot]) -> Table:
             render.duration(root.age),
         )
     return table
+
+
+def leaves_out(root: WatchedRoot) -> bool:
+    """True if not everything in a folder is a recording, or nothing is: no transcript of it is no surprise then."""
+    return root.online and bool(root.not_media or root.ignored or not root.files)
+
+
+def what_was_seen(root: WatchedRoot) -> str:
+    """The files of a folder in one sentence: recordings, and what is left out."""
+    others = render.count(root.not_media, "other file")
+    hidden = f"{root.ignored:,} hidden, unfinished or linked"
+    return f"{root.path}: {render.count(root.files, 'recording')}; left out: {others}, {hidden}"

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from dropscribe.core import reserved_names
 from dropscribe.scheduler.scanning.ignore import NameKind, classify, ignored_directory
+from dropscribe.scheduler.scanning.transport_stream import is_transport_stream, read_head
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
 
+SUBMIT = "rename it, or use `dropscribe submit`, which takes any name"
 LINKS = "and links are not followed; put the file itself there"
 
 
@@ -35,7 +37,7 @@ def why(database: Database, resolved: Path, plain: Path) -> str:
 
 
 def _reason(root: WatchedRoot, below: Path, seen: os.stat_result) -> str:
-    ignored = _place(below) or _kind(seen) or _name(below.name)
+    ignored = _place(below) or _kind(seen) or _name(Path(root.path) / below)
     return ignored or _held(root, below) or _incomplete(seen) + _archive(below)
 
 
@@ -52,13 +54,23 @@ def _kind(seen: os.stat_result) -> str:
     return "" if stat.S_ISREG(seen.st_mode) else "is not a regular file, so it is left out; put a recording there"
 
 
-def _name(name: str) -> str:
-    match classify(name):
+def _name(path: Path) -> str:
+    match classify(path.name):
         case NameKind.NOT_MEDIA:
-            return "has not the name of a recording (such as .wav, .mp3, .mp4); rename or convert it"
+            return f"has not the name of a recording (such as .wav, .mp3, .mp4); {SUBMIT}"
+        case NameKind.ADMIT_BY_HEAD if not _is_stream(path):
+            return f"does not begin like a transport stream, but like TypeScript or other text; {SUBMIT}"
         case NameKind.IGNORED_PATTERN:
             return "has the name of a hidden or unfinished file, so it is left out; rename it"
     return ""
+
+
+def _is_stream(path: Path) -> bool:
+    """What cannot be read may well be one."""
+    try:
+        return is_transport_stream(read_head(str(path)))
+    except OSError:
+        return True
 
 
 def _held(root: WatchedRoot, below: Path) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dropscribe.core import pages
+from dropscribe.core import pages, reserved_names
 from dropscribe.core.safe_text import printable
 from dropscribe.core.types import ATTENTION_STATES, TRANSCRIPT_STATES, JobState
 from dropscribe.scheduler.scanning.roots import RootOfflineError
@@ -22,7 +22,7 @@ from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
 
-NAME = "_status.html"
+NAME = reserved_names.STATUS_PAGE
 MARK = "dropscribe, which replaces this page"  # what a file must hold to be taken for ours
 EVERY = 15.0  # s between two looks at what is to be shown, and between two reloads in a browser
 MOST = 50  # recordings in one list

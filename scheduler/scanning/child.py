@@ -20,9 +20,12 @@ from dropscribe.core.disk_errors import why
 from dropscribe.core.errors import DropscribeError
 from dropscribe.scheduler.scanning import folder_files, move, roots
 from dropscribe.scheduler.scanning.scan import Observation, look, scan
+from dropscribe.scheduler.scanning.transport_stream import Heads
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
+
+HEADS = Heads()  # a process serves one root
 
 
 def main() -> None:
@@ -66,7 +69,7 @@ def _open(request: Request) -> Answer:
 
 def _scan(request: Request) -> Answer:
     path = Path(request["path"])
-    found = scan(path, exclude=map(Path, request["exclude"]), deliver=_deliver)
+    found = scan(path, exclude=map(Path, request["exclude"]), deliver=_deliver, heads=HEADS)
     passed = asdict(found) | {"complaints": list(found.complaints)}
     return {"scan": passed, "identity": asdict(roots.identify(path))}
 

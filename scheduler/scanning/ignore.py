@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from enum import Enum, auto
 
+from dropscribe.core import reserved_names
+
 MEDIA_EXTENSIONS = frozenset(
-    "wav mp3 flac ogg oga opus m4a m4b aac aif aiff aifc amr wma asf mp4 m4v mkv mka webm mov w64 au snd 3gp".split()
+    "wav wave bwf rf64 w64 aif aiff aifc caf au snd flac wv tta "
+    "mp3 mp2 mpga aac m4a m4b m4r ac3 eac3 dts amr awb wma asf ogg oga opus spx waptt weba mka qta "
+    "mp4 m4v f4v mov 3gp 3gpp 3g2 mkv webm ogv wmv avi flv mpg mpeg vob m2t m2ts mxf".split()
 )
 
-# Endings of our own outputs, `core.settings.OUTPUT_FORMATS`: no news beside recordings. They stand here once more, as
-# the scanner's process has no use for pydantic.
+# Of these, the head decides: TypeScript has the same endings as transport streams.
+STREAM_EXTENSIONS = frozenset({"ts", "mts"})
+
+# Endings of our own outputs, `core.settings.OUTPUT_FORMATS`. They stand here once more, as the scanner's process has no
+# use for pydantic.
 TRANSCRIPTS = (".json", ".txt", ".srt", ".vtt", ".tsv", ".html", ".md", ".docx", ".rttm")
 
 # What copying and downloading programs call a file that is not whole yet.
@@ -37,12 +45,14 @@ class NameKind(Enum):
     """What a file's name says about it."""
 
     ADMIT = auto()
+    ADMIT_BY_HEAD = auto()
     IGNORED_PATTERN = auto()
     NOT_MEDIA = auto()
 
 
 _KINDS = {
     **{f".{extension}": NameKind.ADMIT for extension in MEDIA_EXTENSIONS},
+    **{f".{extension}": NameKind.ADMIT_BY_HEAD for extension in STREAM_EXTENSIONS},
     **{f".{extension}": NameKind.IGNORED_PATTERN for extension in _UNFINISHED_EXTENSIONS},
 }
 
@@ -62,3 +72,13 @@ def classify(name: str) -> NameKind:
 def ignored_directory(name: str) -> bool:
     """True for a directory that is never entered: hidden, or some system's own."""
     return name.startswith(".") or name.lower() in _SYSTEM_DIRECTORIES
+
+
+def is_transcript(name: str, recordings: Container[str], stems: Container[str]) -> bool:
+    """True if a file with the ending of an output is named after a recording beside it, or is otherwise our own.
+
+    `recordings` are the names of the recordings of its folder, `stems` the same without their endings.
+    """
+    base = name.rpartition(".")[0]
+    named_after = base in stems or base in recordings or base.rpartition(".")[0] in recordings
+    return named_after or name in {reserved_names.HOTWORDS, reserved_names.STATUS_PAGE}

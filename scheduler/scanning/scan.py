@@ -13,8 +13,9 @@ from typing import NamedTuple
 from dropscribe.core import reserved_names
 from dropscribe.core.disk_errors import why
 from dropscribe.scheduler.scanning.folder_files import SettingsFile, read_settings
-from dropscribe.scheduler.scanning.ignore import TRANSCRIPTS, NameKind, classify, ignored_directory
+from dropscribe.scheduler.scanning.ignore import TRANSCRIPTS, NameKind, classify, ignored_directory, is_transcript
 from dropscribe.scheduler.scanning.roots import RootOfflineError
+from dropscribe.scheduler.scanning.transport_stream import Heads
 
 
 class Observation(NamedTuple):
@@ -43,7 +44,8 @@ class Scan:
     """What one pass saw.
 
     `files` maps paths relative to the root, undecodable bytes as surrogates, to observations. `ignored`
-    counts names that are never admitted, links and special files; `not_media` all others but transcripts.
+    counts names that are never admitted, links and special files; `not_media` all others but transcripts beside their
+    recording.
     `unreadable` are the places that could not be read, directories with a slash at the end, each with the
     reason. `settings` are the settings files by directory ("" for the root, else with a slash at the
     end), `complaints` the directories with a file of ours that tells of mistakes in them.
@@ -64,12 +66,30 @@ class Scan:
 
 
 @dataclass(slots=True)
+class _Neighbours:
+    """The files of one directory, as far as their names explain each other: transcripts are named after recordings."""
+
+    recordings: set[str] = field(default_factory=set)
+    stems: set[str] = field(default_factory=set)
+    transcripts: list[str] = field(default_factory=list)
+
+    def add(self, recording: str) -> None:
+        self.recordings.add(recording)
+        self.stems.add(recording.rpartition(".")[0])
+
+    def strangers(self) -> int:
+        """Files with the ending of a transcript that belong to no recording here."""
+        return sum(not is_transcript(name, self.recordings, self.stems) for name in self.transcripts)
+
+
+@dataclass(slots=True)
 class _Pass:
     """A scan under way: `waiting` are directories still to be listed, each "" or ending with a slash."""
 
     base: str
     excluded: frozenset[str]
     deliver: Deliver
+    heads: Heads
     waiting: list[str] = field(default_factory=list)
     files: dict[str, Observation] = field(default_factory=dict)
     delivered: float = 0.0
@@ -80,9 +100,17 @@ class _Pass:
     settings: dict[str, SettingsFile] = field(default_factory=dict)
     settings_size: int = 0
     complaints: set[str] = field(default_factory=set)
+    neighbours: _Neighbours = field(default_factory=_Neighbours)
 
     def enter(self, directory: str) -> None:
         self.hand_over(directory)
+        self.neighbours = _Neighbours()
+        try:
+            self.meet_all(directory)
+        finally:
+            self.not_media += self.neighbours.strangers()
+
+    def meet_all(self, directory: str) -> None:
         with os.scandir(f"{self.base}/{directory}") as entries:
             self.directories += 1
             for entry in entries:
@@ -116,7 +144,7 @@ class _Pass:
     def meet_file(self, entry: os.DirEntry[str], path: str) -> None:
         judged = classify(entry.name)
         if judged is NameKind.NOT_MEDIA:
-            self.not_media += not entry.name.endswith(TRANSCRIPTS)
+            self.meet_other(entry.name)
         elif entry.name == reserved_names.SETTINGS:
             self.meet_settings(path.removesuffix(reserved_names.SETTINGS))
         elif entry.name == reserved_names.ERROR:
@@ -124,8 +152,22 @@ class _Pass:
         elif judged is NameKind.IGNORED_PATTERN or not entry.is_file(follow_symlinks=False):
             self.ignored += 1
         else:
-            seen = entry.stat(follow_symlinks=False)
-            self.files[path] = Observation(seen.st_size, seen.st_mtime_ns)
+            self.meet_media(entry, path, judged)
+
+    def meet_other(self, name: str) -> None:
+        if name.endswith(TRANSCRIPTS):
+            self.neighbours.transcripts.append(name)
+        else:
+            self.not_media += 1
+
+    def meet_media(self, entry: os.DirEntry[str], path: str, judged: NameKind) -> None:
+        seen = entry.stat(follow_symlinks=False)
+        state = Observation(seen.st_size, seen.st_mtime_ns)
+        if judged is NameKind.ADMIT_BY_HEAD and not self.heads.is_stream(entry.path, path, state):
+            self.not_media += 1
+        else:
+            self.neighbours.add(entry.name)
+            self.files[path] = state
 
     def meet_settings(self, directory: str) -> None:
         if found := read_settings(self.base or "/", directory):
@@ -146,17 +188,28 @@ class _Pass:
         )
 
 
-def scan(root: Path, *, exclude: Iterable[Path] = frozenset(), deliver: Deliver | None = None) -> Scan:
+def scan(
+    root: Path,
+    *,
+    exclude: Iterable[Path] = frozenset(),
+    deliver: Deliver | None = None,
+    heads: Heads | None = None,
+) -> Scan:
     """Find all recordings below `root`, without following any symlink.
 
     Directories in `exclude` (absolute, without symlinks) are not entered. With `deliver`, recordings are handed over
-    piece by piece and the result holds none. Costs about 4 microseconds a file. Raises RootOfflineError when the
+    piece by piece and the result holds none. `heads` remembers files whose head decides from one scan to the next.
+    Costs about 4 microseconds a file. Raises RootOfflineError when the
     root itself cannot be listed.
     """
     start = time.perf_counter()
     files: dict[str, Observation] = {}
     base = os.path.realpath(root).rstrip("/")  # the slash comes back with each path, for "/" too
-    under_way = _Pass(base, frozenset(map(os.fspath, exclude)), deliver or (lambda _, found: files.update(found)))
+    heads = heads or Heads()
+    heads.begin()
+    under_way = _Pass(
+        base, frozenset(map(os.fspath, exclude)), deliver or (lambda _, found: files.update(found)), heads
+    )
     try:
         under_way.enter("")
     except OSError as error:

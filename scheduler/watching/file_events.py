@@ -30,6 +30,7 @@ from dropscribe.scheduler.scanning.roots import Root
 
 logger = logging.getLogger(__name__)
 
+HEARD_KINDS = frozenset({NameKind.ADMIT, NameKind.ADMIT_BY_HEAD})
 SETTINGS_FILES = frozenset({reserved_names.SETTINGS, reserved_names.HOTWORDS})
 
 # Neither "opened" nor "closed without writing", as our own reading would ring. No "modified" either: creation
@@ -132,7 +133,7 @@ class _Striker(FileSystemEventHandler):
     def _matters(self, path: str) -> bool:
         """The same judgement as the scan's, so that nothing rings for what a scan passes over."""
         *parents, name = os.path.relpath(path, self._root).split("/")
-        is_heard = classify(name) is NameKind.ADMIT or name in SETTINGS_FILES
+        is_heard = classify(name) in HEARD_KINDS or name in SETTINGS_FILES
         return is_heard and not path.startswith(self._exclude) and not any(map(ignored_directory, parents))
 
 

@@ -11,7 +11,6 @@ from dropscribe.core.folder_settings import FolderSettings
 from dropscribe.core.hotwords import read_file
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Priority
-from dropscribe.scheduler.scanning.ignore import NameKind, classify
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching import admission
 from dropscribe.store import jobs
@@ -54,17 +53,13 @@ def recording(database: Database, settings: Settings, file: Path, given: FolderS
 
 
 def _observed(file: Path, path: Path) -> Observation:
-    """The file at `path`, which somebody called `file`. Raises UsageError for what is no recording."""
+    """The file at `path`, which somebody called `file`: whatever its name. Raises UsageError if it is no file."""
     try:
         found = path.lstat()
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", remedy="name an existing recording") from error
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"{file} is not a regular file", remedy="name the recording itself")
-    if classify(path.name) is not NameKind.ADMIT:
-        raise UsageError(
-            f"{file} has not the name of a recording (such as .wav, .mp3, .mp4)", remedy="rename or convert it"
-        )
     return Observation(found.st_size, found.st_mtime_ns)
 
 

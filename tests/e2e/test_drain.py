@@ -25,8 +25,10 @@ def test_every_recording_gets_its_transcripts_and_a_second_run_admits_nothing_tw
     names = ["a.wav", "b.wav", "sub/c.wav"]
     for seed, name in enumerate(names):
         speech(machine.inbox / name, seed=seed)
+    (machine.inbox / "notes.txt").write_text("Minutes")
     first = machine.run("up", str(machine.inbox), "--drain")
     assert first.returncode == 0, first.stdout + first.stderr
+    assert "3 recordings; left out: 1 other file, 0 hidden" in first.stdout
     machine.assert_whole("a.wav", "b.wav")
     assert (machine.inbox / "sub" / "c.srt").exists()
     written = {path: path.stat().st_mtime_ns for path in machine.inbox.rglob("*.*")}

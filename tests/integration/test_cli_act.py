@@ -55,6 +55,12 @@ def test_a_submitted_recording_is_told_its_context_and_its_hotwords(
     assert submitted(cli, str(recording))["context"] == "engines; Byron, Menabrea"
 
 
+@pytest.mark.parametrize("name", ["talk", "talk.recording", "notes.txt", "talk.wav.part", ".talk.wav"])
+def test_a_file_of_any_name_is_submitted(store: Database, redis: str, cli: Cli, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"sound")
+    assert submitted(cli, str(tmp_path / name))["state"] == "queued"
+
+
 def test_hotwords_that_cannot_be_read_admit_nothing(store: Database, redis: str, cli: Cli, recording: Path) -> None:
     shown = cli("submit", str(recording), "--hotwords", "trems.txt")
     assert (shown.code, shown.out) == (2, "")

@@ -13,6 +13,7 @@ import pytest
 from dropscribe.scheduler.scanning import scan as scan_module
 from dropscribe.scheduler.scanning.roots import RootOfflineError
 from dropscribe.scheduler.scanning.scan import Observation, Scan, look, scan
+from dropscribe.scheduler.scanning.transport_stream import Heads
 
 
 def put(path: Path, content: bytes = b"sound") -> Path:
@@ -41,6 +42,50 @@ def test_other_files_are_counted_and_left_out(tmp_path: Path) -> None:
     put(tmp_path / "a.txt")
     seen = scan(tmp_path)
     assert (list(seen.files), seen.ignored, seen.not_media) == (["a.wav"], 2, 1)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "plan.md", "a.notes.txt", "sub/a.txt", "b.json", "A.txt"])
+def test_a_file_with_the_ending_of_a_transcript_counts_where_it_is_named_after_no_recording(
+    tmp_path: Path, name: str
+) -> None:
+    put(tmp_path / "a.wav")
+    put(tmp_path / name)
+    assert scan(tmp_path).not_media == 1
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.wav.json", "a.wav.k3v9m2xq.srt", "_status.html", "hotwords.txt"])
+def test_transcripts_beside_their_recording_do_not_count_nor_do_files_of_our_own(tmp_path: Path, name: str) -> None:
+    put(tmp_path / name)
+    put(tmp_path / "a.wav")
+    assert scan(tmp_path).not_media == 0
+
+
+STREAM = b"".join(b"G" + bytes([packet % 256]) * 187 for packet in range(8))
+TYPESCRIPT = b"export function Gain(level: number): Gain {\n" * 60
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.MTS"])
+@pytest.mark.parametrize(
+    ("content", "admitted"),
+    [(STREAM, True), (STREAM[77:], True), (TYPESCRIPT, False), (b"", False), (STREAM[:300], False)],
+)
+def test_transport_streams_are_known_by_their_beginning(
+    tmp_path: Path, name: str, content: bytes, admitted: bool
+) -> None:
+    put(tmp_path / name, content)
+    seen = scan(tmp_path)
+    assert (list(seen.files), seen.not_media) == (([name], 0) if admitted else ([], 1))
+
+
+def test_a_beginning_is_read_once_and_again_when_the_file_changed(tmp_path: Path) -> None:
+    file, heads = put(tmp_path / "a.ts", TYPESCRIPT), Heads()
+    changed = file.stat().st_mtime_ns
+    assert list(scan(tmp_path, heads=heads).files) == []
+    file.write_bytes((STREAM + TYPESCRIPT)[: len(TYPESCRIPT)])
+    os.utime(file, ns=(changed, changed))
+    assert list(scan(tmp_path, heads=heads).files) == []
+    os.utime(file, ns=(changed, changed + 1))
+    assert list(scan(tmp_path, heads=heads).files) == ["a.ts"]
 
 
 def test_system_and_excluded_directories_are_not_entered(tmp_path: Path) -> None:

@@ -9,16 +9,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dropscribe.worker.preparing.declared_size import READERS, SLACK, claimed_size, is_cut, is_torn, mp3_frames
-from tests.media_files import FORMATS, tone, write
+from tests.media_files import FORMATS, SELDOM, tone, write
 
 
 def made(tmp_path, name, **how):
     more = {kind: (kind, codec, 8000, "mono", False) for kind, codec in (("w64", "pcm_s16le"), ("au", "pcm_s16be"))}
-    container, codec, rate, layout, picture = (FORMATS | more)[name]
+    container, codec, rate, layout, picture = (FORMATS | SELDOM | more)[name]
     return write(tmp_path / "a", container, codec, rate, layout, picture, **how)
 
 
-@pytest.mark.parametrize("name", ["wav", "w64", "au", "aiff", "mkv", "webm", "wma", "m4a", "mp4", "mov"])
+@pytest.mark.parametrize("name", ["wav", "w64", "au", "aiff", "mkv", "webm", "wma", "m4a", "mp4", "mov", "caf", "avi"])
 def test_a_whole_file_claims_its_own_size(name, tmp_path):
     path = made(tmp_path, name)
     with path.open("rb") as file:
@@ -26,7 +26,15 @@ def test_a_whole_file_claims_its_own_size(name, tmp_path):
         assert not is_cut(file)
 
 
-@pytest.mark.parametrize("name", ["mp3", "flac", "opus", "aac"])
+@pytest.mark.parametrize(("lost", "cut"), [(3000, False), (20_000, True)])
+def test_an_avi_is_whole_without_its_index_which_stands_behind_the_sound(lost, cut, tmp_path):
+    path = made(tmp_path, "avi sound", samples=tone(10, 44_100))
+    os.truncate(path, path.stat().st_size - lost)
+    with path.open("rb") as file:
+        assert is_cut(file) == cut
+
+
+@pytest.mark.parametrize("name", ["mp3", "flac", "opus", "aac", "ts", "mpg", "flv", "ac3", "wv"])
 def test_other_files_claim_nothing(name, tmp_path):
     with made(tmp_path, name).open("rb") as file:
         assert claimed_size(file) == 0

@@ -14,6 +14,11 @@ def test_every_media_extension_is_admitted_in_any_case(extension: str) -> None:
     assert classify(f"TALK.{extension.upper()}") is NameKind.ADMIT
 
 
+@pytest.mark.parametrize("name", ["talk.ts", "00001.MTS"])
+def test_endings_that_typescript_has_too_are_left_to_the_head_of_the_file(name: str) -> None:
+    assert classify(name) is NameKind.ADMIT_BY_HEAD
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dropscribe.admin.state.fleet_status import Status
+from dropscribe.admin.state.status_view import leaves_out, what_was_seen
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.store.fleet import Worker
 from dropscribe.store.queries import Backlog, Deferred
@@ -103,3 +104,12 @@ def test_of_many_reasons_to_defer_jobs_the_first_are_shown_and_the_others_counte
 
 def test_the_json_has_all_states_also_those_without_jobs() -> None:
     assert NOTHING.to_json()["jobs"] == {state.value: 0 for state in JobState}
+
+
+def test_a_folder_without_a_recording_tells_what_was_seen_there() -> None:
+    notes = WatchedRoot("/nas", "host", "ext4", True, "", 0, 0, 5, 1, 0.0, 1.0)
+    assert leaves_out(notes)
+    assert what_was_seen(notes) == "/nas: 0 recordings; left out: 5 other files, 1 hidden, unfinished or linked"
+    assert leaves_out(replace(notes, not_media=0, ignored=0))
+    assert leaves_out(replace(notes, files=2))
+    assert not leaves_out(replace(notes, files=2, not_media=0, ignored=0))

@@ -40,7 +40,7 @@ def is_cut(file: BinaryIO) -> bool:
 def claimed_size(file: BinaryIO) -> int:
     """Bytes up to the end of the sound by the file's own header; 0 where that does not say.
 
-    Known for WAV, RF64, W64, AIFF, AU, Matroska, ASF and for MP4 without fragments.
+    Known for WAV, RF64, W64, AVI, AIFF, CAF, AU, Matroska, ASF and for MP4 without fragments.
     """
     head = _at(file, 0, 64)
     for magic, reader in READERS.items():
@@ -79,6 +79,38 @@ def _id3_end(head: bytes) -> int:
     if not head.startswith(b"ID3") or len(head) < 10:
         return 0
     return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+
+
+def _riff(file: BinaryIO) -> int:
+    return _avi(file) if _at(file, 8, 4) == b"AVI " else _wav(file)
+
+
+def _avi(file: BinaryIO) -> int:
+    """Where the last list of pictures and sound ends; a long file has one for each GB or so, in a RIFF of its own."""
+    at = end = 0
+    for _ in range(MAX_CHUNKS):
+        head = _at(file, at, 12)
+        size = int.from_bytes(head[4:8], "little")
+        if len(head) < 12 or not size:  # a recorder that crashed leaves sizes of 0
+            break
+        whole = at + 8 + size + size % 2
+        if head[8:] == b"movi":
+            end = whole
+        at = at + 12 if head.startswith(b"RIFF") else whole
+    return end
+
+
+def _caf(file: BinaryIO) -> int:
+    at = 8
+    for _ in range(MAX_CHUNKS):
+        head = _at(file, at, 12)
+        size = int.from_bytes(head[4:], "big", signed=True)
+        if len(head) < 12 or not 0 <= size < MAX_BYTES:  # of the data, -1: it goes on to the end of the file
+            return 0
+        at += 12 + size
+        if head.startswith(b"data"):
+            return at
+    return 0
 
 
 def _wav(file: BinaryIO) -> int:
@@ -194,9 +226,10 @@ def _at(file: BinaryIO, at: int, size: int) -> bytes:
 
 
 READERS: dict[bytes, Callable[[BinaryIO], int]] = {
-    b"RIFF": _wav,
+    b"RIFF": _riff,
     b"RF64": _rf64,
     b"FORM": _aiff,
+    b"caff": _caf,
     b".snd": _au,
     W64: _w64,
     EBML: _matroska,

@@ -30,25 +30,25 @@ from dropscribe.worker.preparing.downmix import Mixer, Timeline
 
 # A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's
 # "mov,mp4,m4a,3gp,3g2,mj2" and "matroska" its "matroska,webm". Playlists (hls, concat, sdp) read other files.
-FORMATS = "wav,mp3,flac,ogg,mov,matroska,aac,aiff,amr,asf,w64,au"
+FORMATS = "wav,mp3,flac,ogg,mov,matroska,aac,aiff,amr,asf,w64,au,mpegts,mpeg,avi,flv,caf,ac3,eac3,mxf,wv,tta,dts,dtshd"
 
 # The decoders of those formats; it keeps the hundreds of others, all of video among them, out of reach.
 CODECS = (
-    "aac,aac_latm,ac3,adpcm_g722,adpcm_g726,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,alac,amrnb,amrwb,dca,eac3,flac,"
-    "g722,gsm,gsm_ms,libopus,libvorbis,mp1,mp1float,mp2,mp2float,mp3,mp3float,opus,pcm_alaw,pcm_bluray,"
-    "pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,pcm_s16be,pcm_s16be_planar,pcm_s16le,pcm_s16le_planar,"
-    "pcm_s24be,pcm_s24le,pcm_s24le_planar,pcm_s32be,pcm_s32le,pcm_s32le_planar,pcm_s64be,pcm_s64le,pcm_s8,"
-    "pcm_s8_planar,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le,pcm_u32be,pcm_u32le,pcm_u8,speex,libspeex,"
-    "vorbis,wmalossless,wmapro,wmav1,wmav2,wmavoice"
+    "aac,aac_latm,ac3,adpcm_g722,adpcm_g726,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_swf,adpcm_yamaha,alac,amrnb,"
+    "amrwb,dca,eac3,flac,g722,gsm,gsm_ms,ilbc,libopus,libvorbis,mlp,mp1,mp1float,mp2,mp2float,mp3,mp3float,nellymoser,"
+    "opus,pcm_alaw,pcm_bluray,pcm_dvd,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,pcm_s16be,pcm_s16be_planar,"
+    "pcm_s16le,pcm_s16le_planar,pcm_s24be,pcm_s24le,pcm_s24le_planar,pcm_s32be,pcm_s32le,pcm_s32le_planar,pcm_s64be,"
+    "pcm_s64le,pcm_s8,pcm_s8_planar,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le,pcm_u32be,pcm_u32le,pcm_u8,s302m,speex,"
+    "libspeex,truehd,tta,vorbis,wavpack,wmalossless,wmapro,wmav1,wmav2,wmavoice"
 )
 
 # Only a path obeys these lists: a file object would bypass even ffmpeg's own.
 OPTIONS = {"format_whitelist": FORMATS, "codec_whitelist": CODECS, "protocol_whitelist": "file"}
 
 # Their length may be ffmpeg's guess from the bit rate, so it neither limits nor proves anything.
-GUESSED_LENGTH = frozenset({"mp3", "aac", "amr"})
+GUESSED_LENGTH = frozenset({"mp3", "aac", "amr", "ac3", "eac3", "dts"})
 # ffmpeg corrects the length of these by what is there of the file, or has it only from there.
-CORRECTED_LENGTH = frozenset({"asf", "ogg"})
+CORRECTED_LENGTH = frozenset({"asf", "ogg", "mpegts", "mpeg", "avi", "caf"})
 
 # Seconds by which sound may be shorter than its header says. Of whole files, 0.05 s was the most that was seen (WMA).
 SHORTER = 0.3
