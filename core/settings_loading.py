@@ -81,6 +81,19 @@ def origins(settings: Settings, environ: Mapping[str, str] | None = None) -> lis
     return [_origin(name, settings, given.source(name)) for name in fields()]
 
 
+def as_environment(
+    settings: Settings, environ: Mapping[str, str] | None = None, *, overrides: Mapping[str, Any]
+) -> dict[str, str]:
+    """The variables by which another process, wherever it starts, gets the `settings` that were loaded from these.
+
+    A settings file stays one: it is named, so that what is changed in it counts at the next start.
+    """
+    given = _gather(environ, overrides, [])
+    named = (name for name in fields() if name == "home" or name in given.from_environment or name in given.options)
+    found = {variable(name): _shown(settings.value(name)) for name in named}
+    return found | ({CONFIG_VARIABLE: str(given.file.absolute())} if given.file else {})
+
+
 def _origin(name: str, settings: Settings, source: str) -> Origin:
     field = fields()[name]
     extra = field.json_schema_extra

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dropscribe.admin.cli import commands, models_commands, voices_commands
+from dropscribe.admin.cli import commands, models_commands, service_commands, voices_commands
 from dropscribe.admin.cli import run_commands as running
 from dropscribe.admin.context import Context
 from dropscribe.core.errors import DropscribeError
@@ -33,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RUN, ASK, CHANGE, CHECK, MODELS, VOICES = "Run", "Ask", "Change", "Check", "Models", "Voices"
+RUN, ASK, CHANGE, CHECK, MODELS, VOICES, SERVICE = "Run", "Ask", "Change", "Check", "Models", "Voices", "Service"
 
 
 def _add(panel: str, command: Callable[..., Any], name: str, *examples: str) -> None:
@@ -99,6 +99,7 @@ _add(CHECK, commands.config, "config", "", "--json")
 
 app.add_typer(models_commands.app, name="models", rich_help_panel=MODELS)
 app.add_typer(voices_commands.app, name="voices", rich_help_panel=VOICES)
+app.add_typer(service_commands.app, name="service", rich_help_panel=SERVICE)
 
 
 def _print_version(wanted: bool) -> None:

@@ -56,12 +56,7 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
     """Run the whole system over `folders`; returns the exit status."""
     settings = load(overrides={"engine": engine, "model": model})
     logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
-    context_of(settings)  # the scheduler would end over a hotwords file that is not there
-    chosen = registry.choose(settings)
-    chosen.spec.require()  # no start of its worker could mend that
-    places = scanner.places(folders)  # a share that hangs must not keep the others from being watched
-    roots.check_roots([place.path for place in places], Path)
-    require_folders(places, there=until_drained)
+    chosen, places = examined(settings, folders, there=until_drained)
     with only_one(settings.home), stop_signals() as stop:
         database = open_database(settings.database, where="up")
         try:
@@ -72,6 +67,20 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
             return system.run(until_drained=until_drained)
         finally:
             database.close()
+
+
+def examined(settings: Settings, folders: list[Path], *, there: bool = False) -> tuple[ModelChoice, list[FolderState]]:
+    """What `up` would run, over which folders. Raises what is wrong with them, as far as no restart would mend it.
+
+    `there`: the folders have to be there and readable.
+    """
+    context_of(settings)  # the scheduler would end over a hotwords file that is not there
+    chosen = registry.choose(settings)
+    chosen.spec.require()  # no start of its worker could mend that
+    places = scanner.places(folders)  # a share that hangs must not keep the others from being watched
+    roots.check_roots([place.path for place in places], Path)
+    require_folders(places, there=there)
+    return chosen, places
 
 
 def require_folders(places: Sequence[FolderState], *, there: bool) -> None:

@@ -1,0 +1,67 @@
+"""What the commands of the group `service` take; the modules that do it are imported when one is called."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dropscribe.admin.cli.run_commands import EngineOption, Folders, ModelOption
+
+app = typer.Typer(help="Have systemd start `up`: with the machine, and again after a crash.", no_args_is_help=True)
+
+ForUser = Annotated[bool, typer.Option("--user", help="A service of this user's own, without root.")]
+
+INSTALL_EXAMPLES = """Examples:
+
+  dropscribe service install ~/Recordings --user
+
+  sudo dropscribe service install /srv/recordings --model small
+"""
+
+
+@app.command(epilog=INSTALL_EXAMPLES)
+def install(
+    ctx: typer.Context,
+    folders: Folders,
+    user: ForUser = False,
+    engine: EngineOption = None,
+    model: ModelOption = None,
+) -> None:
+    """Install `up` over these folders as a service, with the settings of now; start it, and show it.
+
+    Settings from options and variables are kept in a file that the service reads; `dropscribe.toml` is named there, and
+    counts as it is at each start. Without --user it is a service of the machine, installed by root. It runs as whoever
+    called sudo. Installed again, it has the settings and folders of then.
+    """
+    from dropscribe.admin.local import service
+
+    service.install(ctx.obj, folders, for_user=user, overrides={"engine": engine, "model": model})
+
+
+UNINSTALL_EXAMPLES = """Examples:
+
+  dropscribe service uninstall --user
+"""
+
+
+@app.command(epilog=UNINSTALL_EXAMPLES)
+def uninstall(ctx: typer.Context, user: ForUser = False) -> None:
+    """Stop the service and remove it. Recordings, transcripts and the store stay."""
+    from dropscribe.admin.local import service
+
+    service.uninstall(ctx.obj, for_user=user)
+
+
+STATUS_EXAMPLES = """Examples:
+
+  dropscribe service status --user
+"""
+
+
+@app.command(epilog=STATUS_EXAMPLES)
+def status(ctx: typer.Context, user: ForUser = False) -> None:
+    """Show whether the service runs and starts with the machine, and where its log is: exit 0 if it runs, else 1."""
+    from dropscribe.admin.local import service
+
+    raise typer.Exit(service.status(ctx.obj, for_user=user))
