@@ -16,10 +16,12 @@ INSTALL := $(BIN)/python -m pip install $$(test -t 2 || echo --quiet) --disable-
 	--constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help up demo test lint type format docs bench soak clean
+.PHONY: help install up demo test lint type format docs bench soak clean
 
 help:  ## show the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+install: $(VENV)/run  ## install what one machine needs, or what changed of it
 
 up: $(VENV)/run  ## watch and transcribe a folder: make up INBOX=~/recordings [MODEL=small]
 	@test -n "$(INBOX)" || { echo 'usage: make up INBOX=~/recordings [ENGINE=whisper] [MODEL=small]' >&2; exit 2; }
