@@ -45,12 +45,12 @@ def write(path: Path, said: Sequence[Said]) -> Path:
     audio = np.zeros(round((said[-1].end + 1) * RATE), dtype=np.float32)
     for one in said:
         first, count = round(one.start * RATE), round((one.end - one.start) * RATE)
-        audio[first : first + count] = _buzz(PITCHES[one.voice], count, one.start)
+        audio[first : first + count] = buzz(PITCHES[one.voice], count, one.start)
     soundfile.write(path, audio, RATE, subtype="PCM_16")
     return path
 
 
-def _buzz(pitch: float, count: int, seed: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def buzz(pitch: float, count: int, seed: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """Syllables of which no two are alike: the voice sways a little, and begins anywhere."""
     time_line = np.arange(count) / RATE
     phase = np.cumsum(pitch * (1 + 0.02 * np.sin(2 * np.pi * 0.37 * time_line + seed))) / RATE + seed

@@ -66,12 +66,55 @@ def test_the_level_before_and_the_gain_add_up_to_the_target(tmp_path):
     assert decoded.rms_dbfs + decoded.gain_db == pytest.approx(-25, abs=0.05)
 
 
-def test_a_lone_peak_keeps_the_rest_down_and_does_not_clip(tmp_path):
-    samples = tone(level=0.001)
-    samples[100] = 0.9
+@pytest.mark.parametrize("milliseconds", [0.1, 5])
+@pytest.mark.parametrize("clicks", [1, 8])
+def test_clicks_in_a_faint_recording_are_limited_and_do_not_hold_its_gain(clicks, milliseconds, tmp_path):
+    samples = tone(10, level=0.001)
+    for start in np.linspace(1000, 230_000, clicks).astype(int):
+        samples[start : start + max(1, round(24 * milliseconds))] = 0.9
     decoded, out = run(wav(tmp_path / "a.wav", samples))
-    assert decoded.gain_db == pytest.approx(20 * math.log10(1 / 0.9), abs=0.1)
-    assert 0.99 < np.abs(out).max() <= 1
+    assert decoded.gain_db == pytest.approx(-25 - dbfs(tone(level=0.001)), abs=1)
+    assert dbfs(out[5000:30_000]) == pytest.approx(-25, abs=1)
+    assert np.abs(out).max() < 0.5
+
+
+def test_a_loud_sound_that_lasts_keeps_the_rest_down_and_does_not_clip(tmp_path):
+    samples = tone(20, level=0.001)
+    samples[24_000:28_800] *= 450
+    decoded, out = run(wav(tmp_path / "a.wav", samples))
+    assert decoded.gain_db == pytest.approx(20 * math.log10(1 / 0.9), abs=0.3)
+    assert 0.95 < np.abs(out).max() <= 1
+
+
+@pytest.mark.parametrize("from_second", [0, 1.3])
+def test_an_offset_is_taken_out_before_the_level_is_measured(from_second, tmp_path):
+    samples = tone(4, level=0.01)
+    samples[round(from_second * 24_000) :] += 0.4
+    decoded, out = run(write(tmp_path / "a.wav", "wav", "pcm_f32le", 24_000, samples=samples))
+    assert decoded.rms_dbfs == pytest.approx(dbfs(tone(level=0.01)), abs=0.5)
+    assert abs(out[48_000:].mean()) < 1e-4
+
+
+def opposite(path: Path, sound: np.ndarray, *, gain: float = 1.0, delay: int = 0, noise: float = 0.0) -> Path:
+    """Stereo whose second channel is the first with its phase inverted."""
+    draw = np.random.default_rng(0).normal(0, 1, (2, sound.size)) * noise
+    pair = np.stack([sound, -gain * np.roll(sound, delay)], axis=1) + draw.T
+    return wav(path, pair.reshape(-1), channels=2)
+
+
+@pytest.mark.parametrize("how", [{}, {"gain": 0.7}, {"delay": 1}, {"noise": 0.002}], ids=str)
+def test_channels_that_cancel_each_other_out_are_heard_by_one_of_them(how, tmp_path):
+    decoded, out = run(opposite(tmp_path / "a.wav", tone(), **how))
+    assert decoded.rms_dbfs == pytest.approx(dbfs(tone()), abs=0.3)
+    assert decoded.inverted_seconds == SECONDS
+    assert sorted(np.argsort(np.abs(np.fft.rfft(out[12_000:36_000])))[-2:]) == [440, 1000]
+
+
+def test_a_recording_whose_phase_is_inverted_on_the_way_is_heard_to_its_end(tmp_path):
+    turned = np.where(np.arange(48_000) < 24_000, 1, -1) * tone()
+    decoded, out = run(wav(tmp_path / "a.wav", np.stack([tone(), turned], axis=1).reshape(-1), channels=2))
+    assert decoded.inverted_seconds == pytest.approx(1, abs=0.11)
+    assert dbfs(out[30_000:]) == pytest.approx(dbfs(out[:20_000]), abs=0.1)
 
 
 def test_faint_hiss_is_raised_by_forty_decibels_at_most(tmp_path):

@@ -90,7 +90,7 @@ class Decoded:
     `rms_dbfs` is the level before `gain_db` was applied, -120 at the least. `silent` means that no sample
     reaches one step of 16 bits. `truncated`: the file breaks off before its end, and is `claimed_duration` long by its
     header (0: that does not say). `decode_errors` counts the packets that were skipped. `silence_inserted` stands
-    where the recording has holes.
+    where the recording has holes. For `inverted_seconds` the channels cancel each other out, and one of them was taken.
     """
 
     duration: float
@@ -105,6 +105,7 @@ class Decoded:
     claimed_duration: float
     decode_errors: int
     silence_inserted: float
+    inverted_seconds: float
 
 
 class DecodeStoppedError(DropscribeError):

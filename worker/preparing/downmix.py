@@ -1,4 +1,4 @@
-"""Brings decoded frames to mono at 24 kHz, and keeps them in step with the container's time line."""
+"""Brings decoded frames to 24 kHz, and keeps them in step with the container's time line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.filter import Graph
-from numpy.typing import NDArray
 
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import DecodeLimitError, NotMediaError
+from dropscribe.worker.preparing.channels import Block, OffsetFilter, only_sound
 
 MAX_CHANNELS = 64
 RATES = range(1_000, 768_001)  # Hz
@@ -54,47 +54,51 @@ class Timeline:
         self.frames += 1
 
 
-class Mixer:
-    """Mixes frames of one kind to mono by the mean of their channels, resampled to 24 kHz.
+class Resampler:
+    """Brings frames of one kind to blocks of a second at 24 kHz, float32 of shape (channels, samples), without offset.
 
-    `pan` rather than the resampler's own downmix: it takes any number of channels in any layout, and its
-    mean cannot be louder than the loudest channel. Raises DecodeLimitError for a frame beyond the limits, NotMediaError
-    for one that makes no sense.
+    FFmpeg's resampler keeps the channels as they are, in whatever layout. Raises DecodeLimitError for a frame beyond
+    the limits, NotMediaError for one that makes no sense.
     """
 
     def __init__(self, like: AudioFrame) -> None:
         self._kind = _kind(like)
-        channels = like.layout.nb_channels
-        if not 1 <= channels <= MAX_CHANNELS:
-            raise DecodeLimitError(f"has {channels} channels, more than {MAX_CHANNELS}", remedy="export fewer of them")
+        self._channels = like.layout.nb_channels
+        if not 1 <= self._channels <= MAX_CHANNELS:
+            raise DecodeLimitError(
+                f"has {self._channels} channels, more than {MAX_CHANNELS}", remedy="export fewer of them"
+            )
         if like.sample_rate not in RATES:
             raise DecodeLimitError(f"has a sample rate of {like.sample_rate} Hz", remedy="resample it to 48000 Hz")
+        self._offset = OffsetFilter()
         with _translated():
-            self._graph = _graph(like, channels)
+            self._graph = _graph(like)
 
     def takes(self, frame: AudioFrame) -> bool:
-        """False where a stream changed its rate, format or channels on the way: a new mixer is due."""
+        """False where a stream changed its rate, format or channels on the way: a new resampler is due."""
         return _kind(frame) == self._kind
 
-    def mix(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
-        """Take a frame; give the blocks of a second that are full, float32 of shape (samples,)."""
+    def resample(self, frame: AudioFrame) -> Iterator[Block]:
+        """Take a frame; give the blocks that are full."""
         with _translated():
             self._graph.push(frame)
         return self._ready()
 
-    def flush(self) -> Iterator[NDArray[np.float32]]:
-        """Give what is left, float32 of shape (samples,); no frame may follow."""
+    def flush(self) -> Iterator[Block]:
+        """Give what is left; no frame may follow."""
         with _translated():
             self._graph.push(None)
-        return self._ready()
+        yield from self._ready()
+        yield self._offset.flush()
 
-    def _ready(self) -> Iterator[NDArray[np.float32]]:
+    def _ready(self) -> Iterator[Block]:
         while True:
             try:
-                block = cast(AudioFrame, self._graph.pull())
+                samples = cast(AudioFrame, self._graph.pull()).to_ndarray()
             except (av.BlockingIOError, av.EOFError):
                 return
-            yield block.to_ndarray()[0].astype(np.float32, copy=False)
+            block = samples.reshape(-1, self._channels).T.astype(np.float32, copy=False)
+            yield self._offset.take(only_sound(block))
 
 
 @contextmanager
@@ -111,9 +115,8 @@ def _kind(frame: AudioFrame) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
 
 
-def _graph(like: AudioFrame, channels: int) -> Graph:
+def _graph(like: AudioFrame) -> Graph:
     graph = Graph()
-    mean = "+".join(f"c{channel}" for channel in range(channels))
     nodes = (
         graph.add_abuffer(
             sample_rate=like.sample_rate,
@@ -121,8 +124,7 @@ def _graph(like: AudioFrame, channels: int) -> Graph:
             layout=like.layout.name,
             time_base=like.time_base,
         ),
-        graph.add("pan", f"mono|c0<{mean}"),  # `<` scales the sum to the mean
-        graph.add("aformat", f"sample_fmts=flt:sample_rates={SAMPLE_RATE}:channel_layouts=mono"),
+        graph.add("aformat", f"sample_fmts=flt:sample_rates={SAMPLE_RATE}"),  # PyAV reads no more than 8 planes
         graph.add("asetnsamples", f"n={SAMPLE_RATE}:p=0"),  # one array a second, not one a frame
         graph.add("abuffersink"),
     )

@@ -7,7 +7,6 @@ fraction of decoding twice, and float32 loses nothing of a faint recording that 
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,8 +24,10 @@ from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
 from dropscribe.worker.preparing import declared_size, flac
+from dropscribe.worker.preparing.channels import Block, downmix
 from dropscribe.worker.preparing.decode import Decoded
-from dropscribe.worker.preparing.downmix import Mixer, Timeline
+from dropscribe.worker.preparing.downmix import Resampler, Timeline
+from dropscribe.worker.preparing.level import Level, Samples, decibels
 
 # A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's
 # "mov,mp4,m4a,3gp,3g2,mj2" and "matroska" its "matroska,webm". Playlists (hls, concat, sdp) read other files.
@@ -56,21 +57,19 @@ FLAC_SHORTER = 0.05  # counts its samples exactly
 ROUNDING = 0.01  # s
 MP3_FRAMES = 4  # the same for mp3, whose header counts what encoders put before and after the sound; 2.7 were seen
 
-TARGET_DBFS = -25.0  # RMS; what VibeVoice-ASR's own processor brings its input to
-MAX_GAIN_DB = 40.0  # speech at -65 dBFS still gets there; below is hiss, and louder hiss helps nobody
-FLOOR = 1e-6  # -120 dBFS, the least level reported
-STEP = 1 / 32768  # one step of 16 bits
-LOUDEST = 2.0**31  # full scale of the widest integers: programs write those as floats too. Beyond is damage
-
 BLOCK = 10 * SAMPLE_RATE  # samples of the second pass in memory at once
 
 
 @dataclass(slots=True)
 class Damage:
-    """What went wrong while reading: packets skipped, and whether it ended with an error."""
+    """What went wrong while reading: packets skipped, and whether it ended with an error.
+
+    `inverted` are the seconds in which the channels cancel each other out.
+    """
 
     errors: int = 0
     broke_off: bool = False
+    inverted: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,33 +80,13 @@ class Cut:
     claimed: float = 0.0
 
 
-@dataclass(slots=True)
-class Level:
-    """Running measure of the first pass; amplitudes in full scale, `energy` the sum of squares."""
-
-    samples: int = 0
-    energy: float = 0.0
-    peak: float = 0.0
-
-    @property
-    def rms(self) -> float:
-        """Root mean square of all samples so far."""
-        return math.sqrt(self.energy / max(self.samples, 1))
-
-    def add(self, block: NDArray[np.float32]) -> None:
-        """Count in a block, shape (samples,)."""
-        wide = block.astype(np.float64)
-        self.samples += block.size
-        self.energy += float(wide @ wide)
-        self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
-
-
 def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Decoded:
     """Decode to a FLAC file of mono, 24 kHz, 16 bit, at -25 dBFS.
 
     The level follows VibeVoice's processor: plain RMS over the whole file (silence included) to -25 dBFS,
-    less where the peak would exceed full scale, so nothing clips; and never more than +40 dB. Digital
-    silence stays as it is. Holes in the time line are filled with silence, so that times stay right.
+    less where the peak would exceed full scale; and never more than +40 dB. Clicks do not count, and are
+    limited to the peak of the rest. Digital silence stays as it is. Holes in the time line are filled with
+    silence, so that times stay right.
     Raises NotMediaError, NoAudioError, DecodeLimitError, NoRoomError or SpoolError with the reason, MemoryError.
     """
     with _opened(source) as container, _temporary(scratch) as raw:
@@ -115,25 +94,25 @@ def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Dec
         timeline = _timeline(container, max_seconds)
         damage = Damage()
         frames = _frames(source, container, stream, damage)
-        level = _measure(_mono(frames, timeline), raw, max_seconds)
+        level = _measure(_mono(_blocks(frames, timeline), damage), raw, max_seconds)
         if level.samples == 0 or damage.errors > 9 * timeline.frames:  # noise that happens to decode
             raise NotMediaError("truncated or damaged: no audio could be decoded", remedy="copy or export it again")
         cut = _cut(source, timeline.elapsed, container, stream)
-        gain = _gain(level)
-        flac.write(_scaled(raw, gain), target)
+        flac.write(_scaled(raw, level), target)
         return Decoded(
             duration=level.samples / SAMPLE_RATE,
             format=container.format.name,
             codec=stream.codec_context.codec.canonical_name,
             channels=stream.codec_context.channels,
             sample_rate=stream.codec_context.sample_rate,
-            rms_dbfs=round(_decibels(level.rms), 2),
-            gain_db=round(_decibels(gain), 2),
-            silent=level.peak < STEP,
+            rms_dbfs=round(decibels(level.rms), 2),
+            gain_db=round(decibels(level.gain), 2),
+            silent=level.is_silent,
             truncated=cut.truncated or damage.broke_off,
             claimed_duration=round(cut.claimed, 3) if cut.claimed <= max_seconds else 0.0,  # nonsense is not told
             decode_errors=damage.errors,
             silence_inserted=round(timeline.inserted, 3),
+            inverted_seconds=round(damage.inverted, 1),
         )
 
 
@@ -254,46 +233,45 @@ def _packets(
         damage.broke_off = True
 
 
-def _mono(frames: Iterable[AudioFrame], timeline: Timeline) -> Iterator[NDArray[np.float32]]:
-    """Blocks of mono at 24 kHz, float32 of shape (samples,), in step with the time line."""
-    mixer: Mixer | None = None
+def _blocks(frames: Iterable[AudioFrame], timeline: Timeline) -> Iterator[Block]:
+    """All channels at 24 kHz, in step with the time line; silence has one channel alone."""
+    resampler: Resampler | None = None
     for frame in frames:
         gap = timeline.gap(frame.time)
-        if mixer is None or gap or not mixer.takes(frame):
-            yield from mixer.flush() if mixer else ()
+        if resampler is None or gap or not resampler.takes(frame):
+            yield from resampler.flush() if resampler else ()
             yield from _silence(gap)
-            mixer = Mixer(frame)
-        yield from mixer.mix(frame)
+            resampler = Resampler(frame)
+        yield from resampler.resample(frame)
         timeline.advance(frame.samples / frame.sample_rate)
-    yield from mixer.flush() if mixer else ()
+    yield from resampler.flush() if resampler else ()
 
 
-def _silence(seconds: float) -> Iterator[NDArray[np.float32]]:
+def _silence(seconds: float) -> Iterator[Block]:
     samples = round(seconds * SAMPLE_RATE)
     for start in range(0, samples, BLOCK):
-        yield np.zeros(min(BLOCK, samples - start), np.float32)
+        yield np.zeros((1, min(BLOCK, samples - start)), np.float32)
 
 
-def _measure(blocks: Iterable[NDArray[np.float32]], raw: IO[bytes], max_seconds: float) -> Level:
+def _mono(blocks: Iterable[Block], damage: Damage) -> Iterator[Samples]:
+    for block in blocks:
+        mono, inverted = downmix(block)
+        damage.inverted += inverted
+        yield mono[0]
+
+
+def _measure(blocks: Iterable[Samples], raw: IO[bytes], max_seconds: float) -> Level:
     level = Level()
     for block in blocks:
-        clean = _only_sound(block)
-        level.add(clean)
+        level.add(block)
         if level.samples > max_seconds * SAMPLE_RATE:
             raise _too_long(max_seconds)
-        _write(raw, clean)
+        _write(raw, block)
     _rewind(raw)
     return level
 
 
-def _only_sound(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The block with silence for what damaged floats say: one of them would hold the gain of the whole file down."""
-    with np.errstate(invalid="ignore"):  # NaN is not within any bound
-        sound = np.abs(block) <= LOUDEST
-    return block if sound.all() else np.where(sound, block, np.float32(0))
-
-
-def _write(raw: IO[bytes], block: NDArray[np.float32]) -> None:
+def _write(raw: IO[bytes], block: Samples) -> None:
     try:
         raw.write(block.data)
     except OSError as error:
@@ -307,22 +285,11 @@ def _rewind(raw: IO[bytes]) -> None:
         raise _no_room(error) from error
 
 
-def _gain(level: Level) -> float:
-    """The factor for the whole file; see `decode`."""
-    if level.peak < STEP:
-        return 1.0
-    wanted = 10 ** (TARGET_DBFS / 20) / level.rms
-    return min(wanted, 1 / level.peak, 10 ** (MAX_GAIN_DB / 20))
-
-
-def _scaled(raw: IO[bytes], gain: float) -> Iterator[NDArray[np.int16]]:
+def _scaled(raw: IO[bytes], level: Level) -> Iterator[NDArray[np.int16]]:
+    gain, ceiling = np.float32(level.gain * 32767), level.ceiling * 32767
     while data := raw.read(BLOCK * 4):
-        scaled = np.frombuffer(data, np.float32) * np.float32(gain * 32767)
-        yield np.rint(scaled).clip(-32767, 32767).astype(np.int16)
-
-
-def _decibels(amplitude: float) -> float:
-    return 20 * math.log10(max(amplitude, FLOOR))
+        scaled = np.frombuffer(data, np.float32) * gain
+        yield np.rint(scaled.clip(-ceiling, ceiling)).astype(np.int16)
 
 
 def _too_long(max_seconds: float) -> DecodeLimitError:

@@ -21,6 +21,7 @@ from dropscribe.worker.runtime.context import WorkerContext
 from dropscribe.worker.runtime.lease import Held
 
 NO_SPEECH = "no speech was found"
+MIN_INVERTED = 1.0  # s; less is stereo effects
 STRETCH_SECONDS = 300.0  # of a recording whose voices are embedded in one step: half a minute's work
 DEFAULT_LONGEST = 1800.0  # seconds, where no model worker lives yet; VibeVoice-ASR does not drift within that
 
@@ -110,4 +111,8 @@ def notes(decoded: decode.Decoded, chunks: tuple[Chunk, ...]) -> tuple[str, ...]
         found.append(f"{decoded.decode_errors} damaged packets were skipped")
     if decoded.silence_inserted:
         found.append(f"{decoded.silence_inserted:.1f} s missing in the recording were filled with silence")
+    if decoded.inverted_seconds >= MIN_INVERTED:
+        found.append(
+            f"{decoded.inverted_seconds:.0f} s have inverted channels that cancel each other out: one was heard"
+        )
     return tuple(found)
