@@ -23,6 +23,15 @@ WORD_OR_SIGN = regex.compile(
 )
 _GRAPHEME = regex.compile(r"\X")
 _WIDE = regex.compile(r"[[\p{East_Asian_Width=W}\p{East_Asian_Width=F}]--\p{Hangul}]", regex.V1)
+_INVISIBLE = regex.compile(
+    r"[[\p{Default_Ignorable_Code_Point}\p{Z}\p{Cc}\p{Cf}\u2800]--\p{Prepended_Concatenation_Mark}]", regex.V1
+)
+
+
+@lru_cache(maxsize=4096)
+def is_visible(character: str) -> bool:
+    """Does it leave a mark where it stands alone? Blanks, joiners, fillers and selectors of variants do not."""
+    return _INVISIBLE.fullmatch(character) is None
 
 
 @lru_cache(maxsize=4096)

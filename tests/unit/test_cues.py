@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dropscribe.core.scripts import is_visible
 from dropscribe.core.types import EngineInfo, Segment, SegmentKind, Source, Transcript, Word
-from dropscribe.worker.outputs.cues import LINE_WIDTH, MIN_MS, Cue, cues, width
+from dropscribe.worker.outputs.cues import LINE_WIDTH, MAX_LATE_MS, MIN_MS, Cue, cues, width
 from dropscribe.worker.outputs.text import clean
 
-SOURCE = Source("/rec/a.wav", 1, "0", 1.0, "wav", "pcm_s16le", 1, 24_000)
+SOURCE = Source("/rec/a.wav", 1, "0", 2e6, "wav", "pcm_s16le", 1, 24_000)
 SENTENCE = "This sentence is exactly as long as it has to be."
 
 
@@ -25,6 +28,10 @@ def lines_of(text: str) -> list[tuple[str, ...]]:
 
 def bare(text: str) -> str:
     return "".join(text.split())
+
+
+def visible(text: str) -> str:
+    return "".join(filter(is_visible, text))
 
 
 words = st.text(st.sampled_from("aé.,!?-你好。「」안\u0301\u3099\u200d🙂🏽ー"), min_size=1, max_size=100)
@@ -59,15 +66,69 @@ def test_lines_are_one_or_two_and_never_too_wide(found: Transcript, with_names: 
 @given(transcripts)
 def test_cues_are_ordered_visible_and_never_overlap(found: Transcript) -> None:
     shown = cues(found)
-    assert all(cue.start_ms >= 0 and cue.end_ms - cue.start_ms >= MIN_MS for cue in shown)
+    assert all(0 <= cue.start_ms < cue.end_ms for cue in shown)
     assert all(before.end_ms <= after.start_ms for before, after in pairwise(shown))
+    # All that a cue of less than half a second can have gained is that the next one comes no later.
+    short = [pair for pair in pairwise(shown) if pair[0].end_ms - pair[0].start_ms < MIN_MS]
+    assert all(before.end_ms == after.start_ms for before, after in short)
+
+
+bursts = st.lists(st.tuples(st.floats(0, 5), st.floats(0, 2), st.integers(0, 2)), min_size=1, max_size=60)
+
+
+@given(bursts, st.booleans())
+@example([(0.0, 0.0, one % 3) for one in range(60)], True)
+def test_no_cue_starts_more_than_a_second_late_or_half_a_second_early(
+    found: list[tuple[float, float, int]], with_names: bool
+) -> None:
+    said = [Segment(at, at + length, f"word{i:03}", who) for i, (at, length, who) in enumerate(found)]
+    shown = cues(transcript(*said), with_names=with_names)
+    for segment in said:
+        [cue] = [cue for cue in shown if segment.text in " ".join(cue.lines)]
+        assert -MIN_MS < cue.start_ms - round(segment.start * 1000) <= MAX_LATE_MS
+
+
+@pytest.mark.parametrize("speakers", [1, 2])
+def test_after_half_a_minute_of_short_bursts_a_sentence_is_shown_when_it_is_said(speakers: int) -> None:
+    said = [Segment(at / 5, at / 5 + 0.15, f"word{at}", at % speakers) for at in range(150)]
+    *_, last = cues(transcript(*said, Segment(41, 44, SENTENCE, 0)))
+    assert (last.start_ms, " ".join(last.lines)) == (41_000, SENTENCE)
+
+
+def test_what_one_speaker_says_within_half_a_second_is_one_cue_and_what_two_say_is_not() -> None:
+    said = [Segment(1.0, 1.2, "Yes.", 0), Segment(1.4, 1.6, "Yes, yes.", 0), Segment(1.8, 2.5, "No.", 1)]
+    assert [(cue.start_ms, cue.lines, cue.label) for cue in cues(transcript(*said))] == [
+        (1000, ("Yes. Yes, yes.",), "Speaker 1"),
+        (1800, ("No.",), "Speaker 2"),
+    ]
+
+
+@given(transcripts, st.sampled_from([0.5, 20.0]))
+def test_no_cue_outlasts_the_recording_by_more_than_half_a_second(found: Transcript, duration: float) -> None:
+    found = replace(found, source=replace(SOURCE, duration=duration))
+    assert all(cue.end_ms <= 1000 * duration + 500 for cue in cues(found))
+
+
+def test_a_cue_is_cut_at_a_pause_of_its_words() -> None:
+    words = (Word(2.0, 2.4, "So"), Word(2.4, 3.0, "then"), Word(30.0, 30.5, "we"), Word(30.5, 31.0, "went."))
+    shown = cues(transcript(Segment(2.0, 31.0, "So then we went.", words=words)))
+    assert [(cue.start_ms, cue.end_ms, cue.lines) for cue in shown] == [
+        (2000, 3000, ("So then",)),
+        (30_000, 31_000, ("we went.",)),
+    ]
+
+
+@pytest.mark.parametrize("signs", ["\u200b", "\u200d \u2060", "\ufe0f", "\u3164", "\u00ad\u00ad", "\u2800"])
+def test_invisible_signs_alone_have_no_cue(signs: str) -> None:
+    shown = cues(transcript(Segment(0, 1, signs), Segment(1, 2, f"Hi{signs}", 0)))
+    assert [cue.start_ms for cue in shown] == [1000]
 
 
 @given(sequences)
 @example(in_turn([(0, 0, "one"), (0, 0, "two")]))
 def test_every_word_comes_out_once_and_in_order(found: Transcript) -> None:
     shown = "".join(line for cue in cues(found) for line in cue.lines)
-    assert bare(shown) == bare("".join(clean(segment.text) for segment in found.segments))
+    assert visible(shown) == visible("".join(clean(segment.text) for segment in found.segments))
 
 
 @given(st.lists(st.text("abcdé.,?", min_size=1, max_size=LINE_WIDTH), max_size=80))

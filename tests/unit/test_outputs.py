@@ -301,7 +301,8 @@ class TestSrt:
         assert "\nSpeaker 2: No.\n" in both
 
     def test_times_past_a_hundred_hours_keep_their_hours(self) -> None:
-        late = text_of(spoken(Segment(360_001.5, 360_002.25, "Late.")), "srt")
+        long = replace(SOURCE, duration=400_000.0)
+        late = text_of(spoken(Segment(360_001.5, 360_002.25, "Late."), source=long), "srt")
         assert "100:00:01,500 --> 100:00:02,250" in late
 
     @given(transcripts)

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from dropscribe.core.confidence import is_unsure
-from dropscribe.core.scripts import is_set_solid, letters
-from dropscribe.core.types import Segment, Transcript
+from dropscribe.core.scripts import is_set_solid, is_visible, letters
+from dropscribe.core.types import Segment, Transcript, Word
 from dropscribe.worker.outputs.text import MARK, clean, labeller, milliseconds
 
 LINE_WIDTH = 42  # columns; the usual limit for subtitles in Latin script
 MIN_MS = 500  # a cue that stands for less is a flicker
+MAX_LATE_MS = 1000  # so far may a cue lag behind what is said; rather than later, it is shown for less than MIN_MS
+PAUSE_MS = 1500  # within a segment, words that are so far apart stand in two cues
 
 SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f"
 CLAUSE_ENDS = ",;:\u2014\uff0c\u3001\uff1b\uff1a"
@@ -52,15 +54,33 @@ class _Unit(NamedTuple):
     width: int
 
 
-def cues(transcript: Transcript, *, with_names: bool = False) -> list[Cue]:
-    """All cues by time: at least MIN_MS each, none overlapping another.
+class _Draft(NamedTuple):
+    """A cue to be: when it is said (ms), its text in units, what stands before them, and the speaker's label."""
 
-    `with_names` puts the speaker's name before the text of every cue, within the line's width; a mark before both
-    says that the words are unsure.
+    start: int
+    end: int
+    units: tuple[_Unit, ...]
+    prefix: str
+    label: str
+
+    def lines(self) -> tuple[str, ...]:
+        return _lines(self.units, self.prefix, _room(self.prefix))
+
+    def is_visible(self) -> bool:
+        return any(map(is_visible, _text(self.units)))
+
+
+def cues(transcript: Transcript, *, with_names: bool = False) -> list[Cue]:
+    """All cues by time: none overlaps another, starts more than MAX_LATE_MS late or outlasts the recording.
+
+    Each stands for MIN_MS at least, less where so many begin at once that they would otherwise be late. `with_names`
+    puts the speaker's name before the text of every cue, within the line's width; a mark before both says that the
+    words are unsure. Text without a visible character has no cue.
     """
     label = labeller(transcript)
-    drafts = [cue for segment in transcript.segments for cue in _drafts(segment, label(segment), with_names)]
-    return _untangled(sorted(drafts, key=lambda cue: cue.start_ms))
+    drafts = [draft for segment in transcript.segments for draft in _drafts(segment, label(segment), with_names)]
+    shown = sorted(filter(_Draft.is_visible, drafts), key=lambda draft: draft.start)
+    return _untangled(_merged(shown), milliseconds(transcript.source.duration))
 
 
 def width(text: str) -> int:
@@ -76,17 +96,46 @@ def _columns(letter: str) -> int:
     return max(1, cell_len(letter, UNICODE))
 
 
-def _drafts(segment: Segment, label: str, with_names: bool) -> list[Cue]:
+def _drafts(segment: Segment, label: str, with_names: bool) -> list[_Draft]:
     """One segment's cues: with the times of their words, or its own time shared out by the width of their text."""
     prefix = _prefix(segment, label if with_names else "")
-    room = LINE_WIDTH - width(prefix)
-    groups = _groups(_units(clean(segment.text), room), room)
-    done = list(accumulate((sum(unit.width for unit in group) for group in groups), initial=0))
+    room = _room(prefix)
+    parts = _parts(_units(clean(segment.text), room), segment.words)
+    groups = [group for part in parts for group in _groups(part, room)]
+    done = list(accumulate((_columns_of(group) for group in groups), initial=0))
     times = _spoken(segment, done) or _shared(segment, done)
     return [
-        Cue(begin, finish, _lines(group, prefix, room), label)
-        for group, (begin, finish) in zip(groups, times, strict=True)
+        _Draft(begin, finish, tuple(group), prefix, label) for group, (begin, finish) in zip(groups, times, strict=True)
     ]
+
+
+def _room(prefix: str) -> int:
+    """The width that the first line has for the text."""
+    return LINE_WIDTH - width(prefix)
+
+
+def _columns_of(units: Iterable[_Unit]) -> int:
+    """The width of the text without blanks, by which it is compared with its words."""
+    return sum(unit.width for unit in units)
+
+
+def _parts(units: Sequence[_Unit], words: Sequence[Word]) -> list[Sequence[_Unit]]:
+    """The units between the pauses of the words; all in one where the words are not those of the text."""
+    ends = list(accumulate(map(_word_columns, words)))
+    done = list(accumulate(unit.width for unit in units))
+    if ends[-1:] != done[-1:]:
+        return [units]
+    pauses = {
+        end
+        for end, (word, following) in zip(ends, pairwise(words), strict=False)
+        if milliseconds(following.start) - milliseconds(word.end) > PAUSE_MS
+    }
+    cuts = [index for index, end in enumerate(done[:-1], start=1) if end in pauses]
+    return [units[start:end] for start, end in pairwise([0, *cuts, len(units)])]
+
+
+def _word_columns(word: Word) -> int:
+    return width("".join(clean(word.text).split()))
 
 
 def _prefix(segment: Segment, label: str) -> str:
@@ -106,8 +155,7 @@ def _shared(segment: Segment, done: Sequence[int]) -> list[tuple[int, int]]:
 
 def _spoken(segment: Segment, done: Sequence[int]) -> list[tuple[int, int]]:
     """From each cue's first word to its last; nothing where the words are not known."""
-    widths = [width("".join(clean(word.text).split())) for word in segment.words]
-    before = list(accumulate(widths, initial=0))
+    before = list(accumulate(map(_word_columns, segment.words), initial=0))
     if before[-1] != done[-1] or not done[-1]:
         return []
     words = (
@@ -117,22 +165,93 @@ def _spoken(segment: Segment, done: Sequence[int]) -> list[tuple[int, int]]:
     return [(milliseconds(first.start), milliseconds(max(first.start, last.end))) for first, last in words]
 
 
-def _untangled(ordered: Sequence[Cue]) -> list[Cue]:
-    """The cues with their times moved as little as needed so that each is seen, and alone.
+def _merged(ordered: Iterable[_Draft]) -> list[_Draft]:
+    """The drafts, those of one speaker that begin within MIN_MS in one where two lines hold them.
 
-    Example: two who begin at 5 s are shown one after the other, the first for as long as is needed to be seen:
+    >>> yes = _Draft(5000, 5200, (_Unit("Yes.", True, 4),), "", "Speaker 1")
+    >>> [cue.lines() for cue in _merged([yes, yes._replace(start=5300), yes._replace(start=5600)])]
+    [('Yes. Yes.',), ('Yes.',)]
+    """
+    merged: list[_Draft] = []
+    for draft in ordered:
+        if merged and (both := _joined(merged[-1], draft)):
+            merged[-1] = both
+        else:
+            merged.append(draft)
+    return merged
 
-    >>> found = _untangled([Cue(5000, 9000, ("Yes.",)), Cue(5000, 9000, ("No.",))])
-    >>> [(cue.start_ms, cue.end_ms) for cue in found]
+
+def _joined(one: _Draft, other: _Draft) -> _Draft | None:
+    """Both as one cue; None where they are not crowded, not alike, or too much for two lines."""
+    is_alike = (one.label, one.prefix) == (other.label, other.prefix)
+    if not is_alike or other.start >= one.start + MIN_MS:
+        return None
+    first, *rest = other.units
+    blank = not (is_set_solid(one.units[-1].text[-1]) and is_set_solid(first.text[0]))
+    units = (*one.units, first._replace(blank=blank), *rest)
+    if _two_lines(units, 0, _room(one.prefix)) < len(units):
+        return None
+    return one._replace(end=max(one.end, other.end), units=units)
+
+
+def _untangled(drafts: Sequence[_Draft], duration: int) -> list[Cue]:
+    """The drafts as cues, their times moved as little as needed so that each is seen, alone and not late.
+
+    `duration` is the recording's, in ms. Example: two who begin at 5 s are shown one after the other, the first for as
+    long as is needed to be seen:
+
+    >>> yes, no = (_Draft(5000, 9000, (_Unit(text, True, 4),), "", "") for text in ("Yes.", "No."))
+    >>> [(cue.start_ms, cue.end_ms) for cue in _untangled([yes, no], 60_000)]
     [(5000, 5500), (5500, 9000)]
     """
-    starts = list(accumulate((c.start_ms for c in ordered), lambda last, own: max(own, last + MIN_MS)))
-    ends = [max(cue.end_ms, start + MIN_MS) for cue, start in zip(ordered, starts, strict=True)]
-    limits = [*starts[1:], *ends[-1:]]
+    limit = duration + MIN_MS
+    starts = [start for run in _runs([min(draft.start, duration) for draft in drafts]) for start in _placed(run, limit)]
+    ends = [max(draft.end, start + MIN_MS) for draft, start in zip(drafts, starts, strict=True)]
     return [
-        replace(cue, start_ms=start, end_ms=min(end, limit))
-        for cue, start, end, limit in zip(ordered, starts, ends, limits, strict=True)
+        Cue(start, min(end, following, limit), draft.lines(), draft.label)
+        for draft, start, end, following in zip(drafts, starts, ends, [*starts, limit][1:], strict=True)
     ]
+
+
+def _runs(wanted: Iterable[int]) -> list[list[int]]:
+    """The starts in runs: within one, each but the first would have to wait for the one before to be seen.
+
+    >>> _runs([0, 100, 600, 2000])
+    [[0, 100, 600], [2000]]
+    """
+    runs: list[list[int]] = []
+    free = 0
+    for start in wanted:
+        if runs and start < free:
+            runs[-1].append(start)
+            free += MIN_MS
+        else:
+            runs.append([start])
+            free = start + MIN_MS
+    return runs
+
+
+def _placed(run: Sequence[int], limit: int) -> Sequence[int]:
+    """When the cues of a run are shown: as far apart as MIN_MS, or as they can be so that none is late.
+
+    Example: of five who begin at once, the last is shown a second later:
+
+    >>> _placed([0, 0, 0, 0, 0], 60_000)
+    [0, 250, 500, 750, 1000]
+    """
+
+    def is_late(apart: int) -> bool:
+        shown = _apart(run, apart)
+        return shown[-1] + apart > limit or any(at - due > MAX_LATE_MS for at, due in zip(shown, run, strict=True))
+
+    steps = range(MIN_MS, 1, -1)
+    late = bisect_left(steps, True, key=lambda apart: not is_late(apart))
+    return _apart(run, MIN_MS - late)
+
+
+def _apart(run: Sequence[int], apart: int) -> list[int]:
+    """The starts, moved so that each is so many ms behind the one before."""
+    return list(accumulate(run, lambda last, own: max(own, last + apart)))
 
 
 def _units(text: str, room: int) -> list[_Unit]:
