@@ -23,6 +23,7 @@ from bench.roofline import Card, Memory, Rates, Trace, Work, decode_rate, kernel
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelError
 from dropscribe.models.base import Audio
+from dropscribe.models.gpu.allowance import CUDA_CONTEXT
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.batching import Batched, Sizes
 from dropscribe.models.vibevoice.dimensions import ModelDimensions
@@ -97,7 +98,7 @@ class Meter:
         if not self.on_gpu:
             return CPU_MEMORY
         free, total = torch.cuda.mem_get_info(self.device)
-        return min(total, free + memory_plan.CUDA_CONTEXT)
+        return min(total, free + CUDA_CONTEXT)
 
 
 @dataclass(frozen=True)

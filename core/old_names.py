@@ -22,7 +22,7 @@ SETTINGS = {
     # Those of one engine, in the table of the file that has its name.
     "quantize": "vibevoice.quantize",
     "attention": "vibevoice.attention",
-    "gpu_share": "vibevoice.gpu_share",
+    "vibevoice.gpu_share": "gpu_share",
     "batching": "vibevoice.batching",
     "script": "scripted.script",
 }

@@ -176,6 +176,9 @@ class Settings(BaseModel):
     model_slots: int = Field(
         0, ge=0, description="chunks that one model worker reads at once; 0: as many as fit its GPU"
     )
+    gpu_share: float = Field(
+        1, gt=0, le=1, description="part of a GPU's memory that one model worker may plan with; 0.45 for two on a card"
+    )
     cpu_slots: int = Field(
         0, ge=0, description="recordings that a CPU worker prepares at once; 0: one for each core, at most 4"
     )

@@ -13,15 +13,16 @@ class EngineSpec:
     """An engine by its `name`, which the setting `engine` takes; `target` is `module:Class` of its Transcriber.
 
     `package` is the one without which its module cannot be imported, and `extra` the optional dependencies that bring
-    it; both are empty where nothing optional is needed. `on_gpus` says that each GPU gets a worker of its own,
-    `needs_gpu` that a CPU is too slow for it. `model` is the checkpoint if none is named. `notice` is what a reader has
-    to know before trusting the transcripts.
+    it; both are empty where nothing optional is needed. `computes_with` is the package that computes, empty where none
+    does. `on_gpus` says that each GPU gets a worker of its own, `needs_gpu` that a CPU is too slow for it. `model` is
+    the checkpoint if none is named. `notice` is what a reader has to know before trusting the transcripts.
     """
 
     name: str
     target: str
     extra: str = ""
     package: str = ""
+    computes_with: str = ""
     on_gpus: bool = False
     needs_gpu: bool = False
     model: str = ""

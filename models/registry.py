@@ -7,18 +7,22 @@ model and no others.
 from __future__ import annotations
 
 import importlib
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from dropscribe.core import gpus, start_up
 from dropscribe.core.engines import AUTO
 from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.core.gpus import Gpu
 from dropscribe.core.settings import Settings
 from dropscribe.models import choice, inventory
 from dropscribe.models.checkpoints import hub_cache, known
 from dropscribe.models.choice import Machine, ModelChoice
 from dropscribe.models.engine_spec import EngineSpec
-from dropscribe.models.gpu import cublas
+from dropscribe.models.gpu import compatibility, cublas, cuda_support
+from dropscribe.models.gpu.placement import ANYWHERE, Placement
 from dropscribe.models.onnx import spec as onnx
 from dropscribe.models.scripted import spec as scripted
 from dropscribe.models.vibevoice import spec as vibevoice
@@ -27,13 +31,15 @@ from dropscribe.models.whisper import spec as whisper
 if TYPE_CHECKING:
     from dropscribe.models.base import Transcriber  # numpy comes with it
 
+log = logging.getLogger(__name__)
+
 SPECS: dict[str, EngineSpec] = {spec.name: spec for spec in (onnx.SPEC, scripted.SPEC, vibevoice.SPEC, whisper.SPEC)}
 # The engine that reads a checkpoint, by its layout.
 READERS = {"transformers": "vibevoice", "onnx": "onnx", "whisper": "whisper", "ctranslate2": "whisper"}
 
 
 class _Engine(Protocol):
-    def load(self, settings: Settings) -> Transcriber:
+    def load(self, settings: Settings, placement: Placement, /) -> Transcriber:
         """Load the model and warm it up."""
         ...
 
@@ -61,19 +67,53 @@ def look_at_machine() -> Machine:
 
 
 def uses_gpus(spec: EngineSpec) -> bool:
-    """Whether what is installed lets this engine compute on GPUs, so that each gets a worker of its own."""
-    return spec.on_gpus and (spec is not whisper.SPEC or cublas.is_found())
+    """Whether what is installed lets this engine compute on GPUs, so that each gets a worker of its own.
+
+    Imports nothing; `require_gpu` finds out whether it really can.
+    """
+    return spec.on_gpus and _LIBRARIES.get(spec.computes_with, lambda: True)()
 
 
-def create(engine: str, settings: Settings) -> Transcriber:
+# What tells without an import whether a package can compute on GPUs.
+_LIBRARIES: dict[str, Callable[[], bool]] = {
+    "ctranslate2": cublas.is_found,
+    "onnxruntime": cuda_support.has_gpu_provider,
+}
+
+
+def require_gpu(spec: EngineSpec, gpu: Gpu) -> None:
+    """Raise ModelUnavailableError, with the versions and the next step, where an engine cannot compute on that GPU.
+
+    Imports the package that it computes with.
+    """
+    if spec.computes_with:
+        compatibility.require(cuda_support.examine(spec.computes_with), gpu)
+
+
+def create(engine: str, settings: Settings, placement: Placement = ANYWHERE) -> Transcriber:
     """Load an engine by its name or by `auto`, ready to transcribe.
 
-    Raises ModelUnavailableError when it is unknown, not installed or does not fit this machine, and
-    SettingsError when its own settings are wrong.
+    Raises ModelUnavailableError when it is unknown, not installed, does not fit this machine or cannot compute on the
+    GPU that it is pinned to, and SettingsError when its own settings are wrong.
     """
     chosen = choose(settings.model_copy(update={"engine": engine}))
     settings = settings.model_copy(update={"engine": chosen.spec.name, "model": chosen.model})
-    return _class_of(chosen.spec).load(settings)
+    engine_class = _class_of(chosen.spec)
+    if placement.gpu:
+        require_gpu(chosen.spec, placement.gpu)
+    else:
+        _warn_of_unused_gpu(chosen.spec)
+    return engine_class.load(settings, placement)
+
+
+def _warn_of_unused_gpu(spec: EngineSpec) -> None:
+    """A worker that nobody pinned may compute on the CPU, but not without a word where there is a GPU."""
+    found = gpus.known().gpus if spec.on_gpus else ()
+    try:
+        if found:
+            require_gpu(spec, found[0])
+    except ModelUnavailableError as error:
+        log.warning("computing on the CPU, as %s", error)
 
 
 def _reader(settings: Settings) -> str:

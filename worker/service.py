@@ -24,6 +24,7 @@ from celery.exceptions import SecurityWarning
 
 from dropscribe.core import logs, metrics, start_up
 from dropscribe.core.errors import StoreError, UsageError
+from dropscribe.core.gpus import Gpu
 from dropscribe.core.queue import Doorbell, make_app
 from dropscribe.core.routing import CPU_QUEUE, EMBED
 from dropscribe.core.settings import Settings
@@ -43,6 +44,7 @@ from dropscribe.worker.runtime.pool import WakingPool
 
 if TYPE_CHECKING:
     from dropscribe.models.base import Transcriber, VoiceEncoder
+    from dropscribe.models.gpu.placement import Placement
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +55,16 @@ MAX_CPU_THREADS = 4  # decoding is bound by the disk before that
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a worker process is: its name in the store, its role, the GPU it is pinned to."""
+    """Who a worker process is: its name in the store, its role, the GPU that it is pinned to, if it is."""
 
     name: str
     role: str
-    gpu: str = ""
+    pinned: Gpu | None = None
+
+    @property
+    def gpu(self) -> str:
+        """The UUID of that GPU."""
+        return self.pinned.uuid if self.pinned else ""
 
 
 @dataclass
@@ -89,7 +96,7 @@ def run(settings: Settings, role: str, *, which_gpu: str | None = None, name: st
     logs.configure(settings, named)
     threading.excepthook = _end_with_thread
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery has its own: loading a model takes minutes
-    identity = Identity(named, role, gpu.pin(which_gpu).uuid if which_gpu else "")
+    identity = Identity(named, role, gpu.pin(which_gpu) if which_gpu else None)
     database = open_database(settings.database, where=identity.name)
     try:
         return _work(settings, database, identity)
@@ -119,9 +126,9 @@ def _registered(settings: Settings, database: Database, identity: Identity, told
     keeper = _keeper(settings, database, identity, tally, ending)
     keeper.start()  # before the model is loaded, which may take minutes in which the worker is to be seen alive
     app = make_app(settings)
-    model = None
+    model, is_model = None, identity.role == "model"
     try:
-        model = _load_model(settings, told) if identity.role == "model" else None
+        model = _load_model(settings, told, _placement(settings, database, identity)) if is_model else None
         fitness = CircuitBreaker(settings.circuit_breaker_failures)
         doorbell = Doorbell(settings, app)
         encoder = EncoderLoader(speaker_encoder, ready=lambda: _ring_for_stretches(context))
@@ -212,11 +219,20 @@ def _load_speech_detector(settings: Settings) -> None:
     vad.load(settings.speech_detector)
 
 
-def _load_model(settings: Settings, told: WorkerCollector) -> Transcriber:
+def _placement(settings: Settings, database: Database, identity: Identity) -> Placement:
+    """Where the model is to compute, and how many model workers of this host compute on the CPU, with this one."""
+    from dropscribe.models.gpu.placement import Placement  # a CPU worker needs no engine
+
+    host = socket.gethostname()
+    sharing = [one for one in fleet.list_workers(database) if (one.host, one.role, one.gpu) == (host, "model", "")]
+    return Placement(identity.pinned, sum(one.is_alive(settings.silence_seconds) for one in sharing))
+
+
+def _load_model(settings: Settings, told: WorkerCollector, placement: Placement) -> Transcriber:
     from dropscribe.models import registry  # a CPU worker needs no engine
 
     began = time.monotonic()
-    model = registry.create(settings.engine, settings)
+    model = registry.create(settings.engine, settings, placement)
     told.engine, told.load_seconds = model.info, time.monotonic() - began
     if model.info.notice:
         log.warning("%s", model.info.notice)

@@ -11,6 +11,7 @@ from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
 from dropscribe.core import gpus
 from dropscribe.core.errors import UsageError
+from dropscribe.models.gpu.allowance import allowance
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Row
@@ -44,7 +45,7 @@ def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json:
     settings = context.settings
     own = settings.of(VibeVoiceSettings)
     with busy(context.err, "asking the driver"):
-        cards = [shared(card, own.gpu_share) for card in choose_cards(gigabytes, gpu)]
+        cards = [shared(card, settings.gpu_share) for card in choose_cards(gigabytes, gpu)]
     seconds, slots = settings.chunk_seconds or memory_plan.MAX_CHUNK, settings.model_slots
     geometry = replace(PUBLISHED, quantized=own.quantize)
     plans = [memory_plan.choose(card.memory, geometry, seconds, slots) for card in cards]
@@ -80,10 +81,10 @@ def choose_cards(gigabytes: float | None, gpu: int | None) -> list[Card]:
 
 
 def shared(card: Card, share: float) -> Card:
-    """What one worker may take of a card, by the setting `vibevoice.gpu_share`."""
+    """What one worker may take of a card, by the setting `gpu_share`."""
     if share == 1:
         return card
-    return Card(f"{card.name}, {share:.0%} of it", memory_plan.allowance(card.memory, card.memory, share))
+    return Card(f"{card.name}, {share:.0%} of it", allowance(card.memory, card.memory, share))
 
 
 def of_size(gigabytes: float) -> Card:

@@ -1,9 +1,12 @@
-"""How full the GPU of this process is, where it has one."""
+"""How full the GPU of this process is, where it has one, and how much of it a worker may plan with."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+
+from dropscribe.core import gpus
+from dropscribe.models.gpu.allowance import allowance
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +16,19 @@ class GpuMemory:
     held: int
     free: int
     total: int
+
+
+def first_gpu() -> str:
+    """The UUID of the GPU that a process takes which is not pinned; empty where the driver does not tell."""
+    return next((gpu.uuid for gpu in gpus.known().gpus), "")
+
+
+def plannable(share: float) -> int | None:
+    """What a process that has taken nothing yet may plan with on its GPU; None where the driver does not tell."""
+    found = gpus.known().gpus
+    if not found or found[0].memory is None or found[0].free is None:
+        return None
+    return allowance(found[0].free, found[0].memory, share)
 
 
 def look() -> GpuMemory | None:

@@ -17,12 +17,13 @@ from onnxruntime.capi import onnxruntime_pybind11_state as faults
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.models.base import Audio
+from dropscribe.models.gpu.cuda_support import GPU_PROVIDER
 from dropscribe.models.onnx.layout import DECODER, ENCODER, Manifest
 from dropscribe.models.onnx.memory_budget import PIECE_SECONDS, PREFILL_TOKENS
 from dropscribe.models.vibevoice.base import Numbers
 from dropscribe.models.vibevoice.generation import CancelledError, Decoding, Generation, Stop, TokenSink
 
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the best first
+CPU_PROVIDER = "CPUExecutionProvider"
 NUMPY = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 ERRORS = (
     faults.Fail,
@@ -36,17 +37,13 @@ ERRORS = (
 )
 
 
-def providers() -> list[str]:
-    """What of this installation computes: a GPU if it can, and the CPU."""
-    available = onnxruntime.get_available_providers()
-    return [name for name in PROVIDERS if name in available]
-
-
-def _open(path: Path) -> InferenceSession:
+def _open(path: Path, gpu_memory: int | None) -> InferenceSession:
+    """A session on the GPU, of which its arena takes at most so many bytes, or on the CPU with None."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; its warnings are about its own optimizations
+    providers = [] if gpu_memory is None else [(GPU_PROVIDER, {"gpu_mem_limit": gpu_memory})]
     try:
-        return InferenceSession(path, options, providers=providers())
+        return InferenceSession(path, options, providers=[*providers, CPU_PROVIDER])
     except ERRORS as error:
         raise ModelUnavailableError(
             f"ONNX Runtime cannot load {path}: {_first(error)}", remedy="export it again"
@@ -66,9 +63,11 @@ def _failed(error: Exception) -> ModelError:
 class SpeechEncoder:
     """Embeddings of audio, which is read in pieces; the state of the convolutions goes from one to the next."""
 
-    def __init__(self, folder: Path, manifest: Manifest, piece_seconds: float = PIECE_SECONDS) -> None:
-        """Raises ModelUnavailableError."""
-        self._session = _open(folder / ENCODER)
+    def __init__(
+        self, folder: Path, manifest: Manifest, piece_seconds: float = PIECE_SECONDS, gpu_memory: int | None = None
+    ) -> None:
+        """On the GPU, with at most so many bytes, or on the CPU. Raises ModelUnavailableError."""
+        self._session = _open(folder / ENCODER, gpu_memory)
         self._hop = manifest.hop
         self._piece = max(1, int(piece_seconds * SAMPLE_RATE) // self._hop) * self._hop  # a cut tears no token
         state = self._session.get_inputs()[1]
@@ -105,10 +104,10 @@ class Cache:
 class Decoder:
     """The language model; each answer has a cache of its own, so that many threads may use it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises ModelUnavailableError."""
-        self._session = _open(folder / DECODER)
-        self._device = "cuda" if self._session.get_providers()[0] == PROVIDERS[0] else "cpu"
+    def __init__(self, folder: Path, gpu_memory: int | None = None) -> None:
+        """On the GPU, with at most so many bytes, or on the CPU. Raises ModelUnavailableError."""
+        self._session = _open(folder / DECODER, gpu_memory)
+        self._device = "cuda" if self._session.get_providers()[0] == GPU_PROVIDER else "cpu"
         self._past = [port for port in self._session.get_inputs() if port.name.startswith("past.")]
         self._outputs = [port.name for port in self._session.get_outputs()]
 

@@ -9,4 +9,6 @@ SPEC = EngineSpec(
     target="dropscribe.models.onnx.transcriber:Onnx",
     extra="onnx",
     package="onnxruntime",
+    computes_with="onnxruntime",
+    on_gpus=True,
 )

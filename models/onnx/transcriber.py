@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -13,13 +12,16 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from dropscribe.core import machine_memory
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo
 from dropscribe.models.base import Audio
+from dropscribe.models.gpu import cuda_support, lock, memory
+from dropscribe.models.gpu.placement import ANYWHERE, Placement
 from dropscribe.models.onnx import layout, memory_budget
 from dropscribe.models.onnx.layout import Manifest
-from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder, providers
+from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder
 from dropscribe.models.vibevoice.base import Numbers, VibeVoiceBase
 from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener, TokenSink
@@ -30,20 +32,21 @@ log = logging.getLogger(__name__)
 class Onnx(VibeVoiceBase):
     """A Transcriber by ONNX Runtime; safe for any number of threads."""
 
-    def __init__(self, folder: Path, manifest: Manifest, settings: Settings) -> None:
-        """Load the graphs of a checked export. Raises ModelUnavailableError."""
+    def __init__(self, folder: Path, manifest: Manifest, settings: Settings, room: int, *, on_gpu: bool) -> None:
+        """Load the graphs of a checked export into so many bytes of memory. Raises ModelUnavailableError."""
         began = time.monotonic()
         geometry = read_geometry(folder)
         slots = settings.model_slots or 1
-        longest = memory_budget.longest_chunk(geometry, manifest, _memory(), settings.chunk_seconds, slots)
+        wanted = settings.chunk_seconds
+        longest = memory_budget.longest_chunk(geometry, manifest, room, wanted, slots, on_gpu=on_gpu)
         self._vocabulary = manifest.vocabulary
-        self._encoder = SpeechEncoder(folder, manifest)
-        self._decoder = Decoder(folder)
+        self._encoder = SpeechEncoder(folder, manifest, gpu_memory=room if on_gpu else None)
+        self._decoder = Decoder(folder, room if on_gpu else None)
         self._decoding = Decoding(
             manifest.ends, temperature=settings.temperature, repetition_penalty=settings.repetition_penalty
         )
         seconds = round(time.monotonic() - began, 1)
-        log.info("loaded %s in %s in %.1f s; computed by %s", folder, manifest.dtype, seconds, ", ".join(providers()))
+        log.info("loaded %s in %s in %.1f s on the %s", folder, manifest.dtype, seconds, "GPU" if on_gpu else "CPU")
         super().__init__(
             EngineInfo("onnx", str(folder), manifest.dtype, slots, longest, load_seconds=seconds),
             read_tokenizer(folder),
@@ -54,7 +57,7 @@ class Onnx(VibeVoiceBase):
         )
 
     @classmethod
-    def load(cls, settings: Settings) -> Onnx:
+    def load(cls, settings: Settings, placement: Placement = ANYWHERE) -> Onnx:
         """Check, load and warm up. Raises ModelUnavailableError with the reason."""
         if not settings.model:
             raise ModelUnavailableError("onnx reads an export", remedy="name its folder (DROPSCRIBE_MODEL)")
@@ -67,8 +70,12 @@ class Onnx(VibeVoiceBase):
                 f"{folder} comes in {manifest.dtype}, not in {settings.precision}",
                 remedy="set DROPSCRIBE_PRECISION=auto",
             )
-        model = cls(folder, manifest, settings)
-        model.warm_up()
+        on_gpu = cuda_support.examine("onnxruntime").computes
+        with lock.turn(placement, settings.home, memory.first_gpu() if on_gpu else ""):
+            room = memory.plannable(settings.gpu_share) if on_gpu else None
+            room = machine_memory.allowance(placement.workers) if room is None else room
+            model = cls(folder, manifest, settings, room, on_gpu=on_gpu)
+            model.warm_up()
         gc.freeze()  # as for the other engine: collections do not look through what stays
         return model
 
@@ -118,7 +125,3 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         raise ModelUnavailableError(
             f"cannot read {folder / 'tokenizer.json'}: {error}", remedy="export it again"
         ) from error
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -27,6 +27,7 @@ from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment
 from dropscribe.models.base import Audio, TranscribeRequest
+from dropscribe.models.gpu.placement import ANYWHERE, Placement
 from dropscribe.models.scripted.settings import ScriptedSettings
 from dropscribe.models.scripted.spec import SPEC
 
@@ -130,7 +131,7 @@ class Scripted:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, settings: Settings) -> Scripted:
+    def load(cls, settings: Settings, _placement: Placement = ANYWHERE) -> Scripted:
         """Read the script. Raises SettingsError when it is wrong."""
         return cls(parse(settings.of(ScriptedSettings).script), slots=settings.model_slots or 1)
 

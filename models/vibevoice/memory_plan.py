@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from dropscribe.core.audio import SAMPLE_RATE
+from dropscribe.models.gpu.allowance import CUDA_CONTEXT
 from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from dropscribe.models.vibevoice.prompt import CONTEXT_TOKENS, FRAME_TOKENS
 
@@ -34,7 +35,6 @@ PAGE = 256  # tokens; the cache is handed out in pages of this size
 PREFILL_TOKENS = 1024  # prompt tokens read in one step: enough to fill a GPU, few enough not to stall the others
 PIECES = (60.0, 30.0, 15.0, 5.0)  # s of audio that an encoder takes at once
 PIECE_SHARE = 1 / 32  # of the card that one piece may take while it is encoded
-CUDA_CONTEXT = 600_000_000  # context, libraries and their workspaces
 HEADROOM = 0.03  # of the card: what the driver keeps of the memory on the box, and what the allocator cannot reuse
 
 
@@ -92,14 +92,6 @@ def slot_tokens(geometry: ModelDimensions, seconds: float) -> int:
 def prompt_tokens(geometry: ModelDimensions, seconds: float) -> int:
     """Tokens of the longest prompt: audio, the request around it, and all the context that is allowed."""
     return geometry.audio_tokens(seconds) + FRAME_TOKENS + CONTEXT_TOKENS
-
-
-def allowance(free: int, total: int, share: float = 1.0) -> int:
-    """What a process may plan with on a card of `total` bytes: its share, but no more than is free.
-
-    Its own CUDA context has been taken from `free` already, and every plan counts it.
-    """
-    return min(int(share * total), free + CUDA_CONTEXT)
 
 
 @dataclass(frozen=True, slots=True)

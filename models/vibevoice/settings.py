@@ -25,7 +25,4 @@ class VibeVoiceSettings(EngineSettings):
     attention: Literal["auto", "flash", "varlen", "sdpa", "eager"] = Field(
         "auto", description="how attention is computed; auto: flash-attn where it can run, else sdpa"
     )
-    gpu_share: float = Field(
-        1, gt=0, le=1, description="part of a GPU's memory that one model worker may plan with; 0.45 for two on a card"
-    )
     batching: bool = Field(True, description="transcribe several chunks at once; off: one at a time, the reference")

@@ -13,6 +13,7 @@ SPEC = EngineSpec(
     target="dropscribe.models.vibevoice.transcriber:VibeVoice",
     extra="gpu",
     package="torch",
+    computes_with="torch",
     on_gpus=True,
     needs_gpu=True,
     model=MODEL,

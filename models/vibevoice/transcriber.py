@@ -5,22 +5,24 @@ from __future__ import annotations
 import gc
 import importlib.util
 import logging
-import os
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dropscribe.core import machine_memory
 from dropscribe.core.errors import ModelError, ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo
 from dropscribe.models.base import Audio
 from dropscribe.models.checkpoints import hub_cache
-from dropscribe.models.gpu import lock
+from dropscribe.models.gpu import compatibility, cuda_support, lock
+from dropscribe.models.gpu.allowance import allowance
+from dropscribe.models.gpu.placement import ANYWHERE, Placement
 from dropscribe.models.vibevoice import loader, memory_plan, quantize
 from dropscribe.models.vibevoice.base import Numbers, VibeVoiceBase
 from dropscribe.models.vibevoice.batching import Batched, Sizes
@@ -72,18 +74,19 @@ class VibeVoice(VibeVoiceBase):
         self._engine = _serve(loaded, plan, self.soft, settings)
 
     @classmethod
-    def load(cls, settings: Settings) -> VibeVoice:
+    def load(cls, settings: Settings, placement: Placement = ANYWHERE) -> VibeVoice:
         """Plan, load, check and warm up. Raises ModelUnavailableError with the reason or the numbers.
 
         From measuring the free memory until all that is planned is taken, no other worker does the same on this GPU.
         """
         device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-        with _alone(device, settings):
-            return cls._load(settings, device)
+        with _turn(device, settings, placement):
+            return cls._load(settings, device, placement.workers)
 
     @classmethod
-    def _load(cls, settings: Settings, device: torch.device) -> VibeVoice:
-        plan, own = make_plan(settings, device), settings.of(VibeVoiceSettings)
+    def _load(cls, settings: Settings, device: torch.device, workers: int) -> VibeVoice:
+        plan, own = make_plan(settings, device, workers), settings.of(VibeVoiceSettings)
+        _require_binary(plan.precision, device)
         loaded = loader.load(
             settings.model,
             _precision(settings, plan),
@@ -147,12 +150,20 @@ class VibeVoice(VibeVoiceBase):
             torch.cuda.empty_cache()
 
 
-def _alone(device: torch.device, settings: Settings) -> AbstractContextManager[None]:
-    """Wait for the workers that are about to take memory of this GPU, and let others wait."""
-    if device.type != "cuda":
-        return nullcontext()
-    gpu = str(torch.cuda.get_device_properties(device).uuid)
-    return lock.held(gpu, lock.place(settings.home))
+def _turn(device: torch.device, settings: Settings, placement: Placement) -> AbstractContextManager[None]:
+    """Wait for the workers that are about to take memory there, and let others wait."""
+    gpu = f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else ""
+    return lock.turn(placement, settings.home, gpu)
+
+
+def _require_binary(precision: Precision, device: torch.device) -> None:
+    """Raise ModelUnavailableError where bitsandbytes is to quantize for a CUDA that it has no binary for."""
+    if device.type != "cuda" or precision not in {Precision.INT8, Precision.NF4}:
+        return
+    if lacking := compatibility.lacking_binary(torch.version.cuda or "", cuda_support.bitsandbytes_binaries()):
+        raise ModelUnavailableError(
+            lacking, remedy="pip install --upgrade bitsandbytes, or set DROPSCRIBE_PRECISION=bf16 if the card holds it"
+        )
 
 
 def _serve(loaded: Loaded, plan: MemoryPlan, soft: SoftTokens, settings: Settings) -> Engine:
@@ -180,8 +191,8 @@ def _decoding(loaded: Loaded, settings: Settings) -> Decoding:
     )
 
 
-def make_plan(settings: Settings, device: torch.device) -> MemoryPlan:
-    """What to load, and how much it will serve at once.
+def make_plan(settings: Settings, device: torch.device, workers: int = 0) -> MemoryPlan:
+    """What to load, and how much it will serve at once; on a CPU, `workers` share the machine's memory.
 
     Raises ModelUnavailableError when the checkpoint cannot be read, or the card cannot hold what is asked for.
     """
@@ -193,7 +204,7 @@ def make_plan(settings: Settings, device: torch.device) -> MemoryPlan:
     dtype = loader.dtype_of(str(precisions[0]), device)
     attention, _ = loader.choose_attention(own.attention, dtype, capability, installed=installed)
     plan = memory_plan.choose(
-        _memory(device, own.gpu_share),
+        _memory(device, settings.gpu_share, workers),
         ModelDimensions.from_config(config, _parts(settings, config)),
         settings.chunk_seconds or memory_plan.MAX_CHUNK,
         _slots(settings, device),
@@ -202,7 +213,7 @@ def make_plan(settings: Settings, device: torch.device) -> MemoryPlan:
         flash=attention not in {"sdpa", "eager"},  # those need a mask
     )
     if not plan.fits or plan.chunk_seconds < settings.chunk_seconds:
-        share = f"raise DROPSCRIBE_VIBEVOICE_GPU_SHARE (now {own.gpu_share:g}), " if own.gpu_share < 1 else ""
+        share = f"raise DROPSCRIBE_GPU_SHARE (now {settings.gpu_share:g}), " if settings.gpu_share < 1 else ""
         raise ModelUnavailableError(
             f"{settings.model} does not fit: {plan.explain()}",
             remedy=f"set DROPSCRIBE_PRECISION=auto, {share}lower "
@@ -252,12 +263,12 @@ def _precisions(settings: Settings, config: dict[str, Any], device: torch.device
     return [unquantized, Precision.INT8, Precision.NF4]
 
 
-def _memory(device: torch.device, share: float) -> int:
-    """Bytes that this process may take: its share of the card, but no more than is free.
+def _memory(device: torch.device, share: float, workers: int) -> int:
+    """Bytes that this process may take: its share of the card, or else of the machine, but no more than is free.
 
-    What its own context has taken already counts as free. On a CPU it is the machine's memory.
+    What its own context has taken of the card already counts as free.
     """
     if device.type != "cuda":
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return machine_memory.allowance(workers)
     free, total = torch.cuda.mem_get_info(device)
-    return memory_plan.allowance(free, total, share)
+    return allowance(free, total, share, has_context=True)

@@ -13,6 +13,7 @@ SPEC = EngineSpec(
     target="dropscribe.models.whisper.transcriber:Whisper",
     extra="whisper",
     package="faster_whisper",
+    computes_with="ctranslate2",
     on_gpus=True,
     model=DEFAULT,
 )

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ctranslate2
@@ -28,10 +29,12 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment, Word
 from dropscribe.models import engine_errors
 from dropscribe.models.base import Audio, TranscribeRequest
+from dropscribe.models.checkpoints.known import WEIGHTS
 from dropscribe.models.context import check_context
-from dropscribe.models.gpu import cublas
+from dropscribe.models.gpu import cublas, lock, memory
+from dropscribe.models.gpu.placement import ANYWHERE, Placement
 from dropscribe.models.resampling import resample
-from dropscribe.models.whisper import checkpoint
+from dropscribe.models.whisper import checkpoint, memory_budget
 from dropscribe.models.whisper.spec import SPEC, caveat
 
 log = logging.getLogger(__name__)
@@ -91,15 +94,23 @@ class Whisper:
         check_language(settings.language, model.supported_languages)
 
     @classmethod
-    def load(cls, settings: Settings) -> Whisper:
+    def load(cls, settings: Settings, placement: Placement = ANYWHERE) -> Whisper:
         """Find, convert if need be, load and warm up. Raises ModelUnavailableError, SettingsError or UsageError."""
-        began = time.monotonic()
         logging.getLogger("faster_whisper").setLevel(logging.WARNING)  # it tells of every chunk
         device = _device()
         kind = compute_type(settings.precision, device)
-        slots = settings.model_slots or 1
         folder, name = checkpoint.find(settings)
-        model = _open(str(checkpoint.readable(folder, name, settings)), name, device, kind, slots)
+        readable = checkpoint.readable(folder, name, settings)
+        if device == "cpu":
+            return cls._load(readable, name, settings, device, kind)
+        with lock.turn(placement, settings.home, memory.first_gpu()):
+            _require_memory(name, (readable / WEIGHTS).stat().st_size, kind, settings)
+            return cls._load(readable, name, settings, device, kind)
+
+    @classmethod
+    def _load(cls, folder: Path, name: str, settings: Settings, device: str, kind: str) -> Whisper:
+        began, slots = time.monotonic(), settings.model_slots or 1
+        model = _open(str(folder), name, device, kind, slots)
         spent = round(time.monotonic() - began, 1)
         info = EngineInfo(
             SPEC.name,
@@ -207,6 +218,19 @@ def _device() -> str:
         return "cuda"
     log.warning("the GPU is not used: CTranslate2 needs %s, which is not found; install cuBLAS 12", cublas.LIBRARY)
     return "cpu"
+
+
+def _require_memory(name: str, weights: int, kind: str, settings: Settings) -> None:
+    """Raise ModelUnavailableError where so many bytes of weights do not fit this process's part of its GPU."""
+    need, allowed = memory_budget.taken(weights, kind, settings.model_slots or 1), memory.plannable(settings.gpu_share)
+    if allowed is not None and need > allowed:
+        raise ModelUnavailableError(
+            f"{name} does not fit: in {kind} it takes about {need / 1e9:.1f} GB of the GPU, and this worker may take "
+            f"{allowed / 1e9:.1f} GB",
+            remedy=f"free the card (nvidia-smi shows who has it), raise DROPSCRIBE_GPU_SHARE (now "
+            f"{settings.gpu_share:g}), lower DROPSCRIBE_MODEL_SLOTS, or set DROPSCRIBE_PRECISION=int8 or a smaller "
+            "DROPSCRIBE_MODEL",
+        )
 
 
 def compute_type(precision: str, device: str) -> str:

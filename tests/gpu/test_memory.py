@@ -22,10 +22,10 @@ from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.models.base import TranscribeRequest
 from dropscribe.models.gpu import memory
+from dropscribe.models.gpu.allowance import CUDA_CONTEXT
 from dropscribe.models.vibevoice import memory_plan
 from dropscribe.models.vibevoice.dimensions import EncoderDimensions, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import Precision
-from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 from dropscribe.models.vibevoice.transcriber import VibeVoice, make_plan
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ def settings(checkpoint: Path, **changes: object) -> Settings:
 
 def listen(checkpoint: str, share: float, tell: Callable[[dict[str, Any]], object]) -> None:
     """Read a second of noise, and tell what came of it and what was planned while the model is still there."""
-    model = VibeVoice.load(settings(Path(checkpoint)).having(VibeVoiceSettings(gpu_share=share)))
+    model = VibeVoice.load(settings(Path(checkpoint), gpu_share=share))
     audio = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32)
     found = model.transcribe(audio, TranscribeRequest())
     planned = {"slots": model.plan.slots, "total": model.plan.total, "vram": model.plan.vram}
@@ -151,11 +151,9 @@ def test_two_workers_with_a_share_each_plan_within_it(checkpoint: Path, device: 
 
 
 def test_a_share_that_is_too_small_is_refused_by_its_name(checkpoint: Path, device: torch.device) -> None:
-    small = (
-        memory_plan.CUDA_CONTEXT / torch.cuda.get_device_properties(device).total_memory
-    )  # nothing is left for a model
-    with pytest.raises(ModelUnavailableError, match=r"does not fit: .*raise DROPSCRIBE_VIBEVOICE_GPU_SHARE \(now 0\."):
-        make_plan(settings(checkpoint).having(VibeVoiceSettings(gpu_share=small)), device)
+    small = CUDA_CONTEXT / torch.cuda.get_device_properties(device).total_memory  # nothing is left for a model
+    with pytest.raises(ModelUnavailableError, match=r"does not fit: .*raise DROPSCRIBE_GPU_SHARE \(now 0\."):
+        make_plan(settings(checkpoint, gpu_share=small), device)
 
 
 def test_the_metrics_tell_what_tensors_hold_and_what_is_free(device: torch.device) -> None:

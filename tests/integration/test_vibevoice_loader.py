@@ -16,7 +16,6 @@ from dropscribe.core.settings import Settings
 from dropscribe.models.gpu import lock
 from dropscribe.models.vibevoice import loader, transcriber
 from dropscribe.models.vibevoice.memory_plan import Precision
-from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.tiny.checkpoint import random_checkpoint
 
@@ -141,12 +140,10 @@ def test_a_plan_that_does_not_fit_is_refused_with_the_numbers(
 def test_a_plan_that_does_not_fit_its_share_names_the_setting(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcriber, "_memory", lambda _, share: int(share * 1e9))
+    monkeypatch.setattr(transcriber, "_memory", lambda _, share, __: int(share * 1e9))
     transcriber.make_plan(Settings(model=str(checkpoint)), CPU)
-    with pytest.raises(
-        ModelUnavailableError, match=r"of 0\.45 GB; .*raise DROPSCRIBE_VIBEVOICE_GPU_SHARE \(now 0\.45\), lower"
-    ):
-        transcriber.make_plan(Settings(model=str(checkpoint)).having(VibeVoiceSettings(gpu_share=0.45)), CPU)
+    with pytest.raises(ModelUnavailableError, match=r"of 0\.45 GB; .*raise DROPSCRIBE_GPU_SHARE \(now 0\.45\), lower"):
+        transcriber.make_plan(Settings(model=str(checkpoint), gpu_share=0.45), CPU)
 
 
 def test_the_memory_of_a_card_is_measured_and_taken_under_its_lock(
@@ -164,7 +161,7 @@ def test_the_memory_of_a_card_is_measured_and_taken_under_its_lock(
                 locked.append(False)
 
     measure, warm_up = transcriber._memory, VibeVoice.warm_up
-    monkeypatch.setattr(transcriber, "_alone", lambda *_: lock.held("card", tmp_path))
+    monkeypatch.setattr(transcriber, "_turn", lambda *_: lock.held("card", tmp_path))
     monkeypatch.setattr(transcriber, "_memory", lambda *arguments: look() or measure(*arguments))
     monkeypatch.setattr(VibeVoice, "warm_up", lambda self: warm_up(self) or look())
     VibeVoice.load(Settings(model=str(checkpoint), chunk_seconds=30)).close()

@@ -9,18 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.gpu.allowance import CUDA_CONTEXT, allowance
 from dropscribe.models.vibevoice import parts
 from dropscribe.models.vibevoice.dimensions import PUBLISHED, EncoderDimensions, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import (
     BEST_FIRST,
     COMPARED_CHUNKS,
-    CUDA_CONTEXT,
     GIB,
     MAX_CHUNK,
     MAX_NEW_TOKENS,
     MIN_CHUNK,
     Precision,
-    allowance,
     answer_budget,
     cache_per_token,
     choose,
@@ -219,10 +218,10 @@ def test_a_small_checkpoint_fits_everywhere() -> None:
 
 def test_a_worker_plans_with_its_share_and_never_with_more_than_is_free() -> None:
     total = 24 * GIB
-    assert allowance(total - CUDA_CONTEXT, total) == total
+    assert allowance(total - CUDA_CONTEXT, total, has_context=True) == total
     assert allowance(total, total) == total
-    assert allowance(total - CUDA_CONTEXT, total, 0.45) == int(0.45 * total)
-    assert allowance(5 * GIB, total, 0.45) == 5 * GIB + CUDA_CONTEXT
+    assert allowance(total - CUDA_CONTEXT, total, 0.45, has_context=True) == int(0.45 * total)
+    assert allowance(5 * GIB, total, 0.45, has_context=True) == 5 * GIB + CUDA_CONTEXT
 
 
 @given(CARDS, st.floats(0.01, 0.5))

@@ -32,7 +32,7 @@ VALUES = {
     "unfit_failures": 9,
     "quantize": ["head"],
     "attention": "sdpa",
-    "gpu_share": 0.5,
+    "vibevoice.gpu_share": 0.5,
     "batching": False,
     "script": "{}",
 }
@@ -53,7 +53,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_old_name_is_read_wherever_a_setting_may_stand_and_the_remark_names_the_new_one(
     old: str, new: str, elsewhere: Path
 ) -> None:
-    variable, value = f"DROPSCRIBE_{old.upper()}", VALUES[old]
+    variable, value = settings.variable(old), VALUES[old]
     by_environment = settings_loading.load({variable: ",".join(value) if isinstance(value, list) else str(value)})
     by_option = settings_loading.load({}, overrides={old: value})
     (elsewhere / "dropscribe.toml").write_text(f"{old} = {json.dumps(value)}\n")
@@ -99,7 +99,7 @@ def test_new_names_are_not_remarked_on() -> None:
 def test_the_digest_goes_by_new_names_whatever_the_settings_are_called() -> None:
     digest = settings_loading.load({}).digest()
     assert digest == "43750cdde5f79767", "another digest than stored jobs have needs a reason"
-    named = {f"DROPSCRIBE_{old.upper()}": str(value) for old, value in VALUES.items() if old not in SHAPING}
+    named = {settings.variable(old): str(value) for old, value in VALUES.items() if old not in SHAPING}
     assert settings_loading.load(named).digest() == digest
 
 

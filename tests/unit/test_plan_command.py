@@ -23,7 +23,7 @@ MARKED = re.compile(r"<!-- plan: begin .*? -->\n(.*?)<!-- plan: end -->", re.DOT
 @pytest.fixture(autouse=True)
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only directory that programs are looked for in."""
-    for variable in ("DROPSCRIBE_CHUNK_SECONDS", "DROPSCRIBE_MODEL_SLOTS", "DROPSCRIBE_VIBEVOICE_GPU_SHARE"):
+    for variable in ("DROPSCRIBE_CHUNK_SECONDS", "DROPSCRIBE_MODEL_SLOTS", "DROPSCRIBE_GPU_SHARE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -80,7 +80,7 @@ def test_auto_follows_the_settings(run, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_share_of_a_card_is_planned_as_the_worker_does(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DROPSCRIBE_VIBEVOICE_GPU_SHARE", "0.5")
+    monkeypatch.setenv("DROPSCRIBE_GPU_SHARE", "0.5")
     (card,) = cards(run("--vram", "48", "--json")[1])
     assert (card["name"], card["vram"]) == ("48 GB, 50% of it", 24 * 2**30)
     assert card["auto"]["slots"] == memory_plan.choose(24 * 2**30, PUBLISHED).slots

@@ -87,25 +87,26 @@ def test_an_unknown_key_names_file_and_nearest(elsewhere: Path) -> None:
 
 def test_settings_of_an_engine_form_a_table_of_the_file_and_carry_its_name_in_the_environment(elsewhere: Path) -> None:
     (elsewhere / "dropscribe.toml").write_text(
-        'engine = "vibevoice"\n[vibevoice]\nattention = "sdpa"\ngpu_share = 0.45\n[scripted]\nscript = "{}"\n'
+        'engine = "vibevoice"\n[vibevoice]\nattention = "sdpa"\nbatching = false\n[scripted]\nscript = "{}"\n'
     )
-    environment = {"DROPSCRIBE_VIBEVOICE_GPU_SHARE": "0.9"}
+    environment = {"DROPSCRIBE_VIBEVOICE_BATCHING": "true"}
     found = settings_loading.load(environment)
     own = found.of(VibeVoiceSettings)
-    assert (own.attention, own.gpu_share, own.batching) == ("sdpa", 0.9, True)
+    assert (own.attention, own.batching) == ("sdpa", True)
     assert found.of(ScriptedSettings).script == "{}"
     assert found.remarks == ()
     told = {origin.name: (origin.value, origin.source) for origin in settings_loading.origins(found, environment)}
-    assert told["vibevoice.gpu_share"] == ("0.9", "environment")
+    assert told["vibevoice.batching"] == ("True", "environment")
     assert told["vibevoice.attention"] == ("sdpa", "dropscribe.toml")
-    assert told["vibevoice.batching"] == ("True", "default")
+    assert told["vibevoice.quantize"][1] == "default"
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("[vibevoice]\nattenton = 1", r"unknown setting vibevoice\.attenton; did you mean vibevoice\.attention\?"),
-        ("[vibevoice]\ngpu_share = 2", r"vibevoice\.gpu_share in dropscribe\.toml = 2: input should be less than"),
+        ("[vibevoice]\nbatching = 2", r"vibevoice\.batching in dropscribe\.toml = 2: input should be a valid boolean"),
+        ("gpu_share = 2", r"gpu_share in dropscribe\.toml = 2: input should be less than"),
         ("[whisper]\nattention = 1", r"unknown setting whisper\.attention"),
         ("[vibevoyce]\nattention = 1", r"unknown setting vibevoyce"),
         ("vibevoice = 3", r"unknown setting vibevoice;"),
@@ -156,8 +157,9 @@ def test_a_broken_file_is_named(elsewhere: Path) -> None:
         ("STABLE_SECONDS", "-1"),
         ("OUTPUTS", "txt,pdf"),
         ("LOST_ATTEMPTS", "many"),
-        ("VIBEVOICE_GPU_SHARE", "0"),
-        ("VIBEVOICE_GPU_SHARE", "1.1"),
+        ("GPU_SHARE", "0"),
+        ("GPU_SHARE", "1.1"),
+        ("VIBEVOICE_BATCHING", "perhaps"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_by_its_variable(variable: str, value: str) -> None:

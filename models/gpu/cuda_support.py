@@ -1,0 +1,121 @@
+"""What the packages of this environment can do with CUDA, by trying it. Imports the package that is asked about.
+
+A package may find no GPU for many reasons and say none of them; `compatibility` tells which it is.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dropscribe.models.gpu import cublas
+
+# ModelProto of one node: b = a + a, one number of float32 each.
+ADDITION = bytes.fromhex(
+    "08083a350a0e0a01610a0161120162220341646412016"
+    "75a0f0a0161120a0a08080112040a020801620f0a0162120a0a08080112040a02080142040a00100d"
+)
+GPU_PROVIDER = "CUDAExecutionProvider"
+PROVIDER_LIBRARY = "capi/libonnxruntime_providers_cuda.so"  # in the package onnxruntime, where it can use CUDA
+BINARY = re.compile(r"libbitsandbytes_cuda(\d\d)(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class CudaSupport:
+    """One package: the version of CUDA that it is built for, empty in a build for the CPU, `?` where it does not tell.
+
+    `computes` says that a kernel ran, and `said` what CUDA said if none did. `built_for` are the architectures that its
+    kernels are for (`sm_90`), or programs that the driver can translate (`compute_90`); empty where it does not tell.
+    """
+
+    package: str
+    version: str
+    cuda: str = ""
+    computes: bool = False
+    said: str = ""
+    built_for: tuple[str, ...] = ()
+
+
+def examine(package: str) -> CudaSupport:
+    """What `torch`, `ctranslate2` or `onnxruntime` can do on the GPU that this process sees. Raises ImportError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they warn of is what is found out here
+        return EXAMINERS[package]()
+
+
+def _torch() -> CudaSupport:
+    import torch
+
+    cuda, said = torch.version.cuda or "", ""
+    if cuda:
+        said = _failure(lambda: (torch.ones(16, device="cuda") * 2).sum().item())
+    return CudaSupport(
+        "torch", torch.__version__, cuda, bool(cuda) and not said, said, tuple(torch.cuda.get_arch_list())
+    )
+
+
+def _ctranslate2() -> CudaSupport:
+    import ctranslate2
+    import numpy as np
+
+    try:
+        ctranslate2.get_supported_compute_types("cuda")
+    except ValueError:  # "was not compiled with CUDA support"; where CUDA itself fails, it is a RuntimeError
+        return CudaSupport("ctranslate2", ctranslate2.__version__)
+    except RuntimeError:
+        pass
+    ones = ctranslate2.StorageView.from_array(np.ones(16, np.float32))
+    said = _failure(lambda: ones.to_device(ctranslate2.Device.cuda))
+    if not said and not cublas.is_found():
+        said = f"{cublas.LIBRARY} is not found"
+    return CudaSupport("ctranslate2", ctranslate2.__version__, cublas.CUDA, not said, said)
+
+
+def _onnxruntime() -> CudaSupport:
+    import onnxruntime
+
+    if GPU_PROVIDER not in onnxruntime.get_available_providers():
+        return CudaSupport("onnxruntime", onnxruntime.__version__)
+    cuda = getattr(onnxruntime, "cuda_version", "") or "?"
+    session = onnxruntime.InferenceSession(ADDITION, providers=[GPU_PROVIDER, "CPUExecutionProvider"])
+    computes = session.get_providers()[0] == GPU_PROVIDER  # it takes the CPU where the GPU fails, and goes on
+    said = "" if computes else f"{GPU_PROVIDER} cannot be loaded; its log says why"
+    return CudaSupport("onnxruntime", onnxruntime.__version__, cuda, computes, said)
+
+
+EXAMINERS: dict[str, Callable[[], CudaSupport]] = {
+    "torch": _torch,
+    "ctranslate2": _ctranslate2,
+    "onnxruntime": _onnxruntime,
+}
+
+
+def _failure(action: Callable[[], object]) -> str:
+    """The first line of the error that an action ends with; empty if it succeeds."""
+    try:
+        action()
+    except (RuntimeError, AssertionError) as error:
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    return ""
+
+
+def bitsandbytes_binaries() -> list[str]:
+    """The versions of CUDA that the installed bitsandbytes has binaries for (`13.0`), in order. Imports nothing."""
+    folder = _package("bitsandbytes")
+    found = filter(None, (BINARY.match(file.name) for file in folder.iterdir())) if folder else ()
+    return sorted(f"{match[1]}.{match[2]}" for match in found)
+
+
+def has_gpu_provider() -> bool:
+    """Whether the installed ONNX Runtime is one for GPUs. Imports nothing."""
+    folder = _package("onnxruntime")
+    return folder is not None and (folder / PROVIDER_LIBRARY).exists()
+
+
+def _package(name: str) -> Path | None:
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent if spec and spec.origin else None
