@@ -228,6 +228,7 @@ class Media:
     """What a recording's file is; of what nothing is known, empty or 0.
 
     `claimed_duration` is not None where the file breaks off: the seconds that the whole has, 0 where nothing tells.
+    `unread_bytes` is not None where so much lies behind the sound, and is neither sound nor described by the file.
     """
 
     format: str = ""
@@ -235,6 +236,7 @@ class Media:
     channels: int = 0
     sample_rate: int = 0
     claimed_duration: float | None = None
+    unread_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

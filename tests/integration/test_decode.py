@@ -18,6 +18,7 @@ from tests.media_files import (
     LIMITS,
     SECONDS,
     SELDOM,
+    claim_less,
     long_silence,
     refused,
     sound_frames,
@@ -244,6 +245,26 @@ def test_what_follows_the_sound_is_not_taken_for_a_part_that_is_missing(name, ju
     with source.open("ab") as file:
         file.write(junk)
     assert not run(source)[0].truncated
+
+
+@pytest.mark.parametrize("name", ["wav", "wav telephone", "aiff"])
+def test_a_recording_whose_header_claims_less_than_there_is_is_read_to_its_end(name, tmp_path):
+    container, codec, rate, layout, _ = FORMATS[name]
+    samples = tone(20, rate)
+    decoded, out = run(claim_less(write(tmp_path / "a", container, codec, rate, layout, samples=samples), 0.4))
+    assert decoded.duration == pytest.approx(20, abs=0.05)
+    assert decoded.header_seconds == pytest.approx(8, abs=0.1)
+    assert (decoded.truncated, decoded.unread_bytes) == (False, 0)
+    assert dbfs(out[-24_000:]) == pytest.approx(-25, abs=0.2)
+
+
+def test_what_lies_behind_the_sound_and_is_none_is_not_read_and_told(tmp_path):
+    source = wav(tmp_path / "a.wav", tone(8))
+    with source.open("ab") as file:
+        file.write(b"\xff" + np.random.default_rng(0).bytes(500_000))
+    decoded, _ = run(source)
+    assert (decoded.duration, decoded.header_seconds) == (8, 0)
+    assert decoded.unread_bytes == pytest.approx(500_000, abs=10)
 
 
 def test_real_recordings_are_whole(audio, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from dropscribe.worker.finishing import placement
 from dropscribe.worker.runtime.spool import has_room
 from tests.e2e.harness import speech
 from tests.integration.one_worker import Died, MakeContext, admit, carry_through, make_due
-from tests.media_files import tone, write
+from tests.media_files import claim_less, tone, wav, write
 
 
 def test_three_tasks_make_a_transcript(make_context: MakeContext, recording: Path) -> None:
@@ -58,6 +59,23 @@ def test_a_copy_that_broke_off_nobody_knows_where_is_suspect_and_tells_what_is_t
     page = half.with_suffix(".html").read_text()
     assert "Nobody speaks in what is there." in page
     assert "SUSPECT: the recording breaks off" in page
+
+
+def test_a_header_that_claims_less_than_there_is_is_noted_and_what_is_no_sound_is_suspect(
+    make_context: MakeContext, recording: Path
+) -> None:
+    context = make_context(outputs=("json",))
+    crashed = claim_less(wav(recording.with_name("crashed.wav"), tone(20)), 0.4)
+    job = carry_through(context, admit(context, crashed))
+    assert (job.state, job.reason) == (JobState.DONE, "")
+    assert "its header claims 8 of 20 s: it was read to the end of the file" in job.notes
+    assert job.duration == 20
+    broken = wav(recording.with_name("broken.wav"), tone(8))
+    with broken.open("ab") as file:
+        file.write(b"\xff" + random.Random(0).randbytes(500_000))
+    job = carry_through(context, admit(context, broken))
+    assert job.state is JobState.SUSPECT
+    assert job.reason == "0.5 MB behind its sound are neither sound nor described by the file; copy it again"
 
 
 def test_doubled_and_stale_messages_do_no_harm(make_context: MakeContext, recording: Path) -> None:

@@ -150,7 +150,11 @@ def assemble(
         speech_detector=job.speech_detector,
         settings={"digest": job.settings_digest, "context": job.context},
         notes=(*job.notes, *stitched.notes, *_doubtful(chunks)),
-        reasons=(*_broken_off(source.duration, media.claimed_duration), *stitched.reasons),
+        reasons=(
+            *_broken_off(source.duration, media.claimed_duration),
+            *_unread(media.unread_bytes),
+            *stitched.reasons,
+        ),
         uncovered_speech=(*stitched.missing, *_lost(source.duration, media.claimed_duration)),
         timings=_timings(job, [*chunks, *stretches]),
         created_at=_moment(max((chunk.finished_at for chunk in chunks), default=job.created_at)),
@@ -194,6 +198,12 @@ def _broken_off(there: float, claimed: float | None) -> Iterator[str]:
         digits = 0 if round(there) < round(claimed) else 1
         told = f"{there:.{digits}f} of {claimed:.{digits}f} s are there" if claimed else f"{there:.0f} s are there"
         yield f"the recording breaks off: {told}; copy it again"
+
+
+def _unread(size: int | None) -> Iterator[str]:
+    """The reason not to trust the transcript of a file that holds what nobody can read."""
+    if size:
+        yield f"{size / 1e6:.1f} MB behind its sound are neither sound nor described by the file; copy it again"
 
 
 def _lost(there: float, claimed: float | None) -> Iterator[Span]:

@@ -91,6 +91,8 @@ class Decoded:
     reaches one step of 16 bits. `truncated`: the file breaks off before its end, and is `claimed_duration` long by its
     header (0: that does not say). `decode_errors` counts the packets that were skipped. `silence_inserted` stands
     where the recording has holes. For `inverted_seconds` the channels cancel each other out, and one of them was taken.
+    The header claims only `header_seconds` of sound, or 0 where that is right. `unread_bytes` lie behind the sound, and
+    are neither sound nor described.
     """
 
     duration: float
@@ -106,6 +108,8 @@ class Decoded:
     decode_errors: int
     silence_inserted: float
     inverted_seconds: float
+    header_seconds: float
+    unread_bytes: int
 
 
 class DecodeStoppedError(DropscribeError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -23,11 +24,13 @@ from numpy.typing import NDArray
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
-from dropscribe.worker.preparing import declared_size, flac
+from dropscribe.worker.preparing import declared_size, flac, understated
 from dropscribe.worker.preparing.channels import Block, downmix
 from dropscribe.worker.preparing.decode import Decoded
 from dropscribe.worker.preparing.downmix import Resampler, Timeline
+from dropscribe.worker.preparing.is_sound import is_sound
 from dropscribe.worker.preparing.level import Level, Samples, decibels
+from dropscribe.worker.preparing.understated import MendedFile, Understated
 
 # A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's
 # "mov,mp4,m4a,3gp,3g2,mj2" and "matroska" its "matroska,webm". Playlists (hls, concat, sdp) read other files.
@@ -80,6 +83,24 @@ class Cut:
     claimed: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What lies behind the sound that the header claims, and whether that is sound; `mended` is None unless it is."""
+
+    found: Understated | None
+    is_sound: bool
+
+    @property
+    def mended(self) -> Understated | None:
+        """What the header should say."""
+        return self.found if self.is_sound else None
+
+    @property
+    def unread(self) -> int:
+        """Bytes that are neither sound nor described."""
+        return self.found.end - self.found.claimed if self.found and not self.is_sound else 0
+
+
 def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Decoded:
     """Decode to a FLAC file of mono, 24 kHz, 16 bit, at -25 dBFS.
 
@@ -89,7 +110,8 @@ def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Dec
     silence, so that times stay right.
     Raises NotMediaError, NoAudioError, DecodeLimitError, NoRoomError or SpoolError with the reason, MemoryError.
     """
-    with _opened(source) as container, _temporary(scratch) as raw:
+    behind = _behind(source)
+    with _container(source, behind) as container, _temporary(scratch) as raw:
         stream = _choose(container)
         timeline = _timeline(container, max_seconds)
         damage = Damage()
@@ -113,12 +135,35 @@ def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Dec
             decode_errors=damage.errors,
             silence_inserted=round(timeline.inserted, 3),
             inverted_seconds=round(damage.inverted, 1),
+            header_seconds=round(behind.mended.share * level.samples / SAMPLE_RATE, 1) if behind.mended else 0.0,
+            unread_bytes=behind.unread,
         )
 
 
-def _opened(source: Path) -> InputContainer:
+def _behind(source: Path) -> Behind:
     try:
-        return av.open(str(source), options=OPTIONS, metadata_errors="replace")
+        with source.open("rb") as file:
+            found = understated.find(file)
+            return Behind(found, found is not None and is_sound(file, found, OPTIONS))
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+@contextmanager
+def _container(source: Path, behind: Behind) -> Iterator[InputContainer]:
+    """The opened file; where its header claims less than there is, as if it did not."""
+    if behind.mended is None:
+        with _opened(source, str(source)) as container:
+            yield container
+        return
+    # A file object bypasses ffmpeg's lists. But its format is given, reads no other file, and `_choose` checks codecs.
+    with MendedFile(source, behind.mended) as file, _opened(source, file, behind.mended.format) as container:
+        yield container
+
+
+def _opened(source: Path, file: str | MendedFile, name: str | None = None) -> InputContainer:
+    try:
+        return av.open(file, "r", format=name, options=OPTIONS, metadata_errors="replace")
     except MemoryError:
         raise
     except OSError as error:

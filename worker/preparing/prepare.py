@@ -67,7 +67,9 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
 
 def _media(decoded: decode.Decoded) -> Media:
     claimed = decoded.claimed_duration if decoded.truncated else None
-    return Media(decoded.format, decoded.codec, decoded.channels, decoded.sample_rate, claimed)
+    return Media(
+        decoded.format, decoded.codec, decoded.channels, decoded.sample_rate, claimed, decoded.unread_bytes or None
+    )
 
 
 def _make_spool(folder: Path) -> None:
@@ -115,4 +117,7 @@ def notes(decoded: decode.Decoded, chunks: tuple[Chunk, ...]) -> tuple[str, ...]
         found.append(
             f"{decoded.inverted_seconds:.0f} s have inverted channels that cancel each other out: one was heard"
         )
+    if decoded.header_seconds:
+        claimed, whole = decoded.header_seconds, decoded.duration
+        found.append(f"its header claims {claimed:.0f} of {whole:.0f} s: it was read to the end of the file")
     return tuple(found)

@@ -1,0 +1,203 @@
+"""Files whose header claims less sound than they hold: a size that wrapped at 4 GiB, or a recorder that crashed.
+
+ffmpeg believes such a size, and the rest would be lost without a word. Where what lies behind is sound, the file is
+read through `MendedFile`, as if its header said so. Everything read here was written by a stranger, so each look is
+bounded.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from dropscribe.worker.preparing.declared_size import MAX_CHUNKS, SLACK, UNKNOWN, UNKNOWN_BYTES
+
+WRAP = 1 << 32  # bytes: where a size of four bytes begins anew
+MAX_HEAD = 16 << 20  # bytes before the sound: pictures and texts
+SCAN = 1 << 20  # bytes read at once, looking for the last one that is not zero
+W64_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # the end of the names of its chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a format is made of chunks: what it begins with, what ffmpeg calls it, where its first chunk begins.
+
+    A chunk is a name, its size in `width` bytes, and its content, which is padded to a multiple of `pad` bytes. The
+    size counts `counted` bytes more than the content. The chunk of the sound has `skipped` bytes before the sound.
+    """
+
+    magic: bytes
+    format: str
+    first: int
+    sound: bytes
+    width: int
+    order: Literal["little", "big"]
+    pad: int
+    counted: int = 0
+    skipped: int = 0
+
+
+LAYOUTS = (
+    Layout(b"RIFF", "wav", 12, b"data", 4, "little", 2),
+    Layout(b"RF64", "wav", 12, b"data", 4, "little", 2),
+    Layout(b"FORM", "aiff", 12, b"SSND", 4, "big", 2, skipped=8),
+    Layout(b"caff", "caf", 8, b"data", 8, "big", 1, skipped=4),
+    Layout(bytes.fromhex("726966662e91cf11a5d628db04c10000"), "w64", 40, b"data" + W64_NAME, 8, "little", 8, 24),
+)
+TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # which programs put behind any file
+RF64_SIZE = 28  # where the size of its sound stands: in its first chunk, in 8 bytes
+PURPOSES = {b"RIFF": b"WAVE", b"RF64": b"WAVE", b"FORM": b"AIF"}  # what has to stand 8 bytes behind
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk: its name, where its size stands, where its content begins and how long that is, in bytes."""
+
+    name: bytes
+    size_at: int
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Understated:
+    """The sound begins at `start`, is said to end at `claimed` and does at `end`; `format` is ffmpeg's name for it.
+
+    `size_at` is where the size stands, in `width` bytes, and `added` what it counts beside the sound.
+    """
+
+    format: str
+    start: int
+    claimed: int
+    end: int
+    size_at: int
+    width: int
+    order: Literal["little", "big"]
+    added: int
+
+    @property
+    def share(self) -> float:
+        """The part of the sound that the header claims."""
+        return (self.claimed - self.start) / (self.end - self.start)
+
+    def size(self, sound: int) -> bytes:
+        """The size as it has to stand there for so many bytes of sound; what does not fit means: up to the end."""
+        most = (1 << 8 * self.width) - 1
+        return min(sound + self.added, most).to_bytes(self.width, self.order)
+
+    def excerpt(self, file: BinaryIO, first: int, last: int) -> bytes:
+        """A file of the same kind that holds only the sound between two places; the first is a multiple of frames."""
+        head = bytearray(_at(file, 0, self.start))
+        head[self.size_at : self.size_at + self.width] = self.size(last - first)
+        return bytes(head) + _at(file, first, last - first)
+
+
+def find(file: BinaryIO) -> Understated | None:
+    """What a file holds behind the sound that its header claims; None where that is all, or other chunks or nothing."""
+    layout = next((one for one in LAYOUTS if _is(file, one)), None)
+    size = os.fstat(file.fileno()).st_size
+    chunks = _chunks(file, layout, size) if layout else ()
+    sound = next((chunk for chunk in chunks if layout and chunk.name == layout.sound), None)
+    if layout is None or sound is None:
+        return None
+    return _behind(file, layout, sound, size)
+
+
+def _is(file: BinaryIO, layout: Layout) -> bool:
+    head = _at(file, 0, 16)
+    return head.startswith(layout.magic) and head[8:].startswith(PURPOSES.get(layout.magic, b""))
+
+
+def _behind(file: BinaryIO, layout: Layout, sound: Chunk, size: int) -> Understated | None:
+    start, width, size_at, claimed = sound.start + layout.skipped, layout.width, sound.size_at, sound.size
+    if layout.magic == b"RF64":
+        width, size_at = 8, RF64_SIZE
+        claimed = int.from_bytes(_at(file, size_at, width), "little")
+    elif width == 4 and (claimed in UNKNOWN or claimed >= UNKNOWN_BYTES):
+        return None
+    claimed -= layout.skipped
+    if claimed <= 0 or start > MAX_HEAD or start + claimed + SLACK >= size:
+        return None
+    end = _end(file, layout, Chunk(sound.name, size_at, start, claimed), size)
+    if end <= start + claimed + SLACK:
+        return None
+    return Understated(
+        layout.format, start, start + claimed, end, size_at, width, layout.order, layout.skipped + layout.counted
+    )
+
+
+def _end(file: BinaryIO, layout: Layout, sound: Chunk, size: int) -> int:
+    """Where the sound ends: where chunks follow or the file ends, at the size or at one that wrapped."""
+    for end in range(sound.start + sound.size, size + 1, WRAP):
+        follows = _at(file, end, 16).startswith(TAGS) or next(_chunks(file, layout, size, end + end % layout.pad), None)
+        if follows or size - end < layout.pad:
+            return end
+    return _last_sound(file, sound.start + sound.size, size)
+
+
+def _last_sound(file: BinaryIO, first: int, size: int) -> int:
+    """The end of the last byte that is not zero: recorders reserve room that nothing is written to."""
+    for end in range(size, first, -SCAN):
+        start = max(first, end - SCAN)
+        if block := _at(file, start, end - start).rstrip(b"\0"):
+            return start + len(block)
+    return first
+
+
+def _chunks(file: BinaryIO, layout: Layout, size: int, first: int = 0) -> Iterator[Chunk]:
+    """The chunks from a place on, by default the first; up to the first thing that is none."""
+    return islice(_walk(file, layout, size, first or layout.first), MAX_CHUNKS)
+
+
+def _walk(file: BinaryIO, layout: Layout, size: int, at: int) -> Iterator[Chunk]:
+    names = len(layout.sound)
+    while len(head := _at(file, at, names + layout.width)) == names + layout.width and _is_name(head[:names]):
+        start = at + len(head)
+        length = int.from_bytes(head[names:], layout.order) - layout.counted
+        is_whole = 0 <= length <= size - start
+        if is_whole or head.startswith(layout.sound):
+            yield Chunk(head[:names], at + names, start, length)
+        if not is_whole:
+            return
+        at = start + length + -(start + length) % layout.pad
+
+
+def _is_name(name: bytes) -> bool:
+    """Four letters, digits or blanks; in W64 with the same end for all."""
+    return all(32 <= byte < 127 for byte in name[:4]) and name[4:] in {b"", W64_NAME}
+
+
+def _at(file: BinaryIO, at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
+
+
+class MendedFile(io.FileIO):
+    """The file as it would be if its header told the size of its sound, which ends it."""
+
+    def __init__(self, path: Path, mended: Understated) -> None:
+        super().__init__(path)
+        self._size_at = mended.size_at
+        self._size = mended.size(mended.end - mended.start)
+        self._end = mended.end
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """See the base class."""
+        at = self.tell()
+        rest = max(0, self._end - at)
+        data = bytearray(super().read(rest if size is None or size < 0 else min(size, rest)))
+        for place, byte in enumerate(self._size, self._size_at - at):
+            if 0 <= place < len(data):
+                data[place] = byte
+        return bytes(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """See the base class."""
+        if whence == os.SEEK_END:
+            return super().seek(self._end + offset)
+        return super().seek(offset, whence)
