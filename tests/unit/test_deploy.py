@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import kubernetes_validate
 import pytest
 import yaml
+from dotenv import dotenv_values
 from sqlalchemy import text
 
+from dropscribe.core.errors import SettingsError
+from dropscribe.core.settings import fields, variable
+from dropscribe.core.settings_loading import load
 from dropscribe.store import jobs
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
@@ -39,36 +46,97 @@ def test_the_image_holds_every_package() -> None:
     assert {f"COPY {package} {package}" for package in packages} <= set(lines)
 
 
+OURS = {"scheduler", "cpu", "vibevoice", "vibevoice-1", "whisper-gpu", "whisper-cpu", "onnx"}
+PROFILES = OURS - {"scheduler", "cpu"}
+# What a compose file sets itself, as containers would not find each other, their volumes or Prometheus otherwise.
+OF_THE_FLEET = {"database_url", "redis_url", "home", "spool", "metrics_address"}
+SAMPLES = "2 0.25 300 true false de done https://hook.example /inbox/names.txt whisper md high head".split()
+
+
 @pytest.mark.parametrize("names", [("compose.yaml",), ("compose.yaml", "compose.secure.yaml")], ids="+".join)
 def test_the_compose_files_add_up_to_a_fleet(names: tuple[str, ...], tmp_path: Path) -> None:
-    composed = yaml.safe_load(_compose(tmp_path, *names))
+    composed = _compose(tmp_path, *names)
     services = composed["services"]
-    assert services.keys() == {"redis", "postgres", "scheduler", "cpu", "cpu-model", "gpu0", "gpu1"}
-    ours = {name: service for name, service in services.items() if name not in {"redis", "postgres"}}
-    for name, service in ours.items():
+    assert services.keys() == {"redis", "postgres", *OURS}
+    for name in OURS:
+        service = services[name]
         parse(service["command"])
+        assert service.get("profiles", []) == ([name] if name in PROFILES else [])
         assert "PASSWORD" not in service["environment"]["DROPSCRIBE_DATABASE_URL"], name
         assert ("sslmode=verify-full" in service["environment"]["DROPSCRIBE_DATABASE_URL"]) == (len(names) > 1)
     named = {mount.partition(":")[0] for service in services.values() for mount in service.get("volumes", [])}
     assert {name for name in named if not name.startswith((".", "/"))} == composed["volumes"].keys()
 
 
-def _compose(folder: Path, *names: str) -> str:
+def test_each_gpu_is_reserved_by_its_number_or_uuid_and_may_compute(tmp_path: Path) -> None:
+    services = _compose(tmp_path, "compose.yaml", variables={"GPU": "GPU-5f1e", "GPU_1": "3"})["services"]
+    reserved = {name: service["deploy"] for name, service in services.items() if "deploy" in service}
+    ids = {name: one["resources"]["reservations"]["devices"][0]["device_ids"] for name, one in reserved.items()}
+    assert ids == {"vibevoice": ["GPU-5f1e"], "whisper-gpu": ["GPU-5f1e"], "vibevoice-1": ["3"]}
+    for name, one in reserved.items():
+        assert "compute" in one["resources"]["reservations"]["devices"][0]["capabilities"]  # else there is no CUDA
+        assert services[name]["image"] == "dropscribe:gpu"
+        assert "DEVICE=gpu" in services[name]["build"]["args"]
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.laptop.yaml"])
+def test_every_setting_in_the_environment_file_reaches_every_container(file: str, tmp_path: Path) -> None:
+    wanted = {variable(name): _sample(name) for name in fields()}
+    services = _compose(tmp_path, file, variables=wanted)["services"]
+    ours = {name: service for name, service in services.items() if name in {*OURS, "up"}}
+    assert ours
+    for name, service in ours.items():
+        settings = load(_environment(service, tmp_path))
+        expected = load(wanted)
+        missed = {one for one in fields() if settings.value(one) != expected.value(one)}
+        assert missed <= OF_THE_FLEET, name
+        assert settings.home == Path("/state")
+
+
+def _sample(name: str) -> str:
+    """A value of a setting that is not its default."""
+    choices = get_args(fields()[name].annotation)
+    for one in (*SAMPLES, *(choice for choice in choices if isinstance(choice, str))):
+        with suppress(SettingsError):
+            if load({variable(name): one}).value(name) != load({}).value(name):
+                return one
+    raise AssertionError(f"no sample fits {name}")
+
+
+def _environment(service: dict[str, Any], folder: Path) -> dict[str, str]:
+    """The variables of a container, as compose puts them together, over those of its image."""
+    image = re.findall(r"(DROPSCRIBE_\w+)=(\S+)", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"))
+    found = {name: value or "" for name, value in image}
+    for file in service["env_file"]:
+        found |= dotenv_values(folder / (file if isinstance(file, str) else file["path"]))
+    return found | service["environment"]
+
+
+def test_what_is_fetched_or_converted_has_a_volume_that_may_be_written(tmp_path: Path) -> None:
+    services = _compose(tmp_path, "compose.yaml")["services"]
+    for name in PROFILES:
+        mounted = {mount.split(":", 1)[1] for mount in services[name]["volumes"]}
+        assert {"/models", "/state", "/spool:ro"} == mounted
+
+
+def _compose(folder: Path, *names: str, variables: dict[str, str] | None = None) -> dict[str, Any]:
     """The files merged and filled in. podman-compose does so without an engine, but asks for podman's version first."""
     example = (DEPLOY / "compose.env.example").read_text(encoding="utf-8")
-    (folder / "env").write_text(example.replace("PASSWORD=\n", "PASSWORD=secret\n"), encoding="utf-8")
+    given = "".join(f"{name}='{value}'\n" for name, value in (variables or {}).items())
+    (folder / ".env").write_text(example.replace("PASSWORD=\n", "PASSWORD=secret\n") + given, encoding="utf-8")
     (folder / "podman").write_text("#!/bin/sh\necho podman version 5.4.2\n", encoding="utf-8")
     (folder / "podman").chmod(0o755)
-    files = [argument for name in names for argument in ("--file", str(DEPLOY / name))]
-    profiles = ("--profile", "gpu", "--profile", "cpu-model")
+    files = [argument for name in names for argument in ("--file", shutil.copy(DEPLOY / name, folder))]
+    profiles = [argument for name in sorted(PROFILES) for argument in ("--profile", name)]
     merged = subprocess.run(
-        [str(TOOLS / "podman-compose"), "--env-file", str(folder / "env"), *files, *profiles, "config"],
+        [str(TOOLS / "podman-compose"), *files, *profiles, "config"],
+        cwd=folder,
         env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
     )
     assert merged.returncode == 0, merged.stderr
-    return merged.stdout
+    return yaml.safe_load(merged.stdout)
 
 
 def test_kubernetes_takes_every_manifest() -> None:
