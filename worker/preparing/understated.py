@@ -55,7 +55,7 @@ PURPOSES = {b"RIFF": b"WAVE", b"RF64": b"WAVE", b"FORM": b"AIF"}  # what has to 
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class FileChunk:
     """One chunk: its name, where its size stands, where its content begins and how long that is, in bytes."""
 
     name: bytes
@@ -113,7 +113,7 @@ def _is(file: BinaryIO, layout: Layout) -> bool:
     return head.startswith(layout.magic) and head[8:].startswith(PURPOSES.get(layout.magic, b""))
 
 
-def _behind(file: BinaryIO, layout: Layout, sound: Chunk, size: int) -> Understated | None:
+def _behind(file: BinaryIO, layout: Layout, sound: FileChunk, size: int) -> Understated | None:
     start, width, size_at, claimed = sound.start + layout.skipped, layout.width, sound.size_at, sound.size
     if layout.magic == b"RF64":
         width, size_at = 8, RF64_SIZE
@@ -123,7 +123,7 @@ def _behind(file: BinaryIO, layout: Layout, sound: Chunk, size: int) -> Understa
     claimed -= layout.skipped
     if claimed <= 0 or start > MAX_HEAD or start + claimed + SLACK >= size:
         return None
-    end = _end(file, layout, Chunk(sound.name, size_at, start, claimed), size)
+    end = _end(file, layout, FileChunk(sound.name, size_at, start, claimed), size)
     if end <= start + claimed + SLACK:
         return None
     return Understated(
@@ -131,7 +131,7 @@ def _behind(file: BinaryIO, layout: Layout, sound: Chunk, size: int) -> Understa
     )
 
 
-def _end(file: BinaryIO, layout: Layout, sound: Chunk, size: int) -> int:
+def _end(file: BinaryIO, layout: Layout, sound: FileChunk, size: int) -> int:
     """Where the sound ends: where chunks follow or the file ends, at the size or at one that wrapped."""
     for end in range(sound.start + sound.size, size + 1, WRAP):
         follows = _at(file, end, 16).startswith(TAGS) or next(_chunks(file, layout, size, end + end % layout.pad), None)
@@ -149,19 +149,19 @@ def _last_sound(file: BinaryIO, first: int, size: int) -> int:
     return first
 
 
-def _chunks(file: BinaryIO, layout: Layout, size: int, first: int = 0) -> Iterator[Chunk]:
+def _chunks(file: BinaryIO, layout: Layout, size: int, first: int = 0) -> Iterator[FileChunk]:
     """The chunks from a place on, by default the first; up to the first thing that is none."""
     return islice(_walk(file, layout, size, first or layout.first), MAX_CHUNKS)
 
 
-def _walk(file: BinaryIO, layout: Layout, size: int, at: int) -> Iterator[Chunk]:
+def _walk(file: BinaryIO, layout: Layout, size: int, at: int) -> Iterator[FileChunk]:
     names = len(layout.sound)
     while len(head := _at(file, at, names + layout.width)) == names + layout.width and _is_name(head[:names]):
         start = at + len(head)
         length = int.from_bytes(head[names:], layout.order) - layout.counted
         is_whole = 0 <= length <= size - start
         if is_whole or head.startswith(layout.sound):
-            yield Chunk(head[:names], at + names, start, length)
+            yield FileChunk(head[:names], at + names, start, length)
         if not is_whole:
             return
         at = start + length + -(start + length) % layout.pad
