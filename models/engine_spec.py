@@ -14,8 +14,9 @@ class EngineSpec:
 
     `package` is the one without which its module cannot be imported, and `extra` the optional dependencies that bring
     it; both are empty where nothing optional is needed. `computes_with` is the package that computes, empty where none
-    does. `on_gpus` says that each GPU gets a worker of its own, `needs_gpu` that a CPU is too slow for it. `model` is
-    the checkpoint if none is named. `notice` is what a reader has to know before trusting the transcripts.
+    does; `imports` are all that the engine imports, of which it can do without the `optional` ones. `on_gpus` says that
+    each GPU gets a worker of its own, `needs_gpu` that a CPU is too slow for it. `model` is the checkpoint if none is
+    named. `notice` is what a reader has to know before trusting the transcripts.
     """
 
     name: str
@@ -23,6 +24,8 @@ class EngineSpec:
     extra: str = ""
     package: str = ""
     computes_with: str = ""
+    imports: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     on_gpus: bool = False
     needs_gpu: bool = False
     model: str = ""

@@ -59,6 +59,12 @@ def choose(settings: Settings) -> ModelChoice:
     return chosen
 
 
+def auto_on(settings: Settings, gpu: Gpu) -> ModelChoice:
+    """What `auto` would choose for a worker on that GPU."""
+    machine = Machine([gpu.memory] if gpu.memory else [], driver=True, cublas=cublas.is_found())
+    return choice.choose(SPECS, AUTO, settings.model, _reader(settings), machine)
+
+
 def look_at_machine() -> Machine:
     """The GPUs that this process may use, as far as a choice depends on them."""
     found = gpus.known().gpus

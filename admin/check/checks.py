@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dropscribe.admin.terminal import render
 from dropscribe.core import gpus
 from dropscribe.core.errors import BrokerError, ModelUnavailableError
-from dropscribe.core.gpus import Gpu, GpuListing
-from dropscribe.core.nvidia_smi import MIB
+from dropscribe.core.gpus import GpuListing
 from dropscribe.core.safe_text import mask
 from dropscribe.core.settings import Settings
+
+if TYPE_CHECKING:
+    from dropscribe.models.checkpoints.known import KnownCheckpoint
 
 SPACE_WARN = 5e9  # bytes: half a day of decoded audio and the copies of a few recordings
 SPACE_FAIL = 0.5e9  # bytes: less than one long recording takes while it is prepared
@@ -115,7 +117,7 @@ def _short_recording(folder: Path) -> Path:
     return path
 
 
-def _where_needed(settings: Settings) -> Severity:
+def where_needed(settings: Settings) -> Severity:
     """How bad it is that this host cannot do something: in a fleet, another may."""
     return Severity.WARN if settings.database_url else Severity.FAIL
 
@@ -127,7 +129,7 @@ def speech_detector(settings: Settings) -> Finding:
     try:
         detector = vad.load(settings.speech_detector)
     except ModelUnavailableError as error:
-        return Finding("speech detector", _where_needed(settings), error.problem, error.remedy)
+        return Finding("speech detector", where_needed(settings), error.problem, error.remedy)
     return Finding("speech detector", Severity.OK, detector.name)
 
 
@@ -141,58 +143,21 @@ def speaker_encoder(settings: Settings) -> Finding:
     try:
         encoder.require()
     except ModelUnavailableError as error:
-        return Finding("speaker encoder", _where_needed(settings), error.problem, error.remedy)
-    return Finding("speaker encoder", Severity.OK, _weights(SPEAKER_ENCODER.name))
+        return Finding("speaker encoder", where_needed(settings), error.problem, error.remedy)
+    return Finding("speaker encoder", Severity.OK, fetched(SPEAKER_ENCODER))
 
 
-def engine(settings: Settings) -> Finding:
-    """Can this machine load the configured engine? In a fleet, another host may."""
-    from dropscribe.models import registry
+def fetched(checkpoint: KnownCheckpoint) -> str:
+    """A checkpoint by its name, and whether its files are here."""
+    from dropscribe.models.checkpoints import hub_cache
 
-    try:
-        chosen = registry.choose(settings)
-        chosen.spec.require()
-    except ModelUnavailableError as error:
-        return Finding(
-            "engine", _where_needed(settings), error.problem, error.remedy or "pip install 'dropscribe[local]'"
-        )
-    name = chosen.spec.name if chosen.spec.name == settings.engine else f"{settings.engine}: {chosen.spec.name}"
-    return Finding("engine", Severity.OK, "; ".join(filter(None, (name, chosen.sentence, _weights(chosen.model)))))
+    here = hub_cache.snapshot(checkpoint.id, checkpoint.revision).is_dir()
+    size = render.size(checkpoint.size)
+    return f"{checkpoint.title} is here" if here else f"{checkpoint.title} ({size}) is fetched at the first start"
 
 
-def _weights(model: str) -> str:
-    """Which checkpoint that is, and whether its files are here; empty where it is not a known one."""
-    from dropscribe.models.checkpoints import hub_cache, known
-
-    found = known.find(model)
-    if found is None:
-        return ""
-    here = hub_cache.snapshot(found.id, found.revision).is_dir()
-    return (
-        f"{found.title} is here" if here else f"{found.title} ({render.size(found.size)}) is fetched at the first start"
-    )
-
-
-def gpu(settings: Settings) -> Finding:
-    """Which NVIDIA GPUs are given to this process; none is well unless the engine needs one."""
-    try:
-        listing = gpus.look()
-    except ModelUnavailableError as error:
-        return Finding("gpu", Severity.FAIL, error.problem, error.remedy)
-    if listing.remarks:
-        found = "; ".join((*map(_in_words, listing.gpus), *listing.remarks))
-        return Finding("gpu", Severity.WARN, found, "what is listed before the remarks is used")
-    if not listing.gpus:
-        return _no_gpu(settings, listing)
-    return Finding("gpu", Severity.OK, "; ".join(map(_in_words, listing.gpus)))
-
-
-def _in_words(gpu: Gpu) -> str:
-    size = "the machine's memory" if gpu.memory is None else f"{gpu.memory // MIB} MiB"
-    return f"{gpu.name}, {size}, {gpu.driver}"
-
-
-def _no_gpu(settings: Settings, listing: GpuListing) -> Finding:
+def no_gpu(settings: Settings, listing: GpuListing) -> Finding:
+    """That no GPU is given to this process, which is well unless the engine needs one."""
     if gpus.is_unlisted():
         return Finding("gpu", Severity.WARN, gpus.UNLISTED, gpus.UNLISTED_REMEDY)
     from dropscribe.models import registry
@@ -200,7 +165,7 @@ def _no_gpu(settings: Settings, listing: GpuListing) -> Finding:
     spec = registry.SPECS.get(settings.engine)
     if spec and spec.needs_gpu:
         remedy = "install the NVIDIA driver, or set DROPSCRIBE_ENGINE=auto"
-        return Finding("gpu", _where_needed(settings), f"{_none(listing)}, and {spec.name} needs one", remedy)
+        return Finding("gpu", where_needed(settings), f"{_none(listing)}, and {spec.name} needs one", remedy)
     return Finding("gpu", Severity.OK, f"{_none(listing)}; not needed")
 
 

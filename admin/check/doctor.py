@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from dropscribe.admin.check import checks
+from dropscribe.admin.check import checks, engine_checks, machine
 from dropscribe.admin.check.checks import Finding, Severity
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
@@ -34,7 +34,7 @@ def doctor(context: Context, *, as_json: bool) -> int:
     with busy(context.err, "checking"):
         findings = list(examine(context))
     if as_json:
-        render.write_json(checks.documents(findings))
+        render.write_json(checks.documents(findings) | {"machine": machine.describe()})
     else:
         context.out.print(_table(findings))
     return int(any(finding.level == Severity.FAIL for finding in findings))
@@ -51,8 +51,7 @@ def examine(context: Context) -> Iterator[Finding]:
     yield checks.decoder()
     yield checks.speech_detector(settings)
     yield checks.speaker_encoder(settings)
-    yield checks.engine(settings)
-    yield checks.gpu(settings)
+    yield from engine_checks.examine(settings)
     yield checks.space("home", settings.home)
     yield checks.space("spool", settings.spool_dir)
     yield checks.inotify()

@@ -10,5 +10,6 @@ SPEC = EngineSpec(
     extra="onnx",
     package="onnxruntime",
     computes_with="onnxruntime",
+    imports=("onnxruntime", "tokenizers"),
     on_gpus=True,
 )

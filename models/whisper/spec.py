@@ -14,6 +14,7 @@ SPEC = EngineSpec(
     extra="whisper",
     package="faster_whisper",
     computes_with="ctranslate2",
+    imports=("ctranslate2", "faster_whisper"),
     on_gpus=True,
     model=DEFAULT,
 )

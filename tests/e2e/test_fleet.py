@@ -20,6 +20,7 @@ from dropscribe.store import queries
 from dropscribe.store.events import events_of
 from dropscribe.store.fleet import Worker, list_workers
 from dropscribe.store.session import open_database
+from tests import nvidia_smi
 from tests.e2e.harness import PATIENCE, Machine, speech, wait_until
 
 COMMANDS = (
@@ -112,9 +113,15 @@ def test_a_drained_worker_finishes_what_it_reads_and_others_do_the_rest(fleet: F
     assert of_victim.count("transcribing") == of_victim.count("transcribed") > 0
 
 
-def test_a_worker_whose_model_cannot_be_loaded_does_not_start(fleet: Fleet) -> None:
+def test_a_worker_whose_model_cannot_be_loaded_does_not_start(fleet: Fleet, tmp_path: Path) -> None:
+    nvidia_smi.install_machine(tmp_path, "one")  # a card that CPU builds cannot compute on
+    fleet.environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
     fleet.environment["DROPSCRIBE_MODEL"] = "/nowhere"
-    for options, cause in ((["--engine", "vibevoice"], "/nowhere is not a folder"), (["--gpu", "7"], "GPU 7")):
+    for options, cause in (
+        (["--engine", "vibevoice"], "/nowhere is not a folder"),
+        (["--gpu", "7"], "there is no GPU 7: this process may use 1 of this machine's 1"),
+        (["--engine", "whisper", "--gpu", "0"], "ctranslate2 cannot compute on GPU 0 (NVIDIA L4): CUDA failed"),
+    ):
         ran = fleet.run("worker", "--role", "model", *options)
         assert ran.returncode == 1
         assert ran.stderr.splitlines()[-1].startswith("error: ")

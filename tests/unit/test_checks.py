@@ -14,7 +14,6 @@ from dropscribe.admin.check.doctor import CLOCK_SECONDS, clock
 from dropscribe.core import gpus
 from dropscribe.core.settings_loading import load
 from dropscribe.models.checkpoints import hub_cache, known
-from tests import nvidia_smi
 
 PLAIN = load({})
 VIBEVOICE = load({"DROPSCRIBE_ENGINE": "vibevoice"})
@@ -28,28 +27,6 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(gpus, "DRIVER", tmp_path / "version")
     monkeypatch.delenv(gpus.VARIABLE, raising=False)
     return tmp_path
-
-
-def test_no_gpu_is_well_unless_the_engine_needs_one(tools: Path) -> None:
-    assert checks.gpu(PLAIN).level == Severity.OK
-    assert checks.gpu(VIBEVOICE).level == Severity.FAIL
-    assert checks.gpu(FLEET).level == Severity.WARN  # another host may have one
-
-
-def test_a_driver_without_its_tool_is_warned_of(tools: Path) -> None:
-    (tools / "version").touch()
-    assert checks.gpu(PLAIN).level == Severity.WARN
-
-
-def test_gpus_are_listed_and_a_broken_driver_fails(tools: Path) -> None:
-    nvidia_smi.install_listing(tools, ("NVIDIA L4", 23_034), ("NVIDIA GB10", "[N/A]"))
-    found = checks.gpu(VIBEVOICE)
-    assert found.level == Severity.OK
-    assert found.finding == "NVIDIA L4, 23034 MiB, 580.95.05; NVIDIA GB10, the machine's memory, 580.95.05"
-    nvidia_smi.install(tools, "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
-    found = checks.gpu(PLAIN)
-    assert found.level == Severity.FAIL
-    assert "mismatch" in found.finding
 
 
 def test_a_full_disk_is_noticed_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,17 +88,3 @@ def test_a_speaker_encoder_that_is_not_installed_says_what_to_install(monkeypatc
     assert found.level == Severity.FAIL
     assert found.remedy.endswith("install it with pip install 'dropscribe[cpu]'")
     assert checks.speaker_encoder(FLEET).level == Severity.WARN
-
-
-@pytest.mark.parametrize("here", [False, True])
-def test_the_engine_is_told_with_its_checkpoint_and_whether_that_is_here(
-    here: bool, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    if here:
-        base = known.find("base")
-        hub_cache.snapshot(base.id, base.revision).mkdir(parents=True)
-    told = checks.engine(PLAIN).finding
-    assert told.startswith("auto: whisper; Whisper base on the CPU: about one word in ten wrong")
-    ending = "is here" if here else "(148 MB) is fetched at the first start"
-    assert told.endswith(f"Systran/faster-whisper-base@ebe41f70 {ending}")
