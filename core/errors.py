@@ -111,6 +111,10 @@ class StoreUnavailableError(StoreError):
     retryable: ClassVar[bool] = True
 
 
+class UnstorableError(StoreError):
+    """The database cannot hold a value: a number beyond its range, a character that its encoding lacks."""
+
+
 class SchemaError(StoreError):
     """The database's tables do not fit this version of dropscribe."""
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from dropscribe.core import logs, metrics
-from dropscribe.core.errors import SchemaError, SettingsError, StoreError, UsageError
+from dropscribe.core.errors import SchemaError, SettingsError, StoreError, UnstorableError, UsageError
 from dropscribe.core.hotwords import context_of
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.settings import Settings
@@ -106,8 +106,10 @@ class Scheduler:
             for place, scanner in zip(places, scanners, strict=True)
         ]
 
-    def _admit(self, root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:
-        admission.admit(self._database, self._doorbell, folders, root, complete, gone, stop=self._stop)
+    def _admit(
+        self, root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
+    ) -> Mapping[str, UnstorableError]:
+        return admission.admit(self._database, self._doorbell, folders, root, complete, gone, stop=self._stop).refused
 
     def _tend(self, watch: RootWatch) -> None:
         """Each root has a thread of its own, so that one which hangs stops no other."""

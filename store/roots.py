@@ -20,11 +20,18 @@ class WaitingFolder(NamedTuple):
     files: int
 
 
+LET_READ = "let the scheduler read them"
+
+
 class UnreadablePlace(NamedTuple):
-    """A file, or a folder with a slash at its end, below a watched folder, and why its scheduler cannot read it."""
+    """A file, or a folder with a slash at its end, below a watched folder, and why it goes unseen.
+
+    Its scheduler cannot read it, or the database cannot hold it; `remedy` says what to do.
+    """
 
     place: str
     reason: str
+    remedy: str = LET_READ
 
     def holds(self, path: str) -> bool:
         """Is it this file, or a folder above it?"""
@@ -48,7 +55,7 @@ def _in_words(places: Sequence[UnreadablePlace], count: int) -> str:
 class RootReport:
     """What a scheduler found in a watched folder in its last scan: counts of files, durations in seconds.
 
-    `unreadable` are the first of `unreadable_count` places in it that cannot be read.
+    `unreadable` are the first of `unreadable_count` places in it that cannot be read, or admitted.
     """
 
     path: str
@@ -67,8 +74,13 @@ class RootReport:
 
     @property
     def unseen(self) -> str:
-        """Which places cannot be read, in words; empty if there are none."""
+        """Which places go unseen, in words; empty if there are none."""
         return _in_words(self.unreadable, self.unreadable_count)
+
+    @property
+    def unseen_remedy(self) -> str:
+        """What to do about those places."""
+        return "; ".join(dict.fromkeys(place.remedy for place in self.unreadable[:TOLD_PLACES]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +104,13 @@ class WatchedRoot:
 
     @property
     def unseen(self) -> str:
-        """Which places cannot be read, in words; empty if there are none."""
+        """Which places go unseen, in words; empty if there are none."""
         return _in_words(self.unreadable, self.unreadable_count)
+
+    @property
+    def unseen_remedy(self) -> str:
+        """What to do about those places."""
+        return "; ".join(dict.fromkeys(place.remedy for place in self.unreadable[:TOLD_PLACES]))
 
 
 def report_roots(database: Database, reports: Sequence[RootReport]) -> None:

@@ -67,6 +67,9 @@ class Query:
     folder: str | None = None
 
 
+MAX_TIME = (1 << 63) - 1  # ns
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A line in which all terms occur; `start` and `end` in seconds of the recording, `mtime_ns` of its file."""
@@ -99,15 +102,20 @@ def find(database: Database, query: Query, *, limit: int | None = None) -> list[
     if query.speaker:
         wanted.append(lines.c.voice.contains(voice(query.speaker), autoescape=True))
     if query.since is not None:
-        wanted.append(jobs.c.mtime_ns >= int(query.since * 1e9))
+        wanted.append(jobs.c.mtime_ns >= _nanoseconds(query.since))
     if query.until is not None:
-        wanted.append(jobs.c.mtime_ns < int(query.until * 1e9))
+        wanted.append(jobs.c.mtime_ns < _nanoseconds(query.until))
     if query.folder:
         wanted.append(under(query.folder))
     found = select(*_HIT_COLUMNS).join(jobs, jobs.c.id == lines.c.job_id).where(*wanted)
     with database.read() as connection:
         rows = connection.execute(found.order_by(jobs.c.mtime_ns.desc(), jobs.c.id, lines.c.position).limit(limit))
         return [Hit(*row) for row in rows]
+
+
+def _nanoseconds(moment: float) -> int:
+    """A moment as files have it, as far as the database counts: to the year 2262."""
+    return max(-MAX_TIME, min(MAX_TIME, int(moment * 1e9)))
 
 
 def _matches(database: Database, terms: Sequence[search_words.Term]) -> ColumnElement[bool]:

@@ -32,7 +32,7 @@ from sqlalchemy import (
     text,
 )
 
-from dropscribe.core.errors import SchemaError, StoreError, StoreUnavailableError
+from dropscribe.core.errors import SchemaError, StoreError, StoreUnavailableError, UnstorableError
 from dropscribe.core.mounts import filesystem_of, is_network
 from dropscribe.core.safe_text import mask
 from dropscribe.store import tables
@@ -65,6 +65,8 @@ POSTGRESQL_CLIENT: dict[str, Any] = {
     # Text comes back as text even from a database that was created without an encoding (SQL_ASCII).
     "client_encoding": "utf8",
 }
+# A driver refuses some values before the database sees them, in Python's own words.
+UNSTORABLE = (exc.DataError, OverflowError, UnicodeError)
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)  # it may come back
 
 
@@ -86,8 +88,8 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """One writing transaction: commits at the end, rolls back on an exception.
 
-        Raises StoreUnavailableError when the database is out of reach or locked, StoreError otherwise;
-        IntegrityError passes, since callers tell by it that another was first.
+        Raises StoreUnavailableError when the database is out of reach or locked, UnstorableError when it cannot hold
+        a value, StoreError otherwise; IntegrityError passes, since callers tell by it that another was first.
         """
         with self._translated(), self.engine.begin() as connection:
             yield connection
@@ -104,6 +106,11 @@ class Database:
             yield
         except exc.IntegrityError:
             raise
+        except UNSTORABLE as error:
+            raise UnstorableError(
+                f"database {self._name} cannot hold it: {self._cause(error)}",
+                remedy="rename it or set its time anew, or make the database in UTF-8",
+            ) from error
         except exc.SQLAlchemyError as error:
             if _interrupted(error):
                 raise KeyboardInterrupt from error
@@ -156,7 +163,13 @@ class Database:
     def _name(self) -> str:
         return self.engine.url.render_as_string(hide_password=True)
 
-    def _cause(self, error: exc.SQLAlchemyError) -> str:
+    def encoding(self) -> str:
+        """What the database can hold of text, as it calls it: `UTF8`, `LATIN1`, `SQL_ASCII` (any bytes)."""
+        with self.read() as connection:
+            ask = text("PRAGMA encoding" if self.is_sqlite else "SHOW server_encoding")
+            return str(connection.execute(ask).scalar_one())
+
+    def _cause(self, error: Exception) -> str:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         if self.is_sqlite and "locked" in cause and (who := holder(Path(self.engine.url.database or ""))):
             cause += f" by {who}"

@@ -26,6 +26,7 @@ from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import HEAD, Database
 
 CLOCK_SECONDS = 2.0  # a clock further off confuses people who compare logs with the events of a job
+ENCODINGS = frozenset({"UTF8", "SQL_ASCII"})  # which take any text; of the second, the client says that it is UTF-8
 LEVEL_STYLES = {Severity.OK: "green", Severity.WARN: "yellow", Severity.FAIL: "bold red"}
 
 
@@ -63,14 +64,28 @@ def _stored(context: Context) -> Iterator[Finding]:
         database = context.database
         writable = fleet.hold_role(database, "doctor", socket.gethostname(), 1.0)
         drift = _drift(database)
+        text = encoding(database.encoding())
         roots = list_roots(database)
     except DropscribeError as error:
         yield Finding("database", Severity.FAIL, error.problem, error.remedy or "see its log")
         return
     found = "another doctor writes to it" if not writable else "opens and can be written"
     yield Finding("database", Severity.OK, f"{url}, version {HEAD}, {found}")
+    yield text
     yield clock(drift)
     yield from folders(context, roots)
+
+
+def encoding(name: str) -> Finding:
+    """Can the database hold every file name and every transcript? `name` is what it calls its encoding."""
+    if name.replace("-", "").upper() in ENCODINGS:
+        return Finding("encoding", Severity.OK, name)
+    return Finding(
+        "encoding",
+        Severity.WARN,
+        f"the database is in {name}, which lacks most of the world's letters: file names and transcripts are refused",
+        "make a database with ENCODING 'UTF8' TEMPLATE template0, and copy the old one into it by pg_dump",
+    )
 
 
 def _drift(database: Database) -> float:
@@ -113,7 +128,7 @@ def _folder(root: WatchedRoot, results: str) -> Finding:
         remedy = f"let this user write to {results}, or set DROPSCRIBE_RESULTS to another directory"
         return Finding(name, Severity.FAIL, f"results cannot be written to {results}", remedy)
     if root.unseen:
-        return Finding(name, Severity.WARN, f"recordings in it go unseen: {root.unseen}", "let the scheduler read them")
+        return Finding(name, Severity.WARN, f"recordings in it go unseen: {root.unseen}", root.unseen_remedy)
     return Finding(name, Severity.OK, f"{root.filesystem}, {render.count(root.files, 'file')}, results to {results}")
 
 

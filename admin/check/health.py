@@ -107,7 +107,7 @@ def folders(roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
     for root in roots:
         name = f"folder {root.path}"
         if root.unseen:
-            yield Finding(name, Severity.WARN, f"is not seen whole: {root.unseen}", "let the scheduler read it")
+            yield Finding(name, Severity.WARN, f"is not seen whole: {root.unseen}", root.unseen_remedy)
         elif root.online:
             yield Finding(name, Severity.OK, "is online")
         else:

@@ -145,8 +145,7 @@ def folder_trouble(root: WatchedRoot) -> str:
     if not root.online:
         return f"folder {root.path} on {root.host} is offline: {root.reason}"
     if root.unseen:
-        remedy = "let the scheduler read them"
-        return f"recordings in places of {root.path} on {root.host} go unseen: {root.unseen}; {remedy}"
+        return f"recordings in places of {root.path} on {root.host} go unseen: {root.unseen}; {root.unseen_remedy}"
     return ""
 
 

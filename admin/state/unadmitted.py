@@ -9,7 +9,7 @@ from pathlib import Path
 from dropscribe.core import reserved_names
 from dropscribe.scheduler.scanning.ignore import NameKind, classify, ignored_directory
 from dropscribe.scheduler.scanning.transport_stream import is_transport_stream, read_head
-from dropscribe.store.roots import WatchedRoot, list_roots
+from dropscribe.store.roots import LET_READ, UnreadablePlace, WatchedRoot, list_roots
 from dropscribe.store.session import Database
 
 SUBMIT = "rename it, or use `dropscribe submit`, which takes any name"
@@ -80,8 +80,14 @@ def _held(root: WatchedRoot, below: Path) -> str:
     if not root.online:
         return f"has no job yet, for its folder could not be scanned: {root.reason}"
     # The scheduler may be another user on another host, so that it cannot read what we can.
-    unreadable = next((place for place in root.unreadable if place.holds(str(below))), "")
-    return f"has no job yet, for the scheduler cannot read {unreadable}; give it read permission" if unreadable else ""
+    unreadable = next((place for place in root.unreadable if place.holds(str(below))), None)
+    return _unseen(unreadable) if unreadable else ""
+
+
+def _unseen(place: UnreadablePlace) -> str:
+    if place.remedy == LET_READ:
+        return f"has no job yet, for the scheduler cannot read {place}; give it read permission"
+    return f"has no job: {place.reason}; {place.remedy}"
 
 
 def _incomplete(seen: os.stat_result) -> str:

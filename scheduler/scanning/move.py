@@ -12,6 +12,7 @@ from dropscribe.core import reserved_names
 from dropscribe.core.atomic_write import sync
 from dropscribe.core.exclusive_placement import give_name
 from dropscribe.scheduler.scanning.folder_files import opened
+from dropscribe.scheduler.scanning.scan import observed
 
 GONE = "it is not there any more"
 CHANGED = "it is another file by now"
@@ -60,4 +61,4 @@ def _seen(path: Path) -> tuple[int, int] | None:
         found = path.lstat()
     except FileNotFoundError:
         return None
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else NO_FILE
+    return observed(found) if stat.S_ISREG(found.st_mode) else NO_FILE

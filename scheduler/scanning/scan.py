@@ -28,6 +28,14 @@ class Observation(NamedTuple):
     mtime_ns: int
 
 
+_HALF = 1 << 63
+
+
+def observed(found: os.stat_result) -> Observation:
+    """What is remembered of a file. A time beyond the year 2262 is folded into the 64 bits that a database has."""
+    return Observation(found.st_size, (found.st_mtime_ns + _HALF) % (2 * _HALF) - _HALF)
+
+
 # Takes the directory under way, relative to the root, and the recordings found since the last call.
 Deliver = Callable[[str, dict[str, Observation]], None]
 
@@ -161,8 +169,7 @@ class _Pass:
             self.not_media += 1
 
     def meet_media(self, entry: os.DirEntry[str], path: str, judged: NameKind) -> None:
-        seen = entry.stat(follow_symlinks=False)
-        state = Observation(seen.st_size, seen.st_mtime_ns)
+        state = observed(entry.stat(follow_symlinks=False))
         if judged is NameKind.ADMIT_BY_HEAD and not self.heads.is_stream(entry.path, path, state):
             self.not_media += 1
         else:
@@ -248,7 +255,7 @@ def look(root: Path, relative: str) -> Observation | None:
         seen = _open_and_look(root / relative)
     except OSError:
         return None
-    return Observation(seen.st_size, seen.st_mtime_ns) if stat.S_ISREG(seen.st_mode) else None
+    return observed(seen) if stat.S_ISREG(seen.st_mode) else None
 
 
 def _open_and_look(path: Path) -> os.stat_result:

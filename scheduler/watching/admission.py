@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dropscribe.core import reserved_names
-from dropscribe.core.errors import SettingsError
+from dropscribe.core.errors import SettingsError, UnstorableError
 from dropscribe.core.folder_settings import EffectiveSettings, FolderSettings
 from dropscribe.core.routing import PREPARE
 from dropscribe.core.settings import Settings
@@ -26,9 +26,16 @@ from dropscribe.store.session import Database
 if TYPE_CHECKING:
     from dropscribe.core.queue import Doorbell  # Celery, which is not needed to admit
 
-AT_ONCE = 400  # recordings
+AT_ONCE = jobs.BATCH  # recordings: what is admitted in one transaction
 
 log = logging.getLogger(__name__)
+
+
+class Admitted(NamedTuple):
+    """The ids of new jobs, and why the store refused the others, by their paths."""
+
+    ids: list[str]
+    refused: dict[str, UnstorableError]
 
 
 def admit(
@@ -40,26 +47,46 @@ def admit(
     gone: Collection[str] = (),
     *,
     stop: threading.Event | None = None,
-) -> list[str]:
-    """Make jobs of complete files; returns the ids of those that are new.
+) -> Admitted:
+    """Make jobs of complete files.
 
     A few hundred at a time, so that work on the first begins while the others are admitted; none once `stop` is set.
+    A file that the store cannot hold keeps out nobody but itself.
     `gone` are files seen before that are there no more: a queued job of one of them whose size and time are those of a
     complete file follows the file to its new name, instead of a second job. Raises SettingsError when the hotwords
     cannot be read: without them the files are not what they should be, so they wait.
     """
     found = [new_job(root, path, seen, folders.orders(path)) for path, seen in complete.items()]
-    fresh = [job for job in found if not (gone and recording_moves.adopt_renamed(database, job, gone))]
-    admitted: list[str] = []
+    fresh = [job for job in found if not (gone and _follows(database, job, gone))]
+    admitted = Admitted([], {})
     for batch in _batches(fresh):
         if stop and stop.is_set():
             break
-        new = jobs.admit(database, batch)
-        admitted += new
+        new = _insert(database, batch, admitted.refused)
+        admitted.ids.extend(new)
         with doorbell.best_effort():
             doorbell.ring_all(PREPARE, new, batch[0].priority)
-    log.info("%s: admitted %d of %d complete files", root, len(admitted), len(complete))
+    log.info("%s: admitted %d of %d complete files", root, len(admitted.ids), len(complete))
     return admitted
+
+
+def _follows(database: Database, job: NewJob, gone: Collection[str]) -> bool:
+    try:
+        return recording_moves.adopt_renamed(database, job, gone) is not None
+    except UnstorableError:  # inserting it will say so
+        return False
+
+
+def _insert(database: Database, batch: Sequence[NewJob], refused: dict[str, UnstorableError]) -> list[str]:
+    """The ids of new jobs; what the store cannot hold is found by halves, and put into `refused`."""
+    try:
+        return jobs.admit(database, batch)
+    except UnstorableError as error:
+        if len(batch) == 1:
+            refused[batch[0].path] = error
+            return []
+    half = len(batch) // 2
+    return _insert(database, batch[:half], refused) + _insert(database, batch[half:], refused)
 
 
 def _batches(fresh: Iterable[NewJob]) -> Iterator[list[NewJob]]:

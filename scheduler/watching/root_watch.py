@@ -8,9 +8,10 @@ import socket
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from itertools import islice, starmap
+from itertools import starmap
 from pathlib import Path
 
+from dropscribe.core.errors import UnstorableError
 from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning import roots
@@ -32,9 +33,9 @@ VOID_SCANS = 3  # so many scans in a row may miss most files before it is believ
 REST_FACTOR = 5.0  # a scan is followed by a rest of so many times its length: at most a sixth of a core
 MIN_REST = 1.0  # seconds
 
-# Takes the complete files, those gone since the last scan, and what holds in their folders; raises when they could not
-# be admitted.
-Admit = Callable[[str, Mapping[str, Observation], Collection[str], Folders], None]
+# Takes the complete files, those gone since the last scan, and what holds in their folders; returns the files that the
+# store cannot hold; raises when none could be admitted.
+Admit = Callable[[str, Mapping[str, Observation], Collection[str], Folders], Mapping[str, UnstorableError]]
 Known = Callable[[str], Mapping[str, tuple[int, int]]]
 
 
@@ -60,6 +61,7 @@ class RootWatch:
     _seen: set[str] = field(default_factory=set)
     _gone: set[str] = field(default_factory=set)
     _refused: dict[str, str] = field(default_factory=dict)
+    _unstorable: dict[str, UnreadablePlace] = field(default_factory=dict)
     _void: int = 0
     _hangs: int = 0
 
@@ -91,9 +93,11 @@ class RootWatch:
             return
         self._hangs = 0
         self._note_gone(found)
+        self._unstorable = {path: one for path, one in self._unstorable.items() if _lasts(path, found, stability)}
         if complete:
             with stability.forgetting_on_error(complete):
-                self.admit(str(self.place), complete, self._gone, self.folders)
+                refused = self.admit(str(self.place), complete, self._gone, self.folders)
+            self._unstorable |= {path: _unstorable(path, error) for path, error in refused.items()}
         if not stability.pending:
             self._gone.clear()
         self._plan(found, stability, now)
@@ -220,6 +224,7 @@ class RootWatch:
         self._warn_of_unreadable(before)
 
     def _online(self, found: Scan, stability: Stability) -> RootReport:
+        unseen = [*starmap(UnreadablePlace, found.unreadable.items()), *self._unstorable.values()]
         return RootReport(
             path=str(self.path),
             host=socket.gethostname(),
@@ -231,17 +236,18 @@ class RootWatch:
             ignored=found.ignored,
             scan_seconds=found.seconds,
             waiting=self.folders.waiting(path for path, seen in found.files.items() if not stability.knows(path, seen)),
-            unreadable=tuple(starmap(UnreadablePlace, islice(found.unreadable.items(), MAX_UNREADABLE))),
-            unreadable_count=len(found.unreadable),
+            unreadable=unseen[:MAX_UNREADABLE],
+            unreadable_count=len(unseen),
         )
 
     def _warn_of_unreadable(self, before: RootReport) -> None:
         """Log places that cannot be read, where that is new: recordings in them would vanish silently."""
         if self.report.unseen and self.report.unseen != before.unseen:
             log.warning(
-                "%s: what is in these places goes unseen: %s; let the scheduler read them",
+                "%s: what is in these places goes unseen: %s; %s",
                 self.path,
                 printable(self.report.unseen),
+                self.report.unseen_remedy,
             )
 
     def _note_offline(self, error: RootOfflineError, now: float) -> None:
@@ -257,3 +263,12 @@ class RootWatch:
     def _offline(self, reason: str) -> RootReport:
         filesystem = self._root.filesystem
         return RootReport(str(self.path), socket.gethostname(), filesystem, online=False, reason=reason)
+
+
+def _lasts(path: str, found: Scan, stability: Stability) -> bool:
+    """True for a file that is still there as it was admitted, or refused."""
+    return path in found.files and stability.knows(path, found.files[path])
+
+
+def _unstorable(path: str, error: UnstorableError) -> UnreadablePlace:
+    return UnreadablePlace(path, error.problem, error.remedy)

@@ -11,7 +11,7 @@ from dropscribe.core.folder_settings import FolderSettings
 from dropscribe.core.hotwords import read_file
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Priority
-from dropscribe.scheduler.scanning.scan import Observation
+from dropscribe.scheduler.scanning.scan import Observation, observed
 from dropscribe.scheduler.watching import admission
 from dropscribe.store import jobs
 from dropscribe.store.jobs import NewJob
@@ -60,7 +60,7 @@ def _observed(file: Path, path: Path) -> Observation:
         raise UsageError(f"{file}: {error.strerror}", remedy="name an existing recording") from error
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"{file} is not a regular file", remedy="name the recording itself")
-    return Observation(found.st_size, found.st_mtime_ns)
+    return observed(found)
 
 
 def enter(database: Database, wanted: NewJob) -> tuple[str, bool]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dropscribe.core.errors import UnstorableError
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.scanning.scanner import Scanner
@@ -94,9 +95,12 @@ def watch_over(path: Path, settings: Settings, known: Mapping[str, tuple[int, in
     admitted: list[str] = []
     away: set[str] = set()
 
-    def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:
+    def admit(
+        root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
+    ) -> dict[str, UnstorableError]:
         admitted.extend(sorted(complete))
         away.update(gone)
+        return {}
 
     watch = RootWatch(
         path, settings, FileEventWatcher(), lambda root: known, admit, frozenset(), Scanner(deadline=deadline)

@@ -170,5 +170,5 @@ def watch(database: Database, settings: Settings, inbox: Path) -> Iterator[RootW
     doorbell.close()
 
 
-def _admit(database: Database, doorbell: Doorbell, root: str, complete: dict, gone: set, folders) -> None:
-    admission.admit(database, doorbell, folders, root, complete, gone)
+def _admit(database: Database, doorbell: Doorbell, root: str, complete: dict, gone: set, folders) -> dict:
+    return admission.admit(database, doorbell, folders, root, complete, gone).refused

@@ -24,7 +24,9 @@ def test_a_place_that_cannot_be_read_is_shown_whatever_its_name(store: Database,
     text.encode()
     assert "bar/: Permission denied" in " ".join(text.split())
     (folder,) = cli("status", "--json").json["folders"]
-    assert folder["unreadable"] == [{"place": "caf\udce9; bar/", "reason": "Permission denied"}]
+    assert folder["unreadable"] == [
+        {"place": "caf\udce9; bar/", "reason": "Permission denied", "remedy": "let the scheduler read them"}
+    ]
 
 
 def test_the_status_of_an_empty_store_is_calm(store: Database, cli: Cli) -> None:

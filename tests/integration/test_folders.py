@@ -244,6 +244,10 @@ def test_what_the_scheduler_cannot_read_says_so_to_one_who_can(database: Databas
     (inbox / "secret; a: b" / "c.wav").write_bytes(b"1")
     with pytest.raises(JobNotFoundError, match="the scheduler cannot read secret; a: b/: x"):
         find(database, str(inbox / "secret; a: b" / "c.wav"))
+    refused = UnreadablePlace("b.wav", "the database cannot hold it", "rename it")
+    report_roots(database, [replace(partly, unreadable=[refused])])
+    with pytest.raises(JobNotFoundError, match="has no job: the database cannot hold it; rename it"):
+        find(database, str(inbox / "b.wav"))
     report_roots(database, [replace(partly, online=False, reason="it hangs")])
     with pytest.raises(JobNotFoundError, match="could not be scanned: it hangs"):
         find(database, str(inbox / "b.wav"))

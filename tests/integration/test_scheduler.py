@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import redis
 from sqlalchemy import update
 
 from dropscribe.core import queue
-from dropscribe.core.errors import UsageError
+from dropscribe.core.errors import UnstorableError, UsageError
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import CPU_QUEUE, FINISH, PREPARE
 from dropscribe.core.settings import Settings
@@ -63,8 +63,10 @@ def make_watch(database: Database, doorbell: Doorbell, settings: Settings, inbox
 
     def make(path: Path = inbox) -> RootWatch:
 
-        def admit(root: str, complete: dict[str, Observation], gone: set[str], folders: Folders) -> None:
-            admission.admit(database, doorbell, folders, root, complete, gone)
+        def admit(
+            root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
+        ) -> Mapping[str, UnstorableError]:
+            return admission.admit(database, doorbell, folders, root, complete, gone).refused
 
         known = partial(jobs.known, database)
         made.append(RootWatch(path, settings, FileEventWatcher(), known, admit, frozenset()))
@@ -185,10 +187,12 @@ def test_a_file_is_not_lost_when_admission_fails(
     put(inbox / "a.wav")
     refusals = [OSError("no store just now")]
 
-    def admit(root: str, complete: dict[str, Observation], gone: set[str], folders: Folders) -> None:
+    def admit(
+        root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
+    ) -> Mapping[str, UnstorableError]:
         if refusals:
             raise refusals.pop()
-        admission.admit(database, doorbell, folders, root, complete, gone)
+        return admission.admit(database, doorbell, folders, root, complete, gone).refused
 
     watched = RootWatch(inbox, settings, FileEventWatcher(), lambda root: {}, admit, frozenset())
     watched.look(0.0)
@@ -220,10 +224,50 @@ def test_a_flood_is_admitted_a_few_hundred_at_a_time_until_told_to_stop(
 
     monkeypatch.setattr(doorbell, "ring", ring)
     flood = {f"{number}.wav": Observation(1, number) for number in range(3 * admission.AT_ONCE)}
-    admitted = admission.admit(database, doorbell, bare(settings), "/root", flood, stop=stop)
+    admitted = admission.admit(database, doorbell, bare(settings), "/root", flood, stop=stop).ids
     assert len(admitted) == len(rung) == admission.AT_ONCE
-    again = admission.admit(database, doorbell, bare(settings), "/root", flood)
+    again = admission.admit(database, doorbell, bare(settings), "/root", flood).ids
     assert len(again) == 2 * admission.AT_ONCE, "the rest is admitted by the next scheduler"
+
+
+def test_a_file_that_the_store_cannot_hold_keeps_out_only_itself_and_is_named(
+    database: Database, doorbell: Doorbell, settings: Settings
+) -> None:
+    found = {f"{number}.wav": Observation(1, number) for number in range(7)} | {"bad.wav": Observation(1, 1 << 63)}
+    ids, refused = admission.admit(database, doorbell, bare(settings), "/root", found, {"gone.wav"})
+    assert {job.path for job in queries.list_jobs(database)} == found.keys() - {"bad.wav"}
+    assert len(ids) == doorbell.depth(CPU_QUEUE) == 7
+    assert list(refused) == ["bad.wav"]
+    assert "cannot hold it" in refused["bad.wav"].problem
+
+
+def test_a_file_from_the_year_2400_is_admitted_once_and_again_when_it_changed(
+    database: Database, make_watch: MakeWatch, inbox: Path
+) -> None:
+    years = (13_569_465_600, 13_600_000_000)
+    for moment, seconds in enumerate(years):
+        os.utime(put(inbox / "a.wav"), (seconds, seconds))
+        assert (inbox / "a.wav").stat().st_mtime_ns == seconds * 10**9 > 1 << 63
+        for _ in range(2):  # and not again after a restart
+            watched = make_watch()
+            watched.look(0.0)
+            watched.look(10.0)
+        assert len(queries.list_jobs(database)) == moment + 1
+
+
+def test_a_file_that_was_refused_is_reported_until_it_changes(make_watch: MakeWatch, inbox: Path) -> None:
+    refused = {"a.wav": UnstorableError("the database cannot hold it", remedy="rename it")}
+    put(inbox / "a.wav")
+    watched = make_watch()
+    watched.admit = lambda *_: refused
+    for moment in (0.0, 10.0, 20.0):
+        watched.look(moment)
+    assert (watched.report.unreadable_count, watched.report.unseen, watched.report.unseen_remedy) == (
+        1, "a.wav: the database cannot hold it", "rename it",
+    )  # fmt: skip
+    (inbox / "a.wav").rename(inbox / "b.wav")
+    watched.look(30.0)
+    assert watched.report.unseen == ""
 
 
 def test_hotwords_are_read_for_each_admission_and_stand_in_the_row(
@@ -231,9 +275,9 @@ def test_hotwords_are_read_for_each_admission_and_stand_in_the_row(
 ) -> None:
     file = put(tmp_path / "terms.txt", b"Ada Lovelace\nBabbage # both\n")
     chosen = settings.model_copy(update={"context": "a talk", "hotwords": file})
-    (first,) = admission.admit(database, doorbell, bare(chosen), "/root", {"a.wav": Observation(1, 1)})
+    (first,) = admission.admit(database, doorbell, bare(chosen), "/root", {"a.wav": Observation(1, 1)}).ids
     put(file, b"Byron")
-    (second,) = admission.admit(database, doorbell, bare(chosen), "/root", {"b.wav": Observation(1, 1)})
+    (second,) = admission.admit(database, doorbell, bare(chosen), "/root", {"b.wav": Observation(1, 1)}).ids
     told = [queries.job(database, job_id) for job_id in (first, second)]
     assert [job.context for job in told] == ["a talk; Ada Lovelace, Babbage", "a talk; Byron"]
     assert [job.settings_digest for job in told] == [chosen.digest(job.context) for job in told]
@@ -352,7 +396,7 @@ def test_work_that_waits_for_a_lease_does_not_wait_as_long_again_for_a_dead_reco
 def test_a_redis_out_of_reach_loses_nothing(database: Database, tmp_path: Path, settings: Settings) -> None:
     away = load({"DROPSCRIBE_HOME": str(tmp_path / "nobody listens here")})
     deaf = Doorbell(away)
-    (job_id,) = admission.admit(database, deaf, bare(away), "/root", {"a.wav": Observation(1, 1)})
+    (job_id,) = admission.admit(database, deaf, bare(away), "/root", {"a.wav": Observation(1, 1)}).ids
     reconciler.reconcile(database, deaf, away, "me")
     deaf.close()
     let_time_pass(database)

@@ -103,6 +103,7 @@ def test_a_search_is_narrowed_by_speaker_time_and_folder(database: Database) -> 
     assert found(database, "year", speaker="Speaker 2") == [1, 1]
     assert found(database, "plan", since=2000.0) == [1]
     assert found(database, "plan", until=2000.0) == [1]
+    assert found(database, "plan", since=1e11) == []
     assert found(database, "plan", since=2000.5) == []
     (hit,) = search.find(database, Query(search_words.parse("plan"), folder="/rec/two"))
     assert hit.job == newer

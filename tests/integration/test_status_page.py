@@ -12,6 +12,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from dropscribe.core import reserved_names
+from dropscribe.core.errors import UnstorableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties.status_page import EVERY, NAME, StatusPage
@@ -31,8 +32,10 @@ def watch(database: Database, settings: Settings, tmp_path: Path) -> Iterator[Ro
     inbox.mkdir()
     (inbox / reserved_names.SETTINGS).write_text("status_page = true")
 
-    def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:
-        pass
+    def admit(
+        root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
+    ) -> dict[str, UnstorableError]:
+        return {}
 
     watched = RootWatch(inbox, settings, FileEventWatcher(), partial(jobs.known, database), admit, frozenset())
     yield watched

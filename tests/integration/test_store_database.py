@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import exc
+from sqlalchemy import create_engine, exc, make_url, text
 
-from dropscribe.core.errors import StoreError
+from dropscribe.admin.check.checks import Severity
+from dropscribe.admin.check.doctor import encoding
+from dropscribe.core.errors import StoreError, UnstorableError
 from dropscribe.store import jobs, queries
-from dropscribe.store.session import Database
+from dropscribe.store.jobs import NewJob
+from dropscribe.store.roots import RootReport, UnreadablePlace, list_roots, report_roots
+from dropscribe.store.session import Database, open_database
 from dropscribe.store.tables import FileName, Prose
 from tests.integration.store_steps import LEASE, admit
 
@@ -43,6 +47,38 @@ def test_any_text_becomes_prose_that_a_database_takes(raw: str) -> None:
     assert stored is not None
     assert "\0" not in stored
     stored.encode("utf-8", "strict")  # as a database does
+
+
+@pytest.fixture
+def latin(postgresql: str) -> Iterator[Database]:
+    """A store in an encoding that lacks most letters."""
+    engine = create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"))
+        url = make_url(postgresql).set(database="latin").render_as_string(hide_password=False)
+        store = open_database(url)
+        yield store
+        store.close()
+        connection.execute(text("DROP DATABASE latin"))
+    engine.dispose()
+
+
+def test_a_name_that_the_encoding_lacks_is_refused_with_the_reason_and_doctor_names_the_encoding(
+    latin: Database,
+) -> None:
+    assert jobs.admit(latin, [NewJob("/root", "caf\xe9.wav", 1, 1, "s", "normal")])
+    with pytest.raises(UnstorableError, match=r'no equivalent in encoding "LATIN1"; rename it'):
+        jobs.admit(latin, [NewJob("/root", "\u043a\u0438\u043d\u043e.wav", 1, 1, "s", "normal")])
+    place = UnreadablePlace("\u043a\u0438\u043d\u043e \udcff.wav", "it cannot hold it", "rename it")
+    report = RootReport("/root", "here", "ext4", online=True, unreadable=[place], unreadable_count=1)
+    report_roots(latin, [report])
+    assert list_roots(latin)[0].unreadable == (place,)
+    found = encoding(latin.encoding())
+    assert (found.level, "LATIN1" in found.finding) == (Severity.WARN, True)
+
+
+def test_both_databases_of_ours_hold_any_text(database: Database) -> None:
+    assert encoding(database.encoding()).level is Severity.OK
 
 
 def test_an_interrupt_stays_one_whatever_the_driver_says_about_it(database: Database) -> None:
