@@ -14,6 +14,7 @@ DropscribeError                 exit 1; `retryable` says whether trying again ca
 |-- SourceChangedError          it was written to while being read; retried
 |-- StoreError                  the database refused
 |   |-- StoreUnavailableError   out of reach, or locked too long; retried
+|   |-- UnstorableError         the database cannot hold a value
 |   `-- SchemaError             the tables are newer or older than this program
 |-- BrokerError                 Redis is out of reach; retried
 |-- SpoolError                  working files cannot be written or read; retried

@@ -31,7 +31,7 @@ AT_ONCE = jobs.BATCH  # recordings: what is admitted in one transaction
 log = logging.getLogger(__name__)
 
 
-class Admitted(NamedTuple):
+class Admission(NamedTuple):
     """The ids of new jobs, and why the store refused the others, by their paths."""
 
     ids: list[str]
@@ -47,7 +47,7 @@ def admit(
     gone: Collection[str] = (),
     *,
     stop: threading.Event | None = None,
-) -> Admitted:
+) -> Admission:
     """Make jobs of complete files.
 
     A few hundred at a time, so that work on the first begins while the others are admitted; none once `stop` is set.
@@ -58,7 +58,7 @@ def admit(
     """
     found = [new_job(root, path, seen, folders.orders(path)) for path, seen in complete.items()]
     fresh = [job for job in found if not (gone and _follows(database, job, gone))]
-    admitted = Admitted([], {})
+    admitted = Admission([], {})
     for batch in _batches(fresh):
         if stop and stop.is_set():
             break
