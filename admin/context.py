@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dropscribe.core.errors import BrokerError, DropscribeError, StoreError
 
@@ -32,7 +33,7 @@ class Context:
 
         settings = load()
         for remark in settings.remarks:
-            self.remark("note", remark, "yellow")
+            self.note(remark)
         return settings
 
     @property
@@ -69,11 +70,9 @@ class Context:
             self.doorbell.ring(task, row, priority)
         except BrokerError as error:
             if self.settings.redis_url:
-                self.remark("warning", f"{error}. Nothing is lost: the scheduler sends it when it can", "yellow")
+                self.warn(f"{error}. Nothing is lost: the scheduler sends it when it can")
             else:
-                self.remark(
-                    "note", "nothing of dropscribe runs here; the next `dropscribe up FOLDER` does it", "yellow"
-                )
+                self.note("nothing of dropscribe runs here; the next `dropscribe up FOLDER` does it")
             return False
         return True
 
@@ -90,6 +89,29 @@ class Context:
         from dropscribe.admin.terminal.render import console
 
         return console(stderr=True)
+
+    def answer(self, document: Callable[[], Any], show: Callable[[], object], *, as_json: bool) -> None:
+        """Print a command's JSON document, or have it shown to people: only the one that is asked for is made."""
+        from dropscribe.admin.terminal.render import write_json
+
+        if as_json:
+            write_json(document())
+        else:
+            show()
+
+    def say(self, text: str) -> None:
+        """One line of an answer for people, which no terminal breaks or cuts."""
+        from dropscribe.admin.terminal.render import safe
+
+        self.out.print(safe(text), soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """One yellow line on standard error."""
+        self.remark("warning", message, "yellow")
+
+    def note(self, message: str) -> None:
+        """One yellow line on standard error about nothing bad."""
+        self.remark("note", message, "yellow")
 
     def complain(self, error: DropscribeError) -> None:
         """Say an error in one red line, after its traceback where `--verbose` asks for it."""

@@ -12,13 +12,14 @@ STATUS_PAGE = "_status.html"  # what becomes of the recordings of a watched fold
 # Where recordings are put away once their job ended, beside the place they were dropped in, if that is wanted.
 DONE = "done"
 FAILED = "failed"
+SHELVES = (DONE, FAILED)
 TAKEN = "a file of that name is there already"  # why it cannot be put there
 
 
 def shelf_of(path: str) -> str:
     """`DONE` or `FAILED` where that is the folder that the file lies in, else empty."""
     folder = PurePosixPath(path).parent.name
-    return folder if folder in {DONE, FAILED} else ""
+    return folder if folder in SHELVES else ""
 
 
 def unshelved(path: str) -> str:

@@ -26,7 +26,6 @@ from dropscribe.store.tables import events, jobs, path_key, source_of
 from dropscribe.store.transitions import JobEvent
 
 AT_ONCE = 100  # recordings
-SHELVES = (reserved_names.DONE, reserved_names.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ def _went(database: Database, move: Move, to: str, identity: str) -> None:
 def put_away(database: Database, source: str) -> str | None:
     """The newest job of those whose recording was dropped at this absolute path and is put away since, or None."""
     folder = PurePosixPath(source).parent
-    shelves = or_(*(under(str(folder / shelf)) for shelf in SHELVES))
+    shelves = or_(*(under(str(folder / shelf)) for shelf in reserved_names.SHELVES))
     went = select(events.c.job_id).where(events.c.job_id == jobs.c.id, events.c.kind.in_(all_names(EventKind.ARCHIVED)))
     query = select(jobs.c.id, jobs.c.root, jobs.c.path).where(shelves, went.exists())
     with database.read() as connection:
@@ -155,7 +154,7 @@ def put_away(database: Database, source: str) -> str | None:
 
 def _was_dropped_at(source: str, row: Any) -> bool:
     lies = source_of(row.root, row.path)
-    return any(lies in reserved_names.shelved(source, shelf, row.id) for shelf in SHELVES)
+    return any(lies in reserved_names.shelved(source, shelf, row.id) for shelf in reserved_names.SHELVES)
 
 
 def stays(database: Database, move: Move, why: str) -> None:

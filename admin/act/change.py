@@ -13,7 +13,6 @@ from dropscribe.admin.terminal import render
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.types import JobState
 from dropscribe.store import commands, fleet, queries, switches
-from dropscribe.store.fleet import list_workers
 
 SCHEDULER = "scheduler"  # a role that has no work to finish
 POLL_SECONDS = 0.5
@@ -70,7 +69,7 @@ def _each(context: Context, names: Sequence[str], act: Callable[[str], str]) -> 
     code = 0
     for name in names:
         try:
-            context.out.print(act(name), soft_wrap=True)
+            context.say(act(name))
         except DropscribeError as error:
             if error.retryable:
                 raise
@@ -93,7 +92,7 @@ def resume(context: Context) -> None:
 
 def drain(context: Context, names: Sequence[str], *, everyone: bool, wait: bool) -> int:
     """Have workers finish what they do and end; with `wait`, return when they have. Returns the exit code."""
-    there = [worker.id for worker in list_workers(context.database) if worker.role != SCHEDULER]
+    there = [worker.id for worker in fleet.list_workers(context.database) if worker.role != SCHEDULER]
     draining: set[str] = set()
 
     def one(name: str) -> str:
@@ -121,9 +120,9 @@ def _worker(name: str, there: Sequence[str]) -> str:
 
 def _await_ends(context: Context, draining: set[str]) -> None:
     silence = context.settings.silence_seconds
-    shown: list[str] = []
-    while left := [worker.id for worker in fleet_status.draining(context.database, silence) if worker.id in draining]:
+    shown: set[str] = set()
+    while left := draining.intersection(fleet_status.draining(context.database, silence)):
         if left != shown:
             shown = left
-            context.err.print(f"at work still: {render.safe(', '.join(left))}", soft_wrap=True)
+            context.err.print(f"at work still: {render.safe(', '.join(sorted(left)))}", soft_wrap=True)
         time.sleep(POLL_SECONDS)

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dropscribe.admin.act.speakers import number_of, people_of
 from dropscribe.admin.act.voices import document, find_voice, remark_where_off
@@ -17,6 +19,7 @@ from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy, byte_progress, track
 from dropscribe.core.errors import DropscribeError, SourceMissingError, UsageError
+from dropscribe.core.spans import total
 from dropscribe.core.types import Span
 from dropscribe.models.base import VoiceEncoder
 from dropscribe.models.speakers import encoder as speaker_encoder
@@ -43,23 +46,29 @@ def enroll(context: Context, job_name: str, who: str, name: str, *, as_json: boo
     with byte_progress(context.err) as tell:
         encoder = speaker_encoder.load(tell)
     embedding = _embedding(context, job, spans, encoder)
-    seconds = round(sum(span.duration for span in spans), 1)
+    seconds = round(total(spans), 1)
     known = voices.known(context.database)
     before = find_voice(known, name)
     heard = KnownVoice(before.name if before else name.strip(), encoder.name, embedding, seconds)
     kept = _joined(before, heard)
     voices.enroll(context.database, kept)
-    _report(context, kept, job, speaker, seconds=seconds, as_json=as_json)
-    _warn_of_others(context, kept, known)
+    context.answer(
+        lambda: {"job": job.id, "speaker": speaker, "speech": seconds, "voice": document(_stored(context, kept))},
+        lambda: _report(context, kept, job, seconds),
+        as_json=as_json,
+    )
+    for other in known:
+        if other.encoder == kept.encoder and other.name != kept.name:
+            _warn_if_alike(context, kept, other)
 
 
 def _speech_of(context: Context, job: Job, who: str) -> tuple[list[Span], int]:
     """What the speaker says alone, and the speaker's number."""
     segments, people = people_of(context, job)
-    number = number_of(who, people, {speaker.number for speaker in people})
+    number = number_of(who, people, set(map(attrgetter("number"), people)))
     speech = queries.speech(context.database, job.id)
     spans = voice_print.spoken_alone(segments, number, speech)
-    seconds = sum(span.duration for span in spans)
+    seconds = total(spans)
     if seconds < voice_print.MIN_SECONDS:
         raise DropscribeError(
             f"speaker {who} says {seconds:.1f} s alone in {job.id}, and a voice takes {voice_print.MIN_SECONDS:.0f} s",
@@ -71,7 +80,11 @@ def _speech_of(context: Context, job: Job, who: str) -> tuple[list[Span], int]:
 def _embedding(context: Context, job: Job, spans: Sequence[Span], encoder: VoiceEncoder) -> tuple[float, ...]:
     with _decoded(context, job) as audio:
         found = voice_print.voice_print(audio, spans, encoder, partial(track, context.err, "embedding the voice"))
-    return tuple(round(float(number), 6) for number in found)
+    return _rounded(found)
+
+
+def _rounded(embedding: NDArray[np.float32]) -> tuple[float, ...]:
+    return tuple(round(float(number), 6) for number in embedding)
 
 
 @contextmanager
@@ -114,27 +127,25 @@ def _joined(before: KnownVoice | None, heard: KnownVoice) -> KnownVoice:
             remedy="enroll it under another name, or forget the other first: `dropscribe voices forget NAME`",
         )
     mean = unit(np.array(before.embedding) * before.seconds + np.array(heard.embedding) * heard.seconds)
-    embedding = tuple(round(float(number), 6) for number in mean)
-    return replace(heard, embedding=embedding, seconds=round(before.seconds + heard.seconds, 1))
+    return replace(heard, embedding=_rounded(mean), seconds=round(before.seconds + heard.seconds, 1))
 
 
 def _similarity(one: KnownVoice, other: KnownVoice) -> float:
     return float(np.dot(one.embedding, other.embedding))
 
 
-def _report(context: Context, kept: KnownVoice, job: Job, speaker: int, *, seconds: float, as_json: bool) -> None:
-    if as_json:
-        found = find_voice(voices.known(context.database), kept.name) or kept
-        render.write_json({"job": job.id, "speaker": speaker, "speech": seconds, "voice": document(found)})
-        return
+def _stored(context: Context, kept: KnownVoice) -> KnownVoice:
+    """The voice as the store has it; as it was to be kept, if somebody has just removed it."""
+    return find_voice(voices.known(context.database), kept.name) or kept
+
+
+def _report(context: Context, kept: KnownVoice, job: Job, seconds: float) -> None:
     whole = "" if kept.seconds == seconds else f", {render.duration(kept.seconds)} in all"
-    heard = f"{render.duration(seconds)} of speech in {job.id}{whole}"
-    context.out.print(f"{render.safe(kept.name)} is enrolled with {heard}", soft_wrap=True)
+    context.say(f"{kept.name} is enrolled with {render.duration(seconds)} of speech in {job.id}{whole}")
     remark_where_off(context)
 
 
-def _warn_of_others(context: Context, kept: KnownVoice, known: Sequence[KnownVoice]) -> None:
-    for other in known:
-        if other.encoder == kept.encoder and other.name != kept.name and _similarity(kept, other) >= RECOGNIZED:
-            alike = f"{other.name} sounds like {kept.name} ({_similarity(kept, other):.2f})"
-            context.remark("warning", f"{alike}; where both are near, neither is recognized", "yellow")
+def _warn_if_alike(context: Context, kept: KnownVoice, other: KnownVoice) -> None:
+    if (similarity := _similarity(kept, other)) >= RECOGNIZED:
+        alike = f"{other.name} sounds like {kept.name} ({similarity:.2f})"
+        context.warn(f"{alike}; where both are near, neither is recognized")

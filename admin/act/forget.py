@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rich.console import RenderableType
+
 from dropscribe.admin.context import Context
-from dropscribe.admin.state.job_lookup import find, typed_paths
+from dropscribe.admin.state.job_lookup import below, find, typed_paths
 from dropscribe.admin.terminal import moments, render
 from dropscribe.admin.terminal.progress import busy, track
 from dropscribe.core.errors import UsageError
@@ -40,6 +44,11 @@ class Deletion:
             "files": [{"path": path, "fate": action} for path, action in self.actions.items()],
         }
 
+    @property
+    def to_remove(self) -> Iterator[Path]:
+        """The files that go too."""
+        return (Path(path) for path, action in self.actions.items() if action == REMOVED)
+
 
 def forget(
     context: Context,
@@ -53,27 +62,51 @@ def forget(
     as_json: bool,
 ) -> None:
     """Show what would go; with `yes`, have it gone. Raises UsageError for jobs that are under way."""
-    if bool(names) == bool(states or older_than or folder):
+    over = Over(states, older_than, folder)
+    if bool(names) == over.is_limited:
         raise UsageError("name the jobs, or choose them by --state, --older-than and --folder")
-    if names:
-        chosen = _named(context, names)
-    else:
-        before = context.database.clock() - moments.span(older_than) if older_than else None
-        under = str(folder.expanduser().resolve()) if folder else None
-        found = queries.list_jobs(context.database, states=states, folder=under, ended_before=before)
-        chosen = [job for job in found if job.state.is_final]
+    chosen = _named(context, names) if names else over.jobs(context)
     deletions = [_deletion(context, job, outputs=outputs) for job in track(context.err, "looking", chosen)]
     if yes:
         _remove(context, deletions)
-    _report(context, deletions, done=yes, as_json=as_json)
+    context.answer(
+        lambda: {"forgotten": yes, "jobs": [*map(Deletion.to_json, deletions)]},
+        lambda: _show(context, deletions, done=yes),
+        as_json=as_json,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Jobs that are over, by what people say of them."""
+
+    states: Sequence[JobState]
+    older_than: str | None
+    folder: Path | None
+
+    @property
+    def is_limited(self) -> bool:
+        """True if anything is said of them."""
+        return any((self.states, self.older_than, self.folder))
+
+    def jobs(self, context: Context) -> list[Job]:
+        """Those that the store has. Raises UsageError for no stretch of time."""
+        before = context.database.clock() - moments.span(self.older_than) if self.older_than else None
+        under = below(self.folder)
+        found = queries.list_jobs(context.database, states=self.states, folder=under, ended_before=before)
+        return [job for job in found if job.state.is_final]
 
 
 def _named(context: Context, names: Sequence[str]) -> list[Job]:
     chosen = {job.id: job for name in names for job in _meant(context, name)}
     for job in chosen.values():
-        if not job.state.is_final:
-            raise UsageError(f"{job.id} is {job.state}", remedy=f"`dropscribe cancel {job.id}` first, then forget it")
-    return list(chosen.values())
+        _require_over(job)
+    return [*chosen.values()]
+
+
+def _require_over(job: Job) -> None:
+    if not job.state.is_final:
+        raise UsageError(f"{job.id} is {job.state}", remedy=f"`dropscribe cancel {job.id}` first, then forget it")
 
 
 def _meant(context: Context, name: str) -> list[Job]:
@@ -101,37 +134,38 @@ def _remove(context: Context, deletions: Sequence[Deletion]) -> None:
     """Files go first: after a crash in between, the store still knows which they were."""
     batches = [deletions[first : first + AT_ONCE] for first in range(0, len(deletions), AT_ONCE)]
     for batch in track(context.err, "forgetting", batches):
-        for path in (path for one in batch for path, action in one.actions.items() if action == REMOVED):
-            Path(path).unlink(missing_ok=True)
+        for path in chain.from_iterable(one.to_remove for one in batch):
+            path.unlink(missing_ok=True)
         store_forget.forget(context.database, [one.job.id for one in batch])
+    if deletions:
+        scrub(context)
+
+
+def scrub(context: Context) -> None:
+    """Overwrite what was removed from the store; say that it comes later, where somebody reads the store."""
     with busy(context.err, "overwriting what was removed"):
-        gone = not deletions or store_forget.scrub(context.database)
+        gone = store_forget.scrub(context.database)
     if not gone:
-        context.remark("note", "somebody reads the store; its file is overwritten when they are done", "yellow")
+        context.note("somebody reads the store; its file is overwritten when they are done")
 
 
-def _report(context: Context, deletions: Sequence[Deletion], *, done: bool, as_json: bool) -> None:
-    if as_json:
-        render.write_json({"forgotten": done, "jobs": [deletion.to_json() for deletion in deletions]})
-        return
+def _show(context: Context, deletions: Sequence[Deletion], *, done: bool) -> None:
     if not deletions:
         context.out.print("no such jobs")
         return
-    context.out.print(_table(deletions))
+    columns = ("id", "state", "ended", "rows", "files", "recording")
+    context.out.print(render.table(*columns, rows=map(_row, deletions), whole=("id", "state"), right=("rows",)))
     number = render.count(len(deletions), "job")
     context.out.print(f"{number} forgotten" if done else f"nothing was removed yet; --yes forgets {number}")
 
 
-def _table(deletions: Sequence[Deletion]) -> Any:
-    table = render.table("id", "state", "ended", "rows", "files", "recording", whole=("id", "state"), right=("rows",))
-    for deletion in deletions:
-        actions = list(deletion.actions.values())
-        table.add_row(
-            deletion.job.id,
-            render.state(deletion.job.state),
-            render.moment(deletion.job.finished_at),
-            f"{deletion.rows:,}",
-            ", ".join(f"{actions.count(action)} {action}" for action in dict.fromkeys(actions)),
-            render.safe(deletion.job.source),
-        )
-    return table
+def _row(deletion: Deletion) -> list[RenderableType]:
+    actions = Counter(deletion.actions.values())
+    return [
+        deletion.job.id,
+        render.state(deletion.job.state),
+        render.moment(deletion.job.finished_at),
+        f"{deletion.rows:,}",
+        ", ".join(f"{number} {action}" for action, number in actions.items()),
+        render.safe(deletion.job.source),
+    ]

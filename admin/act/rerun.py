@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rich.console import RenderableType
+
 from dropscribe.admin.act.step_sender import StepSender
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.exit_status import latest_jobs
 from dropscribe.admin.state.job_lookup import find, typed_paths
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import track
@@ -48,12 +52,16 @@ def run(context: Context, paths: Sequence[Path], *, yes: bool, as_json: bool) ->
         wanted = admission.new_job(job.root, job.path, seen, holds)
         return Rerun(job, wanted, action_for(job, wanted))
 
-    reruns = [plan(job) for job in track(context.err, "looking", list(newest.values()))]
+    reruns = [*map(plan, track(context.err, "looking", list(newest.values())))]
     if yes:
         sender = StepSender(context)
         for one in track(context.err, "beginning", reruns):
             _begin(context, sender, one)
-    _report(context, reruns, done=yes, as_json=as_json)
+    context.answer(
+        lambda: {"begun": yes, "recordings": [*map(_document, reruns)]},
+        lambda: _show(context, reruns, done=yes),
+        as_json=as_json,
+    )
 
 
 def _meant(context: Context, path: Path) -> Iterator[Job]:
@@ -61,11 +69,7 @@ def _meant(context: Context, path: Path) -> Iterator[Job]:
     if not path.is_dir():
         yield queries.job(context.database, find(context.database, str(path)))
         return
-    seen: set[str] = set()
-    for job in queries.list_jobs(context.database, folder=str(typed_paths(str(path))[0])):
-        if job.source not in seen and Path(job.source).exists():
-            yield job
-        seen.add(job.source)
+    yield from latest_jobs(context.database, [typed_paths(str(path))[0]])
 
 
 def action_for(job: Job, wanted: NewJob) -> str:
@@ -89,20 +93,20 @@ def _begin(context: Context, sender: StepSender, one: Rerun) -> None:
     sender.send(commands.rerun(context.database, job_id, one.wanted), job_id)
 
 
-def _report(context: Context, reruns: Sequence[Rerun], *, done: bool, as_json: bool) -> None:
-    if as_json:
-        render.write_json({"begun": done, "recordings": [_document(one) for one in reruns]})
-        return
+def _show(context: Context, reruns: Sequence[Rerun], *, done: bool) -> None:
     if not reruns:
         context.out.print("no recordings there that were admitted")
         return
-    table = render.table("id", "state", "becomes", "recording", whole=("id", "state"))
-    for one in reruns:
-        table.add_row(one.job.id, render.state(one.job.state), one.action, render.safe(one.job.source))
-    context.out.print(table)
-    counts = Counter(one.action for one in reruns)
+    context.out.print(
+        render.table("id", "state", "becomes", "recording", rows=map(_row, reruns), whole=("id", "state"))
+    )
+    counts = Counter(map(attrgetter("action"), reruns))
     said = "; ".join(f"{render.count(number, 'recording')} {what}" for what, number in counts.items())
     context.out.print(said if done else f"{said}. Nothing was begun yet; --yes does so", soft_wrap=True)
+
+
+def _row(one: Rerun) -> list[RenderableType]:
+    return [one.job.id, render.state(one.job.state), one.action, render.safe(one.job.source)]
 
 
 def _document(one: Rerun) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import zip_longest
+from functools import partial
+from itertools import chain, repeat, zip_longest
+from operator import attrgetter
 from typing import Any
 
 from dropscribe.admin.context import Context
@@ -28,10 +30,12 @@ def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[s
     segments, people = people_of(context, job)
     if names or merges:
         _say(context, job, people, names, merges)
-    elif as_json:
-        render.write_json({"job": job.id, "speakers": [_document(segments, speaker, people) for speaker in people]})
-    else:
-        _show(context, segments, people)
+        return
+    context.answer(
+        lambda: {"job": job.id, "speakers": [*map(_document, repeat(segments), people, repeat(people))]},
+        lambda: _show(context, segments, people),
+        as_json=as_json,
+    )
 
 
 def _document(segments: Sequence[Segment], speaker: Speaker, people: Sequence[Speaker]) -> dict[str, Any]:
@@ -72,33 +76,36 @@ def _first(segments: Sequence[Segment], speaker: Speaker) -> Segment | None:
 
 def _share(speaker: Speaker, people: Sequence[Speaker]) -> float:
     """Of the time in which anybody speaks."""
-    return speaker.seconds / (sum(one.seconds for one in people) or 1.0)
+    return speaker.seconds / (sum(map(attrgetter("seconds"), people)) or 1.0)
 
 
 def _show(context: Context, segments: Sequence[Segment], people: Sequence[Speaker]) -> None:
     if not people:
         context.out.print("no speakers were told apart")
         return
+    columns = ("number", "called", "speaks", "share", "says first")
+    rows = map(_row, repeat(segments), people, repeat(people))
+    context.out.print(render.table(*columns, rows=rows, right=("number", "speaks", "share")))
     called = {speaker.number: speaker.called for speaker in people}
-    table = render.table("number", "called", "speaks", "share", "says first", right=("number", "speaks", "share"))
-    for speaker in people:
-        first = _first(segments, speaker)
-        table.add_row(
-            str(speaker.number),
-            render.safe(speaker.called),
-            render.duration(speaker.seconds),
-            f"{_share(speaker, people):.0%}",
-            render.safe(f"{clock(first.start)} {textwrap.shorten(first.text, WIDTH, placeholder=' ...')}")
-            if first
-            else "",
-        )
-    context.out.print(table)
-    for speaker in people:
-        if speaker.recognized is not None:
-            context.out.print(render.safe(f"{speaker.called} was recognized by the voice ({speaker.recognized:.2f})"))
-        for other, alike in zip_longest(speaker.maybe_same, speaker.similarity):
-            if other > speaker.number:
-                context.out.print(render.safe(_doubt(speaker.called, called.get(other, str(other)), alike)))
+    for remark in chain.from_iterable(map(_remarks, people, repeat(called))):
+        context.out.print(render.safe(remark))
+
+
+def _row(segments: Sequence[Segment], speaker: Speaker, people: Sequence[Speaker]) -> list[str]:
+    first = _first(segments, speaker)
+    said = f"{clock(first.start)} {textwrap.shorten(first.text, WIDTH, placeholder=' ...')}" if first else ""
+    share = f"{_share(speaker, people):.0%}"
+    speaks = render.duration(speaker.seconds)
+    return [str(speaker.number), render.safe(speaker.called), speaks, share, render.safe(said)]
+
+
+def _remarks(speaker: Speaker, called: Mapping[int, str]) -> Iterator[str]:
+    """What the voices say of a speaker, and of others who come later."""
+    if speaker.recognized is not None:
+        yield f"{speaker.called} was recognized by the voice ({speaker.recognized:.2f})"
+    for other, alike in zip_longest(speaker.maybe_same, speaker.similarity):
+        if other > speaker.number:
+            yield _doubt(speaker.called, called.get(other, str(other)), alike)
 
 
 def _doubt(one: str, other: str, alike: float | None) -> str:
@@ -107,9 +114,10 @@ def _doubt(one: str, other: str, alike: float | None) -> str:
 
 
 def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[str], merges: Sequence[str]) -> None:
-    known = {speaker.number for speaker in people} | set(job.speakers.merged)
-    named = {number_of(who, people, known): what for who, what in map(_pair, names)}
-    merged = {number_of(who, people, known): number_of(into, people, known) for who, into in map(_pair, merges)}
+    known = {*map(attrgetter("number"), people), *job.speakers.merged}
+    number = partial(number_of, people=people, known=known)
+    named = {number(who): what for who, what in map(_pair, names)}
+    merged = {number(who): number(into) for who, into in map(_pair, merges)}
     said = SpeakerNames(_names(job.speakers, named, people), _merges(job.speakers, merged))
     speakers.say(context.database, job.id, said)
     context.out.print(f"{job.id}: {_when_written(context, job)}", soft_wrap=True)
@@ -150,12 +158,12 @@ def number_of(who: str, people: Sequence[Speaker], known: set[int]) -> int:
 def _check_end(number: int, merged: dict[int, int]) -> None:
     """Raise UsageError where following the merges comes back to the same speaker."""
     seen = {number}
-    while (number := merged.get(number, -1)) != -1:
-        if number in seen:
-            raise UsageError(
-                f"speaker {number} would be merged with itself", remedy=f"undo one merge with {number}={number}"
-            )
+    while (number := merged.get(number, -1)) not in {-1, *seen}:
         seen.add(number)
+    if number != -1:
+        raise UsageError(
+            f"speaker {number} would be merged with itself", remedy=f"undo one merge with {number}={number}"
+        )
 
 
 def _when_written(context: Context, job: Job) -> str:

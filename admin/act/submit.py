@@ -12,7 +12,6 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.state import exit_status, fleet_status, report
 from dropscribe.admin.state.job_view import as_document
 from dropscribe.admin.terminal.progress import track
-from dropscribe.admin.terminal.render import safe, write_json
 from dropscribe.core.errors import StoreUnavailableError, UsageError
 from dropscribe.core.routing import PREPARE
 from dropscribe.core.types import Priority
@@ -43,12 +42,13 @@ def submit(
     if wait:
         return await_all(context, ids, as_json=as_json)
     found = [queries.job(database, job_id) for job_id in ids]
-    if as_json:
-        write_json({"jobs": [as_document(job) for job in found]})
-    else:
-        for job in found:
-            context.out.print(f"{job.id}  {job.state.value}  {safe(job.source)}", soft_wrap=True)
+    context.answer(lambda: {"jobs": [*map(as_document, found)]}, lambda: _show(context, found), as_json=as_json)
     return 0
+
+
+def _show(context: Context, found: Sequence[Job]) -> None:
+    for job in found:
+        context.say(f"{job.id}  {job.state.value}  {job.source}")
 
 
 def _require_readable(file: Path) -> None:
@@ -61,7 +61,7 @@ def admit(context: Context, wanted: NewJob) -> str:
     job_id, is_new = enter(context.database, wanted)
     if not is_new:
         job = queries.job(context.database, job_id)
-        context.remark("note", f"{wanted.path} is known already as {job.id}, {job.state.value}", "yellow")
+        context.note(f"{wanted.path} is known already as {job.id}, {job.state.value}")
         return job_id
     context.ring(PREPARE, job_id, wanted.priority)
     return job_id
@@ -76,7 +76,7 @@ def await_all(context: Context, ids: Sequence[str], *, as_json: bool) -> int:
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         left = [job_id for job_id in dict.fromkeys(ids) if job_id not in waiting.ended]
-        context.remark("note", f"no longer waiting, but the jobs go on: {', '.join(left)}", "yellow")
+        context.note(f"no longer waiting, but the jobs go on: {', '.join(left)}")
         return exit_status.INTERRUPTED_EXIT
     found = queries.list_jobs(context.database, ids=ids)
     if as_json:
@@ -103,7 +103,7 @@ class Waiting:
             self.is_away = False
         except StoreUnavailableError as error:
             if not self.is_away:
-                self.context.remark("warning", f"{error}; waiting for it", "yellow")
+                self.context.warn(f"{error}; waiting for it")
             self.is_away = True
         return self.ended.issuperset(self.ids)
 

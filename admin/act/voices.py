@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dropscribe.admin.act.forget import scrub
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
-from dropscribe.admin.terminal.progress import busy
 from dropscribe.core.errors import UsageError
-from dropscribe.store import forget as store_forget
 from dropscribe.store import voices
 from dropscribe.store.voices import KnownVoice
 
@@ -17,19 +16,25 @@ from dropscribe.store.voices import KnownVoice
 def listing(context: Context, *, as_json: bool) -> None:
     """Print the known voices, without their embeddings."""
     known = voices.known(context.database)
-    if as_json:
-        listed = [document(voice) for voice in known]
-        render.write_json({"recognized": context.settings.known_voices, "voices": listed})
-        return
+    context.answer(
+        lambda: {"recognized": context.settings.known_voices, "voices": [*map(document, known)]},
+        lambda: _show(context, known),
+        as_json=as_json,
+    )
+
+
+def _show(context: Context, known: Sequence[KnownVoice]) -> None:
     if not known:
         context.out.print("no voices yet; `dropscribe voices enroll` adds one")
         return
-    table = render.table("name", "speech", "enrolled", "encoder", whole=("speech", "enrolled"), right=("speech",))
-    for voice in known:
-        enrolled = render.moment(voice.enrolled_at)
-        table.add_row(render.safe(voice.name), render.duration(voice.seconds), enrolled, render.safe(voice.encoder))
-    context.out.print(table)
+    columns = ("name", "speech", "enrolled", "encoder")
+    context.out.print(render.table(*columns, rows=map(_row, known), whole=("speech", "enrolled"), right=("speech",)))
     remark_where_off(context)
+
+
+def _row(voice: KnownVoice) -> list[str]:
+    enrolled = render.moment(voice.enrolled_at)
+    return [render.safe(voice.name), render.duration(voice.seconds), enrolled, render.safe(voice.encoder)]
 
 
 def document(voice: KnownVoice) -> dict[str, Any]:
@@ -45,14 +50,11 @@ def document(voice: KnownVoice) -> dict[str, Any]:
 def forget(context: Context, names: Sequence[str]) -> None:
     """Remove voices from the store. Raises UsageError, and removes none, where one is not known."""
     known = voices.known(context.database)
-    found = [_found(known, name) for name in names]
-    voices.forget(context.database, [voice.name for voice in found])
-    with busy(context.err, "overwriting what was removed"):
-        gone = store_forget.scrub(context.database)
-    if not gone:
-        context.remark("note", "somebody reads the store; its file is overwritten when they are done", "yellow")
-    for name in dict.fromkeys(voice.name for voice in found):
-        context.out.print(f"the voice of {render.safe(name)} is forgotten", soft_wrap=True)
+    meant = dict.fromkeys(_found(known, name).name for name in names)
+    voices.forget(context.database, [*meant])
+    scrub(context)
+    for name in meant:
+        context.say(f"the voice of {name} is forgotten")
     context.out.print("transcripts keep the name where it was recognized; `dropscribe forget JOB` removes them")
 
 
@@ -70,5 +72,4 @@ def find_voice(known: Iterable[KnownVoice], name: str) -> KnownVoice | None:
 def remark_where_off(context: Context) -> None:
     """Say that voices are not recognized, where nobody asked for that."""
     if not context.settings.known_voices:
-        remark = "voices are not recognized: set DROPSCRIBE_KNOWN_VOICES=true for the CPU workers"
-        context.remark("note", remark, "yellow")
+        context.note("voices are not recognized: set DROPSCRIBE_KNOWN_VOICES=true for the CPU workers")

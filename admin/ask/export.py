@@ -11,7 +11,7 @@ from rich.progress import track
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
-from dropscribe.admin.state.transcript_documents import document_of, rendered
+from dropscribe.admin.state.transcript_documents import document_of, in_format
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import DropscribeError, OutputError, StoreUnavailableError
 from dropscribe.core.types import TRANSCRIPT_STATES
@@ -77,7 +77,7 @@ def _export(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Pat
     document = document_of(context.database, job)
     target = _target(context, job, wanted, taken)
     taken.add(target)
-    data = document.encode() if wanted.format == "json" else rendered(job, document, wanted.format, target.parent)
+    data = in_format(job, document, wanted.format, target.parent)
     there = placement.digest(target)
     if there == hashlib.sha256(data).hexdigest():
         return target

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.job_lookup import below
 from dropscribe.admin.state.job_view import as_document, jobs_table
-from dropscribe.admin.terminal import render
+from dropscribe.admin.terminal.page import Page, first
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
+from dropscribe.store.queries import Job
 
 
 def listing(context: Context, *, states: Sequence[JobState], folder: Path | None, limit: int, as_json: bool) -> None:
     """Print the newest `limit` jobs (0: all) that fit."""
-    under = str(folder.expanduser().resolve()) if folder else None
-    one_more = limit + 1 if limit else None
-    found = queries.list_jobs(context.database, states=states, folder=under, limit=one_more)
-    shown = found[:limit] if limit else found
-    more = len(found) > len(shown)
-    if as_json:
-        render.write_json({"jobs": [as_document(job) for job in shown], "more": more})
-        return
-    if not shown:
-        context.out.print("no such jobs" if states or folder else "no jobs yet")
-        return
-    context.out.print(jobs_table(shown))
-    if more:
-        context.err.print(f"the newest {limit}; --limit 0 lists all")
+    page = first(limit, partial(queries.list_jobs, context.database, states=states, folder=below(folder)))
+    nothing = "no such jobs" if states or folder else "no jobs yet"
+    context.answer(
+        lambda: {"jobs": [*map(as_document, page.shown)], "more": page.is_cut},
+        lambda: _show(context, page, nothing),
+        as_json=as_json,
+    )
+
+
+def _show(context: Context, page: Page[Job], nothing: str) -> None:
+    context.out.print(jobs_table(page.shown) if page.shown else nothing)
+    if page.is_cut:
+        context.err.print(f"the newest {page.limit}; --limit 0 lists all")

@@ -7,8 +7,9 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -37,10 +38,8 @@ Wait = Callable[[float], bool]  # waits so many seconds at most; True when a key
 def watch(context: Context) -> None:
     """Show the state of the fleet until q or Ctrl-C. Raises what `status` does if it cannot begin."""
     first = _poll(context)
-    try:
+    with suppress(KeyboardInterrupt):  # the way to end it
         (_live if context.out.is_terminal else _lines)(context, first)
-    except KeyboardInterrupt:  # the way to end it
-        return
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,40 +114,39 @@ def line(now: Status) -> str:
     parts = [status_view.states(now).plain, f"waiting: {status_view.waiting(now.backlog)}"]
     if now.speed:
         parts.append(f"{now.speed:.1f} times real time")
-    if now.backlog.audio_seconds and now.speed:
+    if now.time_to_finish:
         parts.append(f"{render.duration(now.time_to_finish)} left")
     if now.paused_since is not None:
         parts.append("paused")
-    return "; ".join([*parts, *(f"warning: {render.safe(warning)}" for warning in now.warnings)])
+    return "; ".join([*parts, *map(str, status_view.warnings(now))])
 
 
 def _view(seen: Seen) -> RenderableType:
     now = seen.status
-    parts: list[RenderableType] = [status_view.summary(now)]
-    if now.workers:
-        parts.append(_workers(now))
-    if now.roots:
-        parts.append(status_view.folders_table(now.roots))
-    if seen.troubles:
-        parts.append(_troubles(seen.troubles))
-    parts += status_view.warnings(now)
-    if seen.note:
-        parts.append(Text(render.safe(seen.note), style="red"))
-    return Group(*parts, Text("q ends", style="dim"))
+    parts: list[Table | Text] = [
+        status_view.summary(now),
+        _workers(now),
+        status_view.folders_table(now.roots),
+        _troubles(seen.troubles),
+        *status_view.warnings(now),
+        Text(render.safe(seen.note), style="red"),
+        Text("q ends", style="dim"),
+    ]
+    return Group(*filter(status_view.says_something, parts))
 
 
 def _workers(now: Status) -> Table:
     """One row for each piece of work; workers without any have one too."""
-    table = render.table(
-        "worker", "state", "memory", "GPU", "speed", "recording", "part", "read", "", whole=("state", "part"),
-        right=("memory", "GPU", "speed", "read"),
-    )  # fmt: skip
-    for worker in now.workers:
-        first, *others = worker.work or (None,)
-        table.add_row(*_who(worker, now), *_what(first))
-        for work in others:
-            table.add_row(*[""] * 5, *_what(work))
-    return table
+    columns = ("worker", "state", "memory", "GPU", "speed", "recording", "part", "read", "")
+    rows = chain.from_iterable(_rows(worker, now) for worker in now.workers)
+    return render.table(*columns, rows=rows, whole=("state", "part"), right=("memory", "GPU", "speed", "read"))
+
+
+def _rows(worker: Worker, now: Status) -> Iterator[Sequence[RenderableType]]:
+    who = _who(worker, now)
+    for work in worker.work or (None,):
+        yield [*who, *_what(work)]
+        who = [""] * len(who)
 
 
 def _who(worker: Worker, now: Status) -> list[RenderableType]:
@@ -157,9 +155,9 @@ def _who(worker: Worker, now: Status) -> list[RenderableType]:
     return [
         render.safe(worker.id),
         Text("silent", style="red") if dead else Text(worker.state, style="yellow" * (worker.state == DRAINING)),
-        render.size(worker.memory) if worker.memory else "",
-        render.size(held) if held else "",
-        f"{worker.rtfx:.1f} x" if worker.rtfx else "",
+        render.size_if_any(worker.memory),
+        render.size_if_any(held),
+        render.speed(worker.rtfx),
     ]
 
 
@@ -174,13 +172,10 @@ def _what(work: Work | None) -> list[RenderableType]:
 
 
 def _troubles(jobs: Sequence[Job]) -> Table:
-    table = render.table("id", "state", "ended", "recording", "reason", whole=("id", "state", "ended"))
-    for job in jobs:
-        table.add_row(
-            job.id,
-            render.state(job.state),
-            render.moment(job.finished_at),
-            render.safe(job.path),
-            render.safe(job.reason),
-        )
-    return table
+    columns = ("id", "state", "ended", "recording", "reason")
+    return render.table(*columns, rows=map(_trouble, jobs), whole=("id", "state", "ended"))
+
+
+def _trouble(job: Job) -> list[RenderableType]:
+    ended = render.moment(job.finished_at)
+    return [job.id, render.state(job.state), ended, render.safe(job.path), render.safe(job.reason)]

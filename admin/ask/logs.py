@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.store import queries
-from dropscribe.store.events import events_of
+from dropscribe.store.events import Event, events_of
 from dropscribe.store.session import Database
 
 POLL_SECONDS = 0.5
@@ -52,10 +53,7 @@ class JobLog:
         """The lines since the last call, in order of time."""
         all_events = events_of(self.database, self.job)
         fresh, self.events = all_events[self.events :], len(all_events)
-        events = (
-            LogLine(one.at, EVENT, one.where, f"{one.kind} {one.text}".strip(), one.chunk, one.attempt) for one in fresh
-        )
-        return sorted([*events, *self._logged()], key=lambda line: line.at)
+        return sorted([*map(_of_event, fresh), *self._logged()], key=attrgetter("at"))
 
     def _logged(self) -> Iterator[LogLine]:
         for path in sorted(self.folder.glob("*.log*")):
@@ -71,20 +69,28 @@ class JobLog:
     def _line(self, raw: bytes) -> Iterator[LogLine]:
         if self.job.encode() not in raw:
             return
-        try:
+        with suppress(ValueError, KeyError, TypeError):  # text for people, or what another program wrote
             entry = json.loads(raw)
+            line = _of_entry(entry)
             if entry["job"] == self.job:
-                yield LogLine(
-                    datetime.fromisoformat(entry["at"]).timestamp(),
-                    entry["level"],
-                    entry.get("worker", ""),
-                    entry["message"],
-                    entry.get("chunk", ""),
-                    entry.get("attempt"),
-                    entry.get("traceback", ""),
-                )
-        except (ValueError, KeyError, TypeError):  # text for people, or what another program wrote
-            return
+                yield line
+
+
+def _of_event(event: Event) -> LogLine:
+    return LogLine(event.at, EVENT, event.where, f"{event.kind} {event.text}".strip(), event.chunk, event.attempt)
+
+
+def _of_entry(entry: Mapping[str, Any]) -> LogLine:
+    """Raises ValueError, KeyError and TypeError for what is no entry of a log."""
+    return LogLine(
+        datetime.fromisoformat(entry["at"]).timestamp(),
+        entry["level"],
+        entry.get("worker", ""),
+        entry["message"],
+        entry.get("chunk", ""),
+        entry.get("attempt"),
+        entry.get("traceback", ""),
+    )
 
 
 def logs(context: Context, name: str, *, follow: bool, as_json: bool) -> None:
@@ -93,19 +99,18 @@ def logs(context: Context, name: str, *, follow: bool, as_json: bool) -> None:
     folder = context.settings.home / "logs"
     log = JobLog(folder, job_id, context.database)
     if not folder.is_dir():
-        context.remark(
-            "note",
-            f"no logs in {folder}: these are the job's events. What a fleet's processes log is in their journals",
-            "yellow",
+        context.note(
+            f"no logs in {folder}: these are the job's events. What a fleet's processes log is in their journals"
         )
-    if as_json and not follow:
-        render.write_json({"job": job_id, "lines": [asdict(line) for line in log.new_lines()]})
+    if follow:
+        with suppress(KeyboardInterrupt):  # the way to end it
+            for line in _follow(context, log):
+                _write(line) if as_json else _print(context, line)
         return
-    try:
-        for line in _follow(context, log) if follow else log.new_lines():
-            _write(asdict(line)) if as_json else _print(context, line)
-    except KeyboardInterrupt:  # the way to end it
-        return
+    lines = log.new_lines()
+    context.answer(
+        lambda: {"job": job_id, "lines": [*map(asdict, lines)]}, lambda: _print(context, *lines), as_json=as_json
+    )
 
 
 def _follow(context: Context, log: JobLog) -> Iterator[LogLine]:
@@ -117,23 +122,24 @@ def _follow(context: Context, log: JobLog) -> Iterator[LogLine]:
         time.sleep(POLL_SECONDS)
 
 
-def _write(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, ensure_ascii=True) + "\n")
-    sys.stdout.flush()
+def _write(line: LogLine) -> None:
+    render.write_json_line(asdict(line))
 
 
-def _print(context: Context, line: LogLine) -> None:
-    about = [f"chunk {line.chunk}"] if line.chunk else []
-    about += [f"attempt {line.attempt}"] if line.attempt else []
-    text = Text.assemble(
+def _print(context: Context, *lines: LogLine) -> None:
+    for line in lines:
+        context.out.print(_text(line), soft_wrap=True)
+        for one in line.traceback.splitlines():
+            context.out.print(f"    {render.safe(one)}", soft_wrap=True)
+
+
+def _text(line: LogLine) -> Text:
+    chunk = f"chunk {line.chunk}" if line.chunk else ""
+    attempt = f"attempt {line.attempt}" if line.attempt else ""
+    about = ", ".join(filter(None, (chunk, attempt)))
+    return Text.assemble(
         f"{render.moment(line.at)}  ",
         (f"{line.level:8}", STYLES.get(line.level, "")),
         f" {render.safe(line.worker)}  {render.safe(line.message)}",
-        (f"  ({render.safe(', '.join(about))})" if about else "", "dim"),
+        (f"  ({render.safe(about)})" if about else "", "dim"),
     )
-    for shown in (text, *_lines(line.traceback)):
-        context.out.print(shown, soft_wrap=True)
-
-
-def _lines(traceback: str) -> Iterable[str]:
-    return (f"    {render.safe(one)}" for one in traceback.splitlines())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 from dropscribe.admin.context import Context
@@ -49,31 +50,33 @@ def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json:
     seconds, slots = settings.chunk_seconds or memory_plan.MAX_CHUNK, settings.model_slots
     geometry = replace(PUBLISHED, quantized=own.quantize)
     plans = [memory_plan.choose(card.memory, geometry, seconds, slots) for card in cards]
-    if as_json:
-        documents = [_document(*pair, geometry) for pair in zip(cards, plans, strict=True)]
-        render.write_json({"quantized": own.quantize, "cards": documents})
-        return
+    context.answer(
+        lambda: {"quantized": own.quantize, "cards": [*map(_document, cards, plans, repeat(geometry))]},
+        lambda: _show(context, cards, plans, geometry),
+        as_json=as_json,
+    )
+
+
+def _show(context: Context, cards: Sequence[Card], plans: Sequence[MemoryPlan], geometry: ModelDimensions) -> None:
     table = render.table(*COLUMNS, whole=("card", "precision"), right=COLUMNS[2:])
     for card, plan in zip(cards, plans, strict=True):
         for cells in rows(card, plan, geometry):
             table.add_row(*cells)
         table.add_section()
     context.out.print(table)
-    if len(cards) > 1:
-        context.out.print("`dropscribe plan --vram GB` breaks one card down.")
-    else:
-        context.out.print(_sentence(cards[0], plans[0]), soft_wrap=True)
+    breakdown = "`dropscribe plan --vram GB` breaks one card down." if len(cards) > 1 else _sentence(cards[0], plans[0])
+    context.out.print(breakdown, soft_wrap=True)
 
 
 def choose_cards(gigabytes: float | None, gpu: int | None) -> list[Card]:
     """The cards that are asked for."""
-    if gigabytes is not None and gpu is not None:
+    if None not in (gigabytes, gpu):
         raise UsageError("--vram and --gpu exclude each other")
     if gigabytes is not None:
         return [of_size(gigabytes)]
     found = installed()
     if gpu is None:
-        return list(found.values()) or [of_size(size) for size in SIZES]
+        return [*(found.values() or map(of_size, SIZES))]
     if gpu not in found:
         there = ", ".join(map(str, found)) or "none"
         raise UsageError(f"there is no GPU {gpu}", remedy=f"nvidia-smi shows: {there}; or give its memory with --vram")
@@ -109,7 +112,7 @@ def rows(card: Card, plan: MemoryPlan, geometry: ModelDimensions = PUBLISHED) ->
             row.precision.value,
             f"{row.weights / 1e9:.1f} GB",
             f"{row.longest_chunk / 60:g} min" if row.longest_chunk else "does not fit",
-            *(str(slots) if slots else "-" for slots in row.slots),
+            *(str(slots or "-") for slots in row.slots),
             f"{plan.slots} x {plan.chunk_seconds / 60:g} min" if taken else "",
         )
 
@@ -131,15 +134,18 @@ def _document(card: Card, plan: MemoryPlan, geometry: ModelDimensions) -> dict[s
             "total": plan.total,
             "parts": dict(plan.parts),
         },
-        "precisions": [_fitting(row) for row in memory_plan.table(card.memory, geometry)],
+        "precisions": [*map(_row_document, memory_plan.table(card.memory, geometry))],
     }
 
 
-def _fitting(row: Row) -> dict[str, Any]:
-    chunks: Sequence[tuple[float, int]] = list(zip(memory_plan.COMPARED_CHUNKS, row.slots, strict=True))
+def _row_document(row: Row) -> dict[str, Any]:
     return {
         "precision": row.precision,
         "weights": row.weights,
         "longest_chunk": row.longest_chunk,
-        "fitting": [{"chunk_seconds": seconds, "slots": slots} for seconds, slots in chunks],
+        "fitting": [*map(_fitting, memory_plan.COMPARED_CHUNKS, row.slots)],
     }
+
+
+def _fitting(chunk_seconds: float, slots: int) -> dict[str, Any]:
+    return {"chunk_seconds": chunk_seconds, "slots": slots}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import groupby
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby, takewhile
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.job_lookup import below
 from dropscribe.admin.terminal import moments, render
+from dropscribe.admin.terminal.page import Page, first
 from dropscribe.core.clock import clock
 from dropscribe.core.errors import UsageError
 from dropscribe.store import search as index
@@ -40,23 +45,19 @@ def search(
     query = Query(
         terms=search_words.parse(text),
         speaker=speaker,
-        since=moments.moment(since) if since else None,
-        until=moments.moment(until, end=True) if until else None,
-        folder=str(folder.expanduser().resolve()) if folder else None,
+        since=moments.moment_if_any(since),
+        until=moments.moment_if_any(until, end=True),
+        folder=below(folder),
     )
     if not query.terms:
         raise UsageError(f"there is no word to look for in {text!r}", remedy="name one")
-    found = index.find(context.database, query, limit=limit + 1 if limit else None)
-    shown = found[:limit] if limit else found
-    more = len(found) > len(shown)
-    if as_json:
-        render.write_json({"hits": [_document(context.database, hit, query, around) for hit in shown], "more": more})
-    elif not shown:
-        context.out.print("nothing found")
-    else:
-        _print(context, shown, query, around)
-        if more:
-            context.err.print(f"the first {limit}; --limit 0 lists all")
+    page = first(limit, partial(index.find, context.database, query))
+    search = Search(context.database, query, around)
+    context.answer(
+        lambda: {"hits": [*map(search.document, page.shown)], "more": page.is_cut},
+        lambda: _show(context, search, page),
+        as_json=as_json,
+    )
 
 
 def _quoted(argument: str) -> str:
@@ -64,46 +65,70 @@ def _quoted(argument: str) -> str:
     return f'"{argument}"' if " " in argument and '"' not in argument else argument
 
 
-def _document(database: Database, hit: Hit, query: Query, around: int) -> dict[str, Any]:
-    """A hit as docs/cli.md describes it."""
-    near = index.around(database, hit, around) if around else []
-    return asdict(hit) | {
-        "source": hit.source,
-        "marks": [{"start": start, "end": end} for start, end in search_words.marks(hit.text, query.terms)],
-        "before": [_line(line) for line in near if line.position < hit.position],
-        "after": [_line(line) for line in near if line.position > hit.position],
-    }
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was looked for, where, and how many lines to show before and after each hit."""
+
+    database: Database
+    query: Query
+    around: int
+
+    def marks(self, line: Hit) -> Sequence[tuple[int, int]]:
+        """Where in the line is what was looked for."""
+        return search_words.marks(line.text, self.query.terms)
+
+    def lines(self, hit: Hit) -> Sequence[Hit]:
+        """The hit and the lines around it."""
+        return index.around(self.database, hit, self.around) if self.around else [hit]
+
+    def document(self, hit: Hit) -> dict[str, Any]:
+        """A hit as docs/cli.md describes it."""
+        lines, position = self.lines(hit), attrgetter("position")
+        return asdict(hit) | {
+            "source": hit.source,
+            "marks": [{"start": start, "end": end} for start, end in self.marks(hit)],
+            "before": [*map(_line, lines[: bisect_left(lines, hit.position, key=position)])],
+            "after": [*map(_line, lines[bisect_right(lines, hit.position, key=position) :])],
+        }
 
 
 def _line(hit: Hit) -> dict[str, Any]:
     return {"start": hit.start, "end": hit.end, "speaker": hit.speaker, "text": hit.text}
 
 
-def _print(context: Context, hits: Sequence[Hit], query: Query, around: int) -> None:
-    for job, of_job in groupby(hits, lambda hit: hit.job):
-        found = list(of_job)
-        head = f"{render.safe(found[0].source)}  ({job}, {render.moment(found[0].mtime_ns / 1e9)})"
-        context.out.print(Text(head, style="bold"), soft_wrap=True)
-        for hit in found:
-            for line in index.around(context.database, hit, around) if around else [hit]:
-                style = "" if line.position == hit.position else "dim"
-                head = f"  {clock(line.start)}  {render.safe(line.speaker)}{':' if line.speaker else ''} "
-                context.out.print(
-                    Text(head, style=style).append_text(_marked(line, query, brackets=not context.out.is_terminal)),
-                    soft_wrap=True,
-                )
-            if around:
-                context.out.print()
+def _show(context: Context, search: Search, page: Page[Hit]) -> None:
+    if not page.shown:
+        context.out.print("nothing found")
+    for _, of_job in groupby(page.shown, attrgetter("job")):
+        _show_job(context, search, [*of_job])
+    if page.is_cut:
+        context.err.print(f"the first {page.limit}; --limit 0 lists all")
 
 
-def _marked(line: Hit, query: Query, *, brackets: bool) -> Text:
-    """The line around its first hit, with the hits highlighted, or in brackets where there is no terminal."""
-    spans = search_words.marks(line.text, query.terms)
-    first, last = (spans[0][0] - SHOWN, spans[0][1] + SHOWN) if spans else (0, 2 * SHOWN)
-    shown, at = Text("... " if first > 0 else ""), max(0, first)
-    for start, end in [span for span in spans if span[1] <= last]:
+def _show_job(context: Context, search: Search, hits: Sequence[Hit]) -> None:
+    head = f"{render.safe(hits[0].source)}  ({hits[0].job}, {render.moment(hits[0].mtime_ns / 1e9)})"
+    context.out.print(Text(head, style="bold"), soft_wrap=True)
+    for hit in hits:
+        for line in search.lines(hit):
+            text = _marked(line, search.marks(line), brackets=not context.out.is_terminal)
+            context.out.print(_head(line, is_hit=line.position == hit.position).append_text(text), soft_wrap=True)
+        if search.around:
+            context.out.print()
+
+
+def _head(line: Hit, *, is_hit: bool) -> Text:
+    who = f"{render.safe(line.speaker)}:" if line.speaker else ""
+    return Text(f"  {clock(line.start)}  {who} ", style="" if is_hit else "dim")
+
+
+def _marked(line: Hit, marks: Sequence[tuple[int, int]], *, brackets: bool) -> Text:
+    """The line around its first mark, with the marks highlighted, or in brackets where there is no terminal."""
+    found, style = ("[{}]", "") if brackets else ("{}", MARK)
+    start, end = marks[0] if marks else (SHOWN, SHOWN)
+    at, last = max(0, start - SHOWN), end + SHOWN
+    shown = Text("... " if at else "")
+    for start, end in takewhile(lambda mark: mark[1] <= last, marks):
         shown.append(render.safe(line.text[at:start]))
-        found = render.safe(line.text[start:end])
-        shown.append(f"[{found}]" if brackets else found, style="" if brackets else MARK)
+        shown.append(found.format(render.safe(line.text[start:end])), style=style)
         at = end
     return shown.append(render.safe(line.text[at : max(at, last)])).append(" ..." if last < len(line.text) else "")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
+from itertools import pairwise, repeat
+from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from dropscribe.admin.ask import timeline
-from dropscribe.admin.ask.timeline import JobTimeline
+from dropscribe.admin.ask.timeline import Attempt, JobTimeline
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.state.job_view import as_document
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
-from dropscribe.core.clock import clock
+from dropscribe.core.clock import period
 from dropscribe.core.old_names import previous
 from dropscribe.core.routing import wish_of
 from dropscribe.core.safe_text import mask
@@ -37,20 +41,30 @@ def show(context: Context, name: str, *, as_json: bool) -> None:
     deliveries = notifications.of_job(database, job.id)
     windows, now = queries.windows_of(database, job.id), database.clock()
     history = timeline.build(events, windows, state=job.state, now=now, timings=job.timings)
-    if as_json:
-        speech = [asdict(span) for span in queries.speech(database, job.id)]
+
+    def document() -> dict[str, Any]:
         extra = {
-            "speech": speech,
-            "files": [_file_document(file) for file in files],
-            "notifications": [asdict(one) | {"url": mask(one.url)} for one in deliveries],
-            "events": [asdict(one) | {"old_kind": previous(one.kind, old_names.EVENTS)} for one in events],
+            "speech": [*map(asdict, queries.speech(database, job.id))],
+            "files": [*map(_file_document, files)],
+            "notifications": [*map(_delivery_document, deliveries)],
+            "events": [*map(_event_document, events)],
         }
-        render.write_json(as_document(job) | extra | _history_document(history))
-        return
-    context.out.print(_facts(job, files, deliveries, _waits_for(context, job)))
-    if events:
-        for table in (_parts(history), _attempts(history, now), _trail(events)):
-            context.out.print(table)
+        return as_document(job) | extra | _history_document(history)
+
+    def show() -> None:
+        context.out.print(_facts(job, files, deliveries, _waits_for(context, job)))
+        if events:
+            context.out.print(Group(_parts(history), _attempts(history, now), _trail(events)))
+
+    context.answer(document, show, as_json=as_json)
+
+
+def _delivery_document(one: Delivery) -> dict[str, Any]:
+    return asdict(one) | {"url": mask(one.url)}
+
+
+def _event_document(one: Event) -> dict[str, Any]:
+    return asdict(one) | {"old_kind": previous(one.kind, old_names.EVENTS)}
 
 
 def _history_document(history: JobTimeline) -> dict[str, Any]:
@@ -75,23 +89,27 @@ def _waits_for(context: Context, job: Job) -> str:
 
 
 def _facts(job: Job, files: Sequence[WrittenFile], deliveries: Sequence[Delivery], waits_for: str) -> Table:
-    facts = render.facts()
-    facts.add_row("job", job.id)
-    facts.add_row("recording", render.safe(job.source))
-    facts.add_row("state", render.state(job.state))
-    written = [("file", file.path if file.written else f"{file.path} (being written)") for file in files]
-    notified = [("notification", _delivery(one)) for one in deliveries]
-    for label, value in [("reason", job.reason), ("waits for", waits_for), *_found(job), *written, *notified]:
-        if value:
-            facts.add_row(label, render.safe(value))
-    return facts
+    head: list[tuple[str, str | Text | None]] = [
+        ("job", job.id),
+        ("recording", job.source),
+        ("state", render.state(job.state)),
+        ("reason", job.reason),
+        ("waits for", waits_for),
+    ]
+    written = zip(repeat("file"), map(_written, files), strict=False)
+    notified = zip(repeat("notification"), map(_delivery, deliveries), strict=False)
+    return render.facts([*head, *_found(job), *written, *notified])
+
+
+def _written(file: WrittenFile) -> str:
+    return file.path if file.written else f"{file.path} (being written)"
 
 
 def _found(job: Job) -> list[tuple[str, str | None]]:
     """What the job's row says of it, by label; what is empty says nothing."""
     return [
         ("notes", "; ".join(job.notes)),
-        ("uncovered speech", ", ".join(f"{clock(gap.start)}-{clock(gap.end)}" for gap in job.missing)),
+        ("uncovered speech", ", ".join(map(period, job.missing))),
         ("progress", _progress(job)),
         ("media", _media(job)),
         ("speech found by", job.speech_detector),
@@ -111,17 +129,17 @@ def _found(job: Job) -> list[tuple[str, str | None]]:
 
 
 def _attempts_so_far(job: Job) -> str:
-    return f"{job.attempt}, {job.failures} failed, {job.lost} lost" if job.failures or job.lost else ""
+    return f"{job.attempt}, {job.failures} failed, {job.lost} lost" if job.failures + job.lost else ""
 
 
 def _delivery(one: Delivery) -> str:
     """What became of a notification; of the receiver only its host, as the rest may be a secret."""
-    receiver = f" to {urlsplit(one.url).hostname}" if one.url else ""
+    receiver = one.url and f" to {urlsplit(one.url).hostname}"
     text = f"{one.state}{receiver}: {one.status.replace('_', ' ')}, {render.count(one.tries, 'try', 'tries')}"
     if one.delivered_at is not None:
         return f"{text}, {render.moment(one.delivered_at)}"
-    again = f"; again {render.moment(one.next_at)}" if one.next_at is not None and one.tries else ""
-    return f"{text}{again}; {one.error}" if one.error else text
+    again = f"again {render.moment(one.next_at)}" if one.next_at is not None and one.tries else ""
+    return "; ".join(filter(None, (text, again, one.error)))
 
 
 def _shown(key: str, value: object) -> str:
@@ -131,9 +149,8 @@ def _shown(key: str, value: object) -> str:
 
 
 def _progress(job: Job) -> str:
-    if not job.to_read:
-        return ""
-    return f"{job.progress:.0%}, {render.duration(job.read)} of {render.duration(job.to_read)} read"
+    read = f"{job.progress:.0%}, {render.duration(job.read)} of {render.duration(job.to_read)} read"
+    return read if job.to_read else ""
 
 
 def _media(job: Job) -> str:
@@ -143,7 +160,7 @@ def _media(job: Job) -> str:
     parts = [render.duration(job.duration), media.format, media.codec]
     if media.channels:
         parts += [render.count(media.channels, "channel"), f"{media.sample_rate} Hz"]
-    return ", ".join(part for part in parts if part)
+    return ", ".join(filter(None, parts))
 
 
 def _ended(job: Job) -> str:
@@ -153,40 +170,36 @@ def _ended(job: Job) -> str:
 
 
 def _parts(history: JobTimeline) -> Table:
-    table = render.table("where the time went", "time", "part", right=("time", "part"))
-    whole = sum(part.seconds for part in history.parts)
-    for part in history.parts:
-        table.add_row(part.name, render.duration(part.seconds), f"{part.seconds / whole:.0%}")
-    return table
+    whole = sum(map(attrgetter("seconds"), history.parts))
+    rows = ((part.name, render.duration(part.seconds), f"{part.seconds / whole:.0%}") for part in history.parts)
+    return render.table("where the time went", "time", "part", rows=rows, right=("time", "part"))
 
 
 def _attempts(history: JobTimeline, now: float) -> Table:
-    table = render.table(
-        "attempt", "of the recording", "worker", "began", "took", "speed", "outcome",
-        whole=("attempt", "began"), right=("took", "speed"),
-    )  # fmt: skip
-    for attempt in history.attempts:
-        took = (attempt.ended or now) - attempt.began
-        window = attempt.window
-        table.add_row(
-            f"{attempt.step} {attempt.chunk}".strip(),
-            f"{clock(window.start)}-{clock(window.end)}" if window else "",
-            render.safe(attempt.worker),
-            render.moment(attempt.began),
-            render.duration(took),
-            f"{window.duration / took:.1f} x" if window and attempt.outcome == "transcribed" and took > 0 else "",
-            attempt.outcome or Text("at it", style="blue"),
-        )
-    return table
+    columns = ("attempt", "of the recording", "worker", "began", "took", "speed", "outcome")
+    rows = map(partial(_attempt, now=now), history.attempts)
+    return render.table(*columns, rows=rows, whole=("attempt", "began"), right=("took", "speed"))
+
+
+def _attempt(attempt: Attempt, now: float) -> list[RenderableType]:
+    return [
+        f"{attempt.step} {attempt.chunk}".strip(),
+        period(attempt.window) if attempt.window else "",
+        render.safe(attempt.worker),
+        render.moment(attempt.began),
+        render.duration(attempt.seconds(now)),
+        render.speed(attempt.speed),
+        attempt.outcome or Text("at it", style="blue"),
+    ]
 
 
 def _trail(events: Sequence[Event]) -> Table:
-    table = render.table("at", "after", "event", "where", "detail", whole=("at", "event"), right=("after",))
-    before: float | None = None
-    for event in events:
-        after = "" if before is None else render.duration(event.at - before)
-        table.add_row(
-            render.moment(event.at), after, render.safe(event.kind), render.safe(event.where), render.safe(event.text)
-        )
-        before = event.at
-    return table
+    columns = ("at", "after", "event", "where", "detail")
+    first = _event(events[0], "")
+    later = (_event(event, render.duration(event.at - before.at)) for before, event in pairwise(events))
+    return render.table(*columns, rows=[first, *later], whole=("at", "event"), right=("after",))
+
+
+def _event(event: Event, after: str) -> list[RenderableType]:
+    what = map(render.safe, (event.kind, event.where, event.text))
+    return [render.moment(event.at), after, *what]

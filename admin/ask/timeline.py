@@ -62,6 +62,16 @@ class Attempt:
     outcome: str | None = None
     detail: str = ""
 
+    def seconds(self, now: float) -> float:
+        """How long it took, or takes so far."""
+        return (self.ended or now) - self.began
+
+    @property
+    def speed(self) -> float | None:
+        """Seconds of audio transcribed per second; None while it lasts, and where nothing was transcribed."""
+        took = self.seconds(self.began)
+        return self.window.duration / took if self.window and self.outcome == "transcribed" and took > 0 else None
+
 
 @dataclass(frozen=True, slots=True)
 class PhaseTime:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
-from dropscribe.admin.state.transcript_documents import document_of, rendered
+from dropscribe.admin.state.transcript_documents import document_of, in_format
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
@@ -27,13 +27,17 @@ def transcript(context: Context, name: str, fmt: str, output: Path | None = None
     document = document_of(context.database, job)
     if job.state == JobState.SUSPECT:
         context.remark("suspect", job.reason, "yellow")
-    target = output.expanduser().absolute() if output else None
-    content = document.encode() if fmt == "json" else rendered(job, document, fmt, target.parent if target else None)
-    if target:
-        if placement.digest(target) is not None:
-            raise DropscribeError(f"{target} exists already", remedy="remove it, or choose another name")
-        placement.write(target, content, job.id, replaces=False)
+    if not output:
+        _print(in_format(job, document, fmt, None))
         return
+    target = output.expanduser().absolute()
+    content = in_format(job, document, fmt, target.parent)
+    if placement.digest(target) is not None:
+        raise DropscribeError(f"{target} exists already", remedy="remove it, or choose another name")
+    placement.write(target, content, job.id, replaces=False)
+
+
+def _print(content: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()

@@ -46,12 +46,21 @@ class Finding:
     finding: str
     remedy: str = ""
 
+    @property
+    def advice(self) -> str:
+        """The remedy, unless all is well."""
+        return "" if self.level is Severity.OK else self.remedy
+
+
+def worst(findings: Sequence[Finding]) -> Severity:
+    """The worst that came out."""
+    return max((finding.level for finding in findings), key=list(Severity).index)
+
 
 def documents(findings: Sequence[Finding]) -> dict[str, Any]:
     """All findings as docs/cli.md describes them."""
-    worst = max((finding.level for finding in findings), key=list(Severity).index)
     checks = [asdict(finding) | {"level": finding.level.value} for finding in findings]
-    return {"status": worst.value, "checks": checks}
+    return {"status": worst(findings).value, "checks": checks}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -34,11 +35,12 @@ def doctor(context: Context, *, as_json: bool) -> int:
     """Print all findings; returns 1 if anything fails, else 0."""
     with busy(context.err, "checking"):
         findings = list(examine(context))
-    if as_json:
-        render.write_json(checks.documents(findings) | {"machine": machine.describe()})
-    else:
-        context.out.print(_table(findings))
-    return int(any(finding.level == Severity.FAIL for finding in findings))
+    context.answer(
+        lambda: checks.documents(findings) | {"machine": machine.describe()},
+        lambda: context.out.print(_table(findings)),
+        as_json=as_json,
+    )
+    return int(checks.worst(findings) is Severity.FAIL)
 
 
 def examine(context: Context) -> Iterator[Finding]:
@@ -69,7 +71,7 @@ def _stored(context: Context) -> Iterator[Finding]:
     except DropscribeError as error:
         yield Finding("database", Severity.FAIL, error.problem, error.remedy or "see its log")
         return
-    found = "another doctor writes to it" if not writable else "opens and can be written"
+    found = "opens and can be written" if writable else "another doctor writes to it"
     yield Finding("database", Severity.OK, f"{url}, version {HEAD}, {found}")
     yield text
     yield clock(drift)
@@ -147,9 +149,9 @@ def redis(context: Context) -> Finding:
 
 
 def _table(findings: Sequence[Finding]) -> Table:
-    table = render.table("check", "status", "finding", "what to do", whole=("status",))
-    for finding in findings:
-        remedy = "" if finding.level == Severity.OK else render.safe(finding.remedy)
-        status = Text(finding.level.value, style=LEVEL_STYLES[finding.level])
-        table.add_row(render.safe(finding.name), status, render.safe(finding.finding), remedy)
-    return table
+    return render.table("check", "status", "finding", "what to do", rows=map(_row, findings), whole=("status",))
+
+
+def _row(finding: Finding) -> list[RenderableType]:
+    status = Text(finding.level.value, style=LEVEL_STYLES[finding.level])
+    return [render.safe(finding.name), status, render.safe(finding.finding), render.safe(finding.advice)]

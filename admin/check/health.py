@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 
 from dropscribe.admin.check import checks
 from dropscribe.admin.check.checks import Finding, Severity
@@ -24,15 +25,14 @@ COMMANDS = {
 def health(context: Context, *, role: str | None, as_json: bool) -> int:
     """Print what was looked at; returns 1 if anything fails, else 0. Without a role, all processes here count."""
     findings = list(examine(context, role))
-    failed = [finding for finding in findings if finding.level is Severity.FAIL]
-    if as_json:
-        render.write_json(checks.documents(findings))
-    else:
-        for finding in findings:
-            remedy = f"; {finding.remedy}" if finding.remedy and finding.level is not Severity.OK else ""
-            line = f"{finding.level.value:4}  {finding.name}: {finding.finding}{remedy}"
-            context.out.print(render.safe(line), soft_wrap=True)
-    return int(bool(failed))
+    context.answer(lambda: checks.documents(findings), lambda: _show(context, findings), as_json=as_json)
+    return int(checks.worst(findings) is Severity.FAIL)
+
+
+def _show(context: Context, findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        what = "; ".join(filter(None, (finding.finding, finding.advice)))
+        context.say(f"{finding.level.value:4}  {finding.name}: {what}")
 
 
 def examine(context: Context, role: str | None) -> Iterator[Finding]:
@@ -47,7 +47,7 @@ def examine(context: Context, role: str | None) -> Iterator[Finding]:
         yield Finding("database", Severity.OK, "answers")
         mine = own(workers, here, role)
         yield from processes(mine, role, context.settings.silence_seconds)
-        if any(worker.role == "scheduler" for worker in mine):
+        if "scheduler" in map(attrgetter("role"), mine):
             yield from folders(roots)
     yield _redis(context)
 
@@ -60,10 +60,8 @@ def own(
     A process may have the number of a killed one, as in a container that was started again: the newest entry counts.
     """
     runs = is_running or _is_running
-    newest: dict[int, Worker] = {}
-    for worker in sorted(workers, key=lambda worker: worker.started_at):
-        if worker.host == host:
-            newest[worker.pid] = worker
+    by_age = sorted(workers, key=attrgetter("started_at"))
+    newest = {worker.pid: worker for worker in by_age if worker.host == host}
     return [worker for worker in newest.values() if role in (None, worker.role) and runs(worker.pid)]
 
 
@@ -103,7 +101,7 @@ def _process(worker: Worker, silence: float) -> Finding:
 
 def folders(roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
     """Can the scheduler read its folders? One that is away is a warning, as it stops no other; all are a failure."""
-    level = Severity.WARN if any(root.online for root in roots) else Severity.FAIL
+    level = Severity.WARN if any(map(attrgetter("online"), roots)) else Severity.FAIL
     for root in roots:
         name = f"folder {root.path}"
         if root.unseen:

@@ -68,10 +68,7 @@ def _tell(context: Context, scope: Scope) -> bool:
         "restarts": found.get("NRestarts", ""),
         "log": " ".join(["journalctl", *scope.options, "--unit", systemd.UNIT]),
     }
-    table = render.facts()
-    for name, value in facts.items():
-        table.add_row(name, render.safe(value))
-    context.out.print(table)
+    context.out.print(render.facts(facts.items()))
     return found.get("ActiveState") == "active"
 
 

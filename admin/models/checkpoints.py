@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import repeat
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,17 @@ def show_all(context: Context, folders: Sequence[Path], *, verify: bool, as_json
     found = inventory.survey([*folders, *([used] if context.settings.model and used.is_dir() else [])])
     if verify:
         found = _verified(context, found)
-    if as_json:
-        render.write_json({"cache": str(hub_cache.cache()), "models": [_facts(context, one) for one in found]})
-    elif not found:
-        context.out.print(
-            f"no checkpoints in {render.safe(str(hub_cache.cache()))}; fetch one: dropscribe models fetch ID"
-        )
-    else:
-        _table(context, found)
-    return not any(one.problems for one in found)
+    cache = str(hub_cache.cache())
+    context.answer(
+        lambda: {"cache": cache, "models": [*map(_facts, repeat(context), found)]},
+        lambda: _list(context, found, f"no checkpoints in {cache}; fetch one: dropscribe models fetch ID"),
+        as_json=as_json,
+    )
+    return _are_whole(found)
+
+
+def _are_whole(found: Iterable[Checkpoint]) -> bool:
+    return not any(map(attrgetter("problems"), found))
 
 
 def show_one(context: Context, source: str, *, revision: str, verify: bool, as_json: bool) -> bool:
@@ -38,11 +42,8 @@ def show_one(context: Context, source: str, *, revision: str, verify: bool, as_j
     found = inventory.examine(folder, known.identity(source) if commit else "", commit)
     if verify:
         [found] = _verified(context, [found])
-    if as_json:
-        render.write_json(_facts(context, found))
-    else:
-        _describe(context, found)
-    return not found.problems
+    context.answer(lambda: _facts(context, found), lambda: _describe(context, found), as_json=as_json)
+    return _are_whole([found])
 
 
 def fetch(context: Context, name: str, *, revision: str, as_json: bool) -> bool:
@@ -77,18 +78,21 @@ def _in_use(context: Context, one: Checkpoint) -> bool:
     return known.identity(settings.model) == one.name and settings.revision in {"", one.revision}
 
 
-def _table(context: Context, found: Sequence[Checkpoint]) -> None:
-    table = render.table(
-        "model", "revision", "layout", "precision", "size", "state", whole=("revision",), right=("size",)
-    )
-    for one in found:
-        name = f"{one.name} (in use)" if _in_use(context, one) else one.name
-        row = (render.safe(name), one.revision[:12], one.layout, _precision(one), render.size(one.size), _state(one))
-        table.add_row(*row)
-    context.out.print(table)
+def _list(context: Context, found: Sequence[Checkpoint], nothing: str) -> None:
+    if not found:
+        context.say(nothing)
+        return
+    columns = ("model", "revision", "layout", "precision", "size", "state")
+    rows = map(_row, repeat(context), found)
+    context.out.print(render.table(*columns, rows=rows, whole=("revision",), right=("size",)))
     for one in found:
         for problem in one.problems:
-            context.remark("warning", f"{one.name}: {problem}", "yellow")
+            context.warn(f"{one.name}: {problem}")
+
+
+def _row(context: Context, one: Checkpoint) -> list[str]:
+    name = f"{one.name} (in use)" if _in_use(context, one) else one.name
+    return [render.safe(name), one.revision[:12], one.layout, _precision(one), render.size(one.size), _state(one)]
 
 
 def _precision(one: Checkpoint) -> str:
@@ -103,7 +107,7 @@ def _state(one: Checkpoint) -> str:
 
 
 def _describe(context: Context, one: Checkpoint) -> None:
-    facts = render.facts()
+    weights = ", ".join(f"{dtype} {render.size(octets)}" for dtype, octets in one.dtypes.items())
     rows = [
         ("model", one.name),
         ("folder", str(one.folder)),
@@ -111,19 +115,14 @@ def _describe(context: Context, one: Checkpoint) -> None:
         ("layout", _layout(one)),
         ("architecture", one.architecture or "-"),
         ("quantized", one.quantization or "no"),
-        (
-            "weights",
-            ", ".join(f"{dtype} {render.size(octets)}" for dtype, octets in one.dtypes.items()) or _quantized(one),
-        ),
-        *([("numbers", f"{one.parameters:,} in {render.count(one.tensors, 'tensor')}")] if one.tensors else []),
+        ("weights", weights or _quantized(one)),
+        ("numbers", f"{one.parameters:,} in {render.count(one.tensors, 'tensor')}" if one.tensors else ""),
         ("size", f"{render.size(one.size)} in {render.count(one.files, 'file')}"),
         ("state", _state(one)),
     ]
-    for name, what in rows:
-        facts.add_row(name, render.safe(what))
-    context.out.print(facts)
+    context.out.print(render.facts(rows))
     for problem in one.problems:
-        context.remark("warning", problem, "yellow")
+        context.warn(problem)
 
 
 def _quantized(one: Checkpoint) -> str:

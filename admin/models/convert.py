@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dropscribe.admin.context import Context
+from dropscribe.admin.models import pytorch
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import ReportBytes, byte_progress
-from dropscribe.core.errors import ModelUnavailableError
 
 if TYPE_CHECKING:
     from dropscribe.models.checkpoints.convert import Copied
@@ -34,17 +33,13 @@ def convert(
 
     def warn(sentence: str) -> None:
         warnings.append(sentence)
-        context.remark("warning", sentence, "yellow")
+        context.warn(sentence)
 
     with byte_progress(context.err) as tell:
         tell("starting PyTorch", 0, 0)
-        try:
+        with pytorch.needed_by("converting", "gpu"):
             from dropscribe.models.checkpoints import convert as converting
             from dropscribe.models.checkpoints.convert_plan import Rules
-        except ImportError as error:
-            raise ModelUnavailableError(
-                f"converting needs more packages: {error}", remedy="pip install 'dropscribe[gpu]'"
-            ) from error
         findings: dict[str, Any] = {}
         copied = converting.convert(
             source,
@@ -55,11 +50,11 @@ def convert(
             warn=warn,
             check=_tester(findings, tell) if test else None,
         )
-    if as_json:
-        facts = asdict(copied) | {"folder": str(copied.folder), "test": findings or None, "warnings": warnings}
-        render.write_json(facts)
-        return
-    _say(context, copied, findings)
+    context.answer(
+        lambda: asdict(copied) | {"folder": str(copied.folder), "test": findings or None, "warnings": warnings},
+        lambda: context.out.print(render.facts([*_facts(copied), *_tested(findings)])),
+        as_json=as_json,
+    )
 
 
 def _tester(findings: dict[str, Any], tell: ReportBytes) -> Callable[[Path, Path, Copied], None]:
@@ -73,7 +68,7 @@ def _tester(findings: dict[str, Any], tell: ReportBytes) -> Callable[[Path, Path
         checkpoint = inventory.examine(source)
         if checkpoint.layout != "transformers":
             return
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
+        pytorch.quieten()
         try:
             from dropscribe.models.vibevoice import smoke_comparison
         except ImportError:  # bitsandbytes or transformers is not installed; the numbers have been compared
@@ -85,19 +80,14 @@ def _tester(findings: dict[str, Any], tell: ReportBytes) -> Callable[[Path, Path
     return check
 
 
-def _say(context: Context, copied: Copied, findings: dict[str, Any]) -> None:
-    rows = [
+def _facts(copied: Copied) -> Sequence[tuple[str, str]]:
+    return (
         ("copy", str(copied.folder)),
         ("weights", f"{render.size(copied.weights)}, of {render.size(copied.source_weights)}"),
         ("tensors", f"{copied.changed} of {copied.tensors} converted; {copied.fp32} are in fp32"),
         ("took", render.duration(copied.seconds)),
-    ]
-    if copied.vanished:
-        rows.append(("too small", f"{render.count(copied.vanished, 'number')} became 0"))
-    facts = render.facts()
-    for name, what in [*rows, *_tested(findings)]:
-        facts.add_row(name, render.safe(what))
-    context.out.print(facts)
+        ("too small", f"{render.count(copied.vanished, 'number')} became 0" if copied.vanished else ""),
+    )
 
 
 def _tested(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:

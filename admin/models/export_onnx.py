@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dropscribe.admin.context import Context
+from dropscribe.admin.models import pytorch
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import byte_progress
-from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.models.checkpoints import new_folder
 
 if TYPE_CHECKING:
@@ -31,13 +31,8 @@ def export(
     new_folder.vacant(destination)  # PyTorch takes long to start, only for a name that is taken
     with byte_progress(context.err) as tell:
         tell("starting PyTorch", 0, 0)
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
-        try:
+        with pytorch.needed_by("exporting", "gpu,onnx"):
             from dropscribe.models.onnx import export as exporting
-        except ImportError as error:
-            raise ModelUnavailableError(
-                f"exporting needs more packages: {error}", remedy="pip install 'dropscribe[gpu,onnx]'"
-            ) from error
         exported = exporting.export(
             source,
             destination,
@@ -47,17 +42,20 @@ def export(
             revision=revision,
             tell=tell,
         )
-    if as_json:
-        facts = exported.manifest.document() | {"folder": str(exported.folder), "size": exported.manifest.size}
-        render.write_json(facts | {"source_weights": exported.source_weights, "seconds": exported.seconds})
-        return
-    _say(context, exported)
+    context.answer(
+        lambda: _document(exported), lambda: context.out.print(render.facts(_facts(exported))), as_json=as_json
+    )
 
 
-def _say(context: Context, exported: Exported) -> None:
+def _document(exported: Exported) -> dict[str, Any]:
+    facts = exported.manifest.document() | {"folder": str(exported.folder), "size": exported.manifest.size}
+    return facts | {"source_weights": exported.source_weights, "seconds": exported.seconds}
+
+
+def _facts(exported: Exported) -> Sequence[tuple[str, str]]:
     manifest = exported.manifest
     blocks = f" in blocks of {manifest.block_size}" if manifest.block_size else ""
-    rows = (
+    return (
         ("export", str(exported.folder)),
         ("language model", f"{manifest.dtype}{blocks}"),
         ("encoders", manifest.encoder_dtype),
@@ -65,7 +63,3 @@ def _say(context: Context, exported: Exported) -> None:
         ("took", render.duration(exported.seconds)),
         ("to use it", f"DROPSCRIBE_ENGINE=onnx DROPSCRIBE_MODEL={exported.folder}"),
     )
-    facts = render.facts()
-    for name, what in rows:
-        facts.add_row(name, render.safe(what))
-    context.out.print(facts)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dropscribe.admin.context import Context
+from dropscribe.admin.models import pytorch
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import ReportBytes, byte_progress
-from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.models.vibevoice import parts
 from dropscribe.models.vibevoice.parts import ModelPart
 
@@ -38,18 +37,22 @@ def quantize(
 
     def warn(sentence: str) -> None:
         warnings.append(sentence)
-        context.remark("warning", sentence, "yellow")
+        context.warn(sentence)
 
     with byte_progress(context.err) as tell:
         copy = _write(source, destination, precision, chosen, device=device, revision=revision, tell=tell, warn=warn)
-    if as_json:
-        render.write_json(asdict(copy) | {"folder": str(copy.folder), "warnings": warnings})
-        return
-    context.out.print(
-        f"{render.safe(str(copy.folder))} is in {copy.precision}: {copy.quantized} modules of {', '.join(copy.parts)} "
+    context.answer(
+        lambda: asdict(copy) | {"folder": str(copy.folder), "warnings": warnings},
+        lambda: context.say(_sentence(copy)),
+        as_json=as_json,
+    )
+
+
+def _sentence(copy: Copy) -> str:
+    return (
+        f"{copy.folder} is in {copy.precision}: {copy.quantized} modules of {', '.join(copy.parts)} "
         f"quantized, {render.size(copy.size)}, checked, in {render.duration(copy.seconds)}; "
-        "set DROPSCRIBE_MODEL to use it",
-        soft_wrap=True,
+        "set DROPSCRIBE_MODEL to use it"
     )
 
 
@@ -65,13 +68,8 @@ def _write(
     warn: Warn,
 ) -> Copy:
     tell("starting PyTorch", 0, 0)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
-    try:
+    with pytorch.needed_by("vibevoice", "gpu"):
         from dropscribe.models.vibevoice.checkpoint import write_quantized
-    except ImportError as error:
-        raise ModelUnavailableError(
-            f"vibevoice needs more packages: {error}", remedy="pip install 'dropscribe[gpu]'"
-        ) from error
     return write_quantized(
         source, destination, precision, parts=chosen, device=device, revision=revision, tell=tell, warn=warn
     )

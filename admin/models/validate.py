@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,17 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import soundfile
+from rich.table import Table
 
 from dropscribe.admin.context import Context
+from dropscribe.admin.models import pytorch
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import step_progress
 from dropscribe.core.audio import SAMPLE_RATE
-from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.core.errors import UsageError
 from dropscribe.models.base import Audio
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.worker.preparing.decode import DecodeLimits, decode
 
 if TYPE_CHECKING:
+    from dropscribe.models.parity import Score
     from dropscribe.models.validate import ValidationResult
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -38,24 +40,18 @@ def validate(
         tell("decoding")
         recordings = [_decoded(path, seconds) for path in chosen]
         tell("starting PyTorch")
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it has advice on serving from a CPU
-        try:
+        with pytorch.needed_by("validating", "gpu,onnx"):
             from dropscribe.models import validate as validating
 
             verdict = validating.validate(folder, target, recordings, context.settings, tell)
-        except ImportError as error:
-            raise ModelUnavailableError(
-                f"validating needs more packages: {error}", remedy="pip install 'dropscribe[gpu,onnx]'"
-            ) from error
-    if as_json:
-        render.write_json(_facts(verdict, source, copy, chosen))
-    else:
-        _say(context, verdict)
+    context.answer(
+        lambda: _facts(verdict, source, copy, chosen), lambda: context.out.print(_table(verdict)), as_json=as_json
+    )
     return verdict.passed
 
 
 def _samples() -> list[Path]:
-    found = [SAMPLES / name for name in DEFAULTS if (SAMPLES / name).is_file()]
+    found = [*filter(Path.is_file, map(SAMPLES.joinpath, DEFAULTS))]
     if not found:
         raise UsageError(
             "the samples of the repository are not installed here", remedy="name a recording by --audio FILE"
@@ -86,9 +82,11 @@ def _facts(verdict: ValidationResult, source: str, copy: Path, files: Sequence[P
     }
 
 
-def _say(context: Context, verdict: ValidationResult) -> None:
-    table = render.table("", verdict.precision, f"beside {verdict.reference}", "")
-    for score in verdict.scores:
-        limit = f"{'at most' if score.at_most else 'at least'} {score.limit:g}"
-        table.add_row(score.name, f"{score.value:.5f}", limit, "ok" if score.passed else "FALLS SHORT")
-    context.out.print(table)
+def _table(verdict: ValidationResult) -> Table:
+    columns = ("", verdict.precision, f"beside {verdict.reference}", "")
+    return render.table(*columns, rows=map(_row, verdict.scores))
+
+
+def _row(score: Score) -> list[str]:
+    limit = f"{'at most' if score.at_most else 'at least'} {score.limit:g}"
+    return [score.name, f"{score.value:.5f}", limit, "ok" if score.passed else "FALLS SHORT"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 
-from dropscribe.core.types import JobState
+from dropscribe.core.types import FINAL_STATES, TRANSCRIPT_STATES, JobState
 from dropscribe.store import queries, recording_moves
 from dropscribe.store.queries import Job
 from dropscribe.store.roots import WatchedRoot
@@ -15,6 +16,8 @@ SUSPECT_EXIT = 3
 FAILED_EXIT = 4
 INTERRUPTED_EXIT = 130
 
+WITHOUT_TRANSCRIPT = frozenset(FINAL_STATES) - frozenset(TRANSCRIPT_STATES)  # in which a job has ended
+
 
 def of_jobs(states: Iterable[JobState], waiting: int = 0, unread: int = 0) -> int:
     """0 if every job is done or a duplicate, 3 if any is suspect, 4 if any ended without a transcript.
@@ -22,7 +25,7 @@ def of_jobs(states: Iterable[JobState], waiting: int = 0, unread: int = 0) -> in
     It is also 4 if recordings are `waiting` for the settings of their folder, or folders are partly `unread`.
     """
     found = set(states)
-    if waiting or unread or any(state.is_final and not state.has_transcript for state in found):
+    if waiting + unread or not found.isdisjoint(WITHOUT_TRANSCRIPT):
         return FAILED_EXIT
     return SUSPECT_EXIT if JobState.SUSPECT in found else 0
 
@@ -30,13 +33,13 @@ def of_jobs(states: Iterable[JobState], waiting: int = 0, unread: int = 0) -> in
 def is_drained(roots: Sequence[WatchedRoot], folders: Sequence[Path], unfinished: int) -> bool:
     """True if every folder was scanned, no file in it is still growing, and no job is under way."""
     scanned = {root.path for root in roots if root.online}
-    pending = sum(root.pending for root in roots)
-    return not unfinished and not pending and all(str(folder) in scanned for folder in folders)
+    pending = sum(map(attrgetter("pending"), roots))
+    return not unfinished + pending and scanned.issuperset(map(str, folders))
 
 
 def all_archived(database: Database, folders: Sequence[Path]) -> bool:
     """True if no recording of the folders is still to be archived."""
-    return not recording_moves.left(database, [str(folder) for folder in folders])
+    return not recording_moves.left(database, [*map(str, folders)])
 
 
 def waiting_recordings(roots: Sequence[WatchedRoot]) -> int:
@@ -46,7 +49,7 @@ def waiting_recordings(roots: Sequence[WatchedRoot]) -> int:
 
 def unread_folders(roots: Sequence[WatchedRoot]) -> int:
     """The number of watched folders with places that cannot be read, where recordings may lie unnoticed."""
-    return sum(bool(root.unseen) for root in roots)
+    return sum(map(bool, map(attrgetter("unseen"), roots)))
 
 
 def latest_jobs(database: Database, folders: Sequence[Path]) -> list[Job]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain, repeat
+from operator import attrgetter
 from typing import Any
 
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names, reserved_names
 from dropscribe.core.routing import wish_of
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import ACTIVE_STATES, JobState
+from dropscribe.core.types import ACTIVE_STATES, EngineInfo, JobState
 from dropscribe.store import fleet, queries, switches
-from dropscribe.store.fleet import DRAINING, Worker, list_workers
+from dropscribe.store.fleet import DRAINING, Work, Worker, list_workers
 from dropscribe.store.queries import Backlog, Deferred
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
@@ -54,6 +56,11 @@ class Status:
         return tuple(worker for worker in self.workers if worker.is_alive(self.silence))
 
     @property
+    def standing(self) -> dict[JobState, int]:
+        """How many jobs are in each state that any is in, in the order of states."""
+        return {state: self.jobs[state] for state in JobState if self.jobs.get(state)}
+
+    @property
     def unfinished(self) -> int:
         """Jobs that are not in a final state."""
         return sum(self.jobs.get(state, 0) for state in ACTIVE_STATES)
@@ -69,25 +76,37 @@ class Status:
         return self.backlog.audio_seconds / self.speed if self.speed else None
 
     @property
+    def living_engines(self) -> list[EngineInfo]:
+        """The engine of each living model worker."""
+        return [worker.engine for worker in self.alive if worker.engine]
+
+    @property
     def engines(self) -> list[dict[str, Any]]:
         """The distinct engines of the living model workers, each with the number of its `workers`."""
         named = ("engine", "model", "precision", "notice")
-        found = Counter(tuple(getattr(worker.engine, name) for name in named) for worker in self.alive if worker.engine)
+        found = Counter(map(attrgetter(*named), self.living_engines))
         return [dict(zip(named, facts, strict=True)) | {"workers": number} for facts, number in found.items()]
 
     @property
     def warnings(self) -> list[str]:
         """What keeps the fleet from its work, each with what to do."""
-        return [*self._missing_roles(), *self._troubles()]
+        return [
+            *(self._missing_roles() if self.unfinished else ()),
+            *self._troubles_of_workers(),
+            *chain.from_iterable(map(_troubles_of_folder, self.roots)),
+            *self._unserved(),
+            *self._deferred(),
+            *self._parked(),
+        ]
 
     def _missing_roles(self) -> Iterator[str]:
-        there = {worker.role for worker in self.alive}
+        there = set(map(attrgetter("role"), self.alive))
+        by_itself = "" if there else "`dropscribe up FOLDER` or "  # which may be what runs the others
         for role, what, command in NEEDED:
-            if self.unfinished and role not in there:
-                by_itself = "" if there else "`dropscribe up FOLDER` or "  # which may be what runs the others
+            if role not in there:
                 yield f"{what}; start {by_itself}`{command}`"
 
-    def _troubles(self) -> Iterator[str]:
+    def _troubles_of_workers(self) -> Iterator[str]:
         if silent := [worker.id for worker in self.workers if not worker.is_alive(self.silence)]:
             number = render.count(len(silent), "worker")
             yield f"{number} silent, whose work goes to others: {', '.join(silent)}"
@@ -97,23 +116,15 @@ class Status:
         for worker in self.workers:
             if worker.state == fleet.UNFIT:
                 yield f"{worker.id} took itself out: recordings failed on it one after the other; see its log"
-        for root in self.roots:
-            if trouble := folder_trouble(root):
-                yield trouble
-            for folder, reason, files in root.waiting:
-                where = f"{root.path}/{folder}".rstrip("/")
-                file = reserved_names.SETTINGS
-                yield f"{render.count(files, 'recording')} waiting in {where} for its {file}: {reason}"
-        yield from self._unserved()
-        yield from self._deferred()
-        if parked := self.jobs.get(JobState.PARKED):
-            yield f"{render.count(parked, 'job')} parked and in need of a person; see `dropscribe jobs --state parked`"
 
     def _unserved(self) -> Iterator[str]:
-        engines = [worker.engine for worker in self.alive if worker.engine]
         for queue, number in self.model_queues.items():
-            if (wish := wish_of(queue)) and not fleet.capacity_of(engines, queue).workers:
+            if (wish := wish_of(queue)) and not fleet.capacity_of(self.living_engines, queue).workers:
                 yield f"{render.count(number, 'job')} waiting for {wish}, which no worker has; start one that has"
+
+    def _parked(self) -> Iterator[str]:
+        if parked := self.jobs.get(JobState.PARKED):
+            yield f"{render.count(parked, 'job')} parked and in need of a person; see `dropscribe jobs --state parked`"
 
     def _deferred(self) -> Iterator[str]:
         for reason, path, number in self.deferred[:SHOWN_REASONS]:
@@ -125,7 +136,7 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         """As docs/cli.md describes it."""
         return {
-            "jobs": {state.value: self.jobs.get(state, 0) for state in JobState},
+            "jobs": dict.fromkeys(map(str, JobState), 0) | self.jobs,
             "unfinished": self.unfinished,
             "waiting": asdict(self.backlog),
             "speed": self.speed,
@@ -134,8 +145,8 @@ class Status:
             "spool_full_since": self.spool_full_since,
             "engine": self.engine,
             "engines": self.engines,
-            "workers": [worker_document(worker, self.silence) for worker in self.workers],
-            "folders": [folder_document(root) for root in self.roots],
+            "workers": [*map(worker_document, self.workers, repeat(self.silence))],
+            "folders": [*map(folder_document, self.roots)],
             "warnings": self.warnings,
         }
 
@@ -149,14 +160,23 @@ def folder_trouble(root: WatchedRoot) -> str:
     return ""
 
 
+def _troubles_of_folder(root: WatchedRoot) -> Iterator[str]:
+    yield from filter(None, [folder_trouble(root)])
+    for folder, reason, files in root.waiting:
+        where = f"{root.path}/{folder}".rstrip("/")
+        yield f"{render.count(files, 'recording')} waiting in {where} for its {reserved_names.SETTINGS}: {reason}"
+
+
 def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
     """A worker as docs/cli.md describes it."""
-    work = [
-        old_names.with_new(asdict(one), old_names.WORK) | {"old_step": old_names.previous(one.step, old_names.STEPS)}
-        for one in worker.work
-    ]
+    work = [*map(_work_document, worker.work)]
     alive = worker.is_alive(silence)
     return asdict(worker) | {"work": work, "doing": worker.doing, "rtfx": worker.rtfx, "alive": alive}
+
+
+def _work_document(work: Work) -> dict[str, Any]:
+    named = old_names.with_new(asdict(work), old_names.WORK)
+    return named | {"old_step": old_names.previous(work.step, old_names.STEPS)}
 
 
 def folder_document(root: WatchedRoot) -> dict[str, Any]:
@@ -181,6 +201,6 @@ def gather(database: Database, settings: Settings) -> Status:
     )
 
 
-def draining(database: Database, silence: float) -> list[Worker]:
-    """Living workers that finish what they do and end."""
-    return [one for one in list_workers(database) if one.state == DRAINING and one.is_alive(silence)]
+def draining(database: Database, silence: float) -> list[str]:
+    """Names of living workers that finish what they do and end."""
+    return [one.id for one in list_workers(database) if one.state == DRAINING and one.is_alive(silence)]

@@ -30,6 +30,11 @@ def find(database: Database, text: str) -> str:
     raise JobNotFoundError(f"no job has the id or the path {text}", remedy="`dropscribe jobs` lists them")
 
 
+def below(folder: Path | None) -> str | None:
+    """A folder that somebody named, as the store knows it; None for every folder."""
+    return str(folder.expanduser().resolve()) if folder else None
+
+
 def typed_paths(text: str) -> tuple[Path, Path]:
     """The absolute path that somebody typed: without symlinks above the file, and with them."""
     plain = Path(os.path.normpath(Path(text).expanduser().absolute()))

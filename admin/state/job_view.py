@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.console import RenderableType
 from rich.table import Table
 
 from dropscribe.admin.terminal import render
@@ -28,21 +29,20 @@ def as_document(job: Job) -> dict[str, Any]:
 
 def jobs_table(jobs: Sequence[Job]) -> Table:
     """One row a job."""
-    table = render.table(
-        "id", "state", "read", "length", "admitted", "recording", "reason",
-        whole=("id", "state", "admitted"), right=("read", "length"),
-    )  # fmt: skip
-    for job in jobs:
-        table.add_row(
-            job.id,
-            render.state(job.state),
-            _share(job) if job.state == JobState.TRANSCRIBING else "",
-            render.duration(job.duration),
-            render.moment(job.created_at),
-            render.safe(job.path),
-            render.safe(job.reason),
-        )
-    return table
+    columns = ("id", "state", "read", "length", "admitted", "recording", "reason")
+    return render.table(*columns, rows=map(_row, jobs), whole=("id", "state", "admitted"), right=("read", "length"))
+
+
+def _row(job: Job) -> list[RenderableType]:
+    return [
+        job.id,
+        render.state(job.state),
+        _share(job) if job.state == JobState.TRANSCRIBING else "",
+        render.duration(job.duration),
+        render.moment(job.created_at),
+        render.safe(job.path),
+        render.safe(job.reason),
+    ]
 
 
 def _share(job: Job) -> str:

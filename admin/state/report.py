@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from rich.console import Group
 from rich.live import Live
@@ -18,6 +16,7 @@ from dropscribe.admin.state.fleet_status import Status
 from dropscribe.admin.state.job_view import as_document, jobs_table
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import ByteLines, byte_bar
+from dropscribe.admin.terminal.render import write_json_line
 from dropscribe.store.queries import Job
 
 
@@ -57,14 +56,10 @@ class Report(Protocol):
 
 def line(job: Job) -> Text:
     """One ended job in one line."""
-    text = Text.assemble(
-        (f"{job.state.value:9}", render.STATE_STYLES[job.state]), " ", render.safe(job.path), f"  ({job.id}"
-    )
-    if job.finished_at:
-        text.append(f", {render.duration(job.finished_at - job.created_at)} after it was found")
-    text.append(")")
-    if job.reason:
-        text.append(f"  {render.safe(job.reason)}")
+    took = f", {render.duration(job.finished_at - job.created_at)} after it was found" if job.finished_at else ""
+    state = (f"{job.state.value:9}", render.STATE_STYLES[job.state])
+    text = Text.assemble(state, " ", render.safe(job.path), f"  ({job.id}{took})  ", render.safe(job.reason))
+    text.rstrip()
     return text
 
 
@@ -134,11 +129,11 @@ class JsonReport:
 
     def say(self, message: str) -> None:
         """See `Report`."""
-        self._write({"event": "note", "message": message})
+        write_json_line({"event": "note", "message": message})
 
     def ended(self, job: Job) -> None:
         """See `Report`."""
-        self._write({"event": "ended", "job": as_document(job)})
+        write_json_line({"event": "ended", "job": as_document(job)})
 
     def update(self, now: Status) -> None:
         """Programs ask `dropscribe status --json`."""
@@ -149,11 +144,7 @@ class JsonReport:
 
     def summary(self, jobs: Sequence[Job]) -> None:
         """See `Report`."""
-        self._write({"event": "summary", "jobs": [as_document(job) for job in jobs]})
-
-    def _write(self, document: dict[str, Any]) -> None:
-        sys.stdout.write(json.dumps(document, ensure_ascii=True) + "\n")
-        sys.stdout.flush()
+        write_json_line({"event": "summary", "jobs": [*map(as_document, jobs)]})
 
 
 def make(*, as_json: bool) -> Report:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -20,12 +22,18 @@ SHOWN_WORK = 8  # lines of a worker in the table; a CPU worker's processes are s
 
 def draw(status: Status) -> RenderableType:
     """The status as a person reads it."""
-    parts: list[RenderableType] = [summary(status)]
-    if status.workers:
-        parts.append(workers_table(status.workers, status.silence))
-    if status.roots:
-        parts.append(folders_table(status.roots))
-    return Group(*parts, *warnings(status))
+    parts: list[Table | Text] = [
+        summary(status),
+        workers_table(status.workers, status.silence),
+        folders_table(status.roots),
+        *warnings(status),
+    ]
+    return Group(*filter(says_something, parts))
+
+
+def says_something(part: Table | Text) -> bool:
+    """False for a table without rows and a text without words."""
+    return bool(part.row_count if isinstance(part, Table) else part)
 
 
 def warnings(status: Status) -> list[Text]:
@@ -35,65 +43,69 @@ def warnings(status: Status) -> list[Text]:
 
 def summary(status: Status) -> Table:
     """Names of figures and the figures."""
-    facts = render.facts()
-    facts.add_row("jobs", states(status))
-    facts.add_row("waiting", waiting(status.backlog))
-    facts.add_row("speed", _speed(status))
-    for engine in status.engines:
-        name = " ".join(part for part in (engine["engine"], engine["model"], engine["precision"]) if part)
-        facts.add_row("engine", render.safe(f"{name}, {render.count(engine['workers'], 'worker')}"))
-        if engine["notice"]:
-            facts.add_row("notice", Text(render.safe(engine["notice"]), style="bold yellow"))
-    if not status.engines:
-        facts.add_row("engine", f"{status.engine}, not running")
-    if status.paused_since is not None:
-        since = render.moment(status.paused_since)
-        facts.add_row("paused", Text(f"since {since}; `dropscribe resume` goes on", style="bold yellow"))
-    return facts
+    since = status.paused_since
+    paused = f"since {render.moment(since)}; `dropscribe resume` goes on" if since is not None else ""
+    engines = [*chain.from_iterable(map(_engine, status.engines))]
+    return render.facts(
+        [
+            ("jobs", states(status)),
+            ("waiting", waiting(status.backlog)),
+            ("speed", _speed(status)),
+            *(engines or [("engine", f"{status.engine}, not running")]),
+            ("paused", Text(paused, style="bold yellow")),
+        ]
+    )
+
+
+def _engine(engine: Mapping[str, Any]) -> Iterator[tuple[str, str | Text]]:
+    name = " ".join(filter(None, (engine["engine"], engine["model"], engine["precision"])))
+    yield "engine", f"{name}, {render.count(engine['workers'], 'worker')}"
+    yield "notice", Text(render.safe(engine["notice"]), style="bold yellow")
 
 
 def states(status: Status) -> Text:
     """How many jobs are in which state."""
-    shown = [state for state in JobState if status.jobs.get(state)]
-    parts = [Text(f"{status.jobs[state]:,} {state}", style=render.STATE_STYLES[state]) for state in shown]
-    return Text(", ").join(parts) if parts else Text("none yet")
+    return Text(", ").join(map(_number, status.standing.items())) or Text("none yet")
+
+
+def _number(of_state: tuple[JobState, int]) -> Text:
+    state, number = of_state
+    return Text(f"{number:,} {state}", style=render.STATE_STYLES[state])
 
 
 def waiting(backlog: Backlog) -> str:
     """What is left to do, for people."""
-    unknown = f"{render.count(backlog.unprepared_files, 'file')} of unknown length"
-    if not backlog.audio_seconds:
-        return unknown if backlog.unprepared_files else "nothing"
-    audio = f"{render.duration(backlog.audio_seconds)} of audio"
-    return f"{audio} and {unknown}" if backlog.unprepared_files else audio
+    files, seconds = backlog.unprepared_files, backlog.audio_seconds
+    unknown = f"{render.count(files, 'file')} of unknown length" if files else ""
+    audio = f"{render.duration(seconds)} of audio" if seconds else ""
+    return " and ".join(filter(None, (audio, unknown))) or "nothing"
 
 
 def _speed(status: Status) -> str:
     if status.speed is None:
         return "not measured yet"
     speed = f"{status.speed:.1f} times real time"
-    if not status.backlog.audio_seconds:
-        return speed
-    return f"{speed}; what is known to wait takes {render.duration(status.time_to_finish)}"
+    left = f"what is known to wait takes {render.duration(status.time_to_finish)}" if status.time_to_finish else ""
+    return "; ".join(filter(None, (speed, left)))
 
 
 def workers_table(workers: Sequence[Worker], silence: float) -> Table:
     """One row a worker."""
-    table = render.table(
-        "worker", "role", "state", "GPU", "speed", "heard", "doing", whole=("role", "state"), right=("speed", "heard")
-    )
-    for worker in workers:
-        dead = not worker.is_alive(silence)
-        table.add_row(
-            render.safe(worker.id),
-            worker.role,
-            Text("silent", style="red") if dead else render.safe(_state(worker)),
-            render.safe(worker.gpu),
-            f"{worker.rtfx:.1f} x" if worker.rtfx else "",
-            render.duration(worker.silent),
-            _doing(worker),
-        )
-    return table
+    columns = ("worker", "role", "state", "GPU", "speed", "heard", "doing")
+    rows = map(_worker, workers, repeat(silence))
+    return render.table(*columns, rows=rows, whole=("role", "state"), right=("speed", "heard"))
+
+
+def _worker(worker: Worker, silence: float) -> list[RenderableType]:
+    return [
+        render.safe(worker.id),
+        worker.role,
+        render.safe(_state(worker)) if worker.is_alive(silence) else Text("silent", style="red"),
+        render.safe(worker.gpu),
+        render.speed(worker.rtfx),
+        render.duration(worker.silent),
+        _doing(worker),
+    ]
 
 
 def _state(worker: Worker) -> str:
@@ -101,7 +113,7 @@ def _state(worker: Worker) -> str:
 
 
 def _doing(worker: Worker) -> str:
-    lines = [render.safe(work) for work in worker.doing[:SHOWN_WORK]]
+    lines = [*map(render.safe, worker.doing[:SHOWN_WORK])]
     if len(worker.doing) > SHOWN_WORK:
         lines.append(f"and {len(worker.doing) - SHOWN_WORK} more")
     return "\n".join(lines)
@@ -109,23 +121,23 @@ def _doing(worker: Worker) -> str:
 
 def folders_table(roots: Sequence[WatchedRoot]) -> Table:
     """One row a folder."""
-    table = render.table(
-        "folder", "host", "kind", "state", "files", "pending", "not media", "ignored", "scanned",
-        whole=("state",), right=("files", "pending", "not media", "ignored", "scanned"),
-    )  # fmt: skip
-    for root in roots:
-        table.add_row(
-            render.safe(root.path),
-            render.safe(root.host),
-            root.filesystem,
-            Text("online", style="green") if root.online else Text("offline", style="red"),
-            f"{root.files:,}",
-            f"{root.pending:,}",
-            f"{root.not_media:,}",
-            f"{root.ignored:,}",
-            render.duration(root.age),
-        )
-    return table
+    figures = ("files", "pending", "not media", "ignored", "scanned")
+    columns = ("folder", "host", "kind", "state", *figures)
+    return render.table(*columns, rows=map(_folder, roots), whole=("state",), right=figures)
+
+
+def _folder(root: WatchedRoot) -> list[RenderableType]:
+    return [
+        render.safe(root.path),
+        render.safe(root.host),
+        root.filesystem,
+        Text("online", style="green") if root.online else Text("offline", style="red"),
+        f"{root.files:,}",
+        f"{root.pending:,}",
+        f"{root.not_media:,}",
+        f"{root.ignored:,}",
+        render.duration(root.age),
+    ]
 
 
 def leaves_out(root: WatchedRoot) -> bool:

@@ -17,20 +17,21 @@ def document_of(database: Database, job: Job) -> str:
 
     Raises DropscribeError when there is none.
     """
-    document = transcripts.document(database, job.id)
-    if document is None and job.state == JobState.DUPLICATE and job.duplicate_of:
-        document = transcripts.document(database, job.duplicate_of)
-    if document is None:
+    own = transcripts.document(database, job.id)
+    document = own or (job.state == JobState.DUPLICATE and transcripts.document(database, job.duplicate_of or ""))
+    if not document:
         raise DropscribeError(
             f"{job.id} is {job.state} and has no transcript", remedy=f"see `dropscribe show {job.id}`"
         )
     return document
 
 
-def rendered(job: Job, document: str, fmt: str, folder: Path | None) -> bytes:
-    """The stored document in another format, as a file in `folder`."""
+def in_format(job: Job, document: str, fmt: str, folder: Path | None) -> bytes:
+    """The stored document as it is if the format is JSON, else in that format, as a file in `folder`."""
     from dropscribe.worker import outputs
 
+    if fmt == "json":
+        return document.encode()
     stored = outputs.json_.from_json(document)
     source = replace(stored.source, path=job.source)  # a document holds no bytes that are not UTF-8
     return outputs.render(replace(stored, source=source), fmt, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from dropscribe.core import reserved_names
@@ -14,6 +15,11 @@ from dropscribe.store.session import Database
 
 SUBMIT = "rename it, or use `dropscribe submit`, which takes any name"
 LINKS = "and links are not followed; put the file itself there"
+KINDS = {stat.S_IFREG: "", stat.S_IFLNK: f"is a link, {LINKS}", stat.S_IFDIR: "is a folder; name a recording in it"}
+NAMES = {
+    NameKind.NOT_MEDIA: f"has not the name of a recording (such as .wav, .mp3, .mp4); {SUBMIT}",
+    NameKind.IGNORED_PATTERN: "has the name of a hidden or unfinished file, so it is left out; rename it",
+}
 
 
 def why(database: Database, resolved: Path, plain: Path) -> str:
@@ -28,12 +34,13 @@ def why(database: Database, resolved: Path, plain: Path) -> str:
     except (OSError, ValueError):  # not there, or no path at all
         return ""
     roots = list_roots(database)
-    for root in roots:
-        if resolved.is_relative_to(root.path):
-            return f"{resolved} {_reason(root, resolved.relative_to(root.path), seen)}"
-    if any(plain.is_relative_to(root.path) for root in roots):
-        return f"{plain} lies behind a link, {LINKS}"
-    return ""
+    if root := _root_of(resolved, roots):
+        return f"{resolved} {_reason(root, resolved.relative_to(root.path), seen)}"
+    return f"{plain} lies behind a link, {LINKS}" if _root_of(plain, roots) else ""
+
+
+def _root_of(path: Path, roots: Sequence[WatchedRoot]) -> WatchedRoot | None:
+    return next((root for root in roots if path.is_relative_to(root.path)), None)
 
 
 def _reason(root: WatchedRoot, below: Path, seen: os.stat_result) -> str:
@@ -42,27 +49,19 @@ def _reason(root: WatchedRoot, below: Path, seen: os.stat_result) -> str:
 
 
 def _place(below: Path) -> str:
-    unseen = next((folder for folder in below.parts[:-1] if ignored_directory(folder)), "")
+    unseen = next(filter(ignored_directory, below.parts[:-1]), "")
     return f"is ignored: folders named {unseen} are never scanned; move the file elsewhere" if unseen else ""
 
 
 def _kind(seen: os.stat_result) -> str:
-    if stat.S_ISLNK(seen.st_mode):
-        return f"is a link, {LINKS}"
-    if stat.S_ISDIR(seen.st_mode):
-        return "is a folder; name a recording in it"
-    return "" if stat.S_ISREG(seen.st_mode) else "is not a regular file, so it is left out; put a recording there"
+    return KINDS.get(stat.S_IFMT(seen.st_mode), "is not a regular file, so it is left out; put a recording there")
 
 
 def _name(path: Path) -> str:
-    match classify(path.name):
-        case NameKind.NOT_MEDIA:
-            return f"has not the name of a recording (such as .wav, .mp3, .mp4); {SUBMIT}"
-        case NameKind.ADMIT_BY_HEAD if not _is_stream(path):
-            return f"does not begin like a transport stream, but like TypeScript or other text; {SUBMIT}"
-        case NameKind.IGNORED_PATTERN:
-            return "has the name of a hidden or unfinished file, so it is left out; rename it"
-    return ""
+    kind = classify(path.name)
+    if kind is NameKind.ADMIT_BY_HEAD and not _is_stream(path):
+        return f"does not begin like a transport stream, but like TypeScript or other text; {SUBMIT}"
+    return NAMES.get(kind, "")
 
 
 def _is_stream(path: Path) -> bool:
@@ -74,9 +73,9 @@ def _is_stream(path: Path) -> bool:
 
 
 def _held(root: WatchedRoot, below: Path) -> str:
-    for folder, reason, _ in root.waiting:
-        if str(below).startswith(folder):
-            return f"waits until {root.path}/{folder}{reserved_names.SETTINGS} is mended: {reason}"
+    waiting = next((one for one in root.waiting if str(below).startswith(one.folder)), None)
+    if waiting:
+        return f"waits until {root.path}/{waiting.folder}{reserved_names.SETTINGS} is mended: {waiting.reason}"
     if not root.online:
         return f"has no job yet, for its folder could not be scanned: {root.reason}"
     # The scheduler may be another user on another host, so that it cannot read what we can.
@@ -103,7 +102,6 @@ def _incomplete(seen: os.stat_result) -> str:
 
 
 def _archive(below: Path) -> str:
-    folder = next((name for name in below.parts[:-1] if name in {reserved_names.DONE, reserved_names.FAILED}), "")
-    if not folder:
-        return ""
-    return f". Where recordings are archived, a file in {folder} never counts as new; move it out of there"
+    folder = next(filter(reserved_names.SHELVES.__contains__, below.parts[:-1]), "")
+    counts = f". Where recordings are archived, a file in {folder} never counts as new; move it out of there"
+    return counts if folder else ""

@@ -20,6 +20,11 @@ def span(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def moment_if_any(text: str | None, *, end: bool = False) -> float | None:
+    """See `moment`; None for an option that nobody gave."""
+    return moment(text, end=end) if text else None
+
+
 def moment(text: str, *, end: bool = False) -> float:
     """Seconds since the epoch of `2026-11-20`, `2026-11-20 15:30` (local time) or `7d` (so long ago).
 

@@ -59,8 +59,8 @@ def byte_bar(step: str, done: int, total: int) -> Group:
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    share = f", {render.size(done)} of {render.size(total)}" if total else ""
-    return Group(Text(render.safe(f"{step}{share}")), ProgressBar(total=total or None, completed=done, width=60))
+    text = Text(render.safe(f"{step}{render.share(done, total)}"))
+    return Group(text, ProgressBar(total=total or None, completed=done, width=60))
 
 
 @contextmanager
@@ -99,11 +99,11 @@ class ByteLines:
     def __call__(self, step: str, done: int, total: int) -> None:
         """Print a step's first line at once, and later ones with `EVERY` seconds between."""
         now = time.monotonic()
-        if step == self._step and now - self._printed_at < EVERY:
+        begins = step != self._step
+        if not begins and now - self._printed_at < EVERY:
             return
-        share = f", {render.size(done)} of {render.size(total)}" if step == self._step and total else ""
         self._step, self._printed_at = step, now
-        self._say(f"{step}{share}")
+        self._say(step if begins else f"{step}{render.share(done, total)}")
 
 
 @contextmanager

@@ -6,11 +6,14 @@ import json
 import os
 import sys
 import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterable
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +36,12 @@ STATE_STYLES = {
 }
 
 _TURNS_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_SHOWN_AS = {"Cs": "\ufffd", "Cc": ""}  # by category: half of a surrogate pair, and control characters
+
+# Durations by their larger unit: its seconds and name, then those of the smaller unit beside it.
+_UNITS_OF_TIME = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
+_UNITS_OF_SIZE = ("B", "kB", "MB", "GB", "TB")
+_UNIT_ENDS = tuple(999.5 * 1000**step for step in range(len(_UNITS_OF_SIZE) - 1))  # from there on, the next unit
 
 
 def safe(text: str) -> str:
@@ -47,10 +56,9 @@ def safe(text: str) -> str:
 def _safe_character(character: str) -> str:
     if character.isspace():
         return " "
-    category = unicodedata.category(character)
-    if category == "Cs":
-        return "\ufffd"
-    return "" if category == "Cc" or character in _TURNS_DIRECTION else character
+    if character in _TURNS_DIRECTION:
+        return ""
+    return _SHOWN_AS.get(unicodedata.category(character), character)
 
 
 def duration(seconds: float | None) -> str:
@@ -60,23 +68,33 @@ def duration(seconds: float | None) -> str:
     if seconds < 9.95:  # what rounds to 10 needs no tenths
         return f"{max(seconds, 0.0):.1f} s"
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    minutes = whole // 60
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes // (24 * 60)} d {minutes // 60 % 24:02d} h"
+    for large, unit, small, rest in _UNITS_OF_TIME:
+        if whole >= large:
+            return f"{whole // large} {unit} {whole % large // small:02d} {rest}"
+    return f"{whole} s"
 
 
 def size(octets: float) -> str:
     """Bytes for people, in decimal units: `950 B`, `1.5 MB`."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if octets < 999.5 or unit == "TB":
-            break
-        octets /= 1000
-    return f"{octets:.0f} {unit}" if unit == "B" or octets >= 99.95 else f"{octets:.1f} {unit}"
+    step = bisect_right(_UNIT_ENDS, octets)
+    number = octets / 1000**step
+    decimals = int(step > 0 and number < 99.95)
+    return f"{number:.{decimals}f} {_UNITS_OF_SIZE[step]}"
+
+
+def size_if_any(octets: float) -> str:
+    """See `size`; empty for none, which is not known."""
+    return size(octets) if octets else ""
+
+
+def share(done: float, total: float) -> str:
+    """How many of the bytes are done; `total` is 0 if that is not known, and then nothing is said."""
+    return f", {size(done)} of {size(total)}" if total else ""
+
+
+def speed(rtfx: float | None) -> str:
+    """Seconds of audio transcribed per second, `3.5 x`; empty for None."""
+    return f"{rtfx:.1f} x" if rtfx else ""
 
 
 def moment(epoch: float | None) -> str:
@@ -103,8 +121,13 @@ def _pipe_width() -> int:
     return int(columns) if columns.isdecimal() and int(columns) else PIPE_WIDTH
 
 
-def table(*columns: str, whole: tuple[str, ...] = ("id",), right: tuple[str, ...] = ()) -> Table:
-    """An empty table. Columns named in `whole` are never wrapped or cut, those in `right` hold figures."""
+def table(
+    *columns: str,
+    rows: Iterable[Iterable[RenderableType]] = (),
+    whole: tuple[str, ...] = ("id",),
+    right: tuple[str, ...] = (),
+) -> Table:
+    """A table of these rows. Columns named in `whole` are never wrapped or cut, those in `right` hold figures."""
     made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in columns:
         figures = name in right
@@ -115,20 +138,33 @@ def table(*columns: str, whole: tuple[str, ...] = ("id",), right: tuple[str, ...
             overflow="fold",
             min_width=8 if name == "id" else None,  # the length of an id
         )
+    for cells in rows:
+        made.add_row(*cells)
     return made
 
 
-def facts() -> Table:
-    """An empty grid of names and what there is to say about each."""
+def facts(rows: Iterable[tuple[str, str | Text | None]]) -> Table:
+    """A grid of names and what there is to say about each, as safe text. Where that is nothing, the name is left out.
+
+    A `Text` has a style of its own, and is safe already.
+    """
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column(overflow="fold")
+    for name, what in filter(itemgetter(1), rows):
+        made.add_row(name, safe(what) if isinstance(what, str) else what)
     return made
 
 
 def state(of: JobState) -> Text:
     """A job's state in its colour."""
     return Text(of.value, style=STATE_STYLES[of])
+
+
+def write_json_line(document: Any) -> None:
+    """Print one JSON document of many, each a line, at once."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=True) + "\n")
+    sys.stdout.flush()
 
 
 def write_json(document: Any) -> None:

@@ -24,7 +24,7 @@ from dropscribe.scheduler.scanning.scan import places
 from dropscribe.store.roots import WaitingFolder
 
 NOTICE = "dropscribe cannot use"  # how a file that tells of mistakes begins
-SHELVES = tuple(f"{shelf}/" for shelf in (reserved_names.DONE, reserved_names.FAILED))
+SHELVES = tuple(f"{shelf}/" for shelf in reserved_names.SHELVES)
 MAX_TOLD = 20  # folders that wait, as far as the store is told of them
 
 

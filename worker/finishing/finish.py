@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dropscribe.core import confidence
+from dropscribe.core.clock import period
 from dropscribe.core.types import EngineInfo, JobState, Media, Source, Span, Transcript
 from dropscribe.store import jobs, queries, transcripts
 from dropscribe.store import voices as enrolled
@@ -180,7 +181,7 @@ def _doubtful(chunks: Sequence[ReadChunk]) -> Iterator[str]:
     for chunk in chunks:
         figure = confidence.average(chunk.segments)
         if confidence.is_low(figure) and not chunk.reasons:
-            yield f"{merge_chunks.period(chunk.window)}: the model is not sure of its words: confidence {figure:.2f}"
+            yield f"{period(chunk.window)}: the model is not sure of its words: confidence {figure:.2f}"
 
 
 def _timings(job: Job, parts: Sequence[ReadChunk | EmbeddedStretch]) -> dict[str, float]:

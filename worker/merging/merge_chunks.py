@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 
 from dropscribe.core.audio import MIN_SPEECH
-from dropscribe.core.clock import clock
+from dropscribe.core.clock import period
 from dropscribe.core.spans import clip, common, total, without
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
 from dropscribe.worker.merging import speaker_linking as who
@@ -17,7 +17,7 @@ from dropscribe.worker.merging.overlaps import ChunkOutcome, Taken, in_order, se
 from dropscribe.worker.merging.speaker_linking import Pair, Voices
 from dropscribe.worker.merging.speaker_turns import tell_apart
 
-__all__ = ["UNMATCHED", "ChunkOutcome", "MergedChunks", "clock", "merge", "merge_chunks", "named"]
+__all__ = ["UNMATCHED", "ChunkOutcome", "MergedChunks", "merge", "merge_chunks", "named"]
 
 MAX_REMARKS = 3  # pairs of speakers that are named one by one; the speakers themselves list them all
 
@@ -182,8 +182,3 @@ def named(speakers: Sequence[Speaker], names: Mapping[int, str]) -> tuple[Speake
         replace(speaker, name=names[speaker.number], recognized=None) if speaker.number in names else speaker
         for speaker in speakers
     )
-
-
-def period(span: Span) -> str:
-    """From when to when, as `0:00:00-0:00:30`."""
-    return f"{clock(span.start)}-{clock(span.end)}"
