@@ -311,6 +311,20 @@ def drain(
     raise typer.Exit(change.drain(ctx.obj, workers or [], everyone=everyone, wait=wait))
 
 
+def import_store(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file dropscribe.db of another home, or a copy.")],
+) -> None:
+    """Take over what another machine's `up` knows into the database of the settings, which has to be empty.
+
+    That is: jobs, transcripts, names of speakers, enrolled voices, and which files dropscribe wrote. Recordings that
+    lie at the same paths are not transcribed again. The file is only read; stop its `up` before.
+    """
+    from dropscribe.admin.act import import_store as answer
+
+    answer.import_store(ctx.obj, file)
+
+
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Check everything that dropscribe needs, and say what to do about what is missing."""
     from dropscribe.admin.check import doctor as answer

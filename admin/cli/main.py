@@ -91,6 +91,7 @@ _add(
 _add(CHANGE, commands.pause, "pause", "")
 _add(CHANGE, commands.resume, "resume", "")
 _add(CHANGE, commands.drain, "drain", "gpu-3 --wait", "--all")
+_add(CHANGE, commands.import_store, "import-store", "~/.local/state/dropscribe/dropscribe.db")
 
 _add(CHECK, commands.doctor, "doctor", "", "--json")
 _add(CHECK, commands.health, "health", "", "--role model", "--role scheduler --json")
