@@ -18,6 +18,7 @@ class EventKind(StrEnum):
     FOLLOWS = "follows"  # another job has the same content, and its transcript is waited for
     START_OVER = "start_over"  # that job came to nothing
     PREPARE_AGAIN = "prepare_again"  # decoded audio is gone from the spool
+    ANOTHER_MODEL = "another_model"  # no worker has the model that began it: another transcribes it anew
     TRANSCRIBING = "transcribing"
     TRANSCRIBED = "transcribed"
     FAILED_CHECKS = "failed_checks"

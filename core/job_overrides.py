@@ -24,6 +24,7 @@ class JobOverrides:
     outputs: tuple[str, ...] | None = None
     engine: str | None = None
     precision: str | None = None
+    model: str | None = None
     chunk_seconds: float | None = None
     speakers: str | None = None
     notify: str | None = None

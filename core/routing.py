@@ -1,6 +1,18 @@
-"""Pure: the tasks and their queues. A chunk waits in that of every model worker, or of one engine or precision."""
+"""Pure: the tasks and their queues. A chunk waits in that of every model worker, or of those with a certain model.
+
+A folder may want an engine, a precision or a checkpoint: its recordings wait in a queue of the workers that have it. As
+soon as a worker claims a chunk, the recording is bound to that worker's model, and its other chunks wait in the queue
+of that very model: one engine, one checkpoint and one precision transcribe all of a recording.
+"""
 
 from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from itertools import product
+
+from dropscribe.core.types import EngineInfo
 
 # Names of the Celery tasks.
 PREPARE = "prepare"
@@ -10,29 +22,82 @@ FINISH = "finish"
 
 CPU_QUEUE = "cpu"
 MODEL_QUEUE = "model"
+BOUND = f"{MODEL_QUEUE}="  # begins the queue of one model
 AUTO = "auto"  # as a wish: whichever comes
+MAX_NAME = 20  # characters of a checkpoint's name in that of a queue, which has 48 in the store
+DIGEST = 6  # hex digits: enough to tell the checkpoints of one fleet apart
 
 
-def model_queue(engine: str = AUTO, precision: str = AUTO) -> str:
+@dataclass(frozen=True, slots=True)
+class ResidentModel:
+    """The model of a worker: engine, checkpoint and precision; `called` is the checkpoint's name in settings."""
+
+    engine: str = ""
+    checkpoint: str = ""
+    precision: str = ""
+    called: str = ""
+
+    @classmethod
+    def of(cls, info: EngineInfo, called: str = "") -> ResidentModel:
+        """The model that says this of itself."""
+        return cls(info.engine, info.model, info.precision, called)
+
+    @property
+    def own_queue(self) -> str:
+        """The queue of recordings that are bound to this model."""
+        digest = _digest(f"{self.engine} {self.precision} {self.checkpoint}")
+        return f"{BOUND}{self.engine}.{self.precision}.{_short(self.checkpoint)}~{digest}"
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that a worker with this model serves."""
+        wishes = product((AUTO, self.engine), (AUTO, self.precision), (AUTO, self.called or AUTO))
+        return (*dict.fromkeys(model_queue(*wish) for wish in wishes), self.own_queue)
+
+
+ANY_MODEL = ResidentModel()
+
+
+def model_queue(engine: str = AUTO, precision: str = AUTO, checkpoint: str = AUTO) -> str:
     """The queue of the workers that a recording with these wishes may go to."""
-    wishes = [engine, precision] if precision != AUTO else [engine] if engine != AUTO else []
+    wishes = [engine, precision, checkpoint if checkpoint == AUTO else _fitting(checkpoint)]
+    while wishes and wishes[-1] == AUTO:
+        wishes.pop()
     return ".".join([MODEL_QUEUE, *wishes])
 
 
-def served(engine: str, precision: str) -> tuple[str, ...]:
-    """The queues that a worker with this model serves."""
-    wishes = ((AUTO, AUTO), (engine, AUTO), (AUTO, precision), (engine, precision))
-    return tuple(dict.fromkeys(model_queue(*wish) for wish in wishes))
+def is_bound(queue: str) -> bool:
+    """Whether it is the queue of one model, to which its recordings are bound."""
+    return queue.startswith(BOUND)
 
 
 def wish_of(queue: str) -> str:
     """What the workers of a queue have in common, as a person says it; empty for the common queue."""
-    _, *named = queue.split(".")
-    match named:
-        case [engine]:
-            return f"the engine {engine}"
-        case ["auto", precision]:
-            return f"the precision {precision}"
-        case [engine, precision]:
-            return f"the engine {engine} in {precision}"
-    return ""
+    if is_bound(queue):
+        engine, precision, checkpoint = queue.removeprefix(BOUND).split(".", 2)
+        return f"the model {_shown(checkpoint)} in {precision} ({engine})"
+    engine, precision, checkpoint = [*queue.split(".", 3)[1:], AUTO, AUTO, AUTO][:3]
+    named = {"engine": engine, "checkpoint": _shown(checkpoint)}
+    said = " and ".join(f"the {kind} {wish}" for kind, wish in named.items() if wish != AUTO)
+    if precision == AUTO:
+        return said
+    return f"{said} in {precision}" if said else f"the precision {precision}"
+
+
+def _fitting(checkpoint: str) -> str:
+    """The name of a checkpoint as a queue may have it: as it is where that fits, else its end and a digest."""
+    short = _short(checkpoint)
+    return short if short == checkpoint else f"{short}~{_digest(checkpoint)}"
+
+
+def _short(checkpoint: str) -> str:
+    named = checkpoint.partition("@")[0].rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9._-]", "-", named)[:MAX_NAME]
+
+
+def _shown(name: str) -> str:
+    return name.partition("~")[0]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:DIGEST]

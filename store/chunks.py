@@ -6,15 +6,16 @@ Models read windows (`claim`, `commit`, `split`); CPU workers embed the voices o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, true
+from sqlalchemy import Connection, func, select, update
 
+from dropscribe.core import chunk_ids
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.job_overrides import JobOverrides
-from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.routing import ANY_MODEL, MODEL_QUEUE, ResidentModel
 from dropscribe.core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
 from dropscribe.store import chunk_plans, leases, transitions
 from dropscribe.store import jobs as job_store
@@ -64,12 +65,14 @@ class StretchWork:
 
 
 def claim(
-    database: Database, chunk_id: str, owner: str, seconds: float, queues: Collection[str] = (MODEL_QUEUE,)
+    database: Database, chunk_id: str, owner: str, seconds: float, model: ResidentModel = ANY_MODEL
 ) -> ChunkWork | None:
-    """Claim a queued window; None if it cannot be claimed or waits in another queue than these."""
-    served = exists().where(jobs.c.id == chunks.c.job_id, jobs.c.model_queue.in_(queues))
+    """Claim a queued window for a model, to which its job is bound from then on.
+
+    None if it cannot be claimed, or waits for another model.
+    """
     with database.begin() as connection:
-        won = _take(connection, ChunkEvent.TRANSCRIBING, chunk_id, served, owner=owner, seconds=seconds)
+        won = _claim_for(connection, chunk_id, owner, seconds, model)
         if won is None:
             return None
         chunk, job = _rows(connection, won)
@@ -85,10 +88,32 @@ def claim(
         )
 
 
+def _claim_for(
+    connection: Connection, chunk_id: str, owner: str, seconds: float, model: ResidentModel
+) -> ChunkClaim | None:
+    # The job is locked: of two models that claim its first chunks at once, the second finds it bound to the other.
+    the_job = jobs.c.id == chunk_ids.job_of(chunk_id)
+    queue = connection.execute(select(jobs.c.model_queue).where(the_job).with_for_update()).scalar()
+    if queue not in model.queues:
+        return None
+    won = _take(connection, ChunkEvent.TRANSCRIBING, chunk_id, owner=owner, seconds=seconds)
+    if won and queue != model.own_queue:
+        connection.execute(update(jobs).where(the_job).values(model_queue=model.own_queue))
+    return won
+
+
+def waits_in(database: Database, chunk_id: str) -> str | None:
+    """The queue of model workers that a window waits in; None if it waits in none."""
+    waiting = (chunks.c.state == ChunkState.QUEUED, chunks.c.kind == ChunkKind.WINDOW)
+    query = select(jobs.c.model_queue).join(chunks, chunks.c.job_id == jobs.c.id).where(chunks.c.id == chunk_id)
+    with database.read() as connection:
+        return connection.execute(query.where(*waiting)).scalar()
+
+
 def claim_stretch(database: Database, chunk_id: str, owner: str, seconds: float) -> StretchWork | None:
     """Claim a stretch whose voices wait to be embedded; None if it cannot be claimed."""
     with database.begin() as connection:
-        won = _take(connection, ChunkEvent.EMBEDDING, chunk_id, true(), owner=owner, seconds=seconds)
+        won = _take(connection, ChunkEvent.EMBEDDING, chunk_id, owner=owner, seconds=seconds)
         if won is None:
             return None
         chunk, job = _rows(connection, won)
@@ -99,17 +124,9 @@ def claim_stretch(database: Database, chunk_id: str, owner: str, seconds: float)
 KINDS = {ChunkEvent.TRANSCRIBING: ChunkKind.WINDOW, ChunkEvent.EMBEDDING: ChunkKind.EMBED}
 
 
-def _take(
-    connection: Connection,
-    event: ChunkEvent,
-    chunk_id: str,
-    condition: ColumnElement[bool],
-    *,
-    owner: str,
-    seconds: float,
-) -> ChunkClaim | None:
+def _take(connection: Connection, event: ChunkEvent, chunk_id: str, *, owner: str, seconds: float) -> ChunkClaim | None:
     of_kind = chunks.c.kind == KINDS[event]
-    attempt = transitions.take(connection, event, chunk_id, of_kind, condition, owner=owner, seconds=seconds)
+    attempt = transitions.take(connection, event, chunk_id, of_kind, owner=owner, seconds=seconds)
     return ChunkClaim(chunk_id, ChunkState.RUNNING, attempt, owner) if attempt else None
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Text, and_, cast, exists, or_,
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import DropscribeError
 from dropscribe.core.event_kinds import EventKind
+from dropscribe.core.routing import is_bound, wish_of
 from dropscribe.core.types import SETTLED_CHUNKS, ChunkState, JobState
 from dropscribe.store import chunk_plans, transitions
 from dropscribe.store import jobs as job_store
@@ -39,6 +40,22 @@ def cancel(database: Database, job_id: str) -> tuple[JobState, list[str]]:
         if job.owner or connection.execute(select(running)).scalar():
             return JobState(job.state), []
         return JobState.CANCELLED, job_store.cancel(connection, job_id, where=database.where)
+
+
+def change_model(database: Database, job_id: str) -> JobState:
+    """Let any model that it may go to transcribe the job from its beginning; what was transcribed is thrown away.
+
+    Returns the state that the job starts from. Raises DropscribeError where no model has begun it, or it is written.
+    """
+    with database.begin() as connection:
+        job = job_store.lock(connection, job_id)
+        if not is_bound(job.model_queue) or JobState(job.state).has_transcript:
+            raise DropscribeError(f"{job_id} waits for no certain model", remedy="there is nothing to change")
+        connection.execute(chunks.delete().where(chunks.c.job_id == job_id))
+        the_job, lost = jobs.c.id == job_id, wish_of(job.model_queue)
+        connection.execute(update(jobs).where(the_job).values(model_queue=jobs.c.wanted_queue, diarization=None))
+        changed = transitions.apply(connection, JobEvent.ANOTHER_MODEL, the_job, where=database.where, detail=lost)
+    return JobState.QUEUED if changed.ids else retry(database, job_id)
 
 
 RETRYABLE = tuple(JOBS[JobEvent.RETRIED].moves)
@@ -95,10 +112,9 @@ def rerun(database: Database, job_id: str, wanted: NewJob) -> JobState:
     """
     with database.begin() as connection:
         job = job_store.lock(connection, job_id)
-        values: dict[str, Any] = {
+        values: dict[str, Any] = job_store.wishes(wanted) | {
             "overrides": wanted.overrides,
             "priority": wanted.priority,
-            "model_queue": wanted.model_queue,
             "moves": wanted.moves and reserved_names.shelf_of(job.path) != reserved_names.DONE,
         }
         the_job, before = jobs.c.id == job_id, f"from {job.state}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, delete, insert, or_, select, update
 
-from dropscribe.core.routing import MODEL_QUEUE, served
+from dropscribe.core.routing import MODEL_QUEUE, ResidentModel
 from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo
 from dropscribe.store.leases import owned
 from dropscribe.store.session import Database, insert_ignoring
@@ -52,13 +52,15 @@ def heartbeat(
     *,
     state: str | None = None,
     engine: EngineInfo | None = None,
+    called: str = "",
     audio: float = 0.0,
     busy: float = 0.0,
     memory: int | None = None,
 ) -> str | None:
     """Say that the worker is alive; add seconds of audio transcribed and of time spent on it since the last heartbeat.
 
-    `memory` is the memory of the process in bytes.
+    `memory` is the memory of the process in bytes, `called` is what settings call the checkpoint of its
+    `engine`.
 
     Returns the worker's state, which `drain` may have set; None if the worker is no longer registered.
     """
@@ -72,7 +74,7 @@ def heartbeat(
     if memory is not None:
         values["memory"] = memory
     if engine:
-        values["engine"] = engine
+        values |= {"engine": engine, "queues": list(ResidentModel.of(engine, called).queues)}
     with database.begin() as connection:
         beat = update(workers).where(workers.c.id == worker).values(**values).returning(workers.c.state)
         return connection.execute(beat).scalar()
@@ -139,6 +141,7 @@ class Worker:
     silent: float
     metrics: str = ""
     memory: int = 0
+    queues: Sequence[str] = ()
     work: tuple[Work, ...] = ()
 
     def is_alive(self, silence: float) -> bool:
@@ -183,6 +186,14 @@ def _work_by_owner(connection: Connection) -> dict[str, list[Work]]:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelWorker:
+    """What a worker's model says of itself, and the queues that it serves."""
+
+    engine: EngineInfo
+    queues: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
     """What the living model workers can do together: `slots` chunks at once, each at most `longest_chunk` seconds.
 
@@ -201,21 +212,21 @@ class Capacity:
 
 def capacity(database: Database, silence: float, queue: str = MODEL_QUEUE) -> Capacity:
     """What the model workers can do that serve the queue and sent a heartbeat within `silence` seconds."""
-    return capacity_of(engines(database, silence), queue)
+    return capacity_of(model_workers(database, silence), queue)
 
 
-def engines(database: Database, silence: float) -> list[EngineInfo]:
-    """The engines of the model workers that sent a heartbeat within `silence` seconds and are not draining."""
-    fresh = select(workers.c.engine).where(
+def model_workers(database: Database, silence: float) -> list[ModelWorker]:
+    """The model workers that sent a heartbeat within `silence` seconds and are not draining."""
+    fresh = select(workers.c.engine, workers.c.queues).where(
         workers.c.role == "model", workers.c.state != DRAINING, workers.c.heartbeat_at > now() - silence
     )
     with database.read() as connection:
-        return [engine for engine in connection.execute(fresh).scalars() if engine]
+        return [ModelWorker(*row) for row in connection.execute(fresh) if row.engine]
 
 
-def capacity_of(engines: Sequence[EngineInfo], queue: str) -> Capacity:
-    """What those of the engines can do that serve the queue."""
-    fit = [engine for engine in engines if queue in served(engine.engine, engine.precision)]
+def capacity_of(workers: Sequence[ModelWorker], queue: str) -> Capacity:
+    """What those of the workers can do that serve the queue."""
+    fit = [worker.engine for worker in workers if queue in worker.queues]
     longest = min((engine.longest_chunk for engine in fit), default=None)
     return Capacity(len(fit), sum(engine.slots for engine in fit), longest)
 

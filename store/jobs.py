@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, exc, select
+from sqlalchemy import Connection, case, exc, select
 
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.event_kinds import EventKind
@@ -59,13 +59,26 @@ class NewJob:
     @property
     def model_queue(self) -> str:
         """Where its chunks wait: for any model worker, or for those that its folder wants."""
-        return model_queue(self.overrides.engine or AUTO, self.overrides.precision or AUTO)
+        wishes = (self.overrides.engine, self.overrides.precision, self.overrides.model)
+        return model_queue(*(wish or AUTO for wish in wishes))
 
     @property
     def identity(self) -> str:
         """Digest of what makes this admission the same as another."""
         text = f"{path_key(self.source)}:{self.size}:{self.mtime_ns}:{self.settings_digest}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def wishes(job: NewJob) -> dict[str, Any]:
+    """The columns that say which model workers a job may go to, with the wishes of `job` in a row of an older one.
+
+    What is bound to a model stays bound.
+    """
+    free = jobs.c.model_queue == jobs.c.wanted_queue
+    return {
+        "wanted_queue": job.model_queue,
+        "model_queue": case((free, job.model_queue), else_=jobs.c.model_queue),
+    }
 
 
 def new_id() -> str:
@@ -111,6 +124,7 @@ def _row(job: NewJob) -> dict[str, Any]:
         "path_key": path_key(job.source),
         "identity": job.identity,
         "model_queue": job.model_queue,
+        "wanted_queue": job.model_queue,
         "moves": job.moves,
         "state": JobState.QUEUED,
         "reason": "",

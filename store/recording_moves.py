@@ -16,6 +16,7 @@ from dropscribe.core import reserved_names
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import all_names
 from dropscribe.core.types import ACTIVE_STATES, ARCHIVED_STATES, JobState
+from dropscribe.store import jobs as job_store
 from dropscribe.store import leases, transitions
 from dropscribe.store.events import note
 from dropscribe.store.jobs import NewJob
@@ -81,8 +82,8 @@ def _renamed(found: NewJob, before: str) -> dict[str, Any]:
     moved: dict[str, Any] = {"path": found.path, "path_key": path_key(found.source), "identity": found.identity}
     if PurePosixPath(before).parent == PurePosixPath(found.path).parent:
         return moved
-    held = ("settings_digest", "priority", "context", "overrides", "model_queue", "moves")
-    return moved | {"moving_to": None} | {name: getattr(found, name) for name in held}
+    held = ("settings_digest", "priority", "context", "overrides", "moves")
+    return moved | {"moving_to": None} | job_store.wishes(found) | {name: getattr(found, name) for name in held}
 
 
 def due(database: Database, root: str) -> list[Move]:

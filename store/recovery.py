@@ -14,7 +14,7 @@ from dropscribe.core import chunk_ids
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import all_names
 from dropscribe.core.routing import EMBED, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
-from dropscribe.core.types import FINAL_STATES, ChunkKind, ChunkState, JobState, Priority
+from dropscribe.core.types import ACTIVE_STATES, FINAL_STATES, ChunkKind, ChunkState, JobState, Priority
 from dropscribe.store import chunks as chunk_store
 from dropscribe.store import jobs as job_store
 from dropscribe.store import leases, transitions
@@ -231,6 +231,28 @@ def _with_priority(connection: Connection, kind: str, table: Table[Any], ids: li
 def _urgency(priority: str, lost: int) -> str:
     """What was lost waited already: it goes ahead of its equals, not behind all that came meanwhile."""
     return AHEAD[Priority(priority)] if lost else priority
+
+
+def unbind(database: Database) -> int:
+    """Let any model that they may go to begin the jobs of which the one that claimed them left nothing; how many.
+
+    Of such a job no window is transcribed, and none is being transcribed: its worker stopped, was lost or failed.
+    """
+    begun = exists().where(
+        chunks.c.job_id == jobs.c.id,
+        chunks.c.kind == ChunkKind.WINDOW,
+        chunks.c.state.in_([ChunkState.RUNNING, ChunkState.DONE]),
+    )
+    left = (jobs.c.state.in_(ACTIVE_STATES), jobs.c.model_queue != jobs.c.wanted_queue, ~begun)
+    freed = 0
+    for job_id in _ids(database, select(jobs.c.id).where(*left)):
+        with database.begin() as connection:
+            # Locked first, as a claim does, and asked again: what holds is what is true under the lock.
+            locked = select(jobs.c.id).where(jobs.c.id == job_id).with_for_update(skip_locked=True)
+            ids = list(connection.execute(locked).scalars())
+            free = update(jobs).where(jobs.c.id.in_(ids), *left).values(model_queue=jobs.c.wanted_queue)
+            freed += connection.execute(free).rowcount
+    return freed
 
 
 def reunite_followers(database: Database) -> int:

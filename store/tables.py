@@ -152,8 +152,9 @@ class JobColumns(TypedColumns):
     """One recording.
 
     `speakers` is what people say of them, `diarization` what was found out by their voices, as `worker` wrote it.
-    `overrides` are settings that its folder has of its own; `model_queue` says which model workers they leave for it;
-    `moves` that it is still to be put away when its job has ended, `moving_to` where, as soon as that is decided.
+    `overrides` are settings that its folder has of its own; `wanted_queue` says which model workers they leave for it,
+    and `model_queue` which are left: those of one model, once a chunk was claimed. `moves` says that it is still to be
+    put away when its job has ended, `moving_to` where, as soon as that is decided.
     """
 
     id = Column(String(16), primary_key=True)
@@ -168,6 +169,7 @@ class JobColumns(TypedColumns):
     priority = Column(String(8), nullable=False)
     overrides: Column[JobOverrides] = Column(OVERRIDES, nullable=False, server_default="{}")
     model_queue = Column(String(48), nullable=False, server_default=MODEL_QUEUE)
+    wanted_queue = Column(String(48), nullable=False, server_default=MODEL_QUEUE)
     moves = Column(Boolean, nullable=False, server_default="0")
     moving_to = Column(FileName, nullable=True)
 
@@ -308,7 +310,7 @@ class VoiceColumns(TypedColumns):
 
 
 class WorkerColumns(TypedColumns):
-    """A process that works, alive as long as its heartbeat is fresh."""
+    """A process that works, alive as long as its heartbeat is fresh; `queues` are those that its model serves."""
 
     id = Column(String(128), primary_key=True)
     host = Column(String(255), nullable=False)
@@ -319,6 +321,7 @@ class WorkerColumns(TypedColumns):
     metrics = Column(String(255), nullable=False, server_default="")
     memory = Column(BigInteger, nullable=False, server_default="0")
     engine: Column[EngineInfo | None] = Column(ENGINE, nullable=True)
+    queues = Column(JSON, nullable=False, server_default="[]")
     audio_seconds = Column(Double, nullable=False)
     busy_seconds = Column(Double, nullable=False)
     started_at = Column(Double, nullable=False)

@@ -72,6 +72,7 @@ class JobEvent(StrEnum):
     PREPARED = "prepared"
     TRANSCRIBED = "transcribed"
     PREPARE_AGAIN = "prepare_again"
+    ANOTHER_MODEL = "another_model"
     FINISHING = "finishing"
     START_OVER = "start_over"
     DONE = "done"
@@ -127,6 +128,12 @@ JOBS: Mapping[JobEvent, Transition] = {
         _all([JobState.TRANSCRIBING], JobState.QUEUED),
         SENT,
         EventKind.PREPARE_AGAIN,
+    ),
+    JobEvent.ANOTHER_MODEL: Transition(
+        "somebody has another model transcribe it, from its beginning: no worker has the one that began it",
+        _all([JobState.TRANSCRIBING], JobState.QUEUED),
+        AFRESH | SENT,
+        EventKind.ANOTHER_MODEL,
     ),
     JobEvent.FINISHING: Transition(
         "a CPU worker claims it", _all([JobState.FINISHING], JobState.FINISHING), kind=EventKind.FINISHING, claims=True

@@ -11,10 +11,14 @@ from dropscribe.worker.transcribing import transcribe
 
 
 def transcribe_chunk(context: WorkerContext, chunk_id: str) -> None:
-    """Let the resident model read a chunk, check the answer, commit it, or have its halves read instead."""
+    """Let the resident model read a chunk, check the answer, commit it, or have its halves read instead.
+
+    A chunk that waits for another model is passed on to the workers that have it.
+    """
     lease = context.settings.lease_seconds
-    work = chunks.claim(context.database, chunk_id, context.owner, lease, context.queues)
+    work = chunks.claim(context.database, chunk_id, context.owner, lease, context.resident)
     if work is None:
+        context.pass_on(chunk_id)
         return
     doing = context.tally.doing(routing.TRANSCRIBE)
     with context.keeper.holding(work.claim) as held, failures.of_chunk(context, work), doing:

@@ -242,7 +242,7 @@ def _load_model(settings: Settings, told: WorkerCollector, placement: Placement)
 def _consume(app: Celery, context: WorkerContext, identity: Identity, ending: Ending) -> int:
     def ready(**_: Any) -> None:
         engine = context.model.info if context.model else None
-        fleet.heartbeat(context.database, identity.name, state="ready", engine=engine)
+        fleet.heartbeat(context.database, identity.name, state="ready", engine=engine, called=context.called)
         log.info("%s is ready", identity.name)
 
     goes_on = True
@@ -263,7 +263,7 @@ def _consume(app: Celery, context: WorkerContext, identity: Identity, ending: En
     with start_up.without_collection():
         worker = app.Worker(
             hostname=identity.name,
-            queues=context.queues or [CPU_QUEUE],
+            queues=context.resident.queues if context.model else [CPU_QUEUE],
             pool=WakingPool,
             concurrency=_threads(context),
             without_gossip=True,

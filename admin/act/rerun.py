@@ -19,14 +19,16 @@ from dropscribe.admin.state.job_lookup import find, typed_paths
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import track
 from dropscribe.core.folder_settings import EffectiveSettings
+from dropscribe.core.routing import is_bound
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching import admission
-from dropscribe.store import commands, jobs, queries
+from dropscribe.store import commands, fleet, jobs, queries
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.queries import Job
 
 READ, WRITTEN_AGAIN, TRIED, LEFT = "read again", "written again", "tried again", "under way, left alone"
+ANOTHER_MODEL = "read again by another model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def run(context: Context, paths: Sequence[Path], *, yes: bool, as_json: bool) ->
         seen = Observation(job.size, job.mtime_ns)
         holds = orders(job.root, str(PurePosixPath(job.path).parent))
         wanted = admission.new_job(job.root, job.path, seen, holds)
-        return Rerun(job, wanted, action_for(job, wanted))
+        return Rerun(job, wanted, action_for(job, wanted, is_stranded=_is_stranded(context, job)))
 
     reruns = [*map(plan, track(context.err, "looking", list(newest.values())))]
     if yes:
@@ -72,18 +74,36 @@ def _meant(context: Context, path: Path) -> Iterator[Job]:
     yield from latest_jobs(context.database, [typed_paths(str(path))[0]])
 
 
-def action_for(job: Job, wanted: NewJob) -> str:
-    """Transcribe again if settings that shape the transcript have changed, else only write the files again."""
-    if not job.state.is_final:
+def _is_stranded(context: Context, job: Job) -> bool:
+    """A model began it, it has no transcript yet, and no living worker has that model."""
+    if not is_bound(job.model_queue) or job.state.has_transcript or job.state == JobState.FINISHING:
+        return False
+    return not fleet.capacity(context.database, context.settings.silence_seconds, job.model_queue).workers
+
+
+def action_for(job: Job, wanted: NewJob, *, is_stranded: bool = False) -> str:
+    """Transcribe again if settings that shape the transcript have changed, else only write the files again.
+
+    What is under way is left alone, unless it is stranded: no worker has the model that began it.
+    """
+    if not (job.state.is_final or is_stranded):
         return LEFT
     if job.settings_digest != wanted.settings_digest:
         return READ
+    if is_stranded:
+        return ANOTHER_MODEL
     return WRITTEN_AGAIN if job.state.has_transcript else TRIED
 
 
 def _begin(context: Context, sender: StepSender, one: Rerun) -> None:
     if one.action == LEFT:
         return
+    if one.action == ANOTHER_MODEL:
+        sender.send(commands.change_model(context.database, one.job.id), one.job.id)
+        return
+    if one.action == READ and not one.job.state.is_final:
+        for follower in commands.cancel(context.database, one.job.id)[1]:
+            sender.send(JobState.FINISHING, follower)
     if one.action == READ and (new := jobs.admit(context.database, [one.wanted], again=True)):
         sender.send(JobState.QUEUED, new[0])
         return

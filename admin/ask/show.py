@@ -17,6 +17,7 @@ from rich.text import Text
 from dropscribe.admin.ask import timeline
 from dropscribe.admin.ask.timeline import Attempt, JobTimeline
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.fleet_status import unserved
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.state.job_view import as_document
 from dropscribe.admin.terminal import render
@@ -85,7 +86,7 @@ def _waits_for(context: Context, job: Job) -> str:
         return ""
     silence = context.settings.silence_seconds
     fit = fleet.capacity(context.database, silence, job.model_queue).workers
-    return "" if fit else f"a worker that has {wish}; none runs"
+    return "" if fit else f"{wish}, {unserved(job.model_queue)}"
 
 
 def _facts(job: Job, files: Sequence[WrittenFile], deliveries: Sequence[Delivery], waits_for: str) -> Table:

@@ -24,7 +24,7 @@ _TABLES = [*JOBS.values(), *CHUNKS.values()]
 # What ends an attempt: of the chunk or the step that the event is about, or all of the job's.
 ENDS_ONE = frozenset(made.kind for made in _TABLES if made.is_of_an_attempt and not made.claims and made.kind)
 FINAL = frozenset(EventKind(state) for state in JobState if state.is_final)
-ENDS_ALL = FINAL | {EventKind.PREPARE_AGAIN}
+ENDS_ALL = FINAL | {EventKind.PREPARE_AGAIN, EventKind.ANOTHER_MODEL}
 REVIVES = frozenset(
     made.kind
     for made in JOBS.values()

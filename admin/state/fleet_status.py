@@ -11,7 +11,7 @@ from typing import Any
 
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names, reserved_names
-from dropscribe.core.routing import wish_of
+from dropscribe.core.routing import is_bound, wish_of
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import ACTIVE_STATES, EngineInfo, JobState
 from dropscribe.store import fleet, queries, switches
@@ -118,9 +118,10 @@ class Status:
                 yield f"{worker.id} took itself out: recordings failed on it one after the other; see its log"
 
     def _unserved(self) -> Iterator[str]:
+        served = {queue for worker in self.alive for queue in worker.queues}
         for queue, number in self.model_queues.items():
-            if (wish := wish_of(queue)) and not fleet.capacity_of(self.living_engines, queue).workers:
-                yield f"{render.count(number, 'job')} waiting for {wish}, which no worker has; start one that has"
+            if (wish := wish_of(queue)) and queue not in served:
+                yield f"{render.count(number, 'job')} waiting for {wish}, {unserved(queue)}"
 
     def _parked(self) -> Iterator[str]:
         if parked := self.jobs.get(JobState.PARKED):
@@ -149,6 +150,13 @@ class Status:
             "folders": [*map(folder_document, self.roots)],
             "warnings": self.warnings,
         }
+
+
+def unserved(queue: str) -> str:
+    """What is said of a model that no worker has, to whoever reads which one it is; with what to do."""
+    if is_bound(queue):
+        return "which began and which no worker has now; start one that has, or `dropscribe rerun` changes the model"
+    return "which no worker has; start one that has"
 
 
 def folder_trouble(root: WatchedRoot) -> str:

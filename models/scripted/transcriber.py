@@ -124,16 +124,17 @@ def _hint(key: str, known: list[str]) -> str:
 class Scripted:
     """A Transcriber that follows a `Script`; safe for as many threads as `model_slots`."""
 
-    def __init__(self, script: Script, *, slots: int = 1) -> None:
-        self.info = EngineInfo("scripted", "scripted", "none", slots, notice=SPEC.notice)
+    def __init__(self, script: Script, *, slots: int = 1, model: str = "") -> None:
+        self.info = EngineInfo(SPEC.name, model or SPEC.name, "none", slots, notice=SPEC.notice)
         self._script = script
         self._misbehaved = 0
         self._lock = threading.Lock()
 
     @classmethod
     def load(cls, settings: Settings, _placement: Placement = ANYWHERE) -> Scripted:
-        """Read the script. Raises SettingsError when it is wrong."""
-        return cls(parse(settings.of(ScriptedSettings).script), slots=settings.model_slots or 1)
+        """Read the script; any checkpoint is one. Raises SettingsError when it is wrong."""
+        script = parse(settings.of(ScriptedSettings).script)
+        return cls(script, slots=settings.model_slots or 1, model=settings.model)
 
     def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
         """Take the time, then behave as the script says. Raises ModelError or ModelFatalError when told to."""

@@ -67,6 +67,7 @@ def reconcile(
     if believes and (mended := recovery.expire(database, settings.lost_attempts)):
         log.warning("took back %d pieces of work from workers that vanished", mended)
     recovery.reunite_followers(database)
+    recovery.unbind(database)
     widen(database, doorbell, settings)
     for queue in {CPU_QUEUE, MODEL_QUEUE, *queries.model_queues(database)}:
         resend(database, doorbell, settings, queue)
@@ -75,9 +76,9 @@ def reconcile(
 
 def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     """Let more chunks of long recordings in where workers have joined."""
-    engines = fleet.engines(database, settings.silence_seconds)
+    workers = fleet.model_workers(database, settings.silence_seconds)
     with doorbell.best_effort():
-        for one in chunk_plans.widen(database, lambda queue: fleet.capacity_of(engines, queue).window):
+        for one in chunk_plans.widen(database, lambda queue: fleet.capacity_of(workers, queue).window):
             doorbell.ring_all(TRANSCRIBE, one.onward.transcribe, one.priority, one.model_queue)
             doorbell.ring_all(EMBED, one.onward.embed, one.priority, one.model_queue)
 

@@ -14,6 +14,7 @@ from dropscribe.admin.state.job_lookup import find
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import JobNotFoundError
 from dropscribe.core.job_overrides import JobOverrides
+from dropscribe.core.routing import ResidentModel
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.scheduler.duties import reconciler
@@ -21,6 +22,7 @@ from dropscribe.scheduler.scanning.folder_files import MAX_HOTWORDS, MAX_SETTING
 from dropscribe.scheduler.scanning.scan import Scan
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import chunk_plans, chunks, fleet, jobs, queries, recovery, tables
+from dropscribe.store.fleet import ModelWorker
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.roots import RootReport, UnreadablePlace, report_roots
 from dropscribe.store.session import Database
@@ -328,7 +330,7 @@ def test_a_chunk_goes_only_to_workers_of_its_engine(make_context: MakeContext, r
     assert (context.doorbell.depth("model"), context.doorbell.depth("model.vibevoice")) == (0, 1)
     model_tasks.transcribe_chunk(context, f"{job_id}.0")
     assert queued(context, job_id) == [f"{job_id}.0"], "the scripted worker leaves it alone"
-    assert chunks.claim(context.database, f"{job_id}.0", "other", 60, ("model", "model.vibevoice"))
+    assert chunks.claim(context.database, f"{job_id}.0", "other", 60, ResidentModel("vibevoice", "a", "int8"))
 
 
 def test_a_worker_reads_what_asks_for_its_own_engine(make_context: MakeContext, recording: Path) -> None:
@@ -353,8 +355,9 @@ def test_plans_reckon_only_with_workers_that_fit(make_context: MakeContext) -> N
         EngineInfo("scripted", "", "none", slots=3, longest_chunk=60.0),
         EngineInfo("vibevoice", "", "int8", slots=2, longest_chunk=1800.0),
     ]
-    assert fleet.capacity_of(engines, "model").longest_chunk == 60.0
-    fit = fleet.capacity_of(engines, "model.vibevoice.int8")
+    workers = [ModelWorker(engine, ResidentModel.of(engine).queues) for engine in engines]
+    assert fleet.capacity_of(workers, "model").longest_chunk == 60.0
+    fit = fleet.capacity_of(workers, "model.vibevoice.int8")
     assert (fit.workers, fit.slots, fit.longest_chunk) == (1, 2, 1800.0)
-    assert fleet.capacity_of(engines, "model.auto.nf4").workers == 0
+    assert fleet.capacity_of(workers, "model.auto.nf4").workers == 0
     assert chunk_plans.widen(context.database, lambda _: 2) == []

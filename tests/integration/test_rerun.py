@@ -8,11 +8,13 @@ import pytest
 
 from dropscribe.core import reserved_names
 from dropscribe.core.job_overrides import JobOverrides
+from dropscribe.core.routing import ResidentModel
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties import archiver
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import jobs, queries
+from dropscribe.store import chunks, jobs, queries
+from dropscribe.store.leases import ChunkClaim
 from dropscribe.store.roots import report_roots
 from dropscribe.store.session import Database
 from dropscribe.worker import cpu_tasks
@@ -73,6 +75,38 @@ def test_what_shapes_a_transcript_has_it_read_again(
     (inbox / "talks" / reserved_names.SETTINGS).write_text('outputs = ["txt"]')
     assert cli("rerun", str(inbox / "talks" / "a.wav"), "--yes").code == 0
     assert queries.job(store, read[0]).state is JobState.FINISHING, "what was read so before is written again"
+
+
+def stranded(store: Database, watch: RootWatch, inbox: Path, make_context: MakeContext) -> str:
+    """A recording that a model began which no worker has."""
+    speech(inbox / "talks" / "c.wav", seed=7)
+    for moment in (20.0, 30.0):
+        watch.look(moment)
+    (job,) = [job for job in queries.list_jobs(store) if job.path == "talks/c.wav"]
+    cpu_tasks.prepare_job(make_context(), job.id)
+    assert chunks.claim(store, f"{job.id}.0", "gone", 90, ResidentModel("whisper", "base", "int8"))
+    return job.id
+
+
+def test_another_model_transcribes_what_was_begun_by_one_that_no_worker_has(
+    store: Database, cli: Cli, inbox: Path, read: list[str], watch: RootWatch, make_context: MakeContext
+) -> None:
+    job_id = stranded(store, watch, inbox, make_context)
+    assert "1 recording read again by another model" in cli("rerun", str(inbox / "talks" / "c.wav"), "--yes").out
+    assert queries.job(store, job_id).state is JobState.QUEUED
+    assert carry_through(make_context(), job_id).state is JobState.DONE
+
+
+def test_what_waits_for_its_model_while_its_folder_wants_something_else_makes_way_for_that(
+    store: Database, cli: Cli, inbox: Path, read: list[str], watch: RootWatch, make_context: MakeContext
+) -> None:
+    job_id = stranded(store, watch, inbox, make_context)
+    chunks.release(store, ChunkClaim(f"{job_id}.0", "running", 1, "gone"))
+    (inbox / "talks" / reserved_names.SETTINGS).write_text('context = "a talk"')
+    assert "1 recording read again" in cli("rerun", str(inbox / "talks" / "c.wav"), "--yes").out
+    assert queries.job(store, job_id).state is JobState.CANCELLED
+    new = next(job for job in queries.list_jobs(store) if job.path == "talks/c.wav" and job.id != job_id)
+    assert carry_through(make_context(), new.id).state is JobState.DONE
 
 
 def test_what_shapes_only_files_has_them_written_again(

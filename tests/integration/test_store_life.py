@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 
 from dropscribe.core.errors import DropscribeError
+from dropscribe.core.routing import ResidentModel
 from dropscribe.core.types import (
     PENDING_CHUNKS,
     Chunk,
@@ -37,7 +38,7 @@ from dropscribe.store.tables import transcripts as transcript_rows
 from dropscribe.store.transitions import CHUNKS, JOBS, Transition
 from tests.integration.store_steps import LEASE, expire_leases, windows_of
 
-ENGINE = EngineInfo("scripted", "script", "none")
+MODELS = (EngineInfo("whisper", "base", "int8"), EngineInfo("vibevoice", "v", "nf4"))
 NAMES = ("a.wav", "b.wav", "c.wav")
 T = TypeVar("T")
 CONTENT = {"a.wav": "same", "b.wav": "same", "c.wav": "another"}
@@ -118,10 +119,11 @@ def claim_chunk(walk: Walk, pick: int) -> None:
         waits = select(chunk_rows.c.id).where(chunk_rows.c.state == "queued").order_by(chunk_rows.c.id)
         ids = list(connection.execute(waits).scalars())
     chunk = ids[pick % len(ids)]
-    work = chunks.claim(walk.database, chunk, "model", LEASE)
+    model = MODELS[pick // 3 % 4 == 0]
+    work = chunks.claim(walk.database, chunk, model.engine, LEASE, ResidentModel.of(model))
     work = work or chunks.claim_stretch(walk.database, chunk, "cpu-0", LEASE)
-    assert work
-    walk.chunks.append(work.claim)
+    if work:  # else its job is bound to the other model
+        walk.chunks.append(work.claim)
 
 
 def of_chunk(act: Callable[[Database, ChunkClaim], object]) -> Callable[[Walk, int], None]:
@@ -133,7 +135,8 @@ def transcribe(database: Database, claim: ChunkClaim) -> None:
         chunks.embedded(database, claim, 0.1)
     else:
         said = RawTranscript((Segment(0.0, 1.0, "words", 0),))
-        chunks.commit(database, claim, said, engine=ENGINE, reasons=("doubtful",), rules=("loop",), window=2)
+        engine = next(model for model in MODELS if model.engine == claim.owner)
+        chunks.commit(database, claim, said, engine=engine, reasons=("doubtful",), rules=("loop",), window=2)
 
 
 def split(database: Database, claim: ChunkClaim) -> None:
@@ -204,7 +207,11 @@ ACTS: dict[str, Callable[[Walk, int], object]] = {
     "defer a job": of_job(lambda db, claim: jobs.postpone(db, claim, "full", delay=0)),
     "release a job": of_job(jobs.release),
     "lose workers": lose,
-    "stop a worker": lambda walk, pick: recovery.release_all(walk.database, ("cpu-0", "cpu-1", "model")[pick % 3]),
+    "stop a worker": lambda walk, pick: recovery.release_all(
+        walk.database, ("cpu-0", "cpu-1", "whisper", "vibevoice")[pick % 4]
+    ),
+    "unbind": lambda walk, _: recovery.unbind(walk.database),
+    "change the model": lambda walk, pick: commands.change_model(walk.database, walk.job(pick)),
     "reunite": lambda walk, _: recovery.reunite_followers(walk.database),
     "widen": lambda walk, pick: chunk_plans.widen(walk.database, lambda _: 1 + pick % 3),
     "cancel": lambda walk, pick: commands.cancel(walk.database, walk.job(pick)),
@@ -243,6 +250,13 @@ def allows(table: dict[str, Transition], old: str, new: str) -> bool:
     return any(new in made.moves.get(old, ()) for made in table.values())
 
 
+def models_of(job_id: str, rows: Sequence[Any]) -> set[str]:
+    """The engines that transcribed a window of the job, or do so now."""
+    windows = [chunk for chunk in rows if chunk.job_id == job_id and chunk.kind == "window"]
+    done = {chunk.engine.engine for chunk in windows if chunk.state == "done"}
+    return done | {chunk.owner for chunk in windows if chunk.state == "running"}
+
+
 def holds(database: Database) -> None:
     """What has to be true after every transaction."""
     with database.read() as connection:
@@ -255,6 +269,7 @@ def holds(database: Database) -> None:
         assert (job.finished_at is not None) == final, job.state
         waits = [chunk.state for chunk in all_chunks if chunk.job_id == job.id and chunk.state in PENDING_CHUNKS]
         assert not (final and waits), (job.state, waits)
+        assert len(models_of(job.id, all_chunks)) <= 1, "two models share its chunks"
     for chunk in all_chunks:
         assert bool(chunk.owner) == (chunk.state == "running")
     ends: dict[str, int] = {}

@@ -12,7 +12,7 @@ from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.folder_settings import KEYS, SettingsFilePlace, read
 from dropscribe.core.job_overrides import JobOverrides
-from dropscribe.core.routing import model_queue, served, wish_of
+from dropscribe.core.routing import ResidentModel, is_bound, model_queue, wish_of
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.folder_files import SettingsFile
 from dropscribe.scheduler.watching.folder_rules import Folders, read_folders
@@ -178,10 +178,48 @@ def test_whatever_a_file_says_results_stay_inside_and_values_fit_the_global_decl
 
 def test_a_worker_serves_its_own_queues_and_the_common_one() -> None:
     assert model_queue() == "model"
-    assert served("whisper", "int8") == ("model", "model.whisper", "model.auto.int8", "model.whisper.int8")
+    *common, own = ResidentModel("whisper", "Systran/faster-whisper-base@ebe41f7", "int8").queues
+    assert set(common) == {"model", "model.whisper", "model.auto.int8", "model.whisper.int8"}
     for wish in (("auto", "auto"), ("whisper", "auto"), ("auto", "int8"), ("whisper", "int8")):
-        assert model_queue(*wish) in served("whisper", "int8")
-        assert (model_queue(*wish) in served("vibevoice", "bf16")) == (wish == ("auto", "auto"))
-    assert [wish_of(queue) for queue in served("whisper", "int8")] == [
-        "", "the engine whisper", "the precision int8", "the engine whisper in int8"
+        assert model_queue(*wish) in common
+        assert (model_queue(*wish) in ResidentModel("vibevoice", "v", "bf16").queues) == (wish == ("auto", "auto"))
+    assert is_bound(own)
+    assert not any(map(is_bound, common))
+    assert [wish_of(queue) for queue in ("model", "model.whisper", "model.auto.int8", "model.whisper.int8", own)] == [
+        "", "the engine whisper", "the precision int8", "the engine whisper in int8",
+        "the model faster-whisper-base in int8 (whisper)",
     ]  # fmt: skip
+
+
+def test_a_queue_of_its_own_tells_models_apart_by_engine_checkpoint_and_precision() -> None:
+    one = ResidentModel("whisper", "/srv/models/a/small", "int8", "small")
+    others = [
+        ResidentModel("whisper", "/srv/models/b/small", "int8", "small"),
+        ResidentModel("whisper", "/srv/models/a/small", "fp16", "small"),
+        ResidentModel("vibevoice", "/srv/models/a/small", "int8", "small"),
+    ]
+    assert one.own_queue == ResidentModel("whisper", "/srv/models/a/small", "int8").own_queue
+    assert len({one.own_queue, *(other.own_queue for other in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"),
+    [
+        ("small", "small"),
+        ("large-v3", "large-v3"),
+        ("microsoft/VibeVoice-ASR-HF", "VibeVoice-ASR-HF"),
+        ("/srv/mödels/" + "x" * 300, "x" * 20),
+        ("whisper.v2", "whisper.v2"),
+    ],
+)
+def test_a_checkpoint_that_a_folder_wants_has_a_queue_whatever_it_is_called(checkpoint: str, said: str) -> None:
+    queue = model_queue("vibevoice", "bf16", checkpoint)
+    assert len(queue) <= 48
+    assert wish_of(queue) == f"the engine vibevoice and the checkpoint {said} in bf16"
+    assert wish_of(model_queue(checkpoint=checkpoint)) == f"the checkpoint {said}"
+    worker = ResidentModel("vibevoice", "somewhere", "bf16", checkpoint)
+    assert {queue, model_queue(checkpoint=checkpoint), model_queue(precision="bf16", checkpoint=checkpoint)} <= set(
+        worker.queues
+    )
+    assert all(len(one) <= 48 for one in worker.queues)
+    assert model_queue(checkpoint=checkpoint) not in ResidentModel("vibevoice", "somewhere", "bf16", "base").queues

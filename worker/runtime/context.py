@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 from dropscribe.core import chunk_ids
 from dropscribe.core.queue import Doorbell
-from dropscribe.core.routing import EMBED, FINISH, PREPARE, TRANSCRIBE, served
+from dropscribe.core.routing import EMBED, FINISH, PREPARE, TRANSCRIBE, ResidentModel
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import EngineInfo
 from dropscribe.store import chunks, fleet, queries
 from dropscribe.store.chunk_plans import Onward
-from dropscribe.store.fleet import Capacity
+from dropscribe.store.fleet import Capacity, ModelWorker
 from dropscribe.store.leases import ChunkClaim
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.counters import Counters
@@ -38,7 +37,7 @@ class FleetView:
 
     database: Database
     settings: Settings
-    _seen: list[EngineInfo] = field(default_factory=list)
+    _seen: list[ModelWorker] = field(default_factory=list)
     _asked: float = -math.inf
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -46,7 +45,7 @@ class FleetView:
         """Of the workers that serve the queue; at most a heartbeat old."""
         with self._lock:
             if time.monotonic() - self._asked >= self.settings.renew_seconds:
-                self._seen = fleet.engines(self.database, self.settings.silence_seconds)
+                self._seen = fleet.model_workers(self.database, self.settings.silence_seconds)
                 self._asked = time.monotonic()
             return fleet.capacity_of(self._seen, queue)
 
@@ -73,7 +72,11 @@ class CircuitBreaker:
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """The parts of a worker. `owner` is its name in the store; `model` and `encoder` only where the role has one."""
+    """The parts of a worker.
+
+    `owner` is its name in the store; `model` and `encoder` only where the role has one; `called` is what settings call
+    the model's checkpoint.
+    """
 
     settings: Settings
     database: Database
@@ -85,6 +88,7 @@ class WorkerContext:
     fitness: CircuitBreaker
     die: Callable[[int], None]
     encoder: EncoderLoader | None = None
+    called: str = ""
 
     def spooled(self, job_id: str) -> Path:
         """Where the decoded audio of a job is."""
@@ -103,9 +107,11 @@ class WorkerContext:
             log.warning("the spool still holds %s, which is over: %s", job_id, error)
 
     @cached_property
-    def queues(self) -> tuple[str, ...]:
-        """The queues that this worker's model serves."""
-        return served(self.model.info.engine, self.model.info.precision) if self.model else ()
+    def resident(self) -> ResidentModel:
+        """What this worker's model is. Raises TypeError for a worker without one."""
+        if self.model is None:
+            raise TypeError("a worker without a model got a chunk to read")
+        return ResidentModel.of(self.model.info, self.called)
 
     @cached_property
     def fleet(self) -> FleetView:
@@ -121,6 +127,12 @@ class WorkerContext:
     def prepare_again(self, claim: ChunkClaim, reason: str) -> None:
         """Have the job of a chunk prepared again, whose audio is gone from the spool."""
         self.ring(PREPARE, chunks.prepare_again(self.database, claim, reason))
+
+    def pass_on(self, chunk_id: str) -> None:
+        """Send a chunk whose message came here to the workers that it waits for, if those are others."""
+        queue = chunks.waits_in(self.database, chunk_id)
+        if queue and queue not in self.resident.queues:
+            self.ring(TRANSCRIBE, [chunk_id])
 
     def ring(self, task: str, rows: Iterable[str]) -> None:
         """Send messages as far as Redis takes them."""
