@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -78,6 +78,19 @@ def uses_gpus(spec: EngineSpec) -> bool:
     Imports nothing; `require_gpu` finds out whether it really can.
     """
     return spec.on_gpus and _LIBRARIES.get(spec.computes_with, lambda: True)()
+
+
+def workers_gpus(chosen: ModelChoice, found: Sequence[Gpu]) -> tuple[list[Gpu], list[str]]:
+    """The GPUs that get a worker of this engine, and a sentence for each that is too small for its checkpoint."""
+    usable = found if uses_gpus(chosen.spec) else []
+    small = [gpu for gpu in usable if _is_too_small(gpu, chosen)]
+    remarks = [f"GPU {gpu.index} ({gpu.name}) is not used: it is too small for {chosen.model}" for gpu in small]
+    return [gpu for gpu in usable if gpu not in small], remarks
+
+
+def _is_too_small(gpu: Gpu, chosen: ModelChoice) -> bool:
+    """Of a checkpoint whose size is not known beforehand, its worker finds out."""
+    return chosen.model == vibevoice.MODEL and gpu.memory is not None and not vibevoice.fits(gpu.memory)
 
 
 # What tells without an import whether a package can compute on GPUs.

@@ -213,9 +213,9 @@ class System:
     def _model_workers(self, supervisor: Supervisor) -> list[Child]:
         """One for each GPU that the engine can use, or else one."""
         listing = gpus.known()
-        for remark in listing.remarks:
+        usable, remarks = registry.workers_gpus(self.choice, listing.gpus)
+        for remark in (*listing.remarks, *remarks):
             self.report.say(remark)
-        usable = listing.gpus if registry.uses_gpus(self.choice.spec) else ()
         started = [self._worker(supervisor, "model", gpu) for gpu in usable]
         return started or [self._worker(supervisor, "model")]
 

@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from dropscribe.core.gpus import Gpu
 from dropscribe.models.gpu import lock
+from dropscribe.models.gpu.placement import Placement
+
+CARD = Gpu(0, "GPU-1", None, None, "580.95.05", "NVIDIA L4")
 
 HOLD = """
 import logging, sys
@@ -124,3 +128,21 @@ def test_all_processes_of_a_user_share_one_place(tmp_path: Path) -> None:
     assert lock.place(home, runtime) == home
     (runtime / str(os.getuid())).mkdir(parents=True)
     assert lock.place(home, runtime) == runtime / str(os.getuid())
+
+
+@pytest.mark.parametrize(
+    ("placement", "gpu", "name"),
+    [
+        (Placement(), "", ""),
+        (Placement(), "GPU-2", "GPU-2"),
+        (Placement(CARD, 3), "GPU-2", "GPU-1"),
+        (Placement(workers=2), "", lock.MACHINE),
+    ],
+)
+def test_whoever_measures_memory_holds_the_lock_of_what_he_measures(
+    placement: Placement, gpu: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "place", lambda home: home)
+    with lock.turn(placement, tmp_path, gpu):
+        taken = [path.name for path in tmp_path.iterdir()]
+    assert taken == ([f"dropscribe-gpu-{name}.lock"] if name else [])
