@@ -47,6 +47,36 @@ class Child:
     start_at: float = 0.0
     ended: bool = False
 
+    @property
+    def status(self) -> int | None:
+        """The exit status of its process; None while that runs, or where there is none."""
+        return self.process.poll() if self.process else None
+
+    @property
+    def is_due(self) -> bool:
+        """Is it to be started?"""
+        return self.process is None and not self.ended and time.monotonic() >= self.start_at
+
+    @property
+    def age(self) -> float:
+        """Seconds since its last start."""
+        return time.monotonic() - self.started
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its process, if there is one."""
+        if self.process:
+            self.process.send_signal(number)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for its process to end; False when that took too long."""
+        try:
+            if self.process:
+                self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        self.process = None
+        return True
+
 
 @dataclass
 class Supervisor:
@@ -67,27 +97,21 @@ class Supervisor:
     def tend(self) -> None:
         """Restart what died. Raises DropscribeError for a child that cannot live."""
         for child in self.children:
-            if child.process and child.process.poll() is not None:
-                self._bury(child, child.process.returncode)
-            if child.process is None and not child.ended and time.monotonic() >= child.start_at:
+            if (status := child.status) is not None:
+                self._bury(child, status)
+            if child.is_due:
                 self._spawn(child)
 
     def stop(self, children: Sequence[Child], grace: float) -> None:
         """SIGTERM, and SIGKILL for those that are still there after `grace` seconds."""
         for child in children:
-            if child.process:
-                child.process.send_signal(signal.SIGTERM)
+            child.signal(signal.SIGTERM)
         deadline = time.monotonic() + grace
         for child in children:
-            if child.process is None:
-                continue
-            try:
-                child.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            if not child.wait(max(0.0, deadline - time.monotonic())):
                 log.warning("%s does not stop; killing it", child.name)
-                child.process.kill()
-                child.process.wait()
-            child.process = None
+                child.signal(signal.SIGKILL)
+                child.wait()
             self.children.remove(child)
 
     def crash_reason(self, child: Child) -> str:
@@ -113,17 +137,16 @@ class Supervisor:
         child.started = time.monotonic()
 
     def _bury(self, child: Child, status: int) -> None:
-        lived = time.monotonic() - child.started
         child.process = None
         child.ended = child.may_end and status == 0
         if child.ended:
-            log.warning(
-                "%s ended as requested; `dropscribe worker --role %s` or the next `dropscribe up` brings it back",
-                child.name,
-                child.arguments[0],
-            )
+            back = f"`dropscribe worker --role {child.arguments[0]}` or the next `dropscribe up` brings it back"
+            log.warning("%s ended as requested; %s", child.name, back)
             return
-        died_young = not self.died(child.name) and lived < YOUNG_SECONDS
+        lived = child.age
+        self._plan_restart(child, status, died_young=not self.died(child.name) and lived < YOUNG_SECONDS)
+
+    def _plan_restart(self, child: Child, status: int, *, died_young: bool) -> None:
         child.young_deaths = child.young_deaths + 1 if died_young else 0
         if child.young_deaths >= YOUNG_DEATHS:
             raise DropscribeError(
@@ -133,13 +156,8 @@ class Supervisor:
         pause = min(MAX_PAUSE, MIN_PAUSE * 2**child.young_deaths)
         child.start_at = time.monotonic() + pause
         reason = self.crash_reason(child) if status > 0 else ""  # a child that a signal ended could not say why
-        log.warning(
-            "%s ended with status %s; starting it again in %.1f s%s",
-            child.name,
-            status,
-            pause,
-            reason and f". It said: {reason}",
-        )
+        said = reason and f". It said: {reason}"
+        log.warning("%s ended with status %s; starting it again in %.1f s%s", child.name, status, pause, said)
 
 
 def _error_in(line: str) -> str:

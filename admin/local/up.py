@@ -89,14 +89,20 @@ def require_folders(places: Sequence[FolderState], *, there: bool) -> None:
     That is one that is missing, or that this user may not read.
     """
     for place in places:
-        if there and place.is_denied:
-            raise UsageError(
-                f"{place.path} cannot be drained: {place.reason}", remedy="let this user read it, or name another"
-            )
-        if place.answers and not place.is_folder and (there or place.exists):
-            if place.exists:
-                raise UsageError(f"{place.path} is a file, not a folder", remedy="name the folder that it lies in")
-            raise UsageError(f"{place.path} is not a folder", remedy="create it, or correct the path")
+        if refusal := _refusal(place, there=there):
+            raise refusal
+
+
+def _refusal(place: FolderState, *, there: bool) -> UsageError | None:
+    if there and place.is_denied:
+        return UsageError(
+            f"{place.path} cannot be drained: {place.reason}", remedy="let this user read it, or name another"
+        )
+    if place.is_folder or not place.answers:
+        return None
+    if place.exists:
+        return UsageError(f"{place.path} is a file, not a folder", remedy="name the folder that it lies in")
+    return UsageError(f"{place.path} is not a folder", remedy="create it, or correct the path") if there else None
 
 
 @contextmanager
