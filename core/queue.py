@@ -21,9 +21,11 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError, OperationalError
+from kombu.transport import TRANSPORT_ALIASES
 from redis.exceptions import RedisError
 
 from dropscribe.core.errors import BrokerError
+from dropscribe.core.redis_refusals import refusal
 from dropscribe.core.routing import CPU_QUEUE, EMBED, FINISH, MODEL_QUEUE, TRANSCRIBE
 from dropscribe.core.safe_text import mask
 from dropscribe.core.settings import Settings
@@ -38,6 +40,9 @@ STEP_OF = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}
 AHEAD_STEP = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 4}
 AHEAD = (EMBED, FINISH)
 
+TRANSPORT = "dropscribe"  # a name of our own, as the process may be somebody else's, with another Celery app in it
+TRANSPORT_ALIASES[TRANSPORT] = "dropscribe.core.redis_transport:Transport"
+PROBE = "probe"  # the key of a write that tells whether Redis takes any
 KEY_PREFIX = "dropscribe:"  # all our keys, so that an ACL can name them
 SEPARATOR = "\x06\x16"  # kombu's, between a queue's name and a priority step
 SOCKET_LIMIT = 100  # bytes; the kernel takes 108 for a unix socket's path
@@ -58,9 +63,9 @@ def redis_url(settings: Settings) -> str:
 
 
 def broker_url(settings: Settings) -> str:
-    """The same in kombu's spelling."""
-    url = redis_url(settings)
-    return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
+    """The same in kombu's spelling, for our transport."""
+    scheme, _, rest = redis_url(settings).partition("://")
+    return f"{TRANSPORT}+socket://{rest}" if scheme == "unix" else f"{TRANSPORT}://{rest}"
 
 
 def make_app(settings: Settings) -> Celery:
@@ -155,7 +160,20 @@ class Doorbell:
                 retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
             )
         except (KombuError, OperationalError, RedisError, OSError) as error:
-            raise BrokerError(f"Redis at {self._url}: {error}", remedy="`dropscribe doctor` checks it") from error
+            raise self._trouble(error) from error
+
+    def probe(self) -> None:
+        """Write something that is forgotten at once. Raises BrokerError where Redis is away or takes no writes."""
+        try:
+            with self._app.pool.acquire(block=True) as connection:
+                connection.default_channel.client.set(PROBE, "", px=1)
+        except (KombuError, OperationalError, RedisError, OSError) as error:
+            raise self._trouble(error) from error
+
+    def _trouble(self, error: Exception) -> BrokerError:
+        if known := refusal(error):
+            return BrokerError(f"Redis at {self._url} {known}", remedy=known.remedy)
+        return BrokerError(f"Redis at {self._url}: {error}", remedy="`dropscribe doctor` checks it")
 
     def ring_all(self, task: str, rows: Iterable[str], *address: str) -> None:
         """Send a message for each row, all of one priority and one `model_queue`. Raises BrokerError."""
@@ -180,7 +198,7 @@ class Doorbell:
                         pipeline.llen(f"{queue}{SEPARATOR}{step}" if step else queue)
                     return int(sum(pipeline.execute()))
         except (KombuError, OperationalError, RedisError, OSError) as error:
-            raise BrokerError(f"Redis at {self._url}: {error}", remedy="`dropscribe doctor` checks it") from error
+            raise self._trouble(error) from error
 
     def close(self) -> None:
         """Close pooled connections."""

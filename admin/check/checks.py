@@ -15,6 +15,7 @@ from dropscribe.admin.terminal import render
 from dropscribe.core import gpus
 from dropscribe.core.errors import BrokerError, ModelUnavailableError
 from dropscribe.core.gpus import GpuListing
+from dropscribe.core.redis_refusals import refusal
 from dropscribe.core.safe_text import mask
 from dropscribe.core.settings import Settings
 
@@ -72,21 +73,23 @@ class RedisAnswer:
 
 
 def ask_redis(settings: Settings) -> RedisAnswer:
-    """Ask Redis who it is. Raises BrokerError when it does not answer within two seconds."""
+    """Ask Redis who it is. Raises BrokerError when it does not answer within two seconds, or takes no writes."""
     from redis import Redis
     from redis.exceptions import NoPermissionError, RedisError
 
-    from dropscribe.core.queue import redis_url
+    from dropscribe.core.queue import KEY_PREFIX, PROBE, redis_url
 
     url = redis_url(settings)
     try:
         with Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-            client.ping()
+            client.set(KEY_PREFIX + PROBE, "", px=1)
             try:
                 server = client.info()
             except NoPermissionError:  # a user with no more rights than it needs
                 server = {}
     except (RedisError, OSError, ValueError) as error:
+        if known := refusal(error):
+            raise BrokerError(f"{mask(url)} {known}", remedy=known.remedy) from error
         if not settings.redis_url:
             raise BrokerError("the private one is not running", remedy="`dropscribe up` starts it") from error
         raise BrokerError(

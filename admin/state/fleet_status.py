@@ -11,10 +11,12 @@ from typing import Any
 
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names, reserved_names
+from dropscribe.core.redis_refusals import REFUSALS, Refusal
 from dropscribe.core.routing import is_bound, wish_of
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import ACTIVE_STATES, EngineInfo, JobState
-from dropscribe.store import fleet, queries, switches
+from dropscribe.store import broker_trouble, fleet, queries, switches
+from dropscribe.store.broker_trouble import AWAY, BrokerTrouble
 from dropscribe.store.fleet import DRAINING, Work, Worker, list_workers
 from dropscribe.store.queries import Backlog, Deferred
 from dropscribe.store.roots import WatchedRoot, list_roots
@@ -22,6 +24,8 @@ from dropscribe.store.session import Database
 from dropscribe.store.switches import SPOOL_FULL
 
 SHOWN_REASONS = 3  # for which jobs are deferred
+
+REDIS_AWAY = Refusal(AWAY, "does not answer", "`dropscribe doctor` checks it")
 
 # Without one of these roles nothing moves: the role, who is missing, and the command that starts one.
 NEEDED = (
@@ -49,6 +53,7 @@ class Status:
     silence: float
     model_queues: Mapping[str, int] = field(default_factory=dict)
     deferred: tuple[Deferred, ...] = ()
+    broker_trouble: BrokerTrouble | None = None
 
     @property
     def alive(self) -> tuple[Worker, ...]:
@@ -94,6 +99,7 @@ class Status:
             *(self._missing_roles() if self.unfinished else ()),
             *self._troubles_of_workers(),
             *chain.from_iterable(map(_troubles_of_folder, self.roots)),
+            *self._broker(),
             *self._unserved(),
             *self._deferred(),
             *self._parked(),
@@ -116,6 +122,13 @@ class Status:
         for worker in self.workers:
             if worker.state == fleet.UNFIT:
                 yield f"{worker.id} took itself out: recordings failed on it one after the other; see its log"
+
+    def _broker(self) -> Iterator[str]:
+        """What the scheduler saw last, while one is there to look."""
+        if self.broker_trouble and any(worker.role == "scheduler" for worker in self.alive):
+            known = REFUSALS.get(self.broker_trouble.code, REDIS_AWAY)
+            since = render.moment(self.broker_trouble.since)
+            yield f"Redis {known.problem}, since {since}; {known.remedy}. Nothing is lost: all goes on afterwards"
 
     def _unserved(self) -> Iterator[str]:
         served = {queue for worker in self.alive for queue in worker.queues}
@@ -144,6 +157,7 @@ class Status:
             "seconds_to_finish": self.time_to_finish,
             "paused_since": self.paused_since,
             "spool_full_since": self.spool_full_since,
+            "redis": self.broker_trouble and self.broker_trouble._asdict(),
             "engine": self.engine,
             "engines": self.engines,
             "workers": [*map(worker_document, self.workers, repeat(self.silence))],
@@ -206,6 +220,7 @@ def gather(database: Database, settings: Settings) -> Status:
         silence=settings.silence_seconds,
         model_queues=queries.model_queues(database),
         deferred=tuple(queries.deferred(database)),
+        broker_trouble=broker_trouble.broker_trouble(database),
     )
 
 

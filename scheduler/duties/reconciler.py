@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dropscribe.core.errors import BrokerError
 from dropscribe.core.queue import Doorbell
+from dropscribe.core.redis_refusals import refusal
 from dropscribe.core.routing import CPU_QUEUE, EMBED, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
 from dropscribe.core.settings import Settings
-from dropscribe.store import chunk_plans, fleet, queries, recovery
+from dropscribe.store import broker_trouble, chunk_plans, fleet, queries, recovery
 from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -68,10 +70,22 @@ def reconcile(
         log.warning("took back %d pieces of work from workers that vanished", mended)
     recovery.reunite_followers(database)
     recovery.unbind(database)
+    look_at_broker(database, doorbell)
     widen(database, doorbell, settings)
     for queue in {CPU_QUEUE, MODEL_QUEUE, *queries.model_queues(database)}:
         resend(database, doorbell, settings, queue)
     return True
+
+
+def look_at_broker(database: Database, doorbell: Doorbell) -> None:
+    """Let everybody who asks the store know whether Redis takes work."""
+    code = None
+    try:
+        doorbell.probe()
+    except BrokerError as error:
+        known = refusal(error)
+        code = known.code if known else broker_trouble.AWAY
+    broker_trouble.report(database, code)
 
 
 def widen(database: Database, doorbell: Doorbell, settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -15,9 +16,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 
+from dropscribe.admin.check.checks import ask_redis
+from dropscribe.admin.state.fleet_status import gather
+from dropscribe.core.errors import BrokerError
+from dropscribe.core.queue import redis_url
+from dropscribe.core.redis_refusals import REFUSALS as REFUSALS_IN_WORDS
+from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
+from dropscribe.store.broker_trouble import broker_trouble
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.lock_holder import holder
 from tests.faults import aftermath, postgres
@@ -77,6 +86,45 @@ def test_redis_may_die_be_empty_hang_and_stay_away_for_many_leases(
         fleet.members[place].restarts = True
     fleet.members[REDIS].restarts = True
     fleet.wait_for_all(names)
+    aftermath.assert_whole(fleet, recordings, names)
+
+
+REFUSALS = {  # Redis's answer to a write, and what brings it about
+    "READONLY": ["replicaof 127.0.0.1 1"],
+    "MASTERDOWN": [
+        "config set replica-read-only no",
+        "config set replica-serve-stale-data no",
+        "replicaof 127.0.0.1 1",
+    ],
+    "MISCONF": ["replicaof no one", "config set dir /proc", "config set save '1 1'", "set x 1"],
+    "OOM": ["config set save ''", "config set maxmemory 1"],
+}
+
+
+def test_a_redis_that_answers_and_takes_no_work_is_waited_for_and_told_in_words(
+    make_fleet: MakeFleet, recordings: Recordings
+) -> None:
+    fleet = make_fleet(**READS)
+    fleet.start(*EVERYBODY)
+    settings = load(fleet.environment)
+    names = recordings.put(fleet.inbox, *range(4))
+    fleet.wait_until("the model reads", lambda: is_read(fleet))
+    client = redis.Redis.from_url(redis_url(settings))
+    for code, commands in REFUSALS.items():
+        for command in commands:
+            client.execute_command(*shlex.split(command))
+        trouble = partial(broker_trouble, fleet.database)
+        fleet.wait_until(code, lambda code=code, trouble=trouble: (found := trouble()) and found.code == code)
+        (told,) = [line for line in gather(fleet.database, settings).warnings if line.startswith("Redis")]
+        assert REFUSALS_IN_WORDS[code].problem in told
+        with pytest.raises(BrokerError, match=code):  # for doctor and health
+            ask_redis(settings)
+    names += recordings.put(fleet.inbox, *range(4, 8))
+    rest(fleet, 1)
+    client.config_set("maxmemory", 0)
+    fleet.wait_for_all(names)
+    assert {member.generation for member in fleet.members.values()} == {1}  # nobody ended
+    assert broker_trouble(fleet.database) is None
     aftermath.assert_whole(fleet, recordings, names)
 
 
