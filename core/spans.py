@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 from dropscribe.core.types import Span
@@ -59,6 +60,20 @@ def common(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]:
 def total(spans: Iterable[Span]) -> float:
     """Seconds of all spans; what several of them have counts for each."""
     return sum(span.duration for span in spans)
+
+
+def lasting(spans: Iterable[Span], seconds: float) -> list[Span]:
+    """The spans that last so long at least."""
+    return [span for span in spans if span.duration >= seconds]
+
+
+def between(spans: Iterable[Span]) -> Iterator[Span]:
+    """The pauses between spans that are disjoint and in order.
+
+    >>> list(between([Span(0, 2), Span(3, 4)]))
+    [Span(start=2, end=3)]
+    """
+    return (Span(left.end, right.start) for left, right in pairwise(spans))
 
 
 def sweep(spans: Iterable[tuple[Key, Span]], *, touching: bool = False) -> Iterator[tuple[Span, list[Key]]]:

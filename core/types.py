@@ -119,6 +119,10 @@ class Span:
         """Length in seconds."""
         return self.end - self.start
 
+    def later(self, seconds: float) -> Span:
+        """The same stretch in a time that began so much earlier."""
+        return Span(self.start + seconds, self.end + seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -155,6 +159,16 @@ class Segment:
         """The old name of `confidence`, which goes with version 0.2."""
         _warn("Segment.quality", "confidence")
         return self.confidence
+
+    @property
+    def is_speech(self) -> bool:
+        """False for a sound."""
+        return self.kind is SegmentKind.SPEECH
+
+    @property
+    def span(self) -> Span:
+        """From when to when; without length where the model wrote an end before the start."""
+        return Span(self.start, max(self.start, self.end))
 
     def later(self, seconds: float) -> Segment:
         """The same segment in a time that began so much earlier."""

@@ -12,7 +12,10 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import attrgetter
 
+from dropscribe.core.spans import clip
 from dropscribe.core.types import Chunk, Span
 
 MARGIN = 0.5  # s of silence left around speech: soft onsets and trailing sounds, and the models expect some
@@ -202,9 +205,9 @@ class _Speech:
     @classmethod
     def within(cls, spans: Iterable[Span], start: float, end: float) -> _Speech:
         """The parts of the spans between two moments."""
-        clipped = [(max(span.start, start), min(span.end, end)) for span in spans]
-        real = [(begin, finish) for begin, finish in clipped if begin < finish]
-        return cls([begin for begin, _ in real], [finish for _, finish in real])
+        clipped = map(clip, spans, repeat(Span(start, end)))
+        real = [span for span in clipped if span.duration > 0]
+        return cls([*map(attrgetter("start"), real)], [*map(attrgetter("end"), real)])
 
     def first(self, moment: float) -> float:
         """The first moment of speech from here on. Raises IndexError where there is none."""
@@ -219,13 +222,13 @@ class _Speech:
         before = max(0, bisect_right(self.starts, reach.start) - 1)
         after = bisect_right(self.ends, reach.end)
         ends, starts = self.ends[before:after], self.starts[before + 1 : after + 1]
-        return [Span(end, start) for end, start in zip(ends, starts, strict=False)]  # none follows the last stretch
+        return [*map(Span, ends, starts)]  # none follows the last stretch
 
     def settled(self, moment: float, reach: Span) -> float:
         """The moment itself, or if it is in the middle of speech, the nearest within a pause in reach."""
         index = bisect_right(self.starts, moment) - 1
         if index < 0 or not self.starts[index] < moment < self.ends[index]:
             return moment
-        places = [_inside(pause, moment) for pause in self.pauses(reach)]
+        places = map(_inside, self.pauses(reach), repeat(moment))
         within = [place for place in places if reach.start <= place <= reach.end]
         return min(within, key=lambda place: abs(place - moment), default=moment)

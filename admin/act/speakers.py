@@ -16,7 +16,7 @@ from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
 from dropscribe.core.clock import clock
 from dropscribe.core.errors import DropscribeError, UsageError
-from dropscribe.core.types import Segment, SegmentKind, Speaker, SpeakerNames
+from dropscribe.core.types import Segment, Speaker, SpeakerNames
 from dropscribe.store import queries, speakers, transcripts
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.queries import Job
@@ -70,8 +70,8 @@ def people_of(context: Context, job: Job) -> tuple[tuple[Segment, ...], tuple[Sp
 
 def _first(segments: Sequence[Segment], speaker: Speaker) -> Segment | None:
     """What the speaker says first; None where that is not known."""
-    said = (one for one in segments if one.speaker == speaker.number and one.kind is SegmentKind.SPEECH)
-    return next(said, None)
+    said = filter(attrgetter("is_speech"), segments)
+    return next((one for one in said if one.speaker == speaker.number), None)
 
 
 def _share(speaker: Speaker, people: Sequence[Speaker]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from operator import attrgetter
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def diarize(stretches: Sequence[SpeakerEmbeddings], people: int | None = None) -
 def _linked(stretches: Sequence[SpeakerEmbeddings], whole: SpeakerEmbeddings) -> Labels:
     """Local speakers as people: two of one stretch are two."""
     count = int(whole.clusters.max()) + 1
-    of_stretch = np.repeat(np.arange(len(stretches)), [int(s.clusters.max(initial=-1)) + 1 for s in stretches])
+    of_stretch = np.repeat(np.arange(len(stretches)), [*map(attrgetter("count"), stretches)])
     seconds = np.bincount(whole.clusters, weights=whole.times[:, 1] - whole.times[:, 0], minlength=count)
     apart = of_stretch[:, None] == of_stretch
     np.fill_diagonal(apart, val=False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dropscribe.core.spans import common, without
-from dropscribe.core.types import Segment, SegmentKind, Span
+from dropscribe.core.types import Segment, Span
 from dropscribe.models.base import VoiceEncoder
 from dropscribe.worker.diarizing.embed import embeddings
 from dropscribe.worker.diarizing.sub_windows import SHORTEST, sub_windows
@@ -26,9 +28,9 @@ def spoken_alone(segments: Iterable[Segment], number: int, speech: Sequence[Span
     Of long recordings the longest stretches, `MAX_SECONDS` in all.
     """
     own, others = list[Span](), list[Span]()
-    for one in segments:
-        if one.kind is SegmentKind.SPEECH and one.end > one.start:
-            (own if one.speaker == number else others).append(Span(one.start, one.end))
+    for one in filter(attrgetter("is_speech"), segments):
+        if one.span.duration > 0:
+            (own if one.speaker == number else others).append(one.span)
     alone = without(own, others)
     if speech:
         alone = common(alone, speech)
@@ -52,6 +54,6 @@ def voice_print(
 
     `track` is given the sub-windows and yields them one by one. Raises SpoolGoneError and SpoolError.
     """
-    parts = [part for span in spans for part in sub_windows([span], span)]
-    vectors = [vector for _, vector in embeddings(audio, track(parts), encoder)]
+    parts = [*chain.from_iterable(sub_windows([span], span) for span in spans)]
+    vectors = [*map(itemgetter(1), embeddings(audio, track(parts), encoder))]
     return unit(np.sum(vectors, axis=0))

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -81,17 +83,17 @@ def told_apart(
     parts: Sequence[ChunkOutcome], heard: Sequence[SpeakerEmbeddings], whole: SpeakerEmbeddings, people: int | None
 ) -> tuple[Voices, Vectors]:
     """The voices of a recording, and the mean embedding of each where there are embeddings."""
-    if not any(segment.speaker is not None for part in parts for segment in part.segments):
-        return diarize.diarize(heard, people)
     voices = speaker_linking.link(parts)
+    if not voices.numbers:  # the engine tells nobody apart
+        return diarize.diarize(heard, people)
     return speaker_linking.link_by_embeddings(voices, parts, whole, people) if heard else (voices, whole.vectors)
 
 
 def _recognized(context: WorkerContext, means: Vectors, encoder: str) -> dict[int, tuple[str, float]]:
     """Which of the speakers are known voices; embeddings of other encoders are not compared."""
     known = enrolled.known(context.database, encoder=encoder)
-    embeddings = np.array([one.embedding for one in known], np.float32)
-    return known_voices.recognize(means, [one.name for one in known], embeddings)
+    embeddings = np.array([*map(attrgetter("embedding"), known)], np.float32)
+    return known_voices.recognize(means, [*map(attrgetter("name"), known)], embeddings)
 
 
 def _heard(context: WorkerContext, stretches: Sequence[EmbeddedStretch]) -> tuple[list[SpeakerEmbeddings], list[str]]:
@@ -158,7 +160,7 @@ def assemble(
         ),
         uncovered_speech=(*stitched.missing, *_lost(source.duration, media.claimed_duration)),
         timings=_timings(job, [*chunks, *stretches]),
-        created_at=_moment(max((chunk.finished_at for chunk in chunks), default=job.created_at)),
+        created_at=_moment(max(map(attrgetter("finished_at"), chunks), default=job.created_at)),
         language=_language(chunks),
     )
 
@@ -187,9 +189,8 @@ def _doubtful(chunks: Sequence[ReadChunk]) -> Iterator[str]:
 def _timings(job: Job, parts: Sequence[ReadChunk | EmbeddedStretch]) -> dict[str, float]:
     """Seconds by phase, all together."""
     total = defaultdict[str, float](float, job.timings)
-    for part in parts:
-        for phase, seconds in part.timings.items():
-            total[phase] += seconds
+    for phase, seconds in chain.from_iterable(part.timings.items() for part in parts):
+        total[phase] += seconds
     return dict(total)
 
 

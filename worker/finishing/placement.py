@@ -63,8 +63,9 @@ def candidates(source: Path, fmt: str, job_id: str, folder: Path) -> list[Path]:
         _fitted(source.name, f".{fmt}"),
         _fitted(source.name, f".{job_id}.{fmt}"),
     )
-    targets = dict.fromkeys(folder / name for name in tried)
-    return [target for target in targets if target != source]
+    targets = dict.fromkeys(map(folder.joinpath, tried))
+    targets.pop(source, None)
+    return [*targets]
 
 
 def stage(target: Path, data: bytes, job_id: str, attempt: int) -> Path:

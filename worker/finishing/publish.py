@@ -39,7 +39,7 @@ def publish(context: WorkerContext, claim: JobClaim, job: Job, transcript: Trans
     if ending := context.settings.marker:
         content = Content(ending, marker(job.id, state, placed))
         placed[_place(context, claim, job, content, folder)] = content
-    transcripts.written(context.database, claim, [str(path) for path in placed])
+    transcripts.written(context.database, claim, [*map(str, placed)])
     return list(placed)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter, itemgetter
 
 import numpy as np
 
@@ -28,7 +29,7 @@ ASTRAY = 3.0  # s: an estimated time is off by no more, unless there is a long p
 ALIKE = 0.5  # of the words that either has in the time they share, in both: half survives a bad reading of one
 NEAREST = 50  # utterances of the other window that one is compared with; in 30 s people take about 15 turns
 
-_OPENING = re.compile(r"\S*$")
+_BLANK = re.compile(r"\s")
 
 
 Label = tuple[int, int | None]  # index of the part, the model's label in it
@@ -74,22 +75,29 @@ class Hypothesis:
     def before(self, word: int, at: float) -> Segment:
         """What was said before this word, which begins at `at`."""
         offset = self.words[word].offset
-        words = tuple(one for place, one in placed(self.segment) if place < offset)
+        words, _ = self._timed(offset)
         end = words[-1].end if words else clip(Span(at, at), self.span).end
         return replace(self.segment, text=self.segment.text[:offset].rstrip(), end=end, words=words)
 
     def since(self, word: int, at: float) -> Segment:
         """This word, which begins at `at`, and what was said after it."""
         offset = self.words[word].offset
-        words = tuple(one for place, one in placed(self.segment) if place >= offset)
+        _, words = self._timed(offset)
         start = words[0].start if words else clip(Span(at, at), self.span).start
         return replace(self.segment, text=self.segment.text[offset:], start=start, words=words)
+
+    def _timed(self, offset: int) -> tuple[tuple[TimedWord, ...], tuple[TimedWord, ...]]:
+        """The model's words before this place in the text, and those from it on."""
+        found = [*placed(self.segment)]
+        first = bisect_left(found, offset, key=itemgetter(0))
+        words = tuple(word for _, word in found)
+        return words[:first], words[first:]
 
 
 def reading(part: int, segment: Segment, span: Span, *, torn: bool) -> Hypothesis:
     """A segment with its words, whose times are the model's, or follow from their place in the text."""
     found = tuple(_words(segment, span))
-    return Hypothesis(part, segment, span, torn, found, frozenset(word.text for word in found))
+    return Hypothesis(part, segment, span, torn, found, frozenset(map(attrgetter("text"), found)))
 
 
 def placed(segment: Segment) -> Iterator[tuple[int, TimedWord]]:
@@ -115,10 +123,9 @@ def _words(segment: Segment, span: Span) -> Iterator[AlignedWord]:
     text, clock = segment.text, _clock(segment, span)
     end = 0  # of the word before
     for match in WORD_OR_SIGN.finditer(text):
-        gap = text[end : match.start()]
-        opening = _OPENING.search(gap)  # a bracket or quotation mark goes with the word that it opens
-        space = opening is not None and opening.start() > 0
-        offset = match.start() - (len(gap) - opening.start() if opening and space else 0)
+        *before, opening = _BLANK.split(text[end : match.start()])
+        # A bracket or quotation mark after a blank goes with the word that it opens.
+        offset = match.start() - (len(opening) if before else 0)
         begins, at = np.interp([offset, (match.start() + match.end()) / 2], *clock)
         yield AlignedWord(match[0].casefold().replace("\u2019", "'"), offset if end else 0, float(begins), float(at))
         end = match.end()
@@ -145,21 +152,21 @@ def groups(left: Sequence[Hypothesis], right: Sequence[Hypothesis]) -> list[Grou
     """
     match = _Match(left, right)
     near = sorted(_near(left, right), key=lambda pair: match.rank(*pair))
-    for i, j in near:
-        match.by_words(i, j)
-    for i, j in near:
-        match.by_place(i, j)
-    for i, j in near:
-        match.by_time(i, j)
+    for join in (match.by_words, match.by_place, match.by_time):
+        for i, j in near:
+            join(i, j)
     return match.groups()
 
 
 def _near(left: Sequence[Hypothesis], right: Sequence[Hypothesis]) -> Iterator[tuple[int, int]]:
     """Pairs of one kind that meet in time, give or take `JITTER`."""
-    order = sorted(range(len(left)), key=lambda i: left[i].span.start)
-    starts = [left[i].span.start for i in order]
+
+    def start(i: int) -> float:
+        return left[i].span.start
+
+    order = sorted(range(len(left)), key=start)
     for j, other in enumerate(right):
-        last = bisect_right(starts, other.span.end + JITTER)
+        last = bisect_right(order, other.span.end + JITTER, key=start)
         for i in order[max(0, last - NEAREST) : last]:
             if left[i].span.end >= other.span.start - JITTER and left[i].segment.kind is other.segment.kind:
                 yield i, j
@@ -205,7 +212,7 @@ class _Match:
             return
         ours, theirs = _within(self._free[0][i], b.span, SAME_TIME), _within(self._free[1][j], a.span, SAME_TIME)
         fewer, more = sorted((len(ours), len(theirs)))
-        if fewer and fewer >= ALIKE * more:
+        if fewer >= max(1, ALIKE * more):
             self._join(i, j, list(zip(ours, theirs, strict=False)))
 
     def _one_voice(self, ours: Label, theirs: Label) -> bool:
@@ -214,12 +221,14 @@ class _Match:
         return all(count <= words for (a, b), count in self._labels.items() if (a == ours) != (b == theirs))
 
     def _join_alike(self, i: int, j: int, same: Sequence[tuple[AlignedWord, AlignedWord]], of: int) -> None:
-        if same and len(same) >= ALIKE * of:
+        if len(same) >= max(1, ALIKE * of):
             self._labels[self._sides[0][i].label, self._sides[1][j].label] += len(same)
             self._join(i, j, same)
 
-    def _join(self, i: int, j: int, same: Iterable[tuple[AlignedWord, AlignedWord]]) -> None:
-        for side, at, taken in ((0, i, {id(w) for w, _ in same}), (1, j, {id(w) for _, w in same})):
+    def _join(self, i: int, j: int, same: Sequence[tuple[AlignedWord, AlignedWord]]) -> None:
+        """Make one group of the two, which have these words in common: at least one."""
+        for side, at, words in zip((0, 1), (i, j), zip(*same, strict=True), strict=True):
+            taken = set(map(id, words))
             self._free[side][at] = [word for word in self._free[side][at] if id(word) not in taken]
         self._sets.join((0, i), (1, j))
 

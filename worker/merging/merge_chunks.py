@@ -6,12 +6,13 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, zip_longest
+from itertools import count, groupby, zip_longest
+from operator import attrgetter, itemgetter
 
 from dropscribe.core.audio import MIN_SPEECH
 from dropscribe.core.clock import period
 from dropscribe.core.spans import clip, common, total, without
-from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
+from dropscribe.core.types import Segment, Span, Speaker
 from dropscribe.worker.merging import speaker_linking as who
 from dropscribe.worker.merging.overlaps import ChunkOutcome, Taken, in_order, select
 from dropscribe.worker.merging.speaker_linking import Pair, Voices
@@ -69,9 +70,9 @@ def merge_chunks(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: 
 
 def _by_appearance(said: Iterable[Segment]) -> dict[int | None, int]:
     """The number of each voice, from 0, in the order in which they speak first."""
-    order = dict.fromkeys(segment.speaker for segment in said)
+    order = dict.fromkeys(map(attrgetter("speaker"), said))
     order.pop(None, None)
-    return {voice: number for number, voice in enumerate(order)}
+    return dict(zip(order, count(), strict=False))
 
 
 def _renumbered(segments: Iterable[Segment], numbers: Mapping[int | None, int]) -> tuple[Segment, ...]:
@@ -81,7 +82,7 @@ def _renumbered(segments: Iterable[Segment], numbers: Mapping[int | None, int]) 
 def _said(taken: Sequence[Taken], known: Voices) -> list[Segment]:
     """The timeline with the voices as speakers: those of the engine's labels, or those that speak at the time."""
     if known.turns:
-        return tell_apart([segment for _, segment in taken], known.turns)
+        return tell_apart([*map(itemgetter(1), taken)], known.turns)
     return [
         replace(segment, speaker=None if segment.speaker is None else known.numbers.get((part, segment.speaker)))
         for part, segment in taken
@@ -91,7 +92,7 @@ def _said(taken: Sequence[Taken], known: Voices) -> list[Segment]:
 def _speakers(segments: Iterable[Segment], people: Voices) -> tuple[Speaker, ...]:
     seconds: dict[int | None, float] = defaultdict(float)
     for segment in segments:
-        seconds[segment.speaker] += segment.end - segment.start if segment.kind is SegmentKind.SPEECH else 0.0
+        seconds[segment.speaker] += segment.end - segment.start if segment.is_speech else 0.0
     seconds.pop(None, None)
     doubts: dict[int, dict[int, float | None]] = defaultdict(dict)
     for (one, other), alike in people.perhaps.items():
@@ -106,7 +107,7 @@ def _speaker(
     number: int, seconds: float, doubts: Mapping[int, float | None], name: str, recognized: float | None
 ) -> Speaker:
     others = sorted(doubts)
-    return Speaker(number, name, seconds, tuple(others), tuple(doubts[other] for other in others), recognized)
+    return Speaker(number, name, seconds, tuple(others), tuple(map(doubts.__getitem__, others)), recognized)
 
 
 def _notes(voices: Voices, perhaps: Mapping[Pair, float | None]) -> Iterator[str]:
@@ -127,11 +128,10 @@ def _uncovered(parts: Sequence[ChunkOutcome], segments: Sequence[Segment], speec
 
     Where it is not known what is speech, all of it is.
     """
-    told = (Span(s.start, s.end) for s in segments if s.kind is SegmentKind.SPEECH)
+    told = map(attrgetter("span"), filter(attrgetter("is_speech"), segments))
     gaps = without((clip(gap, part.keep) for part in parts for gap in part.missing), told)
-    starts = [gap.start for gap in gaps]
     pieces = common(gaps, speech) if speech else gaps
-    for _, group in groupby(pieces, key=lambda piece: bisect_right(starts, piece.start)):
+    for _, group in groupby(pieces, key=lambda piece: bisect_right(gaps, piece.start, key=attrgetter("start"))):
         of_gap = list(group)
         if total(of_gap) >= MIN_SPEECH:
             yield Span(of_gap[0].start, of_gap[-1].end)
@@ -145,13 +145,13 @@ def merge(
     Those who were merged are gone, their time is the other's; nobody else's number changes. Numbers that there are
     not are passed over. Raises ValueError when somebody is merged into themselves by way of others.
     """
-    numbers = {speaker.number for speaker in speakers}
+    numbers = set(map(attrgetter("number"), speakers))
     truth: dict[int | None, int] = {number: _end(number, merged, numbers) for number in sorted(numbers)}
     people: dict[int, Speaker] = {}
     for speaker in sorted(speakers, key=lambda speaker: truth[speaker.number] != speaker.number):  # themselves first
         number = truth[speaker.number]
         people[number] = _united(people.get(number, Speaker(number)), speaker, truth)
-    return _renumbered(segments, truth), tuple(people[number] for number in sorted(people))
+    return _renumbered(segments, truth), tuple(sorted(people.values(), key=attrgetter("number")))
 
 
 def _united(one: Speaker, other: Speaker, truth: Mapping[int | None, int]) -> Speaker:

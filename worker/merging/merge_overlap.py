@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise, repeat
+from operator import attrgetter
 from typing import NamedTuple
 
 from dropscribe.core.types import Segment
@@ -79,13 +80,14 @@ def _right(readings: Sequence[Hypothesis], seam: Overlap) -> _Side:
 
 
 def _side(readings: Sequence[Hypothesis], is_worth: Callable[[Hypothesis, float], bool]) -> _Side:
-    words = [(reading, word) for reading in readings for word in reading.words]
+    of_word = [*chain.from_iterable(repeat(one, len(one.words)) for one in readings)]
+    words = [*chain.from_iterable(map(attrgetter("words"), readings))]
     return _Side(
         readings,
-        [word.text for _, word in words],
-        [*(word.begins for _, word in words), readings[-1].span.end],
-        [*(word is reading.words[0] for reading, word in words), True],
-        list(accumulate((is_worth(reading, word.at) for reading, word in words), initial=0)),
+        [*map(attrgetter("text"), words)],
+        [*map(attrgetter("begins"), words), readings[-1].span.end],
+        [*(word is one.words[0] for one, word in zip(of_word, words, strict=True)), True],
+        [*accumulate(map(is_worth, of_word, map(attrgetter("at"), words)), initial=0)],
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
+from operator import attrgetter, itemgetter
 from typing import TypeVar
 
 from dropscribe.core.spans import clip, covered, without
@@ -63,7 +64,7 @@ def select(parts: Sequence[ChunkOutcome]) -> list[Taken]:
     latest = _heard(parts, order[0]) if order else []  # what the next window may have heard too
     for before, index in pairwise(order):
         fresh = _heard(parts, index)
-        ends = (parts[i].window.end for i in {before, *(i for i, _ in latest)})
+        ends = (parts[i].window.end for i in {before, *map(itemgetter(0), latest)})
         overlap = Span(parts[index].window.start, max(ends))
         if overlap.duration > 0:
             settled, latest = _joined(parts, latest, fresh, overlap, _seam(parts[before], parts[index], overlap))
@@ -104,7 +105,7 @@ def _parted(items: Iterable[Item], test: Callable[[Item], bool]) -> tuple[list[I
 
 
 def _reading(part: ChunkOutcome, index: int, segment: Segment, *, first: bool) -> Hypothesis:
-    span = clip(Span(segment.start, segment.end), part.window)
+    span = clip(segment.span, part.window)
     torn = span.end >= part.window.end - EDGE if first else span.start <= part.window.start + EDGE
     return reading(index, segment, span, torn=torn)
 
@@ -140,10 +141,11 @@ class _Side:
     def of(cls, found: Sequence[Group], side: int, cut: float) -> _Side:
         """Of the first window, `side` is 0, of the second 1."""
         both, single = _parted(found, all)
-        shared = [one for group in both for one in group[side]]
-        alone = [one for group in single for one in group[side]]
+        shared = [*chain.from_iterable(map(itemgetter(side), both))]
+        alone = [*chain.from_iterable(map(itemgetter(side), single))]
         near, beyond = _parted(alone, lambda one: (one.middle > cut) == bool(side))
-        return cls(frozenset(one.part for one in shared + alone), [one.span for one in shared], near, beyond)
+        parts = frozenset(map(attrgetter("part"), shared + alone))
+        return cls(parts, [*map(attrgetter("span"), shared)], near, beyond)
 
 
 def _told(left: Sequence[Hypothesis], right: Sequence[Hypothesis], seam: Overlap) -> list[Taken]:
@@ -171,16 +173,12 @@ def _beyond(side: _Side, timeline: Sequence[Taken], other: _Side) -> list[Hypoth
     does not stand for words.
     """
     taken = [segment for part, segment in timeline if part in other.parts]
-    words = [segment for segment in taken if segment.kind is SegmentKind.SPEECH]
+    times, words = attrgetter("span"), filter(attrgetter("is_speech"), taken)
     cover = {
-        SegmentKind.SPEECH: without(map(_span, words), side.shared),
-        SegmentKind.EVENT: without(map(_span, taken), side.shared),
+        SegmentKind.SPEECH: without(map(times, words), side.shared),
+        SegmentKind.EVENT: without(map(times, taken), side.shared),
     }
     return [one for one in side.beyond if not one.torn and not _stands(one.span, cover[one.segment.kind])]
-
-
-def _span(segment: Segment) -> Span:
-    return Span(segment.start, max(segment.start, segment.end))
 
 
 def _stands(span: Span, cover: Sequence[Span]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,16 +42,21 @@ class SpeakerEmbeddings:
     def joined(cls, stretches: Sequence[SpeakerEmbeddings]) -> SpeakerEmbeddings:
         """Several as one; the local speakers of each stretch get numbers of their own."""
         heard = [one for one in stretches if len(one.vectors)]
-        encoders = {one.encoder for one in heard}
-        shifts = np.cumsum([0, *(int(one.clusters.max(initial=-1)) + 1 for one in stretches)])
+        encoders = set(map(attrgetter("encoder"), heard))
+        vectors = [*map(attrgetter("vectors"), heard)]
+        shifts = np.cumsum([0, *map(attrgetter("count"), stretches)])
+        clusters = map(np.add, map(attrgetter("clusters"), stretches), shifts)
         return cls(
-            np.concatenate([np.zeros((0, 2)), *(one.times for one in stretches)]),
-            np.concatenate([one.vectors for one in heard]) if heard else np.zeros((0, 1), np.float32),
-            np.concatenate(
-                [np.zeros(0, np.int64), *(one.clusters + by for one, by in zip(stretches, shifts, strict=False))]
-            ),
+            np.concatenate([np.zeros((0, 2)), *map(attrgetter("times"), stretches)]),
+            np.concatenate(vectors or [np.zeros((0, 1), np.float32)]),
+            np.concatenate([np.zeros(0, np.int64), *clusters]),
             encoders.pop() if len(encoders) == 1 else "",
         )
+
+    @property
+    def count(self) -> int:
+        """How many local speakers there are."""
+        return int(self.clusters.max(initial=-1)) + 1
 
 
 def unit(vectors: NDArray[np.floating]) -> Vectors:

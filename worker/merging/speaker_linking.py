@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, groupby, product
-from operator import itemgetter
+from itertools import chain, combinations, groupby, product, repeat
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dropscribe.core.spans import clip, sweep, without
-from dropscribe.core.types import SegmentKind, Span
+from dropscribe.core.types import Span
 from dropscribe.worker.merging.disjoint_sets import DisjointSets
 from dropscribe.worker.merging.overlaps import ChunkOutcome, in_order
 from dropscribe.worker.merging.speaker_embeddings import (
@@ -68,11 +68,9 @@ class Voices:
 
     def renumbered(self, numbers: Mapping[int | None, int]) -> Voices:
         """What is known of those voices that have a number, under that number; without labels and turns."""
-        perhaps = {
-            (numbers[a], numbers[b]): alike for (a, b), alike in self.perhaps.items() if {a, b} <= numbers.keys()
-        }
+        known = numbers.keys()
         return Voices(
-            perhaps={(min(pair), max(pair)): alike for pair, alike in perhaps.items()},
+            perhaps={_pair(numbers[a], numbers[b]): alike for (a, b), alike in self.perhaps.items() if {a, b} <= known},
             recognized={numbers[voice]: found for voice, found in self.recognized.items() if voice in numbers},
         )
 
@@ -126,10 +124,10 @@ def link(parts: Sequence[ChunkOutcome]) -> Voices:
     {(0, 0): 0, (1, 1): 0, (0, 1): 1, (1, 0): 1, (1, 2): 2}
     """
     voices = DisjointSets(_first_heard(parts))
-    found = [bond for pair in _meetings(parts) for bond in _bonds(parts, *pair)]
+    found = chain.from_iterable(_bonds(parts, *pair) for pair in _meetings(parts))
     bonds = sorted(found, key=lambda bond: (not bond.sure, -bond.shared))
-    for bond in bonds:
-        if bond.sure and _present(voices.of(bond.one)).isdisjoint(_present(voices.of(bond.other))):
+    for bond in filter(attrgetter("sure"), bonds):
+        if _present(voices.of(bond.one)).isdisjoint(_present(voices.of(bond.other))):
             voices.join(bond.one, bond.other)
     numbers = voices.numbers()
     return Voices(numbers, dict.fromkeys(_pairs((numbers[bond.one], numbers[bond.other]) for bond in bonds)))
@@ -137,14 +135,14 @@ def link(parts: Sequence[ChunkOutcome]) -> Voices:
 
 def _present(labels: Iterable[Label]) -> set[int]:
     """The parts that have these labels: a voice has at most one label in each."""
-    return {part for part, _ in labels}
+    return set(map(itemgetter(0), labels))
 
 
 def spoken(part: ChunkOutcome) -> Iterator[tuple[int, Span]]:
     """Who speaks when in a part: label and time, without those whose speaker is unknown."""
-    for segment in part.segments:
-        if segment.speaker is not None and segment.kind is SegmentKind.SPEECH:
-            yield segment.speaker, Span(segment.start, max(segment.start, segment.end))
+    for segment in filter(attrgetter("is_speech"), part.segments):
+        if segment.speaker is not None:
+            yield segment.speaker, segment.span
 
 
 def apart(voices: Voices) -> frozenset[Pair]:
@@ -152,12 +150,12 @@ def apart(voices: Voices) -> frozenset[Pair]:
     present: dict[int, set[int]] = defaultdict(set)
     for (part, _), number in voices.numbers.items():
         present[part].add(number)
-    return _pairs(pair for numbers in present.values() for pair in combinations(numbers, 2))
+    return _pairs(chain.from_iterable(combinations(numbers, 2) for numbers in present.values()))
 
 
 def undecided(voices: Voices) -> frozenset[int]:
     """Voices that may be the same person as another: no window has both."""
-    known = Counter(number for pair in apart(voices) for number in pair)
+    known = Counter(chain.from_iterable(apart(voices)))
     everybody = set(voices.numbers.values())
     return frozenset(number for number in everybody if known[number] < len(everybody) - 1)
 
@@ -173,7 +171,7 @@ def link_by_embeddings(
     the doubts about it.
     """
     sounds = _sounds(voices, parts, heard)
-    weights = np.array([len(vectors) for vectors in sounds], np.float64)
+    weights = np.array([*map(len, sounds)], np.float64)
     silent = weights == 0
     centers = np.zeros((len(sounds), heard.vectors.shape[1]), np.float32)
     for voice, vectors in enumerate(sounds):
@@ -239,10 +237,10 @@ def _united(voices: Voices, group: Labels, alike: Mapping[Pair, float], *, compa
 def _speech(voices: Voices, index: int, part: ChunkOutcome) -> dict[int, list[Span]]:
     """When each voice speaks in a part, and `NOBODY` those that nobody knows."""
     found: dict[int, list[Span]] = defaultdict(list)
-    for segment in part.segments:
-        if segment.kind is SegmentKind.SPEECH and segment.end > segment.start:
+    for segment in filter(attrgetter("is_speech"), part.segments):
+        if segment.span.duration > 0:
             voice = NOBODY if segment.speaker is None else voices.numbers[index, segment.speaker]
-            found[voice].append(Span(segment.start, segment.end))
+            found[voice].append(segment.span)
     return found
 
 
@@ -251,15 +249,19 @@ def speaking_alone(spoken: Mapping[int, Sequence[Span]]) -> dict[int, list[Span]
     alone: dict[int, list[Span]] = defaultdict(list)
     everything = ((voice, span) for voice, spans in spoken.items() for span in spans)
     for speaking, group in groupby(sweep(everything, touching=True), key=itemgetter(1)):
-        pieces = [piece for piece, _ in group]
+        pieces = [*map(itemgetter(0), group)]
         stretch = Span(pieces[0].start, pieces[-1].end)
         if len(speaking) == 1 and stretch.duration > 0:  # of two who begin at once nobody speaks alone
             alone[speaking[0]].append(stretch)
     return alone
 
 
+def _pair(one: int, other: int) -> Pair:
+    return min(one, other), max(one, other)
+
+
 def _pairs(found: Iterable[tuple[int, int]]) -> frozenset[Pair]:
-    return frozenset((min(a, b), max(a, b)) for a, b in found if a != b)
+    return frozenset(_pair(a, b) for a, b in found if a != b)
 
 
 def _first_heard(parts: Sequence[ChunkOutcome]) -> dict[Label, float]:
@@ -276,7 +278,7 @@ def _meetings(parts: Sequence[ChunkOutcome]) -> Iterator[Pair]:
     near: list[int] = []
     for index in sorted(range(len(parts)), key=lambda i: parts[i].window.start):
         near = [other for other in near if parts[other].window.end > parts[index].window.start]
-        yield from ((other, index) for other in near)
+        yield from zip(near, repeat(index), strict=False)
         near.append(index)
 
 

@@ -8,11 +8,13 @@ sentence ends, or where nobody says anything.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, count, groupby, pairwise
+from operator import itemgetter
 
-from dropscribe.core.types import Segment, SegmentKind, Span
+from dropscribe.core.types import Segment, Span, Word
 from dropscribe.worker.merging.alignment import placed
 
 REACH = 0.75  # s that a change of speaker is moved at most: half a sub-window (docs/measurements.md)
@@ -20,6 +22,7 @@ SENTENCE_END = 0.5  # a change where a sentence ends is worth as much as in a pa
 CLAUSE_END = 0.15  # likewise after a comma
 SENTENCE_MARKS = ".?!\u2026\u3002\uff1f\uff01"  # also those of East Asian scripts
 CLAUSE_MARKS = ",;:\uff0c\u3001\uff1b\uff1a"
+WORTH = dict.fromkeys(CLAUSE_MARKS, CLAUSE_END) | dict.fromkeys(SENTENCE_MARKS, SENTENCE_END)
 QUOTES = "\"'\u00bb\u201d\u2019)]"  # stand after the mark
 
 
@@ -55,20 +58,18 @@ def tell_apart(segments: Sequence[Segment], turns: Sequence[SpeakerTurn]) -> lis
     """
     if not turns:
         return list(segments)
-    spoken = [one for number, segment in enumerate(segments) for one in _spoken(number, segment)]
+    spoken = [*chain.from_iterable(map(_spoken, count(), segments))]
     speakers = _snapped(spoken, [_speaker(turns, one.span) for one in spoken])
-    of_segment: dict[int, list[int]] = {}
+    of_segment = defaultdict[int, list[int]](list)
     for one, speaker in zip(spoken, speakers, strict=True):
-        of_segment.setdefault(one.segment, []).append(speaker)
-    return [piece for number, segment in enumerate(segments) for piece in _cut(segment, of_segment.get(number, []))]
+        of_segment[one.segment].append(speaker)
+    return [*chain.from_iterable(map(_cut, segments, map(of_segment.__getitem__, count())))]
 
 
 def _spoken(number: int, segment: Segment) -> Iterator[_Spoken]:
-    if segment.kind is not SegmentKind.SPEECH:
-        return
-    if not segment.words:
-        yield _Spoken(Span(segment.start, segment.end), number, segment.text)
-    for word in segment.words:
+    """What is said in the segment: its words, or all of it where they have no times; nothing of a sound."""
+    said = segment.words or (Word(segment.start, segment.end, segment.text),)
+    for word in said if segment.is_speech else ():
         yield _Spoken(Span(word.start, word.end), number, word.text)
 
 
@@ -86,38 +87,36 @@ def _speaker(turns: Sequence[SpeakerTurn], span: Span) -> int:
 def _snapped(spoken: Sequence[_Spoken], speakers: Sequence[int]) -> list[int]:
     """Each change of speaker at the likeliest place within reach, in order, none past the next one."""
     runs = [(speaker, len(list(group))) for speaker, group in groupby(speakers)]
-    starts = [0, *accumulate(length for _, length in runs)]
+    ends = [*accumulate(map(itemgetter(1), runs))]
     found: list[int] = []
-    for number, (speaker, _) in enumerate(runs[:-1]):
-        change, latest = starts[number + 1], starts[number + 2]
-        earliest = len(found) + 1 if number else 1
-        moment = spoken[change].span.start
+    for (speaker, _), (change, latest) in zip(runs, pairwise(ends), strict=False):
+        earliest, moment = len(found) + 1, spoken[change].span.start
         places = [at for at in range(earliest, latest) if at == change or abs(spoken[at].span.start - moment) <= REACH]
         best = max(places, key=lambda at: (_worth(spoken[at - 1], spoken[at]), -abs(at - change)))
         found += [speaker] * (best - len(found))
-    return found + [runs[-1][0]] * (len(spoken) - len(found)) if runs else found
+    return found + [*speakers[-1:]] * (len(spoken) - len(found))
 
 
 def _worth(before: _Spoken, after: _Spoken) -> float:
     """How likely the speaker changes between two words, in seconds of pause that are worth as much."""
     ending = before.text.rstrip(QUOTES)[-1:]
-    mark = SENTENCE_END if ending and ending in SENTENCE_MARKS else CLAUSE_END if ending in CLAUSE_MARKS else 0.0
-    return max(0.0, after.span.start - before.span.end) + (mark if ending else 0.0)
+    return max(0.0, after.span.start - before.span.end) + WORTH.get(ending, 0.0)
 
 
 def _cut(segment: Segment, speakers: Sequence[int]) -> Iterator[Segment]:
     """The pieces of a segment, one for each run of words of one speaker."""
     if len(set(speakers)) < 2:
-        yield replace(segment, speaker=speakers[0] if speakers else None)
+        yield replace(segment, speaker=next(iter(speakers), None))
         return
-    places = [place for place, _ in placed(segment)]
+    places = [*map(itemgetter(0), placed(segment))]
     if len(places) != len(speakers):  # the text has not all its words: it cannot be cut by them
         yield replace(segment, speaker=max(set(speakers), key=speakers.count))
         return
+    edges = [0, *places[1:], len(segment.text)]  # in the text, between the words
     at = 0
     for speaker, group in groupby(speakers):
         end = at + len(list(group))
         words = segment.words[at:end]
-        text = segment.text[places[at] if at else 0 : places[end] if end < len(places) else None].strip()
+        text = segment.text[edges[at] : edges[end]].strip()
         yield replace(segment, start=words[0].start, end=words[-1].end, text=text, speaker=speaker, words=words)
         at = end

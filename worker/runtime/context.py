@@ -137,7 +137,7 @@ class WorkerContext:
     def ring(self, task: str, rows: Iterable[str]) -> None:
         """Send messages as far as Redis takes them."""
         waiting = list(rows)
-        found = queries.addresses(self.database, {chunk_ids.job_of(row) for row in waiting})
+        found = queries.addresses(self.database, set(map(chunk_ids.job_of, waiting)))
         with self.doorbell.best_effort():
             for row in waiting:
                 self.doorbell.ring(task, row, *found[chunk_ids.job_of(row)])

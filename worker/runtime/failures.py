@@ -90,8 +90,8 @@ def _missing(context: WorkerContext, claim: JobClaim, error: SourceMissingError)
 
 
 def _is_offline(context: WorkerContext, root: str) -> bool:
-    reported = [folder for folder in list_roots(context.database) if folder.path == root]
-    return not Path(root).is_dir() or any(not folder.online for folder in reported)
+    offline = {folder.path for folder in list_roots(context.database) if not folder.online}
+    return root in offline or not Path(root).is_dir()
 
 
 def _retry(context: WorkerContext, claim: JobClaim, reason: str, delay: float) -> None:

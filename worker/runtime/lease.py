@@ -153,7 +153,7 @@ class LeaseKeeper:
         """One round: renew what is due, give back what was left, beat."""
         with self._lock:
             current = list(self._held.values())
-        self._renew_all([held for held in current if self._is_due(held)])
+        self._renew_all([*filter(self._is_due, current)])
         self._give_back()
         if self._monotonic() - self._last_beat >= self._renew:
             self._last_beat = self._monotonic()

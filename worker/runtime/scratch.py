@@ -43,7 +43,7 @@ def directory(scratch: Path, label: str) -> Iterator[Path]:
 
 def sweep(scratch: Path) -> list[Path]:
     """Remove the directories whose process is gone; returns them. Raises OSError where they cannot be looked at."""
-    return [folder for folder in scratch.glob(f"{PREFIX}*") if _removed_if_free(folder)]
+    return [*filter(_removed_if_free, scratch.glob(f"{PREFIX}*"))]
 
 
 def _held(scratch: Path) -> tuple[Path, int]:

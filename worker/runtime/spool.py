@@ -49,7 +49,7 @@ def why_full(settings: Settings, part: float = 1.0) -> str:
     """What is wrong with a spool that holds `part` of its bound or more; empty when there is room."""
     folder = settings.spool_dir
     bound = settings.spool_gb * GIGABYTE
-    used = sum(_size(path) for path in _entries(folder))
+    used = sum(map(_size, _entries(folder)))
     if used >= bound * part:
         return f"the spool {folder} holds {used / GIGABYTE:.1f} of {settings.spool_gb:g} GB (DROPSCRIBE_SPOOL_GB)"
     with contextlib.suppress(FileNotFoundError):  # nothing was ever decoded
@@ -62,7 +62,7 @@ def why_full(settings: Settings, part: float = 1.0) -> str:
 def sweep(settings: Settings, database: Database) -> int:
     """Remove what a crash left: working directories without a process, audio of jobs that are over or unknown."""
     spooled = _older(settings.spool_dir, ORPHAN_SECONDS)
-    needed = queries.active_among(database, {_job_of(path) for path in spooled})
+    needed = queries.active_among(database, set(map(_job_of, spooled)))
     orphans = [path for path in spooled if _job_of(path) not in needed and _removed(path)]
     left = scratch.sweep(settings.scratch_dir)
     for path in (*orphans, *left):

@@ -12,12 +12,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, groupby
+from operator import attrgetter, lt
 
 from dropscribe.core import confidence, spans
 from dropscribe.core.audio import MIN_SPEECH
 from dropscribe.core.scripts import ALPHABETIC, SYLLABLE
-from dropscribe.core.types import FinishReason, RawTranscript, Segment, SegmentKind, Span
+from dropscribe.core.types import FinishReason, RawTranscript, Segment, Span
 
 BREATH = 1.0  # s; a pause as short belongs to the talk around it
 BLIP = 1.0  # s; what is shorter and stands alone is a cough, a click or an "mhm", which models rightly leave out
@@ -121,7 +122,7 @@ def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits
     talk = _talk(speech, duration)
     accounted = _accounted(result.segments, limits.slack)
     holes = spans.without(talk, accounted)
-    gaps = [gap for gap in holes if gap.duration >= BLIP]
+    gaps = spans.lasting(holes, BLIP)
     share = 1 - spans.total(gaps) / spans.total(talk) if talk else 1.0
     pace = _pace(result.segments)
     failures = (
@@ -131,10 +132,9 @@ def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits
         *_haste(result.segments, pace, limits.words_per_second),
         *_doubt(result.segments, limits.confidence),
     )
-    missing = tuple(gap for gap in holes if gap.duration >= MIN_SPEECH)
     sure = confidence.average(result.segments)
     measures = {"coverage": share, "words_per_second": pace} | ({} if sure is None else {"confidence": sure})
-    return CheckResult(failures, missing, measures)
+    return CheckResult(failures, tuple(spans.lasting(holes, MIN_SPEECH)), measures)
 
 
 def words(text: str) -> float:
@@ -153,12 +153,12 @@ def _ending(result: RawTranscript) -> Iterator[Failure]:
 
 
 def _times(segments: Sequence[Segment], duration: float, slack: float) -> Iterator[Failure]:
-    reached = accumulate((segment.start for segment in segments), max)
-    if any(segment.start < -slack or segment.end > duration + slack for segment in segments):
+    starts, ends = [*map(attrgetter("start"), segments)], [*map(attrgetter("end"), segments)]
+    if min(starts, default=0.0) < -slack or max(ends, default=0.0) > duration + slack:
         yield Failure(Rule.TIMES, "the answer has times outside its chunk")
-    elif any(segment.end < segment.start for segment in segments):
+    elif any(map(lt, ends, starts)):
         yield Failure(Rule.TIMES, "the answer has a segment that ends before it begins")
-    elif any(segment.start < start - slack for segment, start in zip(segments, reached, strict=True)):
+    elif any(start < latest - slack for start, latest in zip(starts, accumulate(starts, max), strict=True)):
         yield Failure(Rule.TIMES, "the answer goes back in time")
 
 
@@ -166,18 +166,18 @@ def _coverage(gaps: Sequence[Span], accounted: Sequence[Span], share: float, lea
     """An answer without a word may well be right about a few short noises, but not about this much talk."""
     uncovered = spans.total(gaps)
     longest = _longest_hole(gaps, accounted)
-    if not accounted and uncovered >= SILENT_ANSWER:
-        yield Failure(Rule.SILENT, f"no word was read in {uncovered:.0f} s of detected speech")
-    elif accounted and share < least and uncovered >= MIN_UNCOVERED:
+    if not accounted:
+        if uncovered >= SILENT_ANSWER:
+            yield Failure(Rule.SILENT, f"no word was read in {uncovered:.0f} s of detected speech")
+    elif share < least and uncovered >= MIN_UNCOVERED:
         yield Failure(Rule.COVERAGE, f"only {100 * share:.0f} % of the detected speech is covered")
-    elif accounted and longest >= MAX_GAP:
+    elif longest >= MAX_GAP:
         yield Failure(Rule.COVERAGE, f"{longest:.0f} s of detected speech on end are not covered")
 
 
 def _longest_hole(gaps: Sequence[Span], accounted: Sequence[Span]) -> float:
     """Seconds of talk between two segments, at most."""
-    ends = [span.end for span in accounted]
-    holes = groupby(gaps, lambda gap: bisect_right(ends, gap.start))
+    holes = groupby(gaps, lambda gap: bisect_right(accounted, gap.start, key=attrgetter("end")))
     return max((spans.total(hole) for _, hole in holes), default=0.0)
 
 
@@ -200,17 +200,15 @@ def _doubt(segments: Sequence[Segment], least: float) -> Iterator[Failure]:
 
 def _pace(segments: Iterable[Segment]) -> float:
     """Words a second of the time that speech covers; where people talk at once, it counts once."""
-    said = [segment for segment in segments if segment.kind is SegmentKind.SPEECH]
+    said = [*filter(attrgetter("is_speech"), segments)]
     spoken = spans.total(_accounted(said, 0.0))
     return sum(words(segment.text) for segment in said) / max(spoken, SHORT)
 
 
 def _talk(detected: Iterable[Span], duration: float) -> list[Span]:
     """Speech within the chunk, together with the short pauses in it."""
-    chunk = Span(0.0, duration)
-    heard = spans.merged(part for span in detected if (part := spans.clip(span, chunk)).duration > 0)
-    pauses = (Span(left.end, right.start) for left, right in pairwise(heard))
-    return spans.merged([*heard, *(pause for pause in pauses if pause.duration <= BREATH)])
+    heard = spans.common(detected, [Span(0.0, duration)])
+    return spans.merged([*heard, *(pause for pause in spans.between(heard) if pause.duration <= BREATH)])
 
 
 def _accounted(segments: Iterable[Segment], slack: float) -> list[Span]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from itertools import repeat
+from operator import attrgetter
 
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import Chunk, EngineInfo, RawTranscript, Span
+from dropscribe.core.types import Chunk, EngineInfo, RawTranscript, Segment, Span
 from dropscribe.models.base import TranscribeRequest
 from dropscribe.store.chunks import ChunkWork
 from dropscribe.worker import chunking
@@ -68,21 +70,17 @@ def limits(settings: Settings) -> quality_checks.CheckLimits:
 def _judged(heard: CheckedHypothesis, work: ChunkWork, bounds: quality_checks.CheckLimits) -> CheckedHypothesis:
     """With its verdict, and in the recording's time."""
     offset = work.chunk.start
-    verdict = quality_checks.check(
-        heard.result, work.chunk.duration, [_moved(span, -offset) for span in work.speech], bounds
-    )
-    segments = tuple(segment.later(offset) for segment in heard.result.segments)
+    speech = map(Span.later, work.speech, repeat(-offset))
+    verdict = quality_checks.check(heard.result, work.chunk.duration, speech, bounds)
+    segments = tuple(map(Segment.later, heard.result.segments, repeat(offset)))
+    missing = tuple(map(Span.later, verdict.missing, repeat(offset)))
     return replace(
         heard,
         result=replace(heard.result, segments=segments),
-        reasons=tuple(str(failure) for failure in verdict.failures),
-        rules=tuple(dict.fromkeys(failure.rule for failure in verdict.failures)),
-        missing=() if verdict.passed else tuple(_moved(span, offset) for span in verdict.missing),
+        reasons=tuple(map(str, verdict.failures)),
+        rules=tuple(dict.fromkeys(map(attrgetter("rule"), verdict.failures))),
+        missing=() if verdict.passed else missing,
     )
-
-
-def _moved(span: Span, seconds: float) -> Span:
-    return Span(span.start + seconds, span.end + seconds)
 
 
 def halves(settings: Settings, work: ChunkWork, heard: CheckedHypothesis) -> tuple[Chunk, Chunk] | None:
