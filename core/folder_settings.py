@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 # Keys that are global settings too, and mean the same.
 SHARED = (
-    "context", "language", "outputs", "engine", "precision", "chunk_seconds", "speakers", "priority", "when_done",
-    "status_page",
+    "context", "language", "outputs", "engine", "precision", "chunk_seconds", "speakers", "channels", "tracks",
+    "priority", "when_done", "status_page",
 )  # fmt: skip
 # What a job's row keeps of them, for the workers to merge over their own.
-CARRIED = ("language", "outputs", "engine", "precision", "chunk_seconds", "speakers", "notify")
+CARRIED = ("language", "outputs", "engine", "precision", "chunk_seconds", "speakers", "channels", "tracks", "notify")
 
 MIN_CHUNK = 30.0  # s; shorter ones would make thousands of a long recording
 MAX_CHUNK = 86_400.0  # s

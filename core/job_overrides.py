@@ -27,6 +27,8 @@ class JobOverrides:
     model: str | None = None
     chunk_seconds: float | None = None
     speakers: str | None = None
+    channels: str | None = None
+    tracks: str | None = None
     notify: str | None = None
     when_done: str | None = None
     folder: str | None = None

@@ -28,6 +28,7 @@ from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings_errors import PREFIX, validated
 from dropscribe.core.types import Priority
 
+LATER = {"channels": "mix", "tracks": "speech"}  # settings that left the digest as it was, and the values that do so
 MISSED_BEATS = 3  # so many heartbeats
 MAX_CONTEXT = 10_000  # characters, more than models take: at most some thousand tokens
 FIRST_MODEL = "microsoft/VibeVoice-ASR-HF"  # what an empty `model` meant when the first transcripts were made
@@ -160,6 +161,17 @@ class Settings(BaseModel):
     )
     segment_slack_seconds: float = Field(
         0.5, ge=0, description="quality check: how far a segment may reach beyond its chunk"
+    )
+    channels: Literal["mix", "separate"] = Field(
+        "mix",
+        description="several channels are heard together (`mix`), or each is transcribed by itself and is one speaker "
+        "(`separate`)",
+    )
+    tracks: Annotated[str, BeforeValidator(_as_text)] = Field(
+        "speech",
+        pattern=r"^(speech|all|[1-9][0-9]?(,[1-9][0-9]?)*)$",
+        description="sound tracks that are heard: `speech` (all but commentary and other languages), `all`, or their "
+        "numbers (`1,3`)",
     )
     speakers: Annotated[str, BeforeValidator(_as_text)] = Field(
         "auto",
@@ -324,6 +336,8 @@ class Settings(BaseModel):
             shaping |= self.of(group).shaping()
         if self.known_voices:  # off, the digest stays what it was before there was this setting
             shaping["known_voices"] = True
+        later = {"channels": self.channels, "tracks": self.tracks}
+        shaping |= {name: value for name, value in later.items() if value != LATER[name]}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
 
 

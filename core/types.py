@@ -181,13 +181,14 @@ class Chunk:
     """A window of a recording that the model reads in one go: `index` in order of `start`.
 
     Neighbours overlap. What is said within `keep` is this chunk's to tell; the kept spans of a recording's chunks
-    follow each other without a gap.
+    follow each other without a gap. `channel` is which of the channels it is of, where they are transcribed one by one.
     """
 
     index: int
     start: float
     end: float
     keep: Span
+    channel: int = 0
 
     @property
     def duration(self) -> float:
@@ -238,11 +239,29 @@ class EngineInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Track:
+    """A sound track of a recording, by its `number` from 1; of what the file does not say, empty or 0.
+
+    `left_out` says why it was not heard, and is empty where it was.
+    """
+
+    number: int
+    codec: str = ""
+    channels: int = 0
+    sample_rate: int = 0
+    language: str = ""
+    title: str = ""
+    left_out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Media:
     """What a recording's file is; of what nothing is known, empty or 0.
 
     `claimed_duration` is not None where the file breaks off: the seconds that the whole has, 0 where nothing tells.
     `unread_bytes` is not None where so much lies behind the sound, and is neither sound nor described by the file.
+    `tracks` are its sound tracks. `separate_channels` are the numbers, from 1, of the channels that are transcribed one
+    by one, and of which each is a speaker; none where they are mixed.
     """
 
     format: str = ""
@@ -251,11 +270,17 @@ class Media:
     sample_rate: int = 0
     claimed_duration: float | None = None
     unread_bytes: int | None = None
+    tracks: tuple[Track, ...] = ()
+    separate_channels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The recording as it was read: `path` as seen by the worker, `duration` in seconds, `sha256` in hex."""
+    """The recording as it was read: `path` as seen by the worker, `duration` in seconds, `sha256` in hex.
+
+    `tracks` and `separate_channels` are those of `Media`; `codec`, `channels` and `sample_rate` are of the first track
+    that was heard.
+    """
 
     path: str
     size: int
@@ -265,13 +290,16 @@ class Source:
     codec: str
     channels: int
     sample_rate: int
+    tracks: tuple[Track, ...] = ()
+    separate_channels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
     """Somebody who speaks in a recording.
 
-    `number` is what segments call them, by first appearance; `name` what people call them, empty until somebody
+    `number` is what segments call them, by first appearance; where channels are transcribed one by one, it is that of
+    their channel, less one. `name` what people call them, empty until somebody
     says; `seconds` how long they speak. `maybe_same` are numbers of speakers that may be the same person: nothing
     proved it, nothing ruled it out; `similarity` says of each how alike they sound, up to 1, or None where that is not
     known. `recognized` is how much they sound like the known voice whose name they were given, None where no voice

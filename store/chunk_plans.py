@@ -41,7 +41,8 @@ class Onward:
 class Prepared:
     """What preparing a recording found out.
 
-    `chunks` are the windows for a model, `stretches` those whose voices are to be embedded.
+    `chunks` are the windows for a model, `stretches` those whose voices are to be embedded. `speech_of_channels` is
+    that of each channel, where these are transcribed one by one, and `speech` that of all of them.
     """
 
     duration: float
@@ -52,6 +53,7 @@ class Prepared:
     notes: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     stretches: Sequence[Span] = ()
+    speech_of_channels: Sequence[Sequence[Span]] = ()
 
 
 def prepared(database: Database, claim: JobClaim, result: Prepared, *, window: int) -> Onward:
@@ -68,7 +70,7 @@ def prepared(database: Database, claim: JobClaim, result: Prepared, *, window: i
         state = JobState.TRANSCRIBING if unread or result.stretches else JobState.FINISHING
         found = {
             "duration": result.duration,
-            "media": stored_media(result.media, result.speech),
+            "media": stored_media(result.media, result.speech, result.speech_of_channels),
             "speech_detector": result.speech_detector,
             "notes": list(result.notes),
             "timings": result.timings,
@@ -94,10 +96,11 @@ def _planned_before(connection: Connection, job_id: str, result: Prepared, lengt
     """Is what the job has a plan of the same recording, nothing left to read that is longer than in today's plan?"""
     windows = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW)
     unread = chunks.c.state.not_in(SETTLED_CHUNKS)
+    channels = set(connection.execute(select(chunks.c.channel).where(*windows).distinct()).scalars())
     number, longest = connection.execute(
         select(func.count(), func.max(case((unread, chunks.c.end - chunks.c.start), else_=0.0))).where(*windows)
     ).one()
-    if not number or not result.chunks or length is None:
+    if not number or length is None or channels != {chunk.channel for chunk in result.chunks}:
         return False
     return abs(length - result.duration) < SAME and longest <= max(c.duration for c in result.chunks) + SAME
 
@@ -121,6 +124,7 @@ def _row(chunk_id: str, job_id: str, chunk: Chunk) -> dict[str, Any]:
         "position": chunk.index,
         "kind": ChunkKind.WINDOW,
         "depth": 0,
+        "channel": chunk.channel,
         "start": chunk.start,
         "end": chunk.end,
         "keep_from": chunk.keep.start,

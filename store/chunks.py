@@ -78,7 +78,7 @@ def claim(
         chunk, job = _rows(connection, won)
         return ChunkWork(
             claim=won,
-            chunk=Chunk(chunk.position, chunk.start, chunk.end, Span(chunk.keep_from, chunk.keep_to)),
+            chunk=Chunk(chunk.position, chunk.start, chunk.end, Span(chunk.keep_from, chunk.keep_to), chunk.channel),
             context=job.context,
             failures=chunk.failures,
             depth=chunk.depth,
@@ -139,7 +139,7 @@ def _rows(connection: Connection, claim: ChunkClaim) -> tuple[Any, Any]:
 
 def _speech(chunk: Any, job: Any) -> tuple[Span, ...]:
     """Where somebody speaks in a chunk, as far as the speech reaches beyond it."""
-    spans = speech_of(job.media)
+    spans = speech_of(job.media, chunk.channel)
     return tuple(span for span in spans if span.end > chunk.start and span.start < chunk.end)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from dropscribe.core.job_overrides import JobOverrides
-from dropscribe.core.types import EngineInfo, Media, Span, SpeakerNames
+from dropscribe.core.types import EngineInfo, Media, Span, SpeakerNames, Track
 
 T = TypeVar("T")
 
@@ -76,17 +76,23 @@ SPEAKERS = ParsedJson(_names, _said)
 
 
 # The column `media` holds the speech too, which few readers need and which is long.
-def stored_media(media: Media, speech: Iterable[Span]) -> dict[str, Any]:
-    """What the column holds of a recording."""
+def stored_media(media: Media, speech: Iterable[Span], of_channels: Iterable[Iterable[Span]] = ()) -> dict[str, Any]:
+    """What the column holds of a recording: its speech, and that of each channel where they are transcribed apart."""
     facts = {name: value for name, value in asdict(media).items() if value is not None}
-    return facts | {"speech": _pairs(speech)}
+    return facts | {"speech": _pairs(speech), "speech_of_channels": [_pairs(spans) for spans in of_channels]}
 
 
 def media_of(stored: Mapping[str, Any] | None) -> Media | None:
     """What it says of the recording; None before it was prepared."""
-    return None if stored is None else Media(**_known(Media.__dataclass_fields__, stored))
+    if stored is None:
+        return None
+    facts = _known(Media.__dataclass_fields__, stored)
+    tracks = tuple(Track(**_known(Track.__dataclass_fields__, track)) for track in facts.pop("tracks", ()))
+    return Media(**facts | {"separate_channels": tuple(facts.get("separate_channels", ()))}, tracks=tracks)
 
 
-def speech_of(stored: Mapping[str, Any] | None) -> tuple[Span, ...]:
-    """Where it says that somebody speaks."""
-    return _spans((stored or {}).get("speech", ()))
+def speech_of(stored: Mapping[str, Any] | None, channel: int | None = None) -> tuple[Span, ...]:
+    """Where it says that somebody speaks; in one channel, where these are transcribed apart."""
+    known = stored or {}
+    of_channels = known.get("speech_of_channels", ())
+    return _spans(known.get("speech", ()) if channel is None or not of_channels else of_channels[channel])

@@ -110,10 +110,10 @@ def job(database: Database, job_id: str) -> Job:
     return _job(row)
 
 
-def speech(database: Database, job_id: str) -> tuple[Span, ...]:
-    """Where somebody speaks in the recording, as preparing it found; empty before that."""
+def speech(database: Database, job_id: str, channel: int | None = None) -> tuple[Span, ...]:
+    """Where somebody speaks in the recording, or in one channel, as preparing it found; empty before that."""
     with database.read() as connection:
-        return speech_of(connection.execute(select(jobs.c.media).where(jobs.c.id == job_id)).scalar())
+        return speech_of(connection.execute(select(jobs.c.media).where(jobs.c.id == job_id)).scalar(), channel)
 
 
 NAMED_CANDIDATES = 3  # jobs that an ambiguous id is said to mean

@@ -204,7 +204,8 @@ class JobColumns(TypedColumns):
 class ChunkColumns(TypedColumns):
     """A stretch of a recording and what is to be done with it: see `ChunkKind`.
 
-    `keep_from` and `keep_to` bound what is this chunk's to tell; `depth` counts how often it was halved.
+    `keep_from` and `keep_to` bound what is this chunk's to tell; `depth` counts how often it was halved. `channel`
+    is which of the spooled channels it is of.
     """
 
     id = Column(String(24), primary_key=True)
@@ -212,6 +213,7 @@ class ChunkColumns(TypedColumns):
     position = Column(Integer, nullable=False)
     kind = Column(String(8), nullable=False, server_default="window")
     depth = Column(Integer, nullable=False, server_default="0")
+    channel = Column(Integer, nullable=False, server_default="0")
     start = Column(Double, nullable=False)
     end = Column(Double, nullable=False)
     keep_from = Column(Double, nullable=False, server_default="0")

@@ -30,6 +30,7 @@ class ReadChunk:
     timings: dict[str, float]
     language: str
     finished_at: float
+    channel: int = 0
 
 
 def read_chunks(database: Database, job_id: str) -> list[ReadChunk]:
@@ -55,6 +56,7 @@ def read_chunks(database: Database, job_id: str) -> list[ReadChunk]:
             row.timings,
             row.language,
             row.finished_at,
+            row.channel,
         )
         for row in rows
     ]

@@ -5,10 +5,12 @@ import struct
 import wave
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from dropscribe.core.errors import DropscribeError
 from dropscribe.worker.preparing.decode import DecodeLimits, decode
@@ -127,6 +129,21 @@ def claim_less(path: Path, share: float) -> Path:
     size = int.from_bytes(data[at : at + width], order)
     data[at : at + width] = (round(size * share) // 48 * 48 if share < 1 else size).to_bytes(width, order)
     path.write_bytes(data)
+    return path
+
+
+def write_tracks(path: Path, container: str, tracks: list[dict[str, Any]], rate: int = 24_000) -> Path:
+    """A file with several sound tracks: of each its `samples`, and if need be `codec`, `layout`, `metadata`, `mark`."""
+    with av.open(str(path), "w", format=container) as out:
+        for track in tracks:
+            track["stream"] = out.add_stream(
+                track.get("codec", "pcm_s16le"), rate=rate, layout=track.get("layout", "mono")
+            )
+            track["stream"].metadata.update(track.get("metadata", {}))
+            track["stream"].disposition = track.get("mark", Disposition(0))
+        for track in tracks:
+            for frame in [*sound_frames(track["samples"], rate, track.get("layout", "mono")), None]:
+                out.mux(track["stream"].encode(frame))
     return path
 
 

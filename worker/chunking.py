@@ -74,8 +74,12 @@ def halve(chunk: Chunk, speech: Sequence[Span], *, overlap: float, smallest: flo
     at = _middle(pause)
     cut = _Cut(at, _beyond(pause, min(overlap, MAX_SHARED * min(at - chunk.start, chunk.end - at))))
     opening = _opening(heard, cut, chunk.start)
-    left = Chunk(chunk.index, chunk.start, _closing(heard, cut, chunk.end, MARGIN), Span(chunk.keep.start, at))
-    right = Chunk(chunk.index, max(opening, heard.first(opening) - MARGIN), chunk.end, Span(at, chunk.keep.end))
+    left = Chunk(
+        chunk.index, chunk.start, _closing(heard, cut, chunk.end, MARGIN), Span(chunk.keep.start, at), chunk.channel
+    )
+    right = Chunk(
+        chunk.index, max(opening, heard.first(opening) - MARGIN), chunk.end, Span(at, chunk.keep.end), chunk.channel
+    )
     return (left, right) if min(left.duration, right.duration) >= smallest else None
 
 

@@ -22,7 +22,8 @@ from dropscribe.store.queries import Job
 from dropscribe.store.transcripts import EmbeddedStretch, ReadChunk
 from dropscribe.worker.diarizing import diarize, embed, known_voices
 from dropscribe.worker.merging import merge_chunks, speaker_linking
-from dropscribe.worker.merging.merge_chunks import ChunkOutcome
+from dropscribe.worker.merging.merge_channels import ChannelOutcome, merge_channels
+from dropscribe.worker.merging.merge_chunks import ChunkOutcome, MergedChunks
 from dropscribe.worker.merging.speaker_embeddings import SpeakerEmbeddings, Vectors
 from dropscribe.worker.merging.speaker_linking import Voices
 from dropscribe.worker.outputs import json_
@@ -47,8 +48,8 @@ def outcome(context: WorkerContext, job: Job) -> Outcome | None:
         chunks = transcripts.read_chunks(context.database, job.id)
         stretches = transcripts.embedded_stretches(context.database, job.id)
         voices = who_speaks(context, job, _parts(chunks), stretches)
-        speech = queries.speech(context.database, job.id)
-        transcript = named(assemble(job, chunks, stretches, speech, voices), job)
+        merged = _merged(context, job, chunks, voices)
+        transcript = named(assemble(job, chunks, stretches, merged), job)
         state = JobState.SUSPECT if transcript.reasons else JobState.DONE
         return Outcome(state, transcript, speaker_linking.to_json(voices))
     document = transcripts.document(context.database, job.duplicate_of)
@@ -69,7 +70,7 @@ def who_speaks(
     if (stored := transcripts.diarization(context.database, job.id)) is not None:
         return speaker_linking.from_json(stored)
     settings = context.settings.for_job(job.overrides)
-    if settings.speakers == "off":
+    if settings.speakers == "off" or _separate(job):
         return Voices(compared=True)
     heard, notes = _heard(context, stretches)
     whole = SpeakerEmbeddings.joined(heard)
@@ -133,17 +134,34 @@ def named(transcript: Transcript, job: Job) -> Transcript:
     return replace(transcript, segments=segments, speakers=merge_chunks.named(people, job.speakers.names))
 
 
+def _separate(job: Job) -> tuple[int, ...]:
+    """The numbers of the channels that were transcribed one by one; none where they were mixed."""
+    return job.media.separate_channels if job.media else ()
+
+
+def _merged(context: WorkerContext, job: Job, chunks: Sequence[ReadChunk], voices: Voices) -> MergedChunks:
+    """The timeline of all chunks: of one recording with these voices, or of channels, each of which is a speaker."""
+    channels = _separate(job)
+    if not channels:
+        return merge_chunks.merge_chunks(_parts(chunks), queries.speech(context.database, job.id), voices)
+    return merge_channels(
+        [
+            ChannelOutcome(
+                number,
+                _parts([chunk for chunk in chunks if chunk.channel == channel]),
+                queries.speech(context.database, job.id, channel),
+            )
+            for channel, number in enumerate(channels)
+        ]
+    )
+
+
 def assemble(
-    job: Job,
-    chunks: Sequence[ReadChunk],
-    stretches: Sequence[EmbeddedStretch],
-    speech: Sequence[Span],
-    voices: Voices,
+    job: Job, chunks: Sequence[ReadChunk], stretches: Sequence[EmbeddedStretch], stitched: MergedChunks
 ) -> Transcript:
     """One transcript from a job's chunks; always the same, so that a second attempt finds its files in place."""
     media = job.media or Media()
     source = _source(job, media)
-    stitched = merge_chunks.merge_chunks(_parts(chunks), speech, voices)
     return Transcript(
         job_id=job.id,
         source=source,
@@ -175,6 +193,8 @@ def _source(job: Job, media: Media) -> Source:
         codec=media.codec,
         channels=media.channels,
         sample_rate=media.sample_rate,
+        tracks=media.tracks,
+        separate_channels=media.separate_channels,
     )
 
 

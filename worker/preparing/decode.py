@@ -13,10 +13,10 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dropscribe.core import child_process
 from dropscribe.core.audio import SAMPLE_RATE
@@ -29,6 +29,7 @@ from dropscribe.core.errors import (
     NotMediaError,
     SpoolError,
 )
+from dropscribe.core.types import Track
 
 if TYPE_CHECKING:
     from dropscribe.core.settings import Settings
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5  # between two looks at `stop`; the end of the child is noticed at once
 FLOAT_BYTES = 4  # a sample of the unscaled pass
+MAX_SEPARATE = 8  # channels that are transcribed one by one: what FLAC holds
+SEPARATE_BYTES = 2 * MAX_SEPARATE  # a sample of all of them in the spool
 KILL_SECONDS = 10.0  # a process that outlives SIGKILL for so long hangs in the kernel
 AGES = 10 * 366 * 86_400  # s; no setting means more, and the kernel counts CPU time in 64 bits of nanoseconds
 
@@ -84,6 +87,24 @@ def limits(settings: Settings) -> DecodeLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """What of a recording is heard: the settings `channels` and `tracks`."""
+
+    channels: str = "mix"
+    tracks: str = "speech"
+
+    @property
+    def is_separate(self) -> bool:
+        """Is each channel to be transcribed by itself?"""
+        return self.channels == "separate"
+
+
+def listening(settings: Settings) -> Listening:
+    """What the settings say of it."""
+    return Listening(settings.channels, settings.tracks)
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """What was decoded. `duration` and `silence_inserted` are seconds, the levels dB.
 
@@ -92,7 +113,9 @@ class Decoded:
     header (0: that does not say). `decode_errors` counts the packets that were skipped. `silence_inserted` stands
     where the recording has holes. For `inverted_seconds` the channels cancel each other out, and one of them was taken.
     The header claims only `header_seconds` of sound, or 0 where that is right. `unread_bytes` lie behind the sound, and
-    are neither sound nor described.
+    are neither sound nor described. `codec`, `channels`, `sample_rate` and levels are of the first track that was
+    heard, `tracks` are all. `separate_channels` are the numbers, from 1, of the channels that the spool holds one by
+    one; none where they were mixed. `remarks` are for readers of the transcript.
     """
 
     duration: float
@@ -110,6 +133,16 @@ class Decoded:
     inverted_seconds: float
     header_seconds: float
     unread_bytes: int
+    tracks: tuple[Track, ...] = ()
+    separate_channels: tuple[int, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Self:
+        """From JSON, as the child writes it."""
+        tracks = tuple(Track(**track) for track in answer["tracks"])
+        lists = {name: tuple(answer[name]) for name in ("separate_channels", "remarks")}
+        return cls(**{**answer, **lists, "tracks": tracks})
 
 
 class DecodeStoppedError(DropscribeError):
@@ -128,12 +161,13 @@ def decode(
     source: Path,
     target: Path,
     limits: DecodeLimits,
+    wanted: Listening = Listening(),
     *,
     label: str,
     scratch: Path | None = None,
     stop: threading.Event | None = None,
 ) -> Decoded:
-    """Decode `source` to the FLAC file `target`, which appears only when it is complete.
+    """Decode what is `wanted` of `source` to the FLAC file `target`, which appears only when it is complete.
 
     `label` is the name of the original in messages. `scratch` is a directory for 345 MB an hour of working
     data, that of `target` unless given. Setting `stop` ends the decoder within a second. Raises
@@ -147,7 +181,8 @@ def decode(
         "target": str(part.absolute()),
         "scratch": str((scratch or target.parent).absolute()),
         "limits": asdict(limits),
-        "file_bytes": limits.file_bytes,
+        "wanted": asdict(wanted),
+        "file_bytes": limits.file_bytes * (SEPARATE_BYTES // FLOAT_BYTES if wanted.is_separate else 1),
     }
     child = _start(request, label)
     try:
@@ -251,7 +286,7 @@ def _interpret(child: subprocess.CompletedProcess[bytes], label: str) -> Decoded
     answer = json.loads(child.stdout)
     if kind := answer.get("error"):
         raise REPORTED[kind](f"{label}: {answer['reason']}")
-    return Decoded(**answer)
+    return Decoded.read(answer)
 
 
 def _killed(number: signal.Signals, label: str) -> DropscribeError:

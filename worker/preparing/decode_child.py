@@ -17,7 +17,7 @@ from typing import Any
 from dropscribe.core import start_up
 from dropscribe.core.child_process import die_with_parent
 from dropscribe.core.errors import DecodeLimitError, DropscribeError
-from dropscribe.worker.preparing.decode import AGES, DecodeLimits
+from dropscribe.worker.preparing.decode import AGES, DecodeLimits, Listening
 
 GRACE = 5  # s of CPU time between SIGXCPU and the kernel's SIGKILL
 MOST = (1 << 63) - 1  # bytes; no limit that the system takes is larger
@@ -38,7 +38,11 @@ def _answer(request: dict[str, Any], limits: DecodeLimits) -> dict[str, Any]:
             from dropscribe.worker.preparing import media  # after the limits: they hold for everything that av maps
 
         decoded = media.decode(
-            Path(request["source"]), Path(request["target"]), Path(request["scratch"]), limits.max_seconds
+            Path(request["source"]),
+            Path(request["target"]),
+            Path(request["scratch"]),
+            limits.max_seconds,
+            Listening(**request["wanted"]),
         )
     except DropscribeError as error:
         return {"error": type(error).__name__, "reason": str(error)}

@@ -38,11 +38,11 @@ class _Sink(io.FileIO):
             self.error = error
 
 
-def write(blocks: Iterable[NDArray[np.int16]], target: Path) -> None:
-    """Write blocks of shape (samples,) as mono, 24 kHz, 16 bit. Raises NoRoomError or SpoolError."""
+def write(blocks: Iterable[NDArray[np.int16]], target: Path, channels: int = 1) -> None:
+    """Write blocks of shape (samples, channels) at 24 kHz, 16 bit. Raises NoRoomError or SpoolError."""
     with _sink(target) as sink:
         try:
-            with soundfile.SoundFile(sink, "w", SAMPLE_RATE, 1, subtype="PCM_16", format="FLAC") as file:
+            with soundfile.SoundFile(sink, "w", SAMPLE_RATE, channels, subtype="PCM_16", format="FLAC") as file:
                 for block in blocks:
                     file.write(block)
         except (soundfile.LibsndfileError, AssertionError) as error:  # it asserts that all was written

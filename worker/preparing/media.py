@@ -7,29 +7,28 @@ fraction of decoding twice, and float32 loses nothing of a faint recording that 
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from numpy.typing import NDArray
 
 from dropscribe.core.audio import SAMPLE_RATE
-from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
-from dropscribe.worker.preparing import declared_size, flac, understated
-from dropscribe.worker.preparing.channels import Block, downmix
-from dropscribe.worker.preparing.decode import Decoded
+from dropscribe.core.types import Track
+from dropscribe.worker.preparing import declared_size, flac, tracks, understated
+from dropscribe.worker.preparing.channels import Block
+from dropscribe.worker.preparing.decode import MAX_SEPARATE, Decoded, Listening
 from dropscribe.worker.preparing.downmix import Resampler, Timeline
 from dropscribe.worker.preparing.is_sound import is_sound
-from dropscribe.worker.preparing.level import Level, Samples, decibels
+from dropscribe.worker.preparing.lanes import Lane, Spooled, interleaved, longest, mixed, separated, spread
+from dropscribe.worker.preparing.level import decibels
 from dropscribe.worker.preparing.understated import MendedFile, Understated
 
 # A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's
@@ -101,8 +100,47 @@ class Behind:
         return self.found.end - self.found.claimed if self.found and not self.is_sound else 0
 
 
-def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Decoded:
-    """Decode to a FLAC file of mono, 24 kHz, 16 bit, at -25 dBFS.
+@dataclass(frozen=True, slots=True)
+class TrackSound:
+    """A sound track that was decoded: its lanes, one or one for each channel, and what was found on the way."""
+
+    track: Track
+    lanes: tuple[Lane, ...]
+    damage: Damage
+    inserted: float
+    cut: Cut
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is decoded, and where it goes: working data into `scratch`, in files that `files` closes."""
+
+    source: Path
+    behind: Behind
+    scratch: Path
+    max_seconds: float
+    is_separate: bool
+    files: ExitStack
+
+    def lane(self) -> Lane:
+        """A new one."""
+        lane = Lane.new(self.scratch)
+        self.files.callback(lane.file.close)
+        return lane
+
+    def lanes(self, channels: int) -> tuple[Lane, ...]:
+        """One for each channel where they stay apart, else one for all."""
+        return tuple(self.lane() for _ in range(channels if self.is_separate and channels > 1 else 1))
+
+
+def decode(
+    source: Path,
+    target: Path,
+    scratch: Path,
+    max_seconds: float,
+    wanted: Listening = Listening(),  # noqa: B008 (frozen)
+) -> Decoded:
+    """Decode to a FLAC file of mono, or of separate channels, at 24 kHz, 16 bit and -25 dBFS.
 
     The level follows VibeVoice's processor: plain RMS over the whole file (silence included) to -25 dBFS,
     less where the peak would exceed full scale; and never more than +40 dB. Clicks do not count, and are
@@ -111,32 +149,36 @@ def decode(source: Path, target: Path, scratch: Path, max_seconds: float) -> Dec
     Raises NotMediaError, NoAudioError, DecodeLimitError, NoRoomError or SpoolError with the reason, MemoryError.
     """
     behind = _behind(source)
-    with _container(source, behind) as container, _temporary(scratch) as raw:
-        stream = _choose(container)
-        timeline = _timeline(container, max_seconds)
-        damage = Damage()
-        frames = _frames(source, container, stream, damage)
-        level = _measure(_mono(_blocks(frames, timeline), damage), raw, max_seconds)
-        if level.samples == 0 or damage.errors > 9 * timeline.frames:  # noise that happens to decode
+    with _container(source, behind) as container:
+        chosen, name = _tracks(container, wanted), container.format.name
+    with ExitStack() as files:
+        recording = Recording(source, behind, scratch, max_seconds, wanted.is_separate, files)
+        decoded = [_decoded(recording, track) for track in chosen if not track.left_out]
+        heard = [sound for sound in decoded if isinstance(sound, TrackSound)]
+        if not heard:
             raise NotMediaError("truncated or damaged: no audio could be decoded", remedy="copy or export it again")
-        cut = _cut(source, timeline.elapsed, container, stream)
-        flac.write(_scaled(raw, level), target)
+        spooled = _spooled(recording, heard, target)
+        first, whole = heard[0], longest(spooled.lanes)
+        level = spooled.lanes[0].level
         return Decoded(
-            duration=level.samples / SAMPLE_RATE,
-            format=container.format.name,
-            codec=stream.codec_context.codec.canonical_name,
-            channels=stream.codec_context.channels,
-            sample_rate=stream.codec_context.sample_rate,
+            duration=whole,
+            format=name,
+            codec=first.track.codec,
+            channels=first.track.channels,
+            sample_rate=first.track.sample_rate,
             rms_dbfs=round(decibels(level.rms), 2),
             gain_db=round(decibels(level.gain), 2),
-            silent=level.is_silent,
-            truncated=cut.truncated or damage.broke_off,
-            claimed_duration=round(cut.claimed, 3) if cut.claimed <= max_seconds else 0.0,  # nonsense is not told
-            decode_errors=damage.errors,
-            silence_inserted=round(timeline.inserted, 3),
-            inverted_seconds=round(damage.inverted, 1),
-            header_seconds=round(behind.mended.share * level.samples / SAMPLE_RATE, 1) if behind.mended else 0.0,
+            silent=all(lane.level.is_silent for lane in spooled.lanes),
+            truncated=first.cut.truncated or any(sound.damage.broke_off for sound in heard),
+            claimed_duration=round(first.cut.claimed, 3) if first.cut.claimed <= max_seconds else 0.0,  # no nonsense
+            decode_errors=sum(sound.damage.errors for sound in heard),
+            silence_inserted=round(first.inserted, 3),
+            inverted_seconds=round(max(sound.damage.inverted for sound in heard), 1),
+            header_seconds=round(behind.mended.share * whole, 1) if behind.mended else 0.0,
             unread_bytes=behind.unread,
+            tracks=_told(chosen, decoded),
+            separate_channels=spooled.channels,
+            remarks=spooled.remarks,
         )
 
 
@@ -184,23 +226,61 @@ def _check_readable(source: Path) -> None:
         raise _unreadable(error) from error
 
 
-def _temporary(scratch: Path) -> IO[bytes]:
-    try:
-        return tempfile.TemporaryFile(dir=scratch)
-    except OSError as error:
-        raise _no_room(error) from error
-
-
-def _choose(container: InputContainer) -> AudioStream:
-    """The stream that a player would pick."""
-    if not container.streams.audio:
+def _tracks(container: InputContainer, wanted: Listening) -> tuple[Track, ...]:
+    """All sound tracks, at least one of which is to be heard."""
+    streams = container.streams.audio
+    if not streams:
         raise NoAudioError("there is no sound in it", remedy="remove it, or export it with its sound")
-    stream = container.streams.best("audio")
-    if not isinstance(stream, AudioStream) or stream.codec_context is None:
-        raise NotMediaError("its sound is damaged, encrypted or in an unknown codec", remedy="convert it to WAV")
-    if stream.codec_context.codec.name not in CODECS.split(","):
-        raise NotMediaError(f"the codec {stream.codec_context.codec.name} is not read", remedy="convert it to WAV")
-    return stream
+    best = container.streams.best("audio")
+    number = streams.index(best) + 1 if isinstance(best, AudioStream) else 1
+    listed = tracks.listed(container, CODECS.split(","))
+    chosen = tracks.chosen(listed, [stream.disposition for stream in streams], number, wanted.tracks)
+    heard = [track for track in chosen if not track.left_out]
+    if not heard:
+        reason = next(track.left_out for track in chosen if track.left_out != tracks.NOT_ASKED_FOR)
+        raise NotMediaError(f"its sound is not read: {reason}", remedy="convert it to WAV")
+    channels = sum(track.channels for track in heard)
+    if wanted.is_separate and channels > MAX_SEPARATE:
+        raise DecodeLimitError(
+            f"has {channels} channels, more than the {MAX_SEPARATE} that can be transcribed one by one",
+            remedy="set `channels` to mix, or choose `tracks`",
+        )
+    return chosen
+
+
+def _decoded(recording: Recording, track: Track) -> TrackSound | Track:
+    """The sound of a track; the track itself, left out, where there is none in it."""
+    with _container(recording.source, recording.behind) as container:
+        stream = container.streams.audio[track.number - 1]
+        timeline, damage = _timeline(container, recording.max_seconds), Damage()
+        lanes = recording.lanes(track.channels)
+        frames = _frames(recording.source, container, stream, damage)
+        for block in _blocks(frames, timeline):
+            damage.inverted += spread(block, lanes)
+            if longest(lanes) > recording.max_seconds:
+                raise _too_long(recording.max_seconds)
+        if not longest(lanes) or damage.errors > 9 * timeline.frames:  # noise that happens to decode
+            return replace(track, left_out="it is damaged")
+        cut = _cut(recording.source, timeline.elapsed, container, stream)
+        return TrackSound(track, lanes, damage, timeline.inserted, cut)
+
+
+def _told(chosen: Sequence[Track], decoded: Sequence[TrackSound | Track]) -> tuple[Track, ...]:
+    """All tracks, those that turned out to be damaged left out."""
+    damaged = {track.number: track for track in decoded if isinstance(track, Track)}
+    return tuple(damaged.get(track.number, track) for track in chosen)
+
+
+def _spooled(recording: Recording, heard: Sequence[TrackSound], target: Path) -> Spooled:
+    """Write the sound of all tracks: mixed, or each channel at its own level."""
+    lanes = [lane for sound in heard for lane in sound.lanes]
+    if recording.is_separate and len(lanes) > 1:
+        spooled = separated(lanes)
+        flac.write(interleaved(spooled.lanes), target, len(spooled.lanes))
+        return spooled
+    whole = lanes[0] if len(lanes) == 1 else mixed(lanes, recording.lane())
+    flac.write(whole.scaled(), target)
+    return Spooled((whole,))
 
 
 def _timeline(container: InputContainer, max_seconds: float) -> Timeline:
@@ -298,45 +378,6 @@ def _silence(seconds: float) -> Iterator[Block]:
         yield np.zeros((1, min(BLOCK, samples - start)), np.float32)
 
 
-def _mono(blocks: Iterable[Block], damage: Damage) -> Iterator[Samples]:
-    for block in blocks:
-        mono, inverted = downmix(block)
-        damage.inverted += inverted
-        yield mono[0]
-
-
-def _measure(blocks: Iterable[Samples], raw: IO[bytes], max_seconds: float) -> Level:
-    level = Level()
-    for block in blocks:
-        level.add(block)
-        if level.samples > max_seconds * SAMPLE_RATE:
-            raise _too_long(max_seconds)
-        _write(raw, block)
-    _rewind(raw)
-    return level
-
-
-def _write(raw: IO[bytes], block: Samples) -> None:
-    try:
-        raw.write(block.data)
-    except OSError as error:
-        raise _no_room(error) from error
-
-
-def _rewind(raw: IO[bytes]) -> None:
-    try:
-        raw.seek(0)  # flushes, so a full disk may show only here
-    except OSError as error:
-        raise _no_room(error) from error
-
-
-def _scaled(raw: IO[bytes], level: Level) -> Iterator[NDArray[np.int16]]:
-    gain, ceiling = np.float32(level.gain * 32767), level.ceiling * 32767
-    while data := raw.read(BLOCK * 4):
-        scaled = np.frombuffer(data, np.float32) * gain
-        yield np.rint(scaled.clip(-ceiling, ceiling)).astype(np.int16)
-
-
 def _too_long(max_seconds: float) -> DecodeLimitError:
     return DecodeLimitError(
         f"longer than {max_seconds / 3600:g} h", remedy="split it, or raise DROPSCRIBE_DECODE_HOURS"
@@ -345,7 +386,3 @@ def _too_long(max_seconds: float) -> DecodeLimitError:
 
 def _unreadable(error: OSError) -> SpoolError:
     return SpoolError(f"its working copy cannot be read ({error.strerror})", remedy="check that disk")
-
-
-def _no_room(error: OSError) -> SpoolError:
-    return cannot_write(f"its working data cannot be written ({error.strerror}); make room on that disk", error)

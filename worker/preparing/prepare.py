@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from dropscribe.core import disk_errors
 from dropscribe.core.settings import Settings
+from dropscribe.core.spans import merged
 from dropscribe.core.types import Chunk, Media, Span
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.fleet import Capacity, capacity
@@ -16,6 +18,7 @@ from dropscribe.store.queries import Job
 from dropscribe.worker import chunking
 from dropscribe.worker.preparing import decode, staging, vad
 from dropscribe.worker.preparing.staging import Staged
+from dropscribe.worker.preparing.tracks import NOT_ASKED_FOR
 from dropscribe.worker.runtime import scratch
 from dropscribe.worker.runtime.context import WorkerContext
 from dropscribe.worker.runtime.lease import Held
@@ -34,41 +37,66 @@ def staged(context: WorkerContext, job: Job, held: Held) -> Iterator[Staged]:
 
 
 def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepared:
-    """Decode the staged copy into the spool, find speech, plan chunks."""
-    settings = context.settings
-    _make_spool(settings.spool_dir)
-    target = context.spooled(job.id)
+    """Decode the staged copy into the spool, find speech, plan chunks; of each channel where they are apart."""
+    settings = context.settings.for_job(job.overrides)
     began = time.monotonic()
-    try:
-        label = staging.shown(Path(job.path))
-        decoded = decode.decode(
-            copy.path, target, decode.limits(settings), label=label, scratch=copy.path.parent, stop=held.stop
-        )
-    except decode.DecodeStoppedError:
-        held.check()
-        raise
+    decoded = _decoded(context, job, copy, held)
     decoding = time.monotonic() - began
-    found = vad.SpeechMap((), "none needed")
-    if not decoded.silent:
-        found = vad.detect(target, vad.load(settings.speech_detector), check=held.check)
-    held.check()
-    chunks = plan(context, job, found.spans, decoded.duration)
+    channels = range(max(1, len(decoded.separate_channels)))
+    found = [_speech(settings, context.spooled(job.id), channel, decoded, held) for channel in channels]
+    speech = merged(span for one in found for span in one.spans)
+    chunks = _numbered([plan(context, job, one.spans, decoded.duration) for one in found])
     return Prepared(
         duration=decoded.duration,
         media=_media(decoded),
-        speech_detector=found.detector,
+        speech_detector=found[0].detector,
         chunks=chunks,
-        stretches=stretches(settings.for_job(job.overrides), found.spans, decoded.duration),
-        speech=found.spans,
+        stretches=() if decoded.separate_channels else stretches(settings, speech, decoded.duration),
+        speech=speech,
+        speech_of_channels=[one.spans for one in found] if decoded.separate_channels else (),
         notes=notes(decoded, chunks),
         timings={"audio_decode": decoding, "speech_detection": time.monotonic() - began - decoding},
     )
 
 
+def _decoded(context: WorkerContext, job: Job, copy: Staged, held: Held) -> decode.Decoded:
+    """Decode the staged copy into the spool, as the settings of the job say."""
+    settings = context.settings.for_job(job.overrides)
+    _make_spool(settings.spool_dir)
+    label, target = staging.shown(Path(job.path)), context.spooled(job.id)
+    bounds, wanted = decode.limits(settings), decode.listening(settings)
+    scratch_folder = copy.path.parent
+    try:
+        return decode.decode(copy.path, target, bounds, wanted, label=label, scratch=scratch_folder, stop=held.stop)
+    except decode.DecodeStoppedError:
+        held.check()
+        raise
+
+
+def _speech(settings: Settings, target: Path, channel: int, decoded: decode.Decoded, held: Held) -> vad.SpeechMap:
+    held.check()
+    if decoded.silent:
+        return vad.SpeechMap((), "none needed")
+    return vad.detect(target, vad.load(settings.speech_detector), check=held.check, channel=channel)
+
+
+def _numbered(plans: Sequence[Sequence[Chunk]]) -> tuple[Chunk, ...]:
+    """The chunks of all channels, numbered on from one to the next."""
+    chunks = (replace(chunk, channel=channel) for channel, chunks in enumerate(plans) for chunk in chunks)
+    return tuple(replace(chunk, index=index) for index, chunk in enumerate(chunks))
+
+
 def _media(decoded: decode.Decoded) -> Media:
     claimed = decoded.claimed_duration if decoded.truncated else None
     return Media(
-        decoded.format, decoded.codec, decoded.channels, decoded.sample_rate, claimed, decoded.unread_bytes or None
+        decoded.format,
+        decoded.codec,
+        decoded.channels,
+        decoded.sample_rate,
+        claimed,
+        decoded.unread_bytes or None,
+        decoded.tracks,
+        decoded.separate_channels,
     )
 
 
@@ -120,4 +148,14 @@ def notes(decoded: decode.Decoded, chunks: tuple[Chunk, ...]) -> tuple[str, ...]
     if decoded.header_seconds:
         claimed, whole = decoded.header_seconds, decoded.duration
         found.append(f"its header claims {claimed:.0f} of {whole:.0f} s: it was read to the end of the file")
-    return tuple(found)
+    return (*found, *_notes_on_tracks(decoded))
+
+
+def _notes_on_tracks(decoded: decode.Decoded) -> Iterator[str]:
+    heard = [track for track in decoded.tracks if not track.left_out]
+    if len(heard) > 1:
+        yield f"the sound tracks {', '.join(str(track.number) for track in heard)} were heard together"
+    for track in decoded.tracks:
+        if track.left_out not in {"", NOT_ASKED_FOR}:
+            yield f"sound track {track.number} was not heard: {track.left_out}"
+    yield from decoded.remarks

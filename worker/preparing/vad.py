@@ -71,15 +71,15 @@ def load(name: str) -> Detector:
     return ENERGY if name == ENERGY.name else Detector("silero", SILERO_FRAME, _Silero(_silero_session()))
 
 
-def detect(path: Path, detector: Detector, check: Callable[[], None] = lambda: None) -> SpeechMap:
-    """Where the sound file `path` (mono) holds speech; memory does not grow with its length.
+def detect(path: Path, detector: Detector, check: Callable[[], None] = lambda: None, channel: int = 0) -> SpeechMap:
+    """Where a channel of the sound file `path` holds speech; memory does not grow with its length.
 
     `check` is called every 10 s of audio, and may raise to stop. Raises SpoolError when the file is unreadable.
     """
     try:
         with soundfile.SoundFile(path) as sound:
             duration = sound.frames / sound.samplerate
-            flags = detector.flag(_framed(_filtered(sound, check), detector.frame))
+            flags = detector.flag(_framed(_filtered(sound, check, channel), detector.frame))
     except (soundfile.LibsndfileError, OSError) as error:
         raise SpoolError(
             f"cannot read the decoded audio {path}: {error}", remedy="check the disk of the spool"
@@ -122,12 +122,14 @@ def _merge(starts: Times, ends: Times, gap: float) -> tuple[Times, Times]:
     return starts[np.append(True, apart)], ends[np.append(apart, True)]
 
 
-def _filtered(sound: soundfile.SoundFile, check: Callable[[], None]) -> Iterator[Samples]:
-    """The file behind the high-pass and at 16 kHz, blocks of shape (samples,)."""
+def _filtered(sound: soundfile.SoundFile, check: Callable[[], None], channel: int) -> Iterator[Samples]:
+    """The channel behind the high-pass and at 16 kHz, blocks of shape (samples,)."""
     graph = _graph(sound.samplerate)
-    for block in sound.blocks(READ_SECONDS * sound.samplerate, dtype="float32"):
+    for block in sound.blocks(READ_SECONDS * sound.samplerate, dtype="float32", always_2d=True):
         check()
-        frame = AudioFrame.from_ndarray(block[np.newaxis], format="flt", layout="mono")
+        frame = AudioFrame.from_ndarray(
+            np.ascontiguousarray(block[np.newaxis, :, channel]), format="flt", layout="mono"
+        )
         frame.sample_rate = sound.samplerate
         graph.push(frame)
         yield from _ready(graph)

@@ -37,7 +37,7 @@ def listen(context: WorkerContext, work: ChunkWork, held: Held) -> CheckedHypoth
     if context.model is None:
         raise TypeError("a worker without a model got a chunk to read")
     window = work.chunk
-    audio = spooled_audio.read(context.spooled(work.claim.job_id), work.span)
+    audio = spooled_audio.read(context.spooled(work.claim.job_id), work.span, window.channel)
 
     def progress(seconds: float) -> None:
         held.progress = min(max(held.progress, seconds), window.duration)

@@ -1,0 +1,151 @@
+"""Decoded sound on its way to the spool: lanes, each a channel in a file of its own, joined or kept apart.
+
+Nothing holds more than a few seconds of a recording in memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropscribe.core.audio import SAMPLE_RATE
+from dropscribe.core.disk_errors import cannot_write
+from dropscribe.core.errors import SpoolError
+from dropscribe.worker.preparing.channels import Block, downmix
+from dropscribe.worker.preparing.level import Level, Samples
+
+BLOCK = 10 * SAMPLE_RATE  # samples of a lane in memory at once
+FLOAT_BYTES = 4
+SAME = 0.99  # correlation from which on two channels hold the same sound: what differs is 17 dB below it
+
+
+@dataclass(slots=True)
+class Lane:
+    """One channel, mono at 24 kHz as float32 in an unnamed file, and how loud it is."""
+
+    file: IO[bytes]
+    level: Level = field(default_factory=Level)
+
+    @classmethod
+    def new(cls, scratch: Path) -> Lane:
+        """An empty one. Raises NoRoomError or SpoolError."""
+        try:
+            return cls(tempfile.TemporaryFile(dir=scratch))
+        except OSError as error:
+            raise _no_room(error) from error
+
+    def add(self, samples: Samples) -> None:
+        """Append samples, shape (samples,). Raises NoRoomError or SpoolError."""
+        self.level.add(samples)
+        try:
+            self.file.write(np.ascontiguousarray(samples, np.float32).data)
+        except OSError as error:
+            raise _no_room(error) from error
+
+    def blocks(self) -> Iterator[Samples]:
+        """All of it, in blocks of `BLOCK` samples of which the last may be shorter."""
+        try:
+            self.file.seek(0)  # flushes, so a full disk may show only here
+        except OSError as error:
+            raise _no_room(error) from error
+        while data := self.file.read(BLOCK * FLOAT_BYTES):
+            yield np.frombuffer(data, np.float32)
+
+    def scaled(self) -> Iterator[NDArray[np.int16]]:
+        """All of it at its gain, its clicks limited to the peak of the rest."""
+        gain, ceiling = np.float32(self.level.gain * 32767), self.level.ceiling * 32767
+        for block in self.blocks():
+            yield np.rint((block * gain).clip(-ceiling, ceiling)).astype(np.int16)
+
+
+def side_by_side(lanes: Sequence[Iterator[NDArray[np.generic]]]) -> Iterator[NDArray[np.generic]]:
+    """Blocks of all lanes, shape (lanes, samples); lanes that end earlier go on with silence."""
+    while True:
+        blocks = [next(lane, None) for lane in lanes]
+        size = max((block.size for block in blocks if block is not None), default=0)
+        if not size:
+            return
+        yield np.stack([np.zeros(size) if block is None else np.pad(block, (0, size - block.size)) for block in blocks])
+
+
+def mixed(lanes: Sequence[Lane], into: Lane) -> Lane:
+    """The lanes as one; of those that hold a sound."""
+    sounding = [lane for lane in lanes if not lane.level.is_silent] or lanes[:1]
+    if len(sounding) == 1:
+        return sounding[0]
+    for block in side_by_side([lane.blocks() for lane in sounding]):
+        into.add(downmix(block.astype(np.float32))[0][0])
+    return into
+
+
+def copies(lanes: Sequence[Lane]) -> dict[int, int]:
+    """Lanes that hold the same sound as one before them, and which; also where its phase or its gain is another."""
+    gram = np.zeros((len(lanes), len(lanes)))
+    for block in side_by_side([lane.blocks() for lane in lanes]):
+        wide = block.astype(np.float64)
+        gram += wide @ wide.T
+    scale = np.sqrt(np.diag(gram))
+    alike = np.abs(gram) > SAME * np.maximum(np.outer(scale, scale), 1e-12)
+    firsts = alike.argmax(axis=1).tolist()
+    return {lane: first for lane, first in enumerate(firsts) if first < lane and alike[lane, first]}
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """What the spool holds: the lanes, the numbers of their channels where they are apart, and remarks on others."""
+
+    lanes: tuple[Lane, ...]
+    channels: tuple[int, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def separated(lanes: Sequence[Lane]) -> Spooled:
+    """Those of several lanes that are to be transcribed one by one: without silent ones, and each sound once.
+
+    Where all hold the same, it is one recording, and there are no numbers of channels.
+    """
+    same = copies(lanes)
+    silent = [number for number, lane in enumerate(lanes) if lane.level.is_silent]
+    kept = [number for number in range(len(lanes)) if number not in {*same, *silent}] or [0]
+    remarks = [f"channel {number + 1} holds the same sound as channel {first + 1}" for number, first in same.items()]
+    remarks += [f"channel {number + 1} is silent" for number in silent]
+    is_one = len(kept) == 1 and bool(same)
+    channels = () if is_one else tuple(number + 1 for number in kept)
+    return Spooled(tuple(lanes[number] for number in kept), channels, tuple(remarks))
+
+
+def interleaved(lanes: Sequence[Lane]) -> Iterator[NDArray[np.int16]]:
+    """Blocks of shape (samples, lanes), each lane at its own gain."""
+    for block in side_by_side([lane.scaled() for lane in lanes]):
+        yield np.ascontiguousarray(block.T, np.int16)
+
+
+def spread(block: Block, lanes: Sequence[Lane]) -> float:
+    """Add a block of shape (channels, samples) to the lanes: a channel each, or all channels as one.
+
+    One lane takes the downmix of all channels, and so does each of several where a stream changed its channels on the
+    way. Tells for how many seconds the channels cancelled each other out.
+    """
+    if len(block) == len(lanes) > 1:
+        for lane, samples in zip(lanes, block, strict=True):
+            lane.add(samples)
+        return 0.0
+    mono, inverted = downmix(block)
+    for lane in lanes:
+        lane.add(mono[0])
+    return inverted
+
+
+def _no_room(error: OSError) -> SpoolError:
+    return cannot_write(f"its working data cannot be written ({error.strerror}); make room on that disk", error)
+
+
+def longest(lanes: Iterable[Lane]) -> float:
+    """Seconds of the longest."""
+    return max((lane.level.samples for lane in lanes), default=0) / SAMPLE_RATE
