@@ -58,7 +58,7 @@ def test_channels_keep_their_numbers_where_others_are_silent_or_the_same(lanes):
     assert copies(lanes) == {3: 1}
     spooled = separated(lanes)
     assert spooled.channels == (2, 3)
-    assert spooled.remarks == ("channel 4 holds the same sound as channel 2", "channel 1 is silent")
+    assert spooled.remarks == ("channel 1 is silent", "channel 4 holds the same sound as channel 2")
 
 
 def test_each_channel_is_brought_to_the_level_of_speech(lanes):

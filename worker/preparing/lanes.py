@@ -6,7 +6,7 @@ Nothing holds more than a few seconds of a recording in memory.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -104,6 +104,11 @@ class Spooled:
     channels: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()
 
+    @property
+    def is_silent(self) -> bool:
+        """True where there is no sound at all."""
+        return all(lane.level.is_silent for lane in self.lanes)
+
 
 def separated(lanes: Sequence[Lane]) -> Spooled:
     """Those of several lanes that are to be transcribed one by one: without silent ones, and each sound once.
@@ -111,13 +116,18 @@ def separated(lanes: Sequence[Lane]) -> Spooled:
     Where all hold the same, it is one recording, and there are no numbers of channels.
     """
     same = copies(lanes)
-    silent = [number for number, lane in enumerate(lanes) if lane.level.is_silent]
-    kept = [number for number in range(len(lanes)) if number not in {*same, *silent}] or [0]
-    remarks = [f"channel {number + 1} holds the same sound as channel {first + 1}" for number, first in same.items()]
-    remarks += [f"channel {number + 1} is silent" for number in silent]
+    remarks = _dropped(lanes, same)
+    kept = [number for number in range(len(lanes)) if number not in remarks] or [0]
     is_one = len(kept) == 1 and bool(same)
-    channels = () if is_one else tuple(number + 1 for number in kept)
-    return Spooled(tuple(lanes[number] for number in kept), channels, tuple(remarks))
+    channels = tuple(number + 1 for number in kept)
+    return Spooled(tuple(lanes[number] for number in kept), () if is_one else channels, tuple(remarks.values()))
+
+
+def _dropped(lanes: Sequence[Lane], same: Mapping[int, int]) -> dict[int, str]:
+    """Why channels are not transcribed, in their order."""
+    silent = {number: "is silent" for number, lane in enumerate(lanes) if lane.level.is_silent}
+    reasons = silent | {number: f"holds the same sound as channel {first + 1}" for number, first in same.items()}
+    return {number: f"channel {number + 1} {reasons[number]}" for number in sorted(reasons)}
 
 
 def interleaved(lanes: Sequence[Lane]) -> Iterator[NDArray[np.int16]]:

@@ -73,6 +73,16 @@ class Damage:
     broke_off: bool = False
     inverted: float = 0.0
 
+    @classmethod
+    def of(cls, heard: Sequence[TrackSound]) -> Damage:
+        """That of all tracks."""
+        every = [sound.damage for sound in heard]
+        return cls(
+            errors=sum(one.errors for one in every),
+            broke_off=any(one.broke_off for one in every),
+            inverted=max(one.inverted for one in every),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -93,6 +103,11 @@ class Behind:
     def mended(self) -> Understated | None:
         """What the header should say."""
         return self.found if self.is_sound else None
+
+    @property
+    def header_share(self) -> float:
+        """The part of the sound that the header claims where it should say more; 0 where it is right."""
+        return self.mended.share if self.mended else 0.0
 
     @property
     def unread(self) -> int:
@@ -153,33 +168,40 @@ def decode(
         chosen, name = _tracks(container, wanted), container.format.name
     with ExitStack() as files:
         recording = Recording(source, behind, scratch, max_seconds, wanted.is_separate, files)
-        decoded = [_decoded(recording, track) for track in chosen if not track.left_out]
+        decoded = [_decoded(recording, track) for track in tracks.heard(chosen)]
         heard = [sound for sound in decoded if isinstance(sound, TrackSound)]
         if not heard:
             raise NotMediaError("truncated or damaged: no audio could be decoded", remedy="copy or export it again")
         spooled = _spooled(recording, heard, target)
-        first, whole = heard[0], longest(spooled.lanes)
-        level = spooled.lanes[0].level
-        return Decoded(
-            duration=whole,
-            format=name,
-            codec=first.track.codec,
-            channels=first.track.channels,
-            sample_rate=first.track.sample_rate,
-            rms_dbfs=round(decibels(level.rms), 2),
-            gain_db=round(decibels(level.gain), 2),
-            silent=all(lane.level.is_silent for lane in spooled.lanes),
-            truncated=first.cut.truncated or any(sound.damage.broke_off for sound in heard),
-            claimed_duration=round(first.cut.claimed, 3) if first.cut.claimed <= max_seconds else 0.0,  # no nonsense
-            decode_errors=sum(sound.damage.errors for sound in heard),
-            silence_inserted=round(first.inserted, 3),
-            inverted_seconds=round(max(sound.damage.inverted for sound in heard), 1),
-            header_seconds=round(behind.mended.share * whole, 1) if behind.mended else 0.0,
-            unread_bytes=behind.unread,
-            tracks=_told(chosen, decoded),
-            separate_channels=spooled.channels,
-            remarks=spooled.remarks,
-        )
+        return _answer(recording, name, heard, spooled, _told(chosen, decoded))
+
+
+def _answer(
+    recording: Recording, name: str, heard: Sequence[TrackSound], spooled: Spooled, told: tuple[Track, ...]
+) -> Decoded:
+    first, whole, behind = heard[0], longest(spooled.lanes), recording.behind
+    level, damage = spooled.lanes[0].level, Damage.of(heard)
+    return Decoded(
+        duration=whole,
+        format=name,
+        codec=first.track.codec,
+        channels=first.track.channels,
+        sample_rate=first.track.sample_rate,
+        rms_dbfs=round(decibels(level.rms), 2),
+        gain_db=round(decibels(level.gain), 2),
+        silent=spooled.is_silent,
+        truncated=first.cut.truncated or damage.broke_off,
+        # nonsense is not told
+        claimed_duration=round(first.cut.claimed, 3) if first.cut.claimed <= recording.max_seconds else 0.0,
+        decode_errors=damage.errors,
+        silence_inserted=round(first.inserted, 3),
+        inverted_seconds=round(damage.inverted, 1),
+        header_seconds=round(behind.header_share * whole, 1),
+        unread_bytes=behind.unread,
+        tracks=told,
+        separate_channels=spooled.channels,
+        remarks=spooled.remarks,
+    )
 
 
 def _behind(source: Path) -> Behind:
@@ -235,17 +257,20 @@ def _tracks(container: InputContainer, wanted: Listening) -> tuple[Track, ...]:
     number = streams.index(best) + 1 if isinstance(best, AudioStream) else 1
     listed = tracks.listed(container, CODECS.split(","))
     chosen = tracks.chosen(listed, [stream.disposition for stream in streams], number, wanted.tracks)
-    heard = [track for track in chosen if not track.left_out]
-    if not heard:
-        reason = next(track.left_out for track in chosen if track.left_out != tracks.NOT_ASKED_FOR)
+    if not tracks.heard(chosen):
+        reason = min(chosen, key=lambda track: track.left_out == tracks.NOT_ASKED_FOR).left_out
         raise NotMediaError(f"its sound is not read: {reason}", remedy="convert it to WAV")
+    _check_channels(tracks.heard(chosen), wanted)
+    return chosen
+
+
+def _check_channels(heard: Sequence[Track], wanted: Listening) -> None:
     channels = sum(track.channels for track in heard)
     if wanted.is_separate and channels > MAX_SEPARATE:
         raise DecodeLimitError(
             f"has {channels} channels, more than the {MAX_SEPARATE} that can be transcribed one by one",
             remedy="set `channels` to mix, or choose `tracks`",
         )
-    return chosen
 
 
 def _decoded(recording: Recording, track: Track) -> TrackSound | Track:

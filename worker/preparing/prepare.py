@@ -16,9 +16,8 @@ from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.fleet import Capacity, capacity
 from dropscribe.store.queries import Job
 from dropscribe.worker import chunking
-from dropscribe.worker.preparing import decode, staging, vad
+from dropscribe.worker.preparing import decode, staging, tracks, vad
 from dropscribe.worker.preparing.staging import Staged
-from dropscribe.worker.preparing.tracks import NOT_ASKED_FOR
 from dropscribe.worker.runtime import scratch
 from dropscribe.worker.runtime.context import WorkerContext
 from dropscribe.worker.runtime.lease import Held
@@ -152,10 +151,10 @@ def notes(decoded: decode.Decoded, chunks: tuple[Chunk, ...]) -> tuple[str, ...]
 
 
 def _notes_on_tracks(decoded: decode.Decoded) -> Iterator[str]:
-    heard = [track for track in decoded.tracks if not track.left_out]
-    if len(heard) > 1:
-        yield f"the sound tracks {', '.join(str(track.number) for track in heard)} were heard together"
+    heard = [str(track.number) for track in tracks.heard(decoded.tracks)]
+    if len(heard) > 1 and not decoded.separate_channels:
+        yield f"the sound tracks {', '.join(heard)} were heard together"
     for track in decoded.tracks:
-        if track.left_out not in {"", NOT_ASKED_FOR}:
+        if track.left_out not in {"", tracks.NOT_ASKED_FOR}:
             yield f"sound track {track.number} was not heard: {track.left_out}"
     yield from decoded.remarks

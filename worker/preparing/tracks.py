@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from av.audio.stream import AudioStream
@@ -63,8 +63,13 @@ def chosen(tracks: Sequence[Track], marks: Sequence[Disposition], best: int, wan
     if wanted != SPEECH:
         return _few(_asked_for(tracks, {int(number) for number in wanted.split(",")}))
     marked = [_marked(track, mark) for track, mark in zip(tracks, marks, strict=True)]
-    found = marked if any(not track.left_out for track in marked) else tracks
+    found = marked if heard(marked) else tracks
     return _few(_of_language(found, _main_language(found, best)))
+
+
+def heard(tracks: Iterable[Track]) -> list[Track]:
+    """Those that are not left out."""
+    return [track for track in tracks if not track.left_out]
 
 
 def _asked_for(tracks: Sequence[Track], numbers: set[int]) -> Sequence[Track]:
@@ -84,8 +89,8 @@ def _marked(track: Track, mark: Disposition) -> Track:
 
 def _main_language(tracks: Sequence[Track], best: int) -> str:
     """That of the best track that is heard and says one."""
-    heard = [track for track in tracks if not track.left_out and track.language]
-    return min(heard, key=lambda track: (track.number != best, track.number)).language if heard else ""
+    speaking = [track for track in heard(tracks) if track.language]
+    return min(speaking, key=lambda track: (track.number != best, track.number), default=Track(0)).language
 
 
 def _of_language(tracks: Sequence[Track], language: str) -> Sequence[Track]:
@@ -96,8 +101,8 @@ def _of_language(tracks: Sequence[Track], language: str) -> Sequence[Track]:
 
 
 def _few(tracks: Sequence[Track]) -> tuple[Track, ...]:
-    heard = [track.number for track in tracks if not track.left_out][:MAX_HEARD]
-    return tuple(track if track.number in heard else _without(track, TOO_MANY) for track in tracks)
+    few = heard(tracks)[:MAX_HEARD]
+    return tuple(track if track in few else _without(track, TOO_MANY) for track in tracks)
 
 
 def _without(track: Track, reason: str) -> Track:
