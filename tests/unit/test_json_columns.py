@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from sqlalchemy.dialects.sqlite import dialect
 
 from dropscribe.core.job_overrides import JobOverrides
-from dropscribe.core.types import EngineInfo, Media, Span, SpeakerNames
+from dropscribe.core.types import EngineInfo, Media, Span, SpeakerNames, Track
 from dropscribe.store.json_columns import (
     ENGINE,
     OVERRIDES,
@@ -21,6 +22,7 @@ from dropscribe.store.json_columns import (
 )
 
 SQLITE = dialect()
+TWO_TRACKS = Media("mov", tracks=(Track(1, "aac"), Track(2, left_out="it is damaged")), separate_channels=(1, 2))
 
 
 @pytest.mark.parametrize(
@@ -55,11 +57,22 @@ def test_only_what_the_folder_says_is_given() -> None:
     assert JobOverrides(engine="whisper", other={"coming": 1}).given == {"engine": "whisper", "coming": 1}
 
 
-@pytest.mark.parametrize("media", [Media("wav", "pcm_s16le", 2, 44_100), Media("mp3", claimed_duration=0.0)])
+@pytest.mark.parametrize(
+    "media", [Media("wav", "pcm_s16le", 2, 44_100), Media("mp3", claimed_duration=0.0), TWO_TRACKS]
+)
 def test_a_recording_and_its_speech_come_back_from_one_column(media: Media) -> None:
     stored = stored_media(media, [Span(1.0, 2.0)])
     assert (media_of(stored), speech_of(stored)) == (media, (Span(1.0, 2.0),))
+    assert media_of(json.loads(json.dumps(stored))) == media
     assert ("claimed_duration" in stored) == (media.claimed_duration is not None)
+
+
+def test_the_speech_of_each_channel_comes_back_where_they_are_apart() -> None:
+    both = [Span(1.0, 2.0), Span(4.0, 5.0)]
+    apart = stored_media(Media(), both, [both[:1], both[1:]])
+    assert [speech_of(apart, channel) for channel in (None, 0, 1)] == [tuple(both), (both[0],), (both[1],)]
+    assert speech_of(stored_media(Media(), both), 0) == tuple(both)
+    assert speech_of({"speech": [[1.0, 2.0]]}, 0) == (both[0],), "of a version before"
 
 
 def test_nothing_is_known_of_a_recording_that_was_not_prepared() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from dropscribe.core.errors import StoreError, UsageError
 from dropscribe.core.settings import OUTPUT_FORMATS
-from dropscribe.core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Transcript, Word
+from dropscribe.core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Track, Transcript, Word
 from dropscribe.worker.outputs import BINARY, FORMATS, render
 from dropscribe.worker.outputs.json_ import from_json
 from dropscribe.worker.outputs.srt import BRACES, WORD_JOINER
@@ -27,7 +27,8 @@ from dropscribe.worker.outputs.text import clean, facts, join
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-SOURCE = Source("/rec/board.flac", 4_818_233, "9f86d081" * 8, 34.5, "flac", "flac", 1, 24_000)
+TRACK = Track(1, "flac", 1, 24_000)
+SOURCE = Source("/rec/board.flac", 4_818_233, "9f86d081" * 8, 34.5, "flac", "flac", 1, 24_000, (TRACK,))
 ENGINE = EngineInfo("vibevoice", "microsoft/VibeVoice-ASR-HF", "int8")
 
 # The example that docs/outputs.md shows in every format.
@@ -205,6 +206,7 @@ class TestJson:
         parts = [
             (schema, document),
             (schema["$defs"]["source"], document["source"]),
+            (schema["$defs"]["track"], document["source"]["tracks"][0]),
             (schema["$defs"]["engine"], document["engine"]),
             (schema["$defs"]["span"], document["missing"][0]),
             (schema["$defs"]["segment"], document["segments"][0]),
