@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from dropscribe.core import nvidia_smi
@@ -47,19 +48,27 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class GpuListing:
-    """The devices that this process may use, how many the machine has, and a sentence for whatever is odd."""
+    """The devices that this process may use, how many the machine has, and a sentence for whatever is odd.
+
+    It `is_broken` where the driver does not answer at all.
+    """
 
     gpus: tuple[Gpu, ...] = ()
     on_machine: int = 0
     remarks: tuple[str, ...] = ()
+    is_broken: bool = False
+
+    def find(self, which: str) -> Gpu | None:
+        """The device with that index or UUID, if this process may use it."""
+        return next((gpu for gpu in self.gpus if which in {str(gpu.index), gpu.uuid}), None)
 
 
 def look() -> GpuListing:
     """Ask the driver. Raises ModelUnavailableError when it does not answer."""
     answer = nvidia_smi.ask()
     devices = [device for card in answer.cards for device in _devices(card)]
-    named = os.environ.get(VARIABLE)
-    chosen, unknown = (devices, "") if named is None else choose(devices, named)
+    everything = ",".join(device.uuid for device in devices)
+    chosen, unknown = choose(devices, os.environ.get(VARIABLE, everything))
     remarks = filter(None, (_lost(answer.trouble), *map(_without_slices, answer.cards), unknown))
     ours = tuple(replace(device, index=index) for index, device in enumerate(chosen))
     return GpuListing(ours, len(devices), tuple(remarks))
@@ -70,7 +79,7 @@ def known() -> GpuListing:
     try:
         return look()
     except ModelUnavailableError as error:
-        return GpuListing(remarks=(f"no GPU is used: {error}",))
+        return GpuListing(remarks=(f"no GPU is used: {error}",), is_broken=True)
 
 
 def is_unlisted() -> bool:
@@ -85,30 +94,29 @@ def choose(devices: Sequence[Gpu], named: str) -> tuple[list[Gpu], str]:
     As in CUDA, a name is an index of nvidia-smi, a UUID or its beginning; and after a name of no device, no more count.
     The index or UUID of a card that is in MIG mode names all of its slices.
     """
-    chosen: dict[str, Gpu] = {}
-    for name in map(str.strip, named.split(",")):
-        found = [device for device in devices if _is_named(device, name)]
-        if len({_subject(device, name) for device in found}) != 1:
-            return list(chosen.values()), "" if name in NOTHING else _unknown(name, found)
-        chosen |= {device.uuid: device for device in found}
-    return list(chosen.values()), ""
+    names = [name.strip() for name in named.split(",")]
+    found = list(takewhile(bool, (_named(devices, name) for name in names)))
+    chosen = {device.uuid: device for some in found for device in some}
+    return list(chosen.values()), "".join(map(_unknown, names[len(found) :][:1]))
 
 
-def _unknown(name: str, found: Sequence[Gpu]) -> str:
-    why = "is the beginning of several UUIDs" if found else "is no GPU of this machine"
-    return f"{VARIABLE} names {name}, which {why}: neither it nor what follows it is used"
+def _unknown(name: str) -> str:
+    if name in NOTHING:
+        return ""
+    return f"{VARIABLE} names {name}, which is not one GPU of this machine: neither it nor what follows it is used"
+
+
+def _named(devices: Sequence[Gpu], name: str) -> list[Gpu]:
+    """The device of that name, or all slices of the card; none where several could be meant."""
+    found = [device for device in devices if _is_named(device, name)]
+    subjects = {device.uuid if name.startswith("MIG-") else device.card_uuid for device in found}
+    return found if len(subjects) == 1 else []
 
 
 def _is_named(device: Gpu, name: str) -> bool:
-    if name.isdecimal():
-        return device.card == int(name)
-    if name.startswith("MIG-GPU-"):  # as drivers before 470 call it
-        return name == f"MIG-{device.card_uuid}/{device.instances}"
-    return name.startswith(("GPU-", "MIG-")) and (device.uuid.startswith(name) or device.card_uuid.startswith(name))
-
-
-def _subject(device: Gpu, name: str) -> str:
-    return device.uuid if name.startswith("MIG-") else device.card_uuid
+    before_470 = f"MIG-{device.card_uuid}/{device.instances}"  # what drivers called a slice then
+    identities = (device.uuid, device.card_uuid, before_470)
+    return name == str(device.card) or any(identity.startswith(name or "none") for identity in identities)
 
 
 def _devices(card: ListedCard) -> list[Gpu]:
@@ -134,15 +142,11 @@ def _without_slices(card: ListedCard) -> str:
 
 def main() -> int:
     """Print what this machine may compute on, a line a device; nothing where that is the CPU alone."""
-    try:
-        names = [f"{gpu.name}, driver {gpu.driver}" for gpu in look().gpus]
-    except ModelUnavailableError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    if is_unlisted():
-        names = ["a GPU, as there is an NVIDIA driver"]
-    sys.stdout.write("".join(f"{name}\n" for name in names))
-    return 0
+    listing = known()
+    sys.stderr.writelines(f"{remark}\n" for remark in listing.remarks)
+    sys.stdout.writelines(f"{gpu.name}, driver {gpu.driver}\n" for gpu in listing.gpus)
+    sys.stdout.write("a GPU, as there is an NVIDIA driver\n" * is_unlisted())
+    return int(listing.is_broken)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import truediv
 from pathlib import Path
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 KIB = 1024
+NO_LIMIT = 2**63  # bytes; more than any machine has
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,18 @@ class _Version:
     used: str
     cache: str
 
+    def room(self, cgroup: Path) -> int:
+        """Bytes that the processes of a cgroup could take now."""
+        caches = _numbers(cgroup / "memory.stat").get(self.cache, 0)
+        return _number(cgroup / self.limit, NO_LIMIT) - _number(cgroup / self.used, 0) + caches
 
+
+# By the controllers that a line of /proc/self/cgroup names; those of other lines do not limit memory.
 _VERSIONS = {
     "memory": _Version("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     "": _Version("", "memory.max", "memory.current", "inactive_file"),
 }
+_NO_MEMORY = _Version("none", "", "", "")
 
 
 def allowance(workers: int = 1) -> int:
@@ -35,49 +45,34 @@ def allowance(workers: int = 1) -> int:
 
 def total() -> int:
     """Bytes that the processes of this machine, or of this container or unit, may take together."""
-    limits = [limit for version, folder in _cgroups() if (limit := _number(folder / version.limit)) is not None]
-    return min(_physical(), *limits) if limits else _physical()
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(physical, *(_number(cgroup / version.limit, NO_LIMIT) for version, cgroup in _cgroups()), NO_LIMIT)
 
 
 def free() -> int:
     """Bytes that they could take now."""
-    rooms = [room for version, folder in _cgroups() if (room := _room(version, folder)) is not None]
-    available = _field(PROC / "meminfo", "MemAvailable:")
-    return max(0, min(total() if available is None else available * KIB, *rooms, total()))
-
-
-def _physical() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _room(version: _Version, folder: Path) -> int | None:
-    limit, used = _number(folder / version.limit), _number(folder / version.used)
-    if limit is None or used is None:
-        return None
-    return limit - used + (_field(folder / "memory.stat", version.cache) or 0)
+    available = _numbers(PROC / "meminfo").get("MemAvailable:", NO_LIMIT) * KIB
+    return max(0, min(available, total(), *(version.room(cgroup) for version, cgroup in _cgroups())))
 
 
 def _cgroups() -> Iterator[tuple[_Version, Path]]:
-    """The cgroups that limit this process's memory, from its own upwards; in a container, its own is the top."""
+    """The cgroups that limit this process's memory, from the top to its own; in a container, its own is the top."""
     for line in _lines(PROC / "self" / "cgroup"):
         _, controllers, path = line.split(":", 2)
-        version = next((found for name, found in _VERSIONS.items() if name in controllers.split(",")), None)
-        if version:
-            top = CGROUPS / version.folder
-            own = top / path.lstrip("/")
-            yield from ((version, folder) for folder in (own, *own.parents) if folder.is_relative_to(top))
+        version = _VERSIONS.get(controllers, _NO_MEMORY)
+        own = Path(path.lstrip("/")).parts
+        yield from ((version, cgroup) for cgroup in accumulate(own, truediv, initial=CGROUPS / version.folder))
 
 
-def _number(path: Path) -> int | None:
-    """The number in a file; None where there is no such file, or it says `max`."""
+def _number(path: Path, default: int) -> int:
+    """The number in a file; the default where there is no such file, or it says `max`."""
     text = "".join(_lines(path)[:1])
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isdecimal() else default
 
 
-def _field(path: Path, name: str) -> int | None:
-    """The number behind a name in a file of names and numbers; None where there is none."""
-    found = (line.split() for line in _lines(path))
-    return next((int(words[1]) for words in found if words[:1] == [name]), None)
+def _numbers(path: Path) -> dict[str, int]:
+    """A file whose lines have a name and a number; empty where there is no such file."""
+    return {name: int(number) for name, number, *_ in map(str.split, _lines(path))}
 
 
 def _lines(path: Path) -> list[str]:

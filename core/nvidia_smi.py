@@ -20,8 +20,16 @@ QUERIES = (
     "index,uuid,memory.total,memory.free,driver_version,mig.mode.current,compute_cap,name",
     "index,uuid,memory.total,memory.free,driver_version,name",
 )
-CARD = re.compile(r"GPU \d+: .*\(UUID: (?P<uuid>GPU-[^)]+)\)")  # a line of `nvidia-smi -L`
-SLICE = re.compile(r"\s+MIG (?P<profile>\S+)\s+Device\s+(?P<index>\d+): \(UUID: (?P<uuid>MIG-[^)]+)\)")
+QUERIED = re.compile(  # a line of the answer to either
+    r"^(?P<index>\d+), (?P<uuid>GPU-[^,]+), (?P<memory>[^,]+), (?P<free>[^,]+), (?P<driver>[^,]+), "
+    r"(?:(?P<mig>Enabled|Disabled|\[N/A\]), (?P<major>\d+)\.(?P<minor>\d+), )?(?P<name>.+)$",
+    re.MULTILINE,
+)
+LISTED = re.compile(  # a line of `nvidia-smi -L`: a card, or a MIG device of the card above
+    r"^(?:GPU \d+: .*\(UUID: (?P<card>GPU-[^)]+)\)|\s+MIG (?P<profile>\S+)\s+Device\s+(?P<index>\d+): "
+    r"\(UUID: (?P<uuid>MIG-[^)]+)\))$",
+    re.MULTILINE,
+)
 REMEDIES = (  # by what nvidia-smi says, in lower case
     ("driver/library version mismatch", "the driver was updated while it was in use: reboot"),
     ("communicate with the nvidia driver", "its kernel module is not loaded: reboot, or install the driver again"),
@@ -76,23 +84,21 @@ def ask() -> DriverAnswer:
     """The cards of this machine; none where there is no nvidia-smi. Raises ModelUnavailableError when it fails."""
     if not is_installed():
         return DriverAnswer()
-    fields, answer = _query()
-    cards, other = parse_query(answer.stdout, fields)
-    trouble = "; ".join(filter(None, (*other, answer.stderr.strip())))
+    answer = _query()
+    cards = list(map(_card, QUERIED.finditer(answer.stdout)))
+    trouble = "; ".join(filter(None, QUERIED.sub("", answer.stdout + answer.stderr).splitlines()))
     if not cards and answer.returncode not in {0, NOTHING_FOUND}:
         raise _failure(trouble or f"exit status {answer.returncode}")
-    if any(card.mig for card in cards):
-        cards = with_slices(cards, _run("-L").stdout, _run("-q", "-x").stdout)
-    return DriverAnswer(tuple(cards), trouble)
+    return DriverAnswer(tuple(with_slices(cards)), trouble)
 
 
-def _query() -> tuple[str, subprocess.CompletedProcess[str]]:
-    """The fields that were asked for, and the answer."""
-    for fields in QUERIES:
-        answer = _run(f"--query-gpu={fields}", "--format=csv,noheader,nounits")
-        if answer.returncode != INVALID_ARGUMENT:
-            break
-    return fields, answer
+def _query() -> subprocess.CompletedProcess[str]:
+    answer = _ask_for(QUERIES[0])
+    return _ask_for(QUERIES[1]) if answer.returncode == INVALID_ARGUMENT else answer
+
+
+def _ask_for(fields: str) -> subprocess.CompletedProcess[str]:
+    return _run(f"--query-gpu={fields}", "--format=csv,noheader,nounits")
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -108,27 +114,16 @@ def _failure(said: str) -> ModelUnavailableError:
     return ModelUnavailableError(f"nvidia-smi fails ({said})", remedy=remedy)
 
 
-def parse_query(text: str, fields: str) -> tuple[list[ListedCard], list[str]]:
-    """The cards in an answer to `--query-gpu` of these fields, and its lines about others."""
-    names = fields.split(",")
-    rows = [dict(zip(names, line.split(", ", len(names) - 1), strict=False)) for line in text.splitlines()]
-    whole = [len(row) == len(names) and row["uuid"].startswith("GPU-") for row in rows]
-    cards = [_card(row) for row, is_whole in zip(rows, whole, strict=True) if is_whole]
-    other = [line for line, is_whole in zip(text.splitlines(), whole, strict=True) if not is_whole]
-    return cards, other
-
-
-def _card(row: dict[str, str]) -> ListedCard:
-    major, _, minor = row.get("compute_cap", "").partition(".")
+def _card(found: re.Match[str]) -> ListedCard:
     return ListedCard(
-        index=int(row["index"]),
-        uuid=row["uuid"],
-        memory=_bytes(row["memory.total"]),
-        free=_bytes(row["memory.free"]),
-        driver=row["driver_version"],
-        name=row["name"],
-        capability=(int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None,
-        mig=row.get("mig.mode.current") == "Enabled",
+        index=int(found["index"]),
+        uuid=found["uuid"],
+        memory=_bytes(found["memory"]),
+        free=_bytes(found["free"]),
+        driver=found["driver"],
+        name=found["name"],
+        capability=(int(found["major"]), int(found["minor"])) if found["major"] else None,
+        mig=found["mig"] == "Enabled",
     )
 
 
@@ -138,23 +133,24 @@ def _bytes(mebibytes: str) -> int | None:
     return int(number) * MIB if number.isdecimal() else None
 
 
-def with_slices(cards: list[ListedCard], listing: str, document: str) -> list[ListedCard]:
+def with_slices(cards: list[ListedCard]) -> list[ListedCard]:
     """The cards with their MIG devices: UUIDs and profiles are told by `-L` alone, memory and ids by `-q -x` alone."""
-    details = _details(document)
-    slices: dict[str, list[MigSlice]] = {}
-    for card, found in _listed_slices(listing):
+    if not any(card.mig for card in cards):
+        return cards
+    details = _details(_run("-q", "-x").stdout)
+    slices: dict[str, list[MigSlice]] = {card.uuid: [] for card in cards}
+    for card, found in _listed_slices(_run("-L").stdout):
         detail = details.get((card, found["index"]), MigSlice())
-        slices.setdefault(card, []).append(replace(detail, uuid=found["uuid"], profile=found["profile"]))
-    return [replace(card, slices=tuple(slices.get(card.uuid, ()))) for card in cards]
+        slices[card].append(replace(detail, uuid=found["uuid"], profile=found["profile"]))
+    return [replace(card, slices=tuple(slices[card.uuid])) for card in cards]
 
 
 def _listed_slices(listing: str) -> Iterator[tuple[str, re.Match[str]]]:
     """Each MIG device in `nvidia-smi -L`: the UUID of its card, and what is told of it."""
     card = ""
-    for line in listing.splitlines():
-        if begun := CARD.match(line):
-            card = begun["uuid"]
-        elif found := SLICE.match(line):
+    for found in LISTED.finditer(listing):
+        card = found["card"] or card
+        if found["uuid"]:
             yield card, found
 
 

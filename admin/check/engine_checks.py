@@ -4,103 +4,107 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 
-from dropscribe.admin.check.checks import Finding, Severity, fetched, no_gpu, where_needed
+from dropscribe.admin.check.checks import Finding, Severity, fetched, no_gpu, where_needed, worst
 from dropscribe.core import gpus
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.core.gpus import Gpu
+from dropscribe.core.gpus import Gpu, GpuListing
 from dropscribe.core.nvidia_smi import MIB
 from dropscribe.core.settings import Settings
 from dropscribe.models import registry
 from dropscribe.models.checkpoints import hub_cache, known
+from dropscribe.models.choice import ModelChoice
 from dropscribe.models.engine_spec import EngineSpec
 from dropscribe.models.gpu import compatibility, cuda_support
+from dropscribe.models.gpu.cuda_support import CudaSupport
 from dropscribe.models.gpu.probe import PackageImport, Probe, ProbeReport
 
 QUANTIZER = "bitsandbytes"
 BUSY = "out of memory"  # what CUDA says of a card that others fill, perhaps our own workers
+NO_PROBE = ProbeReport(())
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """All findings on the engine and the GPUs."""
-    try:
-        listing = gpus.look()
-    except ModelUnavailableError as error:
-        yield Finding("gpu", Severity.FAIL, error.problem, error.remedy)
-        listing = gpus.GpuListing()
-    else:
-        yield from _remarks(listing.remarks)
-        if not listing.gpus:
-            yield no_gpu(settings, listing)
+    listing = gpus.known()
+    yield from _of_driver(settings, listing)
     try:
         chosen = registry.choose(settings)
         chosen.spec.require()
     except ModelUnavailableError as error:
         yield Finding("engine", where_needed(settings), error.problem, error.remedy)
-        yield from (gpu_finding(settings, gpu, ProbeReport(()), computes=False) for gpu in listing.gpus)
+        yield from (gpu_finding(settings, gpu, NO_PROBE) for gpu in listing.gpus)
         return
-    name = chosen.spec.name if chosen.spec.name == settings.engine else f"{settings.engine}: {chosen.spec.name}"
-    told = (name, chosen.sentence, weights(chosen.model, settings.revision))
-    yield Finding("engine", Severity.OK, "; ".join(filter(None, told)))
+    yield _of_engine(settings, chosen)
     yield from _tried(settings, chosen.spec, listing.gpus)
 
 
-def _remarks(remarks: Sequence[str]) -> Iterator[Finding]:
-    for remark in remarks:
-        yield Finding("gpu", Severity.WARN, remark, "mend that; what is listed besides is used meanwhile")
+def _of_driver(settings: Settings, listing: GpuListing) -> Iterator[Finding]:
+    level = Severity.FAIL if listing.is_broken else Severity.WARN
+    remedy = "what is listed besides is used meanwhile; see docs/operations.md, A worker does not use its GPU"
+    yield from (Finding("gpu", level, remark, remedy) for remark in listing.remarks)
+    if not listing.gpus and not listing.is_broken:
+        yield no_gpu(settings, listing)
+
+
+def _of_engine(settings: Settings, chosen: ModelChoice) -> Finding:
+    names = dict.fromkeys((settings.engine, chosen.spec.name))  # auto, and what it means
+    told = (": ".join(names), chosen.sentence, weights(chosen.model, settings.revision))
+    return Finding("engine", Severity.OK, "; ".join(filter(None, told)))
 
 
 def _tried(settings: Settings, spec: EngineSpec, found: Sequence[Gpu]) -> Iterator[Finding]:
     """What comes of the engine's packages in child processes, all at once: one for each GPU, or one without."""
-    usable = found if registry.uses_gpus(spec) else ()
-    packages = _packages(spec)
-    probes = [Probe.start(packages, spec.computes_with, gpu.uuid) for gpu in usable]
-    without = None if probes or not packages else Probe.start(packages)
+    computes = registry.uses_gpus(spec)
+    uuids = [gpu.uuid for gpu in found] * computes or [""]
+    probes = [Probe.start(_packages(spec), spec.computes_with, uuid) for uuid in uuids]
     reports = [probe.end() for probe in probes]
-    if packages:
-        yield imports_finding(settings, spec, (without.end() if without else reports[0]).imports)
-    for gpu in found:
-        report = reports[gpu.index] if usable else ProbeReport(())
-        yield gpu_finding(settings, gpu, report, computes=spec.on_gpus and bool(usable))
+    yield imports_finding(settings, spec, reports[0].imports)
+    for gpu, report in zip(found, chain(reports, repeat(reports[0])), strict=False):
+        yield gpu_finding(settings, gpu, report, computes=computes)
 
 
 def _packages(spec: EngineSpec) -> list[str]:
     """Those of an engine, without the optional ones that are not installed."""
-    return [name for name in spec.imports if name not in spec.optional or importlib.util.find_spec(name)]
+    lacking = {name for name in spec.optional if importlib.util.find_spec(name) is None}
+    return [name for name in spec.imports if name not in lacking]
 
 
 def imports_finding(settings: Settings, spec: EngineSpec, imports: Sequence[PackageImport]) -> Finding:
     """What the engine's packages are, and which of them cannot be imported."""
-    failed = [one for one in imports if one.error]
-    if not failed:
-        return Finding("packages", Severity.OK, ", ".join(f"{one.package} {one.version}".strip() for one in imports))
-    needed = any(one.package not in spec.optional for one in failed)
-    told = "; ".join(f"{one.package} cannot be imported: {one.error}" for one in failed)
-    return Finding("packages", where_needed(settings) if needed else Severity.WARN, told, spec.how_to_install)
+    levels = dict.fromkeys(spec.imports, where_needed(settings)) | dict.fromkeys(spec.optional, Severity.WARN)
+    found = [Finding(one.package, levels[one.package] if one.error else Severity.OK, str(one)) for one in imports]
+    if not found:
+        return Finding("packages", Severity.OK, f"{spec.name} needs none")
+    return Finding("packages", worst(found), ", ".join(finding.finding for finding in found), spec.how_to_install)
 
 
-def gpu_finding(settings: Settings, gpu: Gpu, report: ProbeReport, *, computes: bool) -> Finding:
-    """One GPU: what it is, whether the engine computes on it, and what `auto` would choose there."""
+def gpu_finding(settings: Settings, gpu: Gpu, report: ProbeReport, *, computes: bool = False) -> Finding:
+    """One GPU: what it is, whether an engine that `computes` on GPUs does so, and what `auto` would choose there."""
     name, told = f"gpu {gpu.index}", f"{_in_words(gpu)}; auto there: {registry.auto_on(settings, gpu).sentence}"
-    if report.support is None:
-        return _untried(name, told, report) if computes else Finding(name, Severity.OK, told)
+    if not computes:
+        return Finding(name, Severity.OK, told)
+    if not report.support:
+        why = "; ".join(filter(None, (one.error for one in report.imports)))
+        return Finding(name, Severity.FAIL, f"{told}; nothing was computed: {why}", "see the finding on packages")
     try:
         compatibility.require(report.support, gpu)
     except ModelUnavailableError as error:
-        level = Severity.WARN if BUSY in report.support.said.lower() else where_needed(settings)
+        level = Severity.WARN if BUSY in error.problem.lower() else where_needed(settings)
         return Finding(name, level, f"{_in_words(gpu)}; {error.problem}", error.remedy)
-    told = f"{told}; a kernel ran ({compatibility.versions(report.support, gpu)})"
-    quantizes = any(one.package == QUANTIZER for one in report.imports)
-    lacking = compatibility.lacking_binary(report.support.cuda, cuda_support.bitsandbytes_binaries())
-    if quantizes and lacking:
-        return Finding(name, Severity.WARN, f"{told}; {lacking}", "pip install --upgrade bitsandbytes; bf16 needs none")
-    return Finding(name, Severity.OK, told)
+    ran = f"{told}; a kernel ran ({compatibility.versions(report.support, gpu)})"
+    lacking = _lacking(report.support, report.imports)
+    return Finding(name, Severity.WARN if lacking else Severity.OK, f"{ran}{lacking}", "pip install -U bitsandbytes")
 
 
-def _untried(name: str, told: str, report: ProbeReport) -> Finding:
-    failed = next((one.error for one in report.imports if one.error), "the process that computes ended without a word")
-    return Finding(name, Severity.FAIL, f"{told}; nothing was computed: {failed}", "see the finding on packages")
+def _lacking(support: CudaSupport, imports: Sequence[PackageImport]) -> str:
+    """What bitsandbytes lacks, if the engine has it."""
+    if QUANTIZER not in {one.package for one in imports}:
+        return ""
+    lacking = compatibility.lacking_binary(support.cuda, cuda_support.bitsandbytes_binaries())
+    return lacking and f"; {lacking}; a model in bf16 needs none"
 
 
 def _in_words(gpu: Gpu) -> str:
@@ -114,8 +118,10 @@ def weights(model: str, revision: str = "") -> str:
     found = known.find(model, revision)
     if found:
         return fetched(found)
-    if not model:
-        return ""
+    return _located(model, revision) if model else ""
+
+
+def _located(model: str, revision: str) -> str:
     try:
         folder, commit = hub_cache.locate(model, revision)
     except UsageError as error:

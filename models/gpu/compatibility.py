@@ -21,8 +21,8 @@ REMEDIES = (  # by what CUDA says, in lower case
     ("system not yet initialized", "start NVIDIA's fabric manager: systemctl start nvidia-fabricmanager"),
     ("all cuda-capable devices are busy", "another process has this GPU for itself: end it, or nvidia-smi -c DEFAULT"),
     ("out of memory", "free the memory of this GPU: nvidia-smi shows who has it"),
+    ("", "in a container, start it with its GPUs (docker run --gpus all); on a host, reboot"),
 )
-CONTAINER = "in a container, start it with its GPUs (docker run --gpus all); on a host, reboot"
 
 
 def require(support: CudaSupport, gpu: Gpu) -> None:
@@ -41,25 +41,25 @@ def versions(support: CudaSupport, gpu: Gpu) -> str:
 
 
 def _reason(support: CudaSupport, gpu: Gpu) -> tuple[str, str]:
-    newest = newest_cuda(gpu.driver)
-    other_build = BUILDS[support.package].format(cuda=newest or min(OLDEST_DRIVERS))
-    if not support.cuda:
-        return "it is a build for the CPU", other_build
-    needed = OLDEST_DRIVERS.get(_major(support.cuda), 0)
-    if needed > _major(gpu.driver):
-        return (
-            f"CUDA {_major(support.cuda)} needs driver {needed} or newer",
-            f"update the NVIDIA driver, or {other_build}",
-        )
-    if not covers(support.built_for, gpu.capability):
-        return f"it has no kernels for compute capability {_dotted(gpu.capability)}", other_build
-    remedy = next((remedy for mark, remedy in REMEDIES if mark in support.said.lower()), CONTAINER)
-    return support.said or "it finds no GPU", remedy
+    """Why it cannot, and what to do: the first of these that applies."""
+    cuda = _major(support.cuda)
+    needed = OLDEST_DRIVERS.get(cuda, 0)
+    other_build = BUILDS[support.package].format(cuda=newest_cuda(gpu.driver))
+    update = f"update the NVIDIA driver, or {other_build}"
+    capability = ".".join(map(str, gpu.capability or ()))
+    reasons = (
+        (not support.cuda, "it is a build for the CPU", other_build),
+        (needed > _major(gpu.driver), f"CUDA {cuda} needs driver {needed} or newer", update),
+        (not covers(support.built_for, gpu.capability), f"no kernels for compute capability {capability}", other_build),
+        (True, support.said, next(remedy for mark, remedy in REMEDIES if mark in support.said.lower())),
+    )
+    return next((why, remedy) for applies, why, remedy in reasons if applies)
 
 
 def newest_cuda(driver: str) -> int:
-    """The newest major version of CUDA that a driver runs; 0 for one that is too old for all."""
-    return max((cuda for cuda, oldest in OLDEST_DRIVERS.items() if _major(driver) >= oldest), default=0)
+    """The newest major version of CUDA that a driver runs; the oldest known one where it runs none."""
+    runs = [cuda for cuda, oldest in OLDEST_DRIVERS.items() if _major(driver) >= oldest]
+    return max(runs, default=min(OLDEST_DRIVERS))
 
 
 def covers(built_for: Sequence[str], capability: tuple[int, int] | None) -> bool:
@@ -90,7 +90,3 @@ def lacking_binary(cuda: str, binaries: Sequence[str]) -> str:
 def _major(version: str) -> int:
     number = version.partition(".")[0]
     return int(number) if number.isdecimal() else 0
-
-
-def _dotted(capability: tuple[int, int] | None) -> str:
-    return ".".join(map(str, capability or ()))

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
-from collections.abc import Iterator
-from pathlib import Path
+
+from dropscribe.models.gpu.package_files import files
 
 CUDA = "12"  # the major version of CUDA that CTranslate2 is built for
 LIBRARY = f"libcublas.so.{CUDA}"
-WHEEL = "nvidia.cublas"  # the import package of nvidia-cublas-cu12
+WHEELS = "nvidia"  # the import package of nvidia-cublas-cu12 and others of NVIDIA's
 
 
 def is_found() -> bool:
     """Whether it can be loaded, from where the system looks or from its wheel. Loads it, so that CTranslate2 has it."""
-    return any(map(_loads, (LIBRARY, *_of_wheel())))
+    return any(map(_loads, (LIBRARY, *map(str, files(WHEELS, f"*/lib/{LIBRARY}")))))
 
 
-def _of_wheel() -> Iterator[str]:
-    try:
-        spec = importlib.util.find_spec(WHEEL)
-    except ModuleNotFoundError:
-        return
-    for folder in spec.submodule_search_locations or () if spec else ():
-        yield str(Path(folder) / "lib" / LIBRARY)
+def require() -> None:
+    """Raise OSError where it is not found."""
+    if not is_found():
+        raise OSError(f"{LIBRARY} is not found")
 
 
 def _loads(path: str) -> bool:

@@ -5,14 +5,13 @@ A package may find no GPU for many reasons and say none of them; `compatibility`
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from dropscribe.models.gpu import cublas
+from dropscribe.models.gpu.package_files import files
 
 # ModelProto of one node: b = a + a, one number of float32 each.
 ADDITION = bytes.fromhex(
@@ -50,41 +49,30 @@ def examine(package: str) -> CudaSupport:
 def _torch() -> CudaSupport:
     import torch
 
-    cuda, said = torch.version.cuda or "", ""
-    if cuda:
-        said = _failure(lambda: (torch.ones(16, device="cuda") * 2).sum().item())
-    return CudaSupport(
-        "torch", torch.__version__, cuda, bool(cuda) and not said, said, tuple(torch.cuda.get_arch_list())
-    )
+    said = _failure(lambda: (torch.ones(16, device="cuda") * 2).sum().item())
+    built_for = tuple(torch.cuda.get_arch_list())
+    return CudaSupport("torch", torch.__version__, torch.version.cuda or "", not said, said, built_for)
 
 
 def _ctranslate2() -> CudaSupport:
     import ctranslate2
     import numpy as np
 
-    try:
-        ctranslate2.get_supported_compute_types("cuda")
-    except ValueError:  # "was not compiled with CUDA support"; where CUDA itself fails, it is a RuntimeError
-        return CudaSupport("ctranslate2", ctranslate2.__version__)
-    except RuntimeError:
-        pass
+    is_for_cpu = "not compiled with CUDA" in _failure(lambda: ctranslate2.get_supported_compute_types("cuda"))
     ones = ctranslate2.StorageView.from_array(np.ones(16, np.float32))
-    said = _failure(lambda: ones.to_device(ctranslate2.Device.cuda))
-    if not said and not cublas.is_found():
-        said = f"{cublas.LIBRARY} is not found"
-    return CudaSupport("ctranslate2", ctranslate2.__version__, cublas.CUDA, not said, said)
+    said = _failure(lambda: ones.to_device(ctranslate2.Device.cuda)) or _failure(cublas.require)
+    return CudaSupport("ctranslate2", ctranslate2.__version__, cublas.CUDA * (not is_for_cpu), not said, said)
 
 
 def _onnxruntime() -> CudaSupport:
     import onnxruntime
 
-    if GPU_PROVIDER not in onnxruntime.get_available_providers():
-        return CudaSupport("onnxruntime", onnxruntime.__version__)
-    cuda = getattr(onnxruntime, "cuda_version", "") or "?"
+    is_for_gpus = GPU_PROVIDER in onnxruntime.get_available_providers()
+    cuda = str(getattr(onnxruntime, "cuda_version", "")) or "?"
     session = onnxruntime.InferenceSession(ADDITION, providers=[GPU_PROVIDER, "CPUExecutionProvider"])
     computes = session.get_providers()[0] == GPU_PROVIDER  # it takes the CPU where the GPU fails, and goes on
-    said = "" if computes else f"{GPU_PROVIDER} cannot be loaded; its log says why"
-    return CudaSupport("onnxruntime", onnxruntime.__version__, cuda, computes, said)
+    said = f"{GPU_PROVIDER} cannot be loaded; its log says why" * (not computes)
+    return CudaSupport("onnxruntime", onnxruntime.__version__, cuda * is_for_gpus, computes, said)
 
 
 EXAMINERS: dict[str, Callable[[], CudaSupport]] = {
@@ -98,24 +86,17 @@ def _failure(action: Callable[[], object]) -> str:
     """The first line of the error that an action ends with; empty if it succeeds."""
     try:
         action()
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, ValueError, AssertionError, OSError) as error:
         return str(error).strip().partition("\n")[0] or type(error).__name__
     return ""
 
 
 def bitsandbytes_binaries() -> list[str]:
     """The versions of CUDA that the installed bitsandbytes has binaries for (`13.0`), in order. Imports nothing."""
-    folder = _package("bitsandbytes")
-    found = filter(None, (BINARY.match(file.name) for file in folder.iterdir())) if folder else ()
-    return sorted(f"{match[1]}.{match[2]}" for match in found)
+    names = " ".join(file.name for file in files("bitsandbytes", "libbitsandbytes_cuda*"))
+    return sorted(map(".".join, BINARY.findall(names)))
 
 
 def has_gpu_provider() -> bool:
     """Whether the installed ONNX Runtime is one for GPUs. Imports nothing."""
-    folder = _package("onnxruntime")
-    return folder is not None and (folder / PROVIDER_LIBRARY).exists()
-
-
-def _package(name: str) -> Path | None:
-    spec = importlib.util.find_spec(name)
-    return Path(spec.origin).parent if spec and spec.origin else None
+    return any(files("onnxruntime", PROVIDER_LIBRARY))

@@ -17,5 +17,10 @@ class Placement:
     gpu: Gpu | None = None
     workers: int = 0
 
+    @property
+    def uuid(self) -> str:
+        """That of the GPU; empty without one."""
+        return self.gpu.uuid if self.gpu else ""
+
 
 ANYWHERE = Placement()  # what is not pinned takes a GPU if there is one

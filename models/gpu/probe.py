@@ -22,7 +22,7 @@ from dropscribe.models.gpu.cuda_support import CudaSupport
 
 SECONDS = 180  # for all packages together; torch takes some on a cold disk
 COMPUTE = "--compute"
-OURS = "probe: "  # begins a line of the report
+IMPORTED, COMPUTED = "imported: ", "computed: "  # begin a line of the report
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ class PackageImport:
     package: str
     version: str
     error: str = ""
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.package} cannot be imported: {self.error}" if self.error else f"{self.package} {self.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +77,26 @@ class Probe:
             self.process.kill()
             written, _ = self.process.communicate()
             why = f"it takes longer than {SECONDS} s"
-        return _report(self.packages, list(_documents(written)), why)
+        return _report(self.packages, written, why)
 
 
-def _documents(written: bytes) -> Iterator[dict[str, Any]]:
-    """The lines of ours among what libraries may print."""
+def _written(written: bytes, mark: str) -> Iterator[dict[str, Any]]:
+    """What the child wrote behind a mark of ours, among what libraries may print."""
     for line in written.decode(errors="replace").splitlines():
-        if line.startswith(OURS):
-            yield json.loads(line.removeprefix(OURS))
+        if line.startswith(mark):
+            yield json.loads(line.removeprefix(mark))
 
 
-def _report(packages: Sequence[str], documents: Sequence[dict[str, Any]], why: str) -> ProbeReport:
-    imports = [PackageImport(**one) for one in documents if "error" in one]
-    if len(imports) < len(packages):  # the child ended in the midst of the next one
-        imports.append(PackageImport(packages[len(imports)], "", why or "the import ends the process"))
-    support = next((one for one in documents if "said" in one), None)
-    return ProbeReport(tuple(imports), CudaSupport(**support) if support else None)
+def _report(packages: Sequence[str], written: bytes, why: str) -> ProbeReport:
+    imports = [PackageImport(**one) for one in _written(written, IMPORTED)]
+    crashed = [PackageImport(package, "", why) for package in packages[len(imports) :][:1]]
+    support = [CudaSupport(**one) for one in _written(written, COMPUTED)]
+    return ProbeReport((*imports, *crashed), next(iter(support), None))
 
 
 def _ending(status: int) -> str:
-    return f"it ends the process with {signal.Signals(-status).name}" if status < 0 else ""
+    names = {-number: f"it ends the process with {number.name}" for number in signal.Signals}
+    return names.get(status, "it ends the process")
 
 
 def imported(package: str) -> PackageImport:
@@ -115,16 +119,16 @@ def _installed(package: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     """`PACKAGE... [--compute PACKAGE]`."""
     child_process.die_with_parent(signal.SIGKILL)
-    split = arguments.index(COMPUTE) if COMPUTE in arguments else len(arguments)
-    for package in arguments[:split]:
-        _write(imported(package))
-    for package in arguments[split + 1 :]:
-        _write(cuda_support.examine(package))
+    packages, _, computing = " ".join(arguments).partition(COMPUTE)
+    for package in packages.split():
+        _write(IMPORTED, imported(package))
+    for package in computing.split():
+        _write(COMPUTED, cuda_support.examine(package))
     return 0
 
 
-def _write(result: PackageImport | CudaSupport) -> None:
-    sys.stdout.write(f"{OURS}{json.dumps(asdict(result))}\n")
+def _write(mark: str, result: PackageImport | CudaSupport) -> None:
+    sys.stdout.write(f"{mark}{json.dumps(asdict(result))}\n")
     sys.stdout.flush()
 
 

@@ -87,7 +87,7 @@ def test_kernels_run_on_cards_of_their_generation_and_programs_on_later_ones(
     assert compatibility.covers(TORCH.built_for, capability) == covered
 
 
-@pytest.mark.parametrize(("driver", "newest"), [("580.95.05", 13), ("570.1", 12), ("470.256.02", 11), ("390.1", 0)])
+@pytest.mark.parametrize(("driver", "newest"), [("580.95.05", 13), ("570.1", 12), ("470.256.02", 11), ("390.1", 11)])
 def test_a_driver_runs_programs_of_its_time_and_older_ones(driver: str, newest: int) -> None:
     assert compatibility.newest_cuda(driver) == newest
 
@@ -150,9 +150,9 @@ def test_whisper_gets_one_for_each_gpu_where_cublas_is_and_vibevoice_always(monk
 
 def test_cublas_is_found_in_its_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cublas, "LIBRARY", "libwheel.so.12")
-    monkeypatch.setattr(cublas, "WHEEL", "wheel_of_cublas")
+    monkeypatch.setattr(cublas, "WHEELS", "wheels")
     assert not cublas.is_found()
-    folder = tmp_path / "wheel_of_cublas" / "lib"
+    folder = tmp_path / "wheels" / "cublas" / "lib"
     folder.mkdir(parents=True)
     libraries = Path("/usr/lib").rglob("libm.so.6")
     shutil.copy(next(libraries), folder / "libwheel.so.12")

@@ -145,9 +145,9 @@ def test_cuda_visible_devices_is_respected(
 @pytest.mark.parametrize(
     ("named", "cards", "why"),
     [
-        ("1,9,2", "1", "names 9, which is no GPU of this machine"),
-        ("GPU-0000000", "", "names GPU-0000000, which is the beginning of several UUIDs"),
-        ("all", "", "names all, which is no GPU"),
+        ("1,9,2", "1", "names 9, which is not one GPU of this machine"),
+        ("GPU-0000000", "", "names GPU-0000000, which is not one GPU"),
+        ("all", "", "names all, which is not one GPU"),
     ],
 )
 def test_a_name_of_no_device_ends_the_list_and_is_told(

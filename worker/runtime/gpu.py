@@ -24,7 +24,7 @@ def pin(which: str) -> Gpu:
     listing = gpus.look()
     for remark in listing.remarks:
         log.warning("%s", remark)
-    found = next((gpu for gpu in listing.gpus if which in {str(gpu.index), gpu.uuid}), None)
+    found = listing.find(which)
     if found is None:
         raise _absent(which, listing)
     os.environ[gpus.VARIABLE] = found.uuid
