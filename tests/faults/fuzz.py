@@ -29,7 +29,7 @@ import av
 import soundfile
 
 from dropscribe.core.errors import DropscribeError, SourceError
-from dropscribe.worker.preparing import decode, decode_child, media
+from dropscribe.worker.preparing import channels, decode, decode_child
 from tests.media_files import FORMATS, tone, write
 
 # Rarer codecs and containers beside those of FORMATS, in the same terms.
@@ -49,7 +49,7 @@ LIMITS = decode.DecodeLimits(max_seconds=3600, memory_mb=1024, cpu_seconds=20)
 LABEL = "talks/broken.xyz"
 DEFECTS = {"defect", "hang", "unclear"}
 EXTREME = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-LOUDEST_DBFS = 20 * math.log10(media.LOUDEST)
+LOUDEST_DBFS = 20 * math.log10(channels.LOUDEST)
 SENTENCE = re.compile(r"talks/broken\.xyz\W.+; .+|talks/broken\.xyz .+; .+")
 
 

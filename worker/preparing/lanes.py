@@ -8,8 +8,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import SpoolError
 from dropscribe.worker.preparing.channels import Block, downmix
 from dropscribe.worker.preparing.level import Level, Samples
+
+Sample = TypeVar("Sample", np.float32, np.int16)
 
 BLOCK = 10 * SAMPLE_RATE  # samples of a lane in memory at once
 FLOAT_BYTES = 4
@@ -64,14 +67,29 @@ class Lane:
             yield np.rint((block * gain).clip(-ceiling, ceiling)).astype(np.int16)
 
 
-def side_by_side(lanes: Sequence[Iterator[NDArray[np.generic]]]) -> Iterator[NDArray[np.generic]]:
+def side_by_side(lanes: Sequence[Iterable[NDArray[Sample]]]) -> Iterator[NDArray[Sample]]:
     """Blocks of all lanes, shape (lanes, samples); lanes that end earlier go on with silence."""
-    while True:
-        blocks = [next(lane, None) for lane in lanes]
-        size = max((block.size for block in blocks if block is not None), default=0)
-        if not size:
-            return
-        yield np.stack([np.zeros(size) if block is None else np.pad(block, (0, size - block.size)) for block in blocks])
+    for blocks in zip_longest(*map(evenly, lanes), fillvalue=np.zeros(0, np.int16)):
+        size = max(block.size for block in blocks)
+        yield np.stack([np.pad(block, (0, size - block.size)) for block in blocks])
+
+
+def evenly(blocks: Iterable[NDArray[Sample]], size: int = BLOCK) -> Iterator[NDArray[Sample]]:
+    """The same samples in blocks of one size, of which the last may be shorter.
+
+    >>> [block.tolist() for block in evenly([np.arange(3), np.arange(3, 8)], size=4)]
+    [[0, 1, 2, 3], [4, 5, 6, 7]]
+    """
+    held: list[NDArray[Sample]] = []
+    for block in blocks:
+        held.append(block)
+        if sum(part.size for part in held) >= size:
+            joined = np.concatenate(held)
+            whole = joined.size - joined.size % size
+            yield from joined[:whole].reshape(-1, size)
+            held = [joined[whole:]]
+    if any(part.size for part in held):
+        yield np.concatenate(held)
 
 
 def mixed(lanes: Sequence[Lane], into: Lane) -> Lane:
@@ -80,7 +98,7 @@ def mixed(lanes: Sequence[Lane], into: Lane) -> Lane:
     if len(sounding) == 1:
         return sounding[0]
     for block in side_by_side([lane.blocks() for lane in sounding]):
-        into.add(downmix(block.astype(np.float32))[0][0])
+        into.add(downmix(block)[0][0])
     return into
 
 
@@ -133,7 +151,7 @@ def _dropped(lanes: Sequence[Lane], same: Mapping[int, int]) -> dict[int, str]:
 def interleaved(lanes: Sequence[Lane]) -> Iterator[NDArray[np.int16]]:
     """Blocks of shape (samples, lanes), each lane at its own gain."""
     for block in side_by_side([lane.scaled() for lane in lanes]):
-        yield np.ascontiguousarray(block.T, np.int16)
+        yield np.ascontiguousarray(block.T)
 
 
 def spread(block: Block, lanes: Sequence[Lane]) -> float:
