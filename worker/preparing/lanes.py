@@ -8,9 +8,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +68,9 @@ class Lane:
 
 def side_by_side(lanes: Sequence[Iterable[NDArray[Sample]]]) -> Iterator[NDArray[Sample]]:
     """Blocks of all lanes, shape (lanes, samples); lanes that end earlier go on with silence."""
-    for blocks in zip_longest(*map(evenly, lanes), fillvalue=np.zeros(0, np.int16)):
-        size = max(block.size for block in blocks)
+    even = [evenly(lane) for lane in lanes]
+    nothing: NDArray[Any] = np.zeros(0, np.int16)
+    while size := max(block.size for block in (blocks := [next(lane, nothing) for lane in even])):
         yield np.stack([np.pad(block, (0, size - block.size)) for block in blocks])
 
 
