@@ -70,8 +70,10 @@ def side_by_side(lanes: Sequence[Iterable[NDArray[Sample]]]) -> Iterator[NDArray
     """Blocks of all lanes, shape (lanes, samples); lanes that end earlier go on with silence."""
     even = [evenly(lane) for lane in lanes]
     nothing: NDArray[Any] = np.zeros(0, np.int16)
-    while size := max(block.size for block in (blocks := [next(lane, nothing) for lane in even])):
+    blocks = [next(lane, nothing) for lane in even]
+    while size := max(block.size for block in blocks):
         yield np.stack([np.pad(block, (0, size - block.size)) for block in blocks])
+        blocks = [next(lane, nothing) for lane in even]
 
 
 def evenly(blocks: Iterable[NDArray[Sample]], size: int = BLOCK) -> Iterator[NDArray[Sample]]:
