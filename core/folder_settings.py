@@ -32,11 +32,13 @@ log = logging.getLogger(__name__)
 
 # Keys that are global settings too, and mean the same.
 SHARED = (
-    "context", "language", "outputs", "engine", "precision", "chunk_seconds", "speakers", "channels", "tracks",
+    "context", "language", "outputs", "engine", "precision", "model", "chunk_seconds", "speakers", "channels", "tracks",
     "priority", "when_done", "status_page",
 )  # fmt: skip
 # What a job's row keeps of them, for the workers to merge over their own.
-CARRIED = ("language", "outputs", "engine", "precision", "chunk_seconds", "speakers", "channels", "tracks", "notify")
+CARRIED = (
+    "language", "outputs", "engine", "precision", "model", "chunk_seconds", "speakers", "channels", "tracks", "notify",
+)  # fmt: skip
 
 MIN_CHUNK = 30.0  # s; shorter ones would make thousands of a long recording
 MAX_CHUNK = 86_400.0  # s
@@ -58,11 +60,15 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class SettingsFilePlace:
-    """Where a settings file lies: its directory, relative to the root; `results` is the global setting."""
+    """Where a settings file lies: its directory, relative to the root.
+
+    `results` and `models` are the global settings `results` and `folder_models`.
+    """
 
     root: Path
     directory: str = ""
     results: Path | None = None
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,7 @@ def read(text: str, hotwords: str | None, place: SettingsFilePlace) -> FolderSet
     except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
         raise SettingsError(f"this is not TOML: {printable(str(error))}") from error
     remarks: list[str] = []
-    given = dict(_checked(renamed(said, remarks), place.directory))
+    given = dict(_checked(renamed(said, remarks), place))
     for remark in remarks:
         _warn(f"settings of the folder {printable(str(place.root / place.directory))}: {remark}")
     if hotwords is not None:
@@ -154,9 +160,11 @@ def _warn(remark: str) -> None:
     log.warning("%s", remark)
 
 
-def _checked(said: Mapping[str, object], directory: str) -> FolderSettings:
+def _checked(said: Mapping[str, object], place: SettingsFilePlace) -> FolderSettings:
     wrong = [_unknown(key) for key in said if key not in KEYS]
-    if directory and "status_page" in said:
+    if said.get("model") and said["model"] not in place.models:
+        wrong.append(_explain("model", said["model"], _allowed(place.models)))
+    if place.directory and "status_page" in said:
         wrong.append("status_page: it may only stand in the file at the top of the watched folder")
     shared, errors = _validated(Settings, said, SHARED)
     wrong += errors
@@ -165,6 +173,12 @@ def _checked(said: Mapping[str, object], directory: str) -> FolderSettings:
     if wrong:
         raise SettingsError("\n".join(dict.fromkeys(wrong)))
     return shared | own
+
+
+def _allowed(models: tuple[str, ...]) -> str:
+    if models:
+        return f"a folder may take {', '.join(models)}"
+    return "no checkpoint may be named here; the administrator allows some with `folder_models`"
 
 
 def _validated(model: type[BaseModel], said: Mapping[str, object], keys: Any) -> tuple[dict[str, Any], list[str]]:

@@ -18,17 +18,20 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     PrivateAttr,
 )
 from pydantic.fields import FieldInfo
 
 from dropscribe.core import engines
 from dropscribe.core.engine_settings import EngineSettings, groups
+from dropscribe.core.job_overrides import NAMES as OF_A_JOB
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings_errors import PREFIX, validated
 from dropscribe.core.types import Priority
 
-LATER = {"channels": "mix", "tracks": "speech"}  # settings that left the digest as it was, and the values that do so
+# Settings that left the digest as it was, and the values that do so.
+LATER: dict[str, Any] = {"known_voices": False, "channels": "mix", "tracks": "speech"}
 MISSED_BEATS = 3  # so many heartbeats
 MAX_CONTEXT = 10_000  # characters, more than models take: at most some thousand tokens
 FIRST_MODEL = "microsoft/VibeVoice-ASR-HF"  # what an empty `model` meant when the first transcripts were made
@@ -61,6 +64,14 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+# What shapes a transcript, and so is part of `Settings.digest`; of engines' own settings, those that say so.
+SHAPING = (
+    "engine", "precision", "model", "revision", "temperature", "repetition_penalty", "max_new_tokens", "language",
+    "context", "chunk_seconds", "chunk_target_seconds", "overlap_seconds", "speakers", "speaker_encoder",
+)  # fmt: skip
+OPTION: dict[str, JsonValue] = {"option": True}  # it is an option of commands too, though it shapes no transcript
+
+
 class Settings(BaseModel):
     """All settings of one process; sizes in the unit that the name ends with.
 
@@ -79,11 +90,16 @@ class Settings(BaseModel):
         json_schema_extra={"secret": True},
     )
     results: Path | None = Field(
-        None, description="mirror transcripts under this directory instead of beside the recordings"
+        None,
+        description="mirror transcripts under this directory instead of beside the recordings",
+        json_schema_extra={"option": "--output"},
     )
     spool: Path | None = Field(None, description="decoded audio on its way to a model; empty: under home")
     outputs: Annotated[tuple[OutputFormat, ...], BeforeValidator(split_commas)] = Field(
-        ("json", "txt", "srt", "vtt", "tsv"), min_length=1, description="formats written for every transcript"
+        ("json", "txt", "srt", "vtt", "tsv"),
+        min_length=1,
+        description="formats written for every transcript",
+        json_schema_extra=OPTION,
     )
 
     marker: Annotated[str, AfterValidator(_no_format)] = Field(
@@ -106,6 +122,9 @@ class Settings(BaseModel):
     revision: str = Field(
         "", description="commit or tag of that id; empty: the verified one of a known checkpoint, else its newest"
     )
+    folder_models: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
+        (), description="checkpoints that folders may ask for, as the workers' own setting `model` calls them"
+    )
     temperature: float = Field(0, ge=0, le=2, description="chance in the choice of words; 0: the likeliest word")
     repetition_penalty: float = Field(1, gt=0, le=2, description="above 1: words of the answer so far get less likely")
     max_new_tokens: int = Field(32_768, ge=1, le=32_768, description="longest answer to one chunk")
@@ -116,7 +135,9 @@ class Settings(BaseModel):
     )
     context: str = Field("", max_length=MAX_CONTEXT, description="names and topics that help the model to spell")
     hotwords: Path | None = Field(
-        None, description="file of terms to add to the context: one a line or with commas between; # begins a comment"
+        None,
+        description="file of terms to add to the context: one a line or with commas between; # begins a comment",
+        json_schema_extra=OPTION,
     )
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
     speech_detector: Literal["silero", "energy"] = Field(
@@ -183,7 +204,8 @@ class Settings(BaseModel):
         description="makes the embeddings by which voices are compared; `none`: only the engine tells speakers apart",
     )
     known_voices: bool = Field(
-        False, description="name speakers who sound like an enrolled voice; such voices are biometric data"
+        False,
+        description="name speakers who sound like an enrolled voice; such voices are biometric data",
     )
     model_slots: int = Field(
         0, ge=0, description="chunks that one model worker reads at once; 0: as many as fit its GPU"
@@ -216,7 +238,9 @@ class Settings(BaseModel):
     decode_memory_mb: int = Field(1024, ge=256, description="memory that decoding may take")
     decode_cpu_seconds: int = Field(7200, gt=0, description="CPU time that decoding may take")
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level logged", json_schema_extra=OPTION
+    )
     log_format: Literal["json", "text"] = Field("json", description="JSON lines for programs, text for people")
 
     webhook_url: str = Field(
@@ -316,28 +340,13 @@ class Settings(BaseModel):
 
     def digest(self, context: str | None = None) -> str:
         """Hex digest of what shapes a transcript: equal content with an equal digest is a duplicate."""
-        shaping = {
-            "engine": self.engine,
-            "precision": self.precision,
+        shaping: dict[str, Any] = {name: getattr(self, name) for name in SHAPING} | {
             "model": self.model or FIRST_MODEL,
-            "revision": self.revision,
-            "temperature": self.temperature,
-            "repetition_penalty": self.repetition_penalty,
-            "max_new_tokens": self.max_new_tokens,
-            "language": self.language,
             "context": self.context if context is None else context,
-            "chunk_seconds": self.chunk_seconds,
-            "chunk_target_seconds": self.chunk_target_seconds,
-            "overlap_seconds": self.overlap_seconds,
-            "speakers": self.speakers,
-            "speaker_encoder": self.speaker_encoder,
         }
         for group in groups().values():
             shaping |= self.of(group).shaping()
-        if self.known_voices:  # off, the digest stays what it was before there was this setting
-            shaping["known_voices"] = True
-        later = {"channels": self.channels, "tracks": self.tracks}
-        shaping |= {name: value for name, value in later.items() if value != LATER[name]}
+        shaping |= {name: value for name in LATER if (value := getattr(self, name)) != LATER[name]}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -347,6 +356,22 @@ def fields() -> dict[str, FieldInfo]:
         f"{engine}.{name}": field for engine, group in groups().items() for name, field in group.model_fields.items()
     }
     return {**{name: field for name, field in Settings.model_fields.items() if name != "own"}, **own}
+
+
+def options() -> dict[str, FieldInfo]:
+    """The settings that are options of the commands which transcribe: what shapes a transcript, and what says so."""
+    return {name: field for name, field in fields().items() if name in {*SHAPING, *LATER} or _is_option(field)}
+
+
+def _is_option(field: FieldInfo) -> bool:
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and not {"digest", "option"}.isdisjoint(extra)
+
+
+def job_options() -> dict[str, FieldInfo]:
+    """Those of them that one recording may have for itself."""
+    own = {*OF_A_JOB, "context", "hotwords"}
+    return {name: field for name, field in options().items() if name in own}
 
 
 def variable(name: str) -> str:

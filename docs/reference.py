@@ -60,7 +60,7 @@ def _one_command(command: Any, path: str, level: int) -> Iterator[str]:
     yield f"{'#' * level} {path}\n"
     yield f"```text\n{path} {' '.join(command.collect_usage_pieces(context))}\n```\n"
     yield _prose(command.help) + "\n"
-    records = [param.get_help_record(context) for param in command.params]
+    records = [param.get_help_record(context) for param in command.get_params(context) if "--help" not in param.opts]
     rows = [_row(f"`{names}`", " ".join(what.split())) for names, what in records]
     yield "\n".join(["| | |", "| --- | --- |", *rows]) + "\n"
     examples = [line.strip() for line in (command.epilog or "").splitlines() if line.startswith("  ")]

@@ -97,11 +97,22 @@ def run(settings: Settings, role: str, *, which_gpu: str | None = None, name: st
     threading.excepthook = _end_with_thread
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery has its own: loading a model takes minutes
     identity = Identity(named, role, gpu.pin(which_gpu) if which_gpu else None)
+    if role == "model":
+        settings = _with_choice(settings)
     database = open_database(settings.database, where=identity.name)
     try:
         return _work(settings, database, identity)
     finally:
         database.close()
+
+
+def _with_choice(settings: Settings) -> Settings:
+    """With the engine and the checkpoint that they mean here: chosen once, and said in a sentence."""
+    from dropscribe.models import registry  # a CPU worker needs no engine
+
+    chosen = registry.choose(settings)
+    log.info("%s: %s", chosen.spec.name, chosen.sentence)
+    return settings.model_copy(update={"engine": chosen.spec.name, "model": chosen.model})
 
 
 def _work(settings: Settings, database: Database, identity: Identity) -> int:
@@ -133,7 +144,7 @@ def _registered(settings: Settings, database: Database, identity: Identity, told
         doorbell = Doorbell(settings, app)
         encoder = EncoderLoader(speaker_encoder, ready=lambda: _ring_for_stretches(context))
         context = WorkerContext(
-            settings, database, doorbell, keeper, identity.name, model, tally, fitness, _die, encoder
+            settings, database, doorbell, keeper, identity.name, model, tally, fitness, _die, encoder, settings.model
         )
         tasks.register(app, context, tasks.of_role(identity.role))
         if identity.role == "cpu" and settings.embeds_voices:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.state import exit_status, fleet_status, report
@@ -30,14 +31,15 @@ def submit(
     priority: Priority | None,
     topic: str | None,
     hotwords: Path | None,
+    own: Mapping[str, Any],
     wait: bool,
     as_json: bool,
 ) -> int:
-    """Admit the files; with `wait`, return when all are through, with `drain`'s exit status."""
+    """Admit the files, with settings of their own; with `wait`, return when all are through, with `drain`'s status."""
     for file in files:
         _require_readable(file)
     database = context.database
-    wanted = recordings(database, context.settings, files, priority=priority, topic=topic, hotwords=hotwords)
+    wanted = recordings(database, context.settings, files, priority=priority, topic=topic, hotwords=hotwords, own=own)
     ids = [admit(context, job) for job in track(context.err, "submitting", wanted)]
     if wait:
         return await_all(context, ids, as_json=as_json)

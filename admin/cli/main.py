@@ -19,9 +19,11 @@ from types import TracebackType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from dropscribe.admin.cli import commands, models_commands, service_commands, voices_commands
 from dropscribe.admin.cli import run_commands as running
+from dropscribe.admin.cli.setting_options import command_with, of_a_job, of_a_worker
 from dropscribe.admin.context import Context
 from dropscribe.core.errors import DropscribeError
 
@@ -36,14 +38,33 @@ app = typer.Typer(
 RUN, ASK, CHANGE, CHECK, MODELS, VOICES, SERVICE = "Run", "Ask", "Change", "Check", "Models", "Voices", "Service"
 
 
-def _add(panel: str, command: Callable[..., Any], name: str, *examples: str) -> None:
+def _add(
+    panel: str, command: Callable[..., Any], name: str, *examples: str, cls: type[TyperCommand] = TyperCommand
+) -> None:
     epilog = "\n\n".join(["Examples:", *(f"  dropscribe {name} {example}".rstrip() for example in examples)])
-    app.command(name, rich_help_panel=panel, epilog=epilog)(command)
+    app.command(name, cls=cls, rich_help_panel=panel, epilog=epilog)(command)
 
 
-_add(RUN, running.up, "up", "~/Recordings", "~/Recordings --drain", "/data/a /data/b --model small")
+_add(
+    RUN,
+    running.up,
+    "up",
+    "~/Recordings",
+    "~/Recordings --drain",
+    "/data/a /data/b --model small",
+    "~/Recordings --language de --output ~/Transcripts",
+    cls=command_with(of_a_worker),
+)
 _add(RUN, running.watch, "watch", "/mnt/nas/interviews")
-_add(RUN, running.worker, "worker", "--role cpu", "--role model --gpu 0")
+_add(
+    RUN,
+    running.worker,
+    "worker",
+    "--role cpu",
+    "--role model --gpu 0",
+    "--role model --model /srv/models/vibevoice-nf4 --attention sdpa",
+    cls=command_with(of_a_worker),
+)
 _add(
     RUN,
     running.submit,
@@ -51,6 +72,8 @@ _add(
     "talk.mp3 --wait",
     "talk.mp3 --priority high --context 'Ada Lovelace, Babbage'",
     "talk.mp3 --hotwords names.txt",
+    "talk.mp3 --language de --speakers 2 --outputs srt,txt",
+    cls=command_with(of_a_job),
 )
 
 _add(ASK, commands.status, "status", "", "--watch", "--json")

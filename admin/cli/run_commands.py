@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dropscribe.admin.cli import complete
+from dropscribe.admin.cli.setting_options import given
 from dropscribe.core import engines, start_up
 from dropscribe.core.types import Priority
 
@@ -53,6 +54,7 @@ Json = Annotated[bool, typer.Option("--json", help="Tell programs what happens, 
 
 
 def up(
+    ctx: typer.Context,
     folders: Folders,
     engine: EngineOption = None,
     model: ModelOption = None,
@@ -63,7 +65,8 @@ def up(
     with start_up.without_collection():
         from dropscribe.admin.local.up import up as start
 
-    raise typer.Exit(start(folders, engine=engine, model=model, until_drained=drain, as_json=as_json))
+    overrides = given(ctx) | {"engine": engine, "model": model}
+    raise typer.Exit(start(folders, overrides, until_drained=drain, as_json=as_json))
 
 
 def watch(folders: Folders) -> None:
@@ -74,17 +77,19 @@ def watch(folders: Folders) -> None:
 
 
 def worker(
+    ctx: typer.Context,
     role: Annotated[Role, typer.Option(help="cpu prepares recordings and writes transcripts; model reads them.")],
     gpu: Annotated[
         str | None,
         typer.Option(help="GPU of a model worker: its number among those that it may use, from 0, or its UUID."),
     ] = None,
     engine: EngineOption = None,
+    model: ModelOption = None,
 ) -> None:
     """Run one worker of a fleet."""
     from dropscribe.admin.local.daemons import worker as serve
 
-    raise typer.Exit(serve(role, gpu, engine=engine))
+    raise typer.Exit(serve(role, gpu, given(ctx) | {"engine": engine, "model": model}))
 
 
 def submit(
@@ -102,5 +107,7 @@ def submit(
     """Transcribe single recordings without watching their folder."""
     from dropscribe.admin.act.submit import submit as send
 
-    code = send(ctx.obj, files, priority=priority, topic=context, hotwords=hotwords, wait=wait, as_json=as_json)
+    code = send(
+        ctx.obj, files, priority=priority, topic=context, hotwords=hotwords, own=given(ctx), wait=wait, as_json=as_json
+    )
     raise typer.Exit(code)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dropscribe.admin.cli.run_commands import EngineOption, Folders, ModelOption
+from dropscribe.admin.cli.setting_options import command_with, given, of_a_worker
 
 app = typer.Typer(help="Have systemd start `up`: with the machine, and again after a crash.", no_args_is_help=True)
 
@@ -20,7 +21,7 @@ INSTALL_EXAMPLES = """Examples:
 """
 
 
-@app.command(epilog=INSTALL_EXAMPLES)
+@app.command(cls=command_with(of_a_worker), epilog=INSTALL_EXAMPLES)
 def install(
     ctx: typer.Context,
     folders: Folders,
@@ -36,7 +37,7 @@ def install(
     """
     from dropscribe.admin.local import service
 
-    service.install(ctx.obj, folders, for_user=user, overrides={"engine": engine, "model": model})
+    service.install(ctx.obj, folders, for_user=user, overrides=given(ctx) | {"engine": engine, "model": model})
 
 
 UNINSTALL_EXAMPLES = """Examples:

@@ -13,7 +13,10 @@ from dropscribe.core.errors import DropscribeError
 
 
 def main(arguments: list[str]) -> int:
-    """`exec PROGRAM ARG...`, `scheduler NAME FOLDER...`, `cpu NAME` or `model NAME [UUID of a GPU]`."""
+    """`exec PROGRAM ARG...`, `scheduler NAME FOLDER...`, `cpu NAME` or `model NAME [ENGINE [CHECKPOINT [UUID]]]`.
+
+    The UUID is that of a GPU.
+    """
     die_with_parent(signal.SIGTERM)
     what, *rest = arguments
     if what == "exec":
@@ -29,7 +32,8 @@ def serve(role: str, name: str, *rest: str) -> int:
     """Be a scheduler or a worker; returns its exit status."""
     if role == "scheduler":
         return daemons.watch([Path(folder) for folder in rest], name=name)
-    return daemons.worker(role, rest[0] if rest else None, name=name)
+    engine, model, gpu = [part or None for part in (*rest, "", "", "")][:3]
+    return daemons.worker(role, gpu, {"engine": engine, "model": model}, name=name)
 
 
 if __name__ == "__main__":

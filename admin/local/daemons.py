@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from dropscribe.core import start_up
 
@@ -16,10 +19,15 @@ def watch(folders: list[Path], *, name: str | None = None) -> int:
     return service.run(load(), folders, name=name)
 
 
-def worker(role: str, gpu: str | None, *, engine: str | None = None, name: str | None = None) -> int:
-    """Run a worker; returns the exit status. A model worker is pinned to GPU `gpu`: a number or a UUID."""
+def worker(
+    role: str, gpu: str | None, overrides: Mapping[str, Any] = MappingProxyType({}), *, name: str | None = None
+) -> int:
+    """Run a worker; returns the exit status. A model worker is pinned to GPU `gpu`: a number or a UUID.
+
+    `overrides` are settings that options say.
+    """
     with start_up.without_collection():
         from dropscribe.core.settings_loading import load
         from dropscribe.worker import service
 
-    return service.run(load(overrides={"engine": engine}), role, which_gpu=gpu, name=name)
+    return service.run(load(overrides=overrides), role, which_gpu=gpu, name=name)

@@ -11,11 +11,11 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from dropscribe.admin.local import private_redis
 from dropscribe.admin.local.activity import ActivityReporter, transcripts_folder
@@ -27,9 +27,8 @@ from dropscribe.core import gpus, logs
 from dropscribe.core.errors import DropscribeError, StoreUnavailableError, UsageError
 from dropscribe.core.gpus import Gpu
 from dropscribe.core.hotwords import context_of
-from dropscribe.core.settings import Settings
-from dropscribe.core.settings_errors import PREFIX
-from dropscribe.core.settings_loading import load
+from dropscribe.core.settings import Settings, variable
+from dropscribe.core.settings_loading import as_environment, load
 from dropscribe.models import registry
 from dropscribe.models.checkpoints import fetch
 from dropscribe.models.choice import ModelChoice
@@ -52,9 +51,10 @@ WORKER_GRACE = 20.0
 REDIS_GRACE = 5.0
 
 
-def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json: bool, model: str | None = None) -> int:
-    """Run the whole system over `folders`; returns the exit status."""
-    settings = load(overrides={"engine": engine, "model": model})
+def up(folders: list[Path], overrides: Mapping[str, Any], *, until_drained: bool, as_json: bool) -> int:
+    """Run the whole system over `folders`; returns the exit status. `overrides` are settings that options say."""
+    settings = load(overrides=overrides)
+    environment = as_environment(settings, overrides=overrides)
     logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
     chosen, places = examined(settings, folders, there=until_drained)
     with only_one(settings.home), stop_signals() as stop:
@@ -63,7 +63,7 @@ def up(folders: list[Path], *, engine: str | None, until_drained: bool, as_json:
             forget_roots(database, socket.gethostname())
             if settings.sqlite_file:  # no other host can work on it: what is owned was left by a crash
                 recovery.expire_all(database, settings.lost_attempts)
-            system = System(settings, database, chosen, places, stop, report.make(as_json=as_json))
+            system = System(settings, environment, database, chosen, places, stop, report.make(as_json=as_json))
             return system.run(until_drained=until_drained)
         finally:
             database.close()
@@ -154,6 +154,7 @@ class System:
     """The processes of one machine and what is shown of them."""
 
     settings: Settings
+    environment: Mapping[str, str]
     database: Database
     choice: ModelChoice
     places: Sequence[FolderState]
@@ -195,14 +196,8 @@ class System:
 
     def _environment(self) -> dict[str, str]:
         # The engine as it is set, `auto` too: it is part of what a recording is known by, to `submit` as well.
-        chosen = {
-            PREFIX + "HOME": str(self.settings.home),
-            PREFIX + "ENGINE": self.settings.engine,
-            PREFIX + "MODEL": self.settings.model,
-        }
-        if "reconcile_seconds" not in self.settings.model_fields_set:
-            chosen[PREFIX + "RECONCILE_SECONDS"] = RECONCILE_SECONDS
-        return chosen
+        hurried = {variable("reconcile_seconds"): RECONCILE_SECONDS}
+        return {**({} if "reconcile_seconds" in self.settings.model_fields_set else hurried), **self.environment}
 
     def _start(self, supervisor: Supervisor, groups: list[list[Child]]) -> None:
         """Redis first, since all others need it; then workers, then the scheduler that gives them work."""
@@ -227,7 +222,8 @@ class System:
 
     def _worker(self, supervisor: Supervisor, role: str, gpu: Gpu | None = None) -> Child:
         name = "-".join([socket.gethostname(), role, *([str(gpu.index)] if gpu else [])])
-        return supervisor.start(name, role, name, *([gpu.uuid] if gpu else []), may_end=True)
+        chosen = [self.choice.spec.name, self.choice.model] if role == "model" else []  # once for all its workers
+        return supervisor.start(name, role, name, *chosen, *([gpu.uuid] if gpu else []), may_end=True)
 
     def _announce(self) -> None:
         for place in self.places:

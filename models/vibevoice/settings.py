@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from dropscribe.core.engine_settings import EngineSettings
-from dropscribe.core.settings import split_commas
+from dropscribe.core.settings import OPTION, split_commas
 from dropscribe.models.vibevoice.parts import SAFE_PARTS, ModelPart
 
 
@@ -23,6 +23,12 @@ class VibeVoiceSettings(EngineSettings):
         json_schema_extra={"digest": "quantize"},
     )
     attention: Literal["auto", "flash", "varlen", "sdpa", "eager"] = Field(
-        "auto", description="how attention is computed; auto: flash-attn where it can run, else sdpa"
+        "auto",
+        description="how attention is computed; auto: flash-attn where it can run, else sdpa",
+        json_schema_extra=OPTION,
     )
-    batching: bool = Field(True, description="transcribe several chunks at once; off: one at a time, the reference")
+    batching: bool = Field(
+        True,
+        description="transcribe several chunks at once; off: one at a time, the reference",
+        json_schema_extra=OPTION,
+    )

@@ -95,7 +95,7 @@ def read_folders(
     for directory in sorted(files):  # those above come first
         above = next(given[place] for place in _upwards(directory.rstrip("/")) if place in given)
         try:
-            own = _own(files[directory], SettingsFilePlace(root, directory, settings.results))
+            own = _own(files[directory], SettingsFilePlace(root, directory, settings.results, settings.folder_models))
             given[directory] = {**above, **own}
             ordered[directory] = effective(settings, {**given[directory], **over})
         except SettingsError as error:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from dropscribe.core.errors import UsageError
 from dropscribe.core.folder_settings import FolderSettings
 from dropscribe.core.hotwords import read_file
 from dropscribe.core.settings import Settings
+from dropscribe.core.settings_errors import validated
 from dropscribe.core.types import Priority
 from dropscribe.scheduler.scanning.scan import Observation, observed
 from dropscribe.scheduler.watching import admission
@@ -27,9 +30,14 @@ def recordings(
     priority: Priority | None,
     topic: str | None,
     hotwords: Path | None,
+    own: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[NewJob]:
-    """The files as jobs; what is given wins over the settings. Raises UsageError."""
-    over: dict[str, object] = {"priority": priority, "context": topic}
+    """The files as jobs; what is given wins over the settings. Raises UsageError, or SettingsError for `own`.
+
+    `own` are settings of a job (`dropscribe.core.settings.job_options`), in text as a person types it or as they are.
+    """
+    checked = validated(Settings, own)
+    over: dict[str, object] = {"priority": priority, "context": topic} | {name: getattr(checked, name) for name in own}
     if hotwords:
         over["hotwords"] = read_file(hotwords)
         settings = settings.model_copy(update={"hotwords": None})

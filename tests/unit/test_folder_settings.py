@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,16 @@ def test_whatever_a_file_says_results_stay_inside_and_values_fit_the_global_decl
         assert any(found["results"].folder.is_relative_to(one) for one in ("/share", "/results"))
         assert ".." not in found["results"].folder.parts
     Settings().for_job(JobOverrides.read({k: v for k, v in found.items() if k not in {"results", "hotwords"}}))
+
+
+def test_a_folder_names_a_checkpoint_only_of_those_that_are_allowed() -> None:
+    place = replace(PLACE, models=("small", "large-v3"))
+    assert read('model = "small"', None, place) == {"model": "small"}
+    assert read('model = ""', None, PLACE) == {"model": ""}, "whichever comes, where a folder above wants one"
+    with pytest.raises(SettingsError, match=r"model = 'tiny': a folder may take small, large-v3"):
+        read('model = "tiny"', None, place)
+    with pytest.raises(SettingsError, match="administrator allows some with `folder_models`"):
+        read('model = "/etc/passwd"', None, PLACE)
 
 
 def test_a_worker_serves_its_own_queues_and_the_common_one() -> None:
