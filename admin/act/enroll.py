@@ -58,8 +58,7 @@ def enroll(context: Context, job_name: str, who: str, name: str, *, as_json: boo
         as_json=as_json,
     )
     for other in known:
-        if other.encoder == kept.encoder and other.name != kept.name:
-            _warn_if_alike(context, kept, other)
+        _warn_if_alike(context, kept, other)
 
 
 def _speech_of(context: Context, job: Job, who: str) -> tuple[list[Span], int]:
@@ -146,6 +145,8 @@ def _report(context: Context, kept: KnownVoice, job: Job, seconds: float) -> Non
 
 
 def _warn_if_alike(context: Context, kept: KnownVoice, other: KnownVoice) -> None:
+    if other.encoder != kept.encoder or other.name == kept.name:
+        return
     if (similarity := _similarity(kept, other)) >= RECOGNIZED:
         alike = f"{other.name} sounds like {kept.name} ({similarity:.2f})"
         context.warn(f"{alike}; where both are near, neither is recognized")

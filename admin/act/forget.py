@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,7 @@ class Over:
 
 
 def _named(context: Context, names: Sequence[str]) -> list[Job]:
-    chosen = {job.id: job for name in names for job in _meant(context, name)}
+    chosen = {job.id: job for job in chain.from_iterable(map(partial(_meant, context), names))}
     for job in chosen.values():
         _require_over(job)
     return [*chosen.values()]
@@ -134,9 +136,9 @@ def _remove(context: Context, deletions: Sequence[Deletion]) -> None:
     """Files go first: after a crash in between, the store still knows which they were."""
     batches = [deletions[first : first + AT_ONCE] for first in range(0, len(deletions), AT_ONCE)]
     for batch in track(context.err, "forgetting", batches):
-        for path in chain.from_iterable(one.to_remove for one in batch):
+        for path in chain.from_iterable(map(attrgetter("to_remove"), batch)):
             path.unlink(missing_ok=True)
-        store_forget.forget(context.database, [one.job.id for one in batch])
+        store_forget.forget(context.database, [*map(attrgetter("job.id"), batch)])
     if deletions:
         scrub(context)
 

@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +75,14 @@ def await_all(context: Context, ids: Sequence[str], *, as_json: bool) -> int:
     """Show progress until every job is in a final state; returns the exit status. Ctrl-C ends the waiting alone."""
     waiting = Waiting(context, ids, report.make(as_json=as_json))
     try:
-        with waiting.shown:
-            while not waiting.is_over():
-                time.sleep(POLL_SECONDS)
+        waiting.until_over()
     except KeyboardInterrupt:
-        left = [job_id for job_id in dict.fromkeys(ids) if job_id not in waiting.ended]
-        context.note(f"no longer waiting, but the jobs go on: {', '.join(left)}")
+        context.note(f"no longer waiting, but the jobs go on: {', '.join(waiting.left)}")
         return exit_status.INTERRUPTED_EXIT
     found = queries.list_jobs(context.database, ids=ids)
     if as_json:
         waiting.shown.summary(found)
-    return exit_status.of_jobs(job.state for job in found)
+    return exit_status.of_jobs(map(attrgetter("state"), found))
 
 
 @dataclass
@@ -95,6 +94,17 @@ class Waiting:
     shown: report.Report
     ended: set[str] = field(default_factory=set)
     is_away: bool = False
+
+    @property
+    def left(self) -> list[str]:
+        """The jobs whose end was not shown."""
+        return [*filterfalse(self.ended.__contains__, dict.fromkeys(self.ids))]
+
+    def until_over(self) -> None:
+        """Show progress until every job has ended."""
+        with self.shown:
+            while not self.is_over():
+                time.sleep(POLL_SECONDS)
 
     def is_over(self) -> bool:
         """Show the current state; True if every job has ended. Waits for a store that is unreachable."""

