@@ -96,21 +96,37 @@ def action_for(job: Job, wanted: NewJob, *, is_stranded: bool = False) -> str:
 
 
 def _begin(context: Context, sender: StepSender, one: Rerun) -> None:
-    if one.action == LEFT:
-        return
-    if one.action == ANOTHER_MODEL:
-        sender.send(commands.change_model(context.database, one.job.id), one.job.id)
-        return
-    if one.action == READ and not one.job.state.is_final:
+    if begin := _BEGINNINGS.get(one.action):
+        begin(context, sender, one)
+
+
+def _change_model(context: Context, sender: StepSender, one: Rerun) -> None:
+    sender.send(commands.change_model(context.database, one.job.id), one.job.id)
+
+
+def _read_again(context: Context, sender: StepSender, one: Rerun) -> None:
+    """By a new job, or by that which had these very settings before."""
+    if not one.job.state.is_final:
         for follower in commands.cancel(context.database, one.job.id)[1]:
             sender.send(JobState.FINISHING, follower)
-    if one.action == READ and (new := jobs.admit(context.database, [one.wanted], again=True)):
+    if new := jobs.admit(context.database, [one.wanted], again=True):
         sender.send(JobState.QUEUED, new[0])
-        return
-    # It may have been transcribed with these very settings before.
-    known = jobs.find_admitted(context.database, one.wanted) if one.action == READ else None
-    job_id = known or one.job.id
-    sender.send(commands.rerun(context.database, job_id, one.wanted), job_id)
+    else:
+        before = jobs.find_admitted(context.database, one.wanted) or one.job.id
+        sender.send(commands.rerun(context.database, before, one.wanted), before)
+
+
+def _write_again(context: Context, sender: StepSender, one: Rerun) -> None:
+    sender.send(commands.rerun(context.database, one.job.id, one.wanted), one.job.id)
+
+
+# What is left alone is not among them.
+_BEGINNINGS = {
+    ANOTHER_MODEL: _change_model,
+    READ: _read_again,
+    WRITTEN_AGAIN: _write_again,
+    TRIED: _write_again,
+}
 
 
 def _show(context: Context, reruns: Sequence[Rerun], *, done: bool) -> None:

@@ -125,9 +125,12 @@ def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[
 
 def _names(before: SpeakerNames, named: Mapping[int, str], people: Sequence[Speaker]) -> dict[int, str]:
     """The names from now on. An empty one hides that of a voice, which would come back; else it takes a name away."""
-    voices = {speaker.number for speaker in people if speaker.recognized is not None}
-    hidden = voices | {number for number, what in before.names.items() if not what}
-    return {number: what for number, what in {**before.names, **named}.items() if what or number in hidden}
+    recognized = {speaker.number for speaker in people if speaker.recognized is not None}
+    given = {**before.names, **named}
+    taken_away = {number for number, what in named.items() if not what and before.names.get(number) != ""}
+    for number in taken_away - recognized:
+        del given[number]
+    return given
 
 
 def _merges(before: SpeakerNames, merged: Mapping[int, int]) -> dict[int, int]:
