@@ -1,4 +1,4 @@
-"""Brings decoded frames to 24 kHz, and keeps them in step with the container's time line."""
+"""Brings decoded frames to 24 kHz."""
 
 from __future__ import annotations
 
@@ -17,41 +17,6 @@ from dropscribe.worker.preparing.channels import Block, OffsetFilter, only_sound
 
 MAX_CHANNELS = 64
 RATES = range(1_000, 768_001)  # Hz
-TOLERANCE = 0.1  # s; jitter of container timestamps and encoder delay stay well below
-
-
-class Timeline:
-    """Where the container says a frame belongs, against what has been decoded so far; all in seconds.
-
-    `origin` is the container's first moment, `end` the length it claims (or the limit): a timestamp beyond
-    is not believed, nor one that leads back.
-    """
-
-    def __init__(self, origin: float, end: float) -> None:
-        self._origin = origin
-        self._end = end
-        self.elapsed = 0.0
-        self.inserted = 0.0
-        self.frames = 0
-
-    def gap(self, time: float | None) -> float:
-        """Silence due before a frame of that time, 0 where it follows on."""
-        if time is None:
-            return 0.0
-        drift = time - self._origin - self.elapsed
-        if abs(drift) <= TOLERANCE:
-            return 0.0
-        if drift < 0 or self.elapsed + drift > self._end + TOLERANCE:
-            self._origin += drift  # a clock that was set anew: count from here
-            return 0.0
-        self.elapsed += drift
-        self.inserted += drift
-        return drift
-
-    def advance(self, seconds: float) -> None:
-        """A frame of that length was decoded."""
-        self.elapsed += seconds
-        self.frames += 1
 
 
 class Resampler:

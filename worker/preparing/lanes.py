@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import SpoolError
+from dropscribe.worker.preparing import retime
 from dropscribe.worker.preparing.channels import Block, downmix
 from dropscribe.worker.preparing.level import Level, Samples
+from dropscribe.worker.preparing.timeline import Piece
 
 Sample = TypeVar("Sample", np.float32, np.int16)
 
@@ -29,10 +31,15 @@ SAME = 0.99  # correlation from which on two channels hold the same sound: what 
 
 @dataclass(slots=True)
 class Lane:
-    """One channel, mono at 24 kHz as float32 in an unnamed file, and how loud it is."""
+    """One channel, mono at 24 kHz as float32 in an unnamed file, how loud it is, and where its sound belongs in time.
+
+    Without `pieces` it belongs where it stands. `size` are the samples in the file.
+    """
 
     file: IO[bytes]
     level: Level = field(default_factory=Level)
+    pieces: tuple[Piece, ...] = ()
+    size: int = 0
 
     @classmethod
     def new(cls, scratch: Path) -> Lane:
@@ -45,19 +52,32 @@ class Lane:
     def add(self, samples: Samples) -> None:
         """Append samples, shape (samples,). Raises NoRoomError or SpoolError."""
         self.level.add(samples)
+        self.size += samples.size
         try:
             self.file.write(np.ascontiguousarray(samples, np.float32).data)
         except OSError as error:
             raise _no_room(error) from error
 
+    def place(self, pieces: Sequence[Piece]) -> None:
+        """Let the sound stand where `pieces` say; no samples may follow."""
+        self.pieces = tuple(pieces)
+        self.level.samples = retime.length(self.size, pieces)
+
     def blocks(self) -> Iterator[Samples]:
-        """All of it, in blocks of `BLOCK` samples of which the last may be shorter."""
+        """All of it at its times, in blocks of several seconds at most."""
         try:
-            self.file.seek(0)  # flushes, so a full disk may show only here
+            self.file.flush()  # so a full disk may show only here
         except OSError as error:
             raise _no_room(error) from error
-        while data := self.file.read(BLOCK * FLOAT_BYTES):
-            yield np.frombuffer(data, np.float32)
+        pieces = self.pieces or (Piece(0.0, self.size / SAMPLE_RATE, self.size / SAMPLE_RATE),)
+        yield from retime.retimed(self._read, self.size, pieces)
+
+    def _read(self, start: int, end: int) -> Samples:
+        """The samples from one up to another, silence outside of what there is."""
+        first, last = max(start, 0), min(end, self.size)
+        self.file.seek(first * FLOAT_BYTES)
+        there = np.frombuffer(self.file.read(max(0, last - first) * FLOAT_BYTES), np.float32)
+        return np.pad(there, (max(0, -start), max(0, end - self.size)))
 
     def scaled(self) -> Iterator[NDArray[np.int16]]:
         """All of it at its gain, its clicks limited to the peak of the rest."""

@@ -14,21 +14,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 import av
-import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.format import Flags
+from av.stream import Disposition
 
-from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
 from dropscribe.core.types import Track
 from dropscribe.worker.preparing import declared_size, flac, tracks, understated
 from dropscribe.worker.preparing.channels import Block
 from dropscribe.worker.preparing.decode import MAX_SEPARATE, Decoded, Listening
-from dropscribe.worker.preparing.downmix import Resampler, Timeline
+from dropscribe.worker.preparing.downmix import Resampler
 from dropscribe.worker.preparing.is_sound import is_sound
 from dropscribe.worker.preparing.lanes import Lane, Spooled, interleaved, longest, mixed, separated, spread
 from dropscribe.worker.preparing.level import decibels
+from dropscribe.worker.preparing.timeline import Timeline
 from dropscribe.worker.preparing.understated import MendedFile, Understated
 
 # A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's
@@ -52,6 +53,11 @@ OPTIONS = {"format_whitelist": FORMATS, "codec_whitelist": CODECS, "protocol_whi
 GUESSED_LENGTH = frozenset({"mp3", "aac", "amr", "ac3", "eac3", "dts"})
 # ffmpeg corrects the length of these by what is there of the file, or has it only from there.
 CORRECTED_LENGTH = frozenset({"asf", "ogg", "mpegts", "mpeg", "avi", "caf"})
+# The length of these counts from the moment 0, also where nothing is until later.
+LENGTH_FROM_ZERO = frozenset({"asf", "ogg", "matroska,webm"})
+
+# A file with less than that jumps in time: speech codecs need 75 at least, and only where nothing is said.
+MIN_BYTES_PER_SECOND = 50
 
 # Seconds by which sound may be shorter than its header says. Of whole files, 0.05 s was the most that was seen (WMA).
 SHORTER = 0.3
@@ -59,7 +65,7 @@ FLAC_SHORTER = 0.05  # counts its samples exactly
 ROUNDING = 0.01  # s
 MP3_FRAMES = 4  # the same for mp3, whose header counts what encoders put before and after the sound; 2.7 were seen
 
-BLOCK = 10 * SAMPLE_RATE  # samples of the second pass in memory at once
+BLOCK = 1 << 20  # bytes that are read at once
 
 
 @dataclass(slots=True)
@@ -165,6 +171,7 @@ def decode(
     """
     behind = _behind(source)
     with _container(source, behind) as container:
+        _check_length(container, max_seconds)
         chosen, name = _tracks(container, wanted), container.format.name
     with ExitStack() as files:
         recording = Recording(source, behind, scratch, max_seconds, wanted.is_separate, files)
@@ -194,7 +201,7 @@ def _answer(
         # nonsense is not told
         claimed_duration=round(first.cut.claimed, 3) if first.cut.claimed <= recording.max_seconds else 0.0,
         decode_errors=damage.errors,
-        silence_inserted=round(first.inserted, 3),
+        silence_inserted=round(max(sound.inserted for sound in heard), 3),
         inverted_seconds=round(damage.inverted, 1),
         header_seconds=round(behind.header_share * whole, 1),
         unread_bytes=behind.unread,
@@ -277,17 +284,20 @@ def _decoded(recording: Recording, track: Track) -> TrackSound | Track:
     """The sound of a track; the track itself, left out, where there is none in it."""
     with _container(recording.source, recording.behind) as container:
         stream = container.streams.audio[track.number - 1]
-        timeline, damage = _timeline(container, recording.max_seconds), Damage()
+        timeline, damage = Timeline(), Damage()
         lanes = recording.lanes(track.channels)
-        frames = _frames(recording.source, container, stream, damage)
-        for block in _blocks(frames, timeline):
+        for block in _blocks(_frames(recording.source, container, stream, timeline, damage)):
             damage.inverted += spread(block, lanes)
             if longest(lanes) > recording.max_seconds:
                 raise _too_long(recording.max_seconds)
         if not longest(lanes) or damage.errors > 9 * timeline.frames:  # noise that happens to decode
             return replace(track, left_out="it is damaged")
-        cut = _cut(recording.source, timeline.elapsed, container, stream)
-        return TrackSound(track, lanes, damage, timeline.inserted, cut)
+        pieces = timeline.pieces(recording.max_seconds)
+        for lane in lanes:
+            lane.place(pieces)
+        reached = max(longest(lanes), timeline.latest - (container.start_time or 0) / av.time_base)
+        cut = _cut(recording.source, reached, container, stream)
+        return TrackSound(track, lanes, damage, sum(piece.silence for piece in pieces if piece.is_hole), cut)
 
 
 def _told(chosen: Sequence[Track], decoded: Sequence[TrackSound | Track]) -> tuple[Track, ...]:
@@ -308,16 +318,36 @@ def _spooled(recording: Recording, heard: Sequence[TrackSound], target: Path) ->
     return Spooled((whole,))
 
 
-def _timeline(container: InputContainer, max_seconds: float) -> Timeline:
+def _check_length(container: InputContainer, max_seconds: float) -> None:
+    """Raise DecodeLimitError where the header says more than is allowed, and the file is large enough for it."""
     length = _length(container)
-    if length > max_seconds:
+    if length > max_seconds and container.size > length * MIN_BYTES_PER_SECOND:
         raise _too_long(max_seconds)
-    return Timeline(origin=(container.start_time or 0) / av.time_base, end=length or max_seconds)
 
 
 def _length(container: InputContainer) -> float:
     """Seconds from the first to the last moment of the container by its header, 0 where it does not say."""
-    return 0.0 if container.format.name in GUESSED_LENGTH else (container.duration or 0) / av.time_base
+    if container.format.name in GUESSED_LENGTH:
+        return 0.0
+    length, start = (container.duration or 0) / av.time_base, (container.start_time or 0) / av.time_base
+    return max(0.0, length - start) if start > 0 and container.format.name in LENGTH_FROM_ZERO else length
+
+
+def _has_no_clock(container: InputContainer) -> bool:
+    """Whether ffmpeg makes up its timestamps, from bit rates or by counting."""
+    flags = Flags(container.format.flags)
+    return Flags.generic_index in flags and Flags.ts_discont not in flags
+
+
+def _origin(container: InputContainer, stream: AudioStream) -> float | None:
+    """The first moment of the streams beside the sound, in seconds; None where there are none."""
+    moments = [
+        float(other.start_time * other.time_base)
+        for other in (*container.streams.video, *container.streams.audio)
+        if other is not stream and other.start_time is not None and other.time_base is not None
+        if Disposition.attached_pic not in other.disposition
+    ]
+    return min(moments, default=None)
 
 
 def _claimed(file: BinaryIO, container: InputContainer, stream: AudioStream) -> tuple[float, float]:
@@ -327,16 +357,17 @@ def _claimed(file: BinaryIO, container: InputContainer, stream: AudioStream) -> 
         frame = (1152 if stream.sample_rate >= 32_000 else 576) / stream.sample_rate
         return frames * frame, MP3_FRAMES * frame
     tolerance = FLAC_SHORTER if container.format.name == "flac" else SHORTER
-    return _claimed_by_header(container, stream, is_live=not declared_size.claimed_size(file)), tolerance
+    return _claimed_by_header(container, stream), tolerance
 
 
-def _claimed_by_header(container: InputContainer, stream: AudioStream, *, is_live: bool) -> float:
-    """Seconds of sound by the container, 0 where it does not say; `is_live`: it does not know the file's size."""
+def _claimed_by_header(container: InputContainer, stream: AudioStream) -> float:
+    """Seconds of sound by the container, 0 where it does not say."""
     name = container.format.name
-    if name in CORRECTED_LENGTH or (is_live and name == "matroska,webm"):  # a guess from the bit rate
+    if name in CORRECTED_LENGTH:
         return 0.0
     if stream.duration is not None and stream.time_base is not None and _length(container):
-        return float(stream.duration * stream.time_base)
+        # Matroska knows no length of a stream: it is ffmpeg's guess from the bit rate.
+        return float(stream.duration * stream.time_base) if name != "matroska,webm" else 0.0
     # Matroska states one length for all streams, and a picture may outlast the sound.
     return _length(container) if len(container.streams) == 1 else 0.0
 
@@ -358,7 +389,10 @@ def _cut(source: Path, heard: float, container: InputContainer, stream: AudioStr
         raise _unreadable(error) from error
 
 
-def _frames(source: Path, container: InputContainer, stream: AudioStream, damage: Damage) -> Iterator[AudioFrame]:
+def _frames(
+    source: Path, container: InputContainer, stream: AudioStream, timeline: Timeline, damage: Damage
+) -> Iterator[AudioFrame]:
+    timeline.restart(_origin(container, stream), counts=_has_no_clock(container))
     for packet in _packets(source, container, stream, damage):
         try:
             frames = packet.decode()
@@ -366,8 +400,12 @@ def _frames(source: Path, container: InputContainer, stream: AudioStream, damage
             raise
         except av.FFmpegError:
             damage.errors += 1
+            timeline.lose(float((packet.duration or 0) * packet.time_base))
             continue
-        yield from (frame for frame in frames if frame.samples)
+        for frame in frames:
+            if frame.samples:
+                timeline.add(frame.time, frame.samples / frame.sample_rate)
+                yield frame
 
 
 def _packets(
@@ -383,24 +421,15 @@ def _packets(
         damage.broke_off = True
 
 
-def _blocks(frames: Iterable[AudioFrame], timeline: Timeline) -> Iterator[Block]:
-    """All channels at 24 kHz, in step with the time line; silence has one channel alone."""
+def _blocks(frames: Iterable[AudioFrame]) -> Iterator[Block]:
+    """All channels at 24 kHz."""
     resampler: Resampler | None = None
     for frame in frames:
-        gap = timeline.gap(frame.time)
-        if resampler is None or gap or not resampler.takes(frame):
+        if resampler is None or not resampler.takes(frame):
             yield from resampler.flush() if resampler else ()
-            yield from _silence(gap)
             resampler = Resampler(frame)
         yield from resampler.resample(frame)
-        timeline.advance(frame.samples / frame.sample_rate)
     yield from resampler.flush() if resampler else ()
-
-
-def _silence(seconds: float) -> Iterator[Block]:
-    samples = round(seconds * SAMPLE_RATE)
-    for start in range(0, samples, BLOCK):
-        yield np.zeros((1, min(BLOCK, samples - start)), np.float32)
 
 
 def _too_long(max_seconds: float) -> DecodeLimitError:
