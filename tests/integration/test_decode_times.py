@@ -75,7 +75,8 @@ def test_a_file_that_starts_late_and_breaks_off_is_still_noticed(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("container", "codec"), [("webm", "libopus"), ("ogg", "libopus"), ("asf", "mp2"), ("mp4", "aac")]
+    ("container", "codec"),
+    [("webm", "libopus"), ("ogg", "libopus"), ("asf", "mp2"), ("mp4", "aac"), ("mpegts", "mp2"), ("flv", "aac")],
 )
 def test_every_container_whose_clock_starts_at_25_hours_is_read(container: str, codec: str, tmp_path: Path) -> None:
     source, rate = tmp_path / "a", 48_000

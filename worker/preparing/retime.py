@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from dropscribe.core.audio import SAMPLE_RATE
+from dropscribe.worker.preparing.level import Samples
 from dropscribe.worker.preparing.timeline import Piece
 
 BLOCK = 10 * SAMPLE_RATE  # samples in memory at once
@@ -31,7 +32,7 @@ def _weights() -> NDArray[np.float32]:
 
 WEIGHTS = _weights()
 
-Read = Callable[[int, int], NDArray[np.float32]]
+Read = Callable[[int, int], Samples]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def _parts(total: int, pieces: Sequence[Piece]) -> Iterator[_Part]:
         yield _Part(silence, start, end, size)
 
 
-def _silence(samples: int) -> Iterator[NDArray[np.float32]]:
+def _silence(samples: int) -> Iterator[Samples]:
     for start in range(0, samples, BLOCK):
         yield np.zeros(min(BLOCK, samples - start), np.float32)
 
@@ -90,9 +91,9 @@ def _stretched(read: Read, part: _Part) -> Iterator[Samples]:
         yield _interpolated(read(lowest, highest), places - lowest)
 
 
-def _interpolated(samples: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
+def _interpolated(samples: Samples, places: NDArray[np.float64]) -> Samples:
     """The sound at places between its samples, which stand at whole numbers."""
     steps = np.rint(places * STEPS).astype(np.int64)
     first = steps // STEPS - TAPS // 2 + 1
-    made: NDArray[np.float32] = np.einsum("ij,ij->i", sliding_window_view(samples, TAPS)[first], WEIGHTS[steps % STEPS])
+    made: Samples = np.einsum("ij,ij->i", sliding_window_view(samples, TAPS)[first], WEIGHTS[steps % STEPS])
     return made
