@@ -146,6 +146,7 @@ def show(source: Path, tally: Tally) -> str:
         "scratch": str(source.parent),
         "limits": asdict(LIMITS),
         "file_bytes": LIMITS.file_bytes,
+        "wanted": {},
     }
     child, usage = _forked(json.dumps(request), source.parent)
     tally.most_cpu = max(tally.most_cpu, usage.ru_utime + usage.ru_stime)

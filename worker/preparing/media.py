@@ -227,7 +227,7 @@ def _container(source: Path, behind: Behind) -> Iterator[InputContainer]:
         with _opened(source, str(source)) as container:
             yield container
         return
-    # A file object bypasses ffmpeg's lists. But its format is given, reads no other file, and `_choose` checks codecs.
+    # A file object bypasses ffmpeg's lists. But its format is given, reads no other file, and `_tracks` checks codecs.
     with MendedFile(source, behind.mended) as file, _opened(source, file, behind.mended.format) as container:
         yield container
 
