@@ -5,3 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Tell = Callable[[str, int, int], None]  # what is being done, bytes done and in all
+
+
+def ignore(_what: str, _done: int, _total: int) -> None:
+    """For whoever does not want to know."""

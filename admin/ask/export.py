@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.progress import track
 
@@ -18,6 +20,9 @@ from dropscribe.core.types import TRANSCRIPT_STATES
 from dropscribe.store import queries, transcripts
 from dropscribe.store.queries import Job
 from dropscribe.worker.finishing import placement
+
+COMBINED = "dropscribe.transcripts/1"  # the schema of a file that holds several
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +37,54 @@ class Wanted:
 def run(context: Context, names: Sequence[str], wanted: Wanted, *, as_json: bool) -> int:
     """Write a file for every transcript that is meant, and tell each; returns the exit code."""
     taken: set[Path] = set()
-    written: list[dict[str, str]] = []
     refused: list[dict[str, str]] = []
     # As text, the paths tell how far it is.
     unseen = not (as_json and context.err.is_terminal)
-    for job in track(_meant(context, names), "exporting", console=context.err, transient=True, disable=unseen):
+    jobs = track(_meant(context, names), "exporting", console=context.err, transient=True, disable=unseen)
+    written = []
+    for job, path in _each(context, jobs, lambda job: _export(context, job, wanted, taken), refused):
+        written.append({"job": job.id, "path": str(path)})
+        if not as_json:
+            context.say(str(path))
+    if as_json:
+        render.write_json({"files": written, "refused": refused})
+    return 1 if refused else 0
+
+
+def combine(context: Context, names: Sequence[str], target: Path, *, force: bool, as_json: bool) -> int:
+    """Write the transcripts that are meant into one JSON file, by path; returns the exit code.
+
+    Raises OutputError where something else has the file's name, DropscribeError where there is no transcript at all.
+    """
+    refused: list[dict[str, str]] = []
+    found = list(_each(context, _meant(context, names), lambda job: document_of(context.database, job), refused))
+    if not found:
+        raise DropscribeError("none of these has a transcript", remedy="see `dropscribe jobs`")
+    together = {"schema": COMBINED, "transcripts": [json.loads(document) for _, document in found]}
+    _put(context, target, (json.dumps(together, ensure_ascii=False, indent=1) + "\n").encode(), "combined", force=force)
+    files = [{"job": job.id, "path": str(target)} for job, _ in found]
+    context.answer(
+        lambda: {"files": files, "refused": refused},
+        lambda: context.say(f"{target}: {render.count(len(found), 'transcript')}"),
+        as_json=as_json,
+    )
+    return 1 if refused else 0
+
+
+def _each(
+    context: Context, jobs: Iterable[Job], act: Callable[[Job], T], refused: list[dict[str, str]]
+) -> Iterator[tuple[Job, T]]:
+    """What comes of each job; one that cannot be had is said, and added to `refused`."""
+    for job in jobs:
         try:
-            path = _export(context, job, wanted, taken)
+            found = act(job)
         except StoreUnavailableError:
             raise
         except DropscribeError as error:
             context.complain(error)
             refused.append({"job": job.id, "reason": str(error)})
         else:
-            written.append({"job": job.id, "path": str(path)})
-            if not as_json:
-                context.out.print(render.safe(str(path)), soft_wrap=True)
-    if as_json:
-        render.write_json({"files": written, "refused": refused})
-    return 1 if refused else 0
+            yield job, found
 
 
 def _meant(context: Context, names: Sequence[str]) -> list[Job]:
@@ -77,18 +111,22 @@ def _export(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Pat
     document = document_of(context.database, job)
     target = _target(context, job, wanted, taken)
     taken.add(target)
-    data = in_format(job, document, wanted.format, target.parent)
+    _put(context, target, in_format(job, document, wanted.format, target.parent), job.id, force=wanted.force)
+    return target
+
+
+def _put(context: Context, target: Path, data: bytes, owner: str, *, force: bool) -> None:
+    """Write a file unless it is there already. Raises OutputError where something else has its name."""
     there = placement.digest(target)
     if there == hashlib.sha256(data).hexdigest():
-        return target
+        return
     if there is not None and transcripts.file_at(context.database, str(target)):
         raise OutputError(f"{target} is the workers' own to write", remedy="name another directory with --to")
-    if there is not None and not wanted.force:
+    if there is not None and not force:
         raise OutputError(
             f"{target} exists and is something else", remedy="replace it with --force, or name a directory with --to"
         )
-    placement.write(target, data, job.id, replaces=wanted.force)
-    return target
+    placement.write(target, data, owner, replaces=force)
 
 
 def _target(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Path:

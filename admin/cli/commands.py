@@ -109,7 +109,10 @@ def transcript(
 def export(
     ctx: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="JOB|FOLDER", help="Jobs, or folders: all their recordings.")],
-    fmt: Annotated[Format, typer.Option("--format", "-f", help="What to write.")],
+    fmt: Annotated[Format | None, typer.Option("--format", "-f", help="What to write.")] = None,
+    combined: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all of them into this one JSON file instead.")
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Under this directory, in the folders of the recordings.")
     ] = None,
@@ -122,6 +125,13 @@ def export(
     """
     from dropscribe.admin.ask import export as answer
 
+    if combined and (to or fmt not in {None, Format.JSON}):
+        raise UsageError("--combined writes one JSON file, and excludes --to and other formats")
+    if combined:
+        target = combined.expanduser().absolute()
+        raise typer.Exit(answer.combine(ctx.obj, names, target, force=force, as_json=as_json))
+    if fmt is None:
+        raise UsageError("what is to be written?", remedy="name it by --format, or one file for all by --combined")
     wanted = answer.Wanted(fmt, to.expanduser().absolute() if to else None, force)
     raise typer.Exit(answer.run(ctx.obj, names, wanted, as_json=as_json))
 

@@ -87,6 +87,7 @@ _add(
     "~/Recordings --format html",
     "k3v9 --format docx --to ~/Desktop",
     "~/Recordings --format html --to /srv/pages --force",
+    "~/Recordings --combined all.json",
 )
 _add(ASK, commands.logs, "logs", "k3v9", "~/Recordings/talk.mp3 --follow", "k3v9 --json")
 _add(

@@ -189,7 +189,7 @@ CONVERT_EXAMPLES = """Examples:
 
   dropscribe models convert microsoft/VibeVoice-ASR-HF ~/models/vibevoice-fp16 --dtype fp16 --test
 
-  dropscribe models convert ~/models/vibevoice ~/models/vibevoice-fp16 --dtype fp16 --keep-fp32 '*lm_head*'
+  dropscribe models convert ~/models/vibevoice ~/models/vibevoice-fp16 --dtype fp16 --keep-fp32 attention
 """
 
 
@@ -202,7 +202,9 @@ def convert(
     dtype: Annotated[Dtype, typer.Option(help="Number format of the copy.")],
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep-fp32", metavar="PATTERN", help="Tensors to keep in fp32 too, by a glob of their names."),
+        typer.Option(
+            "--keep-fp32", metavar="PATTERN", help="Tensors to keep in fp32 too: a word in their names, or a glob."
+        ),
     ] = None,
     mixed: Annotated[
         bool, typer.Option("--mixed/--no-mixed", help="Keep normalization weights and layer scales in fp32.")

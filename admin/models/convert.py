@@ -86,8 +86,20 @@ def _facts(copied: Copied) -> Sequence[tuple[str, str]]:
         ("weights", f"{render.size(copied.weights)}, of {render.size(copied.source_weights)}"),
         ("tensors", f"{copied.changed} of {copied.tensors} converted; {copied.fp32} are in fp32"),
         ("took", render.duration(copied.seconds)),
+        ("to use it", _use(copied)),
         ("too small", f"{render.count(copied.vanished, 'number')} became 0" if copied.vanished else ""),
     )
+
+
+def _use(copied: Copied) -> str:
+    """How a worker is told to take it: by itself it computes in bf16 what is not quantized."""
+    from dropscribe.models.checkpoints import hub_cache
+
+    described = (copied.folder / "config.json").is_file()
+    if not described or hub_cache.read_config(copied.folder).get("model_type") != "vibevoice_asr":
+        return ""
+    precision = "" if copied.dtype == "bf16" else f" DROPSCRIBE_PRECISION={copied.dtype}"
+    return f"DROPSCRIBE_ENGINE=vibevoice DROPSCRIBE_MODEL={copied.folder}{precision}"
 
 
 def _tested(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:

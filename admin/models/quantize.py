@@ -51,7 +51,8 @@ def quantize(
 def _sentence(copy: Copy) -> str:
     return (
         f"{copy.folder} is in {copy.precision}: {copy.quantized} modules of {', '.join(copy.parts)} "
-        f"quantized, {render.size(copy.size)}, checked, in {render.duration(copy.seconds)}; "
+        f"quantized, {render.size(copy.size)}, in {render.duration(copy.seconds)}; "
+        "its files were read back and these modules counted, and nothing was run; "
         "set DROPSCRIBE_MODEL to use it"
     )
 

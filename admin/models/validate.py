@@ -23,7 +23,7 @@ from dropscribe.worker.preparing.decode import DecodeLimits, decode
 
 if TYPE_CHECKING:
     from dropscribe.models.parity import Score
-    from dropscribe.models.validate import ValidationResult
+    from dropscribe.models.validation import ValidationResult
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 DEFAULTS = ("meeting.wav", "weather.flac")  # several voices, and one
@@ -41,7 +41,7 @@ def validate(
         recordings = [_decoded(path, seconds) for path in chosen]
         tell("starting PyTorch")
         with pytorch.needed_by("validating", "gpu,onnx"):
-            from dropscribe.models import validate as validating
+            from dropscribe.models import validation as validating
 
             verdict = validating.validate(folder, target, recordings, context.settings, tell)
     context.answer(

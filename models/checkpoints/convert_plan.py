@@ -21,7 +21,7 @@ SCALE = re.compile(r"norm|(^|_)rms|^ln(_|\d|$)|(^|_)gamma$")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The wanted format, `fp16`, `bf16` or `fp32`; are scales kept in fp32; globs of names that are, too."""
+    """The wanted format, `fp16`, `bf16` or `fp32`; are scales kept in fp32; globs or words of names that are, too."""
 
     dtype: str
     mixed: bool = True
@@ -53,11 +53,16 @@ def is_scale(tensor: Tensor) -> bool:
     return not tensor.shape or any(map(SCALE.search, tensor.name.lower().split(".")))
 
 
+def matches(name: str, pattern: str) -> bool:
+    """Whether a tensor is meant: by a glob of its whole name, or by a bare word that is somewhere in it."""
+    return fnmatchcase(name, pattern if re.search(r"[*?[]", pattern) else f"*{pattern}*")
+
+
 def wanted(tensor: Tensor, rules: Rules) -> str:
     """The dtype that the rules give a tensor. What is no floating-point number stays as it is."""
     if tensor.dtype not in BY_RANGE:
         return tensor.dtype
-    if any(fnmatchcase(tensor.name, pattern) for pattern in rules.keep) or (rules.mixed and is_scale(tensor)):
+    if any(matches(tensor.name, pattern) for pattern in rules.keep) or (rules.mixed and is_scale(tensor)):
         return "F32"
     return DTYPES[rules.dtype]
 
@@ -74,9 +79,9 @@ def arrange(shard: Shard, rules: Rules, too_large: Collection[str] = ()) -> tupl
 
 
 def check_patterns(patterns: Iterable[str], tensors: Collection[str]) -> None:
-    """Raises UsageError for a glob that matches no tensor, with some names that there are."""
+    """Raises UsageError for a glob or a word that matches no tensor, with some names that there are."""
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in tensors):
+        if not any(matches(name, pattern) for name in tensors):
             words = re.findall(r"\w{3,}", pattern)
             like = [name for name in sorted(tensors) if any(word in name for word in words)] or sorted(tensors)
             raise UsageError(f"no tensor is called like {pattern}", remedy=f"there are {', '.join(like[:3])} ...")

@@ -191,6 +191,8 @@ def load(
     verdict = quantize.check(model, config, precision, parts)
     for doubt in verdict.doubts:
         log.warning("%s: %s", source, doubt)
+    if verdict.modules:
+        log.info("%s: quantized are %s", source, verdict.described(precision))
     loaded = Loaded(
         model,
         processor,

@@ -173,3 +173,35 @@ def test_a_name_that_is_no_utf8_still_leads_to_the_recording(shop: Shop) -> None
     assert shop.export(job_id, "-f", "html", "--to", "out")[0] == 0
     (page,) = shop.files().values()
     assert 'src="../../inbox/caf%E9.wav"' in page
+
+
+def test_one_file_holds_the_transcripts_of_a_folder_by_path(shop: Shop) -> None:
+    shop.done("b.wav", "second")
+    shop.done("a/a.wav", "first")
+    target = shop.inbox / "all.json"
+    code, out, _ = shop.export(shop.inbox, "--combined", target)
+    assert (code, out.splitlines()) == (0, [f"{target}: 2 transcripts"])
+    document = json.loads(target.read_text())
+    assert document["schema"] == "dropscribe.transcripts/1"
+    assert [one["segments"][0]["text"] for one in document["transcripts"]] == ["first", "second"]
+    assert json_.from_json(json.dumps(document["transcripts"][0])).source.path == str(shop.inbox / "a" / "a.wav")
+    assert shop.export(shop.inbox, "--combined", target)[0] == 0, "it is there already"
+    shop.done("c.wav", "third")
+    code, _, err = shop.export(shop.inbox, "--combined", target)
+    assert code == 1
+    assert "--force" in err
+    assert shop.export(shop.inbox, "--combined", target, "--force")[0] == 0
+    assert len(json.loads(target.read_text())["transcripts"]) == 3
+
+
+def test_what_has_no_transcript_is_said_beside_the_one_file_of_the_others(shop: Shop, tmp_path: Path) -> None:
+    done, waits = shop.done("a.wav"), shop.admit("b.wav")
+    code, out, err = shop.export(done, waits, "--combined", tmp_path / "all.json", "--json")
+    told = json.loads(out)
+    assert code == 1
+    assert f"{waits} is queued and has no transcript" in err
+    assert [one["job"] for one in told["files"]] == [done]
+    assert [one["job"] for one in told["refused"]] == [waits]
+    for options in (["--to", tmp_path], ["--format", "srt"]):
+        assert shop.export(done, "--combined", tmp_path / "all.json", *options)[0] == 2
+    assert shop.export(done)[0] == 2, "neither a format nor one file"

@@ -93,6 +93,20 @@ def test_normalization_weights_and_layer_scales_are_kept_in_fp32(name: str) -> N
     assert convert_plan.wanted(tensor(name, 64, 64), FP16) == "F16"  # a matrix is none, whatever it is called
 
 
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("attention", True),
+        ("*attention*", True),
+        ("attention.*", False),
+        ("layers.0.attention.q", True),
+        ("heads", False),
+    ],
+)
+def test_a_bare_word_means_all_tensors_with_it_in_their_names(pattern: str, meant: bool) -> None:
+    assert convert_plan.matches("model.layers.0.attention.q.weight", pattern) == meant
+
+
 @pytest.mark.parametrize("name", CONVERTED)
 def test_other_vectors_are_converted(name: str) -> None:
     assert convert_plan.wanted(tensor(name, 64), FP16) == "F16"
