@@ -11,7 +11,7 @@ from dropscribe.core.errors import DropscribeError
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.routing import is_bound, wish_of
 from dropscribe.core.types import SETTLED_CHUNKS, ChunkState, JobState
-from dropscribe.store import chunk_plans, transitions
+from dropscribe.store import chunk_plans, queries, transitions
 from dropscribe.store import jobs as job_store
 from dropscribe.store.events import note
 from dropscribe.store.jobs import NewJob
@@ -118,8 +118,10 @@ def rerun(database: Database, job_id: str, wanted: NewJob) -> JobState:
             "moves": wanted.moves and reserved_names.shelf_of(job.path) != reserved_names.DONE,
         }
         the_job, before = jobs.c.id == job_id, f"from {job.state}"
-        written = transitions.apply(connection, JobEvent.RERUN, the_job, where=database.where, detail=before, **values)
+        start = JobState.QUEUED if queries.is_taken_over(job) else JobState.FINISHING
+        changes: dict[str, Any] = {"where": database.where, "detail": before, "to": start}
+        written = transitions.apply(connection, JobEvent.RERUN, the_job, **changes, **values)
         if not written.ids and JobState(job.state).is_final:
             connection.execute(update(jobs).where(the_job).values(**values))
             note(connection, job_id, EventKind.RERUN, before, where=database.where)
-    return JobState.FINISHING if written.ids else retry(database, job_id)
+    return start if written.ids else retry(database, job_id)

@@ -78,6 +78,16 @@ class Job:
             return 1.0
         return min(1.0, self.read / self.to_read) if self.to_read else 0.0
 
+    @property
+    def is_taken_over(self) -> bool:
+        """Is its transcript one that an earlier store had made?"""
+        return is_taken_over(self)
+
+
+def is_taken_over(job: Any) -> bool:
+    """Was the transcript of a job, or of its row, made by an earlier store? Then nothing of it was decoded here."""
+    return job.duration is not None and job.media is None and job.duplicate_of is None
+
 
 _JOB_COLUMNS = [c for c in jobs.c if c.name in Job.__dataclass_fields__]
 

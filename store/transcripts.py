@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import delete, select, update
 
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span, Word
-from dropscribe.store import leases, search
+from dropscribe.store import leases, search, transitions
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.session import Database, insert_ignoring
 from dropscribe.store.tables import chunks, jobs, now, outputs, path_key, segments, transcripts
+from dropscribe.store.transitions import JobEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,33 @@ def save(database: Database, claim: JobClaim, document: str, diarization: dict[s
             insert_ignoring(connection, transcripts).values(job_id=claim.id, document=document, created_at=now())
         )
         search.index(connection, claim.id, document)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file of an earlier transcript, written by dropscribe and not changed since; `sha256` in hex."""
+
+    path: str
+    format: str
+    sha256: str
+
+
+def take_over(
+    database: Database, claim: JobClaim, document: str, duration: float, files: Sequence[FoundFile]
+) -> list[str]:
+    """Keep a transcript that an earlier store had made, and own its files; returns the job to send `finish` for.
+
+    `duration` is the recording's, in seconds. Raises LeaseLostError.
+    """
+    with database.begin() as connection:
+        found = files[0].path
+        transitions.move(connection, JobEvent.TAKEN_OVER, claim, detail=found, duration=duration, media=None)
+        insert = insert_ignoring(connection, transcripts)
+        connection.execute(insert.values(job_id=claim.id, document=document, created_at=now()))
+        for file in files:
+            known = {"path_key": path_key(file.path), "job_id": claim.id, "written_at": now(), **asdict(file)}
+            connection.execute(insert_ignoring(connection, outputs).values(**known))
+    return [claim.id]
 
 
 def diarization(database: Database, job_id: str) -> dict[str, Any] | None:

@@ -69,6 +69,7 @@ class JobEvent(StrEnum):
 
     PREPARING = "preparing"
     FOLLOWS = "follows"
+    TAKEN_OVER = "taken_over"
     PREPARED = "prepared"
     TRANSCRIBED = "transcribed"
     PREPARE_AGAIN = "prepare_again"
@@ -111,6 +112,12 @@ JOBS: Mapping[JobEvent, Transition] = {
         _all([JobState.PREPARING], JobState.TRANSCRIBING, JobState.FINISHING),
         {"reason": ""},
         EventKind.FOLLOWS,
+    ),
+    JobEvent.TAKEN_OVER: Transition(
+        "its transcript lies beside it, where an earlier store had it written",
+        _all([JobState.PREPARING], JobState.FINISHING),
+        UNTRIED | SENT | {"reason": ""},
+        EventKind.TAKEN_OVER,
     ),
     JobEvent.PREPARED: Transition(
         "its chunks are planned, or it has none",
@@ -186,8 +193,8 @@ JOBS: Mapping[JobEvent, Transition] = {
         EventKind.RETRIED,
     ),
     JobEvent.RERUN: Transition(
-        "its transcript is written again under other settings",
-        _all(TRANSCRIPT_STATES, JobState.FINISHING),
+        "its transcript is written again under other settings; if that was taken over, it is transcribed",
+        _all(TRANSCRIPT_STATES, JobState.FINISHING, JobState.QUEUED),
         AFRESH | SENT,
         EventKind.RERUN,
     ),

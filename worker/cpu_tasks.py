@@ -10,7 +10,7 @@ from dropscribe.store import chunk_plans, chunks, jobs, queries, transcripts
 from dropscribe.store.chunks import StretchWork
 from dropscribe.worker import outputs
 from dropscribe.worker.diarizing import embed
-from dropscribe.worker.finishing import finish, publish
+from dropscribe.worker.finishing import earlier_transcript, finish, publish
 from dropscribe.worker.preparing import prepare
 from dropscribe.worker.runtime import failures, spool
 from dropscribe.worker.runtime.context import WorkerContext
@@ -19,7 +19,7 @@ from dropscribe.worker.runtime.spooled_audio import SpoolGoneError
 
 
 def prepare_job(context: WorkerContext, job_id: str) -> None:
-    """Stage and hash; follow the job that has the same content, or decode, find speech and plan chunks.
+    """Stage and hash; follow the job that has the same content, take over what lies there, or decode and plan chunks.
 
     While the spool is full, jobs stay in the queue.
     """
@@ -35,6 +35,12 @@ def prepare_job(context: WorkerContext, job_id: str) -> None:
             leader, woken = jobs.lead_or_follow(context.database, claim, copy.sha256)
             if leader:
                 context.ring(routing.FINISH, woken)
+                return
+            if earlier := earlier_transcript.find(context, job, copy.sha256):
+                there = transcripts.take_over(
+                    context.database, claim, earlier.document, earlier.duration, earlier.files
+                )
+                context.ring(routing.FINISH, there)
                 return
             result = prepare.prepare(context, job, copy, held)
         window = context.fleet.capacity(job.model_queue).window

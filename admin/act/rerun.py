@@ -82,13 +82,15 @@ def _is_stranded(context: Context, job: Job) -> bool:
 
 
 def action_for(job: Job, wanted: NewJob, *, is_stranded: bool = False) -> str:
-    """Transcribe again if settings that shape the transcript have changed, else only write the files again.
+    """Transcribe again if settings that shape the transcript have changed, or if an earlier store made it.
+
+    Else only write the files again.
 
     What is under way is left alone, unless it is stranded: no worker has the model that began it.
     """
     if not (job.state.is_final or is_stranded):
         return LEFT
-    if job.settings_digest != wanted.settings_digest:
+    if job.settings_digest != wanted.settings_digest or job.is_taken_over:
         return READ
     if is_stranded:
         return ANOTHER_MODEL

@@ -44,14 +44,16 @@ class Outcome:
 
 def outcome(context: WorkerContext, job: Job) -> Outcome | None:
     """The transcript of a job whose chunks are read, or of its leader; None when the leader came to nothing."""
+    if job.is_taken_over and (taken := transcripts.document(context.database, job.id)):
+        transcript = named(json_.from_json(taken), job)
+        return Outcome(_state(transcript), transcript)
     if job.duplicate_of is None:
         chunks = transcripts.read_chunks(context.database, job.id)
         stretches = transcripts.embedded_stretches(context.database, job.id)
         voices = who_speaks(context, job, _parts(chunks), stretches)
         merged = _merged(context, job, chunks, voices)
         transcript = named(assemble(job, chunks, stretches, merged), job)
-        state = JobState.SUSPECT if transcript.reasons else JobState.DONE
-        return Outcome(state, transcript, speaker_linking.to_json(voices))
+        return Outcome(_state(transcript), transcript, speaker_linking.to_json(voices))
     document = transcripts.document(context.database, job.duplicate_of)
     if document is None:
         return None
@@ -61,6 +63,10 @@ def outcome(context: WorkerContext, job: Job) -> Outcome | None:
     same = f"same content as job {leader.id} ({leader.path})"
     ours = replace(theirs, job_id=job.id, source=source, notes=(*theirs.notes, same))
     return Outcome(JobState.DUPLICATE, named(ours, job))
+
+
+def _state(transcript: Transcript) -> JobState:
+    return JobState.SUSPECT if transcript.reasons else JobState.DONE
 
 
 def who_speaks(
