@@ -10,7 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from functools import partial
+from itertools import chain, takewhile
+from operator import attrgetter
 from pathlib import Path
 
 from dropscribe.core import nvidia_smi
@@ -66,8 +68,8 @@ class GpuListing:
 def look() -> GpuListing:
     """Ask the driver. Raises ModelUnavailableError when it does not answer."""
     answer = nvidia_smi.ask()
-    devices = [device for card in answer.cards for device in _devices(card)]
-    everything = ",".join(device.uuid for device in devices)
+    devices = list(chain.from_iterable(map(_devices, answer.cards)))
+    everything = ",".join(map(attrgetter("uuid"), devices))
     chosen, unknown = choose(devices, os.environ.get(VARIABLE, everything))
     remarks = filter(None, (_lost(answer.trouble), *map(_without_slices, answer.cards), unknown))
     ours = tuple(replace(device, index=index) for index, device in enumerate(chosen))
@@ -94,9 +96,9 @@ def choose(devices: Sequence[Gpu], named: str) -> tuple[list[Gpu], str]:
     As in CUDA, a name is an index of nvidia-smi, a UUID or its beginning; and after a name of no device, no more count.
     The index or UUID of a card that is in MIG mode names all of its slices.
     """
-    names = [name.strip() for name in named.split(",")]
-    found = list(takewhile(bool, (_named(devices, name) for name in names)))
-    chosen = {device.uuid: device for some in found for device in some}
+    names = list(map(str.strip, named.split(",")))
+    found = list(takewhile(bool, map(partial(_named, devices), names)))
+    chosen = {device.uuid: device for device in chain.from_iterable(found)}
     return list(chosen.values()), "".join(map(_unknown, names[len(found) :][:1]))
 
 
@@ -108,12 +110,12 @@ def _unknown(name: str) -> str:
 
 def _named(devices: Sequence[Gpu], name: str) -> list[Gpu]:
     """The device of that name, or all slices of the card; none where several could be meant."""
-    found = [device for device in devices if _is_named(device, name)]
-    subjects = {device.uuid if name.startswith("MIG-") else device.card_uuid for device in found}
-    return found if len(subjects) == 1 else []
+    found = list(filter(partial(_is_named, name), devices))
+    subject = attrgetter("uuid" if name.startswith("MIG-") else "card_uuid")
+    return found * (len(set(map(subject, found))) == 1)
 
 
-def _is_named(device: Gpu, name: str) -> bool:
+def _is_named(name: str, device: Gpu) -> bool:
     before_470 = f"MIG-{device.card_uuid}/{device.instances}"  # what drivers called a slice then
     identities = (device.uuid, device.card_uuid, before_470)
     return name == str(device.card) or any(identity.startswith(name or "none") for identity in identities)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from xml.etree import ElementTree as ET
 
 from dropscribe.core.errors import ModelUnavailableError
 
 PROGRAM = "nvidia-smi"
+WSL = "/usr/lib/wsl/lib"  # where WSL2 has it, which services do not have on their PATH
 LIST_SECONDS = 30  # nvidia-smi takes some seconds where persistence mode is off
 MIB = 2**20
 INVALID_ARGUMENT, NOTHING_FOUND = 2, 6  # exit statuses, by its manual
@@ -76,8 +79,12 @@ class DriverAnswer:
 
 
 def is_installed() -> bool:
-    """Whether there is an nvidia-smi on PATH."""
-    return shutil.which(PROGRAM) is not None
+    """Whether there is an nvidia-smi."""
+    return _program() is not None
+
+
+def _program() -> str | None:
+    return shutil.which(PROGRAM) or shutil.which(PROGRAM, path=WSL)
 
 
 def ask() -> DriverAnswer:
@@ -102,7 +109,7 @@ def _ask_for(fields: str) -> subprocess.CompletedProcess[str]:
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [shutil.which(PROGRAM) or PROGRAM, *arguments]
+    command = [_program() or PROGRAM, *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=LIST_SECONDS, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -135,10 +142,10 @@ def _bytes(mebibytes: str) -> int | None:
 
 def with_slices(cards: list[ListedCard]) -> list[ListedCard]:
     """The cards with their MIG devices: UUIDs and profiles are told by `-L` alone, memory and ids by `-q -x` alone."""
-    if not any(card.mig for card in cards):
+    if not any(map(attrgetter("mig"), cards)):
         return cards
     details = _details(_run("-q", "-x").stdout)
-    slices: dict[str, list[MigSlice]] = {card.uuid: [] for card in cards}
+    slices: dict[str, list[MigSlice]] = defaultdict(list)
     for card, found in _listed_slices(_run("-L").stdout):
         detail = details.get((card, found["index"]), MigSlice())
         slices[card].append(replace(detail, uuid=found["uuid"], profile=found["profile"]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from itertools import chain, repeat
+from itertools import chain, filterfalse, repeat
+from operator import attrgetter
 from pathlib import Path
 
 from dropscribe.admin.check.checks import Finding, Severity, fetched, no_gpu, where_needed, worst
@@ -23,6 +24,7 @@ from dropscribe.models.gpu.probe import PackageImport, Probe, ProbeReport
 
 QUANTIZER = "bitsandbytes"
 BUSY = "out of memory"  # what CUDA says of a card that others fill, perhaps our own workers
+LEVELS = {True: Severity.FAIL, False: Severity.WARN}  # of remarks, by whether the driver is broken
 NO_PROBE = ProbeReport(())
 
 
@@ -42,10 +44,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _of_driver(settings: Settings, listing: GpuListing) -> Iterator[Finding]:
-    level = Severity.FAIL if listing.is_broken else Severity.WARN
+    level = LEVELS[listing.is_broken]
     remedy = "what is listed besides is used meanwhile; see docs/operations.md, A worker does not use its GPU"
     yield from (Finding("gpu", level, remark, remedy) for remark in listing.remarks)
-    if not listing.gpus and not listing.is_broken:
+    if not (listing.gpus or listing.is_broken):
         yield no_gpu(settings, listing)
 
 
@@ -58,9 +60,9 @@ def _of_engine(settings: Settings, chosen: ModelChoice) -> Finding:
 def _tried(settings: Settings, spec: EngineSpec, found: Sequence[Gpu]) -> Iterator[Finding]:
     """What comes of the engine's packages in child processes, all at once: one for each GPU, or one without."""
     computes = registry.uses_gpus(spec)
-    uuids = [gpu.uuid for gpu in found] * computes or [""]
+    uuids = list(map(attrgetter("uuid"), found)) * computes or [""]
     probes = [Probe.start(_packages(spec), spec.computes_with, uuid) for uuid in uuids]
-    reports = [probe.end() for probe in probes]
+    reports = list(map(Probe.end, probes))
     yield imports_finding(settings, spec, reports[0].imports)
     for gpu, report in zip(found, chain(reports, repeat(reports[0])), strict=False):
         yield gpu_finding(settings, gpu, report, computes=computes)
@@ -69,7 +71,7 @@ def _tried(settings: Settings, spec: EngineSpec, found: Sequence[Gpu]) -> Iterat
 def _packages(spec: EngineSpec) -> list[str]:
     """Those of an engine, without the optional ones that are not installed."""
     lacking = {name for name in spec.optional if importlib.util.find_spec(name) is None}
-    return [name for name in spec.imports if name not in lacking]
+    return list(filterfalse(lacking.__contains__, spec.imports))
 
 
 def imports_finding(settings: Settings, spec: EngineSpec, imports: Sequence[PackageImport]) -> Finding:
@@ -78,7 +80,7 @@ def imports_finding(settings: Settings, spec: EngineSpec, imports: Sequence[Pack
     found = [Finding(one.package, levels[one.package] if one.error else Severity.OK, str(one)) for one in imports]
     if not found:
         return Finding("packages", Severity.OK, f"{spec.name} needs none")
-    return Finding("packages", worst(found), ", ".join(finding.finding for finding in found), spec.how_to_install)
+    return Finding("packages", worst(found), ", ".join(map(str, imports)), spec.how_to_install)
 
 
 def gpu_finding(settings: Settings, gpu: Gpu, report: ProbeReport, *, computes: bool = False) -> Finding:

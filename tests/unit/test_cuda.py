@@ -23,6 +23,7 @@ from dropscribe.models.gpu.placement import Placement
 from dropscribe.models.vibevoice import transcriber
 from dropscribe.models.vibevoice.memory_plan import Precision
 from dropscribe.models.whisper import memory_budget
+from dropscribe.models.whisper import transcriber as whisper
 from dropscribe.worker.runtime import gpu
 from tests import nvidia_smi
 
@@ -169,6 +170,18 @@ def test_a_worker_may_plan_with_its_share_of_a_card_but_with_no_more_than_is_fre
 def test_a_card_whose_memory_is_not_known_is_not_planned_with(tools: Path) -> None:
     nvidia_smi.install_machine(tools, "shared_memory")
     assert memory.plannable(1) is None
+
+
+def test_a_checkpoint_that_does_not_fit_its_part_of_the_card_is_refused_with_the_numbers(tools: Path) -> None:
+    turbo = 1_620_000_000
+    whisper._require_memory("turbo", turbo, "float16", Settings())
+    with pytest.raises(
+        ModelUnavailableError, match=r"about 2\.8 GB .* may take 2\.4 GB; .*DROPSCRIBE_GPU_SHARE \(now 0\.1\)"
+    ):
+        whisper._require_memory("turbo", turbo, "float16", Settings(gpu_share=0.1))
+    whisper._require_memory("turbo", turbo, "int8_float16", Settings(gpu_share=0.1))
+    nvidia_smi.install_machine(tools, "shared_memory")  # whose memory is not told
+    whisper._require_memory("turbo", turbo, "float16", Settings(gpu_share=0.1))
 
 
 def test_whispers_checkpoints_take_about_what_the_documents_say() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.core import gpus
+from dropscribe.core import nvidia_smi as asked
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.gpus import Gpu
 from dropscribe.core.nvidia_smi import MIB
@@ -51,6 +52,14 @@ def test_wsl2_has_its_card_without_a_driver_in_proc(tools: Path) -> None:
     nvidia_smi.install_machine(tools, "wsl2")
     (card,) = gpus.look().gpus
     assert (card.name, card.memory, gpus.DRIVER.exists()) == ("NVIDIA GeForce RTX 4070", 12_282 * MIB, False)
+
+
+def test_wsl2_has_its_tool_in_a_folder_of_its_own(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi.install_machine(tools, "wsl2")
+    monkeypatch.setenv("PATH", str(tools / "nowhere"))
+    assert uuids() == []
+    monkeypatch.setattr(asked, "WSL", str(tools))
+    assert len(uuids()) == 1
 
 
 def test_a_card_that_shares_the_machines_memory_has_none_of_its_own(tools: Path) -> None:

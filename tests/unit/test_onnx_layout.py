@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.gpu.allowance import CUDA_CONTEXT
 from dropscribe.models.onnx import layout, memory_budget
 from dropscribe.models.onnx.layout import File, Graph, Manifest, Port
 from dropscribe.models.vibevoice.dimensions import PUBLISHED
@@ -110,3 +111,9 @@ def test_more_at_once_have_shorter_chunks_each() -> None:
 def test_weights_that_are_computed_with_in_fp32_take_their_room_again() -> None:
     sizes = [memory_budget.taken(PUBLISHED, replace(MANIFEST, dtype=dtype), 60) for dtype in ("fp32", "int4", "fp16")]
     assert sizes == sorted(sizes)
+
+
+def test_on_a_gpu_weights_are_there_once_and_a_context_besides() -> None:
+    halves = replace(MANIFEST, dtype="fp16")
+    on_cpu, on_gpu = (memory_budget.taken(PUBLISHED, halves, 60, on_gpu=on_gpu) for on_gpu in (False, True))
+    assert on_cpu - on_gpu == 2 * halves.weights - CUDA_CONTEXT
