@@ -356,9 +356,7 @@ def health(
 def plan(
     ctx: typer.Context,
     vram: Annotated[float | None, typer.Option(metavar="GB", min=1, help="Memory of a card, as on its box.")] = None,
-    gpu: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="One of the GPUs that dropscribe may use, from 0.")
-    ] = None,
+    gpu: Annotated[int | None, typer.Option(metavar="N", min=0, help="One of the GPUs that it may use.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show what of VibeVoice-ASR fits on a card: precisions, chunk lengths, slots, and what `auto` takes.

@@ -175,9 +175,7 @@ def test_a_card_whose_memory_is_not_known_is_not_planned_with(tools: Path) -> No
 def test_a_checkpoint_that_does_not_fit_its_part_of_the_card_is_refused_with_the_numbers(tools: Path) -> None:
     turbo = 1_620_000_000
     whisper._require_memory("turbo", turbo, "float16", Settings())
-    with pytest.raises(
-        ModelUnavailableError, match=r"about 2\.8 GB .* may take 2\.4 GB; .*DROPSCRIBE_GPU_SHARE \(now 0\.1\)"
-    ):
+    with pytest.raises(ModelUnavailableError, match=r"about 2\.8 GB .* may take 2\.4 GB; .*_GPU_SHARE \(now 0\.1\)"):
         whisper._require_memory("turbo", turbo, "float16", Settings(gpu_share=0.1))
     whisper._require_memory("turbo", turbo, "int8_float16", Settings(gpu_share=0.1))
     nvidia_smi.install_machine(tools, "shared_memory")  # whose memory is not told

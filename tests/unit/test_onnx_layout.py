@@ -98,7 +98,7 @@ def test_chunks_are_shorter_where_there_is_less() -> None:
 
 @pytest.mark.parametrize(("memory", "wanted"), [(8 * GB, 0), (20 * GB, 1800)])
 def test_what_does_not_fit_is_refused_with_the_numbers(memory: int, wanted: float) -> None:
-    with pytest.raises(ModelUnavailableError, match=r"take .* GB and this machine has .* GB"):
+    with pytest.raises(ModelUnavailableError, match=r"take .* GB and this worker may take .* GB"):
         memory_budget.longest_chunk(PUBLISHED, MANIFEST, memory, wanted)
 
 
