@@ -63,7 +63,7 @@ def up(folders: list[Path], overrides: Mapping[str, Any], *, until_drained: bool
             forget_roots(database, socket.gethostname())
             if settings.sqlite_file:  # no other host can work on it: what is owned was left by a crash
                 recovery.expire_all(database, settings.lost_attempts)
-            system = System(settings, environment, database, chosen, places, stop, report.make(as_json=as_json))
+            system = System(settings, database, chosen, places, stop, report.make(as_json=as_json), environment)
             return system.run(until_drained=until_drained)
         finally:
             database.close()
@@ -151,15 +151,15 @@ def stop_signals() -> Iterator[threading.Event]:
 
 @dataclass
 class System:
-    """The processes of one machine and what is shown of them."""
+    """The processes of one machine, with settings by `environment`, and what is shown of them."""
 
     settings: Settings
-    environment: Mapping[str, str]
     database: Database
     choice: ModelChoice
     places: Sequence[FolderState]
     stop: threading.Event
     report: Report
+    environment: Mapping[str, str] = field(default_factory=dict)
     activity: ActivityReporter = field(init=False)
 
     def __post_init__(self) -> None:

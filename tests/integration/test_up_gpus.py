@@ -44,7 +44,8 @@ def workers(store: Database, engine: str) -> list[tuple[str, ...]]:
     system = System(settings, store, registry.choose(settings), [], threading.Event(), TextReport())
     children = system._model_workers(Planned(Path(), {}, lambda _: True))
     assert [(child.arguments[0], child.may_end) for child in children] == [("model", True)] * len(children)
-    return [tuple(child.arguments[1:]) for child in children]
+    assert {tuple(child.arguments[2:4]) for child in children} == {(system.choice.spec.name, system.choice.model)}
+    return [(child.arguments[1], *child.arguments[4:]) for child in children]
 
 
 def test_each_gpu_gets_a_worker(store: Database, tools: Path) -> None:
