@@ -111,14 +111,16 @@ def test_a_process_of_the_service_has_the_settings_of_now(
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
     monkeypatch.chdir(machine)
     (machine / "dropscribe.toml").write_text("stable_seconds = 5\n")
-    assert cli("service", "install", AWKWARD, "--user", "--model", "small", "--engine", "whisper").code == 0
+    options = ["--model", "small", "--engine", "whisper", "--language", "de"]
+    assert cli("service", "install", AWKWARD, "--user", *options).code == 0
     assert variables(machine).stat().st_mode & 0o777 == 0o600  # passwords may be among them
     source = f"set -a; . {shlex.quote(str(variables(machine)))}; exec {sys.executable} -m dropscribe config --json"
     ran = subprocess.run(["env", "-i", "sh", "-c", source], cwd="/", capture_output=True, text=True, check=True)
     found = {one["name"]: one["value"] for one in json.loads(ran.stdout)["settings"]}
     assert found["context"] == 'Ada "Countess" $HOME `id` \\ Lovelace'
     assert found["spool"] == str(machine / "spool")
-    assert (found["engine"], found["model"], found["stable_seconds"]) == ("whisper", "small", "5.0")
+    assert (found["engine"], found["model"], found["language"]) == ("whisper", "small", "de")
+    assert found["stable_seconds"] == "5.0"
     assert found["home"] == str(machine / "home")
     assert 'HF_ENDPOINT="https://mirror.example"' in variables(machine).read_text()
 
