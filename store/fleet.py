@@ -171,6 +171,11 @@ def list_workers(database: Database) -> list[Worker]:
     return [Worker(**row._mapping, work=tuple(claimed.get(row.id, ()))) for row in rows]  # noqa: SLF001
 
 
+def living_workers(database: Database, silence: float) -> list[Worker]:
+    """Those that were heard of within `silence` seconds."""
+    return [worker for worker in list_workers(database) if worker.is_alive(silence)]
+
+
 def _work_by_owner(connection: Connection) -> dict[str, list[Work]]:
     """What each worker has claimed."""
     of_jobs = select(jobs.c.owner, jobs.c.id, jobs.c.path, jobs.c.state).where(owned(jobs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from dropscribe.admin.context import Context
@@ -9,7 +10,7 @@ from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
 from dropscribe.core.errors import UsageError
 from dropscribe.core.safe_text import mask
-from dropscribe.store.fleet import list_workers
+from dropscribe.store.fleet import living_workers
 from dropscribe.store.session import Database, open_database
 from dropscribe.store.takeover import take_over
 
@@ -23,26 +24,17 @@ def import_store(context: Context, file: Path) -> None:
     if not file.is_file():
         raise UsageError(f"there is no {file}", remedy="`dropscribe config` names the home that dropscribe.db lies in")
     settings = context.settings
-    if settings.sqlite_file and settings.sqlite_file.exists() and settings.sqlite_file.samefile(file):
-        raise UsageError(f"{file} is the database of the settings", remedy="set DROPSCRIBE_DATABASE_URL to the fleet's")
-    source = open_database(f"sqlite:///{file.absolute()}", migrate=False)
-    try:
+    with closing(open_database(f"sqlite:///{file.absolute()}", migrate=False)) as source:
         _refuse_at_work(source, settings.silence_seconds)
-        target = open_database(settings.database)
-        try:
-            with busy(context.err, "taking over"):
-                copied = take_over(source, target)
-        finally:
-            target.close()
-    finally:
-        source.close()
+        with closing(open_database(settings.database)) as target, busy(context.err, "taking over"):
+            copied = take_over(source, target)
     found = f"{render.count(copied['jobs'], 'recording')} and {render.count(copied['transcripts'], 'transcript')}"
     context.out.print(f"took over {found} into {mask(settings.database)}; {file} is as it was", soft_wrap=True)
 
 
 def _refuse_at_work(source: Database, silence: float) -> None:
     """Raise UsageError while processes work on a store: they would change it meanwhile."""
-    if any(worker.is_alive(silence) for worker in list_workers(source)):
+    if living_workers(source, silence):
         raise UsageError(
             "processes work on this store, or did a minute ago", remedy="stop `dropscribe up`, and wait a minute"
         )

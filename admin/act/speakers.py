@@ -18,7 +18,7 @@ from dropscribe.core.clock import clock
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.types import Segment, Speaker, SpeakerNames
 from dropscribe.store import queries, speakers, transcripts
-from dropscribe.store.fleet import list_workers
+from dropscribe.store.fleet import living_workers
 from dropscribe.store.queries import Job
 
 WIDTH = 60  # characters of what a speaker says first
@@ -173,8 +173,7 @@ def _when_written(context: Context, job: Job) -> str:
     """Sends for a worker, and says when the job's files tell what was said."""
     from dropscribe.core.routing import FINISH
 
-    silence = context.settings.silence_seconds
-    there = [one for one in list_workers(context.database) if one.role == "cpu" and one.is_alive(silence)]
-    if context.ring(FINISH, job.id, job.priority) and there:
+    there = living_workers(context.database, context.settings.silence_seconds)
+    if context.ring(FINISH, job.id, job.priority) and "cpu" in map(attrgetter("role"), there):
         return "noted; its files are written again now"
     return "noted; its files are written again by the next `dropscribe up` or worker"

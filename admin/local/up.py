@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -57,16 +57,16 @@ def up(folders: list[Path], overrides: Mapping[str, Any], *, until_drained: bool
     environment = as_environment(settings, overrides=overrides)
     logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
     chosen, places = examined(settings, folders, there=until_drained)
-    with only_one(settings.home), stop_signals() as stop:
-        database = open_database(settings.database, where="up")
-        try:
-            forget_roots(database, socket.gethostname())
-            if settings.sqlite_file:  # no other host can work on it: what is owned was left by a crash
-                recovery.expire_all(database, settings.lost_attempts)
-            system = System(settings, database, chosen, places, stop, report.make(as_json=as_json), environment)
-            return system.run(until_drained=until_drained)
-        finally:
-            database.close()
+    with (
+        only_one(settings.home),
+        stop_signals() as stop,
+        closing(open_database(settings.database, where="up")) as database,
+    ):
+        forget_roots(database, socket.gethostname())
+        if settings.sqlite_file:  # no other host can work on it: what is owned was left by a crash
+            recovery.expire_all(database, settings.lost_attempts)
+        system = System(settings, database, chosen, places, stop, report.make(as_json=as_json), environment)
+        return system.run(until_drained=until_drained)
 
 
 def examined(settings: Settings, folders: list[Path], *, there: bool = False) -> tuple[ModelChoice, list[FolderState]]:
@@ -234,16 +234,21 @@ class System:
     def _attend(self, supervisor: Supervisor, workers: Sequence[Child], *, until_drained: bool) -> bool:
         """True if every recording is through, False if `up` was stopped or every worker was asked to end."""
         while not self.stop.wait(TICK_SECONDS):
-            try:
-                supervisor.tend()
-                if self._report() and until_drained:
-                    return True
-            except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
-                log.warning("%s", error)
+            if self._tend(supervisor) and until_drained:
+                return True
             if all(worker.ended for worker in workers):
                 self.report.say(f"all workers have ended, so `up` ends too; {GOES_ON}")
                 break
         return False
+
+    def _tend(self, supervisor: Supervisor) -> bool:
+        """Restart what died, and show the current state; True when nothing is left to do."""
+        try:
+            supervisor.tend()
+            return self._report()
+        except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
+            log.warning("%s", error)
+            return False
 
     def _report(self) -> bool:
         """Show the current state; True when nothing is left to do."""
@@ -265,9 +270,9 @@ class System:
         if name == REDIS:
             return True
         recovery.expire_of(self.database, name, self.settings.lost_attempts)
-        worker = next((w for w in list_workers(self.database) if w.id == name), None)
+        states = {worker.id: worker.state for worker in list_workers(self.database)}
         fleet.leave(self.database, name)
-        return worker is not None and worker.state == "ready"
+        return states.get(name) == "ready"
 
     def _stop(self, supervisor: Supervisor, groups: Sequence[list[Child]]) -> None:
         redis, workers, scheduler = groups

@@ -17,7 +17,7 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import ACTIVE_STATES, EngineInfo, JobState
 from dropscribe.store import broker_trouble, fleet, queries, switches
 from dropscribe.store.broker_trouble import AWAY, BrokerTrouble
-from dropscribe.store.fleet import DRAINING, Work, Worker, list_workers
+from dropscribe.store.fleet import DRAINING, Work, Worker, list_workers, living_workers
 from dropscribe.store.queries import Backlog, Deferred
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
@@ -226,4 +226,4 @@ def gather(database: Database, settings: Settings) -> Status:
 
 def draining(database: Database, silence: float) -> list[str]:
     """Names of living workers that finish what they do and end."""
-    return [one.id for one in list_workers(database) if one.state == DRAINING and one.is_alive(silence)]
+    return [one.id for one in living_workers(database, silence) if one.state == DRAINING]
