@@ -30,6 +30,7 @@ from dropscribe.scheduler.scanning.scanner import Scanner, at_once
 from dropscribe.scheduler.watching import admission
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders
+from dropscribe.scheduler.watching.replacement import admit_replaced
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import fleet, jobs
 from dropscribe.store.roots import forget_roots, report_roots
@@ -118,6 +119,7 @@ class Scheduler:
             while not self._stop.is_set():
                 if watch.next_look <= time.monotonic():
                     self._forgivingly(partial(watch.look, time.monotonic()))
+                    self._forgivingly(partial(admit_replaced, self._database, self._doorbell, watch))
                     self._forgivingly(lambda: report_roots(self._database, [watch.report]))
                 self._forgivingly(partial(archiver.put_away, self._database, watch))
                 self._forgivingly(partial(page.update, watch, time.monotonic()))

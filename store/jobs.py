@@ -15,6 +15,7 @@ from sqlalchemy import Connection, case, exc, select
 
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.event_kinds import EventKind
+from dropscribe.core.file_marks import FileMark
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.routing import AUTO, model_queue
 from dropscribe.core.types import JobState, Span
@@ -34,7 +35,8 @@ BATCH = 200  # rows an INSERT; SQLite takes 32,766 parameters
 class NewJob:
     """A complete recording: `path` relative to `root`, size in bytes, settings by digest.
 
-    `overrides` are the settings that its folder has of its own.
+    `overrides` are the settings that its folder has of its own. `mark` is given where it replaced another recording of
+    the same name, size and time.
     """
 
     root: str
@@ -45,6 +47,7 @@ class NewJob:
     priority: str
     context: str = ""
     overrides: JobOverrides = field(default_factory=JobOverrides)
+    mark: FileMark | None = None
 
     @property
     def source(self) -> str:
@@ -66,7 +69,7 @@ class NewJob:
     def identity(self) -> str:
         """Digest of what makes this admission the same as another."""
         text = f"{path_key(self.source)}:{self.size}:{self.mtime_ns}:{self.settings_digest}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256((text + (f":{self.mark.fingerprint}" if self.mark else "")).encode()).hexdigest()
 
 
 def wishes(job: NewJob) -> dict[str, Any]:
@@ -115,11 +118,11 @@ def _never_admitted(connection: Connection, batch: Sequence[NewJob]) -> list[New
             select(table.c.path_key, table.c.size, table.c.mtime_ns).where(table.c.path_key.in_(keys.values()))
         )
     }
-    return [job for job in batch if (keys[job], job.size, job.mtime_ns) not in seen]
+    return [job for job in batch if job.mark or (keys[job], job.size, job.mtime_ns) not in seen]
 
 
 def _row(job: NewJob) -> dict[str, Any]:
-    return {name: getattr(job, name) for name in NewJob.__dataclass_fields__} | {
+    return _given(job) | {
         "id": new_id(),
         "path_key": path_key(job.source),
         "identity": job.identity,
@@ -140,6 +143,15 @@ def _row(job: NewJob) -> dict[str, Any]:
         "timings": {},
         "created_at": now(),
     }
+
+
+def _given(job: NewJob) -> dict[str, Any]:
+    given = {name: getattr(job, name) for name in NewJob.__dataclass_fields__ if name != "mark"}
+    return given | _marked(job.mark)
+
+
+def _marked(mark: FileMark | None) -> dict[str, Any]:
+    return {"stamp": mark.stamp if mark else None, "fingerprint": mark.fingerprint if mark else ""}
 
 
 def find_admitted(database: Database, recording: NewJob) -> str | None:
@@ -177,8 +189,10 @@ def content_key(sha256: str, settings_digest: str) -> str:
     return f"{sha256}:{settings_digest}"
 
 
-def lead_or_follow(database: Database, claim: JobClaim, sha256: str) -> tuple[str | None, list[str]]:
-    """Record the content's hash; become the one job that transcribes it, or follow the one that does.
+def lead_or_follow(
+    database: Database, claim: JobClaim, sha256: str, mark: FileMark | None = None
+) -> tuple[str | None, list[str]]:
+    """Record the content's hash and the file's mark; become the one job that transcribes it, or follow that one.
 
     Returns (None, []) to the leader. A follower loses its claim, waits for its leader, and gets the leader's id
     and, when the leader is through already, its own id to send `finish` for.
@@ -188,15 +202,16 @@ def lead_or_follow(database: Database, claim: JobClaim, sha256: str) -> tuple[st
             with database.begin() as connection:
                 digest = connection.execute(select(jobs.c.settings_digest).where(jobs.c.id == claim.id)).scalar_one()
                 key = content_key(sha256, digest)
-                leases.write(connection, claim, sha256=sha256, content_key=key, duplicate_of=None)
+                found = {"sha256": sha256, **_marked(mark)}
+                leases.write(connection, claim, content_key=key, duplicate_of=None, **found)
                 return None, []
         except exc.IntegrityError:
-            followed = _follow(database, claim, sha256, key)
+            followed = _follow(database, claim, key, {"sha256": sha256, **_marked(mark)})
             if followed:
                 return followed
 
 
-def _follow(database: Database, claim: JobClaim, sha256: str, key: str) -> tuple[str, list[str]] | None:
+def _follow(database: Database, claim: JobClaim, key: str, found: dict[str, Any]) -> tuple[str, list[str]] | None:
     with database.begin() as connection:
         query = select(jobs.c.id, jobs.c.state).where(jobs.c.content_key == key).with_for_update()
         leader = connection.execute(query).first()
@@ -204,8 +219,8 @@ def _follow(database: Database, claim: JobClaim, sha256: str, key: str) -> tuple
             return None
         through = JobState(leader.state).is_final
         state = JobState.FINISHING if through else JobState.TRANSCRIBING
-        theirs = {"sha256": sha256, "duplicate_of": leader.id}
-        transitions.move(connection, JobEvent.FOLLOWS, claim, to=state, detail=leader.id, **theirs)
+        found |= {"duplicate_of": leader.id}
+        transitions.move(connection, JobEvent.FOLLOWS, claim, to=state, detail=leader.id, **found)
         return leader.id, [claim.id] if through else []
 
 

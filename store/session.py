@@ -40,7 +40,7 @@ from dropscribe.store.lock_holder import holder
 
 log = logging.getLogger(__name__)
 
-HEAD = "0013"  # the newest migration; kept here so that a start without migrations never imports Alembic
+HEAD = "0014"  # the newest migration; kept here so that a start without migrations never imports Alembic
 LOCK_ID = 0x64726F70  # "drop": the advisory lock under which PostgreSQL's tables are made and migrated
 VERSION = table("alembic_version", column("version_num", String))
 READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}

@@ -155,6 +155,7 @@ class JobColumns(TypedColumns):
     `overrides` are settings that its folder has of its own; `wanted_queue` says which model workers they leave for it,
     and `model_queue` which are left: those of one model, once a chunk was claimed. `moves` says that it is still to be
     put away when its job has ended, `moving_to` where, as soon as that is decided.
+    `stamp` and `fingerprint` are the mark of its file as it was read: see `FileMark`.
     """
 
     id = Column(String(16), primary_key=True)
@@ -188,6 +189,8 @@ class JobColumns(TypedColumns):
     sent_at = Column(Double, nullable=True)
 
     sha256 = Column(String(64), nullable=True)
+    stamp = Column(BigInteger, nullable=True)
+    fingerprint = Column(String(32), nullable=False, server_default="")
     content_key = Column(String(96), nullable=True, unique=True)
     duplicate_of = Column(String(16), nullable=True, index=True)
     duration = Column(Double, nullable=True)

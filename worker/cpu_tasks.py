@@ -32,7 +32,7 @@ def prepare_job(context: WorkerContext, job_id: str) -> None:
     doing = context.tally.doing(routing.PREPARE)
     with context.keeper.holding(claim) as held, failures.of_job(context, claim, job.failures), doing:
         with prepare.staged(context, job, held) as copy:
-            leader, woken = jobs.lead_or_follow(context.database, claim, copy.sha256)
+            leader, woken = jobs.lead_or_follow(context.database, claim, copy.sha256, copy.mark)
             if leader:
                 context.ring(routing.FINISH, woken)
                 return

@@ -19,7 +19,7 @@ from typing import Any
 from dropscribe.core.disk_errors import why
 from dropscribe.core.errors import DropscribeError
 from dropscribe.scheduler.scanning import folder_files, move, roots
-from dropscribe.scheduler.scanning.scan import Observation, look, scan
+from dropscribe.scheduler.scanning.scan import Observation, fingerprint_of, look, scan
 from dropscribe.scheduler.scanning.transport_stream import Heads
 
 Request = Mapping[str, Any]
@@ -74,8 +74,8 @@ def _scan(request: Request) -> Answer:
     return {"scan": passed, "identity": asdict(roots.identify(path))}
 
 
-def _deliver(directory: str, files: dict[str, Observation]) -> None:
-    tell({"at": directory, "files": files})
+def _deliver(directory: str, files: dict[str, Observation], stamps: dict[str, int]) -> None:
+    tell({"at": directory, "files": {name: (*seen, stamps[name]) for name, seen in files.items()}})
 
 
 def _look(request: Request) -> list[Observation | None]:
@@ -84,6 +84,14 @@ def _look(request: Request) -> list[Observation | None]:
         tell({"at": name})
         seen.append(look(Path(request["path"]), name))
     return seen
+
+
+def _fingerprint(request: Request) -> list[str]:
+    found = []
+    for name in request["names"]:
+        tell({"at": name})
+        found.append(fingerprint_of(Path(request["path"]), name))
+    return found
 
 
 def _put(request: Request) -> dict[str, str]:
@@ -111,6 +119,7 @@ DOES: dict[str, Callable[[Request], Any]] = {
     "open": _open,
     "scan": _scan,
     "look": _look,
+    "fingerprint": _fingerprint,
     "put": _put,
     "move": _move,
 }

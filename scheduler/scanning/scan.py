@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dropscribe.core import reserved_names
 from dropscribe.core.disk_errors import why
+from dropscribe.core.file_marks import fingerprint, stamp
 from dropscribe.scheduler.scanning.folder_files import SettingsFile, read_settings
 from dropscribe.scheduler.scanning.ignore import TRANSCRIPTS, NameKind, classify, ignored_directory, is_transcript
 from dropscribe.scheduler.scanning.roots import RootOfflineError
@@ -28,6 +29,8 @@ class Observation(NamedTuple):
     mtime_ns: int
 
 
+# Without O_NONBLOCK, a FIFO that took a file's name would stop us for ever.
+SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HALF = 1 << 63
 
 
@@ -36,8 +39,8 @@ def observed(found: os.stat_result) -> Observation:
     return Observation(found.st_size, (found.st_mtime_ns + _HALF) % (2 * _HALF) - _HALF)
 
 
-# Takes the directory under way, relative to the root, and the recordings found since the last call.
-Deliver = Callable[[str, dict[str, Observation]], None]
+# Takes the directory under way, relative to the root, the recordings found since the last call, and their stamps.
+Deliver = Callable[[str, dict[str, Observation], dict[str, int]], None]
 
 # A pass delivers after so many recordings or seconds, whichever comes first, and whenever it enters a directory: that
 # is how one sees that a slow listing still moves, and where a hung one hangs.
@@ -56,7 +59,8 @@ class Scan:
     recording.
     `unreadable` are the places that could not be read, directories with a slash at the end, each with the
     reason. `settings` are the settings files by directory ("" for the root, else with a slash at the
-    end), `complaints` the directories with a file of ours that tells of mistakes in them.
+    end), `complaints` the directories with a file of ours that tells of mistakes in them. `stamps` are those of the
+    files, see `core.file_marks`.
     """
 
     files: dict[str, Observation]
@@ -67,6 +71,7 @@ class Scan:
     seconds: float
     settings: dict[str, SettingsFile] = field(default_factory=dict)
     complaints: frozenset[str] = frozenset()
+    stamps: dict[str, int] = field(default_factory=dict)
 
     def is_blind_to(self, path: str) -> bool:
         """True when `path` lies where nothing could be read, so that its absence proves nothing."""
@@ -100,6 +105,7 @@ class _Pass:
     heads: Heads
     waiting: list[str] = field(default_factory=list)
     files: dict[str, Observation] = field(default_factory=dict)
+    stamps: dict[str, int] = field(default_factory=dict)
     delivered: float = 0.0
     ignored: int = 0
     not_media: int = 0
@@ -127,8 +133,8 @@ class _Pass:
                 self.meet(entry, directory + entry.name)
 
     def hand_over(self, directory: str) -> None:
-        self.deliver(directory, self.files)
-        self.files = {}
+        self.deliver(directory, self.files, self.stamps)
+        self.files, self.stamps = {}, {}
         self.delivered = time.monotonic()
 
     def meet(self, entry: os.DirEntry[str], path: str) -> None:
@@ -169,12 +175,14 @@ class _Pass:
             self.not_media += 1
 
     def meet_media(self, entry: os.DirEntry[str], path: str, judged: NameKind) -> None:
-        state = observed(entry.stat(follow_symlinks=False))
+        found = entry.stat(follow_symlinks=False)
+        state = observed(found)
         if judged is NameKind.ADMIT_BY_HEAD and not self.heads.is_stream(entry.path, path, state):
             self.not_media += 1
         else:
             self.neighbours.add(entry.name)
             self.files[path] = state
+            self.stamps[path] = stamp(found)
 
     def meet_settings(self, directory: str) -> None:
         if found := read_settings(self.base or "/", directory):
@@ -182,9 +190,10 @@ class _Pass:
             full = f"the settings files of this share have more than {MAX_SETTINGS:,} characters together"
             self.settings[directory] = SettingsFile(problem=full) if self.settings_size > MAX_SETTINGS else found
 
-    def finish(self, files: dict[str, Observation], seconds: float) -> Scan:
+    def finish(self, files: dict[str, Observation], stamps: dict[str, int], seconds: float) -> Scan:
         return Scan(
             files=files,
+            stamps=stamps,
             ignored=self.ignored,
             not_media=self.not_media,
             unreadable=self.unreadable,
@@ -211,12 +220,16 @@ def scan(
     """
     start = time.perf_counter()
     files: dict[str, Observation] = {}
+    stamps: dict[str, int] = {}
+
+    def keep(_: str, found: dict[str, Observation], their_stamps: dict[str, int]) -> None:
+        files.update(found)
+        stamps.update(their_stamps)
+
     base = os.path.realpath(root).rstrip("/")  # the slash comes back with each path, for "/" too
     heads = heads or Heads()
     heads.begin()
-    under_way = _Pass(
-        base, frozenset(map(os.fspath, exclude)), deliver or (lambda _, found: files.update(found)), heads
-    )
+    under_way = _Pass(base, frozenset(map(os.fspath, exclude)), deliver or keep, heads)
     try:
         under_way.enter("")
     except OSError as error:
@@ -224,7 +237,7 @@ def scan(
         raise RootOfflineError(f"cannot list {root}: {error.strerror}", remedy=hint) from error
     _descend(under_way)
     under_way.hand_over("")
-    return under_way.finish(files, time.perf_counter() - start)
+    return under_way.finish(files, stamps, time.perf_counter() - start)
 
 
 def _descend(under_way: _Pass) -> None:
@@ -258,10 +271,21 @@ def look(root: Path, relative: str) -> Observation | None:
     return observed(seen) if stat.S_ISREG(seen.st_mode) else None
 
 
+def fingerprint_of(root: Path, relative: str) -> str:
+    """See `core.file_marks`; empty when the file is gone or cannot be read."""
+    try:
+        descriptor = os.open(root / relative, SAFELY)
+        try:
+            return fingerprint(descriptor, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return ""
+
+
 def _open_and_look(path: Path) -> os.stat_result:
     try:
-        # Without O_NONBLOCK, a FIFO that took the file's name would stop us for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, SAFELY)
     except PermissionError:
         return path.lstat()
     try:

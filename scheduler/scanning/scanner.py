@@ -98,14 +98,17 @@ class Scanner:
     def scan(self, path: Path, exclude: Iterable[Path] = ()) -> tuple[Scan, RootIdentity]:
         """See `scan.scan`; and what lay under the path afterwards."""
         files: dict[str, Observation] = {}
+        stamps: dict[str, int] = {}
 
         def take(piece: Message) -> None:
-            files.update({name: Observation(*seen) for name, seen in piece["files"].items()})
+            for name, (size, mtime_ns, stamp) in piece["files"].items():
+                files[name] = Observation(size, mtime_ns)
+                stamps[name] = stamp
 
         done = self._ask(path, take, do="scan", exclude=[str(one) for one in exclude])
         told = done["scan"]
         settings = {directory: SettingsFile(*found) for directory, found in told["settings"].items()}
-        parsed = {"files": files, "settings": settings, "complaints": frozenset(told["complaints"])}
+        parsed = {"files": files, "stamps": stamps, "settings": settings, "complaints": frozenset(told["complaints"])}
         return Scan(**told | parsed), _identity(done["identity"])
 
     def look(self, path: Path, names: Sequence[str]) -> list[Observation | None]:
@@ -114,6 +117,13 @@ class Scanner:
         for start in range(0, len(names), LOOKS):
             seen += self._ask(path, do="look", names=names[start : start + LOOKS])
         return [Observation(*one) if one else None for one in seen]
+
+    def fingerprints(self, path: Path, names: Sequence[str]) -> dict[str, str]:
+        """See `scan.fingerprint_of`; one for each name."""
+        found: list[str] = []
+        for start in range(0, len(names), LOOKS):
+            found += self._ask(path, do="fingerprint", names=names[start : start + LOOKS])
+        return dict(zip(names, found, strict=True))
 
     def put(self, path: Path, files: Mapping[str, str | None], mark: str) -> dict[str, str]:
         """See `folder_files.put`; files by their path below the root. Those that were refused, each with the reason."""

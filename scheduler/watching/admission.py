@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import SettingsError, UnstorableError
+from dropscribe.core.file_marks import FileMark
 from dropscribe.core.folder_settings import EffectiveSettings, FolderSettings
 from dropscribe.core.routing import PREPARE
 from dropscribe.core.settings import Settings
@@ -108,7 +109,7 @@ def orders_above(settings: Settings, root: Path, path: str, over: FolderSettings
     return folders.orders(path)
 
 
-def new_job(root: str, path: str, seen: Observation, orders: EffectiveSettings) -> NewJob:
+def new_job(root: str, path: str, seen: Observation, orders: EffectiveSettings, mark: FileMark | None = None) -> NewJob:
     """The recording at `path` (relative to the root) as a job under its folder's settings."""
     return NewJob(
         root,
@@ -119,4 +120,5 @@ def new_job(root: str, path: str, seen: Observation, orders: EffectiveSettings) 
         orders.priority,
         orders.context,
         orders.overrides_at(path),
+        mark,
     )

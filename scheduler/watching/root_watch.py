@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import starmap
 from pathlib import Path
+from typing import NamedTuple
 
 from dropscribe.core.errors import UnstorableError
 from dropscribe.core.safe_text import printable
@@ -39,6 +40,13 @@ Admit = Callable[[str, Mapping[str, Observation], Collection[str], Folders], Map
 Known = Callable[[str], Mapping[str, tuple[int, int]]]
 
 
+class Touched(NamedTuple):
+    """A file to which something was done since it was complete, or since watching began."""
+
+    seen: Observation
+    stamp: int
+
+
 @dataclass
 class RootWatch:
     """The state of one root; `next_look` is on the monotonic clock, in seconds."""
@@ -54,6 +62,7 @@ class RootWatch:
     earliest: float = 0.0
     report: RootReport = field(init=False)
     folders: Folders = field(default_factory=Folders)
+    touched: dict[str, Touched] = field(default_factory=dict)
     _root: Root = field(init=False)
     _identity: RootIdentity | None = None
     _stability: Stability | None = None
@@ -61,6 +70,7 @@ class RootWatch:
     _seen: set[str] = field(default_factory=set)
     _gone: set[str] = field(default_factory=set)
     _refused: dict[str, str] = field(default_factory=dict)
+    _stamps: dict[str, int] = field(default_factory=dict)
     _unstorable: dict[str, UnreadablePlace] = field(default_factory=dict)
     _void: int = 0
     _hangs: int = 0
@@ -98,6 +108,7 @@ class RootWatch:
             with stability.forgetting_on_error(complete):
                 refused = self.admit(str(self.place), complete, self._gone, self.folders)
             self._unstorable |= {path: _unstorable(path, error) for path, error in refused.items()}
+        self._note_touched(found, stability)
         if not stability.pending:
             self._gone.clear()
         self._plan(found, stability, now)
@@ -144,6 +155,19 @@ class RootWatch:
         self._gone -= found.files.keys()
         self._seen = hidden.union(found.files)
 
+    def _note_touched(self, found: Scan, stability: Stability) -> None:
+        """Collect files in `touched`; on network filesystems none, as servers and clients differ on stamps."""
+        if self._is_network:
+            self._stamps, self.touched = {}, {}
+            return
+        new = [path for path, stamp in found.stamps.items() if self._stamps.get(path) != stamp]
+        for path in {*self.touched, *new}:
+            if _lasts(path, found, stability) and not self.folders.is_put_away(path):
+                self.touched[path] = Touched(found.files[path], found.stamps[path])
+            else:
+                self.touched.pop(path, None)
+        self._stamps = found.stamps
+
     def _confirmed(self, stability: Stability, found: Scan, complete: list[str]) -> dict[str, Observation]:
         """Without those that a cache of the network filesystem only made look still."""
         if not self._is_network:
@@ -184,6 +208,7 @@ class RootWatch:
             log.info("watching %s (%s)", self.path, root.filesystem)
             self._identity, self._stability = identity, None
             self._seen.clear()
+            self._stamps, self.touched = {}, {}
         self._require(roots.difference(self._identity, identity))
         self._root = root
         return root, self._identity

@@ -188,7 +188,7 @@ def test_what_is_delivered_piece_by_piece_is_what_is_found_at_once(
         put(tmp_path / f"{n}.wav")
         put(tmp_path / f"sub/{n}.wav")
     pieces: list[tuple[str, dict[str, Observation]]] = []
-    told = scan(tmp_path, deliver=lambda directory, found: pieces.append((directory, found)))
+    told = scan(tmp_path, deliver=lambda directory, found, _stamps: pieces.append((directory, found)))
     assert told.files == {}
     assert [directory for directory, _ in pieces][-1] == ""
     assert "sub/" in [directory for directory, _ in pieces]

@@ -21,6 +21,7 @@ from dropscribe.core.errors import (
     SourceMissingError,
     SpoolError,
 )
+from dropscribe.core.file_marks import FileMark, fingerprint, stamp
 from dropscribe.core.safe_text import printable
 
 BLOCK = 1 << 20  # bytes read at once: one request of a usual NFS mount (rsize 1 MiB)
@@ -34,12 +35,13 @@ NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """The copy at `path`, and what the source was: `size` in bytes, `mtime_ns`, `sha256` in hex."""
+    """The copy at `path`, and what the source was: `size` in bytes, `mtime_ns`, `sha256` in hex, its mark."""
 
     path: Path
     size: int
     mtime_ns: int
     sha256: str
+    mark: FileMark
 
 
 def stage(source: Path, root: Path | None, scratch: Path, check: Callable[[], None] = lambda: None) -> Staged:
@@ -58,8 +60,9 @@ def stage(source: Path, root: Path | None, scratch: Path, check: Callable[[], No
             raise NotMediaError(f"{name} is empty", remedy="record or copy it again")
         with _new_copy(scratch, before.st_size, name) as (copy, copy_fd):
             sha256 = _copy(fd, copy_fd, before.st_size, name, check)
+            mark = FileMark(stamp(before), _fingerprint(copy_fd, before.st_size, name))
             _check_unchanged(before, os.fstat(fd), name)
-    return Staged(copy, before.st_size, before.st_mtime_ns, sha256)
+    return Staged(copy, before.st_size, before.st_mtime_ns, sha256, mark)
 
 
 def shown(path: Path) -> str:
@@ -134,6 +137,13 @@ def _copy(fd: int, copy_fd: int, size: int, name: str, check: Callable[[], None]
     if copied < size:
         raise _changed(name)
     return digest.hexdigest()
+
+
+def _fingerprint(copy_fd: int, size: int, name: str) -> str:
+    try:
+        return fingerprint(copy_fd, size)
+    except OSError as error:
+        raise _unwritable(name, error) from error
 
 
 def _read(fd: int, name: str) -> bytes:

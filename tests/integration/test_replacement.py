@@ -1,0 +1,134 @@
+"""A recording that was replaced by another of the same name, size and time is read again, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.settings import Settings
+from dropscribe.scheduler.scanning import scan as scan_module
+from dropscribe.scheduler.watching.replacement import admit_replaced
+from dropscribe.scheduler.watching.root_watch import RootWatch
+from dropscribe.store import queries
+from dropscribe.store.queries import Job
+from dropscribe.store.session import Database
+from dropscribe.worker import cpu_tasks
+from dropscribe.worker.runtime.context import WorkerContext
+from tests.media_files import tone, wav
+
+Look = Callable[[], list[Job]]
+
+
+@pytest.fixture
+def doorbell(settings: Settings) -> Iterator[Doorbell]:
+    made = Doorbell(settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def recording(inbox: Path) -> Path:
+    return put(inbox / "a.wav", level=0.2)
+
+
+def put(path: Path, *, level: float) -> Path:
+    """A recording of one second whose size and time are always the same, moved into place as rsync does."""
+    new = wav(path.with_suffix(".part"), tone(1.0, level=level))
+    os.utime(new, (1_000_000_000, 1_000_000_000))
+    return new.rename(path)
+
+
+@pytest.fixture
+def look(database: Database, doorbell: Doorbell, watch: RootWatch) -> Look:
+    """Looks until what stands still is admitted; returns all jobs, the newest first."""
+    moment = iter(range(0, 10_000, 10))
+
+    def looked() -> list[Job]:
+        for _ in range(3):
+            watch.look(float(next(moment)))
+            admit_replaced(database, doorbell, watch)
+        return queries.list_jobs(database)
+
+    return looked
+
+
+def prepare(make_context: Callable[..., WorkerContext], job: Job) -> str:
+    context = make_context()
+    cpu_tasks.prepare_job(context, job.id)
+    return queries.job(context.database, job.id).sha256 or ""
+
+
+def test_another_content_is_a_job_of_its_own_once(
+    look: Look, make_context: Callable[..., WorkerContext], recording: Path
+) -> None:
+    (job,) = look()
+    before = prepare(make_context, job)
+    assert look() == [queries.job(make_context().database, job.id)], "nothing was done to it"
+    put(recording, level=0.1)
+    newer, _ = look()
+    assert len(look()) == 2
+    assert (newer.path, newer.size, newer.mtime_ns) == (job.path, job.size, job.mtime_ns)
+    assert prepare(make_context, newer) != before
+    assert len(look()) == 2
+
+
+def test_content_that_is_written_in_place_is_noticed_too_and_also_before_the_first_was_read(
+    look: Look, make_context: Callable[..., WorkerContext], recording: Path
+) -> None:
+    (job,) = look()
+    os.utime(recording, (1_000_000_000, 1_000_000_000))
+    look()
+    prepare(make_context, job)
+    with recording.open("r+b") as file:
+        file.seek(-1000, os.SEEK_END)
+        file.write(bytes(1000))
+    os.utime(recording, (1_000_000_000, 1_000_000_000))
+    assert len(look()) == 2
+
+
+def test_a_change_of_owner_reads_a_few_blocks_once_and_transcribes_nothing(
+    look: Look,
+    make_context: Callable[..., WorkerContext],
+    recording: Path,
+    watch: RootWatch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (job,) = look()
+    prepare(make_context, job)
+    asked: list[list[str]] = []
+    plainly = watch.scanner.fingerprints
+    monkeypatch.setattr(
+        watch.scanner, "fingerprints", lambda root, names: (asked.append(names), plainly(root, names))[1]
+    )
+    recording.chmod(0o600)
+    assert len(look()) == 1
+    assert [names for names in asked if names] == [["a.wav"]]
+
+
+def test_a_replacement_is_noticed_after_a_restart(
+    look: Look,
+    make_context: Callable[..., WorkerContext],
+    recording: Path,
+    watch: RootWatch,
+) -> None:
+    (job,) = look()
+    prepare(make_context, job)
+    put(recording, level=0.1)
+    watch._stamps, watch._stability = {}, None  # as a new scheduler begins
+    assert len(look()) == 2
+
+
+def test_a_fingerprint_of_ten_gigabytes_sees_the_last_byte_and_takes_no_time(tmp_path: Path) -> None:
+    large = tmp_path / "a.wav"
+    large.touch()
+    os.truncate(large, 10 << 30)
+    first = scan_module.fingerprint_of(tmp_path, "a.wav")
+    with large.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"x")
+    assert scan_module.fingerprint_of(tmp_path, "a.wav") not in {first, ""}
+    assert scan_module.fingerprint_of(tmp_path, "gone.wav") == ""
