@@ -150,7 +150,7 @@ def _reader(settings: Settings) -> str:
 
 def _refuse_speaker_encoder(model: str) -> None:
     if known.find(model) == known.SPEAKER_ENCODER:
-        names = ", ".join(one.name for one in known.WHISPER if one.multilingual)
+        names = ", ".join(known.multilingual())
         raise ModelUnavailableError(
             f"{model} tells speakers apart and does not transcribe",
             remedy=f"set the model (DROPSCRIBE_MODEL) to one of {names}, or leave it out",

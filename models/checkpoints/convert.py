@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, filterfalse
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,6 +40,10 @@ class Overflow:
     dtype: str
     count: int
     most: float
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.name} ({self.count} of its numbers, up to {self.most:.3g})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +135,9 @@ def examine(name: str, revision: str) -> SourceCheckpoint:
     folder, commit = hub_cache.locate(name, revision)
     weights = tuple(map(safetensors_files.read, safetensors_files.files(folder)))
     _require_whole(name, folder, weights)
-    beside = sorted(path for path in folder.rglob("*") if path.is_file() and not _private(path.relative_to(folder)))
-    others = (path for path in beside if path.suffix != safetensors_files.SUFFIX and not _is_other_weights(path))
+    there = filter(Path.is_file, folder.rglob("*"))
+    beside = sorted(path for path in there if not _private(path.relative_to(folder)))
+    others = filterfalse(_is_other_weights, filterfalse(safetensors_files.is_one, beside))
     left_out = (str(path.relative_to(folder)) for path in filter(_is_other_weights, beside))
     return SourceCheckpoint(name, folder, commit, weights, tuple(others), tuple(left_out))
 
@@ -219,18 +226,25 @@ def pieces(shard: Shard, tensor: Tensor, buffer: bytearray) -> Iterator[torch.Te
         raise safetensors_files.broken(shard.path, error.strerror or str(error)) from error
 
 
+def _planned(plan: Plan) -> list[Planned]:
+    """What becomes of each tensor, of all files."""
+    return [*chain.from_iterable(map(itemgetter(1), plan))]
+
+
+def _fp32(planned: Iterable[Planned]) -> int:
+    return sum(one.dtype == "F32" for one in planned)
+
+
 def _doubts(source: SourceCheckpoint, rules: Rules, plan: Plan, overflows: tuple[Overflow, ...]) -> Iterator[str]:
-    size = _size(plan)
-    if size > source.size:
-        planned = [one for _, some in plan for one in some]
-        kept = sum(one.dtype == "F32" for one in planned)
+    if (larger := _size(plan) - source.size) > 0:
+        planned = _planned(plan)
         way_out = " (--no-mixed does without, unless --keep-fp32 asks for it)" if rules.dtype != "fp32" else ""
         yield (
-            f"the copy is {(size - source.size) / 1e6:,.2f} MB larger than its source ({source.size / 1e9:.2f} GB): "
-            f"{kept} of {len(planned)} tensors are in fp32{way_out}"
+            f"the copy is {larger / 1e6:,.2f} MB larger than its source ({source.size / 1e9:.2f} GB): "
+            f"{_fp32(planned)} of {len(planned)} tensors are in fp32{way_out}"
         )
     if overflows:
-        shown = ", ".join(f"{one.name} ({one.count} of its numbers, up to {one.most:.3g})" for one in overflows[:3])
+        shown = ", ".join(map(str, overflows[:3]))
         more = f" and {len(overflows) - 3} more" if len(overflows) > 3 else ""
         yield f"{len(overflows)} tensors are too large for {rules.dtype} and stay as they are: {shown}{more}"
     if source.left_out:
@@ -271,7 +285,7 @@ def _write_shard(
 ) -> Iterator[tuple[int, int]]:
     """Yields for each piece the bytes that were read and the numbers that became zero."""
     metadata = {"format": "pt"} | dict(shard.metadata)
-    entries = ((one.tensor.name, one.dtype, one.tensor.shape, one.size) for one in planned)
+    entries = map(attrgetter("tensor.name", "dtype", "tensor.shape", "size"), planned)
     file.write(safetensors_files.header(entries, metadata))
     for one in planned:
         for piece in pieces(shard, one.tensor, buffer):
@@ -288,7 +302,7 @@ def _vanished(piece: torch.Tensor, changed: torch.Tensor) -> int:
 
 def _rewrite_index(path: Path, plan: dict[Path, tuple[Planned, ...]]) -> None:
     index = safetensors_files.read_index(path)
-    of_it = {path.parent / name for name in index["weight_map"].values()}
+    of_it = set(map(path.parent.joinpath, index["weight_map"].values()))
     size = sum(one.size for place in of_it for one in plan[place])
     index["metadata"] = (index.get("metadata") or {}) | {"total_size": size}
     _write_json(path, index)
@@ -307,7 +321,7 @@ def _summary(
     vanished: int,
     seconds: float,
 ) -> Copied:
-    planned = [one for _, some in plan for one in some]
+    planned = _planned(plan)
     return Copied(
         source=source.name,
         revision=source.revision,
@@ -316,8 +330,8 @@ def _summary(
         mixed=rules.mixed,
         tensors=len(planned),
         changed=sum(one.dtype != one.tensor.dtype for one in planned),
-        fp32=sum(one.dtype == "F32" for one in planned),
-        dtypes=convert_plan.bytes_by_dtype((one.dtype, one.size) for one in planned),
+        fp32=_fp32(planned),
+        dtypes=convert_plan.bytes_by_dtype(map(attrgetter("dtype", "size"), planned)),
         overflows=overflows,
         vanished=vanished,
         source_weights=source.size,

@@ -7,6 +7,8 @@ of this program.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import starmap
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -36,20 +38,19 @@ def compare(source: Path, copy: Path, tell: Tell) -> Difference:
     Raises ModelUnavailableError when the copy lacks a tensor, or one differs by more than rounding explains.
     """
     worst, done = Difference(), 0
-    pairs = [
-        (safetensors_files.read(path), safetensors_files.read(copy / path.relative_to(source)))
-        for path in safetensors_files.files(source)
-    ]
-    total = sum(shard.size for shard, _ in pairs)
-    for shard, written in pairs:
+    shards = [*map(safetensors_files.read, safetensors_files.files(source))]
+    total = sum(map(attrgetter("size"), shards))
+    for shard in shards:
+        written = safetensors_files.read(copy / shard.path.relative_to(source))
         _readable(written)
-        found = {tensor.name: tensor for tensor in written.tensors}
+        found = {(tensor.name, tensor.shape): tensor for tensor in written.tensors}
         for tensor in shard.tensors:
-            if tensor.name not in found or found[tensor.name].shape != tensor.shape:
+            other = found.get((tensor.name, tensor.shape))
+            if other is None:
                 raise ModelUnavailableError(
                     f"the copy lacks {tensor.name}", remedy=f"check the disk {copy.parent} and try again"
                 )
-            worst = _worse(worst, _compare(shard, tensor, written, found[tensor.name]))
+            worst = _worse(worst, _compare(shard, tensor, written, other))
             done += tensor.size
             tell("comparing", done, total)
     return worst
@@ -108,6 +109,6 @@ def _errors(mine: torch.Tensor, theirs: torch.Tensor) -> tuple[float, float] | N
 
 def _compare_bytes(shard: Shard, tensor: Tensor, written: Shard, other: Tensor) -> Difference:
     sides = (pieces(of, one, bytearray(PIECE)) for of, one in ((shard, tensor), (written, other)))
-    if tensor.size != other.size or not all(torch.equal(mine, theirs) for mine, theirs in zip(*sides, strict=True)):
+    if tensor.size != other.size or not all(starmap(torch.equal, zip(*sides, strict=True))):
         raise ModelUnavailableError(f"{tensor.name} reads back differently", remedy="check the disk, and try again")
     return Difference()

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from itertools import repeat
 from typing import Any
 
 from dropscribe.core.errors import UsageError
@@ -62,7 +62,7 @@ def wanted(tensor: Tensor, rules: Rules) -> str:
     """The dtype that the rules give a tensor. What is no floating-point number stays as it is."""
     if tensor.dtype not in BY_RANGE:
         return tensor.dtype
-    if any(matches(tensor.name, pattern) for pattern in rules.keep) or (rules.mixed and is_scale(tensor)):
+    if any(map(matches, repeat(tensor.name), rules.keep)) or (rules.mixed and is_scale(tensor)):
         return "F32"
     return DTYPES[rules.dtype]
 
@@ -81,9 +81,9 @@ def arrange(shard: Shard, rules: Rules, too_large: Collection[str] = ()) -> tupl
 def check_patterns(patterns: Iterable[str], tensors: Collection[str]) -> None:
     """Raises UsageError for a glob or a word that matches no tensor, with some names that there are."""
     for pattern in patterns:
-        if not any(matches(name, pattern) for name in tensors):
-            words = re.findall(r"\w{3,}", pattern)
-            like = [name for name in sorted(tensors) if any(word in name for word in words)] or sorted(tensors)
+        if not any(map(matches, tensors, repeat(pattern))):
+            word = re.compile("|".join(re.findall(r"\w{3,}", pattern)))
+            like = [*filter(word.search, sorted(tensors))] or sorted(tensors)
             raise UsageError(f"no tensor is called like {pattern}", remedy=f"there are {', '.join(like[:3])} ...")
 
 

@@ -52,7 +52,7 @@ def fetch(name: str, revision: str, tell: Tell) -> tuple[Path, str]:
     found = known.find(name, revision)
     identity = known.identity(name)
     if "/" not in identity:
-        names = ", ".join(one.name for one in known.WHISPER if one.multilingual)
+        names = ", ".join(known.multilingual())
         raise UsageError(
             f"{name} is no id of Hugging Face and none of {names}", remedy="an id looks like openai/whisper-small"
         )
@@ -228,13 +228,11 @@ def _refuse_wrong(checkpoint: KnownCheckpoint, folder: Path) -> list[str]:
 def _difference(path: Path, forms: Sequence[PublishedFile]) -> str:
     """How a file differs from what it may be; empty if it is one of these. The first is the published one."""
     size = path.stat().st_size
-    fitting = [one for one in forms if one.size == size]
+    fitting = {one.sha256: one for one in forms if one.size == size}
     if not fitting:
         return f"it had {size:,} bytes instead of {forms[0].size:,}"
     found = _sha256(path)
-    if found in {one.sha256 for one in fitting}:
-        return ""
-    return f"its SHA-256 was {found[:12]}... instead of {fitting[0].sha256[:12]}..."
+    return "" if found in fitting else f"its SHA-256 was {found[:12]}... instead of {next(iter(fitting))[:12]}..."
 
 
 def _lacking(checkpoint: KnownCheckpoint, folder: Path) -> list[str]:

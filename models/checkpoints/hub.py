@@ -59,8 +59,8 @@ def _needed(name: str, revision: str, patterns: Sequence[str]) -> tuple[int, int
         raise ModelUnavailableError(
             f"{name} has no files in safetensors or for CTranslate2 on the hub", remedy="name another checkpoint"
         )
-    sizes = [(one.file_size or 0, one.will_download) for one in files]
-    return sum(size for size, is_coming in sizes if not is_coming), sum(size for size, _ in sizes)
+    total = sum(one.file_size or 0 for one in files)
+    return total - sum(one.file_size or 0 for one in files if one.will_download), total
 
 
 def _download(name: str, revision: str, patterns: Sequence[str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +89,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def without_weights(folder: Path) -> str:
     """What to say of a folder without safetensors: what it has instead, and how that becomes safetensors."""
-    others = sorted({path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern)})
+    others = sorted(set(chain.from_iterable(map(folder.glob, OTHER_WEIGHTS))))
     if others:
-        shown = ", ".join(others[:3])
+        shown = ", ".join(map(attrgetter("name"), others[:3]))
         return (
             f"{folder} has no safetensors files, but {shown}; load it once with transformers and write it with "
             "`save_pretrained(FOLDER)`, or fetch a version in safetensors"
         )
-    names = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
+    names = ", ".join(sorted(map(attrgetter("name"), folder.iterdir()))[:6]) or "nothing"
     return f"{folder} is no checkpoint: it holds {names}; name a folder with safetensors files"
 
 

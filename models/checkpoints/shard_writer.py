@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from dropscribe.core.errors import ModelUnavailableError
@@ -71,9 +72,7 @@ class Writer:
 
     def _flush(self) -> None:
         entries = sorted(self._waiting, key=lambda entry: -BITS[entry.dtype])  # the widest first: each is aligned
-        header = safetensors_files.header(
-            ((one.name, one.dtype, one.shape, one.size) for one in entries), {"format": "pt"}
-        )
+        header = safetensors_files.header(map(attrgetter("name", "dtype", "shape", "size"), entries), {"format": "pt"})
         digest = hashlib.sha256(header)
         path = self._folder / f"{len(self._written)}{safetensors_files.SUFFIX}"
         with path.open("wb") as file:
@@ -82,7 +81,7 @@ class Writer:
                 for block in entry.blocks():
                     file.write(block)
                     digest.update(block)
-        self._written.append(_File(path, digest.hexdigest(), [one.name for one in entries], _size(entries)))
+        self._written.append(_File(path, digest.hexdigest(), [*map(attrgetter("name"), entries)], _size(entries)))
         self._waiting = []
 
     def _write_index(self) -> None:

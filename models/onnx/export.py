@@ -11,6 +11,8 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import filterfalse
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ def export(
     stored = _stored(source)
     built = graphs.build(source.folder, dtype, encoder_dtype, block_size)
     _require(built, stored, name)
-    new_folder.require_room(target.parent, sum(graph.size for graph in built) + MARGIN)
+    new_folder.require_room(target.parent, sum(map(attrgetter("size"), built)) + MARGIN)
     processor = loader.read_processor(str(source.folder))
     manifest = _describe(
         source,
@@ -98,7 +100,7 @@ def _stored(source: SourceCheckpoint) -> Stored:
 def _require(built: Sequence[Built], stored: Stored, name: str) -> None:
     """Raises ModelUnavailableError when a parameter is not stored, or has another shape than the config says."""
     wanted = {weight.source: weight for graph in built for weight in graph.weights}
-    if lacking := [source for source in wanted if source not in stored]:
+    if lacking := [*filterfalse(stored.__contains__, wanted)]:
         raise ModelUnavailableError(
             f"{name} lacks {len(lacking)} weights, the first {lacking[0]}", remedy="fetch it again"
         )
@@ -149,9 +151,8 @@ def _write(
 ) -> Manifest:
     """Everything into a folder; returns the manifest with its files."""
     processor.save_pretrained(folder)
-    for name in COPIED:
-        if (source.folder / name).is_file():
-            shutil.copyfile(source.folder / name, folder / name)
+    for path in filter(Path.is_file, map(source.folder.joinpath, COPIED)):
+        shutil.copyfile(path, folder / path.name)
     done, total = 0, sum(tensor.size for _, tensor in stored.values())
 
     def read(count: int) -> None:

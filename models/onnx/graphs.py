@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +143,10 @@ def _decoder(config: VibeVoiceAsrConfig, dtype: str, block_size: int) -> Built:
         {0: Dim("kept")},
         [{0: batch, 2: length}] * (2 * layers),
     )
-    caches = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
+    caches = [f"{layer}.{part}" for layer, part in product(range(layers), ("key", "value"))]
     names = (
-        ["input_ids", "speech", "attention_mask", "position_ids", "keep", *(f"past.{name}" for name in caches)],
-        ["logits", *(f"present.{name}" for name in caches)],
+        ["input_ids", "speech", "attention_mask", "position_ids", "keep", *map("past.{}".format, caches)],
+        ["logits", *map("present.{}".format, caches)],
     )
     return _trace(layout.DECODER, decoder, arguments, varying, names, model)
 
@@ -190,8 +192,8 @@ def _trace(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter tells its developers what it skips and what they have deprecated."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
-    levels = [logger.level for logger in loggers]
+    loggers = [*map(logging.getLogger, ("torch.onnx", "onnx_ir", "onnxscript"))]
+    levels = [*map(attrgetter("level"), loggers)]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:

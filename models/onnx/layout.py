@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -127,15 +129,16 @@ def _graph(document: Mapping[str, Any]) -> Graph:
 
 def problems(folder: Path, manifest: Manifest) -> list[str]:
     """What is not there or of another size, a sentence each."""
-    found = []
-    for name, file in manifest.files.items():
-        path = folder / name
-        size = path.stat().st_size if path.is_file() else None
-        if size is None:
-            found.append(f"{name} is not there; export it again")
-        elif size != file.size:
-            found.append(f"{name} has {size:,} bytes and should have {file.size:,}; export it again")
-    return found
+    return [*filter(None, starmap(partial(_problem, folder), manifest.files.items()))]
+
+
+def _problem(folder: Path, name: str, file: File) -> str:
+    path = folder / name
+    if not path.is_file():
+        return f"{name} is not there; export it again"
+    size = path.stat().st_size
+    wrong = f"{name} has {size:,} bytes and should have {file.size:,}; export it again"
+    return wrong if size != file.size else ""
 
 
 def describe(folder: Path) -> dict[str, File]:

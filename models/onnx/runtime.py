@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ class Decoder:
         self._session = _open(folder / DECODER, gpu_memory)
         self._device = "cuda" if self._session.get_providers()[0] == GPU_PROVIDER else "cpu"
         self._past = [port for port in self._session.get_inputs() if port.name.startswith("past.")]
-        self._outputs = [port.name for port in self._session.get_outputs()]
+        self._outputs = [*map(attrgetter("name"), self._session.get_outputs())]
 
     def empty(self) -> Cache:
         """The cache before the first token."""

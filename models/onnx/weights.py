@@ -58,15 +58,14 @@ def write(
                 _write_plain(file, shard, tensor, one, tell)
             elif one.weight.form is Form.PACKED:
                 _write_int4(file, shard, tensor, (one, scales[one.weight.source]), block_size, tell)
-    for one in placed:
-        one.weight.value.const_value = ir.ExternalTensor(
-            data,
-            one.offset,
-            one.weight.size,
-            one.weight.dtype,
-            shape=ir.Shape(one.weight.shape),
-            name=one.weight.value.name,
-        )
+            one.weight.value.const_value = ir.ExternalTensor(
+                data,
+                one.offset,
+                one.weight.size,
+                one.weight.dtype,
+                shape=ir.Shape(one.weight.shape),
+                name=one.weight.value.name,
+            )
     ir.save(built.model, folder / built.file)
 
 

@@ -16,6 +16,8 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, fields, replace
+from itertools import filterfalse
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -93,15 +95,14 @@ def parse(script: str) -> Script:
     value that does not fit.
     """
     values = _read_json(script) if script.strip() else {}
-    known = [field.name for field in fields(Script)]
-    for key in values:
-        if key not in known:
-            raise SettingsError(f"unknown key {key} in the script", remedy=_hint(key, known))
+    known = [*map(attrgetter("name"), fields(Script))]
+    if unknown := [*filterfalse(known.__contains__, values)]:
+        raise SettingsError(f"unknown key {unknown[0]} in the script", remedy=_hint(unknown[0], known))
     try:
         return TypeAdapter(Script).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(map(str, first["loc"]))
         raise SettingsError(f"{key} in the script: {first['msg'].lower()}", remedy="correct it") from error
 
 

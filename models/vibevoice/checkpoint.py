@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,11 @@ def write_quantized(
 
 def _device(asked: str) -> torch.device:
     """The GPU where there is one: a few hundred megabytes of it are enough."""
+    if asked == "cpu":
+        return torch.device("cpu")
     if asked == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailableError("PyTorch sees no GPU", remedy="use --device cpu, or see `dropscribe doctor`")
-    return torch.device("cpu" if asked == "cpu" or not torch.cuda.is_available() else "cuda:0")
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
 def _plan(
@@ -135,7 +138,7 @@ def _plan(
 ) -> _Job:
     tensors = tuple((shard, tensor) for shard in _serving(source) for tensor in shard.tensors)
     model = meta_model.build(config)
-    names = meta_model.names(model, (tensor.name for _, tensor in tensors))
+    names = meta_model.names(model, map(attrgetter("name"), map(itemgetter(1), tensors)))
     if lacking := sorted(model.state_dict().keys() - set(names.values())):
         raise loader.lacking(source.name, lacking)
     return _Job(source, precision, parts, device, quantize.intended(model, parts), names, tensors)
@@ -143,15 +146,12 @@ def _plan(
 
 def _serving(source: SourceCheckpoint) -> list[Shard]:
     """The files that transformers would read: the single one, else those that the index names."""
-    single, index = (
-        source.folder / f"model{suffix}" for suffix in (safetensors_files.SUFFIX, safetensors_files.INDEX_SUFFIX)
-    )
-    named = (
-        {single.name}
-        if single.is_file() or not index.is_file()
-        else {*safetensors_files.read_index(index)["weight_map"].values()}
-    )
-    return [shard for shard in source.weights if shard.path.parent == source.folder and shard.path.name in named]
+    single = source.folder / f"model{safetensors_files.SUFFIX}"
+    index = source.folder / f"model{safetensors_files.INDEX_SUFFIX}"
+    named = {single}
+    if index.is_file() and not single.is_file():
+        named = set(map(source.folder.joinpath, safetensors_files.read_index(index)["weight_map"].values()))
+    return [shard for shard in source.weights if shard.path in named]
 
 
 def _write(job: _Job, folder: Path, tell: Tell) -> int:

@@ -8,6 +8,7 @@ collapsed ones hundreds.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Hashable
 
@@ -65,13 +66,13 @@ class LoopDetector:
             self._content.clear()
 
 
+_BARE = re.compile(r"[^\W_](?:.*[^\W_])?", re.DOTALL)  # from the first letter or digit to the last
+
+
 def _bare(word: str) -> str:
     """Without case and the punctuation around it, unless that is all there is."""
-    first = next((index for index, character in enumerate(word) if character.isalnum()), None)
-    if first is None:
-        return word
-    last = next(index for index in range(len(word) - 1, -1, -1) if word[index].isalnum())
-    return word[first : last + 1].casefold()
+    bare = _BARE.search(word)
+    return bare[0].casefold() if bare else word
 
 
 class _Runs:

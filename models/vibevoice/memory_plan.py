@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
 from typing import TypeVar
 
 from dropscribe.core.audio import SAMPLE_RATE
@@ -62,8 +63,7 @@ def weights(geometry: ModelDimensions, precision: Precision) -> int:
     int8 takes a byte and a 32-bit scale a row. nf4 takes half a byte, a byte of scale for 64 weights, and with
     double quantization a 32-bit scale for 256 of these.
     """
-    parts = [geometry.linears(part) for part in geometry.quantized]
-    linears, rows = sum(numbers for numbers, _ in parts), sum(outputs for _, outputs in parts)
+    linears, rows = map(sum, zip((0, 0), *map(geometry.linears, geometry.quantized), strict=True))
     width = precision.width
     rest = (geometry.parameters - linears) * width
     if precision is Precision.INT8:
@@ -218,8 +218,9 @@ def choose(
     def of(precision: Precision, seconds: float, count: int) -> MemoryPlan:
         return plan(vram, geometry, precision, seconds, count, batching=batching, flash=flash)
 
-    for count in range(slots, 0, -1):
-        if found := next((one for p in precisions if (one := of(p, chunk_seconds, count)).fits), None):
+    for count, precision in product(range(slots, 0, -1), precisions):
+        found = of(precision, chunk_seconds, count)
+        if found.fits:
             return found
     lengths = [seconds for seconds in chunk_lengths() if seconds < chunk_seconds] or [chunk_seconds]
     smallest = precisions[-1]

@@ -31,7 +31,7 @@ class StreamedOutput:
     def listen(self, tokens: list[int]) -> bool:
         """Take the next tokens; False when the answer is caught in a loop."""
         pieces = (self._stream.step(self._tokenizer, token) for token in tokens)
-        segments = self._parser.feed("".join(piece for piece in pieces if piece))
+        segments = self._parser.feed("".join(filter(None, pieces)))
         if segments:
             self._progress(self._parser.last_end)
         self._tail = [*self._tail, *tokens][-STUCK_TOKENS:]

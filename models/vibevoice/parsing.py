@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, compress, pairwise, repeat
+from operator import attrgetter
 
 from dropscribe.core.types import Segment, SegmentKind
 from dropscribe.models.vibevoice.json_stream import ObjectReader, State
@@ -85,14 +86,12 @@ class StreamParser:
     def _error(self, complete: bool) -> str:
         if self._blank:
             return "the answer is empty"
-        problems = []
-        if not self._segments and not complete:
-            problems.append("the answer holds no segment")
-        if self._reader.broken:
-            problems.append(f"segments that cannot be read: {self._reader.broken}")
-        if self._untimed:
-            problems.append(f"segments without a start or an end: {self._untimed}")
-        return "; ".join(problems)
+        problems = {
+            "the answer holds no segment": not self._segments and not complete,
+            f"segments that cannot be read: {self._reader.broken}": self._reader.broken,
+            f"segments without a start or an end: {self._untimed}": self._untimed,
+        }
+        return "; ".join(compress(problems, problems.values()))
 
     def _segments_of(self, values: dict[str, str]) -> list[Segment]:
         """One object's segments: none where nothing was said. Unknown times are taken from the neighbours."""
@@ -153,13 +152,18 @@ class _Turn:
 
 def _turns(content: str, speaker: int | None) -> Iterator[_Turn]:
     """The parts of one content. A new line is a new voice: nobody knows whose, unless it is named."""
-    for line in filter(None, map(str.strip, re.split(r"[\r\n]+", content))):
+    for line in _stripped(re.split(r"[\r\n]+", content)):
         named = _NAMED.match(line)
-        voice = int(named[1]) if named else speaker
-        turns = [_turn(part.strip(), voice) for part in _parts(line[named.end() :] if named else line) if part.strip()]
+        voice, said = (int(named[1]), line[named.end() :]) if named else (speaker, line)
+        turns = [*map(_turn, _stripped(_parts(said)), repeat(voice))]
         yield from turns
-        if any(turn.kind is SegmentKind.SPEECH for turn in turns):
+        if SegmentKind.SPEECH in map(attrgetter("kind"), turns):
             speaker = None
+
+
+def _stripped(texts: Iterable[str]) -> Iterator[str]:
+    """Without blanks around them, and without those that have nothing else."""
+    return filter(None, map(str.strip, texts))
 
 
 def _parts(line: str) -> list[str]:
@@ -172,8 +176,8 @@ def _turn(text: str, speaker: int | None) -> _Turn:
 
 def _spread(turns: Sequence[_Turn], start: float, end: float) -> Iterator[Segment]:
     """The turns one after the other, each as long as its share of the characters."""
-    total = sum(len(turn.text) for turn in turns)
-    edges = [read / total for read in accumulate((len(turn.text) for turn in turns), initial=0)] if turns else []
-    times = [start * (1 - share) + end * share for share in edges]
+    edges = [*accumulate(map(len, map(attrgetter("text"), turns)), initial=0)]
+    shares = [read / edges[-1] for read in edges if turns]
+    times = [start * (1 - share) + end * share for share in shares]
     for turn, (begin, finish) in zip(turns, pairwise(times), strict=True):
         yield Segment(begin, finish, turn.text, turn.speaker, turn.kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,7 +54,12 @@ def choose(only: Collection[ModelPart], skip: Collection[ModelPart]) -> tuple[Mo
     wanted = set(only or SAFE_PARTS) - set(skip)
     if not wanted:
         raise UsageError("nothing is left to quantize", remedy=f"name with --only what should be: {', '.join(PARTS)}")
-    return tuple(part for part in PARTS if part in wanted)
+    return in_order(wanted)
+
+
+def in_order(parts: Iterable[ModelPart | None]) -> tuple[ModelPart, ...]:
+    """Each of the parts once, in the order in which they are listed; None is no part."""
+    return tuple(filter(set(parts).__contains__, PARTS))
 
 
 def part_of(module: str) -> ModelPart | None:

@@ -183,7 +183,7 @@ def _refuse_unasked(found: Iterable[str], parts: Collection[ModelPart]) -> None:
     part_of = {name: parts_.part_of(name) for name in found}
     forbidden = [name for name, part in part_of.items() if part in parts_.FORBIDDEN - set(parts)]
     if forbidden:
-        asked = ",".join(part for part in parts_.PARTS if part in {*part_of.values(), *parts})
+        asked = ",".join(parts_.in_order([*part_of.values(), *parts]))
         raise QuantizationError(
             f"{_list('quantized, but should not be', forbidden)}",
             remedy=f"use another checkpoint, or set "

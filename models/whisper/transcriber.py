@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,8 @@ def segment_of(heard: Any, duration: float) -> Segment:
         if word.word.strip()
     )
     return Segment(
-        start=min([_within(heard.start, duration), *(word.start for word in words[:1])]),
-        end=max([_within(heard.end, duration), *(word.end for word in words[-1:])]),
+        start=min([_within(heard.start, duration), *map(attrgetter("start"), words[:1])]),
+        end=max([_within(heard.end, duration), *map(attrgetter("end"), words[-1:])]),
         text=heard.text.strip(),
         confidence=round(math.exp(min(0.0, heard.avg_logprob)), 3),
         words=words,
