@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import filterfalse
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -161,7 +162,7 @@ def _warn(remark: str) -> None:
 
 
 def _checked(said: Mapping[str, object], place: SettingsFilePlace) -> FolderSettings:
-    wrong = [_unknown(key) for key in said if key not in KEYS]
+    wrong = [*map(_unknown, filterfalse(KEYS.__contains__, said))]
     if said.get("model") and said["model"] not in place.models:
         wrong.append(_explain("model", said["model"], _allowed(place.models)))
     if place.directory and "status_page" in said:
@@ -205,7 +206,7 @@ def _results(value: str, place: SettingsFilePlace) -> Results | None:
     if not value:
         return None
     folder = place.root / place.directory / value
-    if not any(folder.is_relative_to(allowed) for allowed in (place.root, place.results) if allowed):
+    if not any(map(folder.is_relative_to, filter(None, (place.root, place.results)))):
         raise SettingsError(f"results = {value[:60]!r}: must lie within the watched folder")
     return Results(folder, place.directory)
 

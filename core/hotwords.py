@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from dropscribe.core.disk_errors import why
@@ -75,7 +76,7 @@ def read_hotwords(text: str) -> tuple[str, ...]:
     A `#` that begins a word begins a comment; within a word it is kept (`C#`). Of terms that differ in nothing but
     case the first is kept.
     """
-    lines = (_COMMENT.sub("", line) for line in text.removeprefix("\ufeff").splitlines())
+    lines = map(partial(_COMMENT.sub, ""), text.removeprefix("\ufeff").splitlines())
     return _distinct(term for line in lines for term in re.split(f"[{_SEPARATOR}]", line))
 
 
@@ -83,7 +84,7 @@ def context_text(context: str, hotwords: Sequence[str] = ()) -> str:
     """The extra information as one line: the context, then the terms that it does not name yet."""
     topic = " ".join(context.split())
     terms = ", ".join(term for term in _distinct(hotwords) if not _names(topic, term))
-    return "; ".join(part for part in (topic, terms) if part)
+    return "; ".join(filter(None, (topic, terms)))
 
 
 def _names(text: str, term: str) -> bool:
@@ -94,7 +95,6 @@ def _names(text: str, term: str) -> bool:
 def _distinct(terms: Iterable[str]) -> tuple[str, ...]:
     tidy = (" ".join(term.split()) for term in terms)
     first: dict[str, str] = {}
-    for term in tidy:
-        if term:
-            first.setdefault(term.casefold(), term)
+    for term in filter(None, tidy):
+        first.setdefault(term.casefold(), term)
     return tuple(first.values())

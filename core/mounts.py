@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path, PurePath
 
 UNKNOWN = "unknown"  # the kind where the system has no mount table
@@ -109,7 +110,7 @@ def _mount_of(path: PurePath, mounts: Iterable[Mount]) -> Mount | None:
     The longest prefix alone would be wrong where a later mount on an outer directory hides an inner one.
     """
     table = list(mounts)
-    ids = {mount.id for mount in table}
+    ids = set(map(attrgetter("id"), table))
     over = {(_parent(mount, ids), mount.point): mount for mount in table}
     current: Mount | None = None
     for place in (*reversed(path.parents), path):

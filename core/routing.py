@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from itertools import product
+from itertools import product, starmap
 
 from dropscribe.core.types import EngineInfo
 
@@ -52,7 +52,7 @@ class ResidentModel:
     def queues(self) -> tuple[str, ...]:
         """The queues that a worker with this model serves."""
         wishes = product((AUTO, self.engine), (AUTO, self.precision), (AUTO, self.called or AUTO))
-        return (*dict.fromkeys(model_queue(*wish) for wish in wishes), self.own_queue)
+        return (*dict.fromkeys(starmap(model_queue, wishes)), self.own_queue)
 
 
 ANY_MODEL = ResidentModel()

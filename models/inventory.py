@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import filterfalse
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ def _checkpoints(folder: Path) -> Iterable[Path]:
     place = place.resolve()
     if _is_checkpoint(place):
         return [place]
-    return filter(_is_checkpoint, sorted(path for path in place.glob("[!.]*") if path.is_dir()))
+    return filter(_is_checkpoint, sorted(filter(Path.is_dir, place.glob("[!.]*"))))
 
 
 def _is_checkpoint(folder: Path) -> bool:
@@ -83,8 +85,8 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
     shards = list(_shards(folder, problems))
     with _noted(problems):
         problems += safetensors_files.missing(folder, shards)
-    files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
-    problems += [f"{path.name} leads nowhere; fetch it again" for path in files if not path.exists()]
+    files = sorted(filterfalse(Path.is_dir, folder.rglob("*")))
+    problems += [f"{path.name} leads nowhere; fetch it again" for path in filterfalse(Path.exists, files)]
     kind = _layout(folder, config)
     if not (shards or problems or kind in WITHOUT_SHARDS):
         problems.append(without_weights(folder))
@@ -96,8 +98,8 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
         layout=kind,
         architecture=_architecture(kind, config),
         quantization=quantization(config),
-        dtypes=bytes_by_dtype((tensor.dtype, tensor.size) for tensor in tensors),
-        parameters=sum(tensor.count for tensor in tensors),
+        dtypes=bytes_by_dtype(map(attrgetter("dtype", "size"), tensors)),
+        parameters=sum(map(attrgetter("count"), tensors)),
         tensors=len(tensors),
         size=_size(files),
         files=len(files),
@@ -140,7 +142,7 @@ def _architecture(kind: str, config: Mapping[str, Any]) -> str:
 
 def _export(folder: Path, name: str, revision: str) -> Checkpoint:
     """An ONNX export, by its manifest."""
-    files = [path for path in folder.iterdir() if path.is_file()]
+    files = [*filter(Path.is_file, folder.iterdir())]
     blank = Checkpoint(
         name=name or str(folder),
         folder=folder,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -94,15 +95,16 @@ def compare(source: ModelOutput, copy: ModelOutput) -> Parity:
 
 def judge(found: Sequence[Parity], limits: ParityLimits) -> list[Score]:
     """The worst recording's cosines and agreement, and the words of all, each beside its limit."""
-    encoder, decoder, agreement = np.min([(one.encoder, one.decoder, one.agreement) for one in found], axis=0)  # or NaN
-    words = sum(one.words for one in found)
+    figures = [*map(attrgetter("encoder", "decoder", "agreement"), found)]
+    encoder, decoder, agreement = np.min(figures, axis=0)  # or NaN
+    words, errors, same_ones = (sum(map(attrgetter(name), found)) for name in ("words", "errors", "same"))
     scores = [
         Score("encoder, cosine", float(encoder), limits.encoder),
         Score("decoder, cosine", float(decoder), limits.decoder),
         Score("next token, agreement", float(agreement), limits.agreement),
-        Score("words that differ", sum(one.errors for one in found) / max(1, words), limits.words, at_most=True),
+        Score("words that differ", errors / max(1, words), limits.words, at_most=True),
     ]
-    same = Score("transcripts that are equal", sum(one.same for one in found) / len(found), 1.0)
+    same = Score("transcripts that are equal", same_ones / len(found), 1.0)
     return [*scores, same] if limits.same else scores
 
 

@@ -161,7 +161,7 @@ def _kept_out(settings: Settings) -> frozenset[Path]:
     ours = [settings.home, settings.spool_dir, *([settings.results] if settings.results else [])]
     scanner = Scanner()
     try:
-        return frozenset(scanner.resolve(path) for path in ours)
+        return frozenset(map(scanner.resolve, ours))
     finally:
         scanner.close()
 

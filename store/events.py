@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, select
@@ -79,7 +80,7 @@ def events_of(database: Database, job_id: str) -> list[Event]:
     """What happened to a job, in order. Kinds and rules have their current names."""
     query = select(*_COLUMNS).where(events.c.job_id == job_id).order_by(events.c.id)
     with database.read() as connection:
-        return [_event(*row) for row in connection.execute(query)]
+        return [*starmap(_event, connection.execute(query))]
 
 
 def _event(at: float, kind: str, where: str, detail: str, chunk: str, attempt: int | None, rules: list[str]) -> Event:

@@ -98,7 +98,7 @@ def admit(database: Database, found: Sequence[NewJob], *, again: bool = False) -
     for start in range(0, len(found), BATCH):
         with database.begin() as connection:
             batch = found[start : start + BATCH]
-            rows = [_row(job) for job in (batch if again else _never_admitted(connection, batch))]
+            rows = [*map(_row, batch if again else _never_admitted(connection, batch))]
             if not rows:
                 continue
             statement = insert_ignoring(connection, jobs).values(rows).returning(jobs.c.id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict
+from itertools import starmap
 from typing import Any, TypeVar
 
 from sqlalchemy import JSON
@@ -49,7 +50,7 @@ def _engine(stored: Mapping[str, Any]) -> EngineInfo:
 
 
 def _spans(stored: Iterable[tuple[float, float]]) -> tuple[Span, ...]:
-    return tuple(Span(start, end) for start, end in stored)
+    return tuple(starmap(Span, stored))
 
 
 def _pairs(spans: Iterable[Span]) -> list[list[float]]:
@@ -79,7 +80,7 @@ SPEAKERS = ParsedJson(_names, _said)
 def stored_media(media: Media, speech: Iterable[Span], of_channels: Iterable[Iterable[Span]] = ()) -> dict[str, Any]:
     """What the column holds of a recording: its speech, and that of each channel where they are transcribed apart."""
     facts = {name: value for name, value in asdict(media).items() if value is not None}
-    return facts | {"speech": _pairs(speech), "speech_of_channels": [_pairs(spans) for spans in of_channels]}
+    return facts | {"speech": _pairs(speech), "speech_of_channels": [*map(_pairs, of_channels)]}
 
 
 def media_of(stored: Mapping[str, Any] | None) -> Media | None:

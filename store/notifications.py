@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from itertools import starmap
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -105,7 +106,7 @@ def take(database: Database, limit: int, seconds: float) -> list[Notification]:
             .values(tries=notifications.c.tries + 1, next_at=now() + seconds)
             .returning(*(notifications.c[name] for name in Notification.__dataclass_fields__))
         )
-        return [Notification(*row) for row in connection.execute(taken)]
+        return [*starmap(Notification, connection.execute(taken))]
 
 
 def delivered(database: Database, one: Notification) -> None:
@@ -136,4 +137,4 @@ def of_job(database: Database, job_id: str) -> list[Delivery]:
     columns = [notifications.c[name] for name in Delivery.__dataclass_fields__]
     query = select(*columns).where(notifications.c.job_id == job_id).order_by(notifications.c.at)
     with database.read() as connection:
-        return [Delivery(*row) for row in connection.execute(query)]
+        return [*starmap(Delivery, connection.execute(query))]

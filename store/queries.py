@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, exists, func, select
@@ -178,7 +179,7 @@ def list_jobs(
     if ended_before is not None:
         query = query.where(jobs.c.finished_at < ended_before)
     with database.read() as connection:
-        return [_job(row) for row in connection.execute(query.limit(limit))]
+        return [*map(_job, connection.execute(query.limit(limit)))]
 
 
 def under(folder: str) -> ColumnElement[bool]:
@@ -192,14 +193,14 @@ def last_troubles(database: Database, limit: int) -> list[Job]:
     """The jobs that failed, were parked or are suspect, the latest first."""
     query = _jobs_query().where(jobs.c.state.in_(ATTENTION_STATES))
     with database.read() as connection:
-        return [_job(row) for row in connection.execute(query.order_by(jobs.c.finished_at.desc()).limit(limit))]
+        return [*map(_job, connection.execute(query.order_by(jobs.c.finished_at.desc()).limit(limit)))]
 
 
 def ended_since(database: Database, moment: float) -> list[Job]:
     """Jobs that came to a final state after `moment` (the database's clock), in order."""
     query = _jobs_query().where(jobs.c.finished_at > moment, jobs.c.state.in_(FINAL_STATES))
     with database.read() as connection:
-        return [_job(row) for row in connection.execute(query.order_by(jobs.c.finished_at))]
+        return [*map(_job, connection.execute(query.order_by(jobs.c.finished_at)))]
 
 
 class Deferred(NamedTuple):
@@ -224,7 +225,7 @@ def deferred(database: Database) -> list[Deferred]:
     )
     with database.read() as connection:
         rows = connection.execute(query.group_by(jobs.c.reason).order_by(number.desc(), jobs.c.reason))
-        return [Deferred(*row) for row in rows]
+        return [*starmap(Deferred, rows)]
 
 
 def windows_of(database: Database, job_id: str) -> dict[str, Span]:

@@ -91,7 +91,7 @@ def due(database: Database, root: str) -> list[Move]:
     query = select(jobs).where(jobs.c.moves.is_(True), jobs.c.state.in_(ARCHIVED_STATES), jobs.c.root == root)
     with database.read() as connection:
         rows = connection.execute(query.order_by(jobs.c.finished_at).limit(AT_ONCE)).all()
-    return [_move(row) for row in rows]
+    return [*map(_move, rows)]
 
 
 def _move(row: Any) -> Move:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import starmap
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete, select, update
@@ -137,10 +138,10 @@ def list_roots(database: Database) -> list[WatchedRoot]:
     """Watched folders, by path."""
     query = select(*_ROOT_COLUMNS, (now() - roots.c.scanned_at).label("age")).order_by(roots.c.path)
     with database.read() as connection:
-        return [_root(row) for row in connection.execute(query)]
+        return [*map(_root, connection.execute(query))]
 
 
 def _root(row: Any) -> WatchedRoot:
-    waiting = tuple(WaitingFolder(*folder) for folder in row.waiting)
-    unreadable = tuple(UnreadablePlace(*place) for place in row.unreadable)
+    waiting = tuple(starmap(WaitingFolder, row.waiting))
+    unreadable = tuple(starmap(UnreadablePlace, row.unreadable))
     return WatchedRoot(**{**row._mapping, "waiting": waiting, "unreadable": unreadable})  # noqa: SLF001

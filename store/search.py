@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, cast, column, delete, exists, select, table
@@ -110,7 +111,7 @@ def find(database: Database, query: Query, *, limit: int | None = None) -> list[
     found = select(*_HIT_COLUMNS).join(jobs, jobs.c.id == lines.c.job_id).where(*wanted)
     with database.read() as connection:
         rows = connection.execute(found.order_by(jobs.c.mtime_ns.desc(), jobs.c.id, lines.c.position).limit(limit))
-        return [Hit(*row) for row in rows]
+        return [*starmap(Hit, rows)]
 
 
 def _nanoseconds(moment: float) -> int:
@@ -139,4 +140,4 @@ def around(database: Database, hit: Hit, count: int) -> list[Hit]:
     near = lines.c.position.between(hit.position - count, hit.position + count)
     found = select(*_HIT_COLUMNS).join(jobs, jobs.c.id == lines.c.job_id).where(lines.c.job_id == hit.job, near)
     with database.read() as connection:
-        return [Hit(*row) for row in connection.execute(found.order_by(lines.c.position))]
+        return [*starmap(Hit, connection.execute(found.order_by(lines.c.position)))]

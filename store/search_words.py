@@ -86,7 +86,7 @@ def parse(query: str) -> tuple[Term, ...]:
     Words in quotes stand side by side, as do the parts of `well-known`; `word*` is the beginning of a word. Nothing
     else has a meaning, so nothing that a person types is an error; without any word the result is empty.
     """
-    found = (_term(match) for match in _TERM.finditer(query.translate(_QUOTES)))
+    found = map(_term, _TERM.finditer(query.translate(_QUOTES)))
     return tuple(term for term in found if term.keys)
 
 
@@ -126,7 +126,7 @@ def fts5(terms: Sequence[Term]) -> str:
 
 def tsquery(terms: Sequence[Term]) -> str:
     """The same for PostgreSQL."""
-    return " & ".join(_beside(term) for term in terms)
+    return " & ".join(map(_beside, terms))
 
 
 def _beside(term: Term) -> str:

@@ -40,7 +40,7 @@ def take_over(source: Database, target: Database) -> dict[str, int]:
 def _copy(there: Connection, here: Connection, table: AnyTable[Any]) -> int:
     """Copy one table, in the order of its keys; rows that databases number by themselves are numbered anew."""
     columns = [column for column in table.columns if column.autoincrement is not True]
-    read = select(*(_as_written(column) for column in columns)).order_by(*table.primary_key.columns)
+    read = select(*map(_as_written, columns)).order_by(*table.primary_key.columns)
     written = insert(table).values({column.name: _bound(column, here) for column in columns})
     answered = written.returning(*table.primary_key.columns)  # as `session.insert_all` does, and for its reason
     copied = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import starmap
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -82,7 +83,7 @@ def embedded_stretches(database: Database, job_id: str) -> list[EmbeddedStretch]
 
 
 def _segment(row: Any) -> Segment:
-    words = tuple(Word(start, end, text) for start, end, text in row.words)
+    words = tuple(starmap(Word, row.words))
     return Segment(row.start, row.end, row.text, row.speaker, SegmentKind(row.kind), row.quality, words)
 
 
@@ -177,7 +178,7 @@ def files_of(database: Database, job_id: str) -> list[WrittenFile]:
     """The transcript files of a job."""
     with database.read() as connection:
         rows = connection.execute(select(outputs).where(outputs.c.job_id == job_id).order_by(outputs.c.path)).all()
-    return [_file(row) for row in rows]
+    return [*map(_file, rows)]
 
 
 def _file(row: Any) -> WrittenFile:
@@ -230,7 +231,7 @@ def same_recording(database: Database, one: str, other: str) -> bool:
 
 def written(database: Database, claim: JobClaim, paths: Sequence[str]) -> None:
     """Record that the job's files are in place."""
-    keys = [path_key(path) for path in paths]
+    keys = [*map(path_key, paths)]
     with database.begin() as connection:
         rows = update(outputs).where(outputs.c.path_key.in_(keys), outputs.c.job_id == claim.id)
         if connection.execute(rows.values(written_at=now(), replaced=None)).rowcount != len(keys):

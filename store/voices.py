@@ -43,7 +43,7 @@ def known(database: Database, *, encoder: str | None = None) -> list[KnownVoice]
     if encoder is not None:
         query = query.where(voices.c.encoder == encoder)
     with database.read() as connection:
-        return [_voice(row) for row in connection.execute(query)]
+        return [*map(_voice, connection.execute(query))]
 
 
 def _voice(row: Any) -> KnownVoice:

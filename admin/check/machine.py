@@ -41,7 +41,7 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory": machine_memory.total(),
         "packages": dict(_versions()),
-        "gpus": [asdict(gpu) for gpu in listing.gpus],
+        "gpus": [*map(asdict, listing.gpus)],
         "gpus_on_machine": listing.on_machine,
         "cuda_visible_devices": os.environ.get(gpus.VARIABLE),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -57,7 +58,7 @@ def of_a_job() -> dict[str, FieldInfo]:
 
 def _options(declared: dict[str, FieldInfo]) -> list[Any]:
     """As Typer makes them of a function's signature."""
-    parameters = [_parameter(name, field) for name, field in declared.items()]
+    parameters = [*starmap(_parameter, declared.items())]
     parameters.append(_parameter_of("verbose", _verbose(quiet="log_level" not in declared), is_flag=True))
 
     def take() -> None:

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
 def serve(role: str, name: str, *rest: str) -> int:
     """Be a scheduler or a worker; returns its exit status."""
     if role == "scheduler":
-        return daemons.watch([Path(folder) for folder in rest], name=name)
+        return daemons.watch([*map(Path, rest)], name=name)
     engine, model, gpu = [part or None for part in (*rest, "", "", "")][:3]
     return daemons.worker(role, gpu, {"engine": engine, "model": model}, name=name)
 

@@ -8,7 +8,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import starmap
+from itertools import chain, starmap
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class Shard:
 
 def tensors(shards: Iterable[Shard]) -> list[Tensor]:
     """The tensors of all files."""
-    return [tensor for shard in shards for tensor in shard.tensors]
+    return [*chain.from_iterable(map(attrgetter("tensors"), shards))]
 
 
 def files(folder: Path) -> list[Path]:

@@ -146,8 +146,7 @@ def foreign_modules(model: nn.Module, method: str) -> dict[str, str]:
     architecture: Any = type(model)
     with torch.device("meta"):
         plain = architecture(model.config)
-    weights = (name for name, _ in plain.named_parameters() if name.endswith(".weight"))
-    modules = (name.removesuffix(".weight") for name in weights)
+    modules = (name.removesuffix(".weight") for name, _ in plain.named_parameters() if name.endswith(".weight"))
     pairs = ((name, type(plain.get_submodule(name)), model.get_submodule(name)) for name in modules)
     return {name: _kind(found) or method for name, kind, found in pairs if not _is_plain(found, kind)}
 

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
+from itertools import filterfalse
+from operator import attrgetter
 from typing import Any
 
 from dropscribe.core import old_names
@@ -63,7 +65,7 @@ class Notifier:
 
     def look(self, senders: ThreadPoolExecutor) -> bool:
         """Hand what is due to those senders that are free; False when there was nothing, or nobody."""
-        self._under_way = {one for one in self._under_way if not one.done()}
+        self._under_way = set(filterfalse(Future.done, self._under_way))
         try:
             due = notifications.take(self._database, SENDERS - len(self._under_way), TAKEN_SECONDS)
         except StoreError as error:
@@ -109,7 +111,7 @@ class Notifier:
 def payload(database: Database, one: Notification) -> dict[str, Any]:
     """What is told of a job: state and reason as of then, the rest as it is now. docs/notifications.md lists it."""
     job = queries.job(database, one.job_id)
-    files = [file for file in transcripts.files_of(database, one.job_id) if file.written]
+    files = filter(attrgetter("written"), transcripts.files_of(database, one.job_id))
     told = {
         "id": one.id,
         "at": one.at,
@@ -121,7 +123,7 @@ def payload(database: Database, one: Notification) -> dict[str, Any]:
         "sha256": job.sha256,
         "duration": job.duration,
         "notes": job.notes,
-        "uncovered_speech": [asdict(span) for span in job.missing],
+        "uncovered_speech": [*map(asdict, job.missing)],
         "files": [{"path": file.path, "format": file.format, "sha256": file.sha256} for file in files],
     }
     return old_names.with_old(told, old_names.NOTIFICATION)

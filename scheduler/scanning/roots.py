@@ -65,7 +65,7 @@ def open_root(path: Path) -> Root:
     kind = filesystem_kind(resolved, table)
     kinds = [kind, *kinds_below(resolved, table)]
     here = resolved.stat()
-    return Root(resolved, _slug(resolved), kind, any(is_network(one) for one in kinds), (here.st_dev, here.st_ino))
+    return Root(resolved, _slug(resolved), kind, any(map(is_network, kinds)), (here.st_dev, here.st_ino))
 
 
 def _resolve(path: Path) -> Path:

@@ -105,7 +105,7 @@ class Scanner:
                 files[name] = Observation(size, mtime_ns)
                 stamps[name] = stamp
 
-        done = self._ask(path, take, do="scan", exclude=[str(one) for one in exclude])
+        done = self._ask(path, take, do="scan", exclude=[*map(str, exclude)])
         told = done["scan"]
         settings = {directory: SettingsFile(*found) for directory, found in told["settings"].items()}
         parsed = {"files": files, "stamps": stamps, "settings": settings, "complaints": frozenset(told["complaints"])}

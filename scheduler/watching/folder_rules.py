@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 
@@ -46,16 +47,16 @@ class Folders:
         """What the recording is admitted with. Raises `broken`."""
         if self.broken:
             raise self.broken
-        return next(self.ordered[directory] for directory in _upwards(path) if directory in self.ordered)
+        return self.ordered[next(_above(path, self.ordered))]
 
     def waits(self, path: str) -> str | None:
         """The folder for whose settings the recording waits."""
-        return next((directory for directory in _upwards(path) if directory in self.wrong), None)
+        return next(_above(path, self.wrong), None)
 
     @cached_property
     def moves(self) -> bool:
         """Are recordings of any folder put away?"""
-        return any(effective.moves for effective in self.ordered.values())
+        return any(map(attrgetter("moves"), self.ordered.values()))
 
     def is_put_away(self, path: str) -> bool:
         """True for what lies in a folder for recordings that are through, however deep."""
@@ -93,7 +94,7 @@ def read_folders(
         return Folders(broken=error)
     wrong: dict[str, str] = {}
     for directory in sorted(files):  # those above come first
-        above = next(given[place] for place in _upwards(directory.rstrip("/")) if place in given)
+        above = given[next(_above(directory.rstrip("/"), given))]
         try:
             own = _own(files[directory], SettingsFilePlace(root, directory, settings.results, settings.folder_models))
             given[directory] = {**above, **own}
@@ -111,10 +112,9 @@ def _own(file: SettingsFile, place: SettingsFilePlace) -> FolderSettings:
     return read(file.text, file.hotwords, place)
 
 
-def _upwards(path: str) -> Iterator[str]:
-    """The directories above a path, the nearest first, and the root."""
-    yield from reversed(list(places(path)))
-    yield ""
+def _above(path: str, known: Container[str]) -> Iterator[str]:
+    """Those of the directories above a path that are known, the nearest first, and at last the root."""
+    return filter(known.__contains__, (*reversed([*places(path)]), ""))
 
 
 def _notice(why: str) -> str:

@@ -150,7 +150,7 @@ class RootWatch:
     def _note_gone(self, found: Scan) -> None:
         """Remember what vanished for as long as files are growing: one of them may be its new name."""
         missing = self._seen - found.files.keys()
-        hidden = {path for path in missing if found.is_blind_to(path)}
+        hidden = set(filter(found.is_blind_to, missing))
         self._gone |= missing - hidden
         self._gone -= found.files.keys()
         self._seen = hidden.union(found.files)
@@ -191,7 +191,7 @@ class RootWatch:
         return found
 
     def _guard(self, found: Scan) -> None:
-        gone = sum(path not in found.files and not found.is_blind_to(path) for path in self._seen)
+        gone = sum(not found.is_blind_to(path) for path in self._seen - found.files.keys())
         if roots.mass_disappearance(len(self._seen), len(self._seen) - gone) and self._void < VOID_SCANS:
             self._void += 1
             self._require(f"{gone} of {len(self._seen)} files are gone at once")

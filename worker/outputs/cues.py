@@ -102,7 +102,7 @@ def _drafts(segment: Segment, label: str, with_names: bool) -> list[_Draft]:
     room = _room(prefix)
     parts = _parts(_units(clean(segment.text), room), segment.words)
     groups = [group for part in parts for group in _groups(part, room)]
-    done = list(accumulate((_columns_of(group) for group in groups), initial=0))
+    done = list(accumulate(map(_columns_of, groups), initial=0))
     times = _spoken(segment, done) or _shared(segment, done)
     return [
         _Draft(begin, finish, tuple(group), prefix, label) for group, (begin, finish) in zip(groups, times, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import starmap
 
 from dropscribe.core.types import Transcript
 from dropscribe.worker.outputs.cues import Cue, cues
@@ -16,7 +17,7 @@ CODES = re.compile(r"<(?=\S|[^>]*>)|\\(?=[Nnh])")  # where tags (`<i>`) and line
 def render(transcript: Transcript) -> str:
     """All cues; speakers are named in the text where there are several. SubRip has no room for remarks."""
     named = has_several_speakers(transcript)
-    return "\n".join(_block(number, cue) for number, cue in enumerate(cues(transcript, with_names=named), start=1))
+    return "\n".join(starmap(_block, enumerate(cues(transcript, with_names=named), start=1)))
 
 
 def _block(number: int, cue: Cue) -> str:

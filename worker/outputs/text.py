@@ -74,7 +74,7 @@ def remarks(transcript: Transcript) -> list[str]:
     uncovered = [
         f"Uncovered speech: {clock(span.start)} to {clock(math.ceil(span.end))}" for span in transcript.uncovered_speech
     ]
-    return [clean(line) for line in (*notes, *suspect, *uncovered)]
+    return [*map(clean, (*notes, *suspect, *uncovered))]
 
 
 def legend(transcript: Transcript, mark: str = f"{OPEN} {CLOSE}") -> list[str]:

@@ -17,7 +17,7 @@ def render(transcript: Transcript) -> str:
 def _block(cue: Cue) -> str:
     times = f"{timestamp(cue.start_ms, '.')} --> {timestamp(cue.end_ms, '.')}"
     voice = f"<v {_escape(cue.label)}>" if cue.label else ""
-    return f"{times}\n{voice}" + "\n".join(_escape(line) for line in cue.lines)
+    return f"{times}\n{voice}" + "\n".join(map(_escape, cue.lines))
 
 
 def _escape(text: str) -> str:

@@ -88,7 +88,7 @@ class Lane:
 
 def side_by_side(lanes: Sequence[Iterable[NDArray[Sample]]]) -> Iterator[NDArray[Sample]]:
     """Blocks of all lanes, shape (lanes, samples); lanes that end earlier go on with silence."""
-    even = [evenly(lane) for lane in lanes]
+    even = [*map(evenly, lanes)]
     nothing: NDArray[Any] = np.zeros(0, np.int16)
     blocks = [next(lane, nothing) for lane in even]
     while size := max(block.size for block in blocks):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
+from itertools import starmap
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -61,8 +62,8 @@ def chosen(tracks: Sequence[Track], marks: Sequence[Disposition], best: int, wan
     if wanted == ALL:
         return _few(tracks)
     if wanted != SPEECH:
-        return _few(_asked_for(tracks, {int(number) for number in wanted.split(",")}))
-    marked = [_marked(track, mark) for track, mark in zip(tracks, marks, strict=True)]
+        return _few(_asked_for(tracks, set(map(int, wanted.split(",")))))
+    marked = [*starmap(_marked, zip(tracks, marks, strict=True))]
     found = marked if heard(marked) else tracks
     return _few(_of_language(found, _main_language(found, best)))
 
