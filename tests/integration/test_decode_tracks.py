@@ -99,8 +99,9 @@ def test_commentary_and_other_languages_are_not_heard_unless_asked_for(tmp_path)
 
 
 def test_tracks_that_cancel_each_other_out_are_heard_by_one_of_them(tmp_path):
-    _, heard = run(write_tracks(tmp_path / "a", "mov", [{"samples": at(2)}, {"samples": -at(2)}]))
+    decoded, heard = run(write_tracks(tmp_path / "a", "mov", [{"samples": at(2)}, {"samples": -at(2)}]))
     assert heard == [[2]]
+    assert decoded.inverted_seconds == pytest.approx(1, abs=0.3)
 
 
 def stereo(path: Path, *channels: np.ndarray) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -86,14 +87,14 @@ class Lane:
             yield np.rint((block * gain).clip(-ceiling, ceiling)).astype(np.int16)
 
 
-def side_by_side(lanes: Sequence[Iterable[NDArray[Sample]]]) -> Iterator[NDArray[Sample]]:
+def side_by_side(lanes: Iterable[Iterable[NDArray[Sample]]]) -> Iterator[NDArray[Sample]]:
     """Blocks of all lanes, shape (lanes, samples); lanes that end earlier go on with silence."""
-    even = [*map(evenly, lanes)]
     nothing: NDArray[Any] = np.zeros(0, np.int16)
-    blocks = [next(lane, nothing) for lane in even]
+    following = [partial(next, evenly(lane), nothing) for lane in lanes]
+    blocks = [take() for take in following]
     while size := max(block.size for block in blocks):
         yield np.stack([np.pad(block, (0, size - block.size)) for block in blocks])
-        blocks = [next(lane, nothing) for lane in even]
+        blocks = [take() for take in following]
 
 
 def evenly(blocks: Iterable[NDArray[Sample]], size: int = BLOCK) -> Iterator[NDArray[Sample]]:
@@ -102,32 +103,28 @@ def evenly(blocks: Iterable[NDArray[Sample]], size: int = BLOCK) -> Iterator[NDA
     >>> [block.tolist() for block in evenly([np.arange(3), np.arange(3, 8)], size=4)]
     [[0, 1, 2, 3], [4, 5, 6, 7]]
     """
-    held: list[NDArray[Sample]] = []
+    held: NDArray[Any] = np.zeros(0, np.int16)
     for block in blocks:
-        held.append(block)
-        if sum(part.size for part in held) >= size:
-            joined = np.concatenate(held)
-            whole = joined.size - joined.size % size
-            yield from joined[:whole].reshape(-1, size)
-            held = [joined[whole:]]
-    if any(part.size for part in held):
-        yield np.concatenate(held)
+        held = np.concatenate((held, block)) if held.size else block
+        while held.size >= size:
+            yield held[:size]
+            held = held[size:]
+    if held.size:
+        yield held
 
 
-def mixed(lanes: Sequence[Lane], into: Lane) -> Lane:
-    """The lanes as one; of those that hold a sound."""
-    sounding = [lane for lane in lanes if not lane.level.is_silent] or lanes[:1]
-    if len(sounding) == 1:
-        return sounding[0]
-    for block in side_by_side([lane.blocks() for lane in sounding]):
-        into.add(downmix(block)[0][0])
-    return into
+def mixed(lanes: Sequence[Lane], into: Lane) -> tuple[Lane, float]:
+    """The lanes as one; of those that hold a sound. Also for how many seconds they cancel each other out."""
+    sounding = [lane for lane in lanes if not lane.level.is_silent]
+    if len(sounding) < 2:
+        return (sounding or lanes)[0], 0.0
+    return into, sum(spread(block, [into]) for block in side_by_side(lane.blocks() for lane in sounding))
 
 
 def copies(lanes: Sequence[Lane]) -> dict[int, int]:
     """Lanes that hold the same sound as one before them, and which; also where its phase or its gain is another."""
     gram = np.zeros((len(lanes), len(lanes)))
-    for block in side_by_side([lane.blocks() for lane in lanes]):
+    for block in side_by_side(lane.blocks() for lane in lanes):
         wide = block.astype(np.float64)
         gram += wide @ wide.T
     scale = np.sqrt(np.diag(gram))
@@ -138,11 +135,15 @@ def copies(lanes: Sequence[Lane]) -> dict[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """What the spool holds: the lanes, the numbers of their channels where they are apart, and remarks on others."""
+    """What the spool holds: the lanes, the numbers of their channels where they are apart, and remarks on others.
+
+    `inverted` are the seconds for which tracks that were mixed cancel each other out.
+    """
 
     lanes: tuple[Lane, ...]
     channels: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()
+    inverted: float = 0.0
 
     @property
     def is_silent(self) -> bool:
@@ -158,9 +159,8 @@ def separated(lanes: Sequence[Lane]) -> Spooled:
     same = copies(lanes)
     remarks = _dropped(lanes, same)
     kept = [number for number in range(len(lanes)) if number not in remarks] or [0]
-    is_one = len(kept) == 1 and bool(same)
-    channels = tuple(number + 1 for number in kept)
-    return Spooled(tuple(lanes[number] for number in kept), () if is_one else channels, tuple(remarks.values()))
+    channels = [] if same and len(kept) == 1 else [number + 1 for number in kept]
+    return Spooled(tuple(lanes[number] for number in kept), tuple(channels), tuple(remarks.values()))
 
 
 def _dropped(lanes: Sequence[Lane], same: Mapping[int, int]) -> dict[int, str]:
@@ -172,7 +172,7 @@ def _dropped(lanes: Sequence[Lane], same: Mapping[int, int]) -> dict[int, str]:
 
 def interleaved(lanes: Sequence[Lane]) -> Iterator[NDArray[np.int16]]:
     """Blocks of shape (samples, lanes), each lane at its own gain."""
-    for block in side_by_side([lane.scaled() for lane in lanes]):
+    for block in side_by_side(lane.scaled() for lane in lanes):
         yield np.ascontiguousarray(block.T)
 
 

@@ -202,7 +202,7 @@ def _answer(
         claimed_duration=round(first.cut.claimed, 3) if first.cut.claimed <= recording.max_seconds else 0.0,
         decode_errors=damage.errors,
         silence_inserted=round(max(sound.inserted for sound in heard), 3),
-        inverted_seconds=round(damage.inverted, 1),
+        inverted_seconds=round(max(damage.inverted, spooled.inverted), 1),
         header_seconds=round(behind.header_share * whole, 1),
         unread_bytes=behind.unread,
         tracks=told,
@@ -313,9 +313,9 @@ def _spooled(recording: Recording, heard: Sequence[TrackSound], target: Path) ->
         spooled = separated(lanes)
         flac.write(interleaved(spooled.lanes), target, len(spooled.lanes))
         return spooled
-    whole = lanes[0] if len(lanes) == 1 else mixed(lanes, recording.lane())
+    whole, inverted = mixed(lanes, recording.lane())
     flac.write(whole.scaled(), target)
-    return Spooled((whole,))
+    return Spooled((whole,), inverted=inverted)
 
 
 def _check_length(container: InputContainer, max_seconds: float) -> None:

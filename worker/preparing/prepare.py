@@ -133,28 +133,21 @@ def _longest(settings: Settings, fleet: Capacity) -> float:
 
 def notes(decoded: decode.Decoded, chunks: tuple[Chunk, ...]) -> tuple[str, ...]:
     """Remarks on a recording that a reader of its transcript should know."""
-    found = []
-    if not chunks:
-        found.append(NO_SPEECH)
-    if decoded.decode_errors:
-        found.append(f"{decoded.decode_errors} damaged packets were skipped")
-    if decoded.silence_inserted:
-        found.append(f"{decoded.silence_inserted:.1f} s missing in the recording were filled with silence")
-    if decoded.inverted_seconds >= MIN_INVERTED:
-        found.append(
-            f"{decoded.inverted_seconds:.0f} s have inverted channels that cancel each other out: one was heard"
-        )
-    if decoded.header_seconds:
-        claimed, whole = decoded.header_seconds, decoded.duration
-        found.append(f"its header claims {claimed:.0f} of {whole:.0f} s: it was read to the end of the file")
-    return (*found, *_notes_on_tracks(decoded))
+    inverted, claimed, whole = decoded.inverted_seconds, decoded.header_seconds, decoded.duration
+    remarks = {
+        NO_SPEECH: not chunks,
+        f"{decoded.decode_errors} damaged packets were skipped": decoded.decode_errors,
+        f"{decoded.silence_inserted:.1f} s missing in the recording were filled with silence": decoded.silence_inserted,
+        f"{inverted:.0f} s have inverted channels that cancel each other out: one was heard": inverted >= MIN_INVERTED,
+        f"its header claims {claimed:.0f} of {whole:.0f} s: it was read to the end of the file": claimed,
+    }
+    on_sound = [remark for remark, holds in remarks.items() if holds]
+    return (*on_sound, *_notes_on_tracks(decoded), *decoded.remarks)
 
 
 def _notes_on_tracks(decoded: decode.Decoded) -> Iterator[str]:
     heard = [str(track.number) for track in tracks.heard(decoded.tracks)]
     if len(heard) > 1 and not decoded.separate_channels:
         yield f"the sound tracks {', '.join(heard)} were heard together"
-    for track in decoded.tracks:
-        if track.left_out not in {"", tracks.NOT_ASKED_FOR}:
-            yield f"sound track {track.number} was not heard: {track.left_out}"
-    yield from decoded.remarks
+    for track in tracks.missed(decoded.tracks):
+        yield f"sound track {track.number} was not heard: {track.left_out}"

@@ -73,6 +73,11 @@ def heard(tracks: Iterable[Track]) -> list[Track]:
     return [track for track in tracks if not track.left_out]
 
 
+def missed(tracks: Iterable[Track]) -> list[Track]:
+    """Those that somebody might look for: left out, although nobody said so."""
+    return [track for track in tracks if track.left_out not in {"", NOT_ASKED_FOR}]
+
+
 def _asked_for(tracks: Sequence[Track], numbers: set[int]) -> Sequence[Track]:
     missing = sorted(numbers - {track.number for track in tracks})
     if missing:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -28,7 +28,8 @@ class Layout:
     """How a format is made of chunks: what it begins with, what ffmpeg calls it, where its first chunk begins.
 
     A chunk is a name, its size in `width` bytes, and its content, which is padded to a multiple of `pad` bytes. The
-    size counts `counted` bytes more than the content. The chunk of the sound has `skipped` bytes before the sound.
+    size counts `counted` bytes more than the content. The chunk of the sound has `skipped` bytes before the sound. What
+    the file is for (`purpose`) stands at its ninth byte.
     """
 
     magic: bytes
@@ -40,18 +41,26 @@ class Layout:
     pad: int
     counted: int = 0
     skipped: int = 0
+    purpose: bytes = b""
+
+    def is_of(self, head: bytes) -> bool:
+        """Does a file that begins like this have the layout?"""
+        return head.startswith(self.magic) and head[8:].startswith(self.purpose)
+
+    def knows_not(self, size: int) -> bool:
+        """Is it a size that programs write who do not know it?"""
+        return self.width == 4 and (size in UNKNOWN or size >= UNKNOWN_BYTES)
 
 
 LAYOUTS = (
-    Layout(b"RIFF", "wav", 12, b"data", 4, "little", 2),
-    Layout(b"RF64", "wav", 12, b"data", 4, "little", 2),
-    Layout(b"FORM", "aiff", 12, b"SSND", 4, "big", 2, skipped=8),
+    Layout(b"RIFF", "wav", 12, b"data", 4, "little", 2, purpose=b"WAVE"),
+    Layout(b"RF64", "wav", 12, b"data", 4, "little", 2, purpose=b"WAVE"),
+    Layout(b"FORM", "aiff", 12, b"SSND", 4, "big", 2, skipped=8, purpose=b"AIF"),
     Layout(b"caff", "caf", 8, b"data", 8, "big", 1, skipped=4),
     Layout(bytes.fromhex("726966662e91cf11a5d628db04c10000"), "w64", 40, b"data" + W64_NAME, 8, "little", 8, 24),
 )
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # which programs put behind any file
 RF64_SIZE = 28  # where the size of its sound stands: in its first chunk, in 8 bytes
-PURPOSES = {b"RIFF": b"WAVE", b"RF64": b"WAVE", b"FORM": b"AIF"}  # what has to stand 8 bytes behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,45 +108,40 @@ class Understated:
 
 def find(file: BinaryIO) -> Understated | None:
     """What a file holds behind the sound that its header claims; None where that is all, or other chunks or nothing."""
-    layout = next((one for one in LAYOUTS if _is(file, one)), None)
-    size = os.fstat(file.fileno()).st_size
-    chunks = _chunks(file, layout, size) if layout else ()
-    sound = next((chunk for chunk in chunks if layout and chunk.name == layout.sound), None)
-    if layout is None or sound is None:
+    for layout in LAYOUTS:
+        if layout.is_of(_at(file, 0, 16)):
+            return _behind(file, layout, os.fstat(file.fileno()).st_size)
+    return None
+
+
+def _behind(file: BinaryIO, layout: Layout, size: int) -> Understated | None:
+    sound = next((chunk for chunk in _chunks(file, layout, size) if chunk.name == layout.sound), None)
+    told = _told(file, layout, sound) if sound else None
+    if told is None or told.start > MAX_HEAD:
         return None
-    return _behind(file, layout, sound, size)
+    end = _end(file, layout, told.claimed, size)
+    return replace(told, end=end) if told.start < told.claimed and told.claimed + SLACK < end else None
 
 
-def _is(file: BinaryIO, layout: Layout) -> bool:
-    head = _at(file, 0, 16)
-    return head.startswith(layout.magic) and head[8:].startswith(PURPOSES.get(layout.magic, b""))
-
-
-def _behind(file: BinaryIO, layout: Layout, sound: FileChunk, size: int) -> Understated | None:
-    start, width, size_at, claimed = sound.start + layout.skipped, layout.width, sound.size_at, sound.size
+def _told(file: BinaryIO, layout: Layout, sound: FileChunk) -> Understated | None:
+    """What the header says, as if that were all; None where it does not know."""
+    start, added = sound.start + layout.skipped, layout.skipped + layout.counted
+    width, size_at, size = layout.width, sound.size_at, sound.size
     if layout.magic == b"RF64":
-        width, size_at = 8, RF64_SIZE
-        claimed = int.from_bytes(_at(file, size_at, width), "little")
-    elif width == 4 and (claimed in UNKNOWN or claimed >= UNKNOWN_BYTES):
+        width, size_at, size = 8, RF64_SIZE, int.from_bytes(_at(file, RF64_SIZE, 8), "little")
+    elif layout.knows_not(size):
         return None
-    claimed -= layout.skipped
-    if claimed <= 0 or start > MAX_HEAD or start + claimed + SLACK >= size:
-        return None
-    end = _end(file, layout, FileChunk(sound.name, size_at, start, claimed), size)
-    if end <= start + claimed + SLACK:
-        return None
-    return Understated(
-        layout.format, start, start + claimed, end, size_at, width, layout.order, layout.skipped + layout.counted
-    )
+    claimed = start + size - layout.skipped
+    return Understated(layout.format, start, claimed, claimed, size_at, width, layout.order, added)
 
 
-def _end(file: BinaryIO, layout: Layout, sound: FileChunk, size: int) -> int:
-    """Where the sound ends: where chunks follow or the file ends, at the size or at one that wrapped."""
-    for end in range(sound.start + sound.size, size + 1, WRAP):
+def _end(file: BinaryIO, layout: Layout, claimed: int, size: int) -> int:
+    """Where the sound ends: where chunks follow or the file ends, at the claimed end or at one that wrapped."""
+    for end in range(claimed, size + 1, WRAP):
         follows = _at(file, end, 16).startswith(TAGS) or next(_chunks(file, layout, size, end + end % layout.pad), None)
         if follows or size - end < layout.pad:
             return end
-    return _last_sound(file, sound.start + sound.size, size)
+    return _last_sound(file, claimed, size)
 
 
 def _last_sound(file: BinaryIO, first: int, size: int) -> int:
