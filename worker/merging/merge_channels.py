@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, starmap
 
 from dropscribe.core import spans
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
@@ -36,9 +37,9 @@ def merge_channels(channels: Sequence[ChannelOutcome]) -> MergedChunks:
     said = [_of_channel(segment, number) for number, one in merged.items() for segment in one.segments]
     return MergedChunks(
         segments=tuple(sorted(said, key=lambda segment: (segment.start, segment.end))),
-        speakers=tuple(speaker for number, one in sorted(merged.items()) for speaker in _speaker(number, one)),
+        speakers=tuple(chain.from_iterable(starmap(_speaker, sorted(merged.items())))),
         reasons=tuple(f"channel {number}, {reason}" for number, one in merged.items() for reason in one.reasons),
-        missing=tuple(spans.merged(span for one in merged.values() for span in one.missing)),
+        missing=tuple(spans.merged(chain.from_iterable(one.missing for one in merged.values()))),
         notes=(),
     )
 

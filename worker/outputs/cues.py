@@ -10,7 +10,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise, repeat
+from operator import attrgetter
 from typing import NamedTuple
 
 from dropscribe.core.confidence import is_unsure
@@ -101,7 +102,7 @@ def _drafts(segment: Segment, label: str, with_names: bool) -> list[_Draft]:
     prefix = _prefix(segment, label if with_names else "")
     room = _room(prefix)
     parts = _parts(_units(clean(segment.text), room), segment.words)
-    groups = [group for part in parts for group in _groups(part, room)]
+    groups = [*chain.from_iterable(map(_groups, parts, repeat(room)))]
     done = list(accumulate(map(_columns_of, groups), initial=0))
     times = _spoken(segment, done) or _shared(segment, done)
     return [
@@ -122,7 +123,7 @@ def _columns_of(units: Iterable[_Unit]) -> int:
 def _parts(units: Sequence[_Unit], words: Sequence[Word]) -> list[Sequence[_Unit]]:
     """The units between the pauses of the words; all in one where the words are not those of the text."""
     ends = list(accumulate(map(_word_columns, words)))
-    done = list(accumulate(unit.width for unit in units))
+    done = list(accumulate(map(attrgetter("width"), units)))
     if ends[-1:] != done[-1:]:
         return [units]
     pauses = {
@@ -205,7 +206,8 @@ def _untangled(drafts: Sequence[_Draft], duration: int) -> list[Cue]:
     [(5000, 5500), (5500, 9000)]
     """
     limit = duration + MIN_MS
-    starts = [start for run in _runs([min(draft.start, duration) for draft in drafts]) for start in _placed(run, limit)]
+    runs = _runs(min(draft.start, duration) for draft in drafts)
+    starts = [*chain.from_iterable(map(_placed, runs, repeat(limit)))]
     ends = [max(draft.end, start + MIN_MS) for draft, start in zip(drafts, starts, strict=True)]
     return [
         Cue(start, min(end, following, limit), draft.lines(), draft.label)
@@ -267,7 +269,7 @@ def _pieces(word: str, room: int) -> list[str]:
     found = letters(word)
     inner = (at for at in range(1, len(found)) if _may_break(found[at - 1][0], found[at][0]))
     parts = (found[start:end] for start, end in pairwise([0, *inner, len(found)]))
-    return [piece for part in parts for piece in _chopped(part, room)]
+    return [*chain.from_iterable(map(_chopped, parts, repeat(room)))]
 
 
 def _may_break(before: str, after: str) -> bool:
@@ -279,7 +281,7 @@ def _may_break(before: str, after: str) -> bool:
 def _chopped(part: Sequence[str], room: int) -> list[str]:
     """The letters of a part in pieces that a line can hold, as long as can be."""
     pieces, used = [""], 0
-    for sign in (sign for letter in part for sign in _signs(letter, room)):
+    for sign in chain.from_iterable(map(_signs, part, repeat(room))):
         used += width(sign)
         if used > room:
             pieces.append("")

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from dropscribe.core import pages
 from dropscribe.core.confidence import UNSURE, is_unsure
-from dropscribe.core.spans import without
+from dropscribe.core.spans import lasting, without
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker, Transcript
 from dropscribe.worker.outputs.text import clean, clock, facts, name, names, remarks, title, told_apart
 from dropscribe.worker.outputs.turns import Turn, turns
@@ -124,7 +124,7 @@ def _silent(transcript: Transcript, parts: Iterable[Turn]) -> Iterator[Span]:
     """Where for long nobody says anything, and nothing is known to be missing."""
     told = (Span(segment.start, segment.end) for part in parts for segment in part.segments)
     silent = without([Span(0.0, transcript.source.duration)], [*told, *transcript.uncovered_speech])
-    return (span for span in silent if span.duration >= SILENCE)
+    return iter(lasting(silent, SILENCE))
 
 
 def _parts(turn: Turn) -> Iterator[Turn]:

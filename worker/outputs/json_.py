@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from itertools import repeat
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -60,7 +61,7 @@ def _document(transcript: Transcript) -> dict[str, Any]:
         "schema": SCHEMA,
         **{name: fields.pop(name) for name in FIRST},
         **fields,
-        "speakers": [old_names.with_old(speaker, old_names.SPEAKER) for speaker in speakers],
+        "speakers": [*map(old_names.with_old, speakers, repeat(old_names.SPEAKER))],
         "segments": [
             old_names.with_old({"id": index, **values, "unsure": is_unsure(segment)}, old_names.SEGMENT)
             for index, (segment, values) in enumerate(zip(transcript.segments, segments, strict=True))
@@ -73,7 +74,7 @@ def _transcript(document: dict[str, Any]) -> Transcript:
     if document["schema"] != SCHEMA:
         raise ValueError(f"its schema is {document['schema']!r}")
     fields = old_names.with_new(document, old_names.TRANSCRIPT) | {
-        "speakers": [old_names.with_new(speaker, old_names.SPEAKER) for speaker in document.get("speakers", ())],
-        "segments": [old_names.with_new(segment, old_names.SEGMENT) for segment in document["segments"]],
+        "speakers": [*map(old_names.with_new, document.get("speakers", ()), repeat(old_names.SPEAKER))],
+        "segments": [*map(old_names.with_new, document["segments"], repeat(old_names.SEGMENT))],
     }
     return _adapter().validate_python(fields)

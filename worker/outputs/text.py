@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import PurePosixPath
 
 from dropscribe.core.clock import clock as shortest_clock
 from dropscribe.core.confidence import UNSURE, is_unsure
 from dropscribe.core.safe_text import without_escapes
 from dropscribe.core.scripts import is_set_solid
+from dropscribe.core.spans import total
 from dropscribe.core.types import Segment, SegmentKind, Speaker, Transcript
 
 MARK = "[?]"  # stands before unsure words in subtitles
@@ -46,7 +48,7 @@ def labeller(transcript: Transcript) -> Callable[[Segment], str]:
     called = names(transcript)
 
     def label(segment: Segment) -> str:
-        if not anyone or segment.kind is not SegmentKind.SPEECH:
+        if not anyone or not segment.is_speech:
             return ""
         return called.get(segment.speaker, name(segment.speaker)) if segment.speaker is not None else name(None)
 
@@ -82,7 +84,7 @@ def legend(transcript: Transcript, mark: str = f"{OPEN} {CLOSE}") -> list[str]:
     unsure = [segment for segment in transcript.segments if is_unsure(segment) and clean(segment.text)]
     if not unsure:
         return []
-    seconds = math.ceil(sum(max(0.0, segment.end - segment.start) for segment in unsure))
+    seconds = math.ceil(total(segment.span for segment in unsure))
     return [f"Unsure words: {clock(seconds)}, marked {mark}; the recognizer's confidence in them is below {UNSURE:.0%}"]
 
 
@@ -101,7 +103,7 @@ def facts(transcript: Transcript) -> list[tuple[str, str]]:
         "Read by": clean(f"{reader} ({precision})" if precision != "none" else reader),
         "Job": clean(transcript.job_id),
     }
-    return [(fact, value) for fact, value in found.items() if value]
+    return [*filter(itemgetter(1), found.items())]
 
 
 def milliseconds(seconds: float) -> int:

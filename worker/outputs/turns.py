@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import groupby
+from operator import attrgetter
 
 from dropscribe.core.confidence import is_unsure
 from dropscribe.core.types import Segment, SegmentKind, Transcript
@@ -41,7 +42,7 @@ def turns(transcript: Transcript) -> list[Turn]:
     """The transcript in order; each sound is a turn of its own, and segments without text are left out."""
     label = labeller(transcript)
     segments = (replace(segment, text=clean(segment.text)) for segment in transcript.segments)
-    groups = _groups(segment for segment in segments if segment.text)
+    groups = _groups(filter(attrgetter("text"), segments))
     return [Turn(label(group[0]), tuple(group)) for group in groups]
 
 
@@ -56,5 +57,5 @@ def _groups(segments: Iterable[Segment]) -> list[list[Segment]]:
 
 
 def _continues(before: Segment, after: Segment) -> bool:
-    spoken = before.kind is SegmentKind.SPEECH and after.kind is SegmentKind.SPEECH
-    return spoken and before.speaker == after.speaker and after.start - before.end <= PARAGRAPH_PAUSE
+    same = (before.kind, before.speaker) == (SegmentKind.SPEECH, after.speaker)
+    return same and after.is_speech and after.start - before.end <= PARAGRAPH_PAUSE

@@ -114,16 +114,8 @@ def _caf(file: BinaryIO) -> int:
 
 
 def _wav(file: BinaryIO) -> int:
-    at = 12
-    for _ in range(MAX_CHUNKS):
-        head = _at(file, at, 8)
-        if len(head) < 8:
-            return 0
-        size = int.from_bytes(head[4:], "little")
-        if head.startswith(b"data"):
-            return 0 if size in UNKNOWN or size >= UNKNOWN_BYTES else at + 8 + size
-        at += 8 + size + size % 2
-    return 0
+    begin, size = _sound(file, 12)
+    return 0 if size in UNKNOWN or size >= UNKNOWN_BYTES else begin + size
 
 
 def _rf64(file: BinaryIO) -> int:
@@ -131,14 +123,20 @@ def _rf64(file: BinaryIO) -> int:
     head = _at(file, 12, 24)
     if not head.startswith(b"ds64") or len(head) < 24:
         return 0
-    at = 20 + int.from_bytes(head[4:8], "little")
+    begin, _ = _sound(file, 20 + int.from_bytes(head[4:8], "little"))
+    whole = _number(head[16:24], 8)
+    return begin + whole if begin and 0 < whole < MAX_BYTES else 0
+
+
+def _sound(file: BinaryIO, at: int) -> tuple[int, int]:
+    """Where the content of the chunk `data` begins, and the size it is said to have; from `at` on, and 0 for none."""
     for _ in range(MAX_CHUNKS):
-        name, size = _at(file, at, 4), _number(_at(file, at + 4, 4), 4)
-        if name == b"data":
-            whole = _number(head[16:24], 8)
-            return at + 8 + whole if 0 < whole < MAX_BYTES else 0
+        head = _at(file, at, 8)
+        size = int.from_bytes(head[4:], "little")
+        if head.startswith(b"data") or len(head) < 8:
+            return (at + 8, size) if len(head) == 8 else (0, 0)
         at += 8 + size + size % 2
-    return 0
+    return 0, 0
 
 
 def _aiff(file: BinaryIO) -> int:

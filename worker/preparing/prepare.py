@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from dropscribe.core import disk_errors
@@ -43,8 +44,9 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
     decoding = time.monotonic() - began
     channels = range(max(1, len(decoded.separate_channels)))
     found = [_speech(settings, context.spooled(job.id), channel, decoded, held) for channel in channels]
-    speech = merged(span for one in found for span in one.spans)
-    chunks = _numbered([plan(context, job, one.spans, decoded.duration) for one in found])
+    of_channels = [one.spans for one in found]
+    speech = merged(chain.from_iterable(of_channels))
+    chunks = _numbered([plan(context, job, spans, decoded.duration) for spans in of_channels])
     return Prepared(
         duration=decoded.duration,
         media=_media(decoded),
@@ -52,7 +54,7 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
         chunks=chunks,
         stretches=() if decoded.separate_channels else stretches(settings, speech, decoded.duration),
         speech=speech,
-        speech_of_channels=[one.spans for one in found] if decoded.separate_channels else (),
+        speech_of_channels=of_channels if decoded.separate_channels else (),
         notes=notes(decoded, chunks),
         timings={"audio_decode": decoding, "speech_detection": time.monotonic() - began - decoding},
     )
