@@ -27,17 +27,15 @@ def install(context: Context, folders: list[Path], *, for_user: bool, overrides:
     user = getpass.getuser() if for_user else _behind_sudo()
     settings = load(overrides=overrides)
     _, places = examined(settings, folders)
-    if not scope.is_active:
-        _refuse_beside_up(settings.home)
+    _refuse_beside_up(scope, settings.home)
     unit = systemd.unit_text(scope, [place.path for place in places], user)
     systemd.write(scope.settings, systemd.environment_text(as_environment(settings, overrides=overrides)), 0o600)
     systemd.write(scope.unit, unit, 0o644)
-    for arguments in (["daemon-reload"], ["enable", systemd.UNIT], ["restart", systemd.UNIT]):
-        scope.systemctl(*arguments)
+    scope.start()
     context.out.print("\n".join(map(render.safe, unit.splitlines())), end="\n\n", soft_wrap=True)
-    if for_user and not systemd.starts_at_boot(user):
+    if not systemd.starts_at_boot(scope, user):
         remedy = f"to start it with the machine: sudo loginctl enable-linger {user}"
-        context.remark("note", f"it starts when {user} logs in; {remedy}", "yellow")
+        context.note(f"it starts when {user} logs in; {remedy}")
     _tell(context, scope)
 
 
@@ -52,7 +50,7 @@ def uninstall(context: Context, *, for_user: bool) -> None:
 
 def status(context: Context, *, for_user: bool) -> int:
     """Show how the service is; returns 0 if it runs, else 1. Raises UsageError where there is none."""
-    return 0 if _tell(context, _installed(for_user=for_user)) else 1
+    return int(not _tell(context, _installed(for_user=for_user)))
 
 
 def _tell(context: Context, scope: Scope) -> bool:
@@ -93,9 +91,9 @@ def _behind_sudo() -> str:
     return user
 
 
-def _refuse_beside_up(home: Path) -> None:
+def _refuse_beside_up(scope: Scope, home: Path) -> None:
     """Raise DropscribeError while an `up` that somebody started uses this home: the service could not start."""
-    if (home / "up.lock").exists():  # which this would make, as the wrong user perhaps
+    if not scope.is_active and (home / "up.lock").exists():  # which this would make, as the wrong user perhaps
         with only_one(home):
             pass
 

@@ -70,6 +70,12 @@ class Scope:
         lines = self.systemctl("show", UNIT, f"--property={names}").splitlines()
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
+    def start(self) -> None:
+        """Have the unit that was written started now, anew if it runs, and whenever the scope starts."""
+        self.systemctl("daemon-reload")
+        self.systemctl("enable", UNIT)
+        self.systemctl("restart", UNIT)
+
     @property
     def is_active(self) -> bool:
         """Does the service run?"""
@@ -131,9 +137,9 @@ def write(path: Path, text: str, mode: int) -> None:
         ) from error
 
 
-def starts_at_boot(user: str) -> bool:
+def starts_at_boot(scope: Scope, user: str) -> bool:
     """Have the services of `user` start with the machine, not with the first login. False where that is refused."""
-    if not (LINGER / user).exists():
+    if scope.name == "user" and not (LINGER / user).exists():
         try:
             _run("loginctl", "enable-linger", user)
         except DropscribeError:
