@@ -261,7 +261,7 @@ class Media:
     `claimed_duration` is not None where the file breaks off: the seconds that the whole has, 0 where nothing tells.
     `unread_bytes` is not None where so much lies behind the sound, and is neither sound nor described by the file.
     `tracks` are its sound tracks. `separate_channels` are the numbers, from 1, of the channels that are transcribed one
-    by one, and of which each is a speaker; none where they are mixed.
+    by one, and of which each is a speaker; none where they are mixed. What is `damaged` could not be read.
     """
 
     format: str = ""
@@ -272,6 +272,7 @@ class Media:
     unread_bytes: int | None = None
     tracks: tuple[Track, ...] = ()
     separate_channels: tuple[int, ...] = ()
+    damaged: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

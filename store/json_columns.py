@@ -80,6 +80,7 @@ SPEAKERS = ParsedJson(_names, _said)
 def stored_media(media: Media, speech: Iterable[Span], of_channels: Iterable[Iterable[Span]] = ()) -> dict[str, Any]:
     """What the column holds of a recording: its speech, and that of each channel where they are transcribed apart."""
     facts = {name: value for name, value in asdict(media).items() if value is not None}
+    facts["damaged"] = _pairs(media.damaged)
     return facts | {"speech": _pairs(speech), "speech_of_channels": [*map(_pairs, of_channels)]}
 
 
@@ -89,7 +90,9 @@ def media_of(stored: Mapping[str, Any] | None) -> Media | None:
         return None
     facts = _known(Media.__dataclass_fields__, stored)
     tracks = tuple(Track(**_known(Track.__dataclass_fields__, track)) for track in facts.pop("tracks", ()))
-    return Media(**facts | {"separate_channels": tuple(facts.get("separate_channels", ()))}, tracks=tracks)
+    damaged = _spans(facts.pop("damaged", ()))
+    channels = tuple(facts.pop("separate_channels", ()))
+    return Media(**facts, tracks=tracks, separate_channels=channels, damaged=damaged)
 
 
 def speech_of(stored: Mapping[str, Any] | None, channel: int | None = None) -> tuple[Span, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.core.routing import CPU_QUEUE, MODEL_QUEUE
-from dropscribe.core.types import JobState, RawTranscript
+from dropscribe.core.types import JobState, RawTranscript, Span
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.scripted.transcriber import Script, Scripted
 from dropscribe.store import commands, fleet, jobs, queries, recovery, switches, transcripts
@@ -76,6 +76,21 @@ def test_a_header_that_claims_less_than_there_is_is_noted_and_what_is_no_sound_i
     job = carry_through(context, admit(context, broken))
     assert job.state is JobState.SUSPECT
     assert job.reason == "0.5 MB behind its sound are neither sound nor described by the file; copy it again"
+
+
+def test_what_is_damaged_in_the_middle_of_a_recording_is_suspect_with_its_place(
+    make_context: MakeContext, recording: Path
+) -> None:
+    context = make_context(outputs=("json",))
+    link = write(recording.with_name("link.opus"), "ogg", "libopus", 48_000, samples=tone(6, 48_000)).read_bytes()
+    broken = link.replace(b"OpusHead\x01", b"OpusHead\xff")
+    chain = recording.with_name("chain.opus")
+    chain.write_bytes(link + broken + link)
+    job = carry_through(context, admit(context, chain))
+    assert job.state is JobState.SUSPECT
+    assert job.reason == "the recording is damaged: 0:00:06-0:00:12 could not be read; copy it again"
+    assert Span(6.0, 12.0) in [Span(round(span.start, 1), round(span.end, 1)) for span in job.missing]
+    assert job.duration == pytest.approx(18, abs=0.1)
 
 
 def test_doubled_and_stale_messages_do_no_harm(make_context: MakeContext, recording: Path) -> None:

@@ -23,6 +23,7 @@ from dropscribe.store.json_columns import (
 
 SQLITE = dialect()
 TWO_TRACKS = Media("mov", tracks=(Track(1, "aac"), Track(2, left_out="it is damaged")), separate_channels=(1, 2))
+DAMAGED = Media("ogg", damaged=(Span(6.0, 12.0), Span(20.0, 20.0)))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_only_what_the_folder_says_is_given() -> None:
 
 
 @pytest.mark.parametrize(
-    "media", [Media("wav", "pcm_s16le", 2, 44_100), Media("mp3", claimed_duration=0.0), TWO_TRACKS]
+    "media", [Media("wav", "pcm_s16le", 2, 44_100), Media("mp3", claimed_duration=0.0), TWO_TRACKS, DAMAGED]
 )
 def test_a_recording_and_its_speech_come_back_from_one_column(media: Media) -> None:
     stored = stored_media(media, [Span(1.0, 2.0)])

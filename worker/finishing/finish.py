@@ -30,6 +30,7 @@ from dropscribe.worker.outputs import json_
 from dropscribe.worker.runtime.context import WorkerContext
 from dropscribe.worker.runtime.spooled_audio import SpoolGoneError
 
+MAX_SPANS = 5  # of a damaged recording that its reason names
 NO_ENGINE = EngineInfo(engine="none", model="none", precision="none")  # of a recording without speech
 
 
@@ -180,9 +181,14 @@ def assemble(
         reasons=(
             *_broken_off(source.duration, media.claimed_duration),
             *_unread(media.unread_bytes),
+            *_damaged(media.damaged),
             *stitched.reasons,
         ),
-        uncovered_speech=(*stitched.missing, *_lost(source.duration, media.claimed_duration)),
+        uncovered_speech=(
+            *stitched.missing,
+            *_lost(source.duration, media.claimed_duration),
+            *(span for span in media.damaged if span.duration),
+        ),
         timings=_timings(job, [*chunks, *stretches]),
         created_at=_moment(max(map(attrgetter("finished_at"), chunks), default=job.created_at)),
         language=_language(chunks),
@@ -232,6 +238,14 @@ def _unread(size: int | None) -> Iterator[str]:
     """The reason not to trust the transcript of a file that holds what nobody can read."""
     if size:
         yield f"{size / 1e6:.1f} MB behind its sound are neither sound nor described by the file; copy it again"
+
+
+def _damaged(spans: Sequence[Span]) -> Iterator[str]:
+    """The reason not to trust the transcript of a file in the middle of which something could not be read."""
+    if spans:
+        more = f" and {len(spans) - MAX_SPANS} more" if len(spans) > MAX_SPANS else ""
+        told = ", ".join(period(span) for span in spans[:MAX_SPANS])
+        yield f"the recording is damaged: {told}{more} could not be read; copy it again"
 
 
 def _lost(there: float, claimed: float | None) -> Iterator[Span]:

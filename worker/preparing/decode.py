@@ -29,7 +29,7 @@ from dropscribe.core.errors import (
     NotMediaError,
     SpoolError,
 )
-from dropscribe.core.types import Track
+from dropscribe.core.types import Span, Track
 
 if TYPE_CHECKING:
     from dropscribe.core.settings import Settings
@@ -115,7 +115,8 @@ class Decoded:
     The header claims only `header_seconds` of sound, or 0 where that is right. `unread_bytes` lie behind the sound, and
     are neither sound nor described. `codec`, `channels`, `sample_rate` and levels are of the first track that was
     heard, `tracks` are all. `separate_channels` are the numbers, from 1, of the channels that the spool holds one by
-    one; none where they were mixed. `remarks` are for readers of the transcript.
+    one; none where they were mixed. `remarks` are for readers of the transcript. What is `damaged` could not be read,
+    though the file goes on behind it.
     """
 
     duration: float
@@ -136,13 +137,15 @@ class Decoded:
     tracks: tuple[Track, ...] = ()
     separate_channels: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()
+    damaged: tuple[Span, ...] = ()
 
     @classmethod
     def read(cls, answer: Mapping[str, Any]) -> Self:
         """From JSON, as the child writes it."""
         tracks = tuple(Track(**track) for track in answer["tracks"])
         lists = {name: tuple(answer[name]) for name in ("separate_channels", "remarks")}
-        return cls(**{**answer, **lists, "tracks": tracks})
+        damaged = tuple(Span(**span) for span in answer["damaged"])
+        return cls(**{**answer, **lists, "tracks": tracks, "damaged": damaged})
 
 
 class DecodeStoppedError(DropscribeError):

@@ -8,8 +8,9 @@ fraction of decoding twice, and float32 loses nothing of a faint recording that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,16 +21,18 @@ from av.container import InputContainer
 from av.format import Flags
 from av.stream import Disposition
 
+from dropscribe.core import spans
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
-from dropscribe.core.types import Track
-from dropscribe.worker.preparing import declared_size, flac, tracks, understated
+from dropscribe.core.types import Span, Track
+from dropscribe.worker.preparing import declared_size, flac, ogg_links, tracks, understated
 from dropscribe.worker.preparing.channels import Block
 from dropscribe.worker.preparing.decode import MAX_SEPARATE, Decoded, Listening
 from dropscribe.worker.preparing.downmix import Resampler
 from dropscribe.worker.preparing.is_sound import is_sound
 from dropscribe.worker.preparing.lanes import Lane, Spooled, interleaved, longest, mixed, separated, spread
 from dropscribe.worker.preparing.level import decibels
-from dropscribe.worker.preparing.timeline import Timeline
+from dropscribe.worker.preparing.ogg_links import OggLink
+from dropscribe.worker.preparing.timeline import Timeline, holes_at
 from dropscribe.worker.preparing.understated import MendedFile, Understated
 
 # A demuxer is allowed when one of its comma-separated names stands here: "mov" admits ffmpeg's
@@ -46,8 +49,10 @@ CODECS = (
     "libspeex,truehd,tta,vorbis,wavpack,wmalossless,wmapro,wmav1,wmav2,wmavoice"
 )
 
-# Only a path obeys these lists: a file object would bypass even ffmpeg's own.
-OPTIONS = {"format_whitelist": FORMATS, "codec_whitelist": CODECS, "protocol_whitelist": "file"}
+# Only a path obeys these lists: a file object would bypass even ffmpeg's own. `subfile` reads a part of one.
+OPTIONS = {"format_whitelist": FORMATS, "codec_whitelist": CODECS, "protocol_whitelist": "file,subfile"}
+
+MAX_FAILURES = 100  # of the demuxer, one after the other without a packet between
 
 # Their length may be ffmpeg's guess from the bit rate, so it neither limits nor proves anything.
 GUESSED_LENGTH = frozenset({"mp3", "aac", "amr", "ac3", "eac3", "dts"})
@@ -72,11 +77,14 @@ BLOCK = 1 << 20  # bytes that are read at once
 class Damage:
     """What went wrong while reading: packets skipped, and whether it ended with an error.
 
-    `inverted` are the seconds in which the channels cancel each other out.
+    `stops` are the moments of the decoded sound at which the demuxer failed, and `read_bytes` is where it gave up; 0
+    where it did not. `inverted` are the seconds in which the channels cancel each other out.
     """
 
     errors: int = 0
     broke_off: bool = False
+    stops: list[float] = field(default_factory=list)
+    read_bytes: int = 0
     inverted: float = 0.0
 
     @classmethod
@@ -130,6 +138,7 @@ class TrackSound:
     damage: Damage
     inserted: float
     cut: Cut
+    damaged: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,7 @@ class Recording:
 
     source: Path
     behind: Behind
+    links: tuple[OggLink, ...]
     scratch: Path
     max_seconds: float
     is_separate: bool
@@ -169,12 +179,12 @@ def decode(
     silence, so that times stay right.
     Raises NotMediaError, NoAudioError, DecodeLimitError, NoRoomError or SpoolError with the reason, MemoryError.
     """
-    behind = _behind(source)
-    with _container(source, behind) as container:
+    behind, links = _behind(source), _links(source)
+    with _container(source, behind, links) as container:
         _check_length(container, max_seconds)
         chosen, name = _tracks(container, wanted), container.format.name
     with ExitStack() as files:
-        recording = Recording(source, behind, scratch, max_seconds, wanted.is_separate, files)
+        recording = Recording(source, behind, links, scratch, max_seconds, wanted.is_separate, files)
         decoded = [_decoded(recording, track) for track in tracks.heard(chosen)]
         heard = [sound for sound in decoded if isinstance(sound, TrackSound)]
         if not heard:
@@ -206,9 +216,14 @@ def _answer(
         header_seconds=round(behind.header_share * whole, 1),
         unread_bytes=behind.unread,
         tracks=told,
+        damaged=_whole_milliseconds(spans.merged(chain.from_iterable(sound.damaged for sound in heard))),
         separate_channels=spooled.channels,
         remarks=spooled.remarks,
     )
+
+
+def _whole_milliseconds(found: Iterable[Span]) -> tuple[Span, ...]:
+    return tuple(Span(round(span.start, 3), round(span.end, 3)) for span in found)
 
 
 def _behind(source: Path) -> Behind:
@@ -220,11 +235,19 @@ def _behind(source: Path) -> Behind:
         raise _unreadable(error) from error
 
 
+def _links(source: Path) -> tuple[OggLink, ...]:
+    try:
+        with source.open("rb") as file:
+            return ogg_links.find(file)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
 @contextmanager
-def _container(source: Path, behind: Behind) -> Iterator[InputContainer]:
-    """The opened file; where its header claims less than there is, as if it did not."""
+def _container(source: Path, behind: Behind, links: Sequence[OggLink]) -> Iterator[InputContainer]:
+    """The opened file, or the first of its links; where its header claims less than there is, as if it did not."""
     if behind.mended is None:
-        with _opened(source, str(source)) as container:
+        with _first_link(source, links) if links else _opened(source, str(source)) as container:
             yield container
         return
     # A file object bypasses ffmpeg's lists. But its format is given, reads no other file, and `_tracks` checks codecs.
@@ -243,6 +266,18 @@ def _opened(source: Path, file: str | MendedFile, name: str | None = None) -> In
     except av.FFmpegError as error:
         cause = "a format that is not read" if isinstance(error, av.ArgumentError) else "damaged, or no media"
         raise NotMediaError(f"{cause} ({error.strerror})", remedy="check the file, or convert it to WAV") from error
+
+
+def _opened_link(source: Path, link: OggLink) -> InputContainer:
+    return _opened(source, f"subfile,,start,{link.start},end,{link.end},,:{source}")
+
+
+def _first_link(source: Path, links: Sequence[OggLink]) -> InputContainer:
+    """The first that can be read; the last where none can."""
+    for link in links[:-1]:
+        with suppress(NotMediaError):
+            return _opened_link(source, link)
+    return _opened_link(source, links[-1])
 
 
 def _check_readable(source: Path) -> None:
@@ -282,11 +317,11 @@ def _check_channels(heard: Sequence[Track], wanted: Listening) -> None:
 
 def _decoded(recording: Recording, track: Track) -> TrackSound | Track:
     """The sound of a track; the track itself, left out, where there is none in it."""
-    with _container(recording.source, recording.behind) as container:
+    with _container(recording.source, recording.behind, recording.links) as container:
         stream = container.streams.audio[track.number - 1]
         timeline, damage = Timeline(), Damage()
         lanes = recording.lanes(track.channels)
-        for block in _blocks(_frames(recording.source, container, stream, timeline, damage)):
+        for block in _blocks(_sound(recording, container, track, timeline, damage)):
             damage.inverted += spread(block, lanes)
             if longest(lanes) > recording.max_seconds:
                 raise _too_long(recording.max_seconds)
@@ -297,7 +332,9 @@ def _decoded(recording: Recording, track: Track) -> TrackSound | Track:
             lane.place(pieces)
         reached = max(longest(lanes), timeline.latest - (container.start_time or 0) / av.time_base)
         cut = _cut(recording.source, reached, container, stream)
-        return TrackSound(track, lanes, damage, sum(piece.silence for piece in pieces if piece.is_hole), cut)
+        damaged = (*holes_at(pieces, damage.stops), *_rest(damage, longest(lanes), cut.claimed, container.size))
+        inserted = sum(piece.silence for piece in pieces if piece.is_hole)
+        return TrackSound(track, lanes, damage, inserted, Cut(False) if damage.read_bytes else cut, damaged)
 
 
 def _told(chosen: Sequence[Track], decoded: Sequence[TrackSound | Track]) -> tuple[Track, ...]:
@@ -389,11 +426,39 @@ def _cut(source: Path, heard: float, container: InputContainer, stream: AudioStr
         raise _unreadable(error) from error
 
 
+def _sound(
+    recording: Recording, container: InputContainer, track: Track, timeline: Timeline, damage: Damage
+) -> Iterator[AudioFrame]:
+    """The frames of a track, of all links where there are several."""
+    if not recording.links:
+        yield from _frames(recording.source, container, container.streams.audio[track.number - 1], timeline, damage)
+    for link in recording.links:
+        began = timeline.elapsed
+        yield from _of_link(recording.source, link, track, timeline, damage)
+        read = timeline.elapsed - began
+        if read == 0 or damage.read_bytes:
+            damage.stops.append(timeline.elapsed)
+            damage.read_bytes = 0
+            timeline.restart(hole=link.seconds - read)
+
+
+def _of_link(source: Path, link: OggLink, track: Track, timeline: Timeline, damage: Damage) -> Iterator[AudioFrame]:
+    """The frames of one link, none where it cannot be read."""
+    with suppress(NotMediaError), _opened_link(source, link) as container:
+        known = [stream for stream in container.streams.audio[track.number - 1 :] if _is_read(stream)]
+        for stream in known[:1]:
+            yield from _frames(source, container, stream, timeline, damage)
+
+
+def _is_read(stream: AudioStream) -> bool:
+    return bool(stream.codec_context) and stream.codec_context.codec.name in CODECS.split(",")
+
+
 def _frames(
     source: Path, container: InputContainer, stream: AudioStream, timeline: Timeline, damage: Damage
 ) -> Iterator[AudioFrame]:
     timeline.restart(_origin(container, stream), counts=_has_no_clock(container))
-    for packet in _packets(source, container, stream, damage):
+    for packet in _packets(source, container, stream, timeline, damage):
         try:
             frames = packet.decode()
         except MemoryError:
@@ -409,16 +474,39 @@ def _frames(
 
 
 def _packets(
-    source: Path, container: InputContainer, stream: AudioStream, damage: Damage
+    source: Path, container: InputContainer, stream: AudioStream, timeline: Timeline, damage: Damage
 ) -> Iterator[av.Packet[AudioStream]]:
-    try:
-        yield from container.demux(stream)
-    except MemoryError:
-        raise
-    except av.FFmpegError as error:
-        if isinstance(error, OSError):
-            _check_readable(source)
-        damage.broke_off = True
+    """All packets, those behind an error of the demuxer too where it can go on."""
+    at, failed = 0, 0
+    while failed < MAX_FAILURES:
+        try:
+            for packet in container.demux(stream):
+                if packet.size:  # the last one is empty and tells the decoder to give what it holds back
+                    at, failed = (packet.pos or 0) + packet.size, 0
+                yield packet
+            break
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:
+            if isinstance(error, OSError):
+                _check_readable(source)
+            damage.stops += [timeline.elapsed] if not failed else []
+            failed += 1
+    _give_up(damage, at, failed)
+
+
+def _give_up(damage: Damage, at: int, failed: int) -> None:
+    """What it means that nothing followed so many failures: of one alone that the file ends within a packet."""
+    if failed:
+        damage.stops.pop()
+        damage.broke_off |= failed == 1 or at <= 0
+        damage.read_bytes = at if failed > 1 else 0
+
+
+def _rest(damage: Damage, heard: float, claimed: float, size: int) -> Iterator[Span]:
+    """What the demuxer gave up, by the length that the header claims, else by the bytes."""
+    if damage.read_bytes > 0:
+        yield Span(heard, max(heard, claimed or heard * size / damage.read_bytes))
 
 
 def _blocks(frames: Iterable[AudioFrame]) -> Iterator[Block]:

@@ -98,6 +98,7 @@ def _media(decoded: decode.Decoded) -> Media:
         decoded.unread_bytes or None,
         decoded.tracks,
         decoded.separate_channels,
+        decoded.damaged,
     )
 
 

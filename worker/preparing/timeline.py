@@ -12,12 +12,14 @@ before it. How the offsets move tells what happened:
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from dropscribe.core.types import Span
 
 TOLERANCE = 0.1  # s by which offsets may differ: rounding of timestamps and encoder delay stay well below
 STEADY = TOLERANCE / 10  # s; offsets that differ by less are taken as they are
@@ -28,6 +30,7 @@ MAX_EXCURSION = 60.0  # s; offsets that come back to the same value within that 
 MAX_DRIFT = 0.1  # of the time; 44.1 kHz for 48 kHz is the largest that was seen (0.09)
 EDGE = 0.2  # s at either end whose median stands for what lies beyond
 MIN_EDGE, MAX_EDGE = 3, 9  # the same in frames
+NEAR_ERROR = 0.3  # s around an error in which a hole belongs to it: decoders hold some frames back
 NEAR = 4  # frames before and after one, of which the median tells on which side of a leap it is
 BLOCK = 512  # frames of which medians are taken at once: a megabyte
 
@@ -67,15 +70,23 @@ class _Change:
 class _Clock:
     """The frames of one clock: where they begin and their offsets.
 
-    `origin` is the first moment of the streams beside the sound, None where there are none.
+    `origin` is the first moment of the streams beside the sound, None where there are none; `hole` is missing before.
     """
 
     start: float = 0.0
     origin: float | None = None
+    hole: float = 0.0
     counts: bool = False
     lost: float = 0.0
     at: array[float] = field(default_factory=lambda: array("d"))
     offsets: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, at: float, time: float | None) -> None:
+        """Remember a frame, unless one of the same moment is known."""
+        time = at + self.lost if self.counts else time
+        if time is not None and (not self.at or at - self.at[-1] >= MIN_FRAME):
+            self.at.append(at)
+            self.offsets.append(time - at)
 
 
 class Timeline:
@@ -90,21 +101,18 @@ class Timeline:
         self.frames = 0
         self.latest = 0.0
 
-    def restart(self, origin: float | None = None, *, counts: bool = False) -> None:
+    def restart(self, origin: float | None = None, *, hole: float = 0.0, counts: bool = False) -> None:
         """From here on another clock holds: another file, or the first.
 
-        `origin` is the first moment of the streams beside the sound. `counts`: there are no timestamps of its own,
-        so the samples are the clock, and packets that could not be decoded.
+        `origin` is the first moment of the streams beside the sound. `hole`: so many seconds are missing before it.
+        `counts`: there are no timestamps of its own, so the samples are the clock, and packets that could not be
+        decoded.
         """
-        self._clocks.append(_Clock(self.elapsed, origin, counts))
+        self._clocks.append(_Clock(self.elapsed, origin, hole, counts))
 
     def add(self, time: float | None, seconds: float) -> None:
         """A frame of that length was decoded, whose timestamp is `time`."""
-        clock = self._clocks[-1]
-        offset = clock.lost if clock.counts else time - self.elapsed if time is not None else None
-        if offset is not None and (not clock.at or self.elapsed - clock.at[-1] >= MIN_FRAME):
-            clock.at.append(self.elapsed)
-            clock.offsets.append(offset)
+        self._clocks[-1].add(self.elapsed, time)
         self.elapsed += seconds
         self.frames += 1
         self.latest = max(self.latest, (time or 0.0) + seconds)
@@ -126,9 +134,32 @@ class Timeline:
         return tuple(found)
 
 
+def holes_at(pieces: Iterable[Piece], moments: Iterable[float]) -> tuple[Span, ...]:
+    """The holes at moments of the decoded sound, where they are heard; without length where there is none."""
+    heard, places = 0.0, []
+    for piece in pieces:
+        places.append((piece, heard))
+        heard += piece.silence + piece.length
+    return tuple(dict.fromkeys(_hole_at(places, moment, heard) for moment in moments))
+
+
+def _hole_at(places: Sequence[tuple[Piece, float]], moment: float, whole: float) -> Span:
+    for piece, heard in places:
+        if piece.is_hole and abs(piece.start - moment) <= NEAR_ERROR:
+            return Span(heard, heard + piece.silence)
+    after = (
+        heard + piece.silence + moment - piece.start for piece, heard in places if piece.start <= moment < piece.end
+    )
+    place = next(after, whole)
+    return Span(place, place)
+
+
 def _pieces(clock: _Clock, end: float, room: float) -> Iterator[Piece]:
     """The sound of one clock, with silence of `room` in all at most."""
     at, steady, leaps = _course(clock)
+    if 0 < clock.hole <= room:
+        room -= clock.hole
+        yield Piece(clock.start, clock.start, 0.0, clock.hole, is_hole=True)
     pending = Piece(clock.start, clock.start, 0.0, _lead(clock, steady, room))
     room -= pending.silence
     for change in _changes(at, steady, leaps):
