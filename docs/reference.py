@@ -30,9 +30,9 @@ DOCS = Path(__file__).parent
 SCHEMAS = DOCS / "schemas"
 # In the order in which they are told.
 TOLD = (
-    "job jobs show submit progress search export speakers worker workers status line logs rerun forget doctor config "
-    "plan checkpoint models-list models-convert models-quantize models-export models-validate voice voices-list "
-    "voices-enroll"
+    "job jobs show submit progress search export speakers worker workers status line logs rerun forget backup restore "
+    "doctor config plan checkpoint models-list models-convert models-quantize models-export models-validate voice "
+    "voices-list voices-enroll"
 ).split()
 _PART = re.compile(r"(<!-- made by make docs: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

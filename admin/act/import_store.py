@@ -25,14 +25,14 @@ def import_store(context: Context, file: Path) -> None:
         raise UsageError(f"there is no {file}", remedy="`dropscribe config` names the home that dropscribe.db lies in")
     settings = context.settings
     with closing(open_database(f"sqlite:///{file.absolute()}", migrate=False)) as source:
-        _refuse_at_work(source, settings.silence_seconds)
+        refuse_at_work(source, settings.silence_seconds)
         with closing(open_database(settings.database)) as target, busy(context.err, "taking over"):
             copied = take_over(source, target)
     found = f"{render.count(copied['jobs'], 'recording')} and {render.count(copied['transcripts'], 'transcript')}"
     context.out.print(f"took over {found} into {mask(settings.database)}; {file} is as it was", soft_wrap=True)
 
 
-def _refuse_at_work(source: Database, silence: float) -> None:
+def refuse_at_work(source: Database, silence: float) -> None:
     """Raise UsageError while processes work on a store: they would change it meanwhile."""
     if living_workers(source, silence):
         raise UsageError(

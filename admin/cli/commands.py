@@ -335,6 +335,38 @@ def import_store(
     answer.import_store(ctx.obj, file)
 
 
+def backup(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+    as_json: Json = False,
+) -> None:
+    """Write all that is kept (jobs, transcripts, names, voices) to one file, while everything goes on.
+
+    SQLite is copied by its own means, and PostgreSQL by pg_dump. Do not copy dropscribe.db yourself: what was written
+    last may still be in the file dropscribe.db-wal beside it.
+    """
+    from dropscribe.admin.act import backup as answer
+
+    answer.backup(ctx.obj, file, as_json=as_json)
+
+
+def restore(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `dropscribe backup` wrote.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it; without this, only show what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Replace all that is kept by a backup, once nothing of dropscribe runs.
+
+    Says how many recordings are newer than the backup. Those beside which their JSON transcript lies are taken over
+    from that when they are found again, others are transcribed again. An SQLite store that was there is kept under
+    another name.
+    """
+    from dropscribe.admin.act import backup as answer
+
+    answer.restore(ctx.obj, file, yes=yes, as_json=as_json)
+
+
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Check everything that dropscribe needs, and say what to do about what is missing."""
     from dropscribe.admin.check import doctor as answer

@@ -115,6 +115,8 @@ _add(
 _add(CHANGE, commands.pause, "pause", "")
 _add(CHANGE, commands.resume, "resume", "")
 _add(CHANGE, commands.drain, "drain", "gpu-3 --wait", "--all")
+_add(CHANGE, commands.backup, "backup", "/mnt/backup/dropscribe.backup")
+_add(CHANGE, commands.restore, "restore", "/mnt/backup/dropscribe.backup", "/mnt/backup/dropscribe.backup --yes")
 _add(CHANGE, commands.import_store, "import-store", "~/.local/state/dropscribe/dropscribe.db")
 
 _add(CHECK, commands.doctor, "doctor", "", "--json")

@@ -74,15 +74,15 @@ def _taken(context: WorkerContext, job: Job, folder: Path, path: Path, transcrip
 def _others(context: WorkerContext, job: Job, folder: Path, transcript: Transcript) -> Iterator[FoundFile]:
     """Files of the other formats that are what this transcript makes; what people changed is theirs."""
     settings = context.settings.for_job(job.overrides)
-    for fmt in settings.outputs:
-        made = sha256(outputs.render(transcript, fmt, folder)).hexdigest() if fmt != "json" else ""
+    for fmt in set(settings.outputs) - {"json"}:
+        made = sha256(outputs.render(transcript, fmt, folder)).hexdigest()
         for path in placement.candidates(Path(job.source), fmt, job.id, folder):
-            if made and placement.digest(path) == made:
+            if placement.digest(path) == made:
                 yield FoundFile(str(path), fmt, made)
     if ending := settings.marker:
-        for path in placement.candidates(Path(job.source), ending, job.id, folder):
-            if _is_marker_of(path, transcript.job_id):
-                yield FoundFile(str(path), ending, placement.digest(path) or "")
+        markers = placement.candidates(Path(job.source), ending, job.id, folder)
+        ours = (path for path in markers if _is_marker_of(path, transcript.job_id))
+        yield from (FoundFile(str(path), ending, placement.digest(path) or "") for path in ours)
 
 
 def _is_marker_of(path: Path, job_id: str) -> bool:

@@ -1,0 +1,115 @@
+"""One file that holds the whole store, and the store made of it again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import URL, make_url, select
+
+from dropscribe.core.errors import StoreError
+from dropscribe.core.safe_text import mask
+from dropscribe.store.session import Database, open_database
+from dropscribe.store.tables import jobs
+
+BESIDE = ("-wal", "-shm")  # what SQLite keeps beside its file; to another file it would do harm
+
+
+def known_jobs(database: Database) -> frozenset[str]:
+    """The ids of all jobs."""
+    with database.read() as connection:
+        return frozenset(connection.execute(select(jobs.c.id)).scalars())
+
+
+def dump(url: str, target: Path) -> None:
+    """Write all of the store at `url` to a new file, readable by its owner alone, while others may work on it.
+
+    Raises StoreError, FileExistsError.
+    """
+    part = target.with_name(f"{target.name}.part")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+    try:
+        if source := sqlite_file(url):
+            _copy(source, part)
+        else:
+            _run("pg_dump", url, "--format=custom", f"--file={part}")
+        os.link(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def restore(url: str, source: Path) -> Path | None:
+    """Replace the store at `url`, which nobody may use, by what `dump` wrote, brought to this version.
+
+    Returns where an SQLite store that was there lies now. Raises StoreError, and leaves all as it was.
+    """
+    target = sqlite_file(url)
+    if target is None:
+        _run("pg_restore", url, "--clean", "--if-exists", "--no-owner", "--single-transaction", str(source))
+        open_database(url).close()
+        return None
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    coming = target.with_name(f"{target.name}.restoring")
+    try:
+        _copy(source, coming)
+        open_database(f"sqlite:///{coming}").close()
+        aside = _put_aside(target)
+        coming.replace(target)
+    finally:
+        for name in ("", *BESIDE):
+            Path(f"{coming}{name}").unlink(missing_ok=True)
+    return aside
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite store; None for any other."""
+    parts = make_url(url)
+    return Path(parts.database) if parts.get_backend_name() == "sqlite" and parts.database else None
+
+
+def _copy(source: Path, target: Path) -> None:
+    """By SQLite's own means: whole, with what its log still holds, however many work on it."""
+    try:
+        with (
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as there,
+            closing(sqlite3.connect(target)) as here,
+        ):
+            there.backup(here)
+    except sqlite3.Error as error:
+        problem = f"cannot copy {source}: {error}"
+        raise StoreError(problem, remedy="see that it is a store, and the disk not full") from error
+
+
+def _put_aside(target: Path) -> Path | None:
+    if not target.exists():
+        return None
+    aside = target.with_name(f"{target.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+    for name in ("", *BESIDE):  # with its log, which holds what was written last
+        if Path(f"{target}{name}").exists():
+            Path(f"{target}{name}").rename(f"{aside}{name}")
+    return aside
+
+
+def _run(name: str, url: str, *arguments: str) -> None:
+    """A program of PostgreSQL; it gets the password where no list of processes shows it."""
+    program = shutil.which(name)
+    if program is None:
+        raise StoreError(f"there is no {name} here", remedy="install PostgreSQL's client programs")
+    parts = make_url(url)
+    named = URL.create("postgresql", parts.username, None, parts.host, parts.port, parts.database, parts.query)
+    place = named.render_as_string()
+    password = {"PGPASSWORD": parts.password} if parts.password else {}
+    ended = subprocess.run(  # noqa: S603 (a program of PostgreSQL, no shell)
+        [program, f"--dbname={place}", *arguments],
+        env=os.environ | password,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode:
+        raise StoreError(f"{name} on {mask(url)}: {ended.stderr.strip()}", remedy="nothing was changed")
