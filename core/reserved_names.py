@@ -13,7 +13,27 @@ STATUS_PAGE = "_status.html"  # what becomes of the recordings of a watched fold
 DONE = "done"
 FAILED = "failed"
 SHELVES = (DONE, FAILED)
+NAME_BYTES = 255  # of a file's name at most, on every common filesystem (NAME_MAX)
 TAKEN = "a file of that name is there already"  # why it cannot be put there
+
+
+def fitted(base: str, ending: str) -> str:
+    """A file name of both, the base shortened by whole characters until it has NAME_BYTES at most.
+
+    >>> fitted("talk", ".txt")
+    'talk.txt'
+    >>> len(fitted("talk" * 100, ".txt"))
+    255
+    """
+    while base and len((base + ending).encode("utf-8", "surrogateescape")) > NAME_BYTES:
+        base = base[:-1]
+    return base + ending
+
+
+def reason_file(path: str) -> str:
+    """The file beside a recording that failed which says why."""
+    place = PurePosixPath(path)
+    return str(place.parent / fitted(place.name, ".txt"))
 
 
 def shelf_of(path: str) -> str:
@@ -32,4 +52,4 @@ def shelved(path: str, shelf: str, job_id: str) -> tuple[str, str]:
     """Where the file may be put away, best first; the second name is the job's own."""
     dropped = PurePosixPath(unshelved(path))
     folder = dropped.parent / shelf
-    return str(folder / dropped.name), str(folder / f"{dropped.stem}.{job_id}{dropped.suffix}")
+    return str(folder / dropped.name), str(folder / fitted(dropped.stem, f".{job_id}{dropped.suffix}"))

@@ -131,6 +131,8 @@ def _folder(root: WatchedRoot, results: str) -> Finding:
         return Finding(name, Severity.FAIL, f"results cannot be written to {results}", remedy)
     if root.unseen:
         return Finding(name, Severity.WARN, f"recordings in it go unseen: {root.unseen}", root.unseen_remedy)
+    if root.reason:
+        return Finding(name, Severity.WARN, root.reason, "see the scheduler's log")
     return Finding(name, Severity.OK, f"{root.filesystem}, {render.count(root.files, 'file')}, results to {results}")
 
 

@@ -179,7 +179,7 @@ def folder_trouble(root: WatchedRoot) -> str:
         return f"folder {root.path} on {root.host} is offline: {root.reason}"
     if root.unseen:
         return f"recordings in places of {root.path} on {root.host} go unseen: {root.unseen}; {root.unseen_remedy}"
-    return ""
+    return f"folder {root.path} on {root.host}: {root.reason}" if root.reason else ""
 
 
 def _troubles_of_folder(root: WatchedRoot) -> Iterator[str]:

@@ -10,6 +10,7 @@ import logging
 from pathlib import PurePosixPath
 
 from dropscribe.core import reserved_names
+from dropscribe.scheduler.scanning import move as move_in_root
 from dropscribe.scheduler.scanning.roots import RootOfflineError
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import recording_moves
@@ -42,11 +43,22 @@ def _put_away(database: Database, watch: RootWatch, move: Move) -> None:
             _leave_word(watch, move, to)
             recording_moves.moved(database, move, to)
             watch.forget(move.path)
+            watch.trouble = ""
             return
         if why != reserved_names.TAKEN:
             break
     log.warning("%s stays where it is: %s", watch.place / move.path, why)
     recording_moves.stays(database, move, why)
+    watch.trouble = _trouble(watch, move, why)
+
+
+def _trouble(watch: RootWatch, move: Move, why: str) -> str:
+    """What to say of the folder while recordings cannot be archived in it; nothing where one recording is the cause."""
+    if why in {move_in_root.GONE, move_in_root.CHANGED, reserved_names.TAKEN}:
+        return watch.trouble
+    shelf = reserved_names.FAILED if move.failed else reserved_names.DONE
+    place = PurePosixPath(reserved_names.shelved(move.path, shelf, move.job_id)[0]).parent
+    return f"{move.path} and others stay where they are, for they cannot be moved to {place}: {why}"
 
 
 def _names(move: Move) -> list[str]:
@@ -61,7 +73,7 @@ def _leave_word(watch: RootWatch, move: Move, to: str) -> None:
     if move.failed:
         name = PurePosixPath(to).name
         text = f"{MARK} {name}:\n\n{move.reason}\n\nTo have it tried again, mend the cause and move it back.\n"
-        watch.put({f"{to}.txt": text}, MARK)
+        watch.put({reserved_names.reason_file(to): text}, MARK)
     else:
         word = reserved_names.shelved(move.path, reserved_names.FAILED, move.job_id)[0]
-        watch.put({f"{word}.txt": None}, MARK)
+        watch.put({reserved_names.reason_file(word): None}, MARK)

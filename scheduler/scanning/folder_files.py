@@ -7,6 +7,7 @@ share can have another file read or written by exchanging a directory for a link
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from dropscribe.core import atomic_write, reserved_names
+from dropscribe.core.exclusive_placement import give_name
 
 MAX_SETTINGS = 16_384  # bytes of a settings file
 MAX_HOTWORDS = 65_536  # bytes of a folder's hotwords; the context that they become has 10,000 characters at most
@@ -104,12 +106,13 @@ def put(root: str, path: str, text: str | None, mark: str) -> None:
     if wanted is None and not os.path.lexists(Path(root, path)):
         return
     with opened(root, str(place.parent)) as folder:
-        if wanted == _ours(folder, place.name, mark.encode()):
+        there = _ours(folder, place.name, mark.encode())
+        if wanted == there:
             return
         if wanted is None:
             os.unlink(place.name, dir_fd=folder)
         else:
-            _replace(folder, place.name, wanted)
+            _write(folder, place.name, wanted, replaces=there is not None)
 
 
 def _ours(folder: int, name: str, mark: bytes) -> bytes | None:
@@ -125,8 +128,14 @@ def _ours(folder: int, name: str, mark: bytes) -> bytes | None:
     return data
 
 
-def _replace(folder: int, name: str, data: bytes) -> None:
-    temporary = f".{name.removeprefix('.')}.tmp"
+def _write(folder: int, name: str, data: bytes, *, replaces: bool) -> None:
+    """A new name is given as to a transcript: never to what somebody else put there this very moment."""
+    temporary = f".dropscribe-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}.tmp"
     atomic_write.write_new(temporary, data, folder=folder, mode=0o644)
     with atomic_write.removed_on_error(temporary, folder=folder):
-        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        if replaces:
+            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            return
+        here = Path(f"/proc/self/fd/{folder}")
+        give_name(here / temporary, here / name)
+        (here / temporary).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ Whatever a crash leaves is told from both places, so that the same request finis
 
 from __future__ import annotations
 
+import errno
 import stat
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +17,7 @@ from dropscribe.scheduler.scanning.scan import observed
 
 GONE = "it is not there any more"
 CHANGED = "it is another file by now"
+ELSEWHERE = 'that lies on another filesystem; let both lie on one, or set `when_done` to "keep"'
 NO_FILE = (-1, -1)
 
 
@@ -41,6 +43,10 @@ def _move(old: Path, new: Path, seen: tuple[int, int]) -> str:
         _rename(old, new, is_ours=at_target is not None and at_target[0] == 0 < found[0])
     except FileExistsError:
         return reserved_names.TAKEN
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return ELSEWHERE
     for folder in (new.parent, old.parent):
         sync(folder)
     return ""

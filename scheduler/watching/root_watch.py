@@ -63,6 +63,7 @@ class RootWatch:
     report: RootReport = field(init=False)
     folders: Folders = field(default_factory=Folders)
     touched: dict[str, Touched] = field(default_factory=dict)
+    trouble: str = ""  # why what is to be done in the folder cannot be done, though it can be read
     _root: Root = field(init=False)
     _identity: RootIdentity | None = None
     _stability: Stability | None = None
@@ -255,6 +256,7 @@ class RootWatch:
             host=socket.gethostname(),
             filesystem=self._root.filesystem,
             online=True,
+            reason=self.trouble,
             files=len(found.files),
             pending=len(stability.pending),
             not_media=found.not_media,

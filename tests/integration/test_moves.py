@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from dropscribe.admin.state import fleet_status
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import JobNotFoundError, StoreUnavailableError
 from dropscribe.core.job_overrides import JobOverrides
+from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState, SpeakerNames
 from dropscribe.scheduler.duties import archiver
-from dropscribe.scheduler.scanning import move
+from dropscribe.scheduler.scanning import folder_files, move
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import commands, jobs, queries, recording_moves, speakers
 from dropscribe.store.events import events_of
@@ -310,6 +312,65 @@ def test_nothing_is_moved_through_a_link(tmp_path: Path) -> None:
         move.move(str(root), "a.wav", "done/a.wav", (seen.st_size, seen.st_mtime_ns))
     assert move.move(str(root), "c.wav", "x/c.wav", (1, (outside / "b.wav").stat().st_mtime_ns)) == move.CHANGED
     assert os.listdir(outside) == ["b.wav"]
+
+
+def test_the_longest_name_that_failed_has_a_reason_file_too(database: Database, watch: RootWatch, inbox: Path) -> None:
+    name = "\u00e4" * 125 + ".wav"  # 254 bytes
+    (inbox / name).write_bytes(b"noise")
+    look(watch, 0.0)
+    job_id = ended(database, inbox, name, failed=True)
+    archiver.put_away(database, watch)
+    (reason,) = (inbox / "failed").glob("*.txt")
+    assert "there is no sound in it" in reason.read_text(encoding="utf-8")
+    commands.retry(database, job_id)
+    complete(database, job_id)
+    archiver.put_away(database, watch)
+    assert content(inbox).keys() == {f"done/{name}"}
+
+
+def test_a_done_on_another_filesystem_is_said_in_up_and_status_until_recordings_can_be_moved(
+    database: Database, settings: Settings, watch: RootWatch, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warnings() -> list[str]:
+        look(watch, 0.0)
+        report_roots(database, [watch.report])
+        return [one for one in fleet_status.gather(database, settings).warnings if "folder" in one]
+
+    (inbox / "a.wav").write_bytes(b"1")
+    (inbox / "b.wav").write_bytes(b"12")
+    look(watch, 0.0)
+    job_id = ended(database, inbox, "a.wav")
+    with monkeypatch.context() as patch:
+        patch.setattr(watch.scanner, "move", lambda *_: move.ELSEWHERE)
+        archiver.put_away(database, watch)
+    (told,) = warnings()
+    assert "a.wav and others stay where they are, for they cannot be moved to done: that lies on another" in told
+    assert events_of(database, job_id)[-1].kind == "not_archived"
+    ended(database, inbox, "b.wav")
+    archiver.put_away(database, watch)
+    assert warnings() == []
+
+
+def test_a_move_across_filesystems_stays_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.wav").write_bytes(b"1")
+
+    def elsewhere(*_: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(move, "give_name", elsewhere)
+    seen = (tmp_path / "a.wav").stat()
+    assert move.move(str(tmp_path), "a.wav", "done/a.wav", (1, seen.st_mtime_ns)) == move.ELSEWHERE
+    assert (tmp_path / "a.wav").exists()
+
+
+def test_a_word_is_never_written_over_a_file_that_came_this_very_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_files, "_ours", lambda *_: None)  # nothing was there a moment ago
+    (tmp_path / "a.txt").write_text("theirs")
+    with pytest.raises(FileExistsError):
+        folder_files.put(str(tmp_path), "a.txt", "ours", "ours")
+    assert content(tmp_path) == {"a.txt": b"theirs"}
 
 
 def test_a_folder_that_does_not_let_it_go_keeps_it_and_says_so(

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import resource
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -192,11 +193,20 @@ class TestSweep:
         stage(tmp_path / "talk.json", b"", "a", 12)
         stage(tmp_path / "talk.txt", b"", "a-1", 1)
         (tmp_path / "talk.wav").touch()
-        sweep(tmp_path, "a")
+        sweep(tmp_path, "a", 13, ["json", "txt"])
         assert {path.name for path in tmp_path.iterdir()} == {".dropscribe-a-1-1.txt.tmp", "talk.wav"}
 
     def test_a_folder_that_is_gone_needs_no_sweeping(self, tmp_path: Path) -> None:
-        sweep(tmp_path / "gone", "a")
+        sweep(tmp_path / "gone", "a", 2, ["txt"])
+        (tmp_path / "file").touch()
+        sweep(tmp_path / "file", "a", 2, ["txt"])
+
+    def test_it_does_not_list_the_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        stage(tmp_path / "talk.txt", b"", "a", 1)
+        listed: list[object] = []
+        sys.addaudithook(lambda event, args: listed.append(args) if event in {"os.listdir", "os.scandir"} else None)
+        sweep(tmp_path, "a", 2, ["txt"])
+        assert listed == []
 
 
 @pytest.mark.parametrize("name", ["talk.txt", ".dropscribe", "x.dropscribe-a-1.txt.tmp", ".dropscribe-a-b.txt.tmp"])

@@ -7,7 +7,8 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 
 from dropscribe.core import reserved_names
@@ -15,9 +16,10 @@ from dropscribe.core.atomic_write import sync, write_new
 from dropscribe.core.disk_errors import FULL
 from dropscribe.core.errors import NoRoomError, OutputError
 from dropscribe.core.exclusive_placement import give_name
+from dropscribe.core.reserved_names import fitted
 from dropscribe.store.queries import Job
 
-NAME_BYTES = 255  # longest file name on every common filesystem (NAME_MAX)
+MAX_SWEPT = 20  # attempts back: each that began has swept what the one before left
 
 _OURS = re.compile(r"\.dropscribe-(?P<job>.+)-(?P<attempt>[0-9]+)\.(?P<fmt>[a-z]+)\.tmp")
 
@@ -56,12 +58,12 @@ def _within(folder: Path, *allowed: Path) -> Path:
 def candidates(source: Path, fmt: str, job_id: str, folder: Path) -> list[Path]:
     """Names for a transcript in `folder`, best first; the last is the job's own.
 
-    Each name has at most NAME_BYTES bytes and differs from the source's.
+    Each name has at most 255 bytes and differs from the source's.
     """
     tried = (
-        _fitted(source.stem, f".{fmt}"),
-        _fitted(source.name, f".{fmt}"),
-        _fitted(source.name, f".{job_id}.{fmt}"),
+        fitted(source.stem, f".{fmt}"),
+        fitted(source.name, f".{fmt}"),
+        fitted(source.name, f".{job_id}.{fmt}"),
     )
     targets = dict.fromkeys(map(folder.joinpath, tried))
     targets.pop(source, None)
@@ -73,7 +75,7 @@ def stage(target: Path, data: bytes, job_id: str, attempt: int) -> Path:
 
     Missing folders are made. Raises OutputError, having removed what it had begun.
     """
-    temporary = target.with_name(f".dropscribe-{job_id}-{attempt}{target.suffix}.tmp")
+    temporary = target.with_name(_temporary(job_id, attempt, target.suffix))
     with _translated(target, "write"):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_new(temporary, data)
@@ -127,26 +129,19 @@ def is_ours(name: str) -> bool:
     return _OURS.fullmatch(name) is not None
 
 
-def sweep(folder: Path, job_id: str) -> None:
-    """Remove the job's temporary files from `folder`. Raises OutputError when one cannot be removed."""
+def sweep(folder: Path, job_id: str, attempt: int, endings: Iterable[str]) -> None:
+    """Remove what earlier attempts at a job left in `folder`; raises OutputError when one cannot be removed.
+
+    The names are tried, and the folder is not listed: it may have a hundred thousand files, and a job each.
+    """
     with _translated(folder, "clean up"):
-        if not folder.is_dir():
-            return
-        for path in list(folder.iterdir()):
-            match = _OURS.fullmatch(path.name)
-            if match and match["job"] == job_id:
-                path.unlink(missing_ok=True)
+        for number, ending in product(range(max(0, attempt - MAX_SWEPT), attempt), endings):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                (folder / _temporary(job_id, number, f".{ending}")).unlink()
 
 
-def _fitted(base: str, ending: str) -> str:
-    """`base + ending`, the base shortened by whole characters until the name fits."""
-    while base and _bytes(base + ending) > NAME_BYTES:
-        base = base[:-1]
-    return base + ending
-
-
-def _bytes(name: str) -> int:
-    return len(name.encode("utf-8", "surrogateescape"))
+def _temporary(job_id: str, attempt: int, suffix: str) -> str:
+    return f".dropscribe-{job_id}-{attempt}{suffix}.tmp"
 
 
 def _link(temporary: Path, target: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dropscribe.core import reserved_names
 from dropscribe.core.errors import OutputError
+from dropscribe.core.settings import OUTPUT_FORMATS
 from dropscribe.core.types import JobState, Transcript
 from dropscribe.store import recording_moves, transcripts
 from dropscribe.store.leases import JobClaim
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 def publish(context: WorkerContext, claim: JobClaim, job: Job, transcript: Transcript, state: JobState) -> list[Path]:
     """Write every format that is wanted, and then the marker; returns the files. Raises OutputError, LeaseLostError."""
     folder = placement.folder_of(job, context.settings.results)
-    placement.sweep(folder, job.id)
+    placement.sweep(folder, job.id, claim.attempt, [*OUTPUT_FORMATS, context.settings.marker])
     placed: dict[Path, Content] = {}
     for fmt in context.settings.for_job(job.overrides).outputs:
         content = Content(fmt, outputs.render(transcript, fmt, folder))
