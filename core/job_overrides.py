@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from dropscribe.core import old_names
+from dropscribe.core import mappings, old_names
 
 ARCHIVE = "archive"
 STORED_ARCHIVE = "move"  # what rows have for it: its old name
@@ -43,7 +43,7 @@ class JobOverrides:
     def given(self) -> dict[str, Any]:
         """What they say, by name of the setting."""
         said = {name: getattr(self, name) for name in NAMES}
-        return {name: value for name, value in said.items() if value is not None} | dict(self.other)
+        return mappings.said(said) | dict(self.other)
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:

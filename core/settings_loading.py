@@ -19,6 +19,7 @@ from typing import Any
 from dropscribe.core import engines, old_names
 from dropscribe.core.engine_settings import EngineSettings, groups
 from dropscribe.core.errors import SettingsError
+from dropscribe.core.mappings import said
 from dropscribe.core.safe_text import mask
 from dropscribe.core.settings import Settings, default_home, fields, variable
 from dropscribe.core.settings_errors import PREFIX, unknown, validated
@@ -118,7 +119,7 @@ def _gather(environ: Mapping[str, str] | None, overrides: Mapping[str, Any], rem
     from_environment = renamed(_from_environment(environ), remarks, variable)
     file = _find_file(environ, from_environment)
     from_file = renamed(_from_file(file), remarks, lambda name: f"{name} in {file}") if file else {}
-    options = renamed({key: value for key, value in overrides.items() if value is not None}, remarks)
+    options = renamed(said(overrides), remarks)
     return _Given(from_file, from_environment, options, file)
 
 

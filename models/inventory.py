@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import filterfalse
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models.checkpoints import safetensors_files
+from dropscribe.models.checkpoints import safetensors_files, sizes
 from dropscribe.models.checkpoints.convert_plan import DTYPES, bytes_by_dtype
 from dropscribe.models.checkpoints.hub_cache import cached, quantization, read_config, without_weights
 from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
@@ -101,15 +101,10 @@ def examine(folder: Path, name: str = "", revision: str = "") -> Checkpoint:
         dtypes=bytes_by_dtype(map(attrgetter("dtype", "size"), tensors)),
         parameters=sum(map(attrgetter("count"), tensors)),
         tensors=len(tensors),
-        size=_size(files),
+        size=sizes.of_files(files),
         files=len(files),
         problems=tuple(problems),
     )
-
-
-def _size(files: Iterable[Path]) -> int:
-    """Bytes of the files that are there."""
-    return sum(path.stat().st_size for path in files if path.exists())
 
 
 @contextmanager
@@ -153,7 +148,7 @@ def _export(folder: Path, name: str, revision: str) -> Checkpoint:
         dtypes={},
         parameters=0,
         tensors=0,
-        size=_size(files),
+        size=sizes.of_files(files),
         files=len(files),
     )
     try:
@@ -182,7 +177,7 @@ def verify(checkpoint: Checkpoint, tell: Tell) -> Checkpoint:
     What else lies in a folder has no hash to go by: for it, the headers and the index are all there is.
     """
     known = list(_exported(checkpoint.folder) if checkpoint.layout == "onnx" else _blobs(checkpoint.folder))
-    total, done = sum(path.stat().st_size for path, _, _ in known), 0
+    total, done = sizes.of_files(map(itemgetter(0), known)), 0
     problems = list(checkpoint.problems)
     for path, digest, remedy in known:
         before = done

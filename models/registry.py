@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Sequence
+from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -85,7 +86,7 @@ def workers_gpus(chosen: ModelChoice, found: Sequence[Gpu]) -> tuple[list[Gpu], 
     usable = found if uses_gpus(chosen.spec) else []
     small = [gpu for gpu in usable if _is_too_small(gpu, chosen)]
     remarks = [f"GPU {gpu.index} ({gpu.name}) is not used: it is too small for {chosen.model}" for gpu in small]
-    return [gpu for gpu in usable if gpu not in small], remarks
+    return [*filterfalse(small.__contains__, usable)], remarks
 
 
 def _is_too_small(gpu: Gpu, chosen: ModelChoice) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from dropscribe.core.job_overrides import JobOverrides
+from dropscribe.core.mappings import said
 from dropscribe.core.types import EngineInfo, Media, Span, SpeakerNames, Track
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ SPEAKERS = ParsedJson(_names, _said)
 # The column `media` holds the speech too, which few readers need and which is long.
 def stored_media(media: Media, speech: Iterable[Span], of_channels: Iterable[Iterable[Span]] = ()) -> dict[str, Any]:
     """What the column holds of a recording: its speech, and that of each channel where they are transcribed apart."""
-    facts = {name: value for name, value in asdict(media).items() if value is not None}
+    facts = said(asdict(media))
     facts["damaged"] = _pairs(media.damaged)
     return facts | {"speech": _pairs(speech), "speech_of_channels": [*map(_pairs, of_channels)]}
 

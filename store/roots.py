@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import starmap
 from typing import Any, NamedTuple
@@ -132,6 +132,11 @@ def forget_roots(database: Database, host: str) -> None:
 
 
 _ROOT_COLUMNS = [c for c in roots.c if c.name in WatchedRoot.__dataclass_fields__]
+
+
+def of_host(host: str, roots: Iterable[WatchedRoot]) -> list[WatchedRoot]:
+    """The folders that the scheduler of this host reported."""
+    return [root for root in roots if root.host == host]
 
 
 def list_roots(database: Database) -> list[WatchedRoot]:

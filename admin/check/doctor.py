@@ -23,7 +23,7 @@ from dropscribe.core import reserved_names
 from dropscribe.core.errors import BrokerError, DropscribeError
 from dropscribe.core.safe_text import mask
 from dropscribe.store import fleet
-from dropscribe.store.roots import WatchedRoot, list_roots
+from dropscribe.store.roots import WatchedRoot, list_roots, of_host
 from dropscribe.store.session import HEAD, Database
 
 CLOCK_SECONDS = 2.0  # a clock further off confuses people who compare logs with the events of a job
@@ -106,7 +106,7 @@ def clock(drift: float) -> Finding:
 
 def folders(context: Context, roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
     """Can the watched folders of this host be read, and can results be written?"""
-    here = [root for root in roots if root.host == socket.gethostname()]
+    here = of_host(socket.gethostname(), roots)
     if not here:
         where = f" on this host, {len(roots)} elsewhere" if roots else ""
         yield Finding(

@@ -37,7 +37,7 @@ from dropscribe.scheduler.scanning.scanner import FolderState
 from dropscribe.store import fleet, recovery
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.queries import Job
-from dropscribe.store.roots import WatchedRoot, forget_roots
+from dropscribe.store.roots import WatchedRoot, forget_roots, of_host
 from dropscribe.store.session import Database, open_database
 
 log = logging.getLogger(__name__)
@@ -263,7 +263,7 @@ class System:
 
     def _own(self, now: Status) -> list[WatchedRoot]:
         """Folders as this run's scheduler reported them, not an earlier one's."""
-        return [root for root in now.roots if root.host == socket.gethostname()]
+        return of_host(socket.gethostname(), now.roots)
 
     def _died(self, name: str) -> bool:
         """A child died: its work is free at once. True when it had been at work."""

@@ -11,13 +11,14 @@ from rich.table import Table
 
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
+from dropscribe.core.mappings import said
 from dropscribe.core.types import JobState
 from dropscribe.store.queries import Job
 
 
 def as_document(job: Job) -> dict[str, Any]:
     """A job as docs/cli.md describes it, under old names too."""
-    media = {name: value for name, value in asdict(job.media).items() if value is not None} if job.media else None
+    media = said(asdict(job.media)) if job.media else None
     document = asdict(job) | {
         "source": job.source,
         "progress": round(job.progress, 4),

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import torch
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models.checkpoints import convert_plan, hub_cache, new_folder, safetensors_files
+from dropscribe.models.checkpoints import convert_plan, hub_cache, new_folder, safetensors_files, sizes
 from dropscribe.models.checkpoints.convert_plan import Planned, Rules
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.progress import Tell
@@ -84,7 +84,7 @@ class SourceCheckpoint:
     @property
     def size(self) -> int:
         """Bytes of the weights."""
-        return sum(shard.size for shard in self.weights)
+        return sizes.total(self.weights)
 
 
 def convert(
@@ -111,7 +111,7 @@ def convert(
     if target.is_relative_to(source.folder):
         raise UsageError(f"{destination} lies in {name} itself", remedy="name another folder")
     _check_rules(source, rules)
-    beside = sum(path.stat().st_size for path in source.others) + MARGIN
+    beside = sizes.of_files(source.others) + MARGIN
     new_folder.require_room(target.parent, beside + _size(_plan(source, rules, ())))
     overflows = tuple(_overflows(source, rules, tell))
     plan = _plan(source, rules, {one.name for one in overflows})
@@ -176,7 +176,7 @@ def _plan(source: SourceCheckpoint, rules: Rules, too_large: set[str] | tuple[()
 
 
 def _size(plan: Plan) -> int:
-    return sum(one.size for _, planned in plan for one in planned)
+    return sizes.total(_planned(plan))
 
 
 def _overflows(source: SourceCheckpoint, rules: Rules, tell: Tell) -> Iterator[Overflow]:
@@ -303,7 +303,7 @@ def _vanished(piece: torch.Tensor, changed: torch.Tensor) -> int:
 def _rewrite_index(path: Path, plan: dict[Path, tuple[Planned, ...]]) -> None:
     index = safetensors_files.read_index(path)
     of_it = set(map(path.parent.joinpath, index["weight_map"].values()))
-    size = sum(one.size for place in of_it for one in plan[place])
+    size = sizes.total(chain.from_iterable(map(plan.__getitem__, of_it)))
     index["metadata"] = (index.get("metadata") or {}) | {"total_size": size}
     _write_json(path, index)
 

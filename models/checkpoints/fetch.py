@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from dropscribe.core.atomic_write import sync
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models.checkpoints import hub, hub_cache, known, mirror, new_folder
+from dropscribe.models.checkpoints import hub, hub_cache, known, mirror, new_folder, sizes
 from dropscribe.models.checkpoints.known import KnownCheckpoint, PublishedFile
 from dropscribe.models.progress import Tell
 
@@ -161,7 +161,7 @@ def _from_mirror(checkpoint: KnownCheckpoint, source: known.Mirror, tell: Tell) 
     part = _place() / f"{checkpoint.id.replace('/', '--')}-{checkpoint.revision}"
     try:
         part.mkdir(parents=True, exist_ok=True)
-        sources = sum(one.source.size for one in source.rebuilt)
+        sources = sizes.total(one.source for one in source.rebuilt)
         new_folder.require_room(part, (source.size or checkpoint.size) + sources + checkpoint.size)
         mirror.collect(checkpoint, source, part, tell)
         _rebuild(checkpoint, source, part)

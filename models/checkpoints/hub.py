@@ -59,8 +59,10 @@ def _needed(name: str, revision: str, patterns: Sequence[str]) -> tuple[int, int
         raise ModelUnavailableError(
             f"{name} has no files in safetensors or for CTranslate2 on the hub", remedy="name another checkpoint"
         )
-    total = sum(one.file_size or 0 for one in files)
-    return total - sum(one.file_size or 0 for one in files if one.will_download), total
+    size_of = {True: 0, False: 0}  # what is still to come, and what is here
+    for one in files:
+        size_of[one.will_download] += one.file_size or 0
+    return size_of[False], sum(size_of.values())
 
 
 def _download(name: str, revision: str, patterns: Sequence[str]) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
+from dropscribe.models.checkpoints import sizes
+
 WEIGHTS = "model.bin"  # of CTranslate2's layout
 SHORT_DIGITS = 8  # of a revision, as people are told it: enough to tell versions apart
 
@@ -67,7 +69,7 @@ class KnownCheckpoint:
     @property
     def size(self) -> int:
         """Bytes of all its files."""
-        return sum(file.size for file in self.files)
+        return sizes.total(self.files)
 
     @property
     def title(self) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.checkpoints import sizes
 
 SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -64,7 +65,7 @@ class Shard:
     @property
     def size(self) -> int:
         """Bytes of its tensors."""
-        return sum(tensor.size for tensor in self.tensors)
+        return sizes.total(self.tensors)
 
 
 def tensors(shards: Iterable[Shard]) -> list[Tensor]:

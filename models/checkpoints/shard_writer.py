@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models.checkpoints import safetensors_files
+from dropscribe.models.checkpoints import safetensors_files, sizes
 from dropscribe.models.checkpoints.safetensors_files import BITS
 
 LARGEST = 300_000_000  # bytes of tensors in a file, unless a single tensor has more; quantized ones wait in memory
@@ -39,7 +39,7 @@ class Writer:
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Tensors that come into the same file. Raises OSError."""
-        if self._waiting and _size(self._waiting) + _size(entries) > LARGEST:
+        if self._waiting and sizes.total([*self._waiting, *entries]) > LARGEST:
             self._flush()
         self._waiting += entries
 
@@ -81,12 +81,12 @@ class Writer:
                 for block in entry.blocks():
                     file.write(block)
                     digest.update(block)
-        self._written.append(_File(path, digest.hexdigest(), [*map(attrgetter("name"), entries)], _size(entries)))
+        self._written.append(_File(path, digest.hexdigest(), [*map(attrgetter("name"), entries)], sizes.total(entries)))
         self._waiting = []
 
     def _write_index(self) -> None:
         index = {
-            "metadata": {"total_size": sum(file.size for file in self._written)},
+            "metadata": {"total_size": sizes.total(self._written)},
             "weight_map": {name: file.path.name for file in self._written for name in file.tensors},
         }
         place = self._folder / f"model{safetensors_files.INDEX_SUFFIX}"
@@ -101,7 +101,3 @@ class _File:
     digest: str
     tensors: list[str]
     size: int
-
-
-def _size(entries: Iterable[Entry]) -> int:
-    return sum(entry.size for entry in entries)

@@ -12,14 +12,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import filterfalse
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from transformers import VibeVoiceAsrConfig
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models.checkpoints import convert, new_folder
+from dropscribe.models.checkpoints import convert, new_folder, sizes
 from dropscribe.models.checkpoints.convert import SourceCheckpoint
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.onnx import graphs, layout, weights
@@ -71,7 +71,7 @@ def export(
     stored = _stored(source)
     built = graphs.build(source.folder, dtype, encoder_dtype, block_size)
     _require(built, stored, name)
-    new_folder.require_room(target.parent, sum(map(attrgetter("size"), built)) + MARGIN)
+    new_folder.require_room(target.parent, sizes.total(built) + MARGIN)
     processor = loader.read_processor(str(source.folder))
     manifest = _describe(
         source,
@@ -153,7 +153,7 @@ def _write(
     processor.save_pretrained(folder)
     for path in filter(Path.is_file, map(source.folder.joinpath, COPIED)):
         shutil.copyfile(path, folder / path.name)
-    done, total = 0, sum(tensor.size for _, tensor in stored.values())
+    done, total = 0, sizes.total(map(itemgetter(1), stored.values()))
 
     def read(count: int) -> None:
         nonlocal done

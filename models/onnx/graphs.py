@@ -25,6 +25,7 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import rename_source_key
 
 from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.checkpoints import sizes
 from dropscribe.models.onnx import layout, modules
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -76,7 +77,7 @@ class Built:
     @property
     def size(self) -> int:
         """Bytes of the weights."""
-        return sum(weight.size for weight in self.weights)
+        return sizes.total(self.weights)
 
 
 def build(folder: Path, dtype: str, encoder_dtype: str, block_size: int) -> tuple[Built, Built]:

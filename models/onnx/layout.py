@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.models.checkpoints import sizes
 from dropscribe.models.vibevoice.prompt import Wording
 
 FORMAT = 1  # of the manifest and of the graphs' inputs and outputs
@@ -76,7 +77,7 @@ class Manifest:
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(file.size for file in self.files.values())
+        return sizes.total(self.files.values())
 
     @property
     def weights(self) -> int:

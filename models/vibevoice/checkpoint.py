@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dropscribe.core.errors import ModelUnavailableError, UsageError
-from dropscribe.models.checkpoints import convert, convert_plan, hub_cache, new_folder, safetensors_files
+from dropscribe.models.checkpoints import convert, convert_plan, hub_cache, new_folder, safetensors_files, sizes
 from dropscribe.models.checkpoints.convert import SourceCheckpoint, Warn
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.checkpoints.shard_writer import Entry, Writer
@@ -105,7 +105,7 @@ def write_quantized(
             raise new_folder.unwritable(target, error) from error
         _prove(job, folder)
         new_folder.settle(folder, target)
-    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    size = sizes.of_files(filter(Path.is_file, target.rglob("*")))
     return Copy(
         source=source,
         revision=examined.revision,
@@ -158,7 +158,7 @@ def _write(job: _Job, folder: Path, tell: Tell) -> int:
     """Everything into a folder; returns the number of files with weights."""
     convert.copy_others(job.source, folder, without=safetensors_files.INDEX_SUFFIX)
     (folder / "config.json").write_text(json.dumps(_described(job), indent=2) + "\n", encoding="utf-8")
-    writer, progress = Writer(folder), _Progress(tell, sum(tensor.size for _, tensor in job.tensors))
+    writer, progress = Writer(folder), _Progress(tell, sizes.total(map(itemgetter(1), job.tensors)))
     for shard, tensor in job.tensors:
         writer.add(_entries(job, shard, tensor, progress))
     files = writer.close()

@@ -22,6 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_log
 
 from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.mappings import said
 from dropscribe.models import engine_errors
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.vibevoice import attention as varlen
@@ -185,7 +186,7 @@ def load(
         "quantization_config": None if stored else quantize.config(precision, dtype, parts),
         "device_map": {"": device},
     }
-    model, processor = _read(source, {name: value for name, value in options.items() if value is not None})
+    model, processor = _read(source, said(options))
     if implementation == "varlen":
         varlen.use(model.model.language_model)
     verdict = quantize.check(model, config, precision, parts)

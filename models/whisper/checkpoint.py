@@ -14,7 +14,7 @@ from ctranslate2.converters import TransformersConverter
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.settings import Settings
 from dropscribe.models import inventory
-from dropscribe.models.checkpoints import fetch, hub_cache, known, new_folder
+from dropscribe.models.checkpoints import fetch, hub_cache, known, new_folder, sizes
 from dropscribe.models.checkpoints.known import WEIGHTS
 from dropscribe.models.whisper.spec import DEFAULT
 
@@ -84,7 +84,7 @@ def _converted(folder: Path, name: str, target: Path, kept: str) -> Path:
         raise ModelUnavailableError(f"{name}: {'; '.join(problems)}")
     log.info("converting %s for CTranslate2, once", name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    new_folder.require_room(target.parent, sum(path.stat().st_size for path in folder.glob("*.safetensors")))
+    new_folder.require_room(target.parent, sizes.of_files(folder.glob("*.safetensors")))
     with new_folder.beside(target) as part:
         try:
             _Converter(str(folder)).convert(str(part), quantization=kept, force=True)

@@ -11,6 +11,7 @@ from typing import Any
 from dropscribe.core.errors import UsageError
 from dropscribe.core.folder_settings import FolderSettings
 from dropscribe.core.hotwords import read_file
+from dropscribe.core.mappings import said
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_errors import validated
 from dropscribe.core.types import Priority
@@ -41,7 +42,7 @@ def recordings(
     if hotwords:
         over["hotwords"] = read_file(hotwords)
         settings = settings.model_copy(update={"hotwords": None})
-    given = {key: value for key, value in over.items() if value is not None}
+    given = said(over)
     return [recording(database, settings, file, given) for file in files]
 
 
