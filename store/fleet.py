@@ -163,8 +163,9 @@ _WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__
 
 
 def list_workers(database: Database) -> list[Worker]:
-    """Registered processes and what each has claimed, by role and name."""
-    query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent"))
+    """Registered processes and what each has claimed, by role and name; not those that were killed long ago."""
+    recent = workers.c.heartbeat_at >= now() - FORGET_SECONDS
+    query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent")).where(recent)
     with database.read() as connection:
         claimed = _work_by_owner(connection)
         rows = connection.execute(query.order_by(workers.c.role, workers.c.id)).all()

@@ -92,7 +92,8 @@ def resume(context: Context) -> None:
 
 def drain(context: Context, names: Sequence[str], *, everyone: bool, wait: bool) -> int:
     """Have workers finish what they do and end; with `wait`, return when they have. Returns the exit code."""
-    there = [worker.id for worker in fleet.list_workers(context.database) if worker.role != SCHEDULER]
+    living = fleet.living_workers(context.database, context.settings.silence_seconds)
+    there = [worker.id for worker in living if worker.role != SCHEDULER]
     draining: set[str] = set()
 
     def one(name: str) -> str:

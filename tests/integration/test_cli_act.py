@@ -7,16 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobState
-from dropscribe.store import jobs, queries, recovery
+from dropscribe.store import fleet, jobs, queries, recovery
 from dropscribe.store.session import Database
+from dropscribe.store.tables import now, workers
 from tests.integration.console import Cli, admit, done, fail, give_up, state_of
 
 pytestmark = pytest.mark.usefixtures("environment")
+
+
+def test_nobody_speaks_to_dead_workers(store: Database, cli: Cli) -> None:
+    for name in ("dead", "living"):
+        fleet.register(store, name, host="h", pid=1, role="cpu", state="ready")
+    with store.begin() as connection:
+        connection.execute(update(workers).where(workers.c.id == "dead").values(heartbeat_at=now() - 500))
+    ended = cli("drain", "--all")
+    assert (ended.code, "dead" in ended.out) == (0, False)
+    assert "living takes nothing new" in ended.out
+    assert "dead means no worker" in cli("drain", "dead").err
 
 
 @pytest.fixture

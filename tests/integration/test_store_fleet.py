@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 
+from sqlalchemy import update
+
 from dropscribe.core.types import EngineInfo
 from dropscribe.store import chunks, fleet, leases, queries
 from dropscribe.store.fleet import Capacity, list_workers
 from dropscribe.store.roots import RootReport, list_roots, report_roots
 from dropscribe.store.session import Database
+from dropscribe.store.tables import now, workers
 from tests.integration.store_steps import ENGINE, LEASE, admit, prepare
 
 
@@ -38,6 +41,22 @@ def test_the_fleet_can_do_what_its_living_model_workers_can(database: Database) 
     fleet.leave(database, "small")
     assert fleet.capacity(database, 60.0).longest_chunk == 1800.0
     assert fleet.capacity(database, -1.0) == Capacity()
+
+
+def test_a_worker_that_was_killed_leaves_the_list_after_an_hour_and_comes_back_if_it_only_slept(
+    database: Database,
+) -> None:
+    for name in ("killed", "living"):
+        fleet.register(database, name, host="h", pid=1, role="cpu", state="ready")
+    silent = update(workers).where(workers.c.id == "killed")
+    with database.begin() as connection:
+        connection.execute(silent.values(heartbeat_at=now() - 3500))
+    assert [worker.id for worker in list_workers(database)] == ["killed", "living"]
+    with database.begin() as connection:
+        connection.execute(silent.values(heartbeat_at=now() - 3700))
+    assert [worker.id for worker in list_workers(database)] == ["living"]
+    fleet.heartbeat(database, "killed")
+    assert [worker.id for worker in list_workers(database)] == ["killed", "living"]
 
 
 def test_one_process_holds_a_role_at_a_time(database: Database) -> None:
