@@ -37,7 +37,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         chosen.spec.require()
     except ModelUnavailableError as error:
         yield Finding("engine", where_needed(settings), error.problem, error.remedy)
-        yield from (gpu_finding(settings, gpu, NO_PROBE) for gpu in listing.gpus)
+        yield from (gpu_finding(settings, gpu) for gpu in listing.gpus)
         return
     yield _of_engine(settings, chosen)
     yield from _tried(settings, chosen.spec, listing.gpus)
@@ -59,13 +59,12 @@ def _of_engine(settings: Settings, chosen: ModelChoice) -> Finding:
 
 def _tried(settings: Settings, spec: EngineSpec, found: Sequence[Gpu]) -> Iterator[Finding]:
     """What comes of the engine's packages in child processes, all at once: one for each GPU, or one without."""
-    computes = registry.uses_gpus(spec)
-    uuids = list(map(attrgetter("uuid"), found)) * computes or [""]
+    uuids = list(map(attrgetter("uuid"), found)) * spec.on_gpus or [""]
     probes = [Probe.start(_packages(spec), spec.computes_with, uuid) for uuid in uuids]
     reports = list(map(Probe.end, probes))
     yield imports_finding(settings, spec, reports[0].imports)
     for gpu, report in zip(found, chain(reports, repeat(reports[0])), strict=False):
-        yield gpu_finding(settings, gpu, report, computes=computes)
+        yield gpu_finding(settings, gpu, report, spec)
 
 
 def _packages(spec: EngineSpec) -> list[str]:
@@ -83,10 +82,15 @@ def imports_finding(settings: Settings, spec: EngineSpec, imports: Sequence[Pack
     return Finding("packages", worst(found), ", ".join(map(str, imports)), spec.how_to_install)
 
 
-def gpu_finding(settings: Settings, gpu: Gpu, report: ProbeReport, *, computes: bool = False) -> Finding:
-    """One GPU: what it is, whether an engine that `computes` on GPUs does so, and what `auto` would choose there."""
+def gpu_finding(
+    settings: Settings, gpu: Gpu, report: ProbeReport = NO_PROBE, spec: EngineSpec | None = None
+) -> Finding:
+    """One GPU: what it is, what `auto` would choose there, and whether an engine that is meant for GPUs computes on it.
+
+    One that cannot fails where it would get a worker, and is warned of where the CPU is used instead.
+    """
     name, told = f"gpu {gpu.index}", f"{_in_words(gpu)}; auto there: {registry.auto_on(settings, gpu).sentence}"
-    if not computes:
+    if spec is None or not spec.on_gpus:
         return Finding(name, Severity.OK, told)
     if not report.support:
         why = "; ".join(filter(None, (one.error for one in report.imports)))
@@ -94,8 +98,9 @@ def gpu_finding(settings: Settings, gpu: Gpu, report: ProbeReport, *, computes: 
     try:
         compatibility.require(report.support, gpu)
     except ModelUnavailableError as error:
-        level = Severity.WARN if BUSY in error.problem.lower() else where_needed(settings)
-        return Finding(name, level, f"{_in_words(gpu)}; {error.problem}", error.remedy)
+        bearable = BUSY in error.problem.lower() or not registry.uses_gpus(spec)
+        level = Severity.WARN if bearable else where_needed(settings)
+        return Finding(name, level, f"{told}; {error.problem}", error.remedy)
     ran = f"{told}; a kernel ran ({compatibility.versions(report.support, gpu)})"
     lacking = _lacking(report.support, report.imports)
     return Finding(name, Severity.WARN if lacking else Severity.OK, f"{ran}{lacking}", "pip install -U bitsandbytes")

@@ -173,23 +173,34 @@ def test_a_package_that_cannot_be_imported_fails_unless_it_is_optional(package: 
 
 def test_a_card_on_which_a_kernel_ran_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     report = ProbeReport((PackageImport("torch", "2.13.0"), PackageImport("bitsandbytes", "0.50.2")), COMPUTING)
-    found = engine_checks.gpu_finding(VIBEVOICE, CARD, report, computes=True)
+    found = engine_checks.gpu_finding(VIBEVOICE, CARD, report, registry.SPECS["vibevoice"])
     assert found.level == Severity.OK
     assert "a kernel ran (driver 580.95.05, torch 2.13.0 built for CUDA 13.0)" in found.finding
     monkeypatch.setattr(cuda_support, "bitsandbytes_binaries", lambda: ["11.8", "12.8"])
-    found = engine_checks.gpu_finding(VIBEVOICE, CARD, report, computes=True)
+    found = engine_checks.gpu_finding(VIBEVOICE, CARD, report, registry.SPECS["vibevoice"])
     assert found.level == Severity.WARN
     assert "bitsandbytes has no binary for CUDA 13.0 (it has: 11.8, 12.8)" in found.finding
 
 
 def test_a_card_that_others_fill_is_no_failure() -> None:
     full = replace(COMPUTING, computes=False, said="CUDA out of memory. Tried to allocate 2.00 MiB.")
-    found = engine_checks.gpu_finding(VIBEVOICE, CARD, ProbeReport((), full), computes=True)
+    found = engine_checks.gpu_finding(VIBEVOICE, CARD, ProbeReport((), full), registry.SPECS["vibevoice"])
     assert (found.level, found.remedy.partition(":")[0]) == (Severity.WARN, "free the memory of this GPU")
 
 
 def test_a_card_that_was_not_tried_since_the_process_crashed_fails() -> None:
     crashed = ProbeReport((PackageImport("torch", "", "it ends the process with SIGSEGV"),))
-    found = engine_checks.gpu_finding(VIBEVOICE, CARD, crashed, computes=True)
+    found = engine_checks.gpu_finding(VIBEVOICE, CARD, crashed, registry.SPECS["vibevoice"])
     assert found.level == Severity.FAIL
     assert found.finding.endswith("nothing was computed: it ends the process with SIGSEGV")
+
+
+def test_a_card_that_is_left_alone_for_want_of_a_library_is_warned_of(
+    tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi.install_machine(tools, "one")
+    found = named(examine(load({"DROPSCRIBE_ENGINE": "onnx", "DROPSCRIBE_MODEL": "/srv/export"})), "gpu 0")
+    assert found.level == Severity.WARN
+    assert "onnxruntime cannot compute on GPU 0 (NVIDIA L4): it is a build for the CPU" in found.finding
+    assert "auto there: " in found.finding
+    assert found.remedy.startswith("pip uninstall onnxruntime, then pip install onnxruntime-gpu")

@@ -95,6 +95,15 @@ def test_the_gpus_of_the_machine_are_found(tools: Path, run) -> None:
     assert len(cards(run("--vram", "8", "--json")[1])) == 1
 
 
+def test_the_slices_and_cards_that_were_given_are_planned(tools: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi.install_machine(tools, "mig")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,MIG-cba663e8")
+    assert [(card["name"], card["vram"]) for card in cards(run("--json")[1])] == [
+        ("GPU 0, NVIDIA A100-SXM4-40GB", 40_960 * 2**20),
+        ("GPU 1, NVIDIA A100-SXM4-40GB MIG 1c.2g.10gb", 9_984 * 2**20),
+    ]
+
+
 def test_a_gpu_that_is_not_there_is_refused(tools: Path, run) -> None:
     code, out, err = run("--gpu", "0")
     assert (code, out) == (2, "")
