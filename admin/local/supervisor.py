@@ -17,10 +17,9 @@ from dropscribe.core.errors import DropscribeError
 
 log = logging.getLogger(__name__)
 
-MIN_PAUSE = 0.5  # seconds before a child is started again; doubles each time it dies young
+MIN_PAUSE = 0.5  # seconds before a child is started again; doubles each time it dies before it was at work
 MAX_PAUSE = 30.0
-YOUNG_SECONDS = 20.0  # a child that dies younger has not worked
-YOUNG_DEATHS = 5  # so many in a row, and it is no use
+YOUNG_DEATHS = 5  # so many in a row before it was at work, however long each took, and it is no use
 ERROR = "error: "  # begins the line that `dropscribe.admin.local.child` ends with
 GRAVE = ("error", "critical")  # levels of what a process may end by
 LOG_BYTES = 10_000_000  # a log file longer than this is set aside at the next start
@@ -41,7 +40,6 @@ class Child:
     arguments: Sequence[str]
     may_end: bool = False
     process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
     log_start: int = 0
     young_deaths: int = 0
     start_at: float = 0.0
@@ -56,11 +54,6 @@ class Child:
     def is_due(self) -> bool:
         """Is it to be started?"""
         return self.process is None and not self.ended and time.monotonic() >= self.start_at
-
-    @property
-    def age(self) -> float:
-        """Seconds since its last start."""
-        return time.monotonic() - self.started
 
     def signal(self, number: int) -> None:
         """Send a signal to its process, if there is one."""
@@ -134,7 +127,6 @@ class Supervisor:
             child.process = child_process.start(
                 "admin.local.child", *child.arguments, env=environment, stdout=output, stderr=output
             )
-        child.started = time.monotonic()
 
     def _bury(self, child: Child, status: int) -> None:
         child.process = None
@@ -143,8 +135,7 @@ class Supervisor:
             back = f"`dropscribe worker --role {child.arguments[0]}` or the next `dropscribe up` brings it back"
             log.warning("%s ended as requested; %s", child.name, back)
             return
-        lived = child.age
-        self._plan_restart(child, status, died_young=not self.died(child.name) and lived < YOUNG_SECONDS)
+        self._plan_restart(child, status, died_young=not self.died(child.name))
 
     def _plan_restart(self, child: Child, status: int, *, died_young: bool) -> None:
         child.young_deaths = child.young_deaths + 1 if died_young else 0

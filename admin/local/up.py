@@ -272,7 +272,7 @@ class System:
         recovery.expire_of(self.database, name, self.settings.lost_attempts)
         states = {worker.id: worker.state for worker in list_workers(self.database)}
         fleet.leave(self.database, name)
-        return states.get(name) == "ready"
+        return states.get(name, "loading") != "loading"
 
     def _stop(self, supervisor: Supervisor, groups: Sequence[list[Child]]) -> None:
         redis, workers, scheduler = groups

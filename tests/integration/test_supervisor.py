@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.admin.local.supervisor import Child, Supervisor
+from dropscribe.admin.local import supervisor as supervisor_module
+from dropscribe.admin.local.supervisor import YOUNG_DEATHS, Child, Supervisor
+from dropscribe.core.errors import DropscribeError
 
 CRITICAL = json.dumps({"level": "critical", "message": "the model cannot go on"})
 INFO = json.dumps({"level": "info", "message": "cache hits: 0"})
@@ -55,3 +57,19 @@ def test_a_child_that_was_killed_is_not_told_of_with_what_it_said_before(
 ) -> None:
     ended(supervisor, "echo ready; kill -9 $$")
     assert caplog.messages == ["child ended with status -9; starting it again in 1.0 s"]
+
+
+def test_a_child_that_never_gets_to_work_is_given_up(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "MIN_PAUSE", 0.0)
+    child = supervisor.start("child", "exec", "sh", "-c", "echo 'error: torch is a build for the CPU'; exit 1")
+    for _ in range(YOUNG_DEATHS - 1):
+        end(child)
+        supervisor.tend()
+    end(child)
+    with pytest.raises(DropscribeError, match=r"ends as soon as it is started .*: torch is a build for the CPU"):
+        supervisor.tend()
+
+
+def end(child: Child) -> None:
+    assert child.process
+    child.process.wait()
