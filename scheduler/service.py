@@ -33,7 +33,7 @@ from dropscribe.scheduler.watching.folder_rules import Folders
 from dropscribe.scheduler.watching.replacement import admit_replaced
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import fleet, jobs
-from dropscribe.store.roots import forget_roots, report_roots
+from dropscribe.store.roots import forget_root, forget_roots, report_roots
 from dropscribe.store.session import Database, open_database
 
 log = logging.getLogger(__name__)
@@ -103,8 +103,17 @@ class Scheduler:
             raise
         known = partial(jobs.known, self._database)
         return [
-            RootWatch(place, self._settings, FileEventWatcher(exclude=exclude), known, self._admit, exclude, scanner)
-            for place, scanner in zip(places, scanners, strict=True)
+            RootWatch(
+                place,
+                self._settings,
+                FileEventWatcher(exclude=exclude),
+                known,
+                self._admit,
+                exclude,
+                scanner,
+                link=folder.expanduser().absolute(),
+            )
+            for folder, place, scanner in zip(folders, places, scanners, strict=True)
         ]
 
     def _admit(
@@ -118,7 +127,10 @@ class Scheduler:
         try:
             while not self._stop.is_set():
                 if watch.next_look <= time.monotonic():
+                    before = watch.report.path
                     self._forgivingly(partial(watch.look, time.monotonic()))
+                    if watch.report.path != before:
+                        self._forgivingly(partial(forget_root, self._database, socket.gethostname(), before))
                     self._forgivingly(partial(admit_replaced, self._database, self._doorbell, watch))
                     self._forgivingly(lambda: report_roots(self._database, [watch.report]))
                 self._forgivingly(partial(archiver.put_away, self._database, watch))

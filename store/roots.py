@@ -125,6 +125,12 @@ def report_roots(database: Database, reports: Sequence[RootReport]) -> None:
             connection.execute(update(roots).where(roots.c.path_key == key).values(values))
 
 
+def forget_root(database: Database, host: str, path: str) -> None:
+    """Remove a folder that a scheduler on this host watches no more."""
+    with database.begin() as connection:
+        connection.execute(delete(roots).where(roots.c.path_key == path_key(f"{host}:{path}")))
+
+
 def forget_roots(database: Database, host: str) -> None:
     """Remove the folders that a scheduler on this host watched before."""
     with database.begin() as connection:

@@ -65,7 +65,8 @@ def up(folders: list[Path], overrides: Mapping[str, Any], *, until_drained: bool
         forget_roots(database, socket.gethostname())
         if settings.sqlite_file:  # no other host can work on it: what is owned was left by a crash
             recovery.expire_all(database, settings.lost_attempts)
-        system = System(settings, database, chosen, places, stop, report.make(as_json=as_json), environment)
+        named = [] if until_drained else [folder.expanduser().absolute() for folder in folders]
+        system = System(settings, database, chosen, places, stop, report.make(as_json=as_json), environment, named)
         return system.run(until_drained=until_drained)
 
 
@@ -160,6 +161,7 @@ class System:
     stop: threading.Event
     report: Report
     environment: Mapping[str, str] = field(default_factory=dict)
+    named: Sequence[Path] = ()  # the folders as they were named: links are followed where they lead by then
     activity: ActivityReporter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -208,7 +210,7 @@ class System:
         groups[1].append(self._worker(supervisor, "cpu"))
         groups[1] += self._model_workers(supervisor)
         name = f"{socket.gethostname()}-scheduler"
-        groups[2].append(supervisor.start(name, "scheduler", name, *map(str, self.folders)))
+        groups[2].append(supervisor.start(name, "scheduler", name, *map(str, self.named or self.folders)))
         self._announce()
 
     def _model_workers(self, supervisor: Supervisor) -> list[Child]:

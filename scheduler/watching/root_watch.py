@@ -62,6 +62,7 @@ class RootWatch:
     earliest: float = 0.0
     report: RootReport = field(init=False)
     folders: Folders = field(default_factory=Folders)
+    link: Path | None = None  # the path as it was named, which may be a link that is switched
     touched: dict[str, Touched] = field(default_factory=dict)
     trouble: str = ""  # why what is to be done in the folder cannot be done, though it can be read
     _root: Root = field(init=False)
@@ -204,7 +205,8 @@ class RootWatch:
 
     def _open(self) -> tuple[Root, RootIdentity]:
         """What lies there now, if it is what lay there before."""
-        root, identity = self.scanner.open(self.path)
+        root, identity = self.scanner.open(self.link or self.path)
+        self._follow(root.path)
         if self._identity is None or self._is_news(self._identity, identity):
             log.info("watching %s (%s)", self.path, root.filesystem)
             self._identity, self._stability = identity, None
@@ -213,6 +215,14 @@ class RootWatch:
         self._require(roots.difference(self._identity, identity))
         self._root = root
         return root, self._identity
+
+    def _follow(self, path: Path) -> None:
+        """The link that was named leads elsewhere by now: that is another folder, of which nothing is known yet."""
+        if self.link and path != self.path:
+            log.warning("%s leads to %s now, and to %s no more", self.link, path, self.path)
+            self.bell.stop()
+            self.path, self._identity, self._unstorable, self.trouble = path, None, {}, ""
+            self._gone.clear()
 
     def _is_news(self, then: RootIdentity, now: RootIdentity) -> bool:
         """The share came late: until now it was an empty mount point, or a local folder that it covers."""

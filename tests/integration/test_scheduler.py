@@ -122,6 +122,36 @@ def test_a_restart_admits_nothing_twice_and_what_changed_again(
     assert sorted(job.path for job in queries.list_jobs(database)) == ["a.wav", "b.wav", "b.wav"]
 
 
+def test_a_root_that_is_a_link_is_followed_where_it_leads_by_then(
+    database: Database, make_watch: MakeWatch, inbox: Path
+) -> None:
+    one, two, link = inbox / "one", inbox / "two", inbox / "current"
+    for folder in (one, two):
+        folder.mkdir()
+        put(folder / "a.wav", folder.name.encode())
+    link.symlink_to(one)
+    watched = make_watch(one)
+    watched.link = link
+    watched.look(0.0)
+    watched.look(10.0)
+    (inbox / "next").symlink_to(two)
+    (inbox / "next").rename(link)
+    watched.look(20.0)
+    watched.look(30.0)
+    assert {job.source for job in queries.list_jobs(database)} == {str(one / "a.wav"), str(two / "a.wav")}
+    assert (watched.report.online, watched.report.path, watched.place) == (True, str(two), two)
+    put(two / "b.wav")
+    assert watched.bell.wait(5.0), "the new folder is listened to"
+    put(one / "b.wav")
+    watched.look(40.0)
+    watched.look(50.0)
+    assert {job.source for job in queries.list_jobs(database)} >= {str(two / "b.wav")}
+    assert str(one / "b.wav") not in {job.source for job in queries.list_jobs(database)}
+    link.unlink()
+    watched.look(60.0)
+    assert (watched.report.online, watched.report.path) == (False, str(two))
+
+
 def test_a_root_that_vanishes_cancels_nothing_and_comes_back(
     database: Database, make_watch: MakeWatch, inbox: Path
 ) -> None:
