@@ -23,8 +23,9 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from dropscribe.core import engines
 from dropscribe.core.engine_settings import EngineSettings, groups
+from dropscribe.core.engines import AUTO
+from dropscribe.core.engines import checked as checked_engine
 from dropscribe.core.job_overrides import NAMES as OF_A_JOB
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings_errors import PREFIX, validated
@@ -51,6 +52,11 @@ def _no_format(ending: str) -> str:
     if ending in OUTPUT_FORMATS:
         raise ValueError(f"{ending} is the ending of a transcript")
     return ending
+
+
+def _engine_of(entry: str) -> str:
+    checked_engine(entry.partition(":")[0])
+    return entry
 
 
 def default_home() -> Path:
@@ -108,8 +114,8 @@ class Settings(BaseModel):
         description="ending of a file that is written when all others of a recording are whole, such as done",
     )
 
-    engine: Annotated[str, AfterValidator(engines.checked)] = Field(
-        engines.AUTO, description="speech model; auto: the best one that this machine can run"
+    engine: Annotated[str, AfterValidator(checked_engine)] = Field(
+        AUTO, description="speech model; auto: the best one that this machine can run"
     )
     precision: Literal["auto", "bf16", "fp16", "fp32", "int8", "nf4"] = Field(
         "auto", description="number format of the model's weights"
@@ -121,6 +127,11 @@ class Settings(BaseModel):
     )
     revision: str = Field(
         "", description="commit or tag of that id; empty: the verified one of a known checkpoint, else its newest"
+    )
+    engines: Annotated[tuple[Annotated[str, AfterValidator(_engine_of)], ...], BeforeValidator(split_commas)] = Field(
+        (),
+        description="models that `up` runs side by side, for folders that ask for them: vibevoice,whisper:small; "
+        "empty: the one of `engine` and `model`",
     )
     folder_models: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
         (), description="checkpoints that folders may ask for, as the workers' own setting `model` calls them"

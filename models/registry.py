@@ -66,6 +66,19 @@ def auto_on(settings: Settings, gpu: Gpu) -> ModelChoice:
     return choice.choose(SPECS, AUTO, settings.model, _reader(settings), machine)
 
 
+def choose_all(settings: Settings) -> list[ModelChoice]:
+    """What each of the setting `engines` means, or the one of `engine` and `model`. Raises as `choose` does."""
+    if not settings.engines:
+        return [choose(settings)]
+    named = (entry.partition(":") for entry in settings.engines)
+    return [choose(settings.model_copy(update={"engine": engine, "model": model})) for engine, _, model in named]
+
+
+def choose_without_gpus() -> ModelChoice:
+    """What `auto` means on a machine that has none."""
+    return choice.choose(SPECS, AUTO, "", "", Machine())
+
+
 def look_at_machine() -> Machine:
     """The GPUs that this process may use, as far as a choice depends on them."""
     found = gpus.known().gpus

@@ -311,6 +311,17 @@ def model_queues(database: Database) -> dict[str, int]:
         return dict(connection.execute(query.group_by(jobs.c.model_queue)).all())
 
 
+def bound_to_others(database: Database, queues: Collection[str]) -> list[Job]:
+    """The jobs that wait for the model that began them, which is none of those that serve the queues."""
+    stranded = (
+        jobs.c.state == JobState.TRANSCRIBING,
+        jobs.c.model_queue != jobs.c.wanted_queue,
+        jobs.c.model_queue.not_in(queues),
+    )
+    with database.read() as connection:
+        return [_job(row) for row in connection.execute(_jobs_query().where(*stranded))]
+
+
 def _last_of_its_file() -> ColumnElement[bool]:
     """The condition that no later job is about the same file."""
     later = jobs.alias()

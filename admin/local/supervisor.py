@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from dropscribe.core import child_process
 from dropscribe.core.errors import DropscribeError
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 MIN_PAUSE = 0.5  # seconds before a child is started again; doubles each time it dies before it was at work
 MAX_PAUSE = 30.0
 YOUNG_DEATHS = 5  # so many in a row before it was at work, however long each took, and it is no use
+NOTHING: Mapping[str, str] = MappingProxyType({})
 ERROR = "error: "  # begins the line that `dropscribe.admin.local.child` ends with
 GRAVE = ("error", "critical")  # levels of what a process may end by
 LOG_BYTES = 10_000_000  # a log file longer than this is set aside at the next start
@@ -28,17 +30,27 @@ LOG_BYTES = 10_000_000  # a log file longer than this is set aside at the next s
 Died = Callable[[str], bool]
 
 
+class GaveUpError(DropscribeError):
+    """A child ends as soon as it is started; it is not started again."""
+
+    def __init__(self, child: Child, message: str, *, remedy: str) -> None:
+        """`child` is that child."""
+        super().__init__(message, remedy=remedy)
+        self.child = child
+
+
 @dataclass
 class Child:
     """One supervised process. `name` is that of its log file and, for workers, its name in the store.
 
-    A worker `may_end`: if it ends with status 0, it was asked to, and is not started again. The output since its
-    last start begins at byte `log_start` of its log.
+    A worker `may_end`: if it ends with status 0, it was asked to, and is not started again. `environment` is what it
+    has of its own. The output since its last start begins at byte `log_start` of its log.
     """
 
     name: str
     arguments: Sequence[str]
     may_end: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     log_start: int = 0
     young_deaths: int = 0
@@ -80,15 +92,17 @@ class Supervisor:
     died: Died
     children: list[Child] = field(default_factory=list)
 
-    def start(self, name: str, *arguments: str, may_end: bool = False) -> Child:
+    def start(
+        self, name: str, *arguments: str, may_end: bool = False, environment: Mapping[str, str] = NOTHING
+    ) -> Child:
         """Add a child and start it; `arguments` are those of `dropscribe.admin.local.child`."""
-        child = Child(name, arguments, may_end)
+        child = Child(name, arguments, may_end, environment)
         self.children.append(child)
         self._spawn(child)
         return child
 
     def tend(self) -> None:
-        """Restart what died. Raises DropscribeError for a child that cannot live."""
+        """Restart what died. Raises GaveUpError for a child that cannot live."""
         for child in self.children:
             if (status := child.status) is not None:
                 self._bury(child, status)
@@ -123,7 +137,7 @@ class Supervisor:
             path.replace(path.with_suffix(".log.1"))
         with path.open("ab") as output:
             child.log_start = output.tell()
-            environment = os.environ | dict(self.environment)
+            environment = {**os.environ, **self.environment, **child.environment}
             child.process = child_process.start(
                 "admin.local.child", *child.arguments, env=environment, stdout=output, stderr=output
             )
@@ -140,7 +154,9 @@ class Supervisor:
     def _plan_restart(self, child: Child, status: int, *, died_young: bool) -> None:
         child.young_deaths = child.young_deaths + 1 if died_young else 0
         if child.young_deaths >= YOUNG_DEATHS:
-            raise DropscribeError(
+            child.ended = True
+            raise GaveUpError(
+                child,
                 f"{child.name} ends as soon as it is started (status {status}): {self.crash_reason(child)}",
                 remedy=f"its log is {self._log(child)}",
             )

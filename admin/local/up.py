@@ -19,14 +19,15 @@ from typing import Any, TextIO
 
 from dropscribe.admin.local import private_redis
 from dropscribe.admin.local.activity import ActivityReporter, transcripts_folder
-from dropscribe.admin.local.supervisor import Child, Supervisor
+from dropscribe.admin.local.model_workers import ModelWorkers
+from dropscribe.admin.local.supervisor import Child, GaveUpError, Supervisor
 from dropscribe.admin.state import exit_status, fleet_status, report, status_view
 from dropscribe.admin.state.fleet_status import Status
 from dropscribe.admin.state.report import Report
-from dropscribe.core import gpus, logs
+from dropscribe.core import logs
 from dropscribe.core.errors import DropscribeError, StoreUnavailableError, UsageError
-from dropscribe.core.gpus import Gpu
 from dropscribe.core.hotwords import context_of
+from dropscribe.core.routing import wish_of
 from dropscribe.core.settings import Settings, variable
 from dropscribe.core.settings_loading import as_environment, load
 from dropscribe.models import registry
@@ -34,7 +35,7 @@ from dropscribe.models.checkpoints import fetch
 from dropscribe.models.choice import ModelChoice
 from dropscribe.scheduler.scanning import roots, scanner
 from dropscribe.scheduler.scanning.scanner import FolderState
-from dropscribe.store import fleet, recovery
+from dropscribe.store import commands, fleet, queries, recovery
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.queries import Job
 from dropscribe.store.roots import WatchedRoot, forget_roots, of_host
@@ -56,7 +57,7 @@ def up(folders: list[Path], overrides: Mapping[str, Any], *, until_drained: bool
     settings = load(overrides=overrides)
     environment = as_environment(settings, overrides=overrides)
     logs.configure(settings.model_copy(update={"log_format": "text", "log_level": "warning"}))
-    chosen, places = examined(settings, folders, there=until_drained)
+    choices, places = examined(settings, folders, there=until_drained)
     with (
         only_one(settings.home),
         stop_signals() as stop,
@@ -66,22 +67,25 @@ def up(folders: list[Path], overrides: Mapping[str, Any], *, until_drained: bool
         if settings.sqlite_file:  # no other host can work on it: what is owned was left by a crash
             recovery.expire_all(database, settings.lost_attempts)
         named = [] if until_drained else [folder.expanduser().absolute() for folder in folders]
-        system = System(settings, database, chosen, places, stop, report.make(as_json=as_json), environment, named)
+        system = System(settings, database, choices, places, stop, report.make(as_json=as_json), environment, named)
         return system.run(until_drained=until_drained)
 
 
-def examined(settings: Settings, folders: list[Path], *, there: bool = False) -> tuple[ModelChoice, list[FolderState]]:
+def examined(
+    settings: Settings, folders: list[Path], *, there: bool = False
+) -> tuple[list[ModelChoice], list[FolderState]]:
     """What `up` would run, over which folders. Raises what is wrong with them, as far as no restart would mend it.
 
     `there`: the folders have to be there and readable.
     """
     context_of(settings)  # the scheduler would end over a hotwords file that is not there
-    chosen = registry.choose(settings)
-    chosen.spec.require()  # no start of its worker could mend that
+    choices = registry.choose_all(settings)
+    for chosen in choices:
+        chosen.spec.require()  # no start of its worker could mend that
     places = scanner.places(folders)  # a share that hangs must not keep the others from being watched
     roots.check_roots([place.path for place in places], Path)
     require_folders(places, there=there)
-    return chosen, places
+    return choices, places
 
 
 def require_folders(places: Sequence[FolderState], *, there: bool) -> None:
@@ -156,16 +160,18 @@ class System:
 
     settings: Settings
     database: Database
-    choice: ModelChoice
+    choices: Sequence[ModelChoice]
     places: Sequence[FolderState]
     stop: threading.Event
     report: Report
     environment: Mapping[str, str] = field(default_factory=dict)
     named: Sequence[Path] = ()  # the folders as they were named: links are followed where they lead by then
     activity: ActivityReporter = field(init=False)
+    models: ModelWorkers = field(init=False)
 
     def __post_init__(self) -> None:
         self.activity = ActivityReporter(self.database, self.report)
+        self.models = ModelWorkers(self.settings, self.choices, self.report.say)
 
     @property
     def folders(self) -> list[Path]:
@@ -181,7 +187,7 @@ class System:
         try:
             with self.report:
                 self._start(supervisor, groups)
-                drained = self._attend(supervisor, groups[1], until_drained=until_drained)
+                drained = self._attend(supervisor, *groups[1], until_drained=until_drained)
         finally:
             if self.stop.is_set():
                 self.report.say(f"stopping; {GOES_ON}")
@@ -207,38 +213,30 @@ class System:
         if not self.settings.redis_url:
             groups[0].append(supervisor.start(REDIS, "exec", *private_redis.server_command(self.settings)))
             private_redis.wait_until_up(self.settings)
-        groups[1].append(self._worker(supervisor, "cpu"))
-        groups[1] += self._model_workers(supervisor)
+        groups[1].append(self._cpu_worker(supervisor))
+        self.models.start(supervisor)
         name = f"{socket.gethostname()}-scheduler"
         groups[2].append(supervisor.start(name, "scheduler", name, *map(str, self.named or self.folders)))
         self._announce()
 
-    def _model_workers(self, supervisor: Supervisor) -> list[Child]:
-        """One for each GPU that the engine can use, or else one."""
-        listing = gpus.known()
-        usable, remarks = registry.workers_gpus(self.choice, listing.gpus)
-        for remark in (*listing.remarks, *remarks):
-            self.report.say(remark)
-        started = [self._worker(supervisor, "model", gpu) for gpu in usable]
-        return started or [self._worker(supervisor, "model")]
-
-    def _worker(self, supervisor: Supervisor, role: str, gpu: Gpu | None = None) -> Child:
-        name = "-".join([socket.gethostname(), role, *([str(gpu.index)] if gpu else [])])
-        chosen = [self.choice.spec.name, self.choice.model] if role == "model" else []  # once for all its workers
-        return supervisor.start(name, role, name, *chosen, *([gpu.uuid] if gpu else []), may_end=True)
+    def _cpu_worker(self, supervisor: Supervisor) -> Child:
+        name = f"{socket.gethostname()}-cpu"
+        return supervisor.start(name, "cpu", name, may_end=True)
 
     def _announce(self) -> None:
         for place in self.places:
             self.activity.begin(place, transcripts_folder(self.settings.results))
-        self.report.say(f"engine {self.choice.spec.name}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
-        self.report.say(self.choice.sentence)
+        names = ", ".join(dict.fromkeys(choice.spec.name for choice in self.choices))
+        self.report.say(f"engine {names}; logs in {self.settings.home / 'logs'}; stop with Ctrl-C")
+        for choice in self.choices:
+            self.report.say(choice.sentence)
 
-    def _attend(self, supervisor: Supervisor, workers: Sequence[Child], *, until_drained: bool) -> bool:
+    def _attend(self, supervisor: Supervisor, *cpu: Child, until_drained: bool) -> bool:
         """True if every recording is through, False if `up` was stopped or every worker was asked to end."""
         while not self.stop.wait(TICK_SECONDS):
             if self._tend(supervisor) and until_drained:
                 return True
-            if all(worker.ended for worker in workers):
+            if all(worker.ended for worker in (*cpu, *self.models.children)):
                 self.report.say(f"all workers have ended, so `up` ends too; {GOES_ON}")
                 break
         return False
@@ -248,13 +246,16 @@ class System:
         try:
             supervisor.tend()
             return self._report()
+        except GaveUpError as error:
+            self.models.go_on_without(supervisor, error)
         except StoreUnavailableError as error:  # it comes back, and the workers can wait for it
             log.warning("%s", error)
-            return False
+        return False
 
     def _report(self) -> bool:
         """Show the current state; True when nothing is left to do."""
         now = fleet_status.gather(self.database, self.settings)
+        self._begin_stranded_anew(now)
         drained = exit_status.is_drained(self._own(now), self.folders, now.unfinished)
         drained = drained and exit_status.all_archived(self.database, self.folders)
         self.activity.report(self._own(now))
@@ -262,6 +263,19 @@ class System:
             self.report.fetching(one.step, one.done, one.total)
         self.report.update(now)
         return drained
+
+    def _begin_stranded_anew(self, now: Status) -> None:
+        """Where no other machine takes part, what waits for a model of an earlier `up` is transcribed by one of now."""
+        at_work = [worker for worker in now.alive if worker.role == "model" and worker.queues]
+        if not self.settings.sqlite_file or not at_work or len(at_work) < len(self.models.living):
+            return
+        served = {queue for worker in at_work for queue in worker.queues}
+        for job in queries.bound_to_others(self.database, served):
+            commands.change_model(self.database, job.id)
+            self.report.say(
+                f"{job.path} was begun by {wish_of(job.model_queue)}, which does not run now; "
+                "it is transcribed from its beginning"
+            )
 
     def _own(self, now: Status) -> list[WatchedRoot]:
         """Folders as this run's scheduler reported them, not an earlier one's."""
@@ -277,7 +291,7 @@ class System:
         return states.get(name, "loading") != "loading"
 
     def _stop(self, supervisor: Supervisor, groups: Sequence[list[Child]]) -> None:
-        redis, workers, scheduler = groups
+        redis, workers, scheduler = [groups[0], [*groups[1], *self.models.children], groups[2]]
         for group, grace in ((scheduler, SCHEDULER_GRACE), (workers, WORKER_GRACE), (redis, REDIS_GRACE)):
             supervisor.stop(group, grace)
         for child in workers:  # in case one had to be killed

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-import threading
 from pathlib import Path
 
 import pytest
 
+from dropscribe.admin.local.model_workers import ModelWorkers
 from dropscribe.admin.local.supervisor import Child, Supervisor
-from dropscribe.admin.local.up import System
 from dropscribe.admin.state.report import TextReport
 from dropscribe.core import gpus
 from dropscribe.core.settings import Settings
@@ -41,10 +40,10 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def workers(store: Database, engine: str) -> list[tuple[str, ...]]:
     """The name of each model worker, and the GPU that it is to be pinned to."""
     settings = Settings(engine=engine)
-    system = System(settings, store, registry.choose(settings), [], threading.Event(), TextReport())
-    children = system._model_workers(Planned(Path(), {}, lambda _: True))
+    choices = registry.choose_all(settings)
+    children = ModelWorkers(settings, choices, TextReport().say).start(Planned(Path(), {}, lambda _: True))
     assert [(child.arguments[0], child.may_end) for child in children] == [("model", True)] * len(children)
-    assert {tuple(child.arguments[2:4]) for child in children} == {(system.choice.spec.name, system.choice.model)}
+    assert {tuple(child.arguments[2:4]) for child in children} == {(choices[0].spec.name, choices[0].model)}
     return [(child.arguments[1], *child.arguments[4:]) for child in children]
 
 
