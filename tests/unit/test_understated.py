@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropscribe.worker.preparing.is_sound import is_sound
 from dropscribe.worker.preparing.containers import OPTIONS
+from dropscribe.worker.preparing.is_sound import is_sound
 from dropscribe.worker.preparing.understated import LAYOUTS, MendedFile, Understated, find
 from tests.media_files import claim_less, tone, write
 from tests.sounds import FAINT, RATE, hiss

@@ -110,11 +110,17 @@ def _packets(
         except MemoryError:
             raise
         except av.FFmpegError as error:
-            if isinstance(error, OSError):
-                check_readable(source)
-            damage.stops += [timeline.elapsed] if not failed else []
+            if not failed:
+                _blame(source, error)
+                damage.stops.append(timeline.elapsed)
             failed += 1
     _give_up(damage, at, failed)
+
+
+def _blame(source: Path, error: av.FFmpegError) -> None:
+    """Raise SpoolError if it is the disk that failed; demuxers call damage an I/O error, too."""
+    if isinstance(error, OSError):
+        check_readable(source)
 
 
 def _give_up(damage: Damage, at: int, failed: int) -> None:
