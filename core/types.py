@@ -274,6 +274,11 @@ class Media:
     separate_channels: tuple[int, ...] = ()
     damaged: tuple[Span, ...] = ()
 
+    @property
+    def heard(self) -> str:
+        """The numbers of the tracks that were heard, as the setting `tracks` has them; empty where nobody knows."""
+        return ",".join(str(track.number) for track in self.tracks if not track.left_out)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

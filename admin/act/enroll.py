@@ -30,6 +30,7 @@ from dropscribe.worker.diarizing import voice_print
 from dropscribe.worker.diarizing.known_voices import RECOGNIZED
 from dropscribe.worker.merging.speaker_embeddings import MAYBE, unit
 from dropscribe.worker.preparing import decode, staging
+from dropscribe.worker.preparing.decode import Listening
 from dropscribe.worker.runtime import scratch
 
 
@@ -95,7 +96,9 @@ def _decoded(context: Context, job: Job) -> Iterator[Path]:
         with busy(context.err, f"decoding {render.safe(label)}"):
             copy = _staged(job, source, folder)
             audio = folder / "audio.flac"
-            decode.decode(copy, audio, decode.limits(settings), label=label)
+            heard = job.media.heard if job.media else ""
+            wanted = Listening(tracks=heard) if heard else decode.listening(settings.for_job(job.overrides))
+            decode.decode(copy, audio, decode.limits(settings), replace(wanted, channels="mix"), label=label)
         copy.unlink()
         yield audio
 

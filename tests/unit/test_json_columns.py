@@ -68,6 +68,10 @@ def test_a_recording_and_its_speech_come_back_from_one_column(media: Media) -> N
     assert ("claimed_duration" in stored) == (media.claimed_duration is not None)
 
 
+def test_the_tracks_that_were_heard_are_named_as_the_setting_has_them() -> None:
+    assert (TWO_TRACKS.heard, Media().heard) == ("1", "")
+
+
 def test_the_speech_of_each_channel_comes_back_where_they_are_apart() -> None:
     both = [Span(1.0, 2.0), Span(4.0, 5.0)]
     apart = stored_media(Media(), both, [both[:1], both[1:]])
