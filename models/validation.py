@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from dropscribe.core.audio import SAMPLE_RATE
@@ -34,7 +35,7 @@ class ValidationResult:
     @property
     def passed(self) -> bool:
         """Every score is within its limit."""
-        return all(score.passed for score in self.scores)
+        return all(map(attrgetter("passed"), self.scores))
 
 
 def validate(source: Path, copy: Path, recordings: Sequence[Audio], settings: Settings, tell: Told) -> ValidationResult:
@@ -97,7 +98,7 @@ def _answer(model: VibeVoiceBase, audio: Audio, source: parity.ModelOutput | Non
     budget = memory_plan.answer_budget(audio.size / SAMPLE_RATE)
     generation = model.proceed(words, model.encode(audio, never), budget, heard.listen, never)
     segments, _ = heard.end(generation.stop)
-    text = " ".join(segment.text for segment in segments)
+    text = " ".join(map(attrgetter("text"), segments))
     given = source or parity.ModelOutput(features, features, generation.tokens, text)
     logits = model.score(words, given.features, given.tokens)
     return parity.ModelOutput(features, logits, generation.tokens, text)

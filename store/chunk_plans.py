@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, case, func, select
@@ -100,9 +101,9 @@ def _planned_before(connection: Connection, job_id: str, result: Prepared, lengt
     number, longest = connection.execute(
         select(func.count(), func.max(case((unread, chunks.c.end - chunks.c.start), else_=0.0))).where(*windows)
     ).one()
-    if not number or length is None or channels != {chunk.channel for chunk in result.chunks}:
+    if not number or length is None or channels != set(map(attrgetter("channel"), result.chunks)):
         return False
-    return abs(length - result.duration) < SAME and longest <= max(c.duration for c in result.chunks) + SAME
+    return abs(length - result.duration) < SAME and longest <= max(map(attrgetter("duration"), result.chunks)) + SAME
 
 
 def _unread(connection: Connection, job_id: str) -> Sequence[str]:

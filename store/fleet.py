@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, case, delete, insert, or_, select, update
@@ -233,8 +234,8 @@ def model_workers(database: Database, silence: float) -> list[ModelWorker]:
 def capacity_of(workers: Sequence[ModelWorker], queue: str) -> Capacity:
     """What those of the workers can do that serve the queue."""
     fit = [worker.engine for worker in workers if queue in worker.queues]
-    longest = min((engine.longest_chunk for engine in fit), default=None)
-    return Capacity(len(fit), sum(engine.slots for engine in fit), longest)
+    longest = min(map(attrgetter("longest_chunk"), fit), default=None)
+    return Capacity(len(fit), sum(map(attrgetter("slots"), fit)), longest)
 
 
 def hold_role(database: Database, role: str, owner: str, seconds: float) -> bool:

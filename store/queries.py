@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import starmap
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, exists, func, select
@@ -330,7 +331,7 @@ def _last_of_its_file() -> ColumnElement[bool]:
 
 def latest_of_each_file(database: Database, root: str, states: Collection[JobState], limit: int) -> list[Job]:
     """The jobs of a root in these states, only the last of each file; first those that ended last or wait longest."""
-    moment: Any = jobs.c.finished_at.desc() if all(state.is_final for state in states) else jobs.c.created_at
+    moment: Any = jobs.c.finished_at.desc() if all(map(attrgetter("is_final"), states)) else jobs.c.created_at
     query = select(jobs.c.id).where(jobs.c.root == root, jobs.c.state.in_(states), _last_of_its_file())
     with database.read() as connection:
         ids = list(connection.execute(query.order_by(moment).limit(limit)).scalars())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import starmap
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete, select, update
@@ -81,7 +82,7 @@ class RootReport:
     @property
     def unseen_remedy(self) -> str:
         """What to do about those places."""
-        return "; ".join(dict.fromkeys(place.remedy for place in self.unreadable[:TOLD_PLACES]))
+        return "; ".join(dict.fromkeys(map(attrgetter("remedy"), self.unreadable[:TOLD_PLACES])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class WatchedRoot:
     @property
     def unseen_remedy(self) -> str:
         """What to do about those places."""
-        return "; ".join(dict.fromkeys(place.remedy for place in self.unreadable[:TOLD_PLACES]))
+        return "; ".join(dict.fromkeys(map(attrgetter("remedy"), self.unreadable[:TOLD_PLACES])))
 
 
 def report_roots(database: Database, reports: Sequence[RootReport]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from operator import attrgetter
 
 MAX_WORD_LENGTH = 40  # characters of a word that count; PostgreSQL takes 2,046 bytes
 MAX_WORDS = 5000  # words of one segment that are indexed; PostgreSQL takes 1 MB
@@ -114,7 +115,7 @@ def marks(text: str, terms: Sequence[Term]) -> list[tuple[int, int]]:
 
 
 def _stands(term: Term, there: Sequence[SearchWord]) -> bool:
-    *first, last = (word.key for word in there)
+    *first, last = map(attrgetter("key"), there)
     *wanted, end = term.keys
     return first == wanted and (last.startswith(end) if term.prefix else last == end)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, case, exists, update
@@ -367,7 +368,7 @@ def apply(
         _note(connection, made, row.id, row.attempt, where=where, detail=detail)
         if table is jobs and JobState(row.state).is_final:
             followers += _end(connection, row.id, row.state, values.get("reason", ""), where=where)
-    return Changed([row.id for row in rows], followers)
+    return Changed([*map(attrgetter("id"), rows)], followers)
 
 
 def _note(connection: Connection, made: Transition, row: str, attempt: int, *, where: str, detail: str = "") -> None:

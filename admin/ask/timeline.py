@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.types import JobState, Span
@@ -180,7 +181,7 @@ def _parts(spent: Mapping[str, float], timings: Mapping[str, float]) -> Iterator
     """With preparing taken apart where it was measured, which is the last time that it was done."""
     measured = [PhaseTime(name, timings[phase]) for name, phase in MEASURED.items() if phase in timings]
     for name, seconds in spent.items():
-        rest = seconds - sum(part.seconds for part in measured)
+        rest = seconds - sum(map(attrgetter("seconds"), measured))
         if name == WORKING[PREPARE] and measured and rest >= 0:
             yield from (PhaseTime(STAGING, rest), *measured)
         else:

@@ -93,7 +93,7 @@ def gpu_finding(
     if spec is None or not spec.on_gpus:
         return Finding(name, Severity.OK, told)
     if not report.support:
-        why = "; ".join(filter(None, (one.error for one in report.imports)))
+        why = "; ".join(filter(None, map(attrgetter("error"), report.imports)))
         return Finding(name, Severity.FAIL, f"{told}; nothing was computed: {why}", "see the finding on packages")
     try:
         compatibility.require(report.support, gpu)
@@ -108,7 +108,7 @@ def gpu_finding(
 
 def _lacking(support: CudaSupport, imports: Sequence[PackageImport]) -> str:
     """What bitsandbytes lacks, if the engine has it."""
-    if QUANTIZER not in {one.package for one in imports}:
+    if QUANTIZER not in set(map(attrgetter("package"), imports)):
         return ""
     lacking = compatibility.lacking_binary(support.cuda, cuda_support.bitsandbytes_binaries())
     return lacking and f"; {lacking}; a model in bf16 needs none"

@@ -6,6 +6,7 @@ import getpass
 import os
 import pwd
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def install(context: Context, folders: list[Path], *, for_user: bool, overrides:
     settings = load(overrides=overrides)
     _, places = examined(settings, folders)
     _refuse_beside_up(scope, settings.home)
-    unit = systemd.unit_text(scope, [place.path for place in places], user)
+    unit = systemd.unit_text(scope, [*map(attrgetter("path"), places)], user)
     systemd.write(scope.settings, systemd.environment_text(as_environment(settings, overrides=overrides)), 0o600)
     systemd.write(scope.unit, unit, 0o644)
     scope.start()

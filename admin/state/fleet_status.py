@@ -144,7 +144,7 @@ class Status:
         for reason, path, number in self.deferred[:SHOWN_REASONS]:
             others = f" and {render.count(number - 1, 'other')}" if number > 1 else ""
             yield f"{path}{others} deferred, to be tried again: {reason}"
-        if left := sum(one.jobs for one in self.deferred[SHOWN_REASONS:]):
+        if left := sum(map(attrgetter("jobs"), self.deferred[SHOWN_REASONS:])):
             yield f"{render.count(left, 'job')} deferred for other reasons; see `dropscribe jobs`"
 
     def to_json(self) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def convert(
     beside = sizes.of_files(source.others) + MARGIN
     new_folder.require_room(target.parent, beside + _size(_plan(source, rules, ())))
     overflows = tuple(_overflows(source, rules, tell))
-    plan = _plan(source, rules, {one.name for one in overflows})
+    plan = _plan(source, rules, set(map(attrgetter("name"), overflows)))
     new_folder.require_room(target.parent, beside + _size(plan))
     for sentence in _doubts(source, rules, plan, overflows):
         warn(sentence)
@@ -163,7 +163,7 @@ def _private(path: Path) -> bool:
 
 def _check_rules(source: SourceCheckpoint, rules: Rules) -> None:
     tensors = safetensors_files.tensors(source.weights)
-    convert_plan.check_patterns(rules.keep, {tensor.name for tensor in tensors})
+    convert_plan.check_patterns(rules.keep, set(map(attrgetter("name"), tensors)))
     if all(tensor.dtype == convert_plan.wanted(tensor, rules) for tensor in tensors):
         raise UsageError(f"{source.name} is in {rules.dtype} as it is", remedy="there is nothing to convert")
 

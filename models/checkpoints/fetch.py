@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -153,7 +154,7 @@ def _sources(checkpoint: KnownCheckpoint) -> Iterator[Callable[[Tell], object]]:
 
 
 def _from_hub(checkpoint: KnownCheckpoint, tell: Tell) -> None:
-    hub.download(checkpoint.id, checkpoint.revision, tell, [file.name for file in checkpoint.files])
+    hub.download(checkpoint.id, checkpoint.revision, tell, [*map(attrgetter("name"), checkpoint.files)])
 
 
 def _from_mirror(checkpoint: KnownCheckpoint, source: known.Mirror, tell: Tell) -> None:
@@ -161,7 +162,7 @@ def _from_mirror(checkpoint: KnownCheckpoint, source: known.Mirror, tell: Tell) 
     part = _place() / f"{checkpoint.id.replace('/', '--')}-{checkpoint.revision}"
     try:
         part.mkdir(parents=True, exist_ok=True)
-        sources = sizes.total(one.source for one in source.rebuilt)
+        sources = sizes.total(map(attrgetter("source"), source.rebuilt))
         new_folder.require_room(part, (source.size or checkpoint.size) + sources + checkpoint.size)
         mirror.collect(checkpoint, source, part, tell)
         _rebuild(checkpoint, source, part)

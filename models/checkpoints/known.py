@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from operator import attrgetter
 
 from dropscribe.models.checkpoints import sizes
 
@@ -78,7 +79,7 @@ class KnownCheckpoint:
 
     def forms(self, file: PublishedFile) -> list[PublishedFile]:
         """What may lie under the name of a file: what was published, and what is made from a mirror instead."""
-        rebuilt = chain.from_iterable(mirror.rebuilt for mirror in self.mirrors)
+        rebuilt = chain.from_iterable(map(attrgetter("rebuilt"), self.mirrors))
         return [file, *(one.file for one in rebuilt if one.file.name == file.name)]
 
 

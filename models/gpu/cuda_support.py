@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from dropscribe.models.gpu import cublas
 from dropscribe.models.gpu.package_files import files
@@ -93,7 +94,7 @@ def _failure(action: Callable[[], object]) -> str:
 
 def bitsandbytes_binaries() -> list[str]:
     """The versions of CUDA that the installed bitsandbytes has binaries for (`13.0`), in order. Imports nothing."""
-    names = " ".join(file.name for file in files("bitsandbytes", "libbitsandbytes_cuda*"))
+    names = " ".join(map(attrgetter("name"), files("bitsandbytes", "libbitsandbytes_cuda*")))
     return sorted(map(".".join, BINARY.findall(names)))
 
 

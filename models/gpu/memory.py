@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from operator import attrgetter
 
 from dropscribe.core import gpus
 from dropscribe.models.gpu.allowance import allowance
@@ -20,7 +21,7 @@ class GpuMemory:
 
 def first_gpu() -> str:
     """The UUID of the GPU that a process takes which is not pinned; empty where the driver does not tell."""
-    return next((gpu.uuid for gpu in gpus.known().gpus), "")
+    return next(map(attrgetter("uuid"), gpus.known().gpus), "")
 
 
 def plannable(share: float) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -87,7 +88,7 @@ def _write_int4(
 ) -> None:
     """The numbers and the scales, each to its place."""
     columns = tensor.shape[1]
-    ends = [one.offset for one in parts]
+    ends = [*map(attrgetter("offset"), parts)]
     for piece in pieces(shard, tensor, _buffer(tensor, max(1, PIECE // columns) * columns)):
         rows = _rounded(_numbers(piece), np.dtype(np.float32), tensor).reshape(-1, columns)
         for index, values in enumerate(int4.quantize(rows, block_size)):

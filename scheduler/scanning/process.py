@@ -82,9 +82,8 @@ class ScanProcess:
     def kill(self) -> bool:
         """True when it is gone; False when it hangs in the kernel, where no signal reaches it."""
         self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
+        for pipe in filter(None, (self._process.stdin, self._process.stdout)):
+            pipe.close()
         try:
             self._process.wait(REAP_SECONDS)
         except subprocess.TimeoutExpired:

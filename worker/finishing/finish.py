@@ -187,7 +187,7 @@ def assemble(
         uncovered_speech=(
             *stitched.missing,
             *_lost(source.duration, media.claimed_duration),
-            *(span for span in media.damaged if span.duration),
+            *filter(attrgetter("duration"), media.damaged),
         ),
         timings=_timings(job, [*chunks, *stretches]),
         created_at=_moment(max(map(attrgetter("finished_at"), chunks), default=job.created_at)),

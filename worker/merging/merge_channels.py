@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, starmap
+from operator import attrgetter
 
 from dropscribe.core import spans
 from dropscribe.core.types import Segment, SegmentKind, Span, Speaker
@@ -39,7 +40,7 @@ def merge_channels(channels: Sequence[ChannelOutcome]) -> MergedChunks:
         segments=tuple(sorted(said, key=lambda segment: (segment.start, segment.end))),
         speakers=tuple(chain.from_iterable(starmap(_speaker, sorted(merged.items())))),
         reasons=tuple(f"channel {number}, {reason}" for number, one in merged.items() for reason in one.reasons),
-        missing=tuple(spans.merged(chain.from_iterable(one.missing for one in merged.values()))),
+        missing=tuple(spans.merged(chain.from_iterable(map(attrgetter("missing"), merged.values())))),
         notes=(),
     )
 

@@ -117,7 +117,7 @@ def _room(prefix: str) -> int:
 
 def _columns_of(units: Iterable[_Unit]) -> int:
     """The width of the text without blanks, by which it is compared with its words."""
-    return sum(unit.width for unit in units)
+    return sum(map(attrgetter("width"), units))
 
 
 def _parts(units: Sequence[_Unit], words: Sequence[Word]) -> list[Sequence[_Unit]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import PurePosixPath
 
 from dropscribe.core.clock import clock as shortest_clock
@@ -71,8 +71,8 @@ def _speakers(transcript: Transcript) -> set[int | None]:
 
 def remarks(transcript: Transcript) -> list[str]:
     """What a reader has to know beforehand, a line each; empty for an ordinary transcript."""
-    notes = [f"Note: {note}" for note in filter(None, (transcript.engine.notice, *transcript.notes))]
-    suspect = [f"SUSPECT: {reason}" for reason in transcript.reasons]
+    notes = map("Note: {}".format, filter(None, (transcript.engine.notice, *transcript.notes)))
+    suspect = map("SUSPECT: {}".format, transcript.reasons)
     uncovered = [
         f"Uncovered speech: {clock(span.start)} to {clock(math.ceil(span.end))}" for span in transcript.uncovered_speech
     ]
@@ -84,7 +84,7 @@ def legend(transcript: Transcript, mark: str = f"{OPEN} {CLOSE}") -> list[str]:
     unsure = [segment for segment in transcript.segments if is_unsure(segment) and clean(segment.text)]
     if not unsure:
         return []
-    seconds = math.ceil(total(segment.span for segment in unsure))
+    seconds = math.ceil(total(map(attrgetter("span"), unsure)))
     return [f"Unsure words: {clock(seconds)}, marked {mark}; the recognizer's confidence in them is below {UNSURE:.0%}"]
 
 

@@ -34,7 +34,7 @@ class Turn:
 
 
 def _run(segments: Iterable[Segment], unsure: bool) -> str:
-    text = reduce(join, (segment.text for segment in segments))
+    text = reduce(join, map(attrgetter("text"), segments))
     return f"{OPEN} {text} {CLOSE}" if unsure else text
 
 

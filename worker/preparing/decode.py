@@ -268,9 +268,8 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     """End the decoder and all that it started; one that hangs in the kernel is left to end when its disk answers."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
-    for pipe in (child.stdout, child.stderr):
-        if pipe:
-            pipe.close()
+    for pipe in filter(None, (child.stdout, child.stderr)):
+        pipe.close()
     try:
         child.wait(KILL_SECONDS)
     except subprocess.TimeoutExpired:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import filterfalse
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -93,7 +94,7 @@ def side_by_side(lanes: Iterable[Iterable[NDArray[Sample]]]) -> Iterator[NDArray
     nothing: NDArray[Any] = np.zeros(0, np.int16)
     following = [partial(next, evenly(lane), nothing) for lane in lanes]
     blocks = [take() for take in following]
-    while size := max(block.size for block in blocks):
+    while size := max(map(attrgetter("size"), blocks)):
         yield np.stack([np.pad(block, (0, size - block.size)) for block in blocks])
         blocks = [take() for take in following]
 

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import BinaryIO
 
 MAGIC = b"OggS"
@@ -58,11 +59,11 @@ def find(file: BinaryIO) -> tuple[OggLink, ...]:
         return ()
     pages = list(itertools.islice(_first_pages(file), MAX_LINKS))
     # Streams that are played together begin side by side.
-    ends = [-1, *(page.end for page in pages)]
+    ends = [-1, *map(attrgetter("end"), pages)]
     begins = [page for end, page in zip(ends, pages, strict=False) if end != page.start]
     if len(begins) < 2:
         return ()
-    starts = [0, *(page.start for page in begins[1:]), os.fstat(file.fileno()).st_size]
+    starts = [0, *map(attrgetter("start"), begins[1:]), os.fstat(file.fileno()).st_size]
     return tuple(
         OggLink(start, end, _seconds(file, page, end))
         for page, (start, end) in zip(begins, itertools.pairwise(starts), strict=True)

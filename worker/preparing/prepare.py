@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 
 from dropscribe.core import disk_errors
@@ -44,7 +45,7 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
     decoding = time.monotonic() - began
     channels = range(max(1, len(decoded.separate_channels)))
     found = [_speech(settings, context.spooled(job.id), channel, decoded, held) for channel in channels]
-    of_channels = [one.spans for one in found]
+    of_channels = [*map(attrgetter("spans"), found)]
     speech = merged(chain.from_iterable(of_channels))
     chunks = _numbered([plan(context, job, spans, decoded.duration) for spans in of_channels])
     return Prepared(
@@ -126,7 +127,7 @@ def stretches(settings: Settings, speech: Sequence[Span], duration: float) -> tu
     """The parts of a recording whose voices are embedded in a step each; none where speakers are not told apart."""
     if not settings.embeds_voices:
         return ()
-    return tuple(chunk.keep for chunk in chunking.plan(speech, duration, STRETCH_SECONDS))
+    return tuple(map(attrgetter("keep"), chunking.plan(speech, duration, STRETCH_SECONDS)))
 
 
 def _longest(settings: Settings, fleet: Capacity) -> float:

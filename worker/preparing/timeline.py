@@ -14,6 +14,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -125,7 +126,7 @@ class Timeline:
         """All sound in order; silence that makes the whole longer than `limit` is not believed."""
         found: list[Piece] = []
         room = limit - self.elapsed
-        ends = [*(clock.start for clock in self._clocks[1:]), self.elapsed]
+        ends = [*map(attrgetter("start"), self._clocks[1:]), self.elapsed]
         for clock, end in zip(self._clocks, ends, strict=True):
             for piece in _pieces(clock, end, room):
                 if piece.silence or piece.end > piece.start:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from itertools import starmap
+from operator import attrgetter
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -79,7 +80,7 @@ def missed(tracks: Iterable[Track]) -> list[Track]:
 
 
 def _asked_for(tracks: Sequence[Track], numbers: set[int]) -> Sequence[Track]:
-    missing = sorted(numbers - {track.number for track in tracks})
+    missing = sorted(numbers - set(map(attrgetter("number"), tracks)))
     if missing:
         raise NoAudioError(
             f"it has no sound track {missing[0]}, only {len(tracks)}", remedy="change `tracks`, or remove it"

@@ -44,6 +44,6 @@ def _absent(which: str, listing: GpuListing) -> ModelUnavailableError:
 def _remedy(listing: GpuListing) -> str:
     if listing.on_machine:
         return f"they count from 0, as {gpus.VARIABLE} gives them; `dropscribe doctor` lists them"
-    if any(mark.exists() for mark in CONTAINER_MARKS):
+    if any(map(Path.exists, CONTAINER_MARKS)):
         return "start this container with its GPUs (docker run --gpus all)"
     return "install the NVIDIA driver; `dropscribe doctor` says more"
