@@ -320,7 +320,7 @@ def bound_to_others(database: Database, queues: Collection[str]) -> list[Job]:
         jobs.c.model_queue.not_in(queues),
     )
     with database.read() as connection:
-        return [_job(row) for row in connection.execute(_jobs_query().where(*stranded))]
+        return [*map(_job, connection.execute(_jobs_query().where(*stranded)))]
 
 
 def _last_of_its_file() -> ColumnElement[bool]:

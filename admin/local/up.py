@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -83,7 +84,7 @@ def examined(
     for chosen in choices:
         chosen.spec.require()  # no start of its worker could mend that
     places = scanner.places(folders)  # a share that hangs must not keep the others from being watched
-    roots.check_roots([place.path for place in places], Path)
+    roots.check_roots([*map(attrgetter("path"), places)], Path)
     require_folders(places, there=there)
     return choices, places
 
@@ -176,7 +177,7 @@ class System:
     @property
     def folders(self) -> list[Path]:
         """What is watched."""
-        return [place.path for place in self.places]
+        return [*map(attrgetter("path"), self.places)]
 
     def run(self, *, until_drained: bool) -> int:
         """Start everything, show progress until stopped or drained, then stop everything in order; the exit status."""
@@ -236,7 +237,7 @@ class System:
         while not self.stop.wait(TICK_SECONDS):
             if self._tend(supervisor) and until_drained:
                 return True
-            if all(worker.ended for worker in (*cpu, *self.models.children)):
+            if all(map(attrgetter("ended"), (*cpu, *self.models.children))):
                 self.report.say(f"all workers have ended, so `up` ends too; {GOES_ON}")
                 break
         return False
@@ -301,5 +302,5 @@ class System:
 
 def _status_of(found: Sequence[Job], own: Sequence[WatchedRoot]) -> int:
     return exit_status.of_jobs(
-        (job.state for job in found), exit_status.waiting_recordings(own), exit_status.unread_folders(own)
+        map(attrgetter("state"), found), exit_status.waiting_recordings(own), exit_status.unread_folders(own)
     )

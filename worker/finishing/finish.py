@@ -244,7 +244,7 @@ def _damaged(spans: Sequence[Span]) -> Iterator[str]:
     """The reason not to trust the transcript of a file in the middle of which something could not be read."""
     if spans:
         more = f" and {len(spans) - MAX_SPANS} more" if len(spans) > MAX_SPANS else ""
-        told = ", ".join(period(span) for span in spans[:MAX_SPANS])
+        told = ", ".join(map(period, spans[:MAX_SPANS]))
         yield f"the recording is damaged: {told}{more} could not be read; copy it again"
 
 

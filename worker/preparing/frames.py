@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 import av
@@ -43,9 +44,9 @@ class Damage:
     def of(cls, every: Sequence[Damage]) -> Damage:
         """That of all tracks."""
         return cls(
-            errors=sum(one.errors for one in every),
-            broke_off=any(one.broke_off for one in every),
-            inverted=max(one.inverted for one in every),
+            errors=sum(map(attrgetter("errors"), every)),
+            broke_off=any(map(attrgetter("broke_off"), every)),
+            inverted=max(map(attrgetter("inverted"), every)),
         )
 
 

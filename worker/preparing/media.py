@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 
 import av
@@ -102,7 +103,7 @@ def _answer(
     recording: Recording, name: str, heard: Sequence[TrackSound], spooled: Spooled, told: tuple[Track, ...]
 ) -> Decoded:
     first, whole, behind = heard[0], longest(spooled.lanes), recording.behind
-    level, damage = spooled.lanes[0].level, Damage.of([sound.damage for sound in heard])
+    level, damage = spooled.lanes[0].level, Damage.of([*map(attrgetter("damage"), heard)])
     return Decoded(
         duration=whole,
         format=name,
@@ -116,12 +117,12 @@ def _answer(
         # nonsense is not told
         claimed_duration=round(first.cut.claimed, 3) if first.cut.claimed <= recording.max_seconds else 0.0,
         decode_errors=damage.errors,
-        silence_inserted=round(max(sound.inserted for sound in heard), 3),
+        silence_inserted=round(max(map(attrgetter("inserted"), heard)), 3),
         inverted_seconds=round(max(damage.inverted, spooled.inverted), 1),
         header_seconds=round(behind.header_share * whole, 1),
         unread_bytes=behind.unread,
         tracks=told,
-        damaged=_whole_milliseconds(spans.merged(chain.from_iterable(sound.damaged for sound in heard))),
+        damaged=_whole_milliseconds(spans.merged(chain.from_iterable(map(attrgetter("damaged"), heard)))),
         separate_channels=spooled.channels,
         remarks=spooled.remarks,
     )
@@ -139,7 +140,7 @@ def _tracks(container: InputContainer, wanted: Listening) -> tuple[Track, ...]:
     best = container.streams.best("audio")
     number = streams.index(best) + 1 if isinstance(best, AudioStream) else 1
     listed = tracks.listed(container, CODECS.split(","))
-    chosen = tracks.chosen(listed, [stream.disposition for stream in streams], number, wanted.tracks)
+    chosen = tracks.chosen(listed, [*map(attrgetter("disposition"), streams)], number, wanted.tracks)
     if not tracks.heard(chosen):
         reason = min(chosen, key=lambda track: track.left_out == tracks.NOT_ASKED_FOR).left_out
         raise NotMediaError(f"its sound is not read: {reason}", remedy="convert it to WAV")
@@ -148,7 +149,7 @@ def _tracks(container: InputContainer, wanted: Listening) -> tuple[Track, ...]:
 
 
 def _check_channels(heard: Sequence[Track], wanted: Listening) -> None:
-    channels = sum(track.channels for track in heard)
+    channels = sum(map(attrgetter("channels"), heard))
     if wanted.is_separate and channels > MAX_SEPARATE:
         raise DecodeLimitError(
             f"has {channels} channels, more than the {MAX_SEPARATE} that can be transcribed one by one",
