@@ -35,6 +35,9 @@ class Cut:
     claimed: float = 0.0
 
 
+WHOLE = Cut(False)
+
+
 def claimed_length(container: InputContainer) -> float:
     """Seconds from the first to the last moment of the container by its header, 0 where it does not say."""
     if container.format.name in GUESSED_LENGTH:

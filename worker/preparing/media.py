@@ -7,7 +7,7 @@ fraction of decoding twice, and float32 loses nothing of a faint recording that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,6 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import av
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
@@ -22,7 +23,7 @@ from dropscribe.core import spans
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError
 from dropscribe.core.types import Span, Track
 from dropscribe.worker.preparing import flac, tracks
-from dropscribe.worker.preparing.claims import Cut, claimed_length, find_cut
+from dropscribe.worker.preparing.claims import WHOLE, Cut, claimed_length, find_cut
 from dropscribe.worker.preparing.containers import CODECS, Behind, behind_sound, container_of, links_of
 from dropscribe.worker.preparing.decode import MAX_SEPARATE, Decoded, Listening
 from dropscribe.worker.preparing.frames import Damage, blocks, of_links, of_stream, rest
@@ -42,8 +43,8 @@ class TrackSound:
     track: Track
     lanes: tuple[Lane, ...]
     damage: Damage
-    inserted: float
-    cut: Cut
+    inserted: float = 0.0
+    cut: Cut = WHOLE
     damaged: tuple[Span, ...] = ()
 
 
@@ -159,29 +160,42 @@ def _check_channels(heard: Sequence[Track], wanted: Listening) -> None:
 
 def _decoded(recording: Recording, track: Track) -> TrackSound | Track:
     """The sound of a track; the track itself, left out, where there is none in it."""
+    timeline, damage, lanes = Timeline(), Damage(), recording.lanes(track.channels)
     with container_of(recording.source, recording.behind, recording.links) as container:
-        stream = container.streams.audio[track.number - 1]
-        timeline, damage = Timeline(), Damage()
-        lanes, source = recording.lanes(track.channels), recording.source
-        frames = (
-            of_links(source, recording.links, track, timeline, damage)
-            if recording.links
-            else of_stream(source, container, stream, timeline, damage)
-        )
-        for block in blocks(frames):
+        for block in blocks(_frames(recording, container, track, timeline, damage)):
             damage.inverted += spread(block, lanes)
             if longest(lanes) > recording.max_seconds:
                 raise _too_long(recording.max_seconds)
         if not longest(lanes) or damage.errors > 9 * timeline.frames:  # noise that happens to decode
             return replace(track, left_out="it is damaged")
-        pieces = timeline.pieces(recording.max_seconds)
-        for lane in lanes:
-            lane.place(pieces)
-        reached = max(longest(lanes), timeline.latest - (container.start_time or 0) / av.time_base)
-        cut = find_cut(recording.source, reached, container, stream)
-        damaged = (*holes_at(pieces, damage.stops), *rest(damage, longest(lanes), cut.claimed, container.size))
-        inserted = sum(piece.silence for piece in pieces if piece.is_hole)
-        return TrackSound(track, lanes, damage, inserted, Cut(False) if damage.read_bytes else cut, damaged)
+        return _placed(recording, container, TrackSound(track, lanes, damage), timeline)
+
+
+def _frames(
+    recording: Recording, container: InputContainer, track: Track, timeline: Timeline, damage: Damage
+) -> Iterator[AudioFrame]:
+    if recording.links:
+        return of_links(recording.source, recording.links, track, timeline, damage)
+    return of_stream(recording.source, container, container.streams.audio[track.number - 1], timeline, damage)
+
+
+def _placed(recording: Recording, container: InputContainer, sound: TrackSound, timeline: Timeline) -> TrackSound:
+    """The sound at its times, and what of it is missing."""
+    pieces = timeline.pieces(recording.max_seconds)
+    for lane in sound.lanes:
+        lane.place(pieces)
+    duration = longest(sound.lanes)
+    reached = max(duration, timeline.latest - (container.start_time or 0) / av.time_base)
+    cut = find_cut(recording.source, reached, container, container.streams.audio[sound.track.number - 1])
+    return replace(
+        sound,
+        inserted=sum(piece.silence for piece in pieces if piece.is_hole),
+        cut=WHOLE if sound.damage.read_bytes else cut,
+        damaged=(
+            *holes_at(pieces, sound.damage.stops),
+            *rest(sound.damage, duration, cut.claimed, container.size),
+        ),
+    )
 
 
 def _told(chosen: Sequence[Track], decoded: Sequence[TrackSound | Track]) -> tuple[Track, ...]:
