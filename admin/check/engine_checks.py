@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, filterfalse, repeat
 from operator import attrgetter
 from pathlib import Path
@@ -25,6 +26,7 @@ from dropscribe.models.gpu.probe import PackageImport, Probe, ProbeReport
 QUANTIZER = "bitsandbytes"
 BUSY = "out of memory"  # what CUDA says of a card that others fill, perhaps our own workers
 LEVELS = {True: Severity.FAIL, False: Severity.WARN}  # of remarks, by whether the driver is broken
+LACKING = {True: Severity.WARN, False: Severity.OK}  # of a kernel that ran, by whether bitsandbytes lacks something
 NO_PROBE = ProbeReport(())
 
 
@@ -89,26 +91,32 @@ def gpu_finding(
 
     One that cannot fails where it would get a worker, and is warned of where the CPU is used instead.
     """
-    name, told = f"gpu {gpu.index}", f"{_in_words(gpu)}; auto there: {registry.auto_on(settings, gpu).sentence}"
-    if spec is None or not spec.on_gpus:
-        return Finding(name, Severity.OK, told)
+    told = f"{_in_words(gpu)}; auto there: {registry.auto_on(settings, gpu).sentence}"
+    sound = Finding(f"gpu {gpu.index}", Severity.OK, told)
+    return _tried_on(settings, gpu, report, spec, sound) if spec and spec.on_gpus else sound
+
+
+def _tried_on(settings: Settings, gpu: Gpu, report: ProbeReport, spec: EngineSpec, sound: Finding) -> Finding:
+    """What came of a kernel; `sound` is what is told of a GPU that has not been tried."""
     if not report.support:
         why = "; ".join(filter(None, map(attrgetter("error"), report.imports)))
-        return Finding(name, Severity.FAIL, f"{told}; nothing was computed: {why}", "see the finding on packages")
+        told = f"{sound.finding}; nothing was computed: {why}"
+        return replace(sound, level=Severity.FAIL, finding=told, remedy="see the finding on packages")
     try:
         compatibility.require(report.support, gpu)
     except ModelUnavailableError as error:
         bearable = BUSY in error.problem.lower() or not registry.uses_gpus(spec)
         level = Severity.WARN if bearable else where_needed(settings)
-        return Finding(name, level, f"{told}; {error.problem}", error.remedy)
-    ran = f"{told}; a kernel ran ({compatibility.versions(report.support, gpu)})"
+        return replace(sound, level=level, finding=f"{sound.finding}; {error.problem}", remedy=error.remedy)
+    ran = f"{sound.finding}; a kernel ran ({compatibility.versions(report.support, gpu)})"
     lacking = _lacking(report.support, report.imports)
-    return Finding(name, Severity.WARN if lacking else Severity.OK, f"{ran}{lacking}", "pip install -U bitsandbytes")
+    level = LACKING[bool(lacking)]
+    return replace(sound, level=level, finding=f"{ran}{lacking}", remedy="pip install -U bitsandbytes")
 
 
 def _lacking(support: CudaSupport, imports: Sequence[PackageImport]) -> str:
     """What bitsandbytes lacks, if the engine has it."""
-    if QUANTIZER not in set(map(attrgetter("package"), imports)):
+    if QUANTIZER not in map(attrgetter("package"), imports):
         return ""
     lacking = compatibility.lacking_binary(support.cuda, cuda_support.bitsandbytes_binaries())
     return lacking and f"; {lacking}; a model in bf16 needs none"
