@@ -20,6 +20,7 @@ from bench import tree
 from bench.machine import Machine, private
 from bench.table import Row, print_rates
 from dropscribe.core.mounts import filesystem_of
+from dropscribe.core.errors import UnstorableError
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.scheduler.scanning.scan import Observation
@@ -80,8 +81,10 @@ def _admitted(name: str, machine: Machine, inbox: Path) -> Row:
     doorbell = Doorbell(settings)
     bell = FileEventWatcher()
 
-    def admit(root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders) -> None:
-        admission.admit(machine.database, doorbell, folders, root, complete, gone)
+    def admit(
+        root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
+    ) -> Mapping[str, UnstorableError]:
+        return admission.admit(machine.database, doorbell, folders, root, complete, gone).refused
 
     watch = RootWatch(inbox, settings, bell, partial(jobs.known, machine.database), admit, frozenset())
     try:
