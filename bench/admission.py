@@ -19,8 +19,8 @@ from pathlib import Path
 from bench import tree
 from bench.machine import Machine, private
 from bench.table import Row, print_rates
-from dropscribe.core.mounts import filesystem_of
 from dropscribe.core.errors import UnstorableError
+from dropscribe.core.mounts import filesystem_of
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.scheduler.scanning.scan import Observation
