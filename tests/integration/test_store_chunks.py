@@ -95,7 +95,7 @@ def test_a_long_recording_lets_a_few_chunks_in_at_a_time(database: Database) -> 
     assert chunks.claim(database, f"{job_id}.2", "model", LEASE) is None, "it is held"
     assert read(database, first, at_once=2) == Onward(transcribe=(f"{job_id}.2",))
     assert chunk_plans.widen(database, lambda _: 2) == []
-    joined = Admitted(Onward(transcribe=(f"{job_id}.3",)), "normal", "model")
+    joined = Admitted(Onward(transcribe=(f"{job_id}.3",)), "normal", queries.job(database, job_id).model_queue)
     assert chunk_plans.widen(database, lambda _: 9) == [joined], "workers have joined"
     for chunk_id in (second, f"{job_id}.2"):
         assert read(database, chunk_id, at_once=9) == Onward()

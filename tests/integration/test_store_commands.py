@@ -63,7 +63,7 @@ def test_held_chunks_end_with_their_job(database: Database) -> None:
     assert chunk_plans.widen(database, lambda _: 9) == []
     for job_id in (cancelled, failed):
         assert commands.retry(database, job_id) is JobState.TRANSCRIBING
-        waiting = recovery.unsent(database, "transcribe", 60, 0)
+        waiting = recovery.unsent(database, "transcribe", 60, 0, queries.job(database, job_id).model_queue)
         assert sorted(row.id for row in waiting) == [f"{job_id}.0", f"{job_id}.1"], "the reconciler sends for these"
 
 
