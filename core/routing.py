@@ -24,7 +24,8 @@ CPU_QUEUE = "cpu"
 MODEL_QUEUE = "model"
 BOUND = f"{MODEL_QUEUE}="  # begins the queue of one model
 AUTO = "auto"  # as a wish: whichever comes
-MAX_NAME = 20  # characters of a checkpoint's name in that of a queue, which has 48 in the store
+MAX_QUEUE = 48  # characters of a queue's name, as the store holds it
+MAX_NAME = 20  # characters of a checkpoint's name in that of a queue
 DIGEST = 6  # hex digits: enough to tell the checkpoints of one fleet apart
 
 
@@ -46,7 +47,8 @@ class ResidentModel:
     def own_queue(self) -> str:
         """The queue of recordings that are bound to this model."""
         digest = _digest(f"{self.engine} {self.precision} {self.checkpoint}")
-        return f"{BOUND}{self.engine}.{self.precision}.{_short(self.checkpoint)}~{digest}"
+        named = f"{BOUND}{self.engine}.{self.precision}.{_short(self.checkpoint)}"
+        return f"{named[: MAX_QUEUE - DIGEST - 1]}~{digest}"
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ def is_bound(queue: str) -> bool:
 def wish_of(queue: str) -> str:
     """What the workers of a queue have in common, as a person says it; empty for the common queue."""
     if is_bound(queue):
-        engine, precision, checkpoint = queue.removeprefix(BOUND).split(".", 2)
+        engine, precision, checkpoint = [*queue.removeprefix(BOUND).split(".", 2), "", ""][:3]
         return f"the model {_shown(checkpoint)} in {precision} ({engine})"
     engine, precision, checkpoint = [*queue.split(".", 3)[1:], AUTO, AUTO, AUTO][:3]
     named = {"engine": engine, "checkpoint": _shown(checkpoint)}

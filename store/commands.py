@@ -42,20 +42,44 @@ def cancel(database: Database, job_id: str) -> tuple[JobState, list[str]]:
         return JobState.CANCELLED, job_store.cancel(connection, job_id, where=database.where)
 
 
-def change_model(database: Database, job_id: str) -> JobState:
-    """Let any model that it may go to transcribe the job from its beginning; what was transcribed is thrown away.
+def begin_anew(database: Database, job_id: str) -> bool:
+    """Let any model that it may go to transcribe a job that waits for a certain one; what that did is thrown away.
 
-    Returns the state that the job starts from. Raises DropscribeError where no model has begun it, or it is written.
+    False where the job waits for none by now.
     """
     with database.begin() as connection:
         job = job_store.lock(connection, job_id)
-        if not is_bound(job.model_queue) or JobState(job.state).has_transcript:
-            raise DropscribeError(f"{job_id} waits for no certain model", remedy="there is nothing to change")
-        connection.execute(chunks.delete().where(chunks.c.job_id == job_id))
+        if not is_bound(job.model_queue) or job.state != JobState.TRANSCRIBING or job.cancel_requested:
+            return False
+        _forget_model(connection, job_id)
         the_job, lost = jobs.c.id == job_id, wish_of(job.model_queue)
-        connection.execute(update(jobs).where(the_job).values(model_queue=jobs.c.wanted_queue, diarization=None))
-        changed = transitions.apply(connection, JobEvent.ANOTHER_MODEL, the_job, where=database.where, detail=lost)
-    return JobState.QUEUED if changed.ids else retry(database, job_id)
+        transitions.apply(connection, JobEvent.ANOTHER_MODEL, the_job, where=database.where, detail=lost)
+        return True
+
+
+def change_model(database: Database, job_id: str) -> JobState:
+    """Begin a job anew with any model that it may go to, or retry one that ended without a transcript.
+
+    Returns the state that the job starts from. Raises DropscribeError where no model has begun it, or it is written.
+    """
+    if begin_anew(database, job_id):
+        return JobState.QUEUED
+    with database.begin() as connection:
+        job = job_store.lock(connection, job_id)
+        state = JobState(job.state)
+        if not is_bound(job.model_queue) or state not in CHANGEABLE or job.cancel_requested:
+            raise DropscribeError(f"{job_id} waits for no certain model", remedy="there is nothing to change")
+        _forget_model(connection, job_id)
+    return retry(database, job_id) if state.is_final else JobState.QUEUED
+
+
+CHANGEABLE = (JobState.QUEUED, JobState.PREPARING, JobState.FAILED, JobState.PARKED, JobState.CANCELLED)
+
+
+def _forget_model(connection: Connection, job_id: str) -> None:
+    connection.execute(chunks.delete().where(chunks.c.job_id == job_id))
+    free = {"model_queue": jobs.c.wanted_queue, "diarization": None}
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(**free))
 
 
 RETRYABLE = tuple(JOBS[JobEvent.RETRIED].moves)

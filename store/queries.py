@@ -8,7 +8,7 @@ from itertools import starmap
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 
 from dropscribe.core import chunk_ids
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
@@ -19,6 +19,7 @@ from dropscribe.core.types import (
     ATTENTION_STATES,
     FINAL_STATES,
     PENDING_CHUNKS,
+    SETTLED_CHUNKS,
     ChunkKind,
     ChunkState,
     JobState,
@@ -305,11 +306,23 @@ def queued_stretches(database: Database) -> list[str]:
         return list(connection.execute(select(chunks.c.id).where(*waits).order_by(chunks.c.id)).scalars())
 
 
+_HAS_UNREAD_WINDOWS = exists().where(
+    chunks.c.job_id == jobs.c.id, chunks.c.kind == ChunkKind.WINDOW, chunks.c.state.not_in(SETTLED_CHUNKS)
+)
+
+
 def model_queues(database: Database) -> dict[str, int]:
-    """How many unfinished jobs there are for each queue of model workers."""
-    query = select(jobs.c.model_queue, func.count()).where(jobs.c.state.in_(ACTIVE_STATES))
+    """How many jobs need each queue of model workers: those that are bound to a model while it has not read them."""
+    waiting = (jobs.c.state.in_(ACTIVE_STATES), or_(jobs.c.model_queue == jobs.c.wanted_queue, _HAS_UNREAD_WINDOWS))
+    query = select(jobs.c.model_queue, func.count()).where(*waiting)
     with database.read() as connection:
         return dict(connection.execute(query.group_by(jobs.c.model_queue)).all())
+
+
+def has_unread_windows(database: Database, job_id: str) -> bool:
+    """Is there something of the job that a model has to transcribe?"""
+    with database.read() as connection:
+        return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id, _HAS_UNREAD_WINDOWS)).first() is not None
 
 
 def bound_to_others(database: Database, queues: Collection[str]) -> list[Job]:
@@ -318,6 +331,7 @@ def bound_to_others(database: Database, queues: Collection[str]) -> list[Job]:
         jobs.c.state == JobState.TRANSCRIBING,
         jobs.c.model_queue != jobs.c.wanted_queue,
         jobs.c.model_queue.not_in(queues),
+        _HAS_UNREAD_WINDOWS,
     )
     with database.read() as connection:
         return [*map(_job, connection.execute(_jobs_query().where(*stranded)))]

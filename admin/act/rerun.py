@@ -75,10 +75,14 @@ def _meant(context: Context, path: Path) -> Iterator[Job]:
 
 
 def _is_stranded(context: Context, job: Job) -> bool:
-    """A model began it, it has no transcript yet, and no living worker has that model."""
-    if not is_bound(job.model_queue) or job.state.has_transcript or job.state == JobState.FINISHING:
+    """A model began it and has not read it all, and of the model workers that live, none has that model.
+
+    Where none lives at all, the one that began it may be the first to come back.
+    """
+    if not is_bound(job.model_queue) or not queries.has_unread_windows(context.database, job.id):
         return False
-    return not fleet.capacity(context.database, context.settings.silence_seconds, job.model_queue).workers
+    living = fleet.model_workers(context.database, context.settings.silence_seconds)
+    return bool(living) and not fleet.capacity_of(living, job.model_queue).workers
 
 
 def action_for(job: Job, wanted: NewJob, *, is_stranded: bool = False) -> str:

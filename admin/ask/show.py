@@ -24,7 +24,7 @@ from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
 from dropscribe.core.clock import period
 from dropscribe.core.old_names import previous
-from dropscribe.core.routing import wish_of
+from dropscribe.core.routing import is_bound, wish_of
 from dropscribe.core.safe_text import mask
 from dropscribe.store import fleet, notifications, queries, transcripts
 from dropscribe.store.events import Event, events_of
@@ -79,10 +79,14 @@ def _file_document(file: WrittenFile) -> dict[str, Any]:
     return {"path": file.path, "format": file.format, "sha256": file.sha256, "written": file.written}
 
 
+def _needs_model(context: Context, job: Job) -> bool:
+    return not is_bound(job.model_queue) or queries.has_unread_windows(context.database, job.id)
+
+
 def _waits_for(context: Context, job: Job) -> str:
     """The model worker that is missing, or nothing."""
     wish = wish_of(job.model_queue)
-    if not wish or job.state.is_final:
+    if not wish or job.state.is_final or not _needs_model(context, job):
         return ""
     silence = context.settings.silence_seconds
     fit = fleet.capacity(context.database, silence, job.model_queue).workers

@@ -268,15 +268,16 @@ class System:
     def _begin_stranded_anew(self, now: Status) -> None:
         """Where no other machine takes part, what waits for a model of an earlier `up` is transcribed by one of now."""
         at_work = [worker for worker in now.alive if worker.role == "model" and worker.queues]
-        if not self.settings.sqlite_file or not at_work or len(at_work) < len(self.models.living):
+        ours = {child.name for child in self.models.living}
+        if not self.settings.sqlite_file or not at_work or not ours.issubset(worker.id for worker in at_work):
             return
         served = {queue for worker in at_work for queue in worker.queues}
         for job in queries.bound_to_others(self.database, served):
-            commands.change_model(self.database, job.id)
-            self.report.say(
-                f"{job.path} was begun by {wish_of(job.model_queue)}, which does not run now; "
-                "it is transcribed from its beginning"
-            )
+            if commands.begin_anew(self.database, job.id):
+                self.report.say(
+                    f"{job.path} was begun by {wish_of(job.model_queue)}, which does not run now; "
+                    "it is transcribed from its beginning"
+                )
 
     def _own(self, now: Status) -> list[WatchedRoot]:
         """Folders as this run's scheduler reported them, not an earlier one's."""

@@ -131,7 +131,11 @@ def test_one_machine_begins_anew_what_waits_for_a_model_that_it_no_longer_runs(
         assert chunks.claim(store, chunk_id, "earlier", LEASE, ResidentModel.of(info))
     system._begin_stranded_anew(fleet_status.gather(store, settings))
     assert state(store, begun) is JobState.TRANSCRIBING, "no worker is ready yet"
-    join(store, SMALL)
+    join(store, SMALL, name="somebody else's")
+    system._begin_stranded_anew(fleet_status.gather(store, settings))
+    assert state(store, begun) is JobState.TRANSCRIBING, "our own worker is not ready yet"
+    (ours,) = system.models.living
+    join(store, SMALL, name=ours.name)
     system._begin_stranded_anew(fleet_status.gather(store, settings))
     assert [state(store, job_id) for job_id in (begun, other)] == [JobState.QUEUED, JobState.TRANSCRIBING]
     assert queries.job(store, begun).model_queue == "model"
@@ -153,6 +157,6 @@ def test_in_a_fleet_nothing_is_begun_anew_by_itself(database: Database, tmp_path
     assert queries.list_jobs(database)[0].state is JobState.TRANSCRIBING
 
 
-def join(store: Database, info: EngineInfo) -> None:
-    fleet.register(store, "now", host=HOST, pid=1, role="model", state="ready")
-    fleet.heartbeat(store, "now", engine=replace(info, slots=1))
+def join(store: Database, info: EngineInfo, name: str = "now") -> None:
+    fleet.register(store, name, host=HOST, pid=1, role="model", state="ready")
+    fleet.heartbeat(store, name, engine=replace(info, slots=1))

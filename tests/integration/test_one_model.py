@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from dropscribe.core.errors import DropscribeError
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.job_overrides import JobOverrides
-from dropscribe.core.routing import ResidentModel, model_queue
+from dropscribe.core.routing import ResidentModel, model_queue, wish_of
 from dropscribe.core.types import EngineInfo, JobState, RawTranscript
 from dropscribe.store import chunks, commands, events, fleet, jobs, queries, recovery, tables
 from dropscribe.store.chunks import ChunkWork
@@ -124,6 +125,41 @@ def test_somebody_may_have_another_model_begin_anew(database: Database) -> None:
     assert state(database, job_id) is JobState.FINISHING
     (event,) = [one for one in events.events_of(database, job_id) if one.kind == EventKind.ANOTHER_MODEL]
     assert event.detail == "the model faster-whisper-base in int8 (whisper)"
+
+
+def test_what_was_transcribed_is_kept_where_no_model_is_needed_any_more(database: Database) -> None:
+    (chunk_id,) = prepare(database, admit(database))
+    job_id = queries.list_jobs(database)[0].id
+    taken = claim(database, chunk_id, WHISPER)
+    assert taken
+    assert queries.model_queues(database) == {ResidentModel.of(WHISPER).own_queue: 1}
+    commit(database, taken, WHISPER)
+    assert state(database, job_id) is JobState.FINISHING
+    assert queries.model_queues(database) == {}
+    with pytest.raises(DropscribeError, match="waits for no certain model"):
+        commands.change_model(database, job_id)
+    assert engines_of(database, job_id) == {"whisper"}
+
+
+def test_a_job_that_is_to_be_cancelled_is_not_begun_anew(database: Database) -> None:
+    (chunk_id,) = prepare(database, admit(database))
+    job_id = queries.list_jobs(database)[0].id
+    assert claim(database, chunk_id, WHISPER)
+    assert queries.bound_to_others(database, []) == queries.list_jobs(database)
+    commands.cancel(database, job_id)
+    assert not commands.begin_anew(database, job_id)
+    assert queries.job(database, job_id).cancel_requested
+
+
+@pytest.mark.parametrize("precision", ["int8", "torchao", "bitsandbytes", "compressed-tensors"])
+def test_the_queue_of_a_model_with_long_names_fits_the_store(database: Database, precision: str) -> None:
+    long = EngineInfo("vibevoice", "somebody/VibeVoice-ASR-HF-quantized-by-somebody-else", precision)
+    (chunk_id,) = prepare(database, admit(database))
+    assert claim(database, chunk_id, long)
+    queue = queries.list_jobs(database)[0].model_queue
+    assert queue == ResidentModel.of(long).own_queue
+    assert len(queue) <= 48
+    assert wish_of(queue).startswith("the model")
 
 
 def test_a_folder_that_wants_something_else_does_not_free_a_job_that_is_begun(database: Database) -> None:

@@ -10,10 +10,10 @@ from dropscribe.core import reserved_names
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.routing import ResidentModel
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import JobState
+from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.scheduler.duties import archiver
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import chunks, jobs, queries
+from dropscribe.store import chunks, fleet, jobs, queries
 from dropscribe.store.leases import ChunkClaim
 from dropscribe.store.roots import report_roots
 from dropscribe.store.session import Database
@@ -85,6 +85,8 @@ def stranded(store: Database, watch: RootWatch, inbox: Path, make_context: MakeC
     (job,) = [job for job in queries.list_jobs(store) if job.path == "talks/c.wav"]
     cpu_tasks.prepare_job(make_context(), job.id)
     assert chunks.claim(store, f"{job.id}.0", "gone", 90, ResidentModel("whisper", "base", "int8"))
+    fleet.register(store, "other", host="h", pid=1, role="model", state="ready")
+    fleet.heartbeat(store, "other", engine=EngineInfo("whisper", "small", "int8"))
     return job.id
 
 
@@ -92,6 +94,10 @@ def test_another_model_transcribes_what_was_begun_by_one_that_no_worker_has(
     store: Database, cli: Cli, inbox: Path, read: list[str], watch: RootWatch, make_context: MakeContext
 ) -> None:
     job_id = stranded(store, watch, inbox, make_context)
+    fleet.leave(store, "other")
+    assert "under way, left alone" in cli("rerun", str(inbox / "talks" / "c.wav")).out, "its worker may come back first"
+    fleet.register(store, "other", host="h", pid=1, role="model", state="ready")
+    fleet.heartbeat(store, "other", engine=EngineInfo("whisper", "small", "int8"))
     assert "1 recording read again by another model" in cli("rerun", str(inbox / "talks" / "c.wav"), "--yes").out
     assert queries.job(store, job_id).state is JobState.QUEUED
     assert carry_through(make_context(), job_id).state is JobState.DONE
