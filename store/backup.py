@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, make_url, select
 
+from dropscribe.core.atomic_write import sync, write_new
 from dropscribe.core.errors import StoreError
+from dropscribe.core.exclusive_placement import give_name
 from dropscribe.core.safe_text import mask
 from dropscribe.store.session import Database, open_database
 from dropscribe.store.tables import jobs
@@ -29,18 +33,18 @@ def known_jobs(database: Database) -> frozenset[str]:
 def dump(url: str, target: Path) -> None:
     """Write all of the store at `url` to a new file, readable by its owner alone, while others may work on it.
 
-    Raises StoreError, FileExistsError.
+    Raises StoreError.
     """
-    part = target.with_name(f"{target.name}.part")
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-    try:
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    with _translated(target), _removed(part):
+        write_new(part, b"", mode=0o600)
         if source := sqlite_file(url):
             _copy(source, part)
         else:
             _run("pg_dump", url, "--format=custom", f"--file={part}")
-        os.link(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+        sync(part)
+        give_name(part, target)
+        sync(target.parent)
 
 
 def restore(url: str, source: Path) -> Path | None:
@@ -55,15 +59,32 @@ def restore(url: str, source: Path) -> Path | None:
         return None
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     coming = target.with_name(f"{target.name}.restoring")
-    try:
+    with _translated(target), _removed(coming):
+        write_new(coming, b"", mode=0o600)
         _copy(source, coming)
         open_database(f"sqlite:///{coming}").close()
         aside = _put_aside(target)
         coming.replace(target)
+    return aside
+
+
+@contextmanager
+def _translated(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        problem = f"cannot write {target}: {error.strerror}"
+        raise StoreError(problem, remedy="see that its folder may be written and has room") from error
+
+
+@contextmanager
+def _removed(part: Path) -> Iterator[None]:
+    """Leave nothing of a file and its log under that name."""
+    try:
+        yield
     finally:
         for name in ("", *BESIDE):
-            Path(f"{coming}{name}").unlink(missing_ok=True)
-    return aside
+            Path(f"{part}{name}").unlink(missing_ok=True)
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -80,6 +101,7 @@ def _copy(source: Path, target: Path) -> None:
             closing(sqlite3.connect(target)) as here,
         ):
             there.backup(here)
+            here.execute("PRAGMA journal_mode = DELETE")  # one file alone, which a medium for reading only may hold
     except sqlite3.Error as error:
         problem = f"cannot copy {source}: {error}"
         raise StoreError(problem, remedy="see that it is a store, and the disk not full") from error

@@ -101,7 +101,7 @@ def retry(database: Database, job_id: str) -> JobState:
         admitted = chunk_plans.admit(connection, job_id, RETRY_WINDOW, where=database.where)
         unsent = chunks.c.id.in_([*admitted.transcribe, *admitted.embed])
         connection.execute(update(chunks).where(unsent).values(sent_at=None))
-        state = _restart_state(connection, job_id)
+        state = _restart_state(connection, job)
         transitions.apply(
             connection,
             JobEvent.RETRIED,
@@ -122,10 +122,11 @@ def _to_be_read_again(job: Any) -> ColumnElement[bool]:
     return or_(given_up, doubtful) if job.state == JobState.SUSPECT else given_up
 
 
-def _restart_state(connection: Connection, job_id: str) -> JobState:
-    states = set(connection.execute(select(chunks.c.state).where(chunks.c.job_id == job_id)).scalars())
-    if not states:
-        return JobState.QUEUED
+def _restart_state(connection: Connection, job: Any) -> JobState:
+    states = set(connection.execute(select(chunks.c.state).where(chunks.c.job_id == job.id)).scalars())
+    if not states:  # what an earlier store had made is only to be written, unless it is doubted
+        is_made = queries.is_taken_over(job) and job.state != JobState.SUSPECT
+        return JobState.FINISHING if is_made else JobState.QUEUED
     return JobState.FINISHING if states <= {*SETTLED_CHUNKS} else JobState.TRANSCRIBING
 
 

@@ -101,6 +101,9 @@ def save(database: Database, claim: JobClaim, document: str, diarization: dict[s
         search.index(connection, claim.id, document)
 
 
+TAKEN_OVER = "taken_over"  # the document of an earlier store, among what is known of a job's speakers
+
+
 @dataclass(frozen=True, slots=True)
 class FoundFile:
     """A file of an earlier transcript, written by dropscribe and not changed since; `sha256` in hex."""
@@ -115,13 +118,13 @@ def take_over(
 ) -> list[str]:
     """Keep a transcript that an earlier store had made, and own its files; returns the job to send `finish` for.
 
-    `duration` is the recording's, in seconds. Raises LeaseLostError.
+    `duration` is the recording's, in seconds. The document stays as it was made, so that names and merges of speakers
+    can be undone. Raises LeaseLostError.
     """
     with database.begin() as connection:
         found = files[0].path
-        transitions.move(connection, JobEvent.TAKEN_OVER, claim, detail=found, duration=duration, media=None)
-        insert = insert_ignoring(connection, transcripts)
-        connection.execute(insert.values(job_id=claim.id, document=document, created_at=now()))
+        values: dict[str, Any] = {"duration": duration, "media": None, "diarization": {TAKEN_OVER: document}}
+        transitions.move(connection, JobEvent.TAKEN_OVER, claim, detail=found, **values)
         for file in files:
             known = {"path_key": path_key(file.path), "job_id": claim.id, "written_at": now(), **asdict(file)}
             connection.execute(insert_ignoring(connection, outputs).values(**known))

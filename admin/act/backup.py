@@ -10,7 +10,7 @@ from dropscribe.admin.act.import_store import refuse_at_work
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
-from dropscribe.core.errors import StoreError, UsageError
+from dropscribe.core.errors import SchemaError, StoreError, StoreUnavailableError, UsageError
 from dropscribe.core.safe_text import mask
 from dropscribe.store import backup as store_backup
 from dropscribe.store.session import open_database
@@ -47,15 +47,15 @@ def restore(context: Context, file: Path, *, yes: bool, as_json: bool) -> None:
     url = context.settings.database
     before = _before(context)
     if not yes:
-        known = f"{mask(url)}, which knows {render.count(len(before), 'recording')}"
-        plan = f"would replace {known}, by {file}. Nothing was changed yet; --yes does so"
-        _answer(context, [plan], begun=False, recordings=len(before), as_json=as_json)
+        known = f", which knows {render.count(len(before), 'recording')}," if before is not None else ""
+        plan = f"would replace {mask(url)}{known} by {file}. Nothing was changed yet; --yes does so"
+        _answer(context, [plan], begun=False, recordings=len(before or ()), as_json=as_json)
         return
     with busy(context.err, "restoring"):
         aside = store_backup.restore(url, file)
         with closing(open_database(url)) as restored:
             after = store_backup.known_jobs(restored)
-    newer = len(before - after)
+    newer = None if before is None else len(before - after)
     told = _told(context, len(after), newer, aside)
     _answer(context, told, begun=True, recordings=len(after), newer=newer, before=aside, as_json=as_json)
 
@@ -66,7 +66,7 @@ def _answer(
     *,
     begun: bool,
     recordings: int,
-    newer: int = 0,
+    newer: int | None = None,
     before: Path | None = None,
     as_json: bool,
 ) -> None:
@@ -74,31 +74,32 @@ def _answer(
     context.answer(lambda: facts, lambda: context.out.print("\n".join(lines), soft_wrap=True), as_json=as_json)
 
 
-def _before(context: Context) -> frozenset[str]:
-    """The jobs that the store knows now; none where it is gone or broken, which may be why it is restored."""
+def _before(context: Context) -> frozenset[str] | None:
+    """The jobs that the store knows now; None where it is gone or broken, which may be why it is restored."""
+    if not context.has_store:
+        return None
     try:
-        database = open_database(context.settings.database, migrate=False) if context.has_store else None
+        with closing(open_database(context.settings.database, migrate=False)) as database:
+            refuse_at_work(database, context.settings.silence_seconds)
+            return store_backup.known_jobs(database)
+    except (StoreUnavailableError, SchemaError) as error:  # somebody may be at work on it
+        raise UsageError(str(error), remedy="stop everything that works on the store, or move it aside") from error
     except StoreError as error:
-        context.remark("warning", f"the store cannot be read, so what it knew is not compared: {error}", "yellow")
-        return frozenset()
-    if database is None:
-        return frozenset()
-    with closing(database):
-        refuse_at_work(database, context.settings.silence_seconds)
-        return store_backup.known_jobs(database)
+        context.remark("warning", f"the store cannot be read: {error}", "yellow")
+        return None
 
 
-def _told(context: Context, there: int, newer: int, aside: Path | None) -> list[str]:
+def _told(context: Context, there: int, newer: int | None, aside: Path | None) -> list[str]:
     kept = f"; the store that was there is {aside}" if aside else ""
-    lines = [f"restored: {render.count(there, 'recording')}{kept}"]
-    if newer and "json" in context.settings.outputs:
-        lines.append(
-            f"{render.count(newer, 'recording')} newer than the backup: those with a JSON transcript beside them are "
-            "taken over from it, others are transcribed again"
+    done = f"restored: {render.count(there, 'recording')}{kept}"
+    if newer == 0:
+        return [done]
+    which = "how many are newer than the backup is not known" if newer is None else f"{newer} newer than the backup"
+    if "json" in context.settings.outputs:
+        fate = "those with a JSON transcript beside them are taken over from it, others are transcribed again"
+    else:
+        fate = (
+            "they are transcribed again, as json is not among the outputs; move the transcripts that lie beside them "
+            "aside before you start dropscribe"
         )
-    elif newer:
-        lines.append(
-            f"{render.count(newer, 'recording')} newer than the backup: they are transcribed again, as json is not "
-            "among the outputs; move the transcripts that lie beside them aside before you start dropscribe"
-        )
-    return lines
+    return [done, f"{which}: {fate}"]

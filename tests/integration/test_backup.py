@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests import servers
 from tests.integration.console import Cli, done
 from tests.integration.one_worker import MakeContext, admit, carry_through, queued
 from tests.schemas import conforms
+from tests.stores import SQLiteTemplate
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +88,27 @@ def test_nothing_is_restored_below_processes_at_work_or_from_what_is_no_store(
     fleet.register(store, "gpu-1", host="here", pid=1, role="model", state="ready")
     at_work = cli("restore", str(file), "--yes")
     assert (at_work.code, "stop `dropscribe up`" in at_work.err) == (2, True)
+
+
+def test_a_backup_may_lie_where_nothing_can_be_written_and_is_restored_for_its_owner_alone(
+    tmp_path: Path, sqlite_template: SQLiteTemplate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, medium = tmp_path / "state" / "dropscribe.db", tmp_path / "medium"
+    sqlite_template.copy_to(store)
+    medium.mkdir()
+    monkeypatch.setattr(Path, "hardlink_to", no_hard_links)
+    backup.dump(f"sqlite:///{store}", medium / "file")
+    assert {path.name for path in medium.iterdir()} == {"file"}
+    with (medium / "file").open("rb") as file:
+        assert file.read(20)[18:] == b"\x01\x01", "needs no log beside it"
+    aside = backup.restore(f"sqlite:///{store}", medium / "file")
+    assert aside
+    assert aside.exists()
+    assert stat.S_IMODE(store.stat().st_mode) == 0o600
+
+
+def no_hard_links(_path: Path, _target: Path) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
 def test_a_password_of_postgresql_is_seen_in_no_list_of_processes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import pytest
 
 from dropscribe.admin.act.rerun import READ, action_for
 from dropscribe.core.types import JobState, SpeakerNames
-from dropscribe.store import commands, queries, speakers, tables, transcripts
+from dropscribe.store import commands, jobs, queries, speakers, tables, transcripts
 from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
 from dropscribe.worker import cpu_tasks
@@ -74,6 +75,27 @@ def test_its_speakers_can_be_named_and_its_files_written_again(restored: WorkerC
     assert document["segments"]
 
 
+def test_what_was_said_of_its_speakers_can_be_taken_back(restored: WorkerContext, recording: Path) -> None:
+    job = carry_through(restored, admit(restored, recording))
+    before = json.loads(recording.with_suffix(".json").read_text())
+    for said in (SpeakerNames({0: "Ada"}, {1: 0}), SpeakerNames({}, {})):
+        speakers.say(restored.database, job.id, said)
+        cpu_tasks.finish_job(restored, job.id)
+    assert json.loads(recording.with_suffix(".json").read_text()) == before
+
+
+def test_retry_only_writes_it_where_that_had_failed(restored: WorkerContext, recording: Path) -> None:
+    job_id = admit(restored, recording)
+    cpu_tasks.prepare_job(restored, job_id)
+    claim = jobs.claim_finish(restored.database, job_id, restored.owner, 60)
+    assert claim
+    jobs.fail(restored.database, claim, "no room for names")
+    assert commands.retry(restored.database, job_id) is JobState.FINISHING
+    cpu_tasks.finish_job(restored, job_id)
+    assert queries.job(restored.database, job_id).state is JobState.DONE
+    assert "transcribing" not in kinds(restored, job_id)
+
+
 def test_rerun_transcribes_it(restored: WorkerContext, recording: Path) -> None:
     job = carry_through(restored, admit(restored, recording))
     assert job.is_taken_over
@@ -97,11 +119,14 @@ def test_what_people_changed_is_neither_taken_nor_overwritten(restored: WorkerCo
     assert str(edited) not in {file.path for file in transcripts.files_of(restored.database, job.id)}
 
 
-@pytest.mark.parametrize("what", ["another recording", "no transcript", "a link", "cut short", "huge"])
+@pytest.mark.parametrize(
+    "what", ["another recording", "no transcript", "a link", "cut short", "huge", "deep", "not finite"]
+)
 def test_what_is_no_transcript_of_this_recording_is_left_alone(
     restored: WorkerContext, recording: Path, what: str
 ) -> None:
     there = recording.with_suffix(".json")
+    digest = hashlib.sha256(recording.read_bytes()).hexdigest()
     match what:
         case "another recording":
             recording.write_bytes(recording.read_bytes() + bytes(32_000))
@@ -112,6 +137,10 @@ def test_what_is_no_transcript_of_this_recording_is_left_alone(
             there.symlink_to("elsewhere")
         case "cut short":
             there.write_bytes(there.read_bytes()[:200])
+        case "deep":
+            there.write_text("[" * 100_000 + digest)
+        case "not finite":
+            there.write_text(there.read_text().replace('"duration": ', '"duration": NaN, "was": ', 1))
         case "huge":
             os.truncate(there, 300_000_000)
     before = there.stat().st_size

@@ -7,7 +7,10 @@ where it names the SHA-256 of the recording that lies there now.
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +25,7 @@ from dropscribe.worker.finishing import placement
 from dropscribe.worker.outputs import json_
 from dropscribe.worker.runtime.context import WorkerContext
 
-MAX_BYTES = 256_000_000  # a day of talk with times of words takes 60 MB
+MAX_BYTES = 100_000_000  # a day of talk with times of words takes 60 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,37 +40,40 @@ class EarlierTranscript:
 def find(context: WorkerContext, job: Job, digest: str) -> EarlierTranscript | None:
     """The transcript of the recording with that SHA-256, where one lies where the job's would be written.
 
-    A file that the store knows is no such transcript: the recording is to be transcribed again.
+    None for a job whose files the store knows: it is to be transcribed again. So is a file that is known no such
+    transcript, and one that is no transcript of this recording is left alone.
     """
+    if transcripts.files_of(context.database, job.id):
+        return None
     folder = placement.folder_of(job, context.settings.results)
-    try:
-        for path in placement.candidates(Path(job.source), "json", job.id, folder):
-            transcript = _transcript(context, path, digest)
-            if transcript is not None:
-                return _taken(context, job, folder, path, transcript)
-    except OutputError:  # what cannot be read is somebody else's
-        pass
+    for path in placement.candidates(Path(job.source), "json", job.id, folder):
+        data = _read(path)
+        if digest.encode() in data and not transcripts.file_at(context.database, str(path)):
+            with suppress(StoreError, OutputError, ValueError, RecursionError):  # somebody else's
+                transcript = json_.from_json(data.decode())
+                if transcript.source.sha256 == digest:
+                    written = FoundFile(str(path), "json", sha256(data).hexdigest())
+                    return _taken(context, job, folder, written, transcript)
     return None
 
 
-def _transcript(context: WorkerContext, path: Path, digest: str) -> Transcript | None:
-    if (
-        not placement.digest(path)
-        or path.stat().st_size > MAX_BYTES
-        or transcripts.file_at(context.database, str(path))
-    ):
-        return None
+def _read(path: Path) -> bytes:
+    """What is in a regular file of bounded size, and nothing of anything else that may lie there."""
     try:
-        transcript = json_.from_json(path.read_bytes().decode())
-    except (StoreError, UnicodeDecodeError, OSError):
-        return None
-    return transcript if transcript.source.sha256 == digest else None
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            there = os.fstat(descriptor)
+            return file.read(MAX_BYTES) if stat.S_ISREG(there.st_mode) and there.st_size <= MAX_BYTES else b""
+    except OSError:
+        return b""
 
 
-def _taken(context: WorkerContext, job: Job, folder: Path, path: Path, transcript: Transcript) -> EarlierTranscript:
+def _taken(
+    context: WorkerContext, job: Job, folder: Path, written: FoundFile, transcript: Transcript
+) -> EarlierTranscript:
     here = replace(transcript.source, path=job.source, size=job.size)
     ours = replace(transcript, job_id=job.id, source=here)
-    files = (FoundFile(str(path), "json", placement.digest(path) or ""), *_others(context, job, folder, transcript))
+    files = (written, *_others(context, job, folder, transcript))
     return EarlierTranscript(outputs.render(ours, "json").decode(), transcript.source.duration, files)
 
 
@@ -86,7 +92,6 @@ def _others(context: WorkerContext, job: Job, folder: Path, transcript: Transcri
 
 
 def _is_marker_of(path: Path, job_id: str) -> bool:
-    try:
-        return bool(placement.digest(path)) and json.loads(path.read_bytes()).get("job") == job_id
-    except (ValueError, AttributeError, OSError):
-        return False
+    with suppress(ValueError, AttributeError, RecursionError):
+        return bool(json.loads(_read(path)).get("job") == job_id)
+    return False

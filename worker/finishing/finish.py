@@ -45,9 +45,9 @@ class Outcome:
 
 def outcome(context: WorkerContext, job: Job) -> Outcome | None:
     """The transcript of a job whose chunks are read, or of its leader; None when the leader came to nothing."""
-    if job.is_taken_over and (taken := transcripts.document(context.database, job.id)):
-        transcript = named(json_.from_json(taken), job)
-        return Outcome(_state(transcript), transcript)
+    if job.is_taken_over and (kept := transcripts.diarization(context.database, job.id)):
+        transcript = named(json_.from_json(kept[transcripts.TAKEN_OVER]), job)
+        return Outcome(_state(transcript), transcript, kept)
     if job.duplicate_of is None:
         chunks = transcripts.read_chunks(context.database, job.id)
         stretches = transcripts.embedded_stretches(context.database, job.id)
