@@ -3,6 +3,8 @@
 Plain pydantic rather than pydantic-settings: the latter doubles the start-up time of `dropscribe status`, and
 where a value came from has to be told anyway.
 
+A place that names one model (`engine`, `model`) sets aside the list `engines` of a place below it.
+
 A setting of one engine is called `engine.name` here: `attention` in the file's table `[vibevoice]` is
 `vibevoice.attention`, and its variable `DROPSCRIBE_VIBEVOICE_ATTENTION`.
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from dropscribe.core.settings_errors import PREFIX, unknown, validated
 
 CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in it
 CONFIG_NAME = "dropscribe.toml"
+ONE_MODEL, SEVERAL = frozenset(("engine", "model")), "engines"
 OLD_NAMES = old_names.SETTINGS  # old -> new; both are accepted until `old_names.UNTIL`
 
 
@@ -120,7 +123,15 @@ def _gather(environ: Mapping[str, str] | None, overrides: Mapping[str, Any], rem
     file = _find_file(environ, from_environment)
     from_file = renamed(_from_file(file), remarks, lambda name: f"{name} in {file}") if file else {}
     options = renamed(said(overrides), remarks)
+    from_environment = _without_list(from_environment, options)
+    from_file = _without_list(from_file, options.keys() | from_environment.keys())
     return _Given(from_file, from_environment, options, file)
+
+
+def _without_list(values: Mapping[str, Any], above: Collection[str]) -> dict[str, Any]:
+    """What a place says, without its `engines` where one model is named `above` it, which is to run alone."""
+    is_lost = SEVERAL not in above and not ONE_MODEL.isdisjoint(above)
+    return {name: value for name, value in values.items() if not (is_lost and name == SEVERAL)}
 
 
 def renamed(given: Mapping[str, Any], remarks: list[str], where: Callable[[str], str] = str) -> dict[str, Any]:

@@ -54,6 +54,27 @@ def test_options_win_over_environment_over_file(elsewhere: Path) -> None:
     assert sources["home"] == "default"
 
 
+def test_one_model_that_is_named_wins_over_a_list_of_models_below_it(elsewhere: Path) -> None:
+    Path("dropscribe.toml").write_text('engines = ["vibevoice", "whisper:small"]\nmodel = "base"\n')
+    assert settings_loading.load({}).engines == ("vibevoice", "whisper:small")
+    assert settings_loading.load({}, overrides={"engine": None, "model": "small"}).engines == ()
+    assert settings_loading.load({"DROPSCRIBE_ENGINE": "whisper"}).engines == ()
+    listed = {"DROPSCRIBE_ENGINES": "whisper:tiny", "DROPSCRIBE_MODEL": "small"}
+    assert settings_loading.load(listed).engines == ("whisper:tiny",)
+    assert settings_loading.load(listed, overrides={"engine": "auto"}).engines == ()
+    both = {"engines": "whisper:small", "model": "base"}
+    assert settings_loading.load(listed, overrides=both).engines == ("whisper:small",)
+
+
+def test_a_service_that_is_told_one_model_does_not_run_the_list_of_the_file(elsewhere: Path) -> None:
+    Path("dropscribe.toml").write_text('engines = ["vibevoice", "whisper:small"]\n')
+    overrides = {"model": "small"}
+    loaded = settings_loading.load({}, overrides=overrides)
+    variables = settings_loading.as_environment(loaded, {}, overrides=overrides)
+    assert settings_loading.load(variables).engines == ()
+    assert settings_loading.load(variables).model == "small"
+
+
 def test_the_file_may_lie_in_home_or_be_named(elsewhere: Path) -> None:
     home = elsewhere / "home"
     home.mkdir()
