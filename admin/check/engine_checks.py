@@ -27,6 +27,7 @@ QUANTIZER = "bitsandbytes"
 BUSY = "out of memory"  # what CUDA says of a card that others fill, perhaps our own workers
 LEVELS = {True: Severity.FAIL, False: Severity.WARN}  # of remarks, by whether the driver is broken
 LACKING = {True: Severity.WARN, False: Severity.OK}  # of a kernel that ran, by whether bitsandbytes lacks something
+CRASHED_REMEDY = "see what the kernel's log (dmesg) says of the driver, and install another version of the package"
 NO_PROBE = ProbeReport(())
 
 
@@ -99,9 +100,10 @@ def gpu_finding(
 def _tried_on(settings: Settings, gpu: Gpu, report: ProbeReport, spec: EngineSpec, sound: Finding) -> Finding:
     """What came of a kernel; `sound` is what is told of a GPU that has not been tried."""
     if not report.support:
-        why = "; ".join(filter(None, map(attrgetter("error"), report.imports)))
+        why = "; ".join(filter(None, (*map(attrgetter("error"), report.imports), report.ending)))
         told = f"{sound.finding}; nothing was computed: {why}"
-        return replace(sound, level=Severity.FAIL, finding=told, remedy="see the finding on packages")
+        remedy = CRASHED_REMEDY if report.ending else "see the finding on packages"
+        return replace(sound, level=where_needed(settings), finding=told, remedy=remedy)
     try:
         compatibility.require(report.support, gpu)
     except ModelUnavailableError as error:

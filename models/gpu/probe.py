@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from dropscribe.core import child_process, gpus
@@ -40,22 +41,27 @@ class PackageImport:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What came of each package, and what the one that computes can do with CUDA; None where that was not tried."""
+    """What came of each package, and what the one that computes can do with CUDA; None where that was not tried.
+
+    `ending` is how the child ended where all packages were imported and it was to compute, but did not come to tell.
+    """
 
     imports: tuple[PackageImport, ...]
     support: CudaSupport | None = None
+    ending: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A child process at work: `packages` are imported, and `computes_with` is tried on the GPU with that UUID."""
+    """A child process at work: `packages` are imported, and where it `computes`, one is tried on a GPU."""
 
     packages: Sequence[str]
     process: subprocess.Popen[bytes]
+    computes: bool = False
 
     @classmethod
     def start(cls, packages: Sequence[str], computes_with: str = "", gpu: str = "") -> Probe:
-        """Begin; without a `gpu`, nothing is computed. Raises OSError."""
+        """Begin; `computes_with` is tried on the GPU with the UUID `gpu`, if there is one. Raises OSError."""
         environment = {**os.environ, **child_process.import_path(), gpus.VARIABLE: gpu}
         wanted = [COMPUTE, computes_with] if gpu and computes_with else []
         process = child_process.start(
@@ -66,7 +72,7 @@ class Probe:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        return cls(packages, process)
+        return cls(packages, process, bool(wanted))
 
     def end(self) -> ProbeReport:
         """Wait for the report; what takes too long is killed."""
@@ -77,7 +83,8 @@ class Probe:
             self.process.kill()
             written, _ = self.process.communicate()
             why = f"it takes longer than {SECONDS} s"
-        return _report(self.packages, written, why)
+        report = _report(self.packages, written, why)
+        return replace(report, ending=why) if self.computes and _is_silent(report) else report
 
 
 def _written(written: bytes, mark: str) -> Iterator[dict[str, Any]]:
@@ -92,6 +99,11 @@ def _report(packages: Sequence[str], written: bytes, why: str) -> ProbeReport:
     crashed = [PackageImport(package, "", why) for package in packages[len(imports) :][:1]]
     support = [CudaSupport(**one) for one in _written(written, COMPUTED)]
     return ProbeReport((*imports, *crashed), next(iter(support), None))
+
+
+def _is_silent(report: ProbeReport) -> bool:
+    """Does it say neither what was computed nor why not?"""
+    return not report.support and not any(map(attrgetter("error"), report.imports))
 
 
 def _ending(status: int) -> str:

@@ -195,6 +195,23 @@ def test_a_card_that_was_not_tried_since_the_process_crashed_fails() -> None:
     assert found.finding.endswith("nothing was computed: it ends the process with SIGSEGV")
 
 
+def test_a_kernel_that_ends_its_process_is_told_with_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashing = "import os, signal\n__version__ = '2'\ndef __getattr__(name): os.kill(os.getpid(), signal.SIGSEGV)\n"
+    (tmp_path / "torch.py").write_text(crashing)
+    monkeypatch.syspath_prepend(tmp_path)
+    report = Probe.start(["torch"], "torch", "GPU-1").end()
+    assert report == ProbeReport((PackageImport("torch", "2"),), None, "it ends the process with SIGSEGV")
+    assert Probe.start(["torch"]).end().ending == ""  # it had nothing to compute
+    found = engine_checks.gpu_finding(VIBEVOICE, CARD, report, registry.SPECS["vibevoice"])
+    assert found.level == Severity.FAIL
+    assert found.finding.endswith("nothing was computed: it ends the process with SIGSEGV")
+    assert "dmesg" in found.remedy
+    in_fleet = engine_checks.gpu_finding(FLEET, CARD, report, registry.SPECS["vibevoice"])
+    assert in_fleet.level == Severity.WARN
+
+
 def test_a_card_that_is_left_alone_for_want_of_a_library_is_warned_of(
     tools: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
