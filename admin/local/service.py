@@ -6,14 +6,13 @@ import getpass
 import os
 import pwd
 from collections.abc import Mapping
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.local import systemd
 from dropscribe.admin.local.systemd import Scope
-from dropscribe.admin.local.up import examined, only_one
+from dropscribe.admin.local.up import as_named, examined, only_one
 from dropscribe.admin.terminal import render
 from dropscribe.core.errors import UsageError
 from dropscribe.core.settings_loading import as_environment, load
@@ -27,9 +26,9 @@ def install(context: Context, folders: list[Path], *, for_user: bool, overrides:
     scope = _scope(for_user=for_user)
     user = getpass.getuser() if for_user else _behind_sudo()
     settings = load(overrides=overrides)
-    _, places = examined(settings, folders)
+    examined(settings, folders)
     _refuse_beside_up(scope, settings.home)
-    unit = systemd.unit_text(scope, [*map(attrgetter("path"), places)], user)
+    unit = systemd.unit_text(scope, as_named(folders), user)
     systemd.write(scope.settings, systemd.environment_text(as_environment(settings, overrides=overrides)), 0o600)
     systemd.write(scope.unit, unit, 0o644)
     scope.start()

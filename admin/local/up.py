@@ -67,7 +67,7 @@ def up(folders: list[Path], overrides: Mapping[str, Any], *, until_drained: bool
         forget_roots(database, socket.gethostname())
         if settings.sqlite_file:  # no other host can work on it: what is owned was left by a crash
             recovery.expire_all(database, settings.lost_attempts)
-        named = [] if until_drained else [folder.expanduser().absolute() for folder in folders]
+        named = [] if until_drained else as_named(folders)
         system = System(settings, database, choices, places, stop, report.make(as_json=as_json), environment, named)
         return system.run(until_drained=until_drained)
 
@@ -87,6 +87,11 @@ def examined(
     roots.check_roots([*map(attrgetter("path"), places)], Path)
     require_folders(places, there=there)
     return choices, places
+
+
+def as_named(folders: Sequence[Path]) -> list[Path]:
+    """The absolute paths of folders, in which links stay links: they are followed where they lead by then."""
+    return [folder.expanduser().absolute() for folder in folders]
 
 
 def require_folders(places: Sequence[FolderState], *, there: bool) -> None:

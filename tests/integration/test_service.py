@@ -103,6 +103,14 @@ def test_the_service_runs_up_over_the_folder(machine: Path, cli: Cli) -> None:
     assert (verb, folder) == ("up", str(machine / AWKWARD).replace("%", "%%").replace("$", "$$"))
 
 
+def test_a_link_that_is_watched_stays_one_so_that_the_service_follows_where_it_leads_later(
+    machine: Path, cli: Cli
+) -> None:
+    (machine / "current").symlink_to(machine / AWKWARD)
+    assert cli("service", "install", str(machine / "current"), "--user").code == 0
+    assert f'up "{machine}/current"\n' in unit(machine).read_text()
+
+
 def test_a_process_of_the_service_has_the_settings_of_now(
     machine: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
