@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dropscribe.worker.preparing.containers import OPTIONS
 from dropscribe.worker.preparing.is_sound import is_sound
-from dropscribe.worker.preparing.understated import LAYOUTS, MendedFile, Understated, find
+from dropscribe.worker.preparing.understated import LAYOUTS, W64_NAME, MendedFile, Understated, find
 from tests.media_files import claim_less, tone, write
 from tests.sounds import FAINT, RATE, hiss
 
@@ -61,6 +61,21 @@ def test_a_chunk_behind_the_sound_stays_what_it_is(name, tmp_path):
     path = made(tmp_path / "a", "wav", share=1)
     with path.open("ab") as file:
         file.write(name + struct.pack("<I", 9000) + b"INFO" * 2250)
+    assert behind(path) == (None, False)
+
+
+def w64_chunk(name: bytes, content: bytes) -> bytes:
+    return name + W64_NAME + struct.pack("<Q", 24 + len(content)) + content + bytes(-len(content) % 8)
+
+
+@pytest.mark.parametrize("sound", [8000, 8002, 8004, 8006])
+def test_a_chunk_behind_padded_sound_stays_what_it_is(sound, tmp_path):
+    random = np.random.default_rng(0)
+    form = struct.pack("<HHIIHH", 1, 1, 8000, 16_000, 2, 16)
+    riff = next(layout.magic for layout in LAYOUTS if layout.format == "w64")
+    chunks = [(b"fmt ", form), (b"data", random.bytes(sound)), (b"bext", random.bytes(6000))]
+    path = tmp_path / "a"
+    path.write_bytes(riff + bytes(8) + b"wave" + W64_NAME + b"".join(w64_chunk(*chunk) for chunk in chunks))
     assert behind(path) == (None, False)
 
 

@@ -138,7 +138,8 @@ def _told(file: BinaryIO, layout: Layout, sound: FileChunk) -> Understated | Non
 def _end(file: BinaryIO, layout: Layout, claimed: int, size: int) -> int:
     """Where the sound ends: where chunks follow or the file ends, at the claimed end or at one that wrapped."""
     for end in range(claimed, size + 1, WRAP):
-        follows = _at(file, end, 16).startswith(TAGS) or next(_chunks(file, layout, size, end + end % layout.pad), None)
+        next_chunk = end + -end % layout.pad
+        follows = _at(file, end, 16).startswith(TAGS) or next(_chunks(file, layout, size, next_chunk), None)
         if follows or size - end < layout.pad:
             return end
     return _last_sound(file, claimed, size)
