@@ -1,7 +1,8 @@
 """Channels make one timeline, in which each is a speaker."""
 
 from dropscribe.core.types import Segment, SegmentKind, Span
-from dropscribe.worker.merging.merge_channels import ChannelOutcome, merge_channels
+from dropscribe.worker.merging.merge_channels import ChannelOutcome, joined, merge_channels
+from dropscribe.worker.merging.merge_chunks import MergedChunks
 from dropscribe.worker.merging.overlaps import ChunkOutcome
 
 WHOLE = Span(0, 100)
@@ -28,3 +29,10 @@ def test_what_lacks_in_either_channel_lacks_once():
     merged = merge_channels([channel(n, reasons=("silence",), missing=(gap,)) for n, gap in enumerate(gaps, 1)])
     assert merged.missing == (Span(10, 30),)
     assert merged.reasons == ("channel 1, 0:00:00-0:01:40: silence", "channel 2, 0:00:00-0:01:40: silence")
+
+
+def test_notes_say_of_which_channel_they_are():
+    channels = {
+        n: MergedChunks((), (), (), (), notes) for n, notes in ((1, ("faint",)), (2, ()), (4, ("hoarse", "far")))
+    }
+    assert joined(channels).notes == ("channel 1, faint", "channel 4, hoarse", "channel 4, far")

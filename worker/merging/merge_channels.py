@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, starmap
 from operator import attrgetter
@@ -34,15 +34,23 @@ def merge_channels(channels: Sequence[ChannelOutcome]) -> MergedChunks:
     >>> [(segment.text, segment.speaker) for segment in merge_channels(channels).segments]
     [('Hello?', 1), ('Yes.', 0)]
     """
-    merged = {one.number: merge_chunks(one.parts, one.speech, Voices(compared=True)) for one in channels}
+    return joined({one.number: merge_chunks(one.parts, one.speech, Voices(compared=True)) for one in channels})
+
+
+def joined(merged: Mapping[int, MergedChunks]) -> MergedChunks:
+    """Make one of channels that were each merged, by their numbers; reasons and notes say of which channel they are."""
     said = [_of_channel(segment, number) for number, one in merged.items() for segment in one.segments]
     return MergedChunks(
         segments=tuple(sorted(said, key=lambda segment: (segment.start, segment.end))),
         speakers=tuple(chain.from_iterable(starmap(_speaker, sorted(merged.items())))),
-        reasons=tuple(f"channel {number}, {reason}" for number, one in merged.items() for reason in one.reasons),
+        reasons=tuple(_remarks(merged, attrgetter("reasons"))),
         missing=tuple(spans.merged(chain.from_iterable(map(attrgetter("missing"), merged.values())))),
-        notes=(),
+        notes=tuple(_remarks(merged, attrgetter("notes"))),
     )
+
+
+def _remarks(merged: Mapping[int, MergedChunks], of: Callable[[MergedChunks], Sequence[str]]) -> Iterator[str]:
+    return (f"channel {number}, {remark}" for number, one in merged.items() for remark in of(one))
 
 
 def _of_channel(segment: Segment, number: int) -> Segment:
