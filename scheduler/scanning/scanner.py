@@ -131,7 +131,7 @@ class Scanner:
         return refused
 
     def move(self, path: Path, source: str, target: str, seen: tuple[int, int]) -> str:
-        """See `moving.move`; why it stays, empty when it is there. Paths below the root; `seen` are size and time."""
+        """See `move.move`; why it stays, empty when it is there. Paths below the root; `seen` are size and time."""
         why: str = self._ask(path, do="move", source=source, target=target, seen=seen)
         return why
 

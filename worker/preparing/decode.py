@@ -1,6 +1,7 @@
 """Decodes a recording to the spool's FLAC, in a child process that has limits and is thrown away afterwards.
 
-What comes out is mono, 24 kHz, 16 bit, at -25 dBFS RMS for the whole file. `preparing.media` says how.
+What comes out is 24 kHz, 16 bit, at -25 dBFS RMS for the whole file: mono, or each channel by itself at its own level.
+`preparing.media` says how.
 """
 
 from __future__ import annotations
@@ -172,8 +173,9 @@ def decode(
 ) -> Decoded:
     """Decode what is `wanted` of `source` to the FLAC file `target`, which appears only when it is complete.
 
-    `label` is the name of the original in messages. `scratch` is a directory for 345 MB an hour of working
-    data, that of `target` unless given. Setting `stop` ends the decoder within a second. Raises
+    `label` is the name of the original in messages. `scratch` is a directory for working data, that of
+    `target` unless given: 345 MB an hour for each channel that stays apart, else for each track, and once more where
+    several are mixed. Setting `stop` ends the decoder within a second. Raises
     NotMediaError, NoAudioError, DecodeLimitError, NoRoomError (a disk is full), SpoolError (one fails or does not
     answer), DecoderKilledError, and DecodeStoppedError after `stop`.
     """
