@@ -26,16 +26,17 @@ class ReadFile(NamedTuple):
 
 
 def read(database: Database, root: str, paths: Iterable[str]) -> dict[str, ReadFile]:
-    """The newest job of each of the files below `root` that has one."""
+    """The newest job of each of the files below `root` that has one, also of one that was admitted under another root."""
     query = select(
-        jobs.c.id, jobs.c.path, jobs.c.size, jobs.c.mtime_ns, jobs.c.stamp, jobs.c.fingerprint, jobs.c.state
+        jobs.c.id, jobs.c.path_key, jobs.c.size, jobs.c.mtime_ns, jobs.c.stamp, jobs.c.fingerprint, jobs.c.state
     ).order_by(jobs.c.created_at)
-    keys = [path_key(source_of(root, path)) for path in paths]
+    paths_of = {path_key(source_of(root, path)): path for path in paths}
+    keys = [*paths_of]
     found: dict[str, ReadFile] = {}
     for start in range(0, len(keys), AT_ONCE):
         with database.read() as connection:
             for row in connection.execute(query.where(jobs.c.path_key.in_(keys[start : start + AT_ONCE]))):
-                found[row.path] = _read(row)
+                found[paths_of[row.path_key]] = _read(row)
     return found
 
 

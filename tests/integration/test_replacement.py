@@ -13,7 +13,8 @@ from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning import scan as scan_module
 from dropscribe.scheduler.watching.replacement import admit_replaced
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import queries
+from dropscribe.store import jobs, queries
+from dropscribe.store.jobs import NewJob
 from dropscribe.store.queries import Job
 from dropscribe.store.session import Database
 from dropscribe.worker import cpu_tasks
@@ -120,6 +121,19 @@ def test_a_replacement_is_noticed_after_a_restart(
     put(recording, level=0.1)
     watch._stamps, watch._stability = {}, None  # as a new scheduler begins
     assert len(look()) == 2
+
+
+def test_a_replacement_is_noticed_of_a_file_that_was_admitted_under_another_root(
+    look: Look, database: Database, make_context: Callable[..., WorkerContext], inbox: Path
+) -> None:
+    inner = put(inbox / "talks" / "a.wav", level=0.2)
+    seen = inner.stat()
+    jobs.admit(database, [NewJob(str(inner.parent), "a.wav", seen.st_size, seen.st_mtime_ns, "digest", "normal")])
+    (job,) = look()
+    prepare(make_context, job)
+    put(inner, level=0.1)
+    newer, _ = look()
+    assert (newer.root, newer.path) == (str(inbox), "talks/a.wav")
 
 
 def test_a_fingerprint_of_ten_gigabytes_sees_the_last_byte_and_takes_no_time(tmp_path: Path) -> None:
