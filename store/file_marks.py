@@ -26,7 +26,7 @@ class ReadFile(NamedTuple):
 
 
 def read(database: Database, root: str, paths: Iterable[str]) -> dict[str, ReadFile]:
-    """The newest job of each of the files below `root` that has one, also of one that was admitted under another root."""
+    """The newest job of each of the files below `root` that has one, under whichever root it was admitted."""
     query = select(
         jobs.c.id, jobs.c.path_key, jobs.c.size, jobs.c.mtime_ns, jobs.c.stamp, jobs.c.fingerprint, jobs.c.state
     ).order_by(jobs.c.created_at)

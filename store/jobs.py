@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, case, exc, select
+from sqlalchemy import Connection, case, exc, select, update
 
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.event_kinds import EventKind
@@ -69,7 +69,9 @@ class NewJob:
     def identity(self) -> str:
         """Digest of what makes this admission the same as another."""
         text = f"{path_key(self.source)}:{self.size}:{self.mtime_ns}:{self.settings_digest}"
-        return hashlib.sha256((text + (f":{self.mark.fingerprint}" if self.mark else "")).encode()).hexdigest()
+        # With the stamp, as a content may come back after another one.
+        mark = f":{self.mark.stamp}:{self.mark.fingerprint}" if self.mark else ""
+        return hashlib.sha256((text + mark).encode()).hexdigest()
 
 
 def wishes(job: NewJob) -> dict[str, Any]:
@@ -105,8 +107,17 @@ def admit(database: Database, found: Sequence[NewJob], *, again: bool = False) -
             new = list(connection.execute(statement).scalars())
             for job_id in new:
                 note(connection, job_id, EventKind.ADMITTED, where=database.where)
+            if new and any(job.mark for job in batch):
+                _leave_to(connection, new)
         admitted += new
     return admitted
+
+
+def _leave_to(connection: Connection, new: Sequence[str]) -> None:
+    """What lies where older jobs' recordings lay is another one by now: only its own job puts it away."""
+    replaced = select(jobs.c.path_key).where(jobs.c.id.in_(new), jobs.c.fingerprint != "")
+    older = (jobs.c.moves.is_(True), jobs.c.path_key.in_(replaced), jobs.c.id.not_in(new))
+    connection.execute(update(jobs).where(*older).values(moves=False, moving_to=None))
 
 
 def _never_admitted(connection: Connection, batch: Sequence[NewJob]) -> list[NewJob]:

@@ -7,7 +7,7 @@ it; only then is its fingerprint compared, which a change of owner or a backup l
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dropscribe.core.file_marks import FileMark
 from dropscribe.core.queue import Doorbell
@@ -26,24 +26,25 @@ log = logging.getLogger(__name__)
 def admit_replaced(database: Database, doorbell: Doorbell, watch: RootWatch) -> None:
     """Make jobs of recordings of this root that were replaced. Raises StoreError, SettingsError, ScannerStoppedError.
 
-    Files whose jobs have not read them yet are looked at again the next time.
+    Files whose jobs have not read them yet, and those that cannot be read now, are looked at again the next time.
     """
     if not watch.touched:
         return
     read = file_marks.read(database, str(watch.place), watch.touched)
+    suspect = [path for path in read if _is_suspect(read[path], watch.touched[path])]
     try:
-        marks = _marks_now(watch, read)
+        marks = _marks_now(watch, suspect)
     except RootOfflineError as error:  # the next look will tell
         log.info("nothing is compared: %s", error)
         return
     for path in _keep_the_same(database, read, marks):
         _admit(database, doorbell, watch, path, marks[path])
-    watch.touched = {path: watch.touched[path] for path in read if read[path].is_to_come}
+    unread = set(suspect) - marks.keys()
+    watch.touched = {path: watch.touched[path] for path in read if read[path].is_to_come or path in unread}
 
 
-def _marks_now(watch: RootWatch, read: Mapping[str, ReadFile]) -> dict[str, FileMark]:
+def _marks_now(watch: RootWatch, suspect: Sequence[str]) -> dict[str, FileMark]:
     """The marks of files that may be others by now, as far as they can be read."""
-    suspect = [path for path in read if _is_suspect(read[path], watch.touched[path])]
     prints = watch.scanner.fingerprints(watch.place, suspect)
     return {path: FileMark(watch.touched[path].stamp, seen) for path, seen in prints.items() if seen}
 
@@ -61,8 +62,9 @@ def _is_suspect(read: ReadFile, now: Touched) -> bool:
 
 
 def _admit(database: Database, doorbell: Doorbell, watch: RootWatch, path: str, mark: FileMark) -> None:
-    log.warning("%s is another recording of the same size and time: it is read again", printable(path))
     job = new_job(str(watch.place), path, watch.touched[path].seen, watch.folders.orders(path), mark)
     new = jobs.admit(database, [job])
+    if new:
+        log.warning("%s is another recording of the same size and time: it is read again", printable(path))
     with doorbell.best_effort():
         doorbell.ring_all(PREPARE, new, job.priority)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dropscribe.core import reserved_names
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.settings import Settings
+from dropscribe.scheduler.duties import archiver
 from dropscribe.scheduler.scanning import scan as scan_module
 from dropscribe.scheduler.watching.replacement import admit_replaced
 from dropscribe.scheduler.watching.root_watch import RootWatch
@@ -19,6 +21,7 @@ from dropscribe.store.queries import Job
 from dropscribe.store.session import Database
 from dropscribe.worker import cpu_tasks
 from dropscribe.worker.runtime.context import WorkerContext
+from tests.integration.one_worker import carry_through
 from tests.media_files import tone, wav
 
 Look = Callable[[], list[Job]]
@@ -134,6 +137,58 @@ def test_a_replacement_is_noticed_of_a_file_that_was_admitted_under_another_root
     put(inner, level=0.1)
     newer, _ = look()
     assert (newer.root, newer.path) == (str(inbox), "talks/a.wav")
+
+
+def test_contents_that_take_turns_are_each_read_again(
+    look: Look,
+    make_context: Callable[..., WorkerContext],
+    recording: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (job,) = look()
+    read = [prepare(make_context, job)]
+    for level in (0.1, 0.2, 0.1):
+        put(recording, level=level)
+        read.append(prepare(make_context, look()[0]))
+    assert read[0] == read[2] != read[1] == read[3]
+    assert caplog.text.count("it is read again") == len(look()) - 1 == 3
+
+
+def test_a_replacement_that_cannot_be_read_is_compared_once_it_can(
+    look: Look,
+    make_context: Callable[..., WorkerContext],
+    recording: Path,
+    watch: RootWatch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (job,) = look()
+    prepare(make_context, job)
+    put(recording, level=0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(watch.scanner, "fingerprints", lambda _, names: dict.fromkeys(names, ""))  # as with EIO
+        assert len(look()) == 1
+    assert len(look()) == 2
+
+
+def test_a_job_whose_recording_was_replaced_does_not_archive_the_other_one(
+    look: Look,
+    database: Database,
+    make_context: Callable[..., WorkerContext],
+    inbox: Path,
+    watch: RootWatch,
+) -> None:
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "archive"')
+    recording = put(inbox / "a.wav", level=0.2)
+    (job,) = look()
+    prepare(make_context, job)
+    put(recording, level=0.1)
+    newer, _ = look()
+    assert carry_through(make_context(), job.id).state.is_final
+    archiver.put_away(database, watch)
+    assert recording.exists(), "its own job has not read it"
+    assert carry_through(make_context(), newer.id).sha256 != queries.job(database, job.id).sha256
+    archiver.put_away(database, watch)
+    assert [path.name for path in (inbox / "done").glob("*.wav")] == ["a.wav"]
 
 
 def test_a_fingerprint_of_ten_gigabytes_sees_the_last_byte_and_takes_no_time(tmp_path: Path) -> None:
