@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
 from dropscribe.core.types import Span
+from dropscribe.worker.preparing import frames, media
+from dropscribe.worker.preparing.containers import container_of
 from dropscribe.worker.preparing.decode import Decoded, DecodeLimits, decode
 from tests.media_files import LABEL, write
 from tests.timed_media import onsets, three_sentences
@@ -113,3 +120,51 @@ def test_a_chain_that_breaks_off_is_still_noticed(tmp_path: Path) -> None:
     decoded, times = heard(source)
     assert times == pytest.approx([2, 8], abs=0.1)
     assert (decoded.truncated, decoded.damaged) == (True, ())
+
+
+class Faulty:
+    """A container whose demuxer calls something an I/O error before each packet, and goes on."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        self._packets: Iterator[Any] | None = None
+        self._held: list[Any] = []
+        self.failures = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def demux(self, stream: Any) -> Iterator[Any]:
+        self._packets = self._packets or self._container.demux(stream)
+        yield from self._held
+        self._held.clear()
+        for packet in self._packets:
+            if packet.size:
+                self._held.append(packet)
+                self.failures += 1
+                raise av.error.OSError(errno.EIO, "Input/output error")
+            yield packet
+
+
+def test_a_demuxer_that_fails_all_the_time_has_the_disk_asked_once_and_few_moments_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Faulty] = []
+    asked: list[Path] = []
+
+    @contextmanager
+    def faulty(*of: Any) -> Iterator[Faulty]:
+        with container_of(*of) as container:
+            made.append(Faulty(container))
+            yield made[-1]
+
+    monkeypatch.setattr(media, "container_of", faulty)
+    monkeypatch.setattr(frames, "check_readable", asked.append)
+    monkeypatch.setattr(frames, "MAX_STOPS", 3)
+    source = write(tmp_path / "a", "wav", "pcm_s16le", samples=three_sentences(44_100))
+    decoded = media.decode(source, tmp_path / "out.flac", tmp_path, 60)
+    assert asked == [source]
+    failures = made[-1].failures
+    assert failures > 10
+    assert (len(decoded.damaged), decoded.decode_errors) == (3, failures - 3)
+    assert (decoded.duration, decoded.truncated) == (pytest.approx(20, abs=0.01), False)

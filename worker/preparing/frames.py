@@ -24,21 +24,31 @@ from dropscribe.worker.preparing.ogg_links import OggLink
 from dropscribe.worker.preparing.timeline import Timeline
 
 MAX_FAILURES = 100  # of the demuxer, one after the other without a packet between
+MAX_STOPS = 1000  # moments that are remembered: gigabytes of damage may have hundreds of thousands
 
 
 @dataclass(slots=True)
 class Damage:
     """What went wrong while reading: packets skipped, and whether it ended with an error.
 
-    `stops` are the moments of the decoded sound at which the demuxer failed, and `read_bytes` is where it gave up; 0
-    where it did not. `inverted` are the seconds in which the channels cancel each other out.
+    `stops` are the moments of the decoded sound at which the demuxer failed and went on, and `read_bytes` is where it
+    gave up; 0 where it did not. `may_be_disk` says that it called something an I/O error. `inverted` are the seconds in
+    which the channels cancel each other out.
     """
 
     errors: int = 0
     broke_off: bool = False
     stops: list[float] = field(default_factory=list)
     read_bytes: int = 0
+    may_be_disk: bool = False
     inverted: float = 0.0
+
+    def stop(self, moment: float) -> None:
+        """Remember a moment; beyond `MAX_STOPS` of them each only counts, as a packet that was skipped does."""
+        if len(self.stops) < MAX_STOPS:
+            self.stops.append(moment)
+        else:
+            self.errors += 1
 
     @classmethod
     def of(cls, every: Sequence[Damage]) -> Damage:
@@ -53,13 +63,13 @@ class Damage:
 def of_links(
     source: Path, links: Iterable[OggLink], track: Track, timeline: Timeline, damage: Damage
 ) -> Iterator[AudioFrame]:
-    """The frames of a track through all links. Raises SpoolError."""
+    """The frames of a track through all links."""
     for link in links:
         began = timeline.elapsed
         yield from _of_link(source, link, track, timeline, damage)
         read = timeline.elapsed - began
         if read == 0 or damage.read_bytes:
-            damage.stops.append(timeline.elapsed)
+            damage.stop(timeline.elapsed)
             damage.read_bytes = 0
             timeline.restart(hole=link.seconds - read)
 
@@ -69,7 +79,7 @@ def _of_link(source: Path, link: OggLink, track: Track, timeline: Timeline, dama
     with suppress(NotMediaError), opened_link(source, link) as container:
         known = [stream for stream in container.streams.audio[track.number - 1 :] if _is_read(stream)]
         for stream in known[:1]:
-            yield from of_stream(source, container, stream, timeline, damage)
+            yield from of_stream(container, stream, timeline, damage)
 
 
 def _is_read(stream: AudioStream) -> bool:
@@ -77,11 +87,11 @@ def _is_read(stream: AudioStream) -> bool:
 
 
 def of_stream(
-    source: Path, container: InputContainer, stream: AudioStream, timeline: Timeline, damage: Damage
+    container: InputContainer, stream: AudioStream, timeline: Timeline, damage: Damage
 ) -> Iterator[AudioFrame]:
-    """The frames of a stream, by a clock of its own. Raises SpoolError."""
+    """The frames of a stream, by a clock of its own."""
     timeline.restart(_origin(container, stream), counts=_has_no_clock(container))
-    for packet in _packets(source, container, stream, timeline, damage):
+    for packet in _packets(container, stream, timeline, damage):
         try:
             frames = packet.decode()
         except MemoryError:
@@ -97,7 +107,7 @@ def of_stream(
 
 
 def _packets(
-    source: Path, container: InputContainer, stream: AudioStream, timeline: Timeline, damage: Damage
+    container: InputContainer, stream: AudioStream, timeline: Timeline, damage: Damage
 ) -> Iterator[av.Packet[AudioStream]]:
     """All packets, those behind an error of the demuxer too where it can go on."""
     at, failed = 0, 0
@@ -105,29 +115,31 @@ def _packets(
         try:
             for packet in container.demux(stream):
                 if packet.size:  # the last one is empty and tells the decoder to give what it holds back
+                    if failed:
+                        damage.stop(timeline.elapsed)
                     at, failed = (packet.pos or 0) + packet.size, 0
                 yield packet
             break
         except MemoryError:
             raise
         except av.FFmpegError as error:
-            if not failed:
-                _blame(source, error)
-                damage.stops.append(timeline.elapsed)
+            damage.may_be_disk |= isinstance(error, OSError)
             failed += 1
     _give_up(damage, at, failed)
 
 
-def _blame(source: Path, error: av.FFmpegError) -> None:
-    """Raise SpoolError if it is the disk that failed; demuxers call damage an I/O error, too."""
-    if isinstance(error, OSError):
+def blame(source: Path, damage: Damage) -> None:
+    """Raise SpoolError if it is the disk that failed; demuxers call damage an I/O error, too.
+
+    It reads the whole file, so it is asked once, when all else was read: then it sees a disk that failed last, too.
+    """
+    if damage.may_be_disk:
         check_readable(source)
 
 
 def _give_up(damage: Damage, at: int, failed: int) -> None:
     """What it means that nothing followed so many failures: of one alone that the file ends within a packet."""
     if failed:
-        damage.stops.pop()
         damage.broke_off |= failed == 1 or at <= 0
         damage.read_bytes = at if failed > 1 else 0
 

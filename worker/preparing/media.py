@@ -26,7 +26,7 @@ from dropscribe.worker.preparing import flac, tracks
 from dropscribe.worker.preparing.claims import WHOLE, Cut, claimed_length, find_cut
 from dropscribe.worker.preparing.containers import CODECS, Behind, behind_sound, container_of, links_of
 from dropscribe.worker.preparing.decode import MAX_SEPARATE, Decoded, Listening
-from dropscribe.worker.preparing.frames import Damage, blocks, of_links, of_stream, rest
+from dropscribe.worker.preparing.frames import Damage, blame, blocks, of_links, of_stream, rest
 from dropscribe.worker.preparing.lanes import Lane, Spooled, interleaved, longest, mixed, separated, spread
 from dropscribe.worker.preparing.level import decibels
 from dropscribe.worker.preparing.ogg_links import OggLink
@@ -174,9 +174,12 @@ def _decoded(recording: Recording, track: Track) -> TrackSound | Track:
 def _frames(
     recording: Recording, container: InputContainer, track: Track, timeline: Timeline, damage: Damage
 ) -> Iterator[AudioFrame]:
+    """All that can be read. Raises SpoolError at the end if the disk withheld some."""
     if recording.links:
-        return of_links(recording.source, recording.links, track, timeline, damage)
-    return of_stream(recording.source, container, container.streams.audio[track.number - 1], timeline, damage)
+        yield from of_links(recording.source, recording.links, track, timeline, damage)
+    else:
+        yield from of_stream(container, container.streams.audio[track.number - 1], timeline, damage)
+    blame(recording.source, damage)
 
 
 def _placed(recording: Recording, container: InputContainer, sound: TrackSound, timeline: Timeline) -> TrackSound:
