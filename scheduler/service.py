@@ -102,7 +102,7 @@ class Scheduler:
                 scanner.close()
             raise
         known = partial(jobs.known, self._database)
-        return [
+        watches = [
             RootWatch(
                 place,
                 self._settings,
@@ -115,6 +115,9 @@ class Scheduler:
             )
             for folder, place, scanner in zip(folders, places, scanners, strict=True)
         ]
+        for watch in watches:
+            watch.others = partial(_beside, watch, watches)
+        return watches
 
     def _admit(
         self, root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
@@ -166,6 +169,11 @@ class Scheduler:
             log.warning("%s", error)
         except SettingsError as error:
             log.warning("%s; new recordings wait until then", error)
+
+
+def _beside(watch: RootWatch, watches: Sequence[RootWatch]) -> list[Path]:
+    """The folders of the others; one that strays watches none, so that two links can change places."""
+    return [one.path for one in watches if one is not watch and not one.strays]
 
 
 def _kept_out(settings: Settings) -> frozenset[Path]:

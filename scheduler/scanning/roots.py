@@ -78,8 +78,13 @@ def check_roots(paths: Sequence[Path], resolve: Callable[[Path], Path] = _resolv
         one, other = resolve(first), resolve(second)
         if one == other:
             raise UsageError(f"{first} and {second} are the same folder", remedy="name it once")
-        if one in other.parents or other in one.parents:
+        if overlap(one, other):
             raise UsageError(f"{first} and {second} lie in one another", remedy="watch only the outer one")
+
+
+def overlap(one: Path, other: Path) -> bool:
+    """True for the same folder, and when either lies in the other; both are without symlinks."""
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def identify(path: Path) -> RootIdentity:

@@ -63,6 +63,8 @@ class RootWatch:
     report: RootReport = field(init=False)
     folders: Folders = field(default_factory=Folders)
     link: Path | None = None  # the path as it was named, which may be a link that is switched
+    others: Callable[[], Collection[Path]] = tuple  # the folders that are watched besides, now
+    strays: bool = False  # the link leads where it must not be followed
     touched: dict[str, Touched] = field(default_factory=dict)
     trouble: str = ""  # why what is to be done in the folder cannot be done, though it can be read
     _root: Root = field(init=False)
@@ -218,11 +220,25 @@ class RootWatch:
 
     def _follow(self, path: Path) -> None:
         """The link that was named leads elsewhere by now: that is another folder, of which nothing is known yet."""
-        if self.link and path != self.path:
+        if not self.link or (path == self.path and not self.strays):
+            return
+        taken = self._taken(path)
+        self.strays = bool(taken)
+        if taken:
+            raise RootOfflineError(f"{self.link} leads to {path} now, {taken}", remedy="let it lead elsewhere")
+        if path != self.path:
             log.warning("%s leads to %s now, and to %s no more", self.link, path, self.path)
             self.bell.stop()
             self.path, self._identity, self._unstorable, self.trouble = path, None, {}, ""
             self._gone.clear()
+
+    def _taken(self, path: Path) -> str:
+        """Why the folder is not to be watched, though it could be; empty when it is."""
+        if beside := next((one for one in self.others() if roots.overlap(path, one)), None):
+            return f"and its files are those of {beside}, which is watched too"
+        if ours := next(filter(path.is_relative_to, self.exclude), None):
+            return f"and {ours} is for dropscribe's own files"
+        return ""
 
     def _is_news(self, then: RootIdentity, now: RootIdentity) -> bool:
         """The share came late: until now it was an empty mount point, or a local folder that it covers."""

@@ -152,6 +152,38 @@ def test_a_root_that_is_a_link_is_followed_where_it_leads_by_then(
     assert (watched.report.online, watched.report.path) == (False, str(two))
 
 
+def test_a_root_that_is_a_link_is_not_followed_into_another_root_nor_into_our_own_folders(
+    database: Database, settings: Settings, inbox: Path
+) -> None:
+    one, two, link = inbox / "one", inbox / "two", inbox / "current"
+    own = settings.home.resolve() / "spool"
+    for folder in (one, two / "inner", own):
+        folder.mkdir(parents=True, exist_ok=True)
+        put(folder / "a.wav", folder.name.encode())
+    link.symlink_to(one)
+    service = Scheduler(settings, database, [link, two], "scheduler")
+    first, second = service._watches
+    moment = iter(range(0, 1000, 10))
+
+    def switched(to: Path) -> str:
+        (inbox / "next").symlink_to(to)
+        (inbox / "next").rename(link)
+        for _ in range(2):
+            first.look(float(next(moment)))
+        return first.report.reason
+
+    assert switched(one) == ""
+    for taken in (two, two / "inner", inbox):
+        assert f"{link} leads to {taken} now, and its files are those of {two}" in switched(taken)
+    assert f"{link} leads to {own} now, and" in switched(own)
+    assert not first.report.online
+    second.strays = True  # as when its link was switched too
+    assert (switched(two), first.path) == ("", two)
+    assert {job.source for job in queries.list_jobs(database)} == {str(one / "a.wav"), str(two / "inner" / "a.wav")}
+    for watched in service._watches:
+        watched.close()
+
+
 def test_a_root_that_vanishes_cancels_nothing_and_comes_back(
     database: Database, make_watch: MakeWatch, inbox: Path
 ) -> None:
