@@ -68,10 +68,15 @@ def auto_on(settings: Settings, gpu: Gpu) -> ModelChoice:
 
 def choose_all(settings: Settings) -> list[ModelChoice]:
     """What each of the setting `engines` means, or the one of `engine` and `model`. Raises as `choose` does."""
+    return list(map(choose, each(settings)))
+
+
+def each(settings: Settings) -> list[Settings]:
+    """These settings once for each model that `up` runs: those of the setting `engines`, or the one."""
     if not settings.engines:
-        return [choose(settings)]
+        return [settings]
     named = (entry.partition(":") for entry in settings.engines)
-    return [choose(settings.model_copy(update={"engine": engine, "model": model})) for engine, _, model in named]
+    return [settings.model_copy(update={"engine": engine, "model": model}) for engine, _, model in named]
 
 
 def choose_without_gpus() -> ModelChoice:

@@ -32,26 +32,31 @@ NO_PROBE = ProbeReport(())
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """All findings on the engine and the GPUs."""
+    """All findings on the GPUs and on each engine that `up` would run."""
     listing = gpus.known()
-    yield from _of_driver(settings, listing)
+    each = registry.each(settings)
+    yield from _of_driver(each, listing)
+    yield from chain.from_iterable(_of_model(one, listing.gpus) for one in each)
+
+
+def _of_model(settings: Settings, found: Sequence[Gpu]) -> Iterator[Finding]:
     try:
         chosen = registry.choose(settings)
         chosen.spec.require()
     except ModelUnavailableError as error:
         yield Finding("engine", where_needed(settings), error.problem, error.remedy)
-        yield from (gpu_finding(settings, gpu) for gpu in listing.gpus)
+        yield from (gpu_finding(settings, gpu) for gpu in found)
         return
     yield _of_engine(settings, chosen)
-    yield from _tried(settings, chosen.spec, listing.gpus)
+    yield from _tried(settings, chosen.spec, found)
 
 
-def _of_driver(settings: Settings, listing: GpuListing) -> Iterator[Finding]:
+def _of_driver(each: Sequence[Settings], listing: GpuListing) -> Iterator[Finding]:
     level = LEVELS[listing.is_broken]
     remedy = "what is listed besides is used meanwhile; see docs/operations.md, A worker does not use its GPU"
     yield from (Finding("gpu", level, remark, remedy) for remark in listing.remarks)
     if not (listing.gpus or listing.is_broken):
-        yield no_gpu(settings, listing)
+        yield max((no_gpu(one, listing) for one in each), key=lambda one: list(Severity).index(one.level))
 
 
 def _of_engine(settings: Settings, chosen: ModelChoice) -> Finding:

@@ -56,6 +56,16 @@ def test_no_gpu_is_well_unless_the_engine_needs_one(monkeypatch: pytest.MonkeyPa
     assert named(examine(FLEET), "gpu").level == Severity.WARN  # another host may have one
 
 
+def test_each_engine_that_runs_beside_others_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    found = examine(load({}, overrides={"engines": "vibevoice,whisper:small,scripted"}))
+    assert named(found, "gpu").finding == "none, and vibevoice needs one"
+    engines = [one for one in found if one.name == "engine"]
+    assert [one.level for one in engines] == [Severity.OK, Severity.FAIL, Severity.OK]
+    assert "faster_whisper is not installed" in engines[1].finding
+    assert len([one for one in found if one.name == "packages"]) == 2
+
+
 def test_a_driver_without_its_tool_is_warned_of() -> None:
     gpus.DRIVER.touch()
     assert named(examine(), "gpu").level == Severity.WARN
