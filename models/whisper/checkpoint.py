@@ -68,9 +68,20 @@ def readable(folder: Path, name: str, settings: Settings) -> Path:
             f"{name} holds a model of type {kind or 'unknown'}, not whisper",
             remedy=f"name another (DROPSCRIBE_MODEL), for example {DEFAULT}",
         )
-    kept = FULL if settings.precision == "fp32" else HALF
+    kept = _kept(settings)
     target = settings.home / "models" / f"whisper-{_digest(folder, kept)}"
     return target if target.is_dir() else _converted(folder, name, target, kept)
+
+
+def half_size(readable: Path, folder: Path, settings: Settings) -> int:
+    """Bytes that the weights take in 16 bits; `readable` is what that function gave for `folder`."""
+    is_full = readable != folder and _kept(settings) == FULL
+    return (readable / WEIGHTS).stat().st_size // (2 if is_full else 1)
+
+
+def _kept(settings: Settings) -> str:
+    """The type of the weights in a converted copy."""
+    return FULL if settings.precision == "fp32" else HALF
 
 
 def _digest(folder: Path, kept: str) -> str:

@@ -30,7 +30,6 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment, Word
 from dropscribe.models import engine_errors
 from dropscribe.models.base import Audio, TranscribeRequest
-from dropscribe.models.checkpoints.known import WEIGHTS
 from dropscribe.models.context import check_context
 from dropscribe.models.gpu import cublas, lock, memory
 from dropscribe.models.gpu.placement import ANYWHERE, Placement
@@ -105,7 +104,7 @@ class Whisper:
         if device == "cpu":
             return cls._load(readable, name, settings, device, kind)
         with lock.turn(placement, settings.home, memory.first_gpu()):
-            _require_memory(name, (readable / WEIGHTS).stat().st_size, kind, settings)
+            _require_memory(name, checkpoint.half_size(readable, folder, settings), kind, settings)
             return cls._load(readable, name, settings, device, kind)
 
     @classmethod
@@ -222,7 +221,7 @@ def _device() -> str:
 
 
 def _require_memory(name: str, weights: int, kind: str, settings: Settings) -> None:
-    """Raise ModelUnavailableError where so many bytes of weights do not fit this process's part of its GPU."""
+    """Raise ModelUnavailableError where weights of that size (bytes in 16 bits) do not fit our part of the GPU."""
     need, allowed = memory_budget.taken(weights, kind, settings.model_slots or 1), memory.plannable(settings.gpu_share)
     if allowed is not None and need > allowed:
         raise ModelUnavailableError(

@@ -17,12 +17,13 @@ from dropscribe.core.gpus import Gpu
 from dropscribe.core.nvidia_smi import MIB
 from dropscribe.core.settings import Settings
 from dropscribe.models import registry
+from dropscribe.models.checkpoints import known
 from dropscribe.models.gpu import compatibility, cublas, cuda_support, memory
 from dropscribe.models.gpu.cuda_support import CudaSupport
 from dropscribe.models.gpu.placement import Placement
 from dropscribe.models.vibevoice import transcriber
 from dropscribe.models.vibevoice.memory_plan import Precision
-from dropscribe.models.whisper import memory_budget
+from dropscribe.models.whisper import checkpoint, memory_budget
 from dropscribe.models.whisper import transcriber as whisper
 from dropscribe.worker.runtime import gpu
 from tests import nvidia_smi
@@ -180,6 +181,15 @@ def test_a_checkpoint_that_does_not_fit_its_part_of_the_card_is_refused_with_the
     whisper._require_memory("turbo", turbo, "int8_float16", Settings(gpu_share=0.1))
     nvidia_smi.install_machine(tools, "shared_memory")  # whose memory is not told
     whisper._require_memory("turbo", turbo, "float16", Settings(gpu_share=0.1))
+
+
+def test_a_copy_of_whisper_in_32_bits_is_planned_with_its_weights_once(tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / known.WEIGHTS).write_bytes(bytes(400))
+    copy, published = tmp_path / "copy", tmp_path / "published"
+    assert checkpoint.half_size(copy, published, Settings(precision="fp32")) == 200
+    assert checkpoint.half_size(copy, published, Settings(precision="fp16")) == 400
+    assert checkpoint.half_size(copy, copy, Settings(precision="fp32")) == 400  # in 16 bits, as they are published
 
 
 def test_whispers_checkpoints_take_about_what_the_documents_say() -> None:
