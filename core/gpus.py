@@ -21,11 +21,19 @@ from dropscribe.core.nvidia_smi import ListedCard, MigSlice
 
 DRIVER = Path("/proc/driver/nvidia/version")  # not there under WSL2, whose driver is that of Windows
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+ORDER = (
+    "CUDA_DEVICE_ORDER"  # of CUDA's indices; unless it is set, they begin with the fastest card, unlike nvidia-smi's
+)
 UNLISTED = "there is an NVIDIA driver and no nvidia-smi"
 UNLISTED_REMEDY = (
     "install nvidia-smi of the driver's version; in a container, NVIDIA_DRIVER_CAPABILITIES=compute,utility brings it"
 )
 NOTHING = ("", "-1", "NoDevFiles")  # what stands for no device; the last one is Slurm's
+
+
+def device_order() -> dict[str, str]:
+    """The variable that has CUDA number cards as nvidia-smi does, unless somebody has said how."""
+    return {ORDER: os.environ.get(ORDER, "PCI_BUS_ID")}
 
 
 @dataclass(frozen=True, slots=True)

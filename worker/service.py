@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
-from dropscribe.core import logs, metrics, start_up
+from dropscribe.core import gpus, logs, metrics, start_up
 from dropscribe.core.errors import StoreError, UsageError
 from dropscribe.core.gpus import Gpu
 from dropscribe.core.queue import Doorbell, make_app
@@ -90,6 +90,7 @@ def run(settings: Settings, role: str, *, which_gpu: str | None = None, name: st
     """
     if role not in ROLES:
         raise UsageError(f"unknown role {role}", remedy=f"one of {', '.join(ROLES)}")
+    os.environ.update(gpus.device_order())  # before CUDA is loaded: what is measured is to be what computes
     if role == "cpu":
         _load_speech_detector(settings)  # else the first recording would tell what is not installed
     named = name or new_name(role)

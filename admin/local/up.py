@@ -25,7 +25,7 @@ from dropscribe.admin.local.supervisor import Child, GaveUpError, Supervisor
 from dropscribe.admin.state import exit_status, fleet_status, report, status_view
 from dropscribe.admin.state.fleet_status import Status
 from dropscribe.admin.state.report import Report
-from dropscribe.core import logs
+from dropscribe.core import gpus, logs
 from dropscribe.core.errors import DropscribeError, StoreUnavailableError, UsageError
 from dropscribe.core.hotwords import context_of
 from dropscribe.core.routing import wish_of
@@ -211,7 +211,11 @@ class System:
     def _environment(self) -> dict[str, str]:
         # The engine as it is set, `auto` too: it is part of what a recording is known by, to `submit` as well.
         hurried = {variable("reconcile_seconds"): RECONCILE_SECONDS}
-        return {**({} if "reconcile_seconds" in self.settings.model_fields_set else hurried), **self.environment}
+        return {
+            **gpus.device_order(),
+            **({} if "reconcile_seconds" in self.settings.model_fields_set else hurried),
+            **self.environment,
+        }
 
     def _start(self, supervisor: Supervisor, groups: list[list[Child]]) -> None:
         """Redis first, since all others need it; then workers, then the scheduler that gives them work."""

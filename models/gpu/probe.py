@@ -62,7 +62,7 @@ class Probe:
     @classmethod
     def start(cls, packages: Sequence[str], computes_with: str = "", gpu: str = "") -> Probe:
         """Begin; `computes_with` is tried on the GPU with the UUID `gpu`, if there is one. Raises OSError."""
-        environment = {**os.environ, **child_process.import_path(), gpus.VARIABLE: gpu}
+        environment = {**os.environ, **child_process.import_path(), **gpus.device_order(), gpus.VARIABLE: gpu}
         wanted = [COMPUTE, computes_with] if gpu and computes_with else []
         process = child_process.start(
             "models.gpu.probe",

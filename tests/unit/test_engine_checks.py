@@ -167,6 +167,17 @@ def test_a_package_that_breaks_is_named_whatever_it_does(tmp_path: Path, monkeyp
     )
 
 
+def test_a_kernel_is_tried_where_cuda_numbers_cards_as_the_driver_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "telling.py").write_text(f"import os\n__version__ = os.environ['{gpus.ORDER}']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv(gpus.ORDER, raising=False)
+    assert Probe.start(["telling"]).end().imports == (PackageImport("telling", "PCI_BUS_ID"),)
+    monkeypatch.setenv(gpus.ORDER, "FASTEST_FIRST")  # somebody's own choice stays
+    assert Probe.start(["telling"]).end().imports == (PackageImport("telling", "FASTEST_FIRST"),)
+
+
 @pytest.mark.parametrize(
     ("package", "settings", "level"),
     [

@@ -199,6 +199,23 @@ def test_a_worker_is_pinned_to_one_of_those_that_it_was_given(tools: Path, monke
     assert gpu.pin(pinned.uuid).uuid == pinned.uuid
 
 
+def test_a_worker_has_cuda_number_cards_as_the_driver_does_before_anything_loads_it(tools: Path) -> None:
+    code = """
+import os, sys
+from dropscribe.core import errors, gpus, settings
+from dropscribe.worker import service
+try:
+    service.run(settings.Settings(), "model", which_gpu="99")
+except errors.ModelUnavailableError:
+    print(os.environ[gpus.ORDER], {"torch", "ctranslate2", "onnxruntime"} & set(sys.modules))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != gpus.ORDER}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=REPOSITORY, check=True, capture_output=True, text=True
+    )
+    assert told.stdout == "PCI_BUS_ID set()\n"
+
+
 def test_a_gpu_that_was_not_given_is_refused(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nvidia_smi.install_machine(tools, "eight")
     monkeypatch.setenv(gpus.VARIABLE, "5,3")
