@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TextIO
@@ -276,12 +277,11 @@ class System:
 
     def _begin_stranded_anew(self, now: Status) -> None:
         """Where no other machine takes part, what waits for a model of an earlier `up` is transcribed by one of now."""
-        at_work = [worker for worker in now.alive if worker.role == "model" and worker.queues]
-        ours = {child.name for child in self.models.living}
-        if not self.settings.sqlite_file or not at_work or not ours.issubset(worker.id for worker in at_work):
+        at_work = {worker.id: worker.queues for worker in now.alive if worker.role == "model" and worker.queues}
+        ours = set(map(attrgetter("name"), self.models.living))
+        if not self.settings.sqlite_file or not at_work or not ours.issubset(at_work):
             return
-        served = {queue for worker in at_work for queue in worker.queues}
-        for job in queries.bound_to_others(self.database, served):
+        for job in queries.bound_to_others(self.database, {*chain.from_iterable(at_work.values())}):
             if commands.begin_anew(self.database, job.id):
                 self.report.say(
                     f"{job.path} was begun by {wish_of(job.model_queue)}, which does not run now; "
