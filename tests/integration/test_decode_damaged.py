@@ -19,11 +19,11 @@ import soundfile
 from dropscribe.core.types import Span
 from dropscribe.worker.preparing import frames, media
 from dropscribe.worker.preparing.containers import container_of
-from dropscribe.worker.preparing.decode import Decoded, DecodeLimits, decode
-from tests.media_files import LABEL, write
+from dropscribe.worker.preparing.decode import Decoded
+from tests.media_files import write
 from tests.timed_media import onsets, three_sentences
 
-LIMITS = DecodeLimits(memory_mb=1024, cpu_seconds=30)
+LONGEST = 3600.0  # s
 KINDS = {
     "opus stereo": ("libopus", 48_000, "stereo"),
     "opus": ("libopus", 48_000, "mono"),
@@ -47,7 +47,7 @@ def link(kind: str) -> bytes:
 
 def heard(source: Path) -> tuple[Decoded, list[float]]:
     target = source.with_name("out.flac")
-    return decode(source, target, LIMITS, label=LABEL), onsets(target)
+    return media.decode(source, target, source.parent, LONGEST), onsets(target)
 
 
 def chained(folder: Path, *links: bytes) -> tuple[Decoded, list[float]]:
@@ -162,7 +162,7 @@ def test_a_demuxer_that_fails_all_the_time_has_the_disk_asked_once_and_few_momen
     monkeypatch.setattr(frames, "check_readable", asked.append)
     monkeypatch.setattr(frames, "MAX_STOPS", 3)
     source = write(tmp_path / "a", "wav", "pcm_s16le", samples=three_sentences(44_100))
-    decoded = media.decode(source, tmp_path / "out.flac", tmp_path, 60)
+    decoded = media.decode(source, tmp_path / "out.flac", tmp_path, LONGEST)
     assert asked == [source]
     failures = made[-1].failures
     assert failures > 10

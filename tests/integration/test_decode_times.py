@@ -8,18 +8,19 @@ import av
 import numpy as np
 import pytest
 
-from dropscribe.worker.preparing.decode import Decoded, DecodeLimits, decode
-from tests.media_files import LABEL, sound_frames, write
+from dropscribe.worker.preparing import media
+from dropscribe.worker.preparing.decode import Decoded
+from tests.media_files import sound_frames, write
 from tests.timed_media import PACKET, SECONDS, SENTENCES, Packet, mka, onsets, packets, three_sentences, timed
 
-LIMITS = DecodeLimits(memory_mb=1024, cpu_seconds=30)
+LONGEST = 3600.0  # s
 RIGHT = 0.3  # s
 OF_A_DAY = 25 * 3600.0
 
 
 def heard(source: Path) -> tuple[Decoded, list[float]]:
     target = source.with_name("out.flac")
-    return decode(source, target, LIMITS, label=LABEL), onsets(target)
+    return media.decode(source, target, source.parent, LONGEST), onsets(target)
 
 
 def jitter(number: int, true: float) -> float:

@@ -8,6 +8,7 @@ import soundfile
 from av.stream import Disposition
 
 from dropscribe.core.errors import DecodeLimitError, NotMediaError
+from dropscribe.worker.preparing import media
 from dropscribe.worker.preparing.decode import Decoded, Listening, decode
 from tests.media_files import LABEL, LIMITS, refused, tone, wav, write_tracks
 
@@ -24,7 +25,7 @@ def at(second: int) -> np.ndarray:
 def run(source: Path, wanted: Listening = Listening()) -> tuple[Decoded, list[list[int]]]:  # noqa: B008 (frozen)
     """What was decoded, and for each channel of the spool in which seconds there is sound."""
     target = source.with_name("out.flac")
-    decoded = decode(source, target, LIMITS, wanted, label=LABEL)
+    decoded = media.decode(source, target, source.parent, LIMITS.max_seconds, wanted)
     samples = soundfile.read(target, always_2d=True)[0].T
     assert decoded.duration == samples.shape[1] / 24_000
     seconds = [np.square(lane[: 6 * 24_000].reshape(6, -1)).mean(axis=1) > 1e-5 for lane in samples]
