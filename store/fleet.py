@@ -17,7 +17,7 @@ from dropscribe.store.tables import chunks, jobs, locks, now, workers
 
 DRAINING = "draining"  # the state of a worker that was told to finish what it does and end
 UNFIT = "unfit"  # the state of a worker that took itself out
-FORGET_SECONDS = 3600.0  # a worker that is silent for longer is no longer listed
+FORGET_SECONDS = 7200.0  # a worker that is silent for longer is no longer listed
 MIN_WINDOW = 2  # chunks; also that of a fleet that is not known yet
 TRANSCRIBING, EMBEDDING = "transcribing", "embedding"  # what a worker does with a chunk
 

@@ -43,17 +43,17 @@ def test_the_fleet_can_do_what_its_living_model_workers_can(database: Database) 
     assert fleet.capacity(database, -1.0) == Capacity()
 
 
-def test_a_worker_that_was_killed_leaves_the_list_after_an_hour_and_comes_back_if_it_only_slept(
+def test_a_worker_that_was_killed_leaves_the_list_after_two_hours_and_comes_back_if_it_only_slept(
     database: Database,
 ) -> None:
     for name in ("killed", "living"):
         fleet.register(database, name, host="h", pid=1, role="cpu", state="ready")
     silent = update(workers).where(workers.c.id == "killed")
     with database.begin() as connection:
-        connection.execute(silent.values(heartbeat_at=now() - 3500))
+        connection.execute(silent.values(heartbeat_at=now() - 7100))
     assert [worker.id for worker in list_workers(database)] == ["killed", "living"]
     with database.begin() as connection:
-        connection.execute(silent.values(heartbeat_at=now() - 3700))
+        connection.execute(silent.values(heartbeat_at=now() - 7300))
     assert [worker.id for worker in list_workers(database)] == ["living"]
     fleet.heartbeat(database, "killed")
     assert [worker.id for worker in list_workers(database)] == ["killed", "living"]
