@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from dropscribe.core import atomic_write, reserved_names
 from dropscribe.core.exclusive_placement import give_name
+from dropscribe.core.safe_open import SAFELY
 
 MAX_SETTINGS = 16_384  # bytes of a settings file
 MAX_HOTWORDS = 65_536  # bytes of a folder's hotwords; the context that they become has 10,000 characters at most
@@ -25,7 +26,6 @@ MAX_OURS = 1_000_000  # bytes of a file that is ours to write
 MARKED = 2_000  # of them, those that hold the mark
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO of that name would stop us for ever
 
 
 class SettingsFile(NamedTuple):
@@ -85,7 +85,7 @@ def _read(folder: int, name: str, most: int) -> str:
 
 def _content(folder: int, name: str, most: int) -> bytes:
     """The first bytes of a file. Raises OSError, and ValueError when it is no regular one."""
-    descriptor = os.open(name, _READ, dir_fd=folder)
+    descriptor = os.open(name, SAFELY, dir_fd=folder)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError(f"{name} is not a regular file")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from dropscribe.core import reserved_names
 from dropscribe.core.disk_errors import why
 from dropscribe.core.file_marks import fingerprint, stamp
+from dropscribe.core.safe_open import SAFELY
 from dropscribe.scheduler.scanning.folder_files import SettingsFile, read_settings
 from dropscribe.scheduler.scanning.ignore import TRANSCRIPTS, NameKind, classify, ignored_directory, is_transcript
 from dropscribe.scheduler.scanning.roots import RootOfflineError
@@ -29,8 +30,6 @@ class Observation(NamedTuple):
     mtime_ns: int
 
 
-# Without O_NONBLOCK, a FIFO that took a file's name would stop us for ever.
-SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HALF = 1 << 63
 
 

@@ -6,6 +6,8 @@ import os
 import re
 from typing import NamedTuple
 
+from dropscribe.core.safe_open import SAFELY
+
 PACKETS = 5  # so many in a row prove a stream: none shorter holds sound
 LENGTHS = (188, 192, 204)  # bytes of a packet: as broadcast, with a time before it (cameras), with parity behind it
 HEAD_BYTES = max(LENGTHS) * (PACKETS + 1)  # a recording may begin in the middle of a packet
@@ -53,7 +55,7 @@ class Heads:
 
 def read_head(path: str) -> bytes:
     """The first HEAD_BYTES of a file, through no link and waiting for nobody. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, SAFELY)
     try:
         return os.read(descriptor, HEAD_BYTES)
     finally:

@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from dropscribe.core.errors import OutputError, StoreError
+from dropscribe.core.safe_open import SAFELY
 from dropscribe.core.types import Transcript
 from dropscribe.store import transcripts
 from dropscribe.store.queries import Job
@@ -60,7 +61,7 @@ def find(context: WorkerContext, job: Job, digest: str) -> EarlierTranscript | N
 def _read(path: Path) -> bytes:
     """What is in a regular file of bounded size, and nothing of anything else that may lie there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, SAFELY)
         with os.fdopen(descriptor, "rb") as file:
             there = os.fstat(descriptor)
             return file.read(MAX_BYTES) if stat.S_ISREG(there.st_mode) and there.st_size <= MAX_BYTES else b""

@@ -22,12 +22,10 @@ from dropscribe.core.errors import (
     SpoolError,
 )
 from dropscribe.core.file_marks import FileMark, fingerprint, stamp
+from dropscribe.core.safe_open import SAFELY
 from dropscribe.core.safe_text import printable
 
 BLOCK = 1 << 20  # bytes read at once: one request of a usual NFS mount (rsize 1 MiB)
-
-# NOFOLLOW refuses a link, NONBLOCK keeps a FIFO from hanging the worker, CLOEXEC keeps the child out.
-SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 # What open() says of a symbolic link, and of a socket or a device without a driver.
 NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
