@@ -78,6 +78,13 @@ SHAPING = (
 OPTION: dict[str, JsonValue] = {"option": True}  # it is an option of commands too, though it shapes no transcript
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of the SQLite database at a SQLAlchemy URL; None for any other database."""
+    scheme, _, rest = url.partition(":///")
+    path = rest.partition("?")[0]
+    return Path(path) if scheme.split("+")[0] == "sqlite" and path else None
+
+
 class Settings(BaseModel):
     """All settings of one process; sizes in the unit that the name ends with.
 
@@ -311,9 +318,7 @@ class Settings(BaseModel):
     @property
     def sqlite_file(self) -> Path | None:
         """The file of an SQLite database; None for any other database."""
-        scheme, _, rest = self.database.partition(":///")
-        path = rest.partition("?")[0]
-        return Path(path) if scheme.split("+")[0] == "sqlite" and path else None
+        return sqlite_file(self.database)
 
     @property
     def embeds_voices(self) -> bool:

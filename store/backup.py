@@ -18,6 +18,7 @@ from dropscribe.core.atomic_write import sync, write_new
 from dropscribe.core.errors import StoreError
 from dropscribe.core.exclusive_placement import give_name
 from dropscribe.core.safe_text import mask
+from dropscribe.core.settings import sqlite_file
 from dropscribe.store.session import Database, open_database
 from dropscribe.store.tables import jobs
 
@@ -85,12 +86,6 @@ def _removed(part: Path) -> Iterator[None]:
     finally:
         for name in ("", *BESIDE):
             Path(f"{part}{name}").unlink(missing_ok=True)
-
-
-def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite store; None for any other."""
-    parts = make_url(url)
-    return Path(parts.database) if parts.get_backend_name() == "sqlite" and parts.database else None
 
 
 def _copy(source: Path, target: Path) -> None:
