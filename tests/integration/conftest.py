@@ -41,11 +41,18 @@ FLAGS = (
 
 
 @pytest.fixture
-def make_context(database: Database, settings: Settings, tmp_path: Path) -> Iterator[MakeContext]:
+def doorbell(settings: Settings) -> Iterator[Doorbell]:
+    """The way to the workers, on the private Redis."""
+    made = Doorbell(settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make_context(database: Database, settings: Settings, doorbell: Doorbell, tmp_path: Path) -> Iterator[MakeContext]:
     """A worker of both roles, with a script for its model."""
     keepers: list[LeaseKeeper] = []
     own = settings.model_copy(update={"spool": tmp_path / "spool"})
-    doorbell = Doorbell(own)
 
     def make(script: Script | None = None, encoder: EncoderLoader | None = None, **changes: object) -> WorkerContext:
         keepers.append(LeaseKeeper(database, lease=60, renew=1, beat=lambda: None))
@@ -60,7 +67,6 @@ def make_context(database: Database, settings: Settings, tmp_path: Path) -> Iter
     yield make
     for keeper in keepers:
         keeper.end()
-    doorbell.close()
 
 
 def _loaded(loader: EncoderLoader) -> EncoderLoader:
@@ -160,14 +166,12 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def watch(database: Database, settings: Settings, inbox: Path) -> Iterator[RootWatch]:
+def watch(database: Database, settings: Settings, doorbell: Doorbell, inbox: Path) -> Iterator[RootWatch]:
     """The scheduler's part that looks after it, with no thread of its own."""
-    doorbell = Doorbell(settings)
     admit = partial(_admit, database, doorbell)
     watched = RootWatch(inbox, settings, FileEventWatcher(), partial(jobs.known, database), admit, frozenset())
     yield watched
     watched.close()
-    doorbell.close()
 
 
 def _admit(database: Database, doorbell: Doorbell, root: str, complete: dict, gone: set, folders) -> dict:

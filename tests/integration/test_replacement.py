@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dropscribe.core import reserved_names
 from dropscribe.core.queue import Doorbell
-from dropscribe.core.settings import Settings
 from dropscribe.scheduler.duties import archiver
 from dropscribe.scheduler.scanning import scan as scan_module
 from dropscribe.scheduler.watching.replacement import admit_replaced
@@ -25,13 +24,6 @@ from tests.integration.one_worker import carry_through
 from tests.media_files import tone, wav
 
 Look = Callable[[], list[Job]]
-
-
-@pytest.fixture
-def doorbell(settings: Settings) -> Iterator[Doorbell]:
-    made = Doorbell(settings)
-    yield made
-    made.close()
 
 
 @pytest.fixture

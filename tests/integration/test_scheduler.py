@@ -35,13 +35,6 @@ from dropscribe.store.session import Database
 
 
 @pytest.fixture
-def doorbell(settings: Settings) -> Iterator[Doorbell]:
-    made = Doorbell(settings)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def client(settings: Settings) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(queue.redis_url(settings)) as made:
         yield made
