@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -83,16 +84,22 @@ def _others(context: WorkerContext, job: Job, folder: Path, transcript: Transcri
     settings = context.settings.for_job(job.overrides)
     for fmt in set(settings.outputs) - {"json"}:
         made = sha256(outputs.render(transcript, fmt, folder)).hexdigest()
-        for path in placement.candidates(Path(job.source), fmt, job.id, folder):
-            if placement.digest(path) == made:
-                yield FoundFile(str(path), fmt, made)
-    if ending := settings.marker:
-        markers = placement.candidates(Path(job.source), ending, job.id, folder)
-        ours = (path for path in markers if _is_marker_of(path, transcript.job_id))
-        yield from (FoundFile(str(path), ending, placement.digest(path) or "") for path in ours)
+        yield from _named(job, fmt, folder, partial(_has, made))
+    if settings.marker:
+        yield from _named(job, settings.marker, folder, partial(_is_marker_of, transcript.job_id))
 
 
-def _is_marker_of(path: Path, job_id: str) -> bool:
+def _named(job: Job, fmt: str, folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[FoundFile]:
+    """Those with a name that a file of the job would have, and which are ours."""
+    for path in filter(is_ours, placement.candidates(Path(job.source), fmt, job.id, folder)):
+        yield FoundFile(str(path), fmt, placement.digest(path) or "")
+
+
+def _has(digest: str, path: Path) -> bool:
+    return placement.digest(path) == digest
+
+
+def _is_marker_of(job_id: str, path: Path) -> bool:
     with suppress(ValueError, AttributeError, RecursionError):
         return bool(json.loads(_read(path)).get("job") == job_id)
     return False
