@@ -162,7 +162,9 @@ def _given(job: NewJob) -> dict[str, Any]:
 
 
 def _marked(mark: FileMark | None) -> dict[str, Any]:
-    return {"stamp": mark.stamp if mark else None, "fingerprint": mark.fingerprint if mark else ""}
+    if mark is None:
+        return {"stamp": None, "fingerprint": ""}
+    return {"stamp": mark.stamp, "fingerprint": mark.fingerprint}
 
 
 def find_admitted(database: Database, recording: NewJob) -> str | None:

@@ -93,6 +93,11 @@ class Status:
         return [dict(zip(named, facts, strict=True)) | {"workers": number} for facts, number in found.items()]
 
     @property
+    def living_roles(self) -> set[str]:
+        """The roles of the workers whose heartbeat is fresh."""
+        return {worker.role for worker in self.alive}
+
+    @property
     def warnings(self) -> list[str]:
         """What keeps the fleet from its work, each with what to do."""
         return [
@@ -106,7 +111,7 @@ class Status:
         ]
 
     def _missing_roles(self) -> Iterator[str]:
-        there = set(map(attrgetter("role"), self.alive))
+        there = self.living_roles
         by_itself = "" if there else "`dropscribe up FOLDER` or "  # which may be what runs the others
         for role, what, command in NEEDED:
             if role not in there:
@@ -125,7 +130,7 @@ class Status:
 
     def _broker(self) -> Iterator[str]:
         """What the scheduler saw last, while one is there to look."""
-        if self.broker_trouble and any(worker.role == "scheduler" for worker in self.alive):
+        if self.broker_trouble and "scheduler" in self.living_roles:
             known = REFUSALS.get(self.broker_trouble.code, REDIS_AWAY)
             since = render.moment(self.broker_trouble.since)
             yield f"Redis {known.problem}, since {since}; {known.remedy}. Nothing is lost: all goes on afterwards"
