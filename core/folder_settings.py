@@ -12,7 +12,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import filterfalse
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -162,7 +161,7 @@ def _warn(remark: str) -> None:
 
 
 def _checked(said: Mapping[str, object], place: SettingsFilePlace) -> FolderSettings:
-    wrong = [*map(_unknown, filterfalse(KEYS.__contains__, said))]
+    wrong = [_unknown(key) for key in said if key not in KEYS]
     if said.get("model") and said["model"] not in place.models:
         wrong.append(_explain("model", said["model"], _allowed(place.models)))
     if place.directory and "status_page" in said:

@@ -155,7 +155,8 @@ def main() -> int:
     listing = known()
     sys.stderr.writelines(f"{remark}\n" for remark in listing.remarks)
     sys.stdout.writelines(f"{gpu.name}, driver {gpu.driver}\n" for gpu in listing.gpus)
-    sys.stdout.write("a GPU, as there is an NVIDIA driver\n" * is_unlisted())
+    if is_unlisted():
+        sys.stdout.write("a GPU, as there is an NVIDIA driver\n")
     return int(listing.is_broken)
 
 

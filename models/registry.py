@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Sequence
-from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -104,7 +103,7 @@ def workers_gpus(chosen: ModelChoice, found: Sequence[Gpu]) -> tuple[list[Gpu], 
     usable = found if uses_gpus(chosen.spec) else []
     small = [gpu for gpu in usable if _is_too_small(gpu, chosen)]
     remarks = [f"GPU {gpu.index} ({gpu.name}) is not used: it is too small for {chosen.model}" for gpu in small]
-    return [*filterfalse(small.__contains__, usable)], remarks
+    return [gpu for gpu in usable if gpu not in small], remarks
 
 
 def _is_too_small(gpu: Gpu, chosen: ModelChoice) -> bool:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import filterfalse
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,7 @@ class Waiting:
     @property
     def left(self) -> list[str]:
         """The jobs whose end was not shown."""
-        return [*filterfalse(self.ended.__contains__, dict.fromkeys(self.ids))]
+        return [one for one in dict.fromkeys(self.ids) if one not in self.ended]
 
     def until_over(self) -> None:
         """Show progress until every job has ended."""

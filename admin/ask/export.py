@@ -103,7 +103,7 @@ def _named(context: Context, name: str) -> Iterator[Job]:
     newest = {job.source: job for job in reversed(newest_first)}
     if not newest:
         raise DropscribeError(f"no recording in {folder} has a transcript", remedy="see `dropscribe jobs --folder`")
-    yield from map(newest.__getitem__, sorted(newest))
+    yield from (newest[source] for source in sorted(newest))
 
 
 def _export(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Path:

@@ -154,7 +154,7 @@ def _who(worker: Worker, now: Status) -> list[RenderableType]:
     held = worker.engine.memory_held if worker.engine else 0
     return [
         render.safe(worker.id),
-        Text("silent", style="red") if dead else Text(worker.state, style="yellow" * (worker.state == DRAINING)),
+        Text("silent", style="red") if dead else Text(worker.state, style="yellow" if worker.state == DRAINING else ""),
         render.size_if_any(worker.memory),
         render.size_if_any(held),
         render.speed(worker.rtfx),

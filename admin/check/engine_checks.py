@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, filterfalse, repeat
+from itertools import chain, repeat
 from operator import attrgetter
 from pathlib import Path
 
@@ -25,8 +25,6 @@ from dropscribe.models.gpu.probe import PackageImport, Probe, ProbeReport
 
 QUANTIZER = "bitsandbytes"
 BUSY = "out of memory"  # what CUDA says of a card that others fill, perhaps our own workers
-LEVELS = {True: Severity.FAIL, False: Severity.WARN}  # of remarks, by whether the driver is broken
-LACKING = {True: Severity.WARN, False: Severity.OK}  # of a kernel that ran, by whether bitsandbytes lacks something
 CRASHED_REMEDY = "see what the kernel's log (dmesg) says of the driver, and install another version of the package"
 NO_PROBE = ProbeReport(())
 
@@ -52,7 +50,7 @@ def _of_model(settings: Settings, found: Sequence[Gpu]) -> Iterator[Finding]:
 
 
 def _of_driver(each: Sequence[Settings], listing: GpuListing) -> Iterator[Finding]:
-    level = LEVELS[listing.is_broken]
+    level = Severity.FAIL if listing.is_broken else Severity.WARN
     remedy = "what is listed besides is used meanwhile; see docs/operations.md, A worker does not use its GPU"
     yield from (Finding("gpu", level, remark, remedy) for remark in listing.remarks)
     if not (listing.gpus or listing.is_broken):
@@ -67,7 +65,7 @@ def _of_engine(settings: Settings, chosen: ModelChoice) -> Finding:
 
 def _tried(settings: Settings, spec: EngineSpec, found: Sequence[Gpu]) -> Iterator[Finding]:
     """What comes of the engine's packages in child processes, all at once: one for each GPU, or one without."""
-    uuids = list(map(attrgetter("uuid"), found)) * spec.on_gpus or [""]
+    uuids = [gpu.uuid for gpu in found] if spec.on_gpus and found else [""]
     probes = [Probe.start(_packages(spec), spec.computes_with, uuid) for uuid in uuids]
     reports = list(map(Probe.end, probes))
     yield imports_finding(settings, spec, reports[0].imports)
@@ -78,7 +76,7 @@ def _tried(settings: Settings, spec: EngineSpec, found: Sequence[Gpu]) -> Iterat
 def _packages(spec: EngineSpec) -> list[str]:
     """Those of an engine, without the optional ones that are not installed."""
     lacking = {name for name in spec.optional if importlib.util.find_spec(name) is None}
-    return list(filterfalse(lacking.__contains__, spec.imports))
+    return [name for name in spec.imports if name not in lacking]
 
 
 def imports_finding(settings: Settings, spec: EngineSpec, imports: Sequence[PackageImport]) -> Finding:
@@ -117,7 +115,7 @@ def _tried_on(settings: Settings, gpu: Gpu, report: ProbeReport, spec: EngineSpe
         return replace(sound, level=level, finding=f"{sound.finding}; {error.problem}", remedy=error.remedy)
     ran = f"{sound.finding}; a kernel ran ({compatibility.versions(report.support, gpu)})"
     lacking = _lacking(report.support, report.imports)
-    level = LACKING[bool(lacking)]
+    level = Severity.WARN if lacking else Severity.OK
     return replace(sound, level=level, finding=f"{ran}{lacking}", remedy="pip install -U bitsandbytes")
 
 

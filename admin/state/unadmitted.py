@@ -102,6 +102,6 @@ def _incomplete(seen: os.stat_result) -> str:
 
 
 def _archive(below: Path) -> str:
-    folder = next(filter(reserved_names.SHELVES.__contains__, below.parts[:-1]), "")
+    folder = next((part for part in below.parts[:-1] if part in reserved_names.SHELVES), "")
     counts = f". Where recordings are archived, a file in {folder} never counts as new; move it out of there"
     return counts if folder else ""

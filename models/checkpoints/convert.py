@@ -303,7 +303,7 @@ def _vanished(piece: torch.Tensor, changed: torch.Tensor) -> int:
 def _rewrite_index(path: Path, plan: dict[Path, tuple[Planned, ...]]) -> None:
     index = safetensors_files.read_index(path)
     of_it = set(map(path.parent.joinpath, index["weight_map"].values()))
-    size = sizes.total(chain.from_iterable(map(plan.__getitem__, of_it)))
+    size = sizes.total(chain.from_iterable(plan[file] for file in of_it))
     index["metadata"] = (index.get("metadata") or {}) | {"total_size": size}
     _write_json(path, index)
 

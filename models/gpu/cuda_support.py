@@ -62,18 +62,19 @@ def _ctranslate2() -> CudaSupport:
     is_for_cpu = "not compiled with CUDA" in _failure(lambda: ctranslate2.get_supported_compute_types("cuda"))
     ones = ctranslate2.StorageView.from_array(np.ones(16, np.float32))
     said = _failure(lambda: ones.to_device(ctranslate2.Device.cuda)) or _failure(cublas.require)
-    return CudaSupport("ctranslate2", ctranslate2.__version__, cublas.CUDA * (not is_for_cpu), not said, said)
+    cuda = "" if is_for_cpu else cublas.CUDA
+    return CudaSupport("ctranslate2", ctranslate2.__version__, cuda, not said, said)
 
 
 def _onnxruntime() -> CudaSupport:
     import onnxruntime
 
     is_for_gpus = GPU_PROVIDER in onnxruntime.get_available_providers()
-    cuda = str(getattr(onnxruntime, "cuda_version", "")) or "?"
+    cuda = (str(getattr(onnxruntime, "cuda_version", "")) or "?") if is_for_gpus else ""
     session = onnxruntime.InferenceSession(ADDITION, providers=[GPU_PROVIDER, "CPUExecutionProvider"])
     computes = session.get_providers()[0] == GPU_PROVIDER  # it takes the CPU where the GPU fails, and goes on
-    said = f"{GPU_PROVIDER} cannot be loaded; its log says why" * (not computes)
-    return CudaSupport("onnxruntime", onnxruntime.__version__, cuda * is_for_gpus, computes, said)
+    said = "" if computes else f"{GPU_PROVIDER} cannot be loaded; its log says why"
+    return CudaSupport("onnxruntime", onnxruntime.__version__, cuda, computes, said)
 
 
 EXAMINERS: dict[str, Callable[[], CudaSupport]] = {

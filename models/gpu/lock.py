@@ -36,7 +36,7 @@ def turn(placement: Placement, home: Path, gpu: str = "") -> AbstractContextMana
 
     Without either, it is the machine's memory, if other workers share that.
     """
-    name = placement.uuid or gpu or MACHINE * bool(placement.workers)
+    name = placement.uuid or gpu or (MACHINE if placement.workers else "")
     return held(name, place(home)) if name else nullcontext()
 
 

@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import filterfalse
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,7 @@ def _stored(source: SourceCheckpoint) -> Stored:
 def _require(built: Sequence[Built], stored: Stored, name: str) -> None:
     """Raises ModelUnavailableError when a parameter is not stored, or has another shape than the config says."""
     wanted = {weight.source: weight for graph in built for weight in graph.weights}
-    if lacking := [*filterfalse(stored.__contains__, wanted)]:
+    if lacking := [source for source in wanted if source not in stored]:
         raise ModelUnavailableError(
             f"{name} lacks {len(lacking)} weights, the first {lacking[0]}", remedy="fetch it again"
         )

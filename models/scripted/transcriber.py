@@ -16,7 +16,6 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, fields, replace
-from itertools import filterfalse
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -96,7 +95,7 @@ def parse(script: str) -> Script:
     """
     values = _read_json(script) if script.strip() else {}
     known = [*map(attrgetter("name"), fields(Script))]
-    if unknown := [*filterfalse(known.__contains__, values)]:
+    if unknown := [key for key in values if key not in known]:
         raise SettingsError(f"unknown key {unknown[0]} in the script", remedy=_hint(unknown[0], known))
     try:
         return TypeAdapter(Script).validate_python(values)

@@ -59,7 +59,8 @@ def choose(only: Collection[ModelPart], skip: Collection[ModelPart]) -> tuple[Mo
 
 def in_order(parts: Iterable[ModelPart | None]) -> tuple[ModelPart, ...]:
     """Each of the parts once, in the order in which they are listed; None is no part."""
-    return tuple(filter(set(parts).__contains__, PARTS))
+    wanted = set(parts)
+    return tuple(part for part in PARTS if part in wanted)
 
 
 def part_of(module: str) -> ModelPart | None:

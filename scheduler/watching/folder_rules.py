@@ -114,7 +114,7 @@ def _own(file: SettingsFile, place: SettingsFilePlace) -> FolderSettings:
 
 def _above(path: str, known: Container[str]) -> Iterator[str]:
     """Those of the directories above a path that are known, the nearest first, and at last the root."""
-    return filter(known.__contains__, (*reversed([*places(path)]), ""))
+    return (place for place in (*reversed([*places(path)]), "") if place in known)
 
 
 def _notice(why: str) -> str:

@@ -107,7 +107,7 @@ def _speaker(
     number: int, seconds: float, doubts: Mapping[int, float | None], name: str, recognized: float | None
 ) -> Speaker:
     others = sorted(doubts)
-    return Speaker(number, name, seconds, tuple(others), tuple(map(doubts.__getitem__, others)), recognized)
+    return Speaker(number, name, seconds, tuple(others), tuple(doubts[other] for other in others), recognized)
 
 
 def _notes(voices: Voices, perhaps: Mapping[Pair, float | None]) -> Iterator[str]:

@@ -63,7 +63,7 @@ def tell_apart(segments: Sequence[Segment], turns: Sequence[SpeakerTurn]) -> lis
     of_segment = defaultdict[int, list[int]](list)
     for one, speaker in zip(spoken, speakers, strict=True):
         of_segment[one.segment].append(speaker)
-    return [*chain.from_iterable(map(_cut, segments, map(of_segment.__getitem__, count())))]
+    return [piece for index, segment in enumerate(segments) for piece in _cut(segment, of_segment[index])]
 
 
 def _spoken(number: int, segment: Segment) -> Iterator[_Spoken]:

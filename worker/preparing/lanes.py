@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import filterfalse
 from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -160,9 +159,9 @@ def separated(lanes: Sequence[Lane]) -> Spooled:
     """
     same = copies(lanes)
     remarks = _dropped(lanes, same)
-    kept = [*filterfalse(remarks.__contains__, range(len(lanes)))] or [0]
+    kept = [number for number in range(len(lanes)) if number not in remarks] or [0]
     channels = [] if same and len(kept) == 1 else [number + 1 for number in kept]
-    return Spooled(tuple(map(lanes.__getitem__, kept)), tuple(channels), tuple(remarks.values()))
+    return Spooled(tuple(lanes[number] for number in kept), tuple(channels), tuple(remarks.values()))
 
 
 def _dropped(lanes: Sequence[Lane], same: Mapping[int, int]) -> dict[int, str]:
