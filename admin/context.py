@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dropscribe.core.errors import BrokerError, DropscribeError, StoreError
+from dropscribe.core.errors import BrokerError, DropscribeError, InternalError, StoreError
+from dropscribe.core.passwords import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,13 +21,16 @@ if TYPE_CHECKING:
     from dropscribe.core.settings import Settings
     from dropscribe.store.session import Database
 
+log = logging.getLogger(__name__)
+
 
 class Context:
-    """What the commands of one process share. Close it at the end."""
+    """What the commands of one process share. Close it at the end. `as_json`: programs read what is printed."""
 
     def __init__(self) -> None:
         """Reads and opens nothing yet."""
         self.verbose = False
+        self.as_json = False
         self._closing = ExitStack()
 
     @cached_property
@@ -113,10 +120,31 @@ class Context:
         """One yellow line on standard error about nothing bad."""
         self.remark("note", message, "yellow")
 
+    def doubt_of(self, target: Path) -> Callable[[DropscribeError], None]:
+        """Takes what is wrong with a file that is written all the same, and says it as a note."""
+        return lambda error: self.note(f"{target}: {error.problem}")
+
+    def fail(self, error: DropscribeError) -> None:
+        """Say the error that ends the command: to programs as JSON on standard output."""
+        if not self.as_json:
+            self.complain(error)
+            return
+        from dropscribe.admin.terminal.render import write_json_line
+
+        write_json_line({"event": "error", "error": error.document})
+
+    def unexpected(self, message: str) -> None:
+        """Say a defect of ours, in red; to programs as an error of the code `internal`."""
+        message = redact(message)
+        if self.as_json:
+            self.fail(InternalError(message))
+        else:
+            self.remark("internal error", message, "red")
+
     def complain(self, error: DropscribeError) -> None:
         """Say an error in one red line, after its traceback where `--verbose` asks for it."""
         if self.verbose:
-            traceback.print_exception(error)
+            sys.stderr.write(redact("".join(traceback.format_exception(error))))
         self.remark("error", str(error), "red")
 
     def remark(self, label: str, message: str, style: str) -> None:
@@ -130,3 +158,17 @@ class Context:
     def close(self) -> None:
         """Close what was opened."""
         self._closing.close()
+
+
+class EmbeddedContext(Context):
+    """For a program or a server that does what commands do: with its own settings and store; remarks go to the log."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """Both are the caller's to close."""
+        super().__init__()
+        self.settings = settings
+        self.database = database
+
+    def remark(self, label: str, message: str, style: str) -> None:  # noqa: ARG002 (a log has no colours)
+        """As the command line says it on standard error."""
+        log.warning("%s: %s", label, message)

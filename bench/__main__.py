@@ -12,16 +12,19 @@ from collections.abc import Sequence
 
 OVERHEADS = {
     "throughput": "recordings, chunks and messages a second",
+    "decoding": "CPU time of decoding a recording, in a process of its own and without",
     "admission": "files admitted a second",
     "idle": "CPU use of watching a quiet folder",
-    "status": "how long `dropscribe status` takes",
+    "status": "CPU time of `dropscribe status`, `jobs`, `show` and `--version`",
     "long": "time and memory of a ten-hour recording, besides the model",
 }
 OTHERS = {
     "gate": "false and true alarms of the checks of a transcript",
     "confidence": "false and true alarms of the check by confidence (an hour)",
     "overload": "50,000 recordings dropped at once (three minutes)",
+    "encoder": "the audio encoders of VibeVoice-ASR: bytes for a second of audio, beside transformers' own",
     "whisper": "Whisper on a CPU: CTranslate2 beside transformers",
+    "rivals": "what dropscribe adds to faster-whisper for a recording, beside a loop and a Celery task (ten minutes)",
     "speakers": "who spoke, in recordings cut in every way, and what telling it costs (ten minutes)",
     "scale": "one long and many short recordings over 1 to 32 workers (twenty minutes)",
 }

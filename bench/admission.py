@@ -23,10 +23,10 @@ from dropscribe.core.errors import UnstorableError
 from dropscribe.core.mounts import filesystem_of
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import CPU_QUEUE
-from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching import admission
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders
+from dropscribe.scheduler.watching.joining import WholeRecording
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs
 from tests.servers import find_postgresql, private_postgresql
@@ -82,9 +82,9 @@ def _admitted(name: str, machine: Machine, inbox: Path) -> Row:
     bell = FileEventWatcher()
 
     def admit(
-        root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
+        root: str, whole: Sequence[WholeRecording], gone: Collection[str], folders: Folders
     ) -> Mapping[str, UnstorableError]:
-        return admission.admit(machine.database, doorbell, folders, root, complete, gone).refused
+        return admission.admit(machine.database, doorbell, folders, root, whole, gone).refused
 
     watch = RootWatch(inbox, settings, bell, partial(jobs.known, machine.database), admit, frozenset())
     try:

@@ -5,7 +5,7 @@ has the published shape (8.33 B parameters) and random weights, made on the devi
 as it is told, 6 for each second of audio. Of a recording is measured: its encoding, the reading of its prompt, and
 some steps of its answer, from the middle of it, where as much is in the cache as on average over the whole; `--full`
 writes whole answers. A row's RTFx is the audio over the time that all of this takes, one after the other. Each line
-is printed when it is measured, and FILE is written anew with it.
+is printed when it is measured, and FILE is written again with it.
 
 Random weights hardly ever need LLM.int8's columns for outliers, so that real int8 is somewhat slower.
 """
@@ -13,7 +13,6 @@ Random weights hardly ever need LLM.int8's columns for outliers, so that real in
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import math
 import sys
@@ -28,7 +27,7 @@ import torch
 import transformers
 
 from bench.random_model import TINY, build
-from bench.roofline import HEADER, Card, Memory, Rates, Row, Work, known_card, step_floor
+from bench.roofline import HEADER, Card, Memory, Rates, Row, Work, known_card, roofline, step_floor
 from bench.serving import (
     Clock,
     Meter,
@@ -43,9 +42,10 @@ from bench.serving import (
 )
 from dropscribe.core.errors import ModelError, ModelFatalError, ModelUnavailableError
 from dropscribe.models.vibevoice import loader, memory_plan
-from dropscribe.models.vibevoice.dimensions import PUBLISHED
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from dropscribe.models.vibevoice.generation import CancelledError
 from dropscribe.models.vibevoice.memory_plan import Precision
+from dropscribe.models.vibevoice.runner.attention_choice import ATTENTIONS, AttentionChoice
 
 STEPS, QUICK_STEPS = 128, 32  # of an answer that are measured
 SINGLE, PADDED, BATCHED = "generate(), one at a time", "generate(), padded batch", "dropscribe"
@@ -60,7 +60,7 @@ class Report:
         self.say(", ".join(f"{name} {value}" for name, value in facts.items()))
 
     def say(self, text: str) -> None:
-        """Print, and write the file anew."""
+        """Print, and write the file again."""
         print(text, flush=True)
         if self._path:
             part = self._path.with_name(f"{self._path.name}.part")
@@ -110,7 +110,8 @@ def compare(subject: Subject, report: Report, card: Card, work: Work, chunks: Se
     def row(engine: str, count: int, rates: Rates) -> Row:
         floor = step_floor(card, subject.geometry, subject.precision, rates.requests, work.middle)
         one = Row(str(subject.precision), engine, count, work, speed, rates, floor)
-        return replace(one, ratio=one.rtfx / rival)
+        roof = roofline(card, subject.geometry, subject.precision, rates.requests, work)
+        return replace(one, ratio=one.rtfx / rival, roof=roof)
 
     with report.attempt(f"{name}, encoder"):
         speed, parts = encoder_speed(subject, work)
@@ -171,12 +172,15 @@ def measure(
     geometry = TINY if options.tiny else PUBLISHED
     meter.reset()
     began = time.monotonic()
-    attention, reason = choose_attention(options.attention, precision, meter.device)
-    model = build(geometry, precision, meter.device, attention)
+    attention = choose_attention(options.attention, precision, meter.device, geometry)
+    model = build(geometry, precision, meter.device)
     meter.sync()
-    report.say(f"\n{precision}: made in {time.monotonic() - began:.1f} s; attention: {attention}, since {reason}")
+    report.say(
+        f"\n{precision}: made in {time.monotonic() - began:.1f} s; "
+        f"attention: {attention.name}, since {attention.reason}"
+    )
     report.memory(str(precision), [Memory("weights", memory_plan.weights(geometry, precision), meter.held())])
-    subject = Subject(model, geometry, precision, "flash" in attention, memory, options.steps, clock, meter)
+    subject = Subject(model, geometry, precision, attention, memory, options.steps, clock, meter)
     report.say(HEADER)
     works = [Work.of(geometry, 60 * minutes) for minutes in options.minutes]
     for work in works:
@@ -187,11 +191,11 @@ def measure(
             report.kernels(f"{precision}, {options.minutes[0]:g} min, {options.chunks[-1]} chunks", lines)
 
 
-def choose_attention(asked: str, precision: Precision, device: torch.device) -> tuple[str, str]:
+def choose_attention(
+    asked: str, precision: Precision, device: torch.device, geometry: ModelDimensions
+) -> AttentionChoice:
     """As the loader chooses."""
-    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    installed = importlib.util.find_spec("flash_attn") is not None
-    return loader.choose_attention(asked, loader.dtype_of(precision, device), capability, installed=installed)
+    return loader.attention_on(device, asked, loader.dtype_of(str(precision), device), geometry)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -203,7 +207,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--minutes", type=float, nargs="+", metavar="N", default=[5.0, 15.0], help="how long each chunk is")
     add("--steps", type=int, default=STEPS, help="tokens of each answer that are measured (default %(default)s)")
     add("--full", action="store_const", dest="steps", const=None, help="measure whole answers; takes hours")
-    add("--attention", choices=["auto", *loader.ATTENTIONS], default="auto", help="as DROPSCRIBE_VIBEVOICE_ATTENTION")
+    add("--attention", choices=["auto", *ATTENTIONS], default="auto", help="as DROPSCRIBE_VIBEVOICE_ATTENTION")
     add("--seconds", type=float, default=86_400.0, help="stop after so long; what was measured until then is kept")
     add("--profile", action="store_true", help="also print the kernels of a decode step, first length, last of CHUNKS")
     add("--quick", action="store_true", help="bf16 alone, 1 and 16 chunks of 5 minutes, fewer steps")

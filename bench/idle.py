@@ -1,5 +1,7 @@
 """What waiting costs: CPU use of watching a quiet folder, beside watchdog's PollingObserver on the same files.
 
+With it goes the reconciler, every 20 s, on an SQLite store with a history of 100,000 jobs.
+
 Run as `python -m bench.idle`; takes about a minute. The folder is made in the system's temporary directory, or
 where `--directory` says, and removed afterwards.
 """
@@ -10,14 +12,18 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from watchdog.events import FileSystemEventHandler
 from watchdog.observers.polling import PollingObserver
 
-from bench import tree
+from bench import status, tree
+from bench.machine import private
+from dropscribe.core.queue import Doorbell
+from dropscribe.core.types import JobState
+from dropscribe.scheduler.duties.reconciler import reconcile
 from dropscribe.scheduler.scanning.roots import Root, open_root
 from dropscribe.scheduler.scanning.scan import scan
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
@@ -26,6 +32,8 @@ from dropscribe.scheduler.watching.stability import Stability
 SCAN_PERIOD = 60.0  # seconds; the default of the setting scan_seconds
 BELL_SECONDS = 5.0  # the bell sleeps in the kernel, so a short look suffices
 SCANS = 5
+ROUNDS = 5
+HISTORY = 100_000  # jobs
 POLLS = {1.0: 6, 10.0: 2}  # period in seconds: how many periods are measured
 
 
@@ -44,13 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         tree.make(Path(name), options.files)
         root = open_root(Path(name))
         print(f"{options.files:,} files on {root.filesystem}, nothing happening")
-        rows = [_ours(root), *(_polling(root, period, count) for period, count in POLLS.items())]
+        with tempfile.TemporaryDirectory(prefix="dropscribe-idle-", dir=options.directory) as home:
+            reconciling = _load_of_reconciler(Path(home))
+        rows = [_ours(root, reconciling), *(_polling(root, period, count) for period, count in POLLS.items())]
     _print_table(rows)
     return 0
 
 
-def _ours(root: Root) -> Row:
-    """The bell's own use, and a scan with its evaluation spread over the period between two."""
+def _ours(root: Root, reconciling: float) -> Row:
+    """The bell's own use, a scan with its evaluation spread over the period between two, and the reconciler's share."""
     with ExitStack() as stack:
         bell = FileEventWatcher()
         stack.callback(bell.stop)
@@ -60,7 +70,24 @@ def _ours(root: Root) -> Row:
         waiting = _load(lambda: bell.wait(BELL_SECONDS))
         scanning = _seconds_a_scan(root) / SCAN_PERIOD
     print(f"inotify waits at {waiting:.3%}, a scan takes {scanning * SCAN_PERIOD:.2f} s of CPU")
-    return Row(f"dropscribe: inotify, and a scan every {SCAN_PERIOD:.0f} s", waiting + scanning)
+    named = f"dropscribe: inotify, a scan every {SCAN_PERIOD:.0f} s, reconciler"
+    return Row(named, waiting + scanning + reconciling)
+
+
+def _load_of_reconciler(home: Path) -> float:
+    """CPU seconds a second of the reconciler on a store with a long history, of which nothing is under way."""
+    costs = []
+    with private(home) as machine, closing(Doorbell(machine.settings)) as doorbell:
+        settings = machine.settings
+        status.fill(settings.home, HISTORY, {JobState.DONE: 1.0})
+        for _ in range(ROUNDS + 1):
+            start = time.process_time()
+            reconcile(machine.database, doorbell, settings, "bench")
+            costs.append(time.process_time() - start)
+    spent = statistics.median(costs[1:])
+    period = min(settings.reconcile_seconds, settings.renew_seconds)
+    print(f"a round of the reconciler every {period:.0f} s takes {spent * 1000:.1f} ms of CPU, with {HISTORY:,} jobs")
+    return spent / period
 
 
 def _seconds_a_scan(root: Root) -> float:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from dropscribe.admin.local import private_redis
 from dropscribe.admin.local.supervisor import Child, Supervisor
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_errors import PREFIX
-from dropscribe.core.settings_loading import CONFIG_VARIABLE, load
+from dropscribe.core.settings_file import CONFIG_VARIABLE
+from dropscribe.core.settings_loading import load
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.session import Database, open_database
 
@@ -44,17 +47,32 @@ class Machine:
         """Stop one process in order."""
         self.supervisor.stop([child], GRACE)
 
-    def wait_until(self, condition: Callable[[], object], progress: Callable[[], object] | None = None) -> None:
-        """Poll until the condition holds. Exits when a process died, or when `progress` stands still for too long."""
+    def cpu_seconds(self) -> dict[str, float]:
+        """What each process has computed so far, with all that it started, by name."""
+        alive = [child for child in self.supervisor.children if child.process]
+        return {child.name: cpu_seconds(psutil.Process(child.process.pid)) for child in alive if child.process}
+
+    def wait_until(
+        self,
+        condition: Callable[[], object],
+        progress: Callable[[], object] | None = None,
+        *,
+        every: float = 0.1,
+        patience: float = PATIENCE,
+    ) -> None:
+        """Poll until the condition holds, each so many seconds.
+
+        Exits when a process died, or when `progress` has not changed for `patience` seconds.
+        """
         last, since = None, time.monotonic()
         while not condition():
             self._check_alive()
             now = progress() if progress else None
             if now != last:
                 last, since = now, time.monotonic()
-            if time.monotonic() - since > PATIENCE:
-                raise SystemExit(f"nothing happened for {PATIENCE:.0f} s; see the logs in {self.supervisor.logs}")
-            time.sleep(0.1)
+            if time.monotonic() - since > patience:
+                raise SystemExit(f"nothing happened for {patience:.0f} s; see the logs in {self.supervisor.logs}")
+            time.sleep(every)
 
     def _ready(self) -> set[str]:
         return {worker.id for worker in list_workers(self.database) if worker.state == READY}
@@ -63,6 +81,16 @@ class Machine:
         for child in self.supervisor.children:
             if child.process and child.process.poll() is not None:
                 raise SystemExit(f"{child.name} ended: {self.supervisor.crash_reason(child)}")
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Of what has ended and was awaited, too; of a child that ends meanwhile, nothing yet."""
+    seconds = 0.0
+    with suppress(psutil.NoSuchProcess):
+        own = process.cpu_times()
+        seconds = own.user + own.system + own.children_user + own.children_system
+        seconds += sum(map(cpu_seconds, process.children()))
+    return seconds
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from transformers.integrations import bitsandbytes
 from dropscribe.models.vibevoice import loader, quantize
 from dropscribe.models.vibevoice.dimensions import EncoderDimensions, ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import Precision
+from dropscribe.models.vibevoice.runner import attention
 
 TINY = ModelDimensions(
     layers=2,
@@ -60,13 +61,13 @@ def config_of(geometry: ModelDimensions) -> VibeVoiceAsrConfig:
     )
 
 
-def build(geometry: ModelDimensions, precision: Precision, device: torch.device, attention: str) -> Any:
+def build(geometry: ModelDimensions, precision: Precision, device: torch.device) -> Any:
     """A model of that shape with random weights on `device`, quantized and checked as the loader does it."""
     dtype = loader.dtype_of(str(precision), device)
     config = config_of(geometry)
     make: Any = VibeVoiceAsrForConditionalGeneration._from_config  # noqa: SLF001  # no public one takes a dtype
     with torch.device("meta"):
-        model = make(config, dtype=dtype, attn_implementation={"text_config": attention})
+        model = make(config, dtype=dtype, attn_implementation={"text_config": "sdpa"})
     # It would tell at every call that int8 is multiplied in fp16.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     quantization = quantize.config(str(precision), dtype)
@@ -77,7 +78,8 @@ def build(geometry: ModelDimensions, precision: Precision, device: torch.device,
             _fill(model, name, module, *parameter, dtype=dtype, device=device)
     language = model.model.language_model
     with device:
-        language.rotary_emb = type(language.rotary_emb)(config.text_config)  # its frequencies are no weights
+        language.rotary_emb = type(language.rotary_emb)(config.text_config)  # its frequencies are not weights
+    attention.use(language)
     quantize.verify(model, str(precision))
     return model.eval().requires_grad_(requires_grad=False)
 

@@ -1,21 +1,32 @@
-"""What a card could do at best, and what follows from what was measured on it. Pure."""
+"""What a card could do at best, and what follows from what was measured on it. Pure.
+
+`python -m bench.roofline [CARD]` prints the RTFx that each card allows at most, encoders and prompts included.
+"""
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate, product
+from operator import mul
 from typing import Any
 
 import numpy as np
 
+from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.models.vibevoice import memory_plan
-from dropscribe.models.vibevoice.dimensions import ModelDimensions
+from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
 from dropscribe.models.vibevoice.generation import Generation
 from dropscribe.models.vibevoice.memory_plan import Precision
 from dropscribe.models.vibevoice.parts import ModelPart
 from dropscribe.models.vibevoice.prompt import FRAME_TOKENS
 
 ANSWER_RATE = 6.0  # tokens of an answer for each second of audio: usual speech, as JSON
+ENCODER_PASSES = (
+    30  # over the tensor of each of their blocks: counted by bench.encoder, every operation on meta tensors
+)
 TOLERANCE = 0.10  # between the memory that is planned and what is taken
 TOP_KERNELS = 15
 
@@ -66,6 +77,28 @@ def step_floor(card: Card, geometry: ModelDimensions, precision: Precision, requ
     )
 
 
+def roofline(card: Card, geometry: ModelDimensions, precision: Precision, requests: int, work: Work) -> float:
+    """The RTFx of so many chunks at once if nothing took longer than its bytes or its arithmetic, one after the other.
+
+    Encoders move their bytes, prompts are arithmetic, and a decode step is the slower of both.
+    """
+    encoders = work.seconds * encoder_bytes(geometry, precision) / card.bandwidth
+    prefill = work.prompt * _token_seconds(card, geometry, precision, work.prompt // 2)
+    step = step_floor(card, geometry, precision, requests, work.middle)
+    decode = work.answer * max(step.bandwidth, step.arithmetic) / requests
+    return work.seconds / (encoders + prefill + decode)
+
+
+def encoder_bytes(geometry: ModelDimensions, precision: Precision) -> float:
+    """Bytes that the encoders move for a second of audio: 1.07 GB for the published shape in 16 bits."""
+    numbers = 0.0
+    for encoder in geometry.encoders:
+        rates = accumulate((1, *encoder.ratios), mul)
+        for rate, width, depth in zip(rates, encoder.widths, encoder.depths, strict=True):
+            numbers += SAMPLE_RATE / rate * width * depth
+    return numbers * ENCODER_PASSES * precision.width
+
+
 def _token_seconds(card: Card, geometry: ModelDimensions, precision: Precision, context: int) -> float:
     products = 2 * geometry.linears(ModelPart.LANGUAGE_MODEL)[0] / (2 if precision is Precision.INT8 else 1)
     attention = 4 * geometry.layers * geometry.heads * geometry.head_dim * context
@@ -95,16 +128,23 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Tokens a second over all requests: of prompts read, and of answers while all `requests` are written."""
+    """Tokens a second over all requests: of prompts read, and of answers while all `requests` are written.
+
+    `host` are the seconds of a decode step in which the host does not wait for the device; None where nobody counts.
+    """
 
     requests: int
     prefill: float
     decode: float
+    host: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One cell of the table: how `chunks` of `work` fare on one engine. `encoder` is seconds of audio a second."""
+    """One cell of the table: how `chunks` of `work` fare on one engine.
+
+    `encoder` is seconds of audio a second, `roof` the RTFx that the card allows at most.
+    """
 
     precision: str
     engine: str
@@ -114,6 +154,7 @@ class Row:
     rates: Rates
     floor: Floor
     ratio: float = 1.0
+    roof: float = math.inf
 
     @property
     def parts(self) -> dict[str, float]:
@@ -135,24 +176,33 @@ class Row:
         """Seconds of one decode step."""
         return self.rates.requests / self.rates.decode
 
+    @property
+    def is_host_bound(self) -> bool:
+        """Whether the host takes more of a decode step than the kernels."""
+        return self.rates.host is not None and self.rates.host > self.step / 2
+
     def facts(self) -> dict[str, Any]:
         """All numbers, for JSON."""
-        return asdict(self) | {"parts": self.parts, "rtfx": self.rtfx, "step": self.step}
+        derived = {"parts": self.parts, "rtfx": self.rtfx, "step": self.step, "host_bound": self.is_host_bound}
+        return asdict(self) | derived
 
     def __str__(self) -> str:
         """A line under `HEADER`: the floors stand beside the step, the seconds are those of one chunk."""
         encoder, prefill, decode = self.parts.values()
+        host = "-" if self.rates.host is None else f"{1e3 * self.rates.host:.2f}"
         memory, compute = 1e3 * self.floor.bandwidth, 1e3 * self.floor.arithmetic
         return (
             f"{self.precision:5}{self.engine:28}{self.chunks:7d}{self.rates.requests:8d}{self.work.seconds / 60:7.3g}"
-            f"{self.rates.decode:10,.0f}{self.rtfx:9,.1f}{self.ratio:7.2f}x{1e3 * self.step:9.2f}"
-            f"{memory:8.2f}{compute:8.2f}{encoder:11.3f}{prefill:10.3f}{decode:10.3f}"
+            f"{self.rates.decode:10,.0f}{self.rtfx:9,.1f}{self.ratio:7.2f}x{self.rtfx / self.roof:8.0%}"
+            f"{1e3 * self.step:9.2f}"
+            f"{memory:8.2f}{compute:8.2f}{host:>8}{encoder:11.3f}{prefill:10.3f}{decode:10.3f}"
+            f"{'  the host is the bound' if self.is_host_bound else ''}"
         )
 
 
 HEADER = (
-    f"{'':5}{'engine':28}{'chunks':>7}{'at once':>8}{'min':>7}{'tokens/s':>10}{'RTFx':>9}{'ratio':>8}"
-    f"{'step ms':>9}{'mem ms':>8}{'calc ms':>8}{'encoder s':>11}{'prefill s':>10}{'decode s':>10}"
+    f"{'':5}{'engine':28}{'chunks':>7}{'at once':>8}{'min':>7}{'tokens/s':>10}{'RTFx':>9}{'ratio':>8}{'of roof':>8}"
+    f"{'step ms':>9}{'mem ms':>8}{'calc ms':>8}{'host ms':>8}{'encoder s':>11}{'prefill s':>10}{'decode s':>10}"
 )
 
 
@@ -208,3 +258,19 @@ def kernel_table(times: Mapping[str, float], steps: float, seconds: float) -> li
     longest = sorted(times.items(), key=lambda item: -item[1])[:TOP_KERNELS]
     rows = [*longest, ("all kernels", sum(times.values())), ("a step, as the clock sees it", seconds)]
     return [f"  {1e3 * spent / max(steps, 1.0):9.3f} ms {spent / seconds:6.1%}  {name[:90]}" for name, spent in rows]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the rooflines of the cards whose names hold the first argument, of all without one."""
+    counts = (1, 16, 64, 128)
+    print(f"{'card':20}{'':6}{'min':>4}" + "".join(f"{f'{count} at once':>14}" for count in counts))
+    for card, precision, minutes in product(CARDS, memory_plan.BEST_FIRST, (5, 15)):
+        if "".join(argv[:1]) in card.name:
+            work = Work.of(PUBLISHED, 60 * minutes)
+            roofs = (roofline(card, PUBLISHED, precision, count, work) for count in counts)
+            print(f"{card.name:20}{precision:6}{minutes:4}" + "".join(f"{roof:14,.0f}" for roof in roofs))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -25,15 +25,17 @@ from dropscribe.core.errors import ModelError
 from dropscribe.models.base import Audio
 from dropscribe.models.gpu.allowance import CUDA_CONTEXT
 from dropscribe.models.vibevoice import memory_plan
-from dropscribe.models.vibevoice.batching import Batched, Sizes
 from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.encoder import Encoder
 from dropscribe.models.vibevoice.engine import POLL_SECONDS, Engine, Reference, language_model
 from dropscribe.models.vibevoice.generation import Decoding
 from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Precision
-from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
+from dropscribe.models.vibevoice.runner.attention_choice import AttentionChoice
+from dropscribe.models.vibevoice.runner.runner import Runner
+from dropscribe.models.vibevoice.transcriber import runner_sizes
 
 SHORTEST = 0.85  # of the longest chunk: cuts lie in pauses, so that lengths differ and padding costs something
+ENCODED = 4  # slots that are planned for where the encoders are measured
 WARM_UP_SECONDS = 10.0  # of audio, encoded before the clock runs
 PROFILED_SECONDS = 2.0  # of decoding
 CPU_MEMORY, CPU_STEP_TOKENS = 8 * memory_plan.GIB, 256  # for trying the program without a GPU
@@ -87,7 +89,7 @@ class Meter:
         return torch.cuda.max_memory_reserved(self.device) if self.on_gpu else 0
 
     def reset(self) -> None:
-        """Give back what is not in use and count anew."""
+        """Give back what is not in use and count again."""
         gc.collect()
         if self.on_gpu:
             torch.cuda.empty_cache()
@@ -108,7 +110,7 @@ class Subject:
     model: Any
     geometry: ModelDimensions
     precision: Precision
-    flash: bool
+    attention: AttentionChoice
     memory: int
     steps: int | None
     clock: Clock
@@ -128,12 +130,16 @@ class Subject:
 
     def plan(self, work: Work, slots: int) -> MemoryPlan:
         """As many of the slots as fit, one at least."""
-        fitting = memory_plan.most_slots(self.memory, self.geometry, self.precision, work.seconds, flash=self.flash)
+        fitting = memory_plan.most_slots(
+            self.memory, self.geometry, self.precision, work.seconds, paged=self.attention.is_paged
+        )
         slots = max(1, min(slots, fitting))
-        plan = memory_plan.plan(self.memory, self.geometry, self.precision, work.seconds, slots, flash=self.flash)
+        plan = memory_plan.plan(
+            self.memory, self.geometry, self.precision, work.seconds, slots, paged=self.attention.is_paged
+        )
         if self.meter.on_gpu:
             return plan
-        # On a CPU, masks over room that nobody uses would cost more than the model.
+        # On a CPU, a cache that nobody uses would take memory for nothing.
         step = min(plan.prefill_tokens, CPU_STEP_TOKENS)
         tokens = self.prompt_tokens(work) + self.budget(work) + self._staggered(work, slots, step)
         return replace(plan, slot_tokens=tokens, prefill_tokens=step)
@@ -147,20 +153,9 @@ class Subject:
         return 0 if self.steps is None else math.ceil((slots - 1) * self.prompt_tokens(work) / (step - slots))
 
     @contextmanager
-    def soft(self, rows: int) -> Iterator[SoftTokens]:
-        """The model with room for so many audio tokens."""
-        soft = install(self.model, rows)
-        try:
-            yield soft
-        finally:
-            self.model.set_input_embeddings(soft.embedding)
-
-    @contextmanager
-    def batched(self, soft: SoftTokens, plan: MemoryPlan) -> Iterator[Batched]:
+    def runner(self, plan: MemoryPlan) -> Iterator[Runner]:
         """The product's engine, set up as its transcriber does."""
-        graphs = False if self.precision is Precision.INT8 else None
-        sizes = Sizes(plan.slots, plan.slot_tokens, plan.prefill_tokens, self.flash, graphs)
-        engine = Batched(self.model, soft, self.decoding(), sizes)
+        engine = Runner(self.model, self.decoding(), runner_sizes(plan), self.attention.name)
         try:
             yield engine
         finally:
@@ -168,41 +163,44 @@ class Subject:
 
 
 def encoder_speed(subject: Subject, work: Work) -> tuple[float, list[Memory]]:
-    """Seconds of audio that the encoders and the projector read in a second, and what memory they take for it."""
+    """Seconds of audio that the encoders and the projector read in a second, and what memory they take for it.
+
+    As many recordings are encoded at once as the plan has rows for them.
+    """
     subject.clock.check()
-    plan, meter = subject.plan(work, 1), subject.meter
-    encoder = Encoder(subject.model, plan.piece_seconds)
-    encoder.encode(_noise(WARM_UP_SECONDS), subject.clock.over)
-    audio = _noise(work.seconds)
+    plan, meter = subject.plan(work, ENCODED), subject.meter
     meter.reset()
-    held, began = meter.held(), time.monotonic()
-    encoder.encode(audio, subject.clock.over)
+    held = meter.held()
+    encoder = Encoder(subject.model, plan.piece_seconds, plan.encoder_rows)
+    encoder.encode(_noise(WARM_UP_SECONDS), subject.clock.over)
+    audio, began = _noise(work.seconds), time.monotonic()
+    with ThreadPoolExecutor(plan.encoder_rows) as pool:
+        list(pool.map(encoder.encode, [audio] * plan.encoder_rows, [subject.clock.over] * plan.encoder_rows))
     meter.sync()
-    return work.seconds / (time.monotonic() - began), [Memory("encoder", plan.parts["encoder"], meter.peak() - held)]
+    rate = plan.encoder_rows * work.seconds / (time.monotonic() - began)
+    return rate, [Memory("encoder", plan.parts["encoder"], meter.peak() - held)]
 
 
 def _noise(seconds: float) -> Audio:
     return np.random.default_rng(0).normal(0, 0.05, round(seconds * SAMPLE_RATE)).astype(np.float32)
 
 
-def prompts(subject: Subject, soft: SoftTokens, work: Work, count: int) -> list[list[int]]:
-    """`count` prompts: soft tokens of random embeddings and random words. The first is the longest."""
+def prompts(subject: Subject, work: Work, count: int) -> list[Tensor]:
+    """`count` prompts (tokens, hidden) of random embeddings. The first is the longest."""
     chance = random.Random(0)
-    weight = soft.weight
-    found = []
-    for number in range(count):
-        share = chance.uniform(SHORTEST, 1.0) if number else 1.0
-        audio, words = round(share * work.audio), round(share * (subject.prompt_tokens(work) - work.audio))
-        ids = soft.allocate(torch.randn(audio, weight.shape[1], dtype=weight.dtype, device=weight.device))
-        found.append(ids + [chance.randrange(subject.geometry.vocabulary) for _ in range(words)])
-    return found
+    weight = subject.model.get_input_embeddings().weight
+    lengths = [
+        round((chance.uniform(SHORTEST, 1.0) if number else 1.0) * subject.prompt_tokens(work))
+        for number in range(count)
+    ]
+    return [torch.randn(length, weight.shape[1], dtype=weight.dtype, device=weight.device) for length in lengths]
 
 
-def serve(subject: Subject, engine: Engine, asked: Sequence[list[int]], budget: int) -> Rates:
+def serve(subject: Subject, engine: Engine, asked: Sequence[Tensor], budget: int) -> Rates:
     """Send all requests at once, each from a thread of its own, as the worker does."""
     began = time.monotonic()
 
-    def one(prompt: list[int]) -> Trace:
+    def one(prompt: Tensor) -> Trace:
         heard: Trace = []
 
         def listen(tokens: list[int]) -> bool:
@@ -230,26 +228,27 @@ def batched_rates(subject: Subject, work: Work, chunks: int) -> tuple[Rates, lis
     plan, meter = subject.plan(work, chunks), subject.meter
     meter.reset()
     base = meter.held()
-    with subject.soft(plan.audio_rows) as soft:
-        table = meter.held()
-        with subject.batched(soft, plan) as engine:
-            cache = meter.held()
-            asked = prompts(subject, soft, work, plan.slots)
-            rates = serve(subject, engine, asked, subject.batch_budget(work, plan))
-            if engine.slots < plan.slots:
-                raise ModelError(f"memory ran out: {engine.slots} of {plan.slots} slots were left; the plan is wrong")
-    return rates, parts_of(plan, base, table, cache, meter.peak(), meter.reserved())
+    with subject.runner(plan) as engine:
+        cache = meter.held()
+        asked = prompts(subject, work, plan.slots)
+        prompted = meter.held()
+        rates = serve(subject, engine, asked, subject.batch_budget(work, plan))
+        if engine.slots < plan.slots:
+            raise ModelError(f"memory ran out: {engine.slots} of {plan.slots} slots were left; the plan is wrong")
+        host = engine.host_seconds / engine.decode_steps if engine.decode_steps else None
+    return replace(rates, host=host), parts_of(plan, base, cache, prompted, meter.peak(), meter.reserved())
 
 
-def parts_of(plan: MemoryPlan, base: int, table: int, cache: int, peak: int, reserved: int) -> list[Memory]:
-    """The plan beside what was in use before the engine, with the table of audio tokens, with the cache, at most."""
+def parts_of(plan: MemoryPlan, base: int, cache: int, prompted: int, peak: int, reserved: int) -> list[Memory]:
+    """The plan beside what was in use before the engine, with its cache and graphs, with the prompts, at most."""
     parts = plan.parts
     transient = parts["attention"] + parts["prefill"]
-    whole = parts["weights"] + parts["audio"] + parts["cache"] + transient
+    kept = parts["cache"] + parts["graphs"]
+    whole = parts["weights"] + parts["prompts"] + kept + transient
     return [
-        Memory("audio", parts["audio"], table - base),
-        Memory("cache", parts["cache"], cache - table),
-        Memory("attention and prefill", transient, peak - cache),
+        Memory("cache and graphs", kept, cache - base),
+        Memory("prompts", parts["prompts"], prompted - cache),
+        Memory("attention and prefill", transient, peak - prompted),
         Memory("all but encoder and reserve", whole, peak),
         Memory("the same, taken from the driver", whole, reserved),
     ]
@@ -258,11 +257,10 @@ def parts_of(plan: MemoryPlan, base: int, table: int, cache: int, peak: int, res
 def single_rates(subject: Subject, work: Work) -> Rates:
     """generate(), one request at a time: a short one to warm up, then the one that counts."""
     subject.clock.check()
-    with subject.soft(work.audio) as soft:
-        [prompt] = prompts(subject, soft, work, 1)
-        engine = Reference(subject.model, soft, subject.decoding())
-        serve(subject, engine, [prompt], 2)
-        return serve(subject, engine, [prompt], subject.budget(work))
+    [prompt] = prompts(subject, work, 1)
+    engine = Reference(subject.model, subject.decoding())
+    serve(subject, engine, [prompt], 2)
+    return serve(subject, engine, [prompt], subject.budget(work))
 
 
 def padded_rates(subject: Subject, work: Work, chunks: int) -> Rates:
@@ -293,19 +291,18 @@ class _Moments(StoppingCriteria):
 @torch.no_grad()
 def _padded(subject: Subject, work: Work, chunks: int) -> Rates:
     moments = _Moments(subject.clock)
-    with subject.soft(chunks * work.audio) as soft:
-        asked = prompts(subject, soft, work, chunks)
-        padding = [max(map(len, asked)) - len(prompt) for prompt in asked]
-        device = soft.table.device
-        ids = torch.tensor([[0] * pad + prompt for pad, prompt in zip(padding, asked, strict=True)], device=device)
-        mask = torch.arange(ids.shape[1], device=device) >= torch.tensor(padding, device=device)[:, None]
-        began = time.monotonic()
-        language_model(subject.model).generate(
-            inputs_embeds=soft(ids),
-            attention_mask=mask.long(),
-            generation_config=subject.decoding().config(subject.budget(work)),
-            stopping_criteria=StoppingCriteriaList([moments]),
-        )
+    asked = prompts(subject, work, chunks)
+    longest = max(map(len, asked))
+    device = asked[0].device
+    padded = torch.stack([torch.nn.functional.pad(prompt, (0, 0, longest - len(prompt), 0)) for prompt in asked])
+    padding = torch.tensor([longest - len(prompt) for prompt in asked], device=device)
+    began = time.monotonic()
+    language_model(subject.model).generate(
+        inputs_embeds=padded,
+        attention_mask=(torch.arange(longest, device=device) >= padding[:, None]).long(),
+        generation_config=subject.decoding().config(subject.budget(work)),
+        stopping_criteria=StoppingCriteriaList([moments]),
+    )
     return rates_of(began, [moments.trace] * chunks, sum(map(len, asked)))
 
 
@@ -318,19 +315,15 @@ def profile_steps(subject: Subject, work: Work, chunks: int) -> list[str]:
     plan, enough = subject.plan(work, chunks), threading.Event()
     written = [0] * plan.slots
 
-    def one(engine: Engine, number: int, prompt: list[int]) -> None:
+    def one(engine: Engine, number: int, prompt: Tensor) -> None:
         def listen(tokens: list[int]) -> bool:
             written[number] += len(tokens)
             return not subject.clock.over.is_set()
 
         engine.generate(prompt, plan.slot_tokens - len(prompt), listen, enough)
 
-    with (
-        subject.soft(plan.audio_rows) as soft,
-        subject.batched(soft, plan) as engine,
-        ThreadPoolExecutor(plan.slots) as pool,
-    ):
-        asked = prompts(subject, soft, work, plan.slots)
+    with subject.runner(plan) as engine, ThreadPoolExecutor(plan.slots) as pool:
+        asked = prompts(subject, work, plan.slots)
         running = [pool.submit(one, engine, number, prompt) for number, prompt in enumerate(asked)]
         try:
             return _profile(subject, written, running)

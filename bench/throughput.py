@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import soundfile
 from sqlalchemy import func, select
 
 from bench import bare
+from bench.decoding import by_pyav
 from bench.machine import PATIENCE, Machine, private
 from bench.table import Row, print_rates
 from dropscribe.core.mounts import filesystem_of
@@ -29,8 +30,8 @@ from dropscribe.core.queue import Doorbell, redis_url
 from dropscribe.core.routing import TRANSCRIBE
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
+from dropscribe.store.roots import list_roots
 from dropscribe.store.tables import chunks, events, jobs
-from dropscribe.worker.preparing.decode import DecodeLimits, decode
 from dropscribe.worker.service import MAX_CPU_THREADS
 from tests.e2e.harness import speech
 
@@ -43,6 +44,7 @@ LONG = "long.wav"
 SETTINGS = {
     "engine": "scripted",
     "speech_detector": "energy",
+    "speakers": "off",  # the speaker encoder is a model too
     "stable_seconds": "0",
     "chunk_seconds": str(CHUNK_SECONDS),
 }
@@ -80,7 +82,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _bare(machine: Machine, kind: str, count: int, work: float = 0.0) -> Row:
     """From the first message sent to the last executed."""
-    command = [sys.executable, "-m", "bench.bare", kind, str(count), str(work)]
+    # A program that `exec` starts has no settings of its own, so `env` gives it those of this machine.
+    told = (f"{name}={value}" for name, value in machine.supervisor.environment.items())
+    command = ["env", *told, sys.executable, "-m", "bench.bare", kind, str(count), str(work)]
     child = machine.start(f"bare-{kind}", "exec", *command)
     doorbell = Doorbell(machine.settings)
     with redis.Redis.from_url(redis_url(machine.settings), socket_timeout=None) as client:
@@ -105,15 +109,31 @@ def _hear(client: Any, key: str) -> float:
 def _product(machine: Machine, inbox: Path, options: argparse.Namespace) -> tuple[Row, Row]:
     """Short recordings from admission to their transcripts, then the chunks of a long one."""
     inbox.mkdir()
-    for number in range(options.recordings):
-        speech(inbox / f"{number:05d}.wav", RECORDING_SECONDS, seed=number)
+    written = inbox.with_name("written")
+    written.mkdir()
+    sounds = [
+        speech(written / f"{number:05d}.wav", RECORDING_SECONDS, seed=number) for number in range(options.recordings)
+    ]
     machine.start_workers()
     machine.start("scheduler", "scheduler", "scheduler", str(inbox))
+    machine.wait_until(lambda: list_roots(machine.database))
+    before = machine.cpu_seconds()
+    for sound in sounds:
+        sound.rename(inbox / sound.name)
     _wait_for_jobs(machine, options.recordings)
     recordings = _from_admission(machine)
+    _print_cpu(before, machine.cpu_seconds(), options.recordings)
     _write_long(inbox / LONG, options.chunks * CHUNK_SECONDS)
     _wait_for_jobs(machine, options.recordings + 1)
     return recordings, _from_plan(machine)
+
+
+def _print_cpu(before: Mapping[str, float], after: Mapping[str, float], recordings: int) -> None:
+    """What a recording takes of each process."""
+    spent = {name: (seconds - before[name]) / recordings for name, seconds in after.items()}
+    each = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in spent.items())
+    total = sum(spent.values())
+    print(f"\nCPU of a recording, ms: {total * 1000:.1f} ({each}); two free cores do {2 / total:.1f} a second")
 
 
 def _write_long(path: Path, seconds: float) -> None:
@@ -150,19 +170,15 @@ def _from_plan(machine: Machine) -> Row:
 
 
 def _decoding(machine: Machine, inbox: Path, count: int) -> Row:
-    """Decoding alone, with as many child processes at a time as the CPU worker has."""
+    """Decoding alone, by PyAV in as many threads of this process as the CPU worker has: it starts no other process."""
     sources = sorted(inbox.glob("*.wav"))[:count]
     target = machine.settings.scratch_dir
     began = time.monotonic()
     with ThreadPoolExecutor(machine.settings.cpu_slots) as pool:
-        decoded = [pool.submit(_decode, source, target / f"{source.stem}.flac") for source in sources]
+        decoded = [pool.submit(by_pyav, source, target / f"{source.stem}.flac") for source in sources]
         for future in decoded:
             future.result()
-    return Row("decoding alone", len(sources), time.monotonic() - began)
-
-
-def _decode(source: Path, target: Path) -> None:
-    decode(source, target, DecodeLimits(), label=source.name)
+    return Row("decoding alone, by PyAV in threads of one process", len(sources), time.monotonic() - began)
 
 
 if __name__ == "__main__":

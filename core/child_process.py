@@ -11,6 +11,7 @@ from typing import IO
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PARENT = "PARENT_PROCESS"  # the variable that tells a child whose child it is
+KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
 
 Stream = int | IO[bytes] | None  # as `subprocess` takes them; None is the parent's own
 
@@ -39,6 +40,11 @@ def start(
         cwd=cwd,
         start_new_session=True,
     )
+
+
+def bare_environment() -> dict[str, str]:
+    """The environment of a child that parses what strangers wrote: what it runs by, and no secret."""
+    return {name: os.environ[name] for name in KEPT if name in os.environ} | import_path()
 
 
 def import_path() -> dict[str, str]:

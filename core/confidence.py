@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from statistics import fmean
 
 from dropscribe.core.types import Segment
 
@@ -21,6 +22,13 @@ def is_low(figure: float | None) -> bool:
 
 
 def average(segments: Iterable[Segment]) -> float | None:
-    """The confidence in all words, weighted by time; None where the recognizer gave none."""
+    """The confidence in all words, weighted by time; None where the recognizer gave none.
+
+    >>> average([Segment(0.0, 3.0, "It rains.", confidence=0.9), Segment(3.0, 4.0, "Does it?", confidence=0.5)])
+    0.8
+    """
     known = [(s.confidence, max(s.end - s.start, INSTANT)) for s in segments if s.confidence is not None]
-    return sum(figure * time for figure, time in known) / sum(time for _, time in known) if known else None
+    if not known:
+        return None
+    figures, seconds = zip(*known, strict=True)
+    return fmean(figures, seconds)

@@ -12,9 +12,11 @@ from dropscribe.core.errors import (
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def why(error: OSError) -> str:
+def why(error: Exception) -> str:
     """What went wrong, in the system's words and without the path; the whole message where it has none."""
-    return error.strerror or str(error)
+    if isinstance(error, UnicodeDecodeError):  # whose message tells bytes and positions
+        return "it is not in UTF-8"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def cannot_write(message: str, error: OSError) -> SpoolError:

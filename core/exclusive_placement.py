@@ -28,7 +28,7 @@ def give_name(file: Path, target: Path) -> None:
 
 
 def _claim_and_replace(file: Path, target: Path) -> None:
-    """The same without hard links: whoever creates the empty file owns the name. Raises FileExistsError, OSError."""
+    """The same without hard links: anyone who creates the empty file owns the name. Raises FileExistsError, OSError."""
     target.open("xb").close()
     try:
         file.replace(target)
@@ -40,4 +40,5 @@ def _claim_and_replace(file: Path, target: Path) -> None:
 
 
 def _is_same(file: Path, target: Path) -> bool:
+    """Are both names those of one file?"""
     return os.path.samestat(file.lstat(), target.lstat())

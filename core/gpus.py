@@ -79,7 +79,9 @@ def look() -> GpuListing:
     devices = list(chain.from_iterable(map(_devices, answer.cards)))
     everything = ",".join(map(attrgetter("uuid"), devices))
     chosen, unknown = choose(devices, os.environ.get(VARIABLE, everything))
-    remarks = filter(None, (_lost(answer.trouble), *map(_without_slices, answer.cards), unknown))
+    remarks = filter(
+        None, (answer.trouble and f"nvidia-smi says: {answer.trouble}", *map(_without_slices, answer.cards), unknown)
+    )
     ours = tuple(replace(device, index=index) for index, device in enumerate(chosen))
     return GpuListing(ours, len(devices), tuple(remarks))
 
@@ -111,6 +113,7 @@ def choose(devices: Sequence[Gpu], named: str) -> tuple[list[Gpu], str]:
 
 
 def _unknown(name: str) -> str:
+    """A remark on an entry of CUDA_VISIBLE_DEVICES that means no GPU; empty for one that hides them all."""
     if name in NOTHING:
         return ""
     return f"{VARIABLE} names {name}, which is not one GPU of this machine: neither it nor what follows it is used"
@@ -124,26 +127,36 @@ def _named(devices: Sequence[Gpu], name: str) -> list[Gpu]:
 
 
 def _is_named(name: str, device: Gpu) -> bool:
+    """Does an entry of CUDA_VISIBLE_DEVICES mean this device: by its number, or the start of a UUID?"""
     before_470 = f"MIG-{device.card_uuid}/{device.instances}"  # what drivers called a slice then
     identities = (device.uuid, device.card_uuid, before_470)
     return name == str(device.card) or any(identity.startswith(name or "none") for identity in identities)
 
 
 def _devices(card: ListedCard) -> list[Gpu]:
-    whole = Gpu(0, card.uuid, card.memory, card.free, card.driver, card.name, card.capability, card.index, card.uuid)
+    """What a process can use of a card: its slices if it is in MIG mode, else the card as a whole."""
+    whole = Gpu(
+        index=0,
+        uuid=card.uuid,
+        memory=card.memory,
+        free=card.free,
+        driver=card.driver,
+        name=card.name,
+        capability=card.capability,
+        card=card.index,
+        card_uuid=card.uuid,
+    )
     return [_sliced(whole, one) for one in card.slices] if card.mig else [whole]
 
 
 def _sliced(whole: Gpu, one: MigSlice) -> Gpu:
+    """A slice of a card, by what is known of the card."""
     name = f"{whole.name} MIG {one.profile}"
     return replace(whole, uuid=one.uuid, memory=one.memory, free=one.free, name=name, instances=one.instances)
 
 
-def _lost(trouble: str) -> str:
-    return trouble and f"nvidia-smi says: {trouble}"
-
-
 def _without_slices(card: ListedCard) -> str:
+    """What to do about a card in MIG mode that nobody has sliced, which is of no use; empty for others."""
     if not card.mig or card.slices:
         return ""
     make = f"nvidia-smi mig -i {card.index} -cgi ... -C"

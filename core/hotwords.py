@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from dropscribe.core.disk_errors import why
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.settings import MAX_CONTEXT, Settings
 
+REMEDY = "fix it, or name another one (DROPSCRIBE_HOTWORDS, --hotwords)"
 MAX_BYTES = 1_000_000  # of a file; terms and comments that somebody wrote are far fewer
 
 _SEPARATOR = r",;\uff0c\u3001\uff1b"  # the comma and the semicolon, and the Chinese and Japanese ones
@@ -23,7 +24,7 @@ _COMMENT = re.compile(rf"(?:^|[\s{_SEPARATOR}])#.*")
 
 
 def context_of(settings: Settings, topic: str | None = None, file: Path | None = None) -> str:
-    """What a recording that is admitted now is told: the topic, then the terms of the file, read anew.
+    """The context of a recording that is admitted now: the topic, then the terms of the file, read again.
 
     Where they are not given, the settings `context` and `hotwords` hold. Raises SettingsError when the file cannot
     be read, or both together are too long.
@@ -45,29 +46,19 @@ def bounded(text: str, hotwords: str = "") -> str:
 def read_file(path: Path) -> tuple[str, ...]:
     """The terms of a hotwords file in UTF-8. Raises SettingsError when it cannot be read."""
     path = path.expanduser()
-    try:
+    problem = f"cannot read the hotwords file {path}"
+    with explained(OSError, SettingsError, problem, remedy=REMEDY):
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep its reader waiting
-            raise _unreadable(path, "it is not a regular file")
+            raise SettingsError(f"{problem}: it is not a regular file", remedy=REMEDY)
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise _unreadable(path, why(error)) from error
     if len(data) > MAX_BYTES:
-        raise _unreadable(path, f"it has more than {MAX_BYTES:,} bytes")
-    try:
+        raise SettingsError(f"{problem}: it has more than {MAX_BYTES:,} bytes", remedy=REMEDY)
+    with explained(UnicodeDecodeError, SettingsError, problem, remedy=REMEDY):
         text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, "it is not in UTF-8") from error
     if "\0" in text:  # UTF-16, or no text at all; no database would take it
-        raise _unreadable(path, "it is not in UTF-8")
+        raise SettingsError(f"{problem}: it is not in UTF-8", remedy=REMEDY)
     return read_hotwords(text)
-
-
-def _unreadable(path: Path, cause: str) -> SettingsError:
-    return SettingsError(
-        f"cannot read the hotwords file {path}: {cause}",
-        remedy="mend it, or name another one (DROPSCRIBE_HOTWORDS, --hotwords)",
-    )
 
 
 def read_hotwords(text: str) -> tuple[str, ...]:
@@ -75,24 +66,40 @@ def read_hotwords(text: str) -> tuple[str, ...]:
 
     A `#` that begins a word begins a comment; within a word it is kept (`C#`). Of terms that differ in nothing but
     case the first is kept.
+
+    >>> read_hotwords("Ada Lovelace, ENIAC; Zuse")
+    ('Ada Lovelace', 'ENIAC', 'Zuse')
     """
     lines = map(partial(_COMMENT.sub, ""), text.removeprefix("\ufeff").splitlines())
     return _distinct(term for line in lines for term in re.split(f"[{_SEPARATOR}]", line))
 
 
 def context_text(context: str, hotwords: Sequence[str] = ()) -> str:
-    """The extra information as one line: the context, then the terms that it does not name yet."""
+    """The extra information as one line: the context, then the terms that it does not name yet.
+
+    >>> context_text("About ENIAC", ["Ada Lovelace", "ENIAC"])
+    'About ENIAC; Ada Lovelace'
+    """
     topic = " ".join(context.split())
     terms = ", ".join(term for term in _distinct(hotwords) if not _names(topic, term))
     return "; ".join(filter(None, (topic, terms)))
 
 
 def _names(text: str, term: str) -> bool:
-    """Does the text hold the term as a word of its own?"""
+    """Does the text hold the term as a word of its own?
+
+    >>> _names("About ENIAC", "eniac"), _names("About ENIACs", "eniac")
+    (True, False)
+    """
     return re.search(rf"(?<!\w){re.escape(term)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def _distinct(terms: Iterable[str]) -> tuple[str, ...]:
+    """The terms without double ones, whatever their case; each as it was written first.
+
+    >>> _distinct(["Ada  Lovelace", "ada lovelace", "", "ENIAC"])
+    ('Ada Lovelace', 'ENIAC')
+    """
     tidy = (" ".join(term.split()) for term in terms)
     first: dict[str, str] = {}
     for term in filter(None, tidy):

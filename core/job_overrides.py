@@ -29,6 +29,7 @@ class JobOverrides:
     speakers: str | None = None
     channels: str | None = None
     tracks: str | None = None
+    task: str | None = None
     notify: str | None = None
     when_done: str | None = None
     folder: str | None = None

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from dropscribe.core.passwords import redact
 from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
 
@@ -47,12 +48,12 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": redact(record.getMessage()),
             **self._worker,
             **_about.get(),
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = redact(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=True)
 
 
@@ -63,9 +64,9 @@ class TextFormatter(logging.Formatter):
         """See the base class."""
         job = f"[{' '.join(map(str, told.values()))}] " if (told := _about.get()) else ""
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        line = f"{moment} {record.levelname.lower():7} {job}{printable(record.getMessage())}"
+        line = f"{moment} {record.levelname.lower():7} {job}{printable(redact(record.getMessage()))}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + redact(self.formatException(record.exc_info))
         return line
 
 
@@ -78,5 +79,7 @@ def configure(settings: Settings, worker: str = "") -> None:
     root.setLevel(settings.log_level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    if settings.file:
+        logging.getLogger(__name__).info("settings from %s", settings.file)
     for remark in settings.remarks:
         logging.getLogger(__name__).warning("%s", remark)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import truediv
@@ -76,7 +77,7 @@ def _numbers(path: Path) -> dict[str, int]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    """The lines of a file of the kernel; none where there is no such file."""
+    with suppress(OSError):
         return path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
+    return []

@@ -46,6 +46,11 @@ def served(settings: Settings, collector: Collector) -> Iterator[str]:
 
 
 def _host(listens_at: str) -> str:
+    """The host's name or address as it stands in a URL.
+
+    >>> _host("127.0.0.1"), _host("::1")
+    ('127.0.0.1', '[::1]')
+    """
     address = ip_address(listens_at)
     if address.is_unspecified:  # all of this host's
         return socket.gethostname()
@@ -53,6 +58,7 @@ def _host(listens_at: str) -> str:
 
 
 def _listen(settings: Settings, collector: Collector) -> tuple[WSGIServer, threading.Thread] | None:
+    """The server and its thread, on the first free port; None where none of those tried is. Raises SettingsError."""
     registry = CollectorRegistry()
     registry.register(collector)
     ProcessCollector(registry=registry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path, PurePath
@@ -21,6 +22,8 @@ _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 _LOCAL_KINDS = frozenset(
     "apfs bcachefs btrfs exfat ext2 ext3 ext4 f2fs fuseblk ntfs3 overlay ramfs squashfs tmpfs vfat xfs zfs".split()
 )
+# Where all files have the owner that the mount says; most kinds of FUSE do the same.
+_OWNERLESS_KINDS = frozenset("cifs drvfs exfat fuse fuseblk hfs msdos ntfs ntfs3 smb3 smbfs vfat".split()) | {UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,9 @@ class Mount:
 
 def mount_table() -> str:
     """The kernel's mount table; empty on a system that has none."""
-    try:
+    with suppress(FileNotFoundError):
         return _MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
-        return ""
+    return ""
 
 
 def filesystem_kind(path: PurePath, mountinfo_text: str) -> str:
@@ -67,8 +69,17 @@ def filesystem_kind(path: PurePath, mountinfo_text: str) -> str:
 
 
 def is_network(kind: str) -> bool:
-    """True unless the kind is known to be local, as a wrong "local" would miss what other hosts write."""
+    """True unless the kind is known to be local, as a wrong "local" would miss what other hosts write.
+
+    >>> is_network("ext4"), is_network("nfs4"), is_network("something new")
+    (False, True, True)
+    """
     return kind not in _LOCAL_KINDS
+
+
+def has_owners(kind: str) -> bool:
+    """Does the owner of a file there say who made it?"""
+    return kind not in _OWNERLESS_KINDS and not kind.startswith("fuse.")
 
 
 def filesystem_of(path: str | os.PathLike[str]) -> str:
@@ -87,6 +98,7 @@ def kinds_below(path: PurePath, mountinfo_text: str) -> Iterator[str]:
 
 
 def _parse(mountinfo_text: str) -> list[Mount]:
+    """The mounts in a text like /proc/self/mountinfo; lines of another shape are passed over."""
     return [mount for line in mountinfo_text.splitlines() if (mount := _parse_line(line))]
 
 
@@ -96,7 +108,14 @@ def _parse_line(line: str) -> Mount | None:
     left, right = before.split(" "), after.split(" ")
     if not separator or len(left) < 6 or len(right) < 2:
         return None
-    return Mount(left[0], left[1], _unescape(left[4]), _unescape(left[3]), right[0], _unescape(right[1]))
+    return Mount(
+        id=left[0],
+        parent=left[1],
+        point=_unescape(left[4]),
+        subtree=_unescape(left[3]),
+        kind=right[0],
+        source=_unescape(right[1]),
+    )
 
 
 def _unescape(field: str) -> str:

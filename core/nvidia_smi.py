@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from xml.etree import ElementTree as ET
 
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import ModelUnavailableError
 
 PROGRAM = "nvidia-smi"
@@ -38,7 +39,7 @@ REMEDIES = (  # by what nvidia-smi says, in lower case
     ("communicate with the nvidia driver", "its kernel module is not loaded: reboot, or install the driver again"),
     ("unknown error", "in a container: start it again, with its GPUs; on a host: reboot"),
 )
-MEND = "mend the NVIDIA driver; a reboot often helps"
+MEND = "fix the NVIDIA driver; a reboot often helps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ def is_installed() -> bool:
 
 
 def _program() -> str | None:
+    """Where nvidia-smi is, on the path or where Windows puts it."""
     return shutil.which(PROGRAM) or shutil.which(PROGRAM, path=WSL)
 
 
@@ -100,28 +102,31 @@ def ask() -> DriverAnswer:
 
 
 def _query() -> subprocess.CompletedProcess[str]:
+    """Ask for all fields; of an older driver, which does not know some, for the others."""
     answer = _ask_for(QUERIES[0])
     return _ask_for(QUERIES[1]) if answer.returncode == INVALID_ARGUMENT else answer
 
 
 def _ask_for(fields: str) -> subprocess.CompletedProcess[str]:
+    """The fields of each card, a line a card."""
     return _run(f"--query-gpu={fields}", "--format=csv,noheader,nounits")
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run nvidia-smi. Raises ModelUnavailableError where it cannot be started, or hangs."""
     command = [_program() or PROGRAM, *arguments]
-    try:
+    with translated((OSError, subprocess.TimeoutExpired), into=lambda error: _failure(str(error))):
         return subprocess.run(command, capture_output=True, text=True, timeout=LIST_SECONDS, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _failure(str(error)) from error
 
 
 def _failure(said: str) -> ModelUnavailableError:
+    """The error for what nvidia-smi `said`, with what to do about it."""
     remedy = next((remedy for mark, remedy in REMEDIES if mark in said.lower()), MEND)
     return ModelUnavailableError(f"nvidia-smi fails ({said})", remedy=remedy)
 
 
 def _card(found: re.Match[str]) -> ListedCard:
+    """A card, by a line of the answer."""
     return ListedCard(
         index=int(found["index"]),
         uuid=found["uuid"],
@@ -135,13 +140,17 @@ def _card(found: re.Match[str]) -> ListedCard:
 
 
 def _bytes(mebibytes: str) -> int | None:
-    """Bytes of `4864` or `4864 MiB`; None of `[N/A]`."""
+    """Bytes of `4864` or `4864 MiB`; None of `[N/A]`.
+
+    >>> _bytes("4864 MiB"), _bytes("[N/A]")
+    (5100273664, None)
+    """
     number = mebibytes.partition(" ")[0]
     return int(number) * MIB if number.isdecimal() else None
 
 
 def with_slices(cards: list[ListedCard]) -> list[ListedCard]:
-    """The cards with their MIG devices: UUIDs and profiles are told by `-L` alone, memory and ids by `-q -x` alone."""
+    """The cards with their MIG devices: UUIDs and profiles come from `-L` alone, memory and ids by `-q -x` alone."""
     if not any(map(attrgetter("mig"), cards)):
         return cards
     details = _details(_run("-q", "-x").stdout)
@@ -153,7 +162,7 @@ def with_slices(cards: list[ListedCard]) -> list[ListedCard]:
 
 
 def _listed_slices(listing: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """Each MIG device in `nvidia-smi -L`: the UUID of its card, and what is told of it."""
+    """Each MIG device in `nvidia-smi -L`: the UUID of its card, and what the line says of it."""
     card = ""
     for found in LISTED.finditer(listing):
         card = found["card"] or card

@@ -60,12 +60,20 @@ METRICS = {
 
 
 def with_old(document: Mapping[str, Any], old: Mapping[str, str]) -> dict[str, Any]:
-    """The document with each value under its old name too; `old` leads from old names to new ones."""
+    """The document with each value under its old name too; `old` leads from old names to new ones.
+
+    >>> with_old({"confidence": 0.9}, {"quality": "confidence"})
+    {'confidence': 0.9, 'quality': 0.9}
+    """
     return {**document, **{before: document[after] for before, after in old.items()}}
 
 
 def with_new(document: Mapping[str, Any], old: Mapping[str, str]) -> dict[str, Any]:
-    """The document with each value under its new name too, where it has only the old one."""
+    """The document with each value under its new name too, where it has only the old one.
+
+    >>> with_new({"quality": 0.9}, {"quality": "confidence"})
+    {'quality': 0.9, 'confidence': 0.9}
+    """
     only_old = {
         after: document[before] for before, after in old.items() if before in document and after not in document
     }
@@ -86,15 +94,27 @@ def refuse_gone(setting: str, value: Any) -> Any:
 
 
 def current(name: str, old: Mapping[str, str] = MappingProxyType(EVENTS)) -> str:
-    """What a name, which may be an old one, is called now."""
+    """What a name, which may be an old one, is called now.
+
+    >>> current("split"), current("transcribed")
+    ('split', 'transcribed')
+    """
     return old.get(name, name)
 
 
 def previous(name: str, old: Mapping[str, str]) -> str:
-    """What a name was called before; the name itself where it has not changed."""
+    """What a name was called before; the name itself where it has not changed.
+
+    >>> previous("confidence", {"quality": "confidence"}), previous("text", {"quality": "confidence"})
+    ('quality', 'text')
+    """
     return next((before for before, after in old.items() if after == name), name)
 
 
 def all_names(*names: str, old: Mapping[str, str] = MappingProxyType(EVENTS)) -> tuple[str, ...]:
-    """These names, and those that they had before."""
+    """These names, and those that they had before.
+
+    >>> all_names("confidence", old={"quality": "confidence"})
+    ('confidence', 'quality')
+    """
     return (*names, *(before for before, after in old.items() if after in names))

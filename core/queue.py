@@ -24,10 +24,13 @@ from kombu.exceptions import KombuError, OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 from redis.exceptions import RedisError
 
+from dropscribe.core import private_state
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import BrokerError
+from dropscribe.core.passwords import mask
 from dropscribe.core.redis_refusals import refusal
 from dropscribe.core.routing import CPU_QUEUE, EMBED, FINISH, MODEL_QUEUE, TRANSCRIBE
-from dropscribe.core.safe_text import mask
+from dropscribe.core.sentinel import SCHEME, sentinel_address
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Priority
 
@@ -42,6 +45,8 @@ AHEAD = (EMBED, FINISH)
 
 TRANSPORT = "dropscribe"  # a name of our own, as the process may be somebody else's, with another Celery app in it
 TRANSPORT_ALIASES[TRANSPORT] = "dropscribe.core.redis_transport:Transport"
+SENTINEL_TRANSPORT = f"{TRANSPORT}-{SCHEME}"
+TRANSPORT_ALIASES[SENTINEL_TRANSPORT] = "dropscribe.core.redis_transport:SentinelTransport"
 PROBE = "probe"  # the key of a write that tells whether Redis takes any
 KEY_PREFIX = "dropscribe:"  # all our keys, so that an ACL can name them
 SEPARATOR = "\x06\x16"  # kombu's, between a queue's name and a priority step
@@ -49,12 +54,18 @@ SOCKET_LIMIT = 100  # bytes; the kernel takes 108 for a unix socket's path
 
 
 def socket_path(settings: Settings) -> Path:
-    """Where the private Redis of this machine listens: under home, or a short path where that is too long."""
+    """Where the private Redis of this machine listens: under home, or a short path where that is too long.
+
+    Raises BrokerError where that is not a folder of our own.
+    """
     path = settings.home / "redis.sock"
     if len(os.fsencode(path)) <= SOCKET_LIMIT:
         return path
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"dropscribe-{os.getuid()}-{digest}" / "redis.sock"
+    folder = Path(tempfile.gettempdir()) / f"dropscribe-{os.getuid()}-{digest}"
+    if os.path.lexists(folder):
+        private_state.require_own(folder)
+    return folder / "redis.sock"
 
 
 def redis_url(settings: Settings) -> str:
@@ -63,8 +74,10 @@ def redis_url(settings: Settings) -> str:
 
 
 def broker_url(settings: Settings) -> str:
-    """The same in kombu's spelling, for our transport."""
+    """The same in kombu's spelling, for our transport. Raises UsageError."""
     scheme, _, rest = redis_url(settings).partition("://")
+    if sentinel_address(redis_url(settings)):
+        return f"{SENTINEL_TRANSPORT}://{SCHEME}"  # the address comes as an option
     return f"{TRANSPORT}+socket://{rest}" if scheme == "unix" else f"{TRANSPORT}://{rest}"
 
 
@@ -118,7 +131,7 @@ def tls_options(url: str) -> dict[str, Any] | None:
 
 
 def transport_options(settings: Settings) -> dict[str, Any]:
-    """How kombu talks to Redis."""
+    """How kombu talks to Redis. Raises UsageError."""
     options: dict[str, Any] = {
         "global_keyprefix": KEY_PREFIX,
         "priority_steps": PRIORITY_STEPS,
@@ -132,7 +145,13 @@ def transport_options(settings: Settings) -> dict[str, Any]:
     }
     if not redis_url(settings).startswith("unix://"):
         options["socket_keepalive"] = True
+    if address := sentinel_address(redis_url(settings)):
+        options["address"] = address
     return options
+
+
+# What kombu, Celery and Redis raise where Redis is away or refuses.
+REFUSED = (KombuError, OperationalError, RedisError, OSError)
 
 
 class Doorbell:
@@ -149,7 +168,7 @@ class Doorbell:
         Raises BrokerError; the row then waits for the reconciler, and nothing is lost.
         """
         step = (AHEAD_STEP if task in AHEAD else STEP_OF)[Priority(priority)]
-        try:
+        with translated(REFUSED, into=self._trouble):
             self._app.send_task(
                 task,
                 args=[row],
@@ -159,18 +178,14 @@ class Doorbell:
                 retry=True,
                 retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
             )
-        except (KombuError, OperationalError, RedisError, OSError) as error:
-            raise self._trouble(error) from error
 
     def probe(self) -> None:
         """Write something that is forgotten at once. Raises BrokerError where Redis is away or takes no writes."""
-        try:
-            with self._app.pool.acquire(block=True) as connection:
-                connection.default_channel.client.set(PROBE, "", px=1)
-        except (KombuError, OperationalError, RedisError, OSError) as error:
-            raise self._trouble(error) from error
+        with translated(REFUSED, into=self._trouble), self._app.pool.acquire(block=True) as connection:
+            connection.default_channel.client.set(PROBE, "", px=1)
 
     def _trouble(self, error: Exception) -> BrokerError:
+        """The error of ours for one of Redis, with what to do where that is known."""
         if known := refusal(error):
             return BrokerError(f"Redis at {self._url} {known}", remedy=known.remedy)
         return BrokerError(f"Redis at {self._url}: {error}", remedy="`dropscribe doctor` checks it")
@@ -190,15 +205,13 @@ class Doorbell:
 
     def depth(self, queue: str) -> int:
         """How many messages wait in a queue, over all priorities. Raises BrokerError."""
-        try:
-            with self._app.pool.acquire(block=True) as connection:  # a new one would cost 10 ms each time
-                client = connection.default_channel.client
-                with client.pipeline(transaction=False) as pipeline:
-                    for step in PRIORITY_STEPS:
-                        pipeline.llen(f"{queue}{SEPARATOR}{step}" if step else queue)
-                    return int(sum(pipeline.execute()))
-        except (KombuError, OperationalError, RedisError, OSError) as error:
-            raise self._trouble(error) from error
+        # A connection of the pool: a new one would cost 10 ms each time.
+        with translated(REFUSED, into=self._trouble), self._app.pool.acquire(block=True) as connection:
+            client = connection.default_channel.client
+            with client.pipeline(transaction=False) as pipeline:
+                for step in PRIORITY_STEPS:
+                    pipeline.llen(f"{queue}{SEPARATOR}{step}" if step else queue)
+                return int(sum(pipeline.execute()))
 
     def close(self) -> None:
         """Close pooled connections."""

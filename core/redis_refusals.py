@@ -35,7 +35,7 @@ REFUSALS = {
 
 
 def refusal(error: BaseException | None) -> Refusal | None:
-    """What an error of redis-py, or one that it caused, means; None where it is no refusal that is known."""
+    """What an error of redis-py, or one that it caused, means; None if the refusal is not known."""
     while error is not None:
         code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
         if code in REFUSALS:

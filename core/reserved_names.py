@@ -7,9 +7,10 @@ from pathlib import PurePosixPath
 SETTINGS = ".dropscribe.toml"  # what holds for the recordings of a folder,
 HOTWORDS = "hotwords.txt"  # the terms beside it,
 ERROR = ".dropscribe.error.txt"  # and what is wrong with them
+OWNER = ".dropscribe.owner"  # who watches a folder
 STATUS_PAGE = "_status.html"  # what becomes of the recordings of a watched folder
 
-# Where recordings are put away once their job ended, beside the place they were dropped in, if that is wanted.
+# Where recordings are archived once their job ended, beside the place they were dropped in, if that is wanted.
 DONE = "done"
 FAILED = "failed"
 SHELVES = (DONE, FAILED)
@@ -31,25 +32,41 @@ def fitted(base: str, ending: str) -> str:
 
 
 def reason_file(path: str) -> str:
-    """The file beside a recording that failed which says why."""
+    """The file beside a recording that failed which says why.
+
+    >>> reason_file("failed/talk.wav")
+    'failed/talk.wav.txt'
+    """
     place = PurePosixPath(path)
     return str(place.parent / fitted(place.name, ".txt"))
 
 
 def shelf_of(path: str) -> str:
-    """`DONE` or `FAILED` where that is the folder that the file lies in, else empty."""
+    """`DONE` or `FAILED` where that is the folder that the file lies in, else empty.
+
+    >>> shelf_of("talks/done/a.wav"), shelf_of("talks/a.wav")
+    ('done', '')
+    """
     folder = PurePosixPath(path).parent.name
     return folder if folder in SHELVES else ""
 
 
 def unshelved(path: str) -> str:
-    """Where the file was dropped."""
+    """Where the file was dropped.
+
+    >>> unshelved("talks/done/a.wav"), unshelved("talks/a.wav")
+    ('talks/a.wav', 'talks/a.wav')
+    """
     place = PurePosixPath(path)
     return str(place.parent.parent / place.name) if shelf_of(path) else path
 
 
 def shelved(path: str, shelf: str, job_id: str) -> tuple[str, str]:
-    """Where the file may be put away, best first; the second name is the job's own."""
+    """Where the file may be archived, best first; the second name is the job's own.
+
+    >>> shelved("talks/a.wav", DONE, "k3v9")
+    ('talks/done/a.wav', 'talks/done/a.k3v9.wav')
+    """
     dropped = PurePosixPath(unshelved(path))
     folder = dropped.parent / shelf
     return str(folder / dropped.name), str(folder / fitted(dropped.stem, f".{job_id}{dropped.suffix}"))

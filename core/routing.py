@@ -61,7 +61,11 @@ ANY_MODEL = ResidentModel()
 
 
 def model_queue(engine: str = AUTO, precision: str = AUTO, checkpoint: str = AUTO) -> str:
-    """The queue of the workers that a recording with these wishes may go to."""
+    """The queue of the workers that a recording with these wishes may go to.
+
+    >>> model_queue(), model_queue("whisper", checkpoint="turbo")
+    ('model', 'model.whisper.auto.turbo')
+    """
     wishes = [engine, precision, checkpoint if checkpoint == AUTO else _fitting(checkpoint)]
     while wishes and wishes[-1] == AUTO:
         wishes.pop()
@@ -69,12 +73,20 @@ def model_queue(engine: str = AUTO, precision: str = AUTO, checkpoint: str = AUT
 
 
 def is_bound(queue: str) -> bool:
-    """Whether it is the queue of one model, to which its recordings are bound."""
+    """Whether it is the queue of one model, to which its recordings are bound.
+
+    >>> is_bound(model_queue())
+    False
+    """
     return queue.startswith(BOUND)
 
 
 def wish_of(queue: str) -> str:
-    """What the workers of a queue have in common, as a person says it; empty for the common queue."""
+    """What the workers of a queue have in common, as a person says it; empty for the common queue.
+
+    >>> wish_of(model_queue("whisper", "int8", "turbo")), wish_of(model_queue())
+    ('the engine whisper and the checkpoint turbo in int8', '')
+    """
     if is_bound(queue):
         engine, precision, checkpoint = [*queue.removeprefix(BOUND).split(".", 2), "", ""][:3]
         return f"the model {_shown(checkpoint)} in {precision} ({engine})"
@@ -93,13 +105,24 @@ def _fitting(checkpoint: str) -> str:
 
 
 def _short(checkpoint: str) -> str:
+    """The name at the end of a checkpoint's path or id, in characters that a queue may have.
+
+    >>> _short("Systran/faster-whisper-base@ebe41f70")
+    'faster-whisper-base'
+    """
     named = checkpoint.partition("@")[0].rstrip("/").rpartition("/")[2]
     return re.sub(r"[^A-Za-z0-9._-]", "-", named)[:MAX_NAME]
 
 
 def _shown(name: str) -> str:
+    """The name of a checkpoint without the digest that tells it from others.
+
+    >>> _shown("base~a1b2")
+    'base'
+    """
     return name.partition("~")[0]
 
 
 def _digest(text: str) -> str:
+    """Some digits that tell one name from another."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:DIGEST]

@@ -30,28 +30,48 @@ _INVISIBLE = regex.compile(
 
 @lru_cache(maxsize=4096)
 def is_visible(character: str) -> bool:
-    """Does it leave a mark where it stands alone? Blanks, joiners, fillers and selectors of variants do not."""
+    """Does it leave a mark where it stands alone? Blanks, joiners, fillers and selectors of variants do not.
+
+    >>> is_visible("a"), is_visible(chr(0x200D))
+    (True, False)
+    """
     return _INVISIBLE.fullmatch(character) is None
 
 
 @lru_cache(maxsize=4096)
 def is_syllabic(character: str) -> bool:
-    """Is it a letter that is a word of its own, as far as one can tell, such as a Chinese one?"""
+    """Is it a letter that is a word of its own, as far as one can tell, such as a Chinese one?
+
+    >>> is_syllabic("語"), is_syllabic("a")
+    (True, False)
+    """
     return SYLLABLE.fullmatch(character) is not None
 
 
 @lru_cache(maxsize=4096)
 def is_unspaced(character: str) -> bool:
-    """Is it a letter of a script that puts no spaces between words?"""
+    """Is it a letter of a script that puts no spaces between words?
+
+    >>> is_unspaced("語"), is_unspaced("a")
+    (True, False)
+    """
     return is_syllabic(character) or ALPHABETIC.fullmatch(character) is not None
 
 
 @lru_cache(maxsize=4096)
 def is_set_solid(character: str) -> bool:
-    """Is it set without a space before the next one: a wide letter or punctuation mark, but for Korean, has spaces?"""
+    """Is it set without a space before the next one: a wide letter or punctuation mark, but for Korean, has spaces?
+
+    >>> is_set_solid("語"), is_set_solid("한")
+    (True, False)
+    """
     return _WIDE.fullmatch(character) is not None
 
 
 def letters(text: str) -> list[str]:
-    """What a reader takes for one letter each: a character with its accents, a flag, a family of emoji."""
+    """What a reader takes for one letter each: a character with its accents, a flag, a family of emoji.
+
+    >>> letters("né")
+    ['n', 'é']
+    """
     return _GRAPHEME.findall(text)

@@ -1,4 +1,4 @@
-"""Every setting, declared once: name, type, default, help. Those of one engine are declared beside it.
+"""Every setting, declared once: name, type, default, help. Those of a group are declared in a place of their own.
 
 `core.settings_loading` reads them.
 """
@@ -8,9 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,16 +27,21 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from dropscribe.core.engine_settings import EngineSettings, groups
+from dropscribe.core.engine_settings import groups
 from dropscribe.core.engines import AUTO
 from dropscribe.core.engines import checked as checked_engine
 from dropscribe.core.job_overrides import NAMES as OF_A_JOB
 from dropscribe.core.job_overrides import JobOverrides
+from dropscribe.core.safe_text import printable
 from dropscribe.core.settings_errors import PREFIX, validated
-from dropscribe.core.types import Priority
+from dropscribe.core.settings_groups import SettingsGroup, marks_of, split_commas
+from dropscribe.core.types import Priority, SpeechTask
 
 # Settings that left the digest as it was, and the values that do so.
-LATER: dict[str, Any] = {"known_voices": False, "channels": "mix", "tracks": "speech"}
+LATER: dict[str, Any] = {
+    "known_voices": False, "channels": "mix", "tracks": "speech", "task": SpeechTask.TRANSCRIBE,
+}  # fmt: skip
+REQUESTS = "requests"  # in the spool; no job has that id, which is shorter
 MISSED_BEATS = 3  # so many heartbeats
 MAX_CONTEXT = 10_000  # characters, more than models take: at most some thousand tokens
 FIRST_MODEL = "microsoft/VibeVoice-ASR-HF"  # what an empty `model` meant when the first transcripts were made
@@ -40,33 +49,86 @@ FIRST_MODEL = "microsoft/VibeVoice-ASR-HF"  # what an empty `model` meant when t
 OutputFormat = Literal["json", "txt", "srt", "vtt", "tsv", "html", "md", "docx", "rttm"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 
-Own = TypeVar("Own", bound=EngineSettings)
+Own = TypeVar("Own", bound=SettingsGroup)
 
 
-def split_commas(value: object) -> object:
-    """A list of a text with commas, as environment variables have it; anything else as it is."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+def _like(pattern: str, words: str) -> AfterValidator:
+    """The whole value has to match; else it is said in words what it must be."""
+
+    def check(value: str) -> str:
+        """The value, if it has the form. Raises ValueError."""
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {words}")
+        return value
+
+    return AfterValidator(check)
+
+
+def web_address(value: str) -> str:
+    """The value, if it is empty or an address on the web. Raises ValueError.
+
+    >>> web_address("https://example.org/hook")
+    'https://example.org/hook'
+    """
+    fits: object = False
+    with suppress(ValueError):
+        parts = urlsplit(value)
+        fits = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    if value and (not fits or printable(value) != value or " " in value):
+        raise ValueError("must be a web address that begins with https:// or http://")
+    return value
+
+
+# What in a Redis URL would let it be spoken to whatever certificate it shows, and the values that do not.
+_CHECKS = {"ssl_cert_reqs": ("required", "CERT_REQUIRED"), "ssl_check_hostname": ("true", "True", "1", "yes")}
+
+
+def _checks_certificates(url: str) -> str:
+    """The URL, if it lets certificates be checked. Raises ValueError."""
+    asked = parse_qsl(url.partition("?")[2], keep_blank_values=True)
+    if any(value not in _CHECKS.get(key, (value,)) for key, value in asked):
+        raise ValueError("must not turn off the check of its certificate; name the authority by ssl_ca_certs=FILE")
+    return url
 
 
 def _no_format(ending: str) -> str:
+    """The ending of a marker, if no transcript ends so. Raises ValueError."""
     if ending in OUTPUT_FORMATS:
         raise ValueError(f"{ending} is the ending of a transcript")
     return ending
 
 
+def _network(entry: str) -> str:
+    """An address or a network, as `ipaddress` writes it. Raises ValueError.
+
+    >>> _network("10.0.0.5")
+    '10.0.0.5/32'
+    """
+    return str(ip_network(entry))
+
+
 def _engine_of(entry: str) -> str:
+    """An entry of `engines`, if its engine exists. Raises ValueError.
+
+    >>> _engine_of("whisper:turbo")
+    'whisper:turbo'
+    """
     checked_engine(entry.partition(":")[0])
     return entry
 
 
 def default_home() -> Path:
-    """Where state lives unless told otherwise, by the XDG base directory specification."""
+    """The default place of the state, by the XDG base directory specification."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / "dropscribe"
 
 
 def _as_text(value: object) -> object:
-    """A number as TOML writes it."""
+    """A number as TOML writes it.
+
+    >>> _as_text(2), _as_text("auto")
+    ('2', 'auto')
+    """
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -75,6 +137,7 @@ SHAPING = (
     "engine", "precision", "model", "revision", "temperature", "repetition_penalty", "max_new_tokens", "language",
     "context", "chunk_seconds", "chunk_target_seconds", "overlap_seconds", "speakers", "speaker_encoder",
 )  # fmt: skip
+NO_SETTINGS = frozenset({"own", "folders"})  # fields of `Settings` that are not settings
 OPTION: dict[str, JsonValue] = {"option": True}  # it is an option of commands too, though it shapes no transcript
 
 
@@ -88,7 +151,7 @@ def sqlite_file(url: str) -> Path | None:
 class Settings(BaseModel):
     """All settings of one process; sizes in the unit that the name ends with.
 
-    Those of one engine are got by `of` and set by `having`.
+    Those of a group are got by `of` and set by `having`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -97,9 +160,9 @@ class Settings(BaseModel):
     database_url: str = Field(
         "", description="SQLAlchemy URL; empty: SQLite under home", json_schema_extra={"secret": True}
     )
-    redis_url: str = Field(
+    redis_url: Annotated[str, AfterValidator(_checks_certificates)] = Field(
         "",
-        description="Redis URL; empty: the private Redis that `up` starts",
+        description="Redis URL, or that of its sentinels; empty: the private Redis that `up` starts",
         json_schema_extra={"secret": True},
     )
     results: Path | None = Field(
@@ -115,10 +178,18 @@ class Settings(BaseModel):
         json_schema_extra=OPTION,
     )
 
-    marker: Annotated[str, AfterValidator(_no_format)] = Field(
+    marker: Annotated[str, AfterValidator(_no_format), _like("[a-z]{0,8}", "up to eight small letters")] = Field(
         "",
-        pattern=r"^[a-z]{0,8}$",
-        description="ending of a file that is written when all others of a recording are whole, such as done",
+        description="extension of a marker file that is written when all files of a recording are there, such as done",
+    )
+
+    output_mode: Annotated[str, _like("(0?[0-7]{3})?", "three digits from 0 to 7, such as 640")] = Field(
+        "",
+        description="file mode of transcripts, such as 640; empty: readable by those who can read the recording",
+    )
+    output_group: Annotated[str, _like(r"\S*", "the name or the number of a group, without spaces")] = Field(
+        "",
+        description="group of transcripts, by name or number; empty: that of the recording",
     )
 
     engine: Annotated[str, AfterValidator(checked_engine)] = Field(
@@ -133,7 +204,7 @@ class Settings(BaseModel):
         "empty: what fits this machine",
     )
     revision: str = Field(
-        "", description="commit or tag of that id; empty: the verified one of a known checkpoint, else its newest"
+        "", description="commit or tag of that id; empty: the verified one of a known checkpoint, otherwise the newest"
     )
     engines: Annotated[tuple[Annotated[str, AfterValidator(_engine_of)], ...], BeforeValidator(split_commas)] = Field(
         (),
@@ -141,15 +212,22 @@ class Settings(BaseModel):
         "empty: the one of `engine` and `model`",
     )
     folder_models: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
-        (), description="checkpoints that folders may ask for, as the workers' own setting `model` calls them"
+        (),
+        description="checkpoints that folders and `submit` may ask for, as the workers' own setting `model` calls them",
     )
-    temperature: float = Field(0, ge=0, le=2, description="chance in the choice of words; 0: the likeliest word")
-    repetition_penalty: float = Field(1, gt=0, le=2, description="above 1: words of the answer so far get less likely")
-    max_new_tokens: int = Field(32_768, ge=1, le=32_768, description="longest answer to one chunk")
-    language: str = Field(
+    temperature: float = Field(0, ge=0, le=2, description="sampling temperature; 0: always the likeliest token")
+    repetition_penalty: float = Field(1, gt=0, le=2, description="values above 1 penalize tokens already generated")
+    max_new_tokens: int = Field(
+        32_768, ge=1, le=32_768, description="limit on the tokens that the model generates for one chunk"
+    )
+    language: Annotated[str, _like("([a-z]{2,3})?", "a code of two or three small letters, such as de")] = Field(
         "",
-        pattern=r"^([a-z]{2,3})?$",
-        description="what is spoken, as a code (de), for engines that can be told; empty: they find out by themselves",
+        description="what is spoken, as a code (de), for engines that take one; empty: they detect it",
+    )
+    task: SpeechTask = Field(
+        SpeechTask.TRANSCRIBE,
+        description="translate: transcripts are in English, whatever is spoken; Whisper can, except `turbo` and "
+        "checkpoints of English alone",
     )
     context: str = Field("", max_length=MAX_CONTEXT, description="names and topics that help the model to spell")
     hotwords: Path | None = Field(
@@ -159,7 +237,12 @@ class Settings(BaseModel):
     )
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
     speech_detector: Literal["silero", "energy"] = Field(
-        "silero", description="what finds speech; energy takes any sound for speech (for tests)"
+        "silero", description="voice activity detector; energy takes any sound for speech (for tests)"
+    )
+
+    duplicates: Literal["folder", "root", "fleet"] = Field(
+        "root",
+        description="where equal content is transcribed once: within a folder, a watched folder, or the whole fleet",
     )
 
     when_done: Literal["keep", "archive"] = Field(
@@ -169,34 +252,45 @@ class Settings(BaseModel):
         False, description="keep a page _status.html in each watched folder, for people who have only the share"
     )
 
-    stable_seconds: float = Field(10, ge=0, description="a local file is complete after standing still so long")
-    stable_seconds_network: float = Field(30, ge=0, description="the same on a network filesystem")
+    join_parts: bool = Field(
+        False, description="transcribe files that a recorder wrote in parts of one recording as one recording"
+    )
+    join_wait: float = Field(
+        600, ge=0, description="seconds that a file which was cut off at its end waits for the next part"
+    )
+
+    stable_seconds: float = Field(10, ge=0, description="seconds without change after which a local file is complete")
+    stable_seconds_network: float = Field(
+        30, ge=0, description="seconds without change after which a file on a network filesystem is complete"
+    )
     scan_seconds: float = Field(60, gt=0, description="longest time between two scans of a local folder")
     scan_seconds_network: float = Field(30, gt=0, description="longest time between two scans of a network folder")
 
     scan_deadline_seconds: float = Field(
-        300, gt=0, description="a look into a folder that makes no progress for so long is given up"
+        300, gt=0, description="seconds without progress after which a scan is given up"
     )
 
-    chunk_seconds: float = Field(
-        0, ge=0, description="longest piece of a recording read in one go; 0: what the model can hold"
-    )
+    chunk_seconds: float = Field(0, ge=0, description="longest chunk in seconds; 0: what the model can hold")
     chunk_target_seconds: float = Field(
-        0, ge=0, description="length aimed at; 0: so that all workers have a part, from ten minutes to the longest"
+        0,
+        ge=0,
+        description="target length of chunks in seconds; 0: split evenly over the workers, at least ten minutes each",
     )
     overlap_seconds: float = Field(
-        30, ge=0, description="what neighbouring pieces share, so that no word and no speaker is lost at a cut"
+        30,
+        ge=0,
+        description="seconds that two neighbouring chunks share, so that no word and no speaker is lost at a cut",
     )
     min_chunk_seconds: float = Field(
         15, gt=0, description="a chunk that failed a quality check is halved and transcribed again down to this length"
     )
-    max_halvings: int = Field(3, ge=0, le=6, description="how often it is halved at most")
+    max_halvings: int = Field(3, ge=0, le=6, description="how often a chunk may be halved")
     min_speech_coverage: float = Field(
         0.8, ge=0, le=1, description="quality check: share of the detected speech that segments must cover"
     )
-    max_words_per_second: float = Field(7, gt=0, description="quality check: highest speech rate that is possible")
+    max_words_per_second: float = Field(7, gt=0, description="quality check: highest possible speech rate")
     min_confidence: float = Field(
-        0.5, ge=0, le=1, description="quality check: lowest confidence of the model in its words; 0: any will do"
+        0.5, ge=0, le=1, description="quality check: lowest mean confidence of the model in its words; 0: not checked"
     )
     segment_slack_seconds: float = Field(
         0.5, ge=0, description="quality check: how far a segment may reach beyond its chunk"
@@ -206,27 +300,31 @@ class Settings(BaseModel):
         description="several channels are heard together (`mix`), or each is transcribed by itself and is one speaker "
         "(`separate`)",
     )
-    tracks: Annotated[str, BeforeValidator(_as_text)] = Field(
+    tracks: Annotated[
+        str,
+        BeforeValidator(_as_text),
+        _like("speech|all|[1-9][0-9]?(,[1-9][0-9]?)*", "speech, all, or numbers of tracks, such as 1,3"),
+    ] = Field(
         "speech",
-        pattern=r"^(speech|all|[1-9][0-9]?(,[1-9][0-9]?)*)$",
-        description="sound tracks that are heard: `speech` (all but commentary and other languages), `all`, or their "
+        description="sound tracks to transcribe: `speech` (all but commentary and other languages), `all`, or their "
         "numbers (`1,3`)",
     )
-    speakers: Annotated[str, BeforeValidator(_as_text)] = Field(
+    speakers: Annotated[
+        str, BeforeValidator(_as_text), _like("auto|off|[1-9][0-9]?", "auto, off, or a number from 1 to 99")
+    ] = Field(
         "auto",
-        pattern=r"^(auto|off|[1-9][0-9]?)$",
-        description="who speaks is told by the voices: `auto`, a number where it is known how many speak, or `off`",
+        description="diarization: `auto`, the number of speakers if you know it, or `off`",
     )
     speaker_encoder: Literal["campplus", "none"] = Field(
         "campplus",
-        description="makes the embeddings by which voices are compared; `none`: only the engine tells speakers apart",
+        description="model that computes embeddings of voices; `none`: only the engine distinguishes speakers",
     )
     known_voices: bool = Field(
         False,
         description="name speakers who sound like an enrolled voice; such voices are biometric data",
     )
     model_slots: int = Field(
-        0, ge=0, description="chunks that one model worker reads at once; 0: as many as fit its GPU"
+        0, ge=0, description="chunks that one model worker transcribes at once; 0: as many as fit its GPU"
     )
     gpu_share: float = Field(
         1, gt=0, le=1, description="part of a GPU's memory that one model worker may plan with; 0.45 for two on a card"
@@ -235,80 +333,133 @@ class Settings(BaseModel):
         0, ge=0, description="recordings that a CPU worker prepares at once; 0: one for each core, at most 4"
     )
 
-    lease_seconds: float = Field(90, gt=0, description="work not renewed for so long is given to another worker")
-    renew_seconds: float = Field(20, gt=0, description="how often a worker renews its lease and its heartbeat")
-    reconcile_seconds: float = Field(30, gt=0, description="how often lost work is looked for")
-    resend_seconds: float = Field(15, gt=0, description="a message younger than this is not taken for lost")
-    missing_seconds: float = Field(120, ge=0, description="how long a vanished file may take to come back")
-    stall_seconds: float = Field(
-        3600, gt=0, description="a model that shows no progress for so long hangs; its worker starts anew"
+    lease_seconds: float = Field(
+        90, gt=0, description="seconds without renewal after which work goes to another worker"
     )
-    lost_attempts: int = Field(3, ge=1, description="a recording that so many workers did not survive is parked")
+    renew_seconds: float = Field(20, gt=0, description="how often a worker renews its lease and its heartbeat")
+    reconcile_seconds: float = Field(30, gt=0, description="seconds between two searches for lost work")
+    resend_seconds: float = Field(15, gt=0, description="age in seconds from which a message may count as lost")
+    missing_seconds: float = Field(120, ge=0, description="seconds that a missing file may take to come back")
+    stall_seconds: float = Field(
+        3600, gt=0, description="seconds without progress after which a model counts as hung and its worker restarts"
+    )
+    lost_attempts: int = Field(3, ge=1, description="worker crashes after which a recording is parked")
     failed_attempts: int = Field(3, ge=1, description="how often a failing step is tried before the job fails")
     circuit_breaker_failures: int = Field(
-        5, ge=1, description="a worker ends and is started anew after so many different recordings failed in a row"
+        5, ge=1, description="different recordings that fail in a row before a worker restarts itself (circuit breaker)"
     )
 
     spool_gb: float = Field(
-        100, gt=0, description="decoded audio that may wait for a model (an hour takes 0.1 GB); then preparing pauses"
+        100,
+        gt=0,
+        description="GB of decoded audio that may wait for a model (0.1 GB an hour); beyond it, preparing pauses",
     )
     decode_hours: float = Field(24, gt=0, description="longest recording that is accepted")
     decode_memory_mb: int = Field(1024, ge=256, description="memory that decoding may take")
     decode_cpu_seconds: int = Field(7200, gt=0, description="CPU time that decoding may take")
 
+    sandbox: Literal["require", "try", "off"] = Field(
+        "try",
+        description="whether decoders are closed off from this machine, as far as its kernel can (`try`), or workers "
+        "refuse to start where it cannot (`require`)",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least level logged", json_schema_extra=OPTION
+        "info", description="lowest level that is logged", json_schema_extra=OPTION
     )
     log_format: Literal["json", "text"] = Field("json", description="JSON lines for programs, text for people")
 
-    webhook_url: str = Field(
+    webhook_url: Annotated[str, AfterValidator(web_address)] = Field(
         "",
-        pattern=r"^(https?://\S+)?$",
-        description="address that is told of every final state by HTTP POST",
+        description="address that gets every final state by HTTP POST",
         json_schema_extra={"secret": True},
     )
     webhook_secret: str = Field(
-        "", description="what notifications are signed with; empty: not signed", json_schema_extra={"secret": "whole"}
+        "", description="key that signs notifications; empty: not signed", json_schema_extra={"secret": "whole"}
     )
     webhook_hosts: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
         (), description="hosts (or host:port) that folders may name as receivers of notifications of their own"
     )
     webhook_tries: int = Field(
-        14, ge=1, description="how often a notification is tried, further and further apart; 14: for about five hours"
+        14, ge=1, description="attempts at a notification, with growing pauses; 14: for about five hours"
     )
 
+    on_done_seconds: float = Field(
+        600, gt=0, description="time that a command of `on_done` may take, in the operator's tables for folders"
+    )
+    on_done_tries: int = Field(3, ge=1, description="attempts at such a command, with growing pauses")
+
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="port of the metrics for Prometheus; more processes take the next; 0: none"
+        0,
+        ge=0,
+        le=65535,
+        description="port of the metrics for Prometheus; further processes take the next ports; 0: off",
     )
     metrics_address: str = Field("127.0.0.1", min_length=1, description="address that the metrics are served at")
 
-    own: Mapping[str, EngineSettings] = Field(default_factory=dict)  # of engines, by their names; no setting itself
+    serve: bool = Field(
+        True, description="`up` starts the server too, with its pages; with `--drain` only where somebody sets this"
+    )
+    serve_browser: bool = Field(
+        True, description="at a terminal with a display, `up` shows the page in a browser as soon as it is there"
+    )
+    serve_host: str = Field("127.0.0.1", min_length=1, description="address that the server listens at")
+    serve_port: int = Field(8765, ge=0, le=65535, description="its port; 0: any that is free")
+    serve_names: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
+        (), description="names that people reach the server by, such as a proxy's; addresses and `localhost` go too"
+    )
+    serve_trust_own_user: bool = Field(
+        True, description="processes of the server's own user need no token on its machine; never with `serve_names`"
+    )
+    serve_proxies: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(split_commas)] = (
+        Field((), description="addresses or networks of proxies that name the user in a header: 10.0.0.5,10.1.0.0/24")
+    )
+    serve_user_header: Annotated[str, _like("[A-Za-z0-9-]+", "the name of a header")] = Field(
+        "X-Forwarded-User", description="header in which they name the user; from all other addresses it does not count"
+    )
+    serve_user_role: Literal["", "reader", "editor", "admin"] = Field(
+        "", description="role of users whom they name and who have no token of that name; empty: these are refused"
+    )
+    serve_requests: int = Field(600, ge=1, description="requests that one token may make in a minute")
+    serve_waiting: int = Field(
+        1000, ge=1, description="recordings that may wait in the folders of a token before it uploads no more"
+    )
+    serve_upload_gb: float = Field(4, gt=0, description="largest recording that may be uploaded")
+
+    folders: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)  # tables of the file, by path; no setting
+    own: Mapping[str, SettingsGroup] = Field(default_factory=dict)  # groups, by their tables; no setting itself
 
     _remarks: tuple[str, ...] = PrivateAttr(())
+    _file: Path | None = PrivateAttr(None)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """One sentence for each old name or value that they were given by."""
         return self._remarks
 
-    def remember(self, remarks: Iterable[str]) -> Settings:
-        """Keep these `remarks`; returns the settings themselves."""
-        self._remarks = tuple(remarks)
+    @property
+    def file(self) -> Path | None:
+        """The settings file in force, if there is one."""
+        return self._file
+
+    def remember(self, remarks: Iterable[str], file: Path | None = None) -> Settings:
+        """Keep these `remarks`, and which `file` was read; returns the settings themselves."""
+        self._remarks, self._file = tuple(remarks), file
         return self
 
     def of(self, group: type[Own]) -> Own:
-        """The settings of the engine that declares this group."""
-        found = self.own.get(group.engine)
+        """The settings of this group."""
+        found = self.own.get(group.table)
         return found if isinstance(found, group) else group()
 
-    def having(self, *own: EngineSettings) -> Settings:
-        """These settings with those of engines."""
-        return self.model_copy(update={"own": {**self.own, **{one.engine: one for one in own}}})
+    def having(self, *own: SettingsGroup) -> Settings:
+        """These settings with those of groups."""
+        return self.model_copy(update={"own": {**self.own, **{one.table: one for one in own}}})
 
     def value(self, name: str) -> Any:
         """The value of a setting by its name in `fields`."""
-        engine, _, own = name.rpartition(".")
-        return getattr(self.of(groups()[engine]) if engine else self, own)
+        table, _, own = name.rpartition(".")
+        return getattr(self.of(groups()[table]) if table else self, own)
 
     @property
     def database(self) -> str:
@@ -321,8 +472,13 @@ class Settings(BaseModel):
         return sqlite_file(self.database)
 
     @property
+    def fixed_slots(self) -> int:
+        """Chunks at once of an engine that does not plan by the memory: `model_slots`, or 1."""
+        return self.model_slots or 1
+
+    @property
     def embeds_voices(self) -> bool:
-        """Are speakers told apart by embeddings?"""
+        """Are speakers distinguished by embeddings?"""
         return self.speakers != "off" and self.speaker_encoder != "none"
 
     @property
@@ -339,6 +495,11 @@ class Settings(BaseModel):
     def spool_dir(self) -> Path:
         """Directory of decoded audio."""
         return self.spool or self.home / "spool"
+
+    @property
+    def requests_dir(self) -> Path:
+        """Directory of recordings that programs send by the protocols of others, which every worker reaches."""
+        return self.spool_dir.absolute() / REQUESTS
 
     @property
     def scratch_dir(self) -> Path:
@@ -367,21 +528,15 @@ class Settings(BaseModel):
 
 
 def fields() -> dict[str, FieldInfo]:
-    """Every setting by its name; those of an engine are called `engine.name`."""
-    own = {
-        f"{engine}.{name}": field for engine, group in groups().items() for name, field in group.model_fields.items()
-    }
-    return {**{name: field for name, field in Settings.model_fields.items() if name != "own"}, **own}
+    """Every setting by its name; those of a group are called `table.name`."""
+    own = {f"{table}.{name}": field for table, group in groups().items() for name, field in group.model_fields.items()}
+    return {**{name: field for name, field in Settings.model_fields.items() if name not in NO_SETTINGS}, **own}
 
 
 def options() -> dict[str, FieldInfo]:
     """The settings that are options of the commands which transcribe: what shapes a transcript, and what says so."""
-    return {name: field for name, field in fields().items() if name in {*SHAPING, *LATER} or _is_option(field)}
-
-
-def _is_option(field: FieldInfo) -> bool:
-    extra = field.json_schema_extra
-    return isinstance(extra, dict) and not {"digest", "option"}.isdisjoint(extra)
+    general, marks = {*SHAPING, *LATER}, {"digest", "option"}
+    return {name: field for name, field in fields().items() if name in general or marks & marks_of(field).keys()}
 
 
 def job_options() -> dict[str, FieldInfo]:
@@ -391,5 +546,9 @@ def job_options() -> dict[str, FieldInfo]:
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting, by its name in `fields`."""
+    """The environment variable of a setting, by its name in `fields`.
+
+    >>> variable("vibevoice.attention")
+    'DROPSCRIBE_VIBEVOICE_ATTENTION'
+    """
     return PREFIX + name.replace(".", "_").upper()

@@ -14,7 +14,11 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """The same time as disjoint stretches in order; those that touch are joined."""
+    """The same time as disjoint stretches in order; those that touch are joined.
+
+    >>> merged([Span(4, 6), Span(0, 1), Span(5, 9)])
+    [Span(start=0, end=1), Span(start=4, end=9)]
+    """
     joined: list[Span] = []
     for span in sorted(spans, key=lambda span: span.start):
         if joined and span.start <= joined[-1].end:
@@ -25,13 +29,21 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 
 def clip(span: Span, within: Span) -> Span:
-    """The part of the span inside `within`; without length, at the nearer edge, when there is none."""
+    """The part of the span inside `within`; without length, at the nearer edge, when there is none.
+
+    >>> clip(Span(1, 5), Span(2, 4)), clip(Span(7, 9), Span(2, 4))
+    (Span(start=2, end=4), Span(start=4, end=4))
+    """
     start = min(max(span.start, within.start), within.end)
     return Span(start, min(max(span.end, start), within.end))
 
 
 def without(spans: Iterable[Span], holes: Iterable[Span]) -> list[Span]:
-    """What the holes leave of the spans: disjoint, in order, nothing without length."""
+    """What the holes leave of the spans: disjoint, in order, nothing without length.
+
+    >>> without([Span(0, 10)], [Span(2, 3), Span(8, 12)])
+    [Span(start=0, end=2), Span(start=3, end=8)]
+    """
     rest: list[Span] = []
     gaps = merged(holes)
     first = 0
@@ -58,7 +70,11 @@ def common(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]:
 
 
 def total(spans: Iterable[Span]) -> float:
-    """Seconds of all spans; what several of them have counts for each."""
+    """Seconds of all spans; what several of them have counts for each.
+
+    >>> total([Span(0, 4), Span(6, 9)])
+    7
+    """
     return sum(span.duration for span in spans)
 
 

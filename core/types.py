@@ -15,6 +15,7 @@ from dropscribe.core import old_names
 
 
 def _warn(old: str, new: str) -> None:
+    """Warn anyone who uses an old name in Python."""
     warnings.warn(f"{old} is now {new}; the old name goes with {old_names.UNTIL}", DeprecationWarning, stacklevel=3)
 
 
@@ -56,6 +57,34 @@ ATTENTION_STATES = (JobState.FAILED, JobState.PARKED, JobState.SUSPECT)
 ARCHIVED_STATES = (*TRANSCRIPT_STATES, JobState.FAILED)  # whose recordings are archived, where their folder says so
 
 
+class JobPhase(StrEnum):
+    """What happens to a recording now, as people see it: waiting and being worked on are different words.
+
+    A recording is `TRANSCRIBING` while a model works on it. In the same state it is `WAITING` while all of its chunks
+    wait for a model, and `FINISHING` once only its voices are left to be compared. A final state is its own phase.
+    """
+
+    WAITING = "waiting"
+    PREPARING = "preparing"
+    TRANSCRIBING = "transcribing"
+    FINISHING = "finishing"
+    DONE = "done"
+    SUSPECT = "suspect"
+    DUPLICATE = "duplicate"
+    FAILED = "failed"
+    PARKED = "parked"
+    CANCELLED = "cancelled"
+
+    @classmethod
+    def of(cls, state: JobState, *, running: int, chunks_left: bool) -> JobPhase:
+        """That of a job of which a model transcribes so many chunks now; `chunks_left` is False once all are over."""
+        if state is JobState.QUEUED:
+            return cls.WAITING
+        if state is not JobState.TRANSCRIBING or running:
+            return cls(state)
+        return cls.WAITING if chunks_left else cls.FINISHING
+
+
 class ChunkState(StrEnum):
     """Where one window of a recording is.
 
@@ -72,7 +101,8 @@ class ChunkState(StrEnum):
 
 
 # Chunks that are still to be transcribed or embedded, and those that are over with a result of their own or of halves.
-PENDING_CHUNKS = (ChunkState.HELD, ChunkState.QUEUED, ChunkState.RUNNING)
+WAITING_CHUNKS = (ChunkState.HELD, ChunkState.QUEUED)
+PENDING_CHUNKS = (*WAITING_CHUNKS, ChunkState.RUNNING)
 SETTLED_CHUNKS = (ChunkState.DONE, ChunkState.SPLIT)
 
 
@@ -81,6 +111,21 @@ class ChunkKind(StrEnum):
 
     WINDOW = "window"
     EMBED = "embed"
+
+
+class SpeechTask(StrEnum):
+    """What a model makes of speech: text in the language that is spoken, or a translation into English."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+class TokenRole(StrEnum):
+    """What a token may do, each more than the one before: ask; change recordings; change the fleet."""
+
+    READER = "reader"
+    EDITOR = "editor"
+    ADMIN = "admin"
 
 
 class Priority(StrEnum):
@@ -126,11 +171,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word as the segment's text has it, with the punctuation that touches it, and when it was said."""
+    """A word as the segment's text has it, with the punctuation that touches it, and when it was said.
+
+    `corrected` is True where a person wrote it.
+    """
 
     start: float
     end: float
     text: str
+    corrected: bool = False
 
     def later(self, seconds: float) -> Word:
         """The same word in a time that began so much earlier."""
@@ -143,7 +192,8 @@ class Segment:
 
     `speaker` is the model's label (an index) or None where it gave none. `confidence` is the recognizer's own figure
     from 0 to 1, or None where the engine has none. `words` stand in `text` one after the other,
-    with nothing but blanks between; there are none where the engine tells no times of words.
+    with nothing but blanks between; there are none where the engine tells no times of words. `corrected` is True where
+    a person wrote or confirmed the text: then it has no confidence of a recognizer's.
     """
 
     start: float
@@ -153,6 +203,7 @@ class Segment:
     kind: SegmentKind = SegmentKind.SPEECH
     confidence: float | None = None
     words: tuple[Word, ...] = ()
+    corrected: bool = False
 
     @property
     def quality(self) -> float | None:
@@ -201,7 +252,7 @@ class RawTranscript:
     """A model's answer to one chunk; times count from the chunk's start.
 
     `timings` are seconds by phase; `budget` is the number of tokens it was allowed, 0 where there is no such limit.
-    `language` is the code of the language that it was told or found, empty where the model does not say.
+    `language` is the code of the language that was set or detected, empty where the model does not say.
     """
 
     segments: tuple[Segment, ...]
@@ -255,13 +306,27 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
+class SourcePart:
+    """One of the files of a recording in parts: its `name`, and from when on it sounds for how long, in seconds.
+
+    `problem` says why it could not be read, and is empty where it could; then its length is estimated by its size.
+    """
+
+    name: str
+    start: float
+    duration: float
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Media:
     """What a recording's file is; of what nothing is known, empty or 0.
 
     `claimed_duration` is not None where the file breaks off: the seconds that the whole has, 0 where nothing tells.
     `unread_bytes` is not None where so much lies behind the sound, and is neither sound nor described by the file.
     `tracks` are its sound tracks. `separate_channels` are the numbers, from 1, of the channels that are transcribed one
-    by one, and of which each is a speaker; none where they are mixed. What is `damaged` could not be read.
+    by one, and of which each is a speaker; none where they are mixed. What is `damaged` could not be read. `parts` are
+    its files, where it has more than one.
     """
 
     format: str = ""
@@ -273,6 +338,7 @@ class Media:
     tracks: tuple[Track, ...] = ()
     separate_channels: tuple[int, ...] = ()
     damaged: tuple[Span, ...] = ()
+    parts: tuple[SourcePart, ...] = ()
 
     @property
     def heard(self) -> str:
@@ -284,8 +350,9 @@ class Media:
 class Source:
     """The recording as it was read: `path` as seen by the worker, `duration` in seconds, `sha256` in hex.
 
-    `tracks` and `separate_channels` are those of `Media`; `codec`, `channels` and `sample_rate` are of the first track
-    that was heard.
+    Of a recording in parts `path` and `size` are those of the first, and `sha256` is made of those of all.
+    `tracks`, `separate_channels` and `parts` are those of `Media`; `codec`, `channels` and `sample_rate` are of the
+    first track that was heard.
     """
 
     path: str
@@ -298,6 +365,7 @@ class Source:
     sample_rate: int
     tracks: tuple[Track, ...] = ()
     separate_channels: tuple[int, ...] = ()
+    parts: tuple[SourcePart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +413,9 @@ class Transcript:
 
     `notes` are harmless remarks ("no speech was found"); `reasons` say why the transcript is not to be
     trusted, and are empty unless the job is suspect; `uncovered_speech` are the parts of it that no segment covers.
-    `language` is the code of the language in which most was read, empty where the model does not say.
+    `language` is the code of the language in which most was read, empty where the model does not say. `revision` is the
+    number of the last correction that it has by people, 0 where it has none. `task` says whether its text is what was
+    said, or a translation.
     """
 
     job_id: str
@@ -361,6 +431,8 @@ class Transcript:
     timings: dict[str, float] = field(default_factory=dict)
     created_at: str = ""
     language: str = ""
+    revision: int = 0
+    task: SpeechTask = SpeechTask.TRANSCRIBE
 
     @property
     def missing(self) -> tuple[Span, ...]:

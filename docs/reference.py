@@ -1,8 +1,8 @@
-"""Writes the generated parts of docs/cli.md, docs/configuration.md and docs/glossary.md: `make docs`.
+"""Writes docs/openapi.json and the generated parts of docs/*.md: `make docs`.
 
 A part begins with `<!-- made by make docs: NAME -->` and ends with `<!-- end -->`; what lies between is replaced. The
 commands come from the command line itself, the JSON from docs/schemas, the settings from `dropscribe.core.settings`
-and the engines, the names that changed from `dropscribe.core.old_names`.
+and the engines, the names that changed from `dropscribe.core.old_names`, the decisions from their pages.
 """
 
 from __future__ import annotations
@@ -15,39 +15,46 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import typer
 from pydantic.fields import FieldInfo
 
-from dropscribe.admin.cli.main import app
+from dropscribe.admin.cli.main import COMMANDS
 from dropscribe.core import old_names
-from dropscribe.core.engine_settings import groups
+from dropscribe.core.engine_settings import engine_groups, groups
 from dropscribe.core.engines import choices
 from dropscribe.core.settings import fields, variable
+from dropscribe.serve.app import bare, schema
 from dropscribe.store import transitions
 from dropscribe.store.transitions import Transition
 
 DOCS = Path(__file__).parent
 SCHEMAS = DOCS / "schemas"
-# In the order in which they are told.
+# In the order in which they are described.
 TOLD = (
-    "job jobs show submit progress search export speakers worker workers status line logs rerun forget backup restore "
+    "error job jobs show submit progress changed paused drained "
+    "search export speakers worker workers status line logs rerun forget backup restore "
     "doctor config plan checkpoint models-list models-convert models-quantize models-export models-validate voice "
-    "voices-list voices-enroll"
+    "voices-list voices-enroll token token-list token-create token-revoke"
 ).split()
+# Those of the server alone, which docs/api.md describes.
+OF_SERVER = (
+    *("job-page", "job-files", "job-rerun", "segments", "revisions", "revision"),
+    *("server-status", "server-folders", "server-voices"),
+)
+OPENAPI = DOCS / "openapi.json"
 _PART = re.compile(r"(<!-- made by make docs: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def commands() -> str:
     """Every command with its usage, its options and examples, by panel."""
-    return "\n".join(_command_lines(typer.main.get_command(app), "dropscribe", 2))
+    return "\n".join(_command_lines(COMMANDS, "dropscribe", 2))
 
 
-def _command_lines(group: Any, path: str, level: int) -> Iterator[str]:
+def _command_lines(commands: Mapping[str, Any], path: str, level: int) -> Iterator[str]:
     panel = None
-    for name, command in group.commands.items():
+    for name, command in commands.items():
         if hasattr(command, "commands"):
             yield f"{'#' * level} {name.capitalize()}\n\n{_prose(command.help)}\n"
-            yield from _command_lines(command, f"{path} {name}", level)
+            yield from _command_lines(command.commands, f"{path} {name}", level)
             continue
         if command.rich_help_panel and command.rich_help_panel != panel:
             panel = command.rich_help_panel
@@ -81,6 +88,32 @@ def schemas() -> str:
     return "\n".join(_document(name) for name in TOLD)
 
 
+def server_schemas() -> str:
+    """The JSON documents that only the server answers with."""
+    return "\n".join(map(_document, OF_SERVER)).replace("](#", "](cli.md#")
+
+
+def routes() -> str:
+    """Every route of the server: method, path, what it does."""
+    rows = [
+        _row(f"`{method.upper()} {path}`", operation["description"])
+        for path, operations in openapi()["paths"].items()
+        for method, operation in operations.items()
+    ]
+    return "\n".join(["| | |", "| --- | --- |", *rows]) + "\n"
+
+
+def openapi() -> dict[str, Any]:
+    """The schema of the server's API, in which answers refer to docs/schemas."""
+    found: dict[str, Any] = json.loads(json.dumps(schema(bare())), object_hook=_referring)
+    return found
+
+
+def _referring(part: dict[str, Any]) -> dict[str, Any]:
+    name = part.get("title")
+    return {"$ref": f"schemas/{name}.json"} if [*part] == ["title"] and name in {*TOLD, *OF_SERVER} else part
+
+
 def _read(name: str) -> dict[str, Any]:
     schema: dict[str, Any] = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
     return schema
@@ -89,10 +122,15 @@ def _read(name: str) -> dict[str, Any]:
 def _document(name: str) -> str:
     schema = _read(name)
     told = [f"### {schema['title']}\n", f"{schema['description']} [Schema](schemas/{name}.json).\n"]
-    for one in schema.get("oneOf", [schema]):
+    for one in filter(_has_fields, schema.get("oneOf", [schema])):
         fields = [_row(f"`{field}`", _kind(what), what.get("description", "")) for field, what in _fields(one)]
         told.append("\n".join(["| Field | | |", "| --- | --- | --- |", *fields]) + "\n")
     return "\n".join(told)
+
+
+def _has_fields(schema: dict[str, Any]) -> bool:
+    """False for another schema, which is described where it stands."""
+    return "$ref" not in schema
 
 
 def _fields(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -124,11 +162,12 @@ def _anchor(title: str) -> str:
 
 
 def settings() -> str:
-    """Every setting: its variable, what it takes, its default; those of one engine in a section of their own."""
+    """Every setting: its variable, what it takes, its default; those of a group in a section of their own."""
     told = [_settings_table({name: field for name, field in fields().items() if "." not in name})]
-    for engine, group in groups().items():
-        own = {name: field for name, field in fields().items() if name.startswith(f"{engine}.")}
-        told.append(f"## Settings of the engine {engine}\n\n{_prose(group.__doc__)}\n\n{_settings_table(own)}")
+    for table, group in groups().items():
+        own = {name: field for name, field in fields().items() if name.startswith(f"{table}.")}
+        title = f"Settings of the engine {table}" if table in engine_groups() else f"The table {table}"
+        told.append(f"## {title}\n\n{_prose(group.__doc__)}\n\n{_settings_table(own)}")
     return "\n".join(told)
 
 
@@ -168,6 +207,14 @@ def _default(field: Any) -> str:
         ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
     )
     return "" if value is None or value == "" else f"`{shown}`"
+
+
+def decisions() -> str:
+    """Every decision by its title, a link to its page."""
+    pages = sorted((DOCS / "decisions").glob("[0-9]*.md"))
+    titles = (re.sub(r"^# \d+\.? ", "", page.read_text(encoding="utf-8").splitlines()[0]) for page in pages)
+    rows = [_row(page.name[:4], f"[{title}]({page.name})") for page, title in zip(pages, titles, strict=True)]
+    return "\n".join(["| | |", "| --- | --- |", *rows]) + "\n"
 
 
 def names() -> str:
@@ -231,7 +278,16 @@ def _states(states: Sequence[str]) -> str:
     return ", ".join(f"`{state}`" for state in states)
 
 
-PARTS = {"commands": commands, "schemas": schemas, "settings": settings, "names": names, "states": states}
+PARTS = {
+    "routes": routes,
+    "server_schemas": server_schemas,
+    "commands": commands,
+    "schemas": schemas,
+    "settings": settings,
+    "decisions": decisions,
+    "names": names,
+    "states": states,
+}
 
 
 def filled(text: str) -> str:
@@ -241,11 +297,12 @@ def filled(text: str) -> str:
 
 def generated() -> list[Path]:
     """The documents that have such parts."""
-    return [path for path in sorted(DOCS.glob("*.md")) if _PART.search(path.read_text(encoding="utf-8"))]
+    return [path for path in sorted(DOCS.rglob("*.md")) if _PART.search(path.read_text(encoding="utf-8"))]
 
 
 def main() -> int:
     """Fill all documents in."""
+    OPENAPI.write_text(json.dumps(openapi(), indent=2) + "\n", encoding="utf-8")
     for path in generated():
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
         sys.stdout.write(f"{path}\n")

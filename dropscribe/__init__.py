@@ -20,6 +20,7 @@ from dropscribe.core import engines as _engines
 
 if TYPE_CHECKING:
     from dropscribe.admin.client import Client
+    from dropscribe.core.corrections import SpeakerEdit, SplitEdit, TextEdit
     from dropscribe.core.errors import DropscribeError
     from dropscribe.core.settings import Settings
     from dropscribe.core.types import JobState, Priority, Segment, Speaker, Transcript, Word
@@ -35,6 +36,9 @@ _HOMES = {
     "Segment": "dropscribe.core.types",
     "Settings": "dropscribe.core.settings",
     "Speaker": "dropscribe.core.types",
+    "SpeakerEdit": "dropscribe.core.corrections",
+    "SplitEdit": "dropscribe.core.corrections",
+    "TextEdit": "dropscribe.core.corrections",
     "Transcript": "dropscribe.core.types",
     "Word": "dropscribe.core.types",
 }
@@ -43,10 +47,12 @@ _HOMES = {
 _engines.declare(
     {
         "onnx": "",
+        "openai": "dropscribe.models.openai.settings:OpenAISettings",
         "scripted": "dropscribe.models.scripted.settings:ScriptedSettings",
         "vibevoice": "dropscribe.models.vibevoice.settings:VibeVoiceSettings",
         "whisper": "",
-    }
+    },
+    translating=("scripted", "whisper"),
 )
 
 __all__ = [
@@ -58,6 +64,9 @@ __all__ = [
     "Segment",
     "Settings",
     "Speaker",
+    "SpeakerEdit",
+    "SplitEdit",
+    "TextEdit",
     "Transcript",
     "Word",
 ]

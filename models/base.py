@@ -1,4 +1,4 @@
-"""What every speech model has to offer, and what it is told. No torch, so that anyone may import it."""
+"""What every speech model has to offer, and what it is given. No torch, so that anyone may import it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,26 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dropscribe.core.types import EngineInfo, RawTranscript
+from dropscribe.core.types import EngineInfo, RawTranscript, SpeechTask
 
 Audio = NDArray[np.float32]
-
-
-def _ignore(_seconds: float) -> None:
-    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranscribeRequest:
     """One chunk's circumstances.
 
-    `context` holds names and topics. `language` is the code of what is spoken, empty where the model is to find out;
-    models that cannot be told pass it over. The model polls `cancel` at least once a second and then returns what it
-    has with `FinishReason.CANCELLED`. `progress` is called with the seconds of the chunk that are read so far.
+    `context` holds names and topics; `task` is whether to transcribe or to translate, and no engine gets one that it
+    cannot do. `language` is the code of what is spoken, empty where the model is to find out; models that take
+    no language pass it over. The model polls `cancel` at least once a second and then returns what it has with
+    `FinishReason.CANCELLED`. `progress` is called with the seconds of the chunk that are read so far.
     """
 
     context: str = ""
     language: str = ""
+    task: SpeechTask = SpeechTask.TRANSCRIBE
     cancel: threading.Event = field(default_factory=threading.Event)
-    progress: Callable[[float], None] = _ignore
+    progress: Callable[[float], None] = lambda _seconds: None
 
 
 class Transcriber(Protocol):

@@ -9,11 +9,13 @@ from dropscribe.core.engines import AUTO
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.models.engine_spec import EngineSpec
 from dropscribe.models.vibevoice import spec as vibevoice
+from dropscribe.models.whisper import memory_budget
 from dropscribe.models.whisper import spec as whisper
 
 GIB = 2**30  # bytes; what a vendor calls a GB of a card's memory
 TURBO_BYTES = 3 * GIB  # its weights in 16 bits, what five beams take, and the libraries of CUDA
-NEEDED = 12  # GB of the smallest card on the market that holds VibeVoice-ASR
+TURBO_WEIGHTS = 1_617_884_929  # of these, its weights
+NEEDED = 6  # GB of the smallest card on the market that holds VibeVoice-ASR
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,12 @@ class Machine:
         if self.cards:
             return f"a GPU of {max(self.cards) / GIB:.0f} GB"
         return "a GPU" if self.driver else "the CPU"
+
+    @property
+    def whisper_in_int8(self) -> bool:
+        """Turbo is computed in int8 on the largest GPU, as it is small."""
+        used = self.cards if self.cublas else ()
+        return bool(used) and memory_budget.auto_kind(TURBO_WEIGHTS, 1, max(used)) != "float16"
 
     @property
     def holds_vibevoice(self) -> bool:
@@ -86,11 +94,13 @@ def _default(spec: EngineSpec, machine: Machine) -> str:
 
 
 def _sentence(spec: EngineSpec, model: str, machine: Machine) -> str:
+    """Why this engine and this checkpoint, for people."""
     if spec.notice:
         return spec.notice
     if spec.name == whisper.SPEC.name:
         device = machine.whisper_device
-        told = whisper.caveat(model, device) or f"{whisper.describe(model, device)}: {_reason(machine)}"
+        in_int8 = " in int8" if model == whisper.ON_GPUS and machine.whisper_in_int8 else ""
+        told = whisper.caveat(model, device) or f"{whisper.describe(model, device)}{in_int8}: {_reason(machine)}"
         unused = machine.driver and not machine.cublas
         return f"{told}; the GPU is not used, as Whisper needs cuBLAS 12 for that" if unused else told
     name = "VibeVoice-ASR" if model in {"", vibevoice.SPEC.model} else model
@@ -98,8 +108,7 @@ def _sentence(spec: EngineSpec, model: str, machine: Machine) -> str:
 
 
 def _reason(machine: Machine) -> str:
+    """Why the checkpoint of Whisper is a good one for this machine, and what else it could run."""
     if machine.holds_vibevoice:
-        return (
-            "one of its best checkpoints; this machine's GPU can also hold VibeVoice-ASR (`make up ENGINE=vibevoice`)"
-        )
+        return "one of its best checkpoints; this machine's GPU can also hold VibeVoice-ASR (`--engine vibevoice`)"
     return f"one of its best checkpoints; VibeVoice-ASR needs a GPU of {NEEDED} GB or more"

@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.installing import how_to_install
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,9 @@ class EngineSpec:
     `package` is the one without which its module cannot be imported, and `extra` the optional dependencies that bring
     it; both are empty where nothing optional is needed. `computes_with` is the package that computes, empty where none
     does; `imports` are all that the engine imports, of which it can do without the `optional` ones. `on_gpus` says that
-    each GPU gets a worker of its own, `needs_gpu` that a CPU is too slow for it. `model` is the checkpoint if none is
-    named. `notice` is what a reader has to know before trusting the transcripts.
+    each GPU gets a worker of its own, `needs_gpu` that a CPU is too slow for it, `remote` that another machine has the
+    weights. `model` is the checkpoint if none is named. `notice` is what a reader has to know before trusting the
+    transcripts.
     """
 
     name: str
@@ -29,6 +31,7 @@ class EngineSpec:
     on_gpus: bool = False
     needs_gpu: bool = False
     model: str = ""
+    remote: bool = False
     notice: str = ""
 
     @property
@@ -39,7 +42,7 @@ class EngineSpec:
     @property
     def how_to_install(self) -> str:
         """What to do where it is not."""
-        return f"install it with pip install 'dropscribe[{self.extra}]'"
+        return f"install it: {how_to_install(self.extra)}"
 
     def require(self) -> None:
         """Raise ModelUnavailableError when the package that it runs on is not installed. Imports nothing."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dropscribe.core.settings import Settings
     from dropscribe.models.base import Audio
     from dropscribe.models.checkpoints.convert import Copied
+    from dropscribe.models.checkpoints.copy_check import Try
     from dropscribe.models.onnx.export import Exported
     from dropscribe.models.validation import ValidationResult
     from dropscribe.models.vibevoice.checkpoint import Copy
@@ -61,12 +62,14 @@ def quantize(
     skip: Iterable[ModelPart | str] = (),
     device: Literal["auto", "cpu", "cuda"] = "auto",
     revision: str = "",
+    run: bool = True,
     progress: Tell = ignore,
 ) -> Copy:
-    """Write a quantized copy of a checkpoint of VibeVoice-ASR, in about 1 GB of memory.
+    """Write a quantized copy of a checkpoint of VibeVoice-ASR, in about 1 GB of memory but for running it.
 
-    Without `only`, that is the language model's layers; `skip` takes parts out again. Raises UsageError,
-    ModelUnavailableError, QuantizationError, and ValueError for a part that there is not.
+    Without `only`, that is the language model's layers; `skip` takes parts out again. `run` has the copy loaded as a
+    worker would, by the current settings, where this machine can hold it; see `checked` and `not_run` of the answer.
+    Raises UsageError, ModelError, QuantizationError, and ValueError for a part that there is not.
     """
     from dropscribe.models.vibevoice import parts
     from dropscribe.models.vibevoice.checkpoint import write_quantized
@@ -81,6 +84,7 @@ def quantize(
         warn=_warn,
         device=device,
         revision=revision,
+        try_out=_try_out(run=run),
     )
 
 
@@ -92,12 +96,13 @@ def export(
     encoder: Literal["fp32", "fp16"] | None = None,
     block_size: int = 32,
     revision: str = "",
+    run: bool = True,
     progress: Tell = ignore,
 ) -> Exported:
     """Write a checkpoint of VibeVoice-ASR as ONNX graphs, for the engine `onnx`; weights are streamed.
 
     `encoder` is the format of the audio encoders, fp16 if not given (with fp32, fp32). Under int4, `block_size` weights
-    share a scale. Raises UsageError and ModelUnavailableError.
+    share a scale. `run` is as for `quantize`. Raises UsageError and ModelError.
     """
     from dropscribe.models.onnx import export as exporting
 
@@ -109,6 +114,7 @@ def export(
         block_size=block_size,
         revision=revision,
         tell=progress,
+        try_out=_try_out(run=run),
     )
 
 
@@ -117,7 +123,7 @@ def validate(
 ) -> ValidationResult:
     """Hold an export or a copy against its source on recordings: float32 of shape (samples,), mono, 24 kHz.
 
-    `settings` are those of now if not given. Returns the scores, and whether they are within their limits (`passed`).
+    `settings`: the current ones if not given. Returns the scores, and whether they are within their limits (`passed`).
     Raises UsageError, ModelUnavailableError and ModelError.
     """
     from dropscribe.core.settings_loading import load
@@ -128,5 +134,15 @@ def validate(
     return validation.validate(reference, candidate, recordings, settings or load(), lambda _step: None)
 
 
+def _try_out(*, run: bool) -> Try:
+    """What is done with a copy before it gets its name: loaded and run, or nothing."""
+    from dropscribe.core.settings_loading import load
+    from dropscribe.models import copy_run
+    from dropscribe.models.checkpoints.copy_check import without_running
+
+    return copy_run.on_this_machine(load()) if run else without_running
+
+
 def _warn(sentence: str) -> None:
+    """Warn the caller of the function."""
     warnings.warn(sentence, UserWarning, stacklevel=4)

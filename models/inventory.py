@@ -71,6 +71,7 @@ def _checkpoints(folder: Path) -> Iterable[Path]:
 
 
 def _is_checkpoint(folder: Path) -> bool:
+    """Does the folder look like a checkpoint?"""
     return (folder / "config.json").is_file() or any(folder.glob(f"*{safetensors_files.SUFFIX}"))
 
 
@@ -122,6 +123,7 @@ def layout_of(folder: Path) -> str:
 
 
 def _layout(folder: Path, config: Mapping[str, Any]) -> str:
+    """What kind of checkpoint a folder holds, by its files and its config."""
     if (folder / CONVERTED).is_file() and "suppress_ids" in config:
         return "ctranslate2"
     if all((folder / file.name).is_file() for file in SPEAKER_ENCODER.files):
@@ -130,6 +132,7 @@ def _layout(folder: Path, config: Mapping[str, Any]) -> str:
 
 
 def _architecture(kind: str, config: Mapping[str, Any]) -> str:
+    """The name of the architecture, as the config has it."""
     if kind == "speakers":
         return "CAM++"
     return ", ".join(map(str, config.get("architectures") or ())) or str(config.get("model_type", ""))
@@ -165,6 +168,7 @@ def _export(folder: Path, name: str, revision: str) -> Checkpoint:
 
 
 def _shards(folder: Path, problems: list[str]) -> Iterator[Shard]:
+    """The files of weights that can be read; what is wrong with the others joins the problems."""
     for path in safetensors_files.files(folder):
         with _noted(problems):
             yield safetensors_files.read(path)

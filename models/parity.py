@@ -1,4 +1,4 @@
-"""Does a copy of a model hear and answer as its source does? Scores, their limits, and the verdict. Pure, no torch."""
+"""Does a copy of a model hear and answer as its source does? Scores, their limits, and the result. Pure, no torch."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One line of the verdict: `value` has to be at least, or for `at_most` at most, `limit`."""
+    """One line of the result: `value` has to be at least, or for `at_most` at most, `limit`."""
 
     name: str
     value: float
@@ -76,7 +76,7 @@ class Score:
 
     @property
     def passed(self) -> bool:
-        """It is within its limit; what is no number never is."""
+        """It is within its limit; NaN never is."""
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
 
@@ -118,7 +118,11 @@ def cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def normalize(text: str) -> list[str]:
-    """Its words, in lower case and without punctuation."""
+    """Its words, in lower case and without punctuation.
+
+    >>> normalize("Well, it's Monday!")
+    ['well', "it's", 'monday']
+    """
     return re.findall(r"\w+(?:'\w+)*", text.lower())
 
 

@@ -8,4 +8,4 @@ Tell = Callable[[str, int, int], None]  # what is being done, bytes done and in 
 
 
 def ignore(_what: str, _done: int, _total: int) -> None:
-    """For whoever does not want to know."""
+    """Default progress callback: does nothing."""

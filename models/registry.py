@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from dropscribe.core import gpus, start_up
+from dropscribe.core import engines, gpus, start_up
+from dropscribe.core.engine_settings import engine_groups
 from dropscribe.core.engines import AUTO
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.core.gpus import Gpu
@@ -24,6 +26,7 @@ from dropscribe.models.engine_spec import EngineSpec
 from dropscribe.models.gpu import compatibility, cublas, cuda_support
 from dropscribe.models.gpu.placement import ANYWHERE, Placement
 from dropscribe.models.onnx import spec as onnx
+from dropscribe.models.openai import spec as openai
 from dropscribe.models.scripted import spec as scripted
 from dropscribe.models.vibevoice import spec as vibevoice
 from dropscribe.models.whisper import spec as whisper
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SPECS: dict[str, EngineSpec] = {spec.name: spec for spec in (onnx.SPEC, scripted.SPEC, vibevoice.SPEC, whisper.SPEC)}
+SPECS: dict[str, EngineSpec] = {
+    spec.name: spec for spec in (onnx.SPEC, openai.SPEC, scripted.SPEC, vibevoice.SPEC, whisper.SPEC)
+}
 # The engine that reads a checkpoint, by its layout.
 READERS = {"transformers": "vibevoice", "onnx": "onnx", "whisper": "whisper", "ctranslate2": "whisper"}
 
@@ -48,14 +53,18 @@ def choose(settings: Settings) -> ModelChoice:
     """The engine and the checkpoint that these settings mean on this machine. Loads no model.
 
     Raises ModelUnavailableError when there is no such engine, nothing that could run here, or a model that does not
-    transcribe.
+    transcribe; SettingsError for a task that the engine cannot do.
     """
     _refuse_speaker_encoder(settings.model)
     reads = _reader(settings) if settings.engine == AUTO else ""
     machine = look_at_machine()
     chosen = choice.choose(SPECS, settings.engine, settings.model, reads, machine)
     if settings.engine == AUTO and not machine.driver and not chosen.spec.is_installed:
-        raise ModelUnavailableError("no speech model can run on this machine", remedy=_bare_machine(chosen.spec))
+        install = chosen.spec.how_to_install.replace(f"[{chosen.spec.extra}]", "[local]")
+        raise ModelUnavailableError("no speech model can run on this machine", remedy=install)
+    engines.require_task(chosen.spec.name, settings.task)
+    if group := engine_groups().get(chosen.spec.name):
+        settings.of(group).require()
     return chosen
 
 
@@ -154,19 +163,19 @@ def _warn_of_unused_gpu(spec: EngineSpec) -> None:
 
 
 def _reader(settings: Settings) -> str:
-    """The engine that reads the named checkpoint; empty where none is named or it cannot be told yet."""
+    """The engine that reads the named checkpoint; empty where none is named or it is not known yet."""
     if not settings.model:
         return ""
     if known.find(settings.model):
         return whisper.SPEC.name
-    try:
+    with suppress(UsageError, ModelUnavailableError):  # not here, or broken: the one who loads it says so
         folder, _ = hub_cache.locate(settings.model, settings.revision)
         return READERS.get(inventory.layout_of(Path(folder)), "")
-    except (UsageError, ModelUnavailableError):  # not here, or broken: whoever loads it says so
-        return ""
+    return ""
 
 
 def _refuse_speaker_encoder(model: str) -> None:
+    """Raise ModelUnavailableError for the checkpoint that tells speakers apart, as it does not transcribe."""
     if known.find(model) == known.SPEAKER_ENCODER:
         names = ", ".join(known.multilingual())
         raise ModelUnavailableError(
@@ -176,6 +185,7 @@ def _refuse_speaker_encoder(model: str) -> None:
 
 
 def _class_of(spec: EngineSpec) -> _Engine:
+    """The engine's class, imported now. Raises ModelUnavailableError where a package that it needs is missing."""
     module, _, name = spec.target.partition(":")
     try:
         with start_up.without_collection():
@@ -184,7 +194,3 @@ def _class_of(spec: EngineSpec) -> _Engine:
         if not spec.extra:  # needs nothing optional, so the program itself is broken
             raise
         raise ModelUnavailableError(f"{spec.name} cannot be imported: {error}", remedy=spec.how_to_install) from error
-
-
-def _bare_machine(spec: EngineSpec) -> str:
-    return spec.how_to_install.replace(f"[{spec.extra}]", "[local]")

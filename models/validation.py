@@ -68,6 +68,7 @@ def _precision(folder: Path) -> str:
 
 
 def _load(folder: Path, precision: str, recordings: Sequence[Audio], settings: Settings) -> VibeVoiceBase:
+    """The model in a folder, by the engine of its layout, set up so that the same audio gives the same output."""
     chosen = settings.model_copy(
         update={
             "model": str(folder),
@@ -96,7 +97,7 @@ def _answer(model: VibeVoiceBase, audio: Audio, source: parity.ModelOutput | Non
     features = model.features(audio)
     heard = StreamedOutput(model.tokenizer, lambda _: None)
     budget = memory_plan.answer_budget(audio.size / SAMPLE_RATE)
-    generation = model.proceed(words, model.encode(audio, never), budget, heard.listen, never)
+    generation = model.proceed(model.embed(words, model.encode(audio, never)), budget, heard.listen, never)
     segments, _ = heard.end(generation.stop)
     text = " ".join(map(attrgetter("text"), segments))
     given = source or parity.ModelOutput(features, features, generation.tokens, text)

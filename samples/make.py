@@ -1,4 +1,4 @@
-"""Make the sample recordings anew: `python samples/make.py`. Needs flite (`apt-get install flite`).
+"""Make the sample recordings again: `python samples/make.py`. Needs flite (`apt-get install flite`).
 
 Each sample is read by flite's voices and written in another format; what is said goes to `references/`, away
 from the recordings, where dropscribe's own transcripts belong.

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from sqlalchemy import URL, make_url, select
 
 from dropscribe.core.atomic_write import sync, write_new
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import StoreError
 from dropscribe.core.exclusive_placement import give_name
-from dropscribe.core.safe_text import mask
+from dropscribe.core.passwords import mask
 from dropscribe.core.settings import sqlite_file
-from dropscribe.store.session import Database, open_database
+from dropscribe.store.session import HEAD, VERSION, Database, open_database
 from dropscribe.store.tables import jobs
 
 BESIDE = ("-wal", "-shm")  # what SQLite keeps beside its file; to another file it would do harm
+DUMPED_VERSION = re.compile(r"^COPY .* FROM stdin;\n(\S+)$", re.MULTILINE)
 
 
 def known_jobs(database: Database) -> frozenset[str]:
@@ -42,7 +46,7 @@ def dump(url: str, target: Path) -> None:
         if source := sqlite_file(url):
             _copy(source, part)
         else:
-            _run("pg_dump", url, "--format=custom", f"--file={part}")
+            _run_on(url, "pg_dump", "--format=custom", f"--file={part}")
         sync(part)
         give_name(part, target)
         sync(target.parent)
@@ -51,11 +55,13 @@ def dump(url: str, target: Path) -> None:
 def restore(url: str, source: Path) -> Path | None:
     """Replace the store at `url`, which nobody may use, by what `dump` wrote, brought to this version.
 
-    Returns where an SQLite store that was there lies now. Raises StoreError, and leaves all as it was.
+    Returns where an SQLite store that was there lies now. Raises StoreError, and leaves all as it was: also on
+    PostgreSQL for a backup whose tables are of another version than those that it would replace.
     """
     target = sqlite_file(url)
     if target is None:
-        _run("pg_restore", url, "--clean", "--if-exists", "--no-owner", "--single-transaction", str(source))
+        _require_fitting(url, source)
+        _run_on(url, "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", str(source))
         open_database(url).close()
         return None
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -69,13 +75,11 @@ def restore(url: str, source: Path) -> Path | None:
     return aside
 
 
-@contextmanager
-def _translated(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        problem = f"cannot write {target}: {error.strerror}"
-        raise StoreError(problem, remedy="see that its folder may be written and has room") from error
+def _translated(target: Path) -> AbstractContextManager[None]:
+    """Raise StoreError for a backup that cannot be written."""
+    return explained(
+        OSError, StoreError, f"cannot write {target}", remedy="see that its folder may be written and has room"
+    )
 
 
 @contextmanager
@@ -90,19 +94,19 @@ def _removed(part: Path) -> Iterator[None]:
 
 def _copy(source: Path, target: Path) -> None:
     """By SQLite's own means: whole, with what its log still holds, however many work on it."""
-    try:
-        with (
-            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as there,
-            closing(sqlite3.connect(target)) as here,
-        ):
-            there.backup(here)
-            here.execute("PRAGMA journal_mode = DELETE")  # one file alone, which a medium for reading only may hold
-    except sqlite3.Error as error:
-        problem = f"cannot copy {source}: {error}"
-        raise StoreError(problem, remedy="see that it is a store, and the disk not full") from error
+    with (
+        explained(
+            sqlite3.Error, StoreError, f"cannot copy {source}", remedy="see that it is a store, and the disk not full"
+        ),
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as there,
+        closing(sqlite3.connect(target)) as here,
+    ):
+        there.backup(here)
+        here.execute("PRAGMA journal_mode = DELETE")  # one file alone, which a medium for reading only may hold
 
 
 def _put_aside(target: Path) -> Path | None:
+    """Rename the store that is there, with its log; returns its new name, None where there is none."""
     if not target.exists():
         return None
     aside = target.with_name(f"{target.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -112,21 +116,41 @@ def _put_aside(target: Path) -> Path | None:
     return aside
 
 
-def _run(name: str, url: str, *arguments: str) -> None:
-    """A program of PostgreSQL; it gets the password where no list of processes shows it."""
+def _require_fitting(url: str, source: Path) -> None:
+    """Only tables of one version replace each other; in an empty database, those of an earlier one are migrated."""
+    wrote = DUMPED_VERSION.search(_run("pg_restore", "--data-only", f"--table={VERSION.name}", "--file=-", str(source)))
+    if wrote is None:
+        raise StoreError(f"{source} is not a backup of a store", remedy="name a file that `dropscribe backup` wrote")
+    with closing(Database(url)) as database:
+        there = database.version()
+    if wrote[1] > HEAD:
+        problem = f"a newer dropscribe wrote {source} (tables {wrote[1]}, this program's {HEAD})"
+        raise StoreError(problem, remedy="restore it with that version")
+    if there not in {None, wrote[1]}:
+        problem = f"another version of dropscribe wrote {source} (tables {wrote[1]}, those in {mask(url)} {there})"
+        raise StoreError(
+            problem, remedy="create an empty database, name it in DROPSCRIBE_DATABASE_URL, restore into it"
+        )
+
+
+def _run_on(url: str, name: str, *arguments: str) -> None:
+    """A program of PostgreSQL on a database; it gets the password where no list of processes shows it."""
+    parts = make_url(url)
+    password = parts.password or parts.query.get("password")
+    rest = parts.difference_update_query(["password"])
+    named = URL.create("postgresql", rest.username, None, rest.host, rest.port, rest.database, rest.query)
+    given = {"PGPASSWORD": str(password)} if password else {}
+    _run(name, f"--dbname={named.render_as_string()}", *arguments, where=f" on {mask(url)}", environment=given)
+
+
+def _run(name: str, *arguments: str, where: str = "", environment: Mapping[str, str] = MappingProxyType({})) -> str:
+    """What the program says. Raises StoreError."""
     program = shutil.which(name)
     if program is None:
         raise StoreError(f"there is no {name} here", remedy="install PostgreSQL's client programs")
-    parts = make_url(url)
-    named = URL.create("postgresql", parts.username, None, parts.host, parts.port, parts.database, parts.query)
-    place = named.render_as_string()
-    password = {"PGPASSWORD": parts.password} if parts.password else {}
     ended = subprocess.run(  # noqa: S603 (a program of PostgreSQL, no shell)
-        [program, f"--dbname={place}", *arguments],
-        env=os.environ | password,
-        capture_output=True,
-        text=True,
-        check=False,
+        [program, *arguments], env=os.environ | environment, capture_output=True, text=True, check=False
     )
     if ended.returncode:
-        raise StoreError(f"{name} on {mask(url)}: {ended.stderr.strip()}", remedy="nothing was changed")
+        raise StoreError(f"{name}{where}: {ended.stderr.strip()}", remedy="nothing was changed")
+    return ended.stdout

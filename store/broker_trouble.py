@@ -1,4 +1,4 @@
-"""Why Redis takes no work, as the scheduler saw it last, so that everybody who asks the store is told."""
+"""Why Redis takes no work, as the scheduler saw it last, so that everybody who asks the store sees it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def broker_trouble(database: Database) -> BrokerTrouble | None:
 
 
 def _latest(connection: Connection) -> BrokerTrouble | None:
+    """The trouble that was noted last; None while all is well."""
     thrown = select(switches.c.name, switches.c.since).where(switches.c.name.startswith(PREFIX))
     row = connection.execute(thrown).first()
     return None if row is None else BrokerTrouble(row.name.removeprefix(PREFIX), row.since)

@@ -8,21 +8,23 @@ grown.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, bindparam, case, func, select
 
 from dropscribe.core import chunk_ids
 from dropscribe.core.types import SETTLED_CHUNKS, Chunk, ChunkKind, ChunkState, JobState, Media, Span
 from dropscribe.store import jobs as job_store
 from dropscribe.store import transitions
+from dropscribe.store.chunk_work import ChunkWork
 from dropscribe.store.json_columns import stored_media
 from dropscribe.store.leases import ChunkClaim, JobClaim
 from dropscribe.store.session import Database, insert_all
-from dropscribe.store.tables import chunks, jobs
+from dropscribe.store.tables import among, chunks, jobs
 from dropscribe.store.transitions import ChunkEvent, JobEvent
 
 EMBEDDED_AT_ONCE = 2  # stretches of one job: the CPU workers have others to prepare and to finish
@@ -31,11 +33,15 @@ SAME = 0.001  # seconds; two preparations of the same file agree better than thi
 
 @dataclass(frozen=True, slots=True)
 class Onward:
-    """What is to be sent next: windows to be read, stretches to be embedded, and whether the job may be finished."""
+    """What is to be sent next: windows to be read, stretches to be embedded, and whether the job may be finished.
+
+    `following` is the job's window that the worker goes on with, for which nothing is to be sent.
+    """
 
     transcribe: tuple[str, ...] = ()
     embed: tuple[str, ...] = ()
     finish: bool = False
+    following: ChunkWork | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +72,10 @@ def prepared(database: Database, claim: JobClaim, result: Prepared, *, window: i
     """
     with database.begin() as connection:
         length = connection.execute(select(jobs.c.duration).where(jobs.c.id == claim.id)).scalar_one()
-        planned = _planned_before(connection, claim.id, result, length)
+        planned = length is not None and _planned_before(connection, claim.id, result, length)
         unread = _unread(connection, claim.id) if planned else result.chunks
         state = JobState.TRANSCRIBING if unread or result.stretches else JobState.FINISHING
-        found = {
+        found: dict[str, Any] = {
             "duration": result.duration,
             "media": stored_media(result.media, result.speech, result.speech_of_channels),
             "speech_detector": result.speech_detector,
@@ -79,21 +85,24 @@ def prepared(database: Database, claim: JobClaim, result: Prepared, *, window: i
         }
         number = f"chunks: {len(result.chunks)}"
         transitions.move(connection, JobEvent.PREPARED, claim, to=state, detail=number, **found)
-        old = chunks.delete().where(chunks.c.job_id == claim.id)
-        connection.execute(old.where(chunks.c.kind == ChunkKind.EMBED) if planned else old)
-        rows = [_stretch(claim.id, number, span) for number, span in enumerate(result.stretches)]
+        if length is not None:  # else it is prepared for the first time, and has no chunks
+            old = chunks.delete().where(chunks.c.job_id == claim.id)
+            connection.execute(old.where(chunks.c.kind == ChunkKind.EMBED) if planned else old)
+        rows = [_stretch(claim.id, number, span, result.speech) for number, span in enumerate(result.stretches)]
         if planned:
             of_job = chunks.c.job_id == claim.id
             transitions.apply(connection, ChunkEvent.PLANNED_AGAIN, of_job, where=claim.owner)
         else:
-            rows += [_row(chunk_ids.chunk_id(claim.id, str(chunk.index)), claim.id, chunk) for chunk in result.chunks]
+            rows += [_window(claim.id, chunk, result) for chunk in result.chunks]
         insert_all(connection, chunks, rows)
         if state == JobState.FINISHING:
             return Onward(finish=True)
-        return admit(connection, claim.id, window, where=claim.owner)
+        windows = admit_windows(connection, claim.id, window, where=claim.owner)
+        stretches = admit_stretches(connection, claim.id, where=claim.owner) if result.stretches else Onward()
+        return replace(windows, embed=stretches.embed)
 
 
-def _planned_before(connection: Connection, job_id: str, result: Prepared, length: float | None) -> bool:
+def _planned_before(connection: Connection, job_id: str, result: Prepared, length: float) -> bool:
     """Is what the job has a plan of the same recording, nothing left to read that is longer than in today's plan?"""
     windows = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW)
     unread = chunks.c.state.not_in(SETTLED_CHUNKS)
@@ -101,7 +110,7 @@ def _planned_before(connection: Connection, job_id: str, result: Prepared, lengt
     number, longest = connection.execute(
         select(func.count(), func.max(case((unread, chunks.c.end - chunks.c.start), else_=0.0))).where(*windows)
     ).one()
-    if not number or length is None or channels != set(map(attrgetter("channel"), result.chunks)):
+    if not number or channels != set(map(attrgetter("channel"), result.chunks)):
         return False
     return abs(length - result.duration) < SAME and longest <= max(map(attrgetter("duration"), result.chunks)) + SAME
 
@@ -113,12 +122,23 @@ def _unread(connection: Connection, job_id: str) -> Sequence[str]:
     )
 
 
-def _stretch(job_id: str, number: int, span: Span) -> dict[str, Any]:
-    chunk = Chunk(number, span.start, span.end, span)
-    return _row(chunk_ids.chunk_id(job_id, f"e{number}"), job_id, chunk) | {"kind": ChunkKind.EMBED}
+def _window(job_id: str, chunk: Chunk, result: Prepared) -> dict[str, Any]:
+    speech = result.speech_of_channels[chunk.channel] if result.speech_of_channels else result.speech
+    return _row(chunk_ids.chunk_id(job_id, str(chunk.index)), job_id, chunk, within(speech, chunk.start, chunk.end))
 
 
-def _row(chunk_id: str, job_id: str, chunk: Chunk) -> dict[str, Any]:
+def _stretch(job_id: str, number: int, span: Span, speech: Sequence[Span]) -> dict[str, Any]:
+    chunk, spoken = Chunk(number, span.start, span.end, span), within(speech, span.start, span.end)
+    return _row(chunk_ids.chunk_id(job_id, f"e{number}"), job_id, chunk, spoken) | {"kind": ChunkKind.EMBED}
+
+
+def within(speech: Sequence[Span], start: float, end: float) -> tuple[Span, ...]:
+    """The spans of speech, in order and apart, that reach into the time from `start` to `end`, whole."""
+    first = bisect_right(speech, start, key=attrgetter("end"))
+    return tuple(speech[first : bisect_left(speech, end, key=attrgetter("start"))])
+
+
+def _row(chunk_id: str, job_id: str, chunk: Chunk, speech: Sequence[Span]) -> dict[str, Any]:
     return {
         "id": chunk_id,
         "job_id": job_id,
@@ -130,6 +150,7 @@ def _row(chunk_id: str, job_id: str, chunk: Chunk) -> dict[str, Any]:
         "end": chunk.end,
         "keep_from": chunk.keep.start,
         "keep_to": chunk.keep.end,
+        "speech": speech,
         "state": ChunkState.HELD,
         "attempt": 0,
         "lost": 0,
@@ -149,22 +170,36 @@ def admit(connection: Connection, job_id: str, window: int, *, where: str) -> On
 
     Enough are `window` windows, and `EMBEDDED_AT_ONCE` stretches.
     """
-    return Onward(
-        transcribe=_admit(connection, job_id, ChunkKind.WINDOW, window, where),
-        embed=_admit(connection, job_id, ChunkKind.EMBED, EMBEDDED_AT_ONCE, where),
-    )
+    windows = admit_windows(connection, job_id, window, where=where)
+    return replace(windows, embed=admit_stretches(connection, job_id, where=where).embed)
+
+
+def admit_windows(connection: Connection, job_id: str, window: int, *, where: str) -> Onward:
+    """The same for windows alone: a stretch makes no room for one."""
+    return Onward(transcribe=_admit(connection, job_id, ChunkKind.WINDOW, window, where))
+
+
+def admit_stretches(connection: Connection, job_id: str, *, where: str) -> Onward:
+    """The same for stretches alone."""
+    return Onward(embed=_admit(connection, job_id, ChunkKind.EMBED, EMBEDDED_AT_ONCE, where))
+
+
+_OF_KIND = (chunks.c.job_id == bindparam("job"), chunks.c.kind == bindparam("kind"))
+_BUSY = select(func.count()).where(*_OF_KIND, among(chunks.c.state, [ChunkState.QUEUED, ChunkState.RUNNING]))
+_BACKLOG = (
+    select(chunks.c.id, _BUSY.correlate(None).scalar_subquery().label("busy"))
+    .where(*_OF_KIND, chunks.c.state == ChunkState.HELD)
+    .order_by(chunks.c.start)
+    .limit(bindparam("most"))
+)
 
 
 def _admit(connection: Connection, job_id: str, kind: ChunkKind, most: int, where: str) -> tuple[str, ...]:
-    of_job = (chunks.c.job_id == job_id, chunks.c.kind == kind)
-    under_way = select(func.count()).where(*of_job, chunks.c.state.in_([ChunkState.QUEUED, ChunkState.RUNNING]))
-    room = most - connection.execute(under_way).scalar_one()
-    if room <= 0:
-        return ()
-    backlog = select(chunks.c.id).where(*of_job, chunks.c.state == ChunkState.HELD)
-    ids = list(connection.execute(backlog.order_by(chunks.c.start).limit(room)).scalars())
-    transitions.apply(connection, ChunkEvent.ADMITTED, chunks.c.id.in_(ids), where=where)
-    return tuple(ids)
+    held = connection.execute(_BACKLOG, {"job": job_id, "kind": kind, "most": most}).all()
+    room = max(0, most - held[0].busy) if held else 0
+    if ids := tuple(map(attrgetter("id"), held[:room])):
+        transitions.apply_to(connection, ChunkEvent.ADMITTED, ids, where=where)
+    return ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +232,13 @@ def widen(database: Database, window: Callable[[str], int]) -> list[Admitted]:
 
 def halve(connection: Connection, claim: ChunkClaim, halves: Sequence[Chunk]) -> tuple[str, ...]:
     """Plan two halves to be read instead of the claimed chunk; returns their ids."""
-    depth = connection.execute(select(chunks.c.depth).where(chunks.c.id == claim.id)).scalar_one()
+    whole = connection.execute(select(chunks.c.depth, chunks.c.speech).where(chunks.c.id == claim.id)).one()
     ids = [chunk_ids.chunk_id(claim.id, str(number)) for number in range(len(halves))]
-    rows = [_row(new, claim.job_id, half) | {"depth": depth + 1} for new, half in zip(ids, halves, strict=True)]
+    rows = [
+        _row(new, claim.job_id, half, whole.speech and within(whole.speech, half.start, half.end))
+        | {"depth": whole.depth + 1}
+        for new, half in zip(ids, halves, strict=True)
+    ]
     insert_all(connection, chunks, rows)
-    transitions.apply(connection, ChunkEvent.ADMITTED, chunks.c.id.in_(ids), where=claim.owner)
+    transitions.apply_to(connection, ChunkEvent.ADMITTED, ids, where=claim.owner)
     return tuple(ids)

@@ -7,61 +7,35 @@ Models read windows (`claim`, `commit`, `split`); CPU workers embed the voices o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Exists, Select, bindparam, exists, select, union_all, update
 
 from dropscribe.core import chunk_ids
 from dropscribe.core.event_kinds import EventKind
-from dropscribe.core.job_overrides import JobOverrides
-from dropscribe.core.routing import ANY_MODEL, MODEL_QUEUE, ResidentModel
+from dropscribe.core.routing import ANY_MODEL, ResidentModel
 from dropscribe.core.types import Chunk, ChunkKind, ChunkState, EngineInfo, JobState, RawTranscript, Segment, Span
-from dropscribe.store import chunk_plans, leases, transitions
+from dropscribe.store import chunk_plans, leases, transitions, waiting_line
 from dropscribe.store import jobs as job_store
-from dropscribe.store.chunk_plans import Onward
+from dropscribe.store.chunk_plans import Onward, within
+from dropscribe.store.chunk_work import ChunkWork, StretchWork
 from dropscribe.store.events import note_attempt
 from dropscribe.store.json_columns import speech_of
 from dropscribe.store.leases import ChunkClaim
 from dropscribe.store.session import Database, insert_all
-from dropscribe.store.tables import chunks, jobs, now, segments
+from dropscribe.store.tables import among, chunks, jobs, segments
 from dropscribe.store.transitions import ChunkEvent, JobEvent
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkWork:
-    """What a worker needs to know of the window it claimed; times in seconds of the recording.
+class Claimant:
+    """Who claims windows: the `owner` of the claims, for how many `seconds` at a time, and the model it has."""
 
-    `depth` is how often the chunk was halved. `queue` is its job's, and so are `overrides`, the settings of its folder.
-    """
-
-    claim: ChunkClaim
-    chunk: Chunk
-    context: str
-    failures: int
-    depth: int
-    speech: tuple[Span, ...]
-    queue: str = MODEL_QUEUE
-    overrides: JobOverrides = field(default_factory=JobOverrides)
-
-    @property
-    def span(self) -> Span:
-        """Which part of the recording it is."""
-        return Span(self.chunk.start, self.chunk.end)
-
-
-@dataclass(frozen=True, slots=True)
-class StretchWork:
-    """What a worker needs to know of the stretch it claimed; times in seconds of the recording.
-
-    `speech` is where in it somebody speaks; `overrides` are the settings of its job's folder.
-    """
-
-    claim: ChunkClaim
-    span: Span
-    failures: int
-    speech: tuple[Span, ...]
-    overrides: JobOverrides = field(default_factory=JobOverrides)
+    owner: str
+    seconds: float
+    model: ResidentModel
 
 
 def claim(
@@ -72,34 +46,63 @@ def claim(
     None if it cannot be claimed, or waits for another model.
     """
     with database.begin() as connection:
-        won = _claim_for(connection, chunk_id, owner, seconds, model)
-        if won is None:
-            return None
-        chunk, job = _rows(connection, won)
-        return ChunkWork(
-            claim=won,
-            chunk=Chunk(chunk.position, chunk.start, chunk.end, Span(chunk.keep_from, chunk.keep_to), chunk.channel),
-            context=job.context,
-            failures=chunk.failures,
-            depth=chunk.depth,
-            speech=_speech(chunk, job),
-            queue=job.model_queue,
-            overrides=job.overrides,
-        )
+        return _claim(connection, chunk_id, Claimant(owner, seconds, model))
 
 
-def _claim_for(
-    connection: Connection, chunk_id: str, owner: str, seconds: float, model: ResidentModel
-) -> ChunkClaim | None:
-    # The job is locked: of two models that claim its first chunks at once, the second finds it bound to the other.
-    the_job = jobs.c.id == chunk_ids.job_of(chunk_id)
-    queue = connection.execute(select(jobs.c.model_queue).where(the_job).with_for_update()).scalar()
-    if queue not in model.queues:
+def _claim(connection: Connection, chunk_id: str, by: Claimant) -> ChunkWork | None:
+    # Locked: of two models that claim the job's first chunks at once, the second finds it bound to the other.
+    job = connection.execute(_LOCKED, {"job": chunk_ids.job_of(chunk_id)}).first()
+    queues, own = by.model.queues, by.model.own_queue
+    if job is None or job.model_queue not in queues:
         return None
-    won = _take(connection, ChunkEvent.TRANSCRIBING, chunk_id, owner=owner, seconds=seconds)
-    if won and queue != model.own_queue:
-        connection.execute(update(jobs).where(the_job).values(model_queue=model.own_queue))
-    return won
+    taken = transitions.take(connection, ChunkEvent.TRANSCRIBING, chunk_id, owner=by.owner, seconds=by.seconds)
+    if taken is None:
+        return None
+    if job.model_queue != own:
+        connection.execute(update(jobs).where(jobs.c.id == taken.job_id).values(model_queue=own))
+    waiting_line.move_on(connection, taken.turn, queues)
+    return ChunkWork(
+        claim=ChunkClaim(chunk_id, ChunkState.RUNNING, taken.attempt, by.owner),
+        chunk=Chunk(
+            index=taken.position,
+            start=taken.start,
+            end=taken.end,
+            keep=Span(taken.keep_from, taken.keep_to),
+            channel=taken.channel,
+        ),
+        context=job.context,
+        failures=taken.failures,
+        depth=taken.depth,
+        speech=_speech(connection, taken),
+        queue=own,
+        overrides=job.overrides,
+        waited_in=job.model_queue,
+    )
+
+
+_THE_JOB = jobs.c.id == bindparam("job")
+_LOCKED = select(jobs.c.model_queue, jobs.c.context, jobs.c.overrides).where(_THE_JOB).with_for_update()
+
+
+def first_to_transcribe(database: Database, queues: Sequence[str], most: int) -> list[str]:
+    """The ids of the windows whose turn it is: the first so many of one priority that can be claimed in the queues."""
+    with database.read() as connection:
+        return _first(connection, queues, most)
+
+
+def _first(connection: Connection, queues: Sequence[str], most: int) -> list[str]:
+    named = {f"queue_{number}": queue for number, queue in enumerate(queues)}
+    return waiting_line.of_first_priority(connection.execute(_first_in(len(queues)), named | {"most": most}).all())
+
+
+@cache
+def _first_in(queues: int) -> Select[Any]:
+    """The first that wait in so many queues. An index has those of one queue in order, and not those of several."""
+    waits = select(chunks.c.id, chunks.c.turn).where(*transitions.claimable(ChunkEvent.TRANSCRIBING))
+    in_order = waits.order_by(chunks.c.turn).limit(bindparam("most"))
+    of_each = (in_order.where(chunks.c.queue == bindparam(f"queue_{number}")).subquery() for number in range(queues))
+    found = union_all(*map(select, of_each)).subquery()
+    return select(found.c.id, found.c.turn).order_by(found.c.turn).limit(bindparam("most"))
 
 
 def waits_in(database: Database, chunk_id: str) -> str | None:
@@ -113,34 +116,33 @@ def waits_in(database: Database, chunk_id: str) -> str | None:
 def claim_stretch(database: Database, chunk_id: str, owner: str, seconds: float) -> StretchWork | None:
     """Claim a stretch whose voices wait to be embedded; None if it cannot be claimed."""
     with database.begin() as connection:
-        won = _take(connection, ChunkEvent.EMBEDDING, chunk_id, owner=owner, seconds=seconds)
-        if won is None:
+        taken = transitions.take(connection, ChunkEvent.EMBEDDING, chunk_id, owner=owner, seconds=seconds)
+        if taken is None:
             return None
-        chunk, job = _rows(connection, won)
-        span = Span(chunk.start, chunk.end)
-        return StretchWork(won, span, chunk.failures, _speech(chunk, job), job.overrides)
+        overrides = connection.execute(_OVERRIDES, {"job": taken.job_id}).scalar_one()
+        claim = ChunkClaim(chunk_id, ChunkState.RUNNING, taken.attempt, owner)
+        return StretchWork(
+            claim=claim,
+            span=Span(taken.start, taken.end),
+            failures=taken.failures,
+            speech=_speech(connection, taken),
+            overrides=overrides,
+        )
 
 
-KINDS = {ChunkEvent.TRANSCRIBING: ChunkKind.WINDOW, ChunkEvent.EMBEDDING: ChunkKind.EMBED}
+_OVERRIDES = select(jobs.c.overrides).where(_THE_JOB)
+_ALL_SPEECH = select(jobs.c.media).where(_THE_JOB)
 
 
-def _take(connection: Connection, event: ChunkEvent, chunk_id: str, *, owner: str, seconds: float) -> ChunkClaim | None:
-    of_kind = chunks.c.kind == KINDS[event]
-    attempt = transitions.take(connection, event, chunk_id, of_kind, owner=owner, seconds=seconds)
-    return ChunkClaim(chunk_id, ChunkState.RUNNING, attempt, owner) if attempt else None
-
-
-def _rows(connection: Connection, claim: ChunkClaim) -> tuple[Any, Any]:
-    """The claimed chunk's row, and what its job says of it."""
-    chunk = connection.execute(select(chunks).where(chunks.c.id == claim.id)).one()
-    told = select(jobs.c.context, jobs.c.media, jobs.c.model_queue, jobs.c.overrides)
-    return chunk, connection.execute(told.where(jobs.c.id == claim.job_id)).one()
-
-
-def _speech(chunk: Any, job: Any) -> tuple[Span, ...]:
+def _speech(connection: Connection, chunk: Any) -> tuple[Span, ...]:
     """Where somebody speaks in a chunk, as far as the speech reaches beyond it."""
-    spans = speech_of(job.media, chunk.channel)
-    return tuple(span for span in spans if span.end > chunk.start and span.start < chunk.end)
+    if chunk.speech is not None:
+        return tuple(chunk.speech)
+    found = speech_of(connection.execute(_ALL_SPEECH, {"job": chunk.job_id}).scalar(), chunk.channel)
+    return within(found, chunk.start, chunk.end)  # planned by an earlier version
+
+
+_WITHOUT_SEGMENTS = segments.delete().where(segments.c.chunk_id == bindparam("chunk"))
 
 
 def commit(
@@ -153,11 +155,13 @@ def commit(
     rules: Sequence[str] = (),
     missing: Sequence[Span] = (),
     window: int = 1,
+    then: Claimant | None = None,
 ) -> Onward:
     """Store the chunk's segments and what nothing covers (in the recording's time); admit the next chunks.
 
     `rules` are the names of the checks that the answer failed, for the reasons that are given in words; `window` is
-    how many of the job's chunks may wait or run at once.
+    how many of the job's chunks may wait or run at once. If the next window in turn is of the same job, it is claimed
+    for `then`.
     """
     found: dict[str, Any] = {
         "ended": result.ended,
@@ -168,32 +172,41 @@ def commit(
         "language": result.language,
         "prompt_tokens": result.prompt_tokens,
         "output_tokens": result.output_tokens,
-        "progress": chunks.c.end - chunks.c.start,
     }
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
         _note_failed(connection, claim, rules)
         transitions.move(connection, ChunkEvent.TRANSCRIBED, claim, **found)
-        connection.execute(segments.delete().where(segments.c.chunk_id == claim.id))
+        if claim.attempt > 1:  # one of a suspect job that is retried has those of an earlier attempt
+            connection.execute(_WITHOUT_SEGMENTS, {"chunk": claim.id})
         rows = [_segment_row(claim.id, index, segment) for index, segment in enumerate(result.segments)]
         insert_all(connection, segments, rows)
-        return _onward(connection, claim, window)
+        if advance(connection, claim.job_id, where=claim.owner):
+            return Onward(finish=True)
+        onward = chunk_plans.admit_windows(connection, claim.job_id, window, where=claim.owner)
+        return _go_on(connection, onward, claim.job_id, then) if then else onward
+
+
+def _go_on(connection: Connection, onward: Onward, job_id: str, by: Claimant) -> Onward:
+    """Claim the window whose turn it is, if it is of this job, whose row is locked already.
+
+    It had a message, or was to have one: so of those that wait now, one has a message without having to get it.
+    """
+    first = _first(connection, by.model.queues, 1)
+    if not first or chunk_ids.job_of(first[0]) != job_id:
+        return onward
+    following = _claim(connection, first[0], by)
+    return replace(onward, transcribe=onward.transcribe[1:], following=following) if following else onward
 
 
 def embedded(database: Database, claim: ChunkClaim, seconds: float) -> Onward:
     """The stretch's embeddings lie in the spool; making them took so many `seconds`. Raises LeaseLostError."""
     with database.begin() as connection:
         job_store.lock(connection, claim.job_id)
-        length, timings = chunks.c.end - chunks.c.start, {"speaker_embedding": seconds}
-        transitions.move(connection, ChunkEvent.EMBEDDED, claim, progress=length, timings=timings)
-        return _onward(connection, claim, 0)
-
-
-def _onward(connection: Connection, claim: ChunkClaim, window: int) -> Onward:
-    """The job may be finished, or more of its backlog is admitted."""
-    if advance(connection, claim.job_id, where=claim.owner):
-        return Onward(finish=True)
-    return chunk_plans.admit(connection, claim.job_id, window, where=claim.owner)
+        transitions.move(connection, ChunkEvent.EMBEDDED, claim, timings={"speaker_embedding": seconds})
+        if advance(connection, claim.job_id, where=claim.owner):
+            return Onward(finish=True)
+        return chunk_plans.admit_stretches(connection, claim.job_id, where=claim.owner)
 
 
 def split(
@@ -218,9 +231,17 @@ def _note_failed(connection: Connection, claim: ChunkClaim, rules: Sequence[str]
 
 
 def _segment_row(chunk_id: str, index: int, segment: Segment) -> dict[str, Any]:
-    words = [[word.start, word.end, word.text] for word in segment.words]
-    row = asdict(segment)
-    return row | {"quality": row.pop("confidence"), "chunk_id": chunk_id, "position": index, "words": words}
+    return {
+        "chunk_id": chunk_id,
+        "position": index,
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "speaker": segment.speaker,
+        "kind": segment.kind,
+        "quality": segment.confidence,
+        "words": [[word.start, word.end, word.text] for word in segment.words],
+    }
 
 
 def retry_later(database: Database, claim: ChunkClaim, reason: str, *, delay: float, limit: int) -> list[str]:
@@ -233,8 +254,7 @@ def retry_later(database: Database, claim: ChunkClaim, reason: str, *, delay: fl
         chunk = connection.execute(select(chunks.c.failures, chunks.c.kind).where(chunks.c.id == claim.id)).one()
         failures = chunk.failures + 1
         if failures < limit:
-            counted = {"failures": failures, "not_before": now() + delay}
-            return transitions.move(connection, ChunkEvent.RETRY, claim, detail=reason, **counted)
+            return transitions.move(connection, ChunkEvent.RETRY, claim, detail=reason, failures=failures, delay=delay)
         if chunk.kind == ChunkKind.EMBED:
             return _do_without(connection, claim, reason, failures=failures)
         leases.write(connection, claim, failures=failures)
@@ -247,13 +267,12 @@ def skip(database: Database, claim: ChunkClaim, reason: str) -> Onward:
         job_store.lock(connection, claim.job_id)
         if _do_without(connection, claim, reason):
             return Onward(finish=True)
-        return chunk_plans.admit(connection, claim.job_id, 0, where=claim.owner)
+        return chunk_plans.admit_stretches(connection, claim.job_id, where=claim.owner)
 
 
 def _do_without(connection: Connection, claim: ChunkClaim, reason: str, **values: Any) -> list[str]:
     """Go on without the voices of a stretch; returns the job to send `finish` for."""
-    given_up = {"reasons": [reason], "progress": chunks.c.end, **values}
-    transitions.move(connection, ChunkEvent.NOT_EMBEDDED, claim, detail=reason, **given_up)
+    transitions.move(connection, ChunkEvent.NOT_EMBEDDED, claim, detail=reason, reasons=[reason], **values)
     return [claim.job_id] if advance(connection, claim.job_id, where=claim.owner) else []
 
 
@@ -270,23 +289,32 @@ def given_back(job: Any) -> ChunkState:
     return ChunkState.CANCELLED if job.cancel_requested else ChunkState.QUEUED
 
 
+def _any_chunk(*states: ChunkState) -> Exists:
+    """Found by an index on job, kind and state: what a commit costs does not grow with the job's chunks."""
+    return exists().where(chunks.c.job_id == jobs.c.id, among(chunks.c.kind, ChunkKind), among(chunks.c.state, states))
+
+
+_STANDING = select(
+    jobs.c.state,
+    jobs.c.cancel_requested,
+    _any_chunk(ChunkState.RUNNING).label("running"),
+    _any_chunk(ChunkState.HELD, ChunkState.QUEUED, ChunkState.CANCELLED).label("unread"),
+    _any_chunk(ChunkState.DONE).label("read"),
+).where(jobs.c.id == bindparam("job"))
+
+
 def advance(connection: Connection, job_id: str, *, where: str) -> bool:
     """After a chunk changed: end a cancelled job, or move a read one to `finishing` (True: send `finish`).
 
     The caller has locked the job, so that of two last chunks exactly one sees that it is the last.
     """
-    counts = dict(
-        connection.execute(
-            select(chunks.c.state, func.count()).where(chunks.c.job_id == job_id).group_by(chunks.c.state)
-        ).all()
-    )
-    job = connection.execute(select(jobs.c.state, jobs.c.cancel_requested).where(jobs.c.id == job_id)).one()
-    if job.state != JobState.TRANSCRIBING or counts.get(ChunkState.RUNNING):
+    job = connection.execute(_STANDING, {"job": job_id}).one()
+    if job.state != JobState.TRANSCRIBING or job.running:
         return False
     if job.cancel_requested:
         job_store.cancel(connection, job_id, where=where)
         return False
-    if set(counts) - {ChunkState.SPLIT} != {ChunkState.DONE}:
+    if job.unread or not job.read:
         return False
     transitions.apply(connection, JobEvent.TRANSCRIBED, jobs.c.id == job_id, where=where)
     return True

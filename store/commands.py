@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Text, and_, cast, exists, or_, select, update
@@ -11,7 +12,7 @@ from dropscribe.core.errors import DropscribeError
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.routing import is_bound, wish_of
 from dropscribe.core.types import SETTLED_CHUNKS, ChunkState, JobState
-from dropscribe.store import chunk_plans, queries, transitions
+from dropscribe.store import chunk_plans, queries, revisions, transitions, waiting_line
 from dropscribe.store import jobs as job_store
 from dropscribe.store.events import note
 from dropscribe.store.jobs import NewJob
@@ -19,6 +20,7 @@ from dropscribe.store.session import Database
 from dropscribe.store.tables import chunks, jobs
 from dropscribe.store.transitions import JOBS, ChunkEvent, JobEvent
 
+HAVE_TURNS = (ChunkState.QUEUED, ChunkState.RUNNING)  # the latter for when its worker gives it back
 RETRY_WINDOW = 2  # chunks of a retried job that wait for a model at once; the reconciler admits the others
 
 
@@ -29,17 +31,32 @@ def cancel(database: Database, job_id: str) -> tuple[JobState, list[str]]:
     job that has ended.
     """
     with database.begin() as connection:
-        job = job_store.lock(connection, job_id)
+        job = job_store.lock(connection, job_id, whole=True)
         if JobState(job.state).is_final:
             raise DropscribeError(f"{job_id} is {job.state} already", remedy="there is nothing to cancel")
-        connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
-        note(connection, job_id, EventKind.CANCEL_REQUESTED, where=database.where)
-        of_job = chunks.c.job_id == job_id
-        transitions.apply(connection, ChunkEvent.CANCELLED, of_job, chunks.c.owner.is_(None), where=database.where)
-        running = exists().where(of_job, chunks.c.state == ChunkState.RUNNING)
-        if job.owner or connection.execute(select(running)).scalar():
-            return JobState(job.state), []
-        return JobState.CANCELLED, job_store.cancel(connection, job_id, where=database.where)
+        followers = job_store.request_cancel(connection, job_id, where=database.where)
+        return (JobState(job.state), []) if followers is None else (JobState.CANCELLED, followers)
+
+
+def set_priority(database: Database, job_id: str, priority: str) -> JobState:
+    """Let a job that is under way, and its chunks, go before or after others from now on.
+
+    Returns its state. Raises DropscribeError for a job that has ended.
+    """
+    with database.begin() as connection:
+        job = job_store.lock(connection, job_id)
+        state = JobState(job.state)
+        if state.is_final:
+            remedy = f"`dropscribe retry {job_id}` tries it again" if state in RETRYABLE else "nothing is left to hurry"
+            raise DropscribeError(f"{job_id} is {state} already", remedy=remedy)
+        if job.priority != priority:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority))
+            note(connection, job_id, EventKind.PRIORITY, f"from {job.priority} to {priority}", where=database.where)
+            waiting_line.join(connection, jobs, [job_id])
+            of_job = (chunks.c.job_id == job_id, chunks.c.state.in_(HAVE_TURNS))
+            having = connection.execute(select(chunks.c.id).where(*of_job)).scalars().all()
+            waiting_line.join(connection, chunks, having)
+        return state
 
 
 def begin_anew(database: Database, job_id: str) -> bool:
@@ -48,7 +65,7 @@ def begin_anew(database: Database, job_id: str) -> bool:
     False where the job waits for none by now.
     """
     with database.begin() as connection:
-        job = job_store.lock(connection, job_id)
+        job = job_store.lock(connection, job_id, whole=True)
         if not is_bound(job.model_queue) or job.state != JobState.TRANSCRIBING or job.cancel_requested:
             return False
         _forget_model(connection, job_id)
@@ -58,14 +75,14 @@ def begin_anew(database: Database, job_id: str) -> bool:
 
 
 def change_model(database: Database, job_id: str) -> JobState:
-    """Begin a job anew with any model that it may go to, or retry one that ended without a transcript.
+    """Begin a job again with any model that it may go to, or retry one that ended without a transcript.
 
     Returns the state that the job starts from. Raises DropscribeError where no model has begun it, or it is written.
     """
     if begin_anew(database, job_id):
         return JobState.QUEUED
     with database.begin() as connection:
-        job = job_store.lock(connection, job_id)
+        job = job_store.lock(connection, job_id, whole=True)
         state = JobState(job.state)
         if not is_bound(job.model_queue) or state not in CHANGEABLE or job.cancel_requested:
             raise DropscribeError(f"{job_id} waits for no certain model", remedy="there is nothing to change")
@@ -77,6 +94,7 @@ CHANGEABLE = (JobState.QUEUED, JobState.PREPARING, JobState.FAILED, JobState.PAR
 
 
 def _forget_model(connection: Connection, job_id: str) -> None:
+    """Forget which model began the job, and all that it has transcribed."""
     connection.execute(chunks.delete().where(chunks.c.job_id == job_id))
     free = {"model_queue": jobs.c.wanted_queue, "diarization": None}
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**free))
@@ -85,13 +103,15 @@ def _forget_model(connection: Connection, job_id: str) -> None:
 RETRYABLE = tuple(JOBS[JobEvent.RETRIED].moves)
 
 
-def retry(database: Database, job_id: str) -> JobState:
+def retry(database: Database, job_id: str, *, replaces_by: str | None = None) -> JobState:
     """Try an ended job again. Transcribed chunks are kept, but a suspect job transcribes its doubtful chunks again.
 
-    Returns the state that the job starts from. Raises DropscribeError for a job that is under way or done.
+    `replaces_by` is who lets that take the place of what people corrected in it. Returns the state that the job starts
+    from. Raises DropscribeError for a job that is under way or done, and for one that was corrected and is to be
+    transcribed again.
     """
     with database.begin() as connection:
-        job = job_store.lock(connection, job_id)
+        job = job_store.lock(connection, job_id, whole=True)
         if job.state not in RETRYABLE:
             raise DropscribeError(
                 f"{job_id} is {job.state}", remedy="only failed, parked, cancelled or suspect jobs are retried"
@@ -102,6 +122,8 @@ def retry(database: Database, job_id: str) -> JobState:
         unsent = chunks.c.id.in_([*admitted.transcribe, *admitted.embed])
         connection.execute(update(chunks).where(unsent).values(sent_at=None))
         state = _restart_state(connection, job)
+        if held.ids or state is JobState.QUEUED:
+            _replace_corrections(connection, job, replaces_by, where=database.where)
         transitions.apply(
             connection,
             JobEvent.RETRIED,
@@ -110,9 +132,27 @@ def retry(database: Database, job_id: str) -> JobState:
             to=state,
             detail=f"from {job.state}",
             diarization=None if held.ids else job.diarization,  # the old chunks' does not fit the new ones
-            moves=job.overrides.archives,
+            moves=job.overrides.archives and _is_newest(connection, job),
         )
         return state
+
+
+def _replace_corrections(connection: Connection, job: Any, who: str | None, *, where: str) -> None:
+    """Set aside what people corrected in a transcript that is made again. Raises DropscribeError without `who`."""
+    if not any(map(attrgetter("edits"), revisions.live(connection, job.id))):
+        return
+    if who is None:
+        raise DropscribeError(
+            f"{job.id} was corrected, and what failed a check would be transcribed again",
+            remedy="correct that too, or let the new transcript replace the corrected one with --replace-corrections",
+        )
+    revisions.set_aside(connection, job, who, where=where)
+
+
+def _is_newest(connection: Connection, job: Any) -> bool:
+    """False where another recording took the place of the job's own: that one's job archives what lies there."""
+    newer = (jobs.c.path_key == job.path_key, jobs.c.created_at > job.created_at)
+    return not connection.execute(select(exists().where(*newer))).scalar()
 
 
 def _to_be_read_again(job: Any) -> ColumnElement[bool]:
@@ -123,9 +163,12 @@ def _to_be_read_again(job: Any) -> ColumnElement[bool]:
 
 
 def _restart_state(connection: Connection, job: Any) -> JobState:
+    """Where a job goes on that is begun again: what its chunks have done is kept, unless its text was removed."""
+    if job.text_removed_at is not None:
+        return JobState.QUEUED
     states = set(connection.execute(select(chunks.c.state).where(chunks.c.job_id == job.id)).scalars())
     if not states:  # what an earlier store had made is only to be written, unless it is doubted
-        is_made = queries.is_taken_over(job) and job.state != JobState.SUSPECT
+        is_made = queries.is_taken_over(job) and job.diarization is not None and job.state != JobState.SUSPECT
         return JobState.FINISHING if is_made else JobState.QUEUED
     return JobState.FINISHING if states <= {*SETTLED_CHUNKS} else JobState.TRANSCRIBING
 
@@ -133,17 +176,21 @@ def _restart_state(connection: Connection, job: Any) -> JobState:
 def rerun(database: Database, job_id: str, wanted: NewJob) -> JobState:
     """Re-apply the settings that need no model: write the transcript again, or retry a job that has none.
 
+    Where what was said is gone from the store, the recording is transcribed again.
+
     Returns the state that the job starts from. Raises DropscribeError for a job that is under way.
     """
     with database.begin() as connection:
-        job = job_store.lock(connection, job_id)
+        job = job_store.lock(connection, job_id, whole=True)
+        is_left = reserved_names.shelf_of(job.path) != reserved_names.DONE
         values: dict[str, Any] = job_store.wishes(wanted) | {
             "overrides": wanted.overrides,
             "priority": wanted.priority,
-            "moves": wanted.moves and reserved_names.shelf_of(job.path) != reserved_names.DONE,
+            "moves": wanted.moves and is_left and _is_newest(connection, job),
         }
         the_job, before = jobs.c.id == job_id, f"from {job.state}"
-        start = JobState.QUEUED if queries.is_taken_over(job) else JobState.FINISHING
+        is_there = job.text_removed_at is None and not queries.is_taken_over(job)
+        start = JobState.FINISHING if is_there else JobState.QUEUED
         changes: dict[str, Any] = {"where": database.where, "detail": before, "to": start}
         written = transitions.apply(connection, JobEvent.RERUN, the_job, **changes, **values)
         if not written.ids and JobState(job.state).is_final:

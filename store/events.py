@@ -41,6 +41,9 @@ class Event:
         return ": ".join(filter(None, (about, ", ".join(self.rules), self.detail)))
 
 
+_NOTE = insert(events).values(at=now())
+
+
 def note(
     connection: Connection,
     job_id: str,
@@ -54,7 +57,7 @@ def note(
 ) -> None:
     """Add a line to the job's audit trail, in the caller's transaction."""
     facts = {"chunk": chunk, "attempt": attempt, "rules": list(rules)}
-    connection.execute(insert(events).values(job_id=job_id, at=now(), kind=kind, where=where, detail=detail, **facts))
+    connection.execute(_NOTE, {"job_id": job_id, "kind": kind, "where": where, "detail": detail, **facts})
 
 
 def note_attempt(
@@ -73,6 +76,12 @@ def note_attempt(
     )
 
 
+def last_of(connection: Connection, job_id: str, kinds: Sequence[EventKind]) -> str | None:
+    """The kind of the last event of these kinds that the job has; None where it has none."""
+    query = select(events.c.kind).where(events.c.job_id == job_id, events.c.kind.in_(kinds))
+    return connection.execute(query.order_by(events.c.id.desc()).limit(1)).scalar()
+
+
 _COLUMNS = [events.c[name] for name in Event.__dataclass_fields__]
 
 
@@ -84,7 +93,16 @@ def events_of(database: Database, job_id: str) -> list[Event]:
 
 
 def _event(at: float, kind: str, where: str, detail: str, chunk: str, attempt: int | None, rules: list[str]) -> Event:
-    return Event(at, current(kind), where, detail, chunk, attempt, tuple(current(rule, CHECKS) for rule in rules))
+    """An event by its columns, under the current names."""
+    return Event(
+        at=at,
+        kind=current(kind),
+        where=where,
+        detail=detail,
+        chunk=chunk,
+        attempt=attempt,
+        rules=tuple(current(rule, CHECKS) for rule in rules),
+    )
 
 
 class Postponed(NamedTuple):

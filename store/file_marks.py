@@ -41,8 +41,15 @@ def read(database: Database, root: str, paths: Iterable[str]) -> dict[str, ReadF
 
 
 def _read(row: Any) -> ReadFile:
+    """What a job says of its file."""
     is_to_come = row.state in {JobState.QUEUED, JobState.PREPARING}
-    return ReadFile(row.id, row.size, row.mtime_ns, FileMark(row.stamp or 0, row.fingerprint), is_to_come)
+    return ReadFile(
+        job_id=row.id,
+        size=row.size,
+        mtime_ns=row.mtime_ns,
+        mark=FileMark(row.stamp or 0, row.fingerprint),
+        is_to_come=is_to_come,
+    )
 
 
 def restamp(database: Database, stamps: Mapping[str, int]) -> None:

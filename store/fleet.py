@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, insert, or_, select, update
+from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
 
 from dropscribe.core.routing import MODEL_QUEUE, ResidentModel
 from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo
+from dropscribe.store import speeds
 from dropscribe.store.leases import owned
 from dropscribe.store.session import Database, insert_ignoring
+from dropscribe.store.speeds import MIN_SAMPLE, Measured, Place
 from dropscribe.store.tables import chunks, jobs, locks, now, workers
 
-DRAINING = "draining"  # the state of a worker that was told to finish what it does and end
+DRAINING = "draining"  # the state of a worker that has to finish what it does and end
+STORE = "store"  # the row of `locks` that names the store and is held by nobody
 UNFIT = "unfit"  # the state of a worker that took itself out
 FORGET_SECONDS = 7200.0  # a worker that is silent for longer is no longer listed
+MIN_ELAPSED = 2.0  # seconds; the progress of a chunk is noted every second, so that it tells little before
 MIN_WINDOW = 2  # chunks; also that of a fleet that is not known yet
 TRANSCRIBING, EMBEDDING = "transcribing", "embedding"  # what a worker does with a chunk
 
@@ -30,6 +35,7 @@ def register(
         connection.execute(
             delete(workers).where(or_(workers.c.id == worker, workers.c.heartbeat_at < now() - FORGET_SECONDS))
         )
+        speeds.forget_old(connection)
         connection.execute(
             insert(workers).values(
                 id=worker,
@@ -60,6 +66,7 @@ def heartbeat(
 ) -> str | None:
     """Say that the worker is alive; add seconds of audio transcribed and of time spent on it since the last heartbeat.
 
+    The same is added to what is known of the model's speed, which outlives the worker.
     `memory` is the memory of the process in bytes, `called` is what settings call the checkpoint of its
     `engine`.
 
@@ -77,8 +84,12 @@ def heartbeat(
     if engine:
         values |= {"engine": engine, "queues": list(ResidentModel.of(engine, called).queues)}
     with database.begin() as connection:
-        beat = update(workers).where(workers.c.id == worker).values(**values).returning(workers.c.state)
-        return connection.execute(beat).scalar()
+        beat = update(workers).where(workers.c.id == worker).values(**values)
+        found = connection.execute(beat.returning(workers.c.state, workers.c.host, workers.c.gpu, workers.c.queues))
+        row = found.first()
+        if row and audio:
+            speeds.note(connection, Place.of(row.host, row.gpu, row.queues), Measured(audio, busy))
+        return row.state if row else None
 
 
 def drain(database: Database, worker: str) -> bool:
@@ -98,7 +109,8 @@ def leave(database: Database, worker: str) -> None:
 class Work:
     """What a worker has claimed: a job in the state `step`, or a chunk of it (`step` is `transcribing` or `embedding`).
 
-    A chunk lasts from `start` to `end` in seconds of the recording; `read` seconds are transcribed.
+    A chunk lasts from `start` to `end` in seconds of the recording; `read` seconds are transcribed, and it was claimed
+    `elapsed` seconds ago (0 where that is not known).
     """
 
     job: str
@@ -107,6 +119,11 @@ class Work:
     start: float | None = None
     end: float | None = None
     read: float = 0.0
+    elapsed: float = 0.0
+
+    def audio_left(self, speed: float) -> float:
+        """Seconds of a chunk's audio that are left; of a model that tells no progress, what that speed has left."""
+        return max(0.0, (self.end or 0.0) - (self.start or 0.0) - (self.read or self.elapsed * speed))
 
     @property
     def share(self) -> float | None:
@@ -127,7 +144,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A registered process; `silent` is the seconds since its last heartbeat, `memory` is in bytes."""
+    """A registered process; `silent` is the seconds since its last heartbeat, `memory` is in bytes.
+
+    `kept_audio_seconds` and `kept_busy_seconds` are what is known of the speed of its model on this host and GPU, from
+    earlier processes too.
+    """
 
     id: str
     host: str
@@ -144,6 +165,8 @@ class Worker:
     memory: int = 0
     queues: Sequence[str] = ()
     work: tuple[Work, ...] = ()
+    kept_audio_seconds: float = 0.0
+    kept_busy_seconds: float = 0.0
 
     def is_alive(self, silence: float) -> bool:
         """Was it heard of within `silence` seconds?"""
@@ -159,6 +182,24 @@ class Worker:
         """Seconds of audio transcribed per second of work; None before the first."""
         return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
 
+    @property
+    def transcribing(self) -> Sequence[Work]:
+        """The chunks that its model transcribes now."""
+        return [work for work in self.work if work.step == TRANSCRIBING]
+
+    @property
+    def chunk_speed(self) -> float | None:
+        """Seconds of one chunk transcribed per second, running chunks included; None until enough was measured."""
+        telling = [work for work in self.transcribing if work.read and work.elapsed >= MIN_ELAPSED]
+        audio = self.kept_audio_seconds + sum(map(attrgetter("read"), telling))
+        busy = self.kept_busy_seconds + sum(map(attrgetter("elapsed"), telling))
+        return audio / busy if audio >= MIN_SAMPLE and busy else None
+
+    @property
+    def speed(self) -> float | None:
+        """Seconds of audio transcribed per second in all the chunks that it transcribes at once; None until known."""
+        return self.chunk_speed and self.chunk_speed * (self.engine.slots if self.engine else 1)
+
 
 _WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__]
 
@@ -168,9 +209,16 @@ def list_workers(database: Database) -> list[Worker]:
     recent = workers.c.heartbeat_at >= now() - FORGET_SECONDS
     query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent")).where(recent)
     with database.read() as connection:
-        claimed = _work_by_owner(connection)
+        claimed, known = _work_by_owner(connection), speeds.kept(connection)
         rows = connection.execute(query.order_by(workers.c.role, workers.c.id)).all()
-    return [Worker(**row._mapping, work=tuple(claimed.get(row.id, ()))) for row in rows]  # noqa: SLF001
+    return [_worker(row, claimed.get(row.id, ()), known) for row in rows]
+
+
+def _worker(row: Any, work: Iterable[Work], known: Mapping[Place, Measured]) -> Worker:
+    """A worker by its row, with its work and the speed that is known of its like."""
+    kept = speeds.nearest(known, Place.of(row.host, row.gpu, row.queues))
+    of_row = row._mapping  # noqa: SLF001 (SQLAlchemy's public name for it)
+    return Worker(**of_row, work=tuple(work), kept_audio_seconds=kept.audio, kept_busy_seconds=kept.busy)
 
 
 def living_workers(database: Database, silence: float) -> list[Worker]:
@@ -178,17 +226,26 @@ def living_workers(database: Database, silence: float) -> list[Worker]:
     return [worker for worker in list_workers(database) if worker.is_alive(silence)]
 
 
+def speed_of(alive: Iterable[Worker]) -> float | None:
+    """Seconds of audio that these workers transcribe per second together; None where no speed is known."""
+    return sum(worker.speed or 0.0 for worker in alive) or None
+
+
 def _work_by_owner(connection: Connection) -> dict[str, list[Work]]:
     """What each worker has claimed."""
     of_jobs = select(jobs.c.owner, jobs.c.id, jobs.c.path, jobs.c.state).where(owned(jobs))
-    columns = (chunks.c.owner, jobs.c.id, jobs.c.path, chunks.c.kind, chunks.c.start, chunks.c.end, chunks.c.progress)
-    of_chunks = select(*columns).join(jobs, jobs.c.id == chunks.c.job_id).where(chunks.c.state == ChunkState.RUNNING)
+    elapsed = func.coalesce(now() - chunks.c.claimed_at, 0.0)
+    how_far = (chunks.c.start, chunks.c.end, chunks.c.progress, elapsed)
+    of_chunks = select(chunks.c.owner, chunks.c.kind, jobs.c.id, jobs.c.path, *how_far).join(
+        jobs, jobs.c.id == chunks.c.job_id
+    )
+    of_chunks = of_chunks.where(chunks.c.state == ChunkState.RUNNING)
     found: dict[str, list[Work]] = {}
     for row in connection.execute(of_jobs):
         found.setdefault(row.owner, []).append(Work(row.id, row.path, row.state))
     for row in connection.execute(of_chunks):
         step = EMBEDDING if row.kind == ChunkKind.EMBED else TRANSCRIBING
-        found.setdefault(row.owner, []).append(Work(row.id, row.path, step, row.start, row.end, row.progress))
+        found.setdefault(row.owner, []).append(Work(row.id, row.path, step, *row[4:]))
     return found
 
 
@@ -233,9 +290,22 @@ def model_workers(database: Database, silence: float) -> list[ModelWorker]:
 
 def capacity_of(workers: Sequence[ModelWorker], queue: str) -> Capacity:
     """What those of the workers can do that serve the queue."""
-    fit = [worker.engine for worker in workers if queue in worker.queues]
+    return capacity_of_engines(worker.engine for worker in workers if queue in worker.queues)
+
+
+def capacity_of_engines(engines: Iterable[EngineInfo]) -> Capacity:
+    """What these models can do, one in each worker."""
+    fit = [*engines]
     longest = min(map(attrgetter("longest_chunk"), fit), default=None)
     return Capacity(len(fit), sum(map(attrgetter("slots"), fit)), longest)
+
+
+def store_id(database: Database) -> str:
+    """What tells this store from all others. It stays with the store when that is moved, or restored from a backup."""
+    with database.begin() as connection:
+        fresh = insert_ignoring(connection, locks).values(name=STORE, owner=secrets.token_hex(6), lease_until=0.0)
+        connection.execute(fresh)
+        return str(connection.execute(select(locks.c.owner).where(locks.c.name == STORE)).scalar_one())
 
 
 def hold_role(database: Database, role: str, owner: str, seconds: float) -> bool:

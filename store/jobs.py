@@ -8,35 +8,44 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, case, exc, select, update
+from sqlalchemy import Connection, Select, bindparam, case, exc, exists, select, update
 
+from dropscribe.core import chunk_ids
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.file_marks import FileMark
 from dropscribe.core.job_overrides import JobOverrides
-from dropscribe.core.routing import AUTO, model_queue
-from dropscribe.core.types import JobState, Span
-from dropscribe.store import leases, transitions
-from dropscribe.store.events import note, note_attempt
+from dropscribe.core.origin import RecordingOrigin
+from dropscribe.core.recording_parts import RecordingPart
+from dropscribe.core.routing import AUTO, CPU_QUEUE, model_queue
+from dropscribe.core.types import ACTIVE_STATES, ChunkState, JobState, Span
+from dropscribe.store import leases, transitions, waiting_line
+from dropscribe.store import parts as part_store
+from dropscribe.store.events import last_of, note, note_attempt
 from dropscribe.store.leases import JobClaim
-from dropscribe.store.session import Database, insert_ignoring
-from dropscribe.store.tables import forgotten, jobs, now, path_key, source_of
-from dropscribe.store.transitions import JobEvent
+from dropscribe.store.session import Database, insert_all, insert_ignoring
+from dropscribe.store.tables import StoredRecording, chunks, folder_key, forgotten, jobs, now, outputs, parts, path_key
+from dropscribe.store.tables import source_of as source_at
+from dropscribe.store.transitions import ChunkEvent, JobEvent
 
-ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # without those that are mistaken for one another
-ID_LENGTH = 8  # 40 bits; a clash refuses the row, and the next scan admits it under another id
+SCOPE_DIGITS = 12  # of the digest of a folder within which contents are compared
+# Why a transcript is written: that somebody corrected it is nothing to announce.
+WRITTEN_FOR = (EventKind.ADMITTED, EventKind.RETRIED, EventKind.RERUN, EventKind.SPEAKERS, EventKind.REVISED)
 BATCH = 200  # rows an INSERT; SQLite takes 32,766 parameters
 
 
 @dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(StoredRecording):
     """A complete recording: `path` relative to `root`, size in bytes, settings by digest.
 
-    `overrides` are the settings that its folder has of its own. `mark` is given where it replaced another recording of
-    the same name, size and time.
+    `overrides` are the settings that its folder has of its own; `submitted` says that somebody asked for it by name,
+    and that the watcher did not find it. `mark` is given where it replaced another recording of
+    the same name, size and time. `parts` are further files of the same recording; `remark` is for its audit trail.
     """
 
     root: str
@@ -48,15 +57,18 @@ class NewJob:
     context: str = ""
     overrides: JobOverrides = field(default_factory=JobOverrides)
     mark: FileMark | None = None
+    submitted: bool = False
+    parts: tuple[RecordingPart, ...] = ()
+    remark: str = ""
 
     @property
-    def source(self) -> str:
-        """Absolute path."""
-        return source_of(self.root, self.path)
+    def part_count(self) -> int:
+        """How many files follow the first."""
+        return len(self.parts)
 
     @property
     def moves(self) -> bool:
-        """Is it put away when its job has ended?"""
+        """Is it archived when its job has ended?"""
         return self.overrides.archives
 
     @property
@@ -71,7 +83,8 @@ class NewJob:
         text = f"{path_key(self.source)}:{self.size}:{self.mtime_ns}:{self.settings_digest}"
         # With the stamp, as a content may come back after another one.
         mark = f":{self.mark.stamp}:{self.mark.fingerprint}" if self.mark else ""
-        return hashlib.sha256((text + mark).encode()).hexdigest()
+        further = "".join(f":{path_key(one.path)}:{one.size}:{one.mtime_ns}" for one in self.parts)
+        return hashlib.sha256((text + mark + further).encode()).hexdigest()
 
 
 def wishes(job: NewJob) -> dict[str, Any]:
@@ -88,26 +101,33 @@ def wishes(job: NewJob) -> dict[str, Any]:
 
 def new_id() -> str:
     """A random job id, short enough to type."""
-    return "".join(secrets.choice(ID_LETTERS) for _ in range(ID_LENGTH))
+    return "".join(secrets.choice(chunk_ids.LETTERS) for _ in range(chunk_ids.LENGTH))
 
 
-def admit(database: Database, found: Sequence[NewJob], *, again: bool = False) -> list[str]:
+def admit(
+    database: Database, found: Sequence[NewJob], *, again: bool = False, woken: list[str] | None = None
+) -> list[str]:
     """Insert a job for each recording that has none yet; returns the ids of the new ones.
 
-    A recording that was admitted under other settings, or forgotten, gets a job only with `again`.
+    A recording that was admitted under other settings, or forgotten, gets a job only with `again`. One in parts takes
+    the place of what was admitted of it before: see `_join`; `woken` takes the followers to send `finish` for.
     """
     admitted: list[str] = []
     for start in range(0, len(found), BATCH):
         with database.begin() as connection:
             batch = found[start : start + BATCH]
-            rows = [*map(_row, batch if again else _never_admitted(connection, batch))]
+            rows = _rows(connection, batch if again else _never_admitted(connection, batch))
             if not rows:
                 continue
-            statement = insert_ignoring(connection, jobs).values(rows).returning(jobs.c.id)
+            statement = insert_ignoring(connection, jobs).values([row for row, _ in rows]).returning(jobs.c.id)
             new = list(connection.execute(statement).scalars())
+            of_ids = {row["id"]: job for row, job in rows}
             for job_id in new:
-                note(connection, job_id, EventKind.ADMITTED, where=database.where)
-            if new and any(job.mark for job in batch):
+                note(connection, job_id, EventKind.ADMITTED, of_ids[job_id].remark, where=database.where)
+                if of_ids[job_id].parts:
+                    followers = _join(connection, job_id, of_ids[job_id], where=database.where)
+                    (woken if woken is not None else []).extend(followers)
+            if new and any(map(attrgetter("mark"), batch)):
                 _leave_to(connection, new)
         admitted += new
     return admitted
@@ -120,6 +140,21 @@ def _leave_to(connection: Connection, new: Sequence[str]) -> None:
     connection.execute(update(jobs).where(*older).values(moves=False, moving_to=None))
 
 
+def _join(connection: Connection, job_id: str, job: NewJob, *, where: str) -> list[str]:
+    """Keep the further files of a new job, which takes the place of older ones of its first file.
+
+    These are not archived by themselves any more, and end where they are under way. Their transcripts give way to that
+    of the new one, as those of the same recording do. Returns the followers to send `finish` for.
+    """
+    insert_all(connection, parts, part_store.rows_of(job_id, job.root, job.parts))
+    note(connection, job_id, EventKind.JOINED, ", ".join(map(attrgetter("name"), job.parts)), where=where)
+    older, why = (jobs.c.path_key == path_key(job.source), jobs.c.id != job_id), f"job {job_id} has further parts"
+    connection.execute(update(jobs).where(*older, jobs.c.moves.is_(True)).values(moves=False, moving_to=None))
+    under_way = connection.execute(select(jobs.c.id).where(*older, jobs.c.state.in_(ACTIVE_STATES))).scalars().all()
+    ended = [request_cancel(connection, one, where=where, why=f"{why} of its recording") for one in under_way]
+    return [follower for followers in ended for follower in followers or ()]
+
+
 def _never_admitted(connection: Connection, batch: Sequence[NewJob]) -> list[NewJob]:
     keys = {job: path_key(job.source) for job in batch}
     seen = {
@@ -129,7 +164,32 @@ def _never_admitted(connection: Connection, batch: Sequence[NewJob]) -> list[New
             select(table.c.path_key, table.c.size, table.c.mtime_ns).where(table.c.path_key.in_(keys.values()))
         )
     }
-    return [job for job in batch if job.mark or (keys[job], job.size, job.mtime_ns) not in seen]
+
+    def is_known(job: NewJob) -> bool:
+        """Of a recording in parts it is not enough that its first file was admitted."""
+        return _has_these(connection, job) if job.parts else (keys[job], job.size, job.mtime_ns) in seen
+
+    return [job for job in batch if job.mark or not is_known(job)]
+
+
+def _has_these(connection: Connection, job: NewJob) -> bool:
+    """Was a recording of the same files, each of this size and time, admitted under whichever settings?"""
+    first = (jobs.c.path_key == path_key(job.source), jobs.c.size == job.size, jobs.c.mtime_ns == job.mtime_ns)
+    of_first = connection.execute(select(jobs.c.id).where(*first, jobs.c.part_count == job.part_count)).scalars().all()
+    wanted = [replace(part, fingerprint="") for part in job.parts]
+    return any(
+        wanted == [replace(part, fingerprint="") for part in part_store.further_files(connection, one)]
+        for one in of_first
+    )
+
+
+def _rows(connection: Connection, found: Sequence[NewJob]) -> list[tuple[dict[str, Any], NewJob]]:
+    folders = [folder_key(job.source) for job in found]
+    turns = waiting_line.turns(connection, [(key, job.priority) for key, job in zip(folders, found, strict=True)])
+    return [
+        (_row(job) | {"folder_key": key, "turn": turn}, job)
+        for job, key, turn in zip(found, folders, turns, strict=True)
+    ]
 
 
 def _row(job: NewJob) -> dict[str, Any]:
@@ -140,6 +200,7 @@ def _row(job: NewJob) -> dict[str, Any]:
         "model_queue": job.model_queue,
         "wanted_queue": job.model_queue,
         "moves": job.moves,
+        "part_count": job.part_count,
         "state": JobState.QUEUED,
         "reason": "",
         "notes": [],
@@ -157,8 +218,11 @@ def _row(job: NewJob) -> dict[str, Any]:
 
 
 def _given(job: NewJob) -> dict[str, Any]:
-    given = {name: getattr(job, name) for name in NewJob.__dataclass_fields__ if name != "mark"}
+    given = {name: getattr(job, name) for name in NewJob.__dataclass_fields__ if name not in NO_COLUMNS}
     return given | _marked(job.mark)
+
+
+NO_COLUMNS = {"mark", "parts", "remark"}  # of a new job, what is kept otherwise
 
 
 def _marked(mark: FileMark | None) -> dict[str, Any]:
@@ -174,52 +238,76 @@ def find_admitted(database: Database, recording: NewJob) -> str | None:
 
 
 def known(database: Database, root: str) -> dict[str, tuple[int, int]]:
-    """Size and mtime_ns of every recording under `root` that was ever admitted, the newest admission of each."""
+    """Size and mtime_ns of every file under `root` that was ever admitted, the newest admission of each."""
     rows = select(jobs.c.path, jobs.c.size, jobs.c.mtime_ns).where(jobs.c.root == root).order_by(jobs.c.created_at)
+    further = select(parts.c.path, parts.c.size, parts.c.mtime_ns).join(jobs, jobs.c.id == parts.c.job_id)
+    of_root = further.where(jobs.c.root == root).order_by(jobs.c.created_at)
     with database.read() as connection:
-        return {row.path: (row.size, row.mtime_ns) for row in connection.execute(rows)}
+        found = {row.path: (row.size, row.mtime_ns) for row in connection.execute(rows)}
+        return found | {row.path: (row.size, row.mtime_ns) for row in connection.execute(of_root)}
+
+
+def first_to_prepare(database: Database, most: int) -> list[str]:
+    """The ids of the jobs whose turn it is to be prepared: the first so many of one priority that can be claimed."""
+    with database.read() as connection:
+        return waiting_line.of_first_priority(connection.execute(_first_to_prepare(), {"most": most}).all())
+
+
+@cache
+def _first_to_prepare() -> Select[Any]:
+    waits = select(jobs.c.id, jobs.c.turn).where(*transitions.claimable(JobEvent.PREPARING))
+    return waits.order_by(jobs.c.turn).limit(bindparam("most"))
 
 
 def claim_prepare(database: Database, job_id: str, owner: str, seconds: float) -> JobClaim | None:
     """Claim a queued job to prepare it; None if it cannot be claimed."""
-    return _claim(database, JobEvent.PREPARING, job_id, owner, seconds)
+    with database.begin() as connection:
+        taken = transitions.take(connection, JobEvent.PREPARING, job_id, owner=owner, seconds=seconds)
+        if taken is None:
+            return None
+        waiting_line.move_on(connection, taken.turn, (CPU_QUEUE,))
+        return JobClaim(job_id, JobState.PREPARING, taken.attempt, owner)
 
 
 def claim_finish(database: Database, job_id: str, owner: str, seconds: float) -> JobClaim | None:
     """Claim a job to write its transcript, once all its chunks are transcribed; None if it cannot be claimed."""
-    return _claim(database, JobEvent.FINISHING, job_id, owner, seconds)
-
-
-def _claim(database: Database, event: JobEvent, job_id: str, owner: str, seconds: float) -> JobClaim | None:
-    """`event` is called as the state that it leads to."""
     with database.begin() as connection:
-        attempt = transitions.take(connection, event, job_id, owner=owner, seconds=seconds)
-        return JobClaim(job_id, JobState(event), attempt, owner) if attempt else None
+        taken = transitions.take(connection, JobEvent.FINISHING, job_id, owner=owner, seconds=seconds)
+    return JobClaim(job_id, JobState.FINISHING, taken.attempt, owner) if taken else None
 
 
-def content_key(sha256: str, settings_digest: str) -> str:
-    """Under this key one job at most transcribes; the others follow it."""
-    return f"{sha256}:{settings_digest}"
+def content_key(sha256: str, settings_digest: str, scope: str = "") -> str:
+    """Under this key one job at most transcribes; the others follow it.
+
+    `scope` is the folder within which contents are compared, empty for the whole fleet.
+    """
+    return ":".join((sha256, settings_digest, *([path_key(scope)[:SCOPE_DIGITS]] if scope else [])))
 
 
 def lead_or_follow(
-    database: Database, claim: JobClaim, sha256: str, mark: FileMark | None = None
+    database: Database,
+    claim: JobClaim,
+    sha256: str,
+    mark: FileMark | None = None,
+    origin: RecordingOrigin | None = None,
+    *,
+    scope: str = "",
 ) -> tuple[str | None, list[str]]:
-    """Record the content's hash and the file's mark; become the one job that transcribes it, or follow that one.
+    """Record the content's hash, the file's mark and its origin; become the one job that transcribes it, or follow it.
 
-    Returns (None, []) to the leader. A follower loses its claim, waits for its leader, and gets the leader's id
-    and, when the leader is through already, its own id to send `finish` for.
+    Contents are compared within the folder `scope`. Returns (None, []) to the leader. A follower loses its claim, waits
+    for its leader, and gets the leader's id and, when the leader is through already, its own id to send `finish` for.
     """
+    found = {"sha256": sha256, "origin": origin, **_marked(mark)}
     while True:
         try:
             with database.begin() as connection:
                 digest = connection.execute(select(jobs.c.settings_digest).where(jobs.c.id == claim.id)).scalar_one()
-                key = content_key(sha256, digest)
-                found = {"sha256": sha256, **_marked(mark)}
+                key = content_key(sha256, digest, scope)
                 leases.write(connection, claim, content_key=key, duplicate_of=None, **found)
                 return None, []
         except exc.IntegrityError:
-            followed = _follow(database, claim, key, {"sha256": sha256, **_marked(mark)})
+            followed = _follow(database, claim, key, found)
             if followed:
                 return followed
 
@@ -232,8 +320,9 @@ def _follow(database: Database, claim: JobClaim, key: str, found: dict[str, Any]
             return None
         through = JobState(leader.state).is_final
         state = JobState.FINISHING if through else JobState.TRANSCRIBING
-        found |= {"duplicate_of": leader.id}
-        transitions.move(connection, JobEvent.FOLLOWS, claim, to=state, detail=leader.id, **found)
+        transitions.move(
+            connection, JobEvent.FOLLOWS, claim, to=state, detail=leader.id, duplicate_of=leader.id, **found
+        )
         return leader.id, [claim.id] if through else []
 
 
@@ -242,19 +331,51 @@ def complete(
     claim: JobClaim,
     state: JobState,
     *,
+    files: Sequence[str] = (),
     reason: str = "",
     notes: Sequence[str] = (),
     missing: Sequence[Span] = (),
     timings: dict[str, float] | None = None,
+    revision: int | None = None,
 ) -> list[str]:
-    """End the job for good as done, suspect or duplicate; returns the followers to send `finish` for."""
+    """End the job for good as done, suspect or duplicate; returns the followers to send `finish` for.
+
+    `files` are the paths of its transcript's files, which are in place. They have the `revision` of that number; where
+    somebody corrected the transcript meanwhile, the job does not end but is to be written once more, and its own id is
+    returned. None asks for none. Raises LeaseLostError.
+    """
     found: dict[str, Any] = {
         "notes": list(notes),
         "missing": tuple(missing),
         "timings": timings or {},
     }
     with database.begin() as connection:
-        return transitions.move(connection, JobEvent(state), claim, detail=reason, reason=reason, **found)
+        _in_place(connection, claim, files)
+        is_told = not (revision and last_of(connection, claim.id, WRITTEN_FOR) == EventKind.REVISED)
+        try:
+            return transitions.move(
+                connection,
+                JobEvent(state),
+                claim,
+                detail=reason,
+                reason=reason,
+                announces=is_told,
+                of_revision=revision,
+                **found,
+            )
+        except LeaseLostError:
+            if lock(connection, claim.id).revision == revision:
+                raise
+            transitions.move(connection, JobEvent.REVISED, claim, detail="corrected while it was written")
+            return [claim.id]
+
+
+def _in_place(connection: Connection, claim: JobClaim, files: Sequence[str]) -> None:
+    """Record that the job's files are in place."""
+    keys = [*map(path_key, files)]
+    rows = update(outputs).where(outputs.c.path_key.in_(keys), outputs.c.job_id == claim.id)
+    if keys and connection.execute(rows.values(written_at=now(), replaced=None)).rowcount != len(keys):
+        raise LeaseLostError(f"{claim.id}: its files belong to another job by now")
 
 
 def fail(database: Database, claim: JobClaim, reason: str) -> list[str]:
@@ -268,20 +389,54 @@ def retry_later(database: Database, claim: JobClaim, reason: str, *, delay: floa
     """Let the job go back to its queue for `delay` seconds; at the `limit`-th failure it fails for good."""
     with database.begin() as connection:
         failures = connection.execute(select(jobs.c.failures).where(jobs.c.id == claim.id)).scalar_one() + 1
-        event, due = (JobEvent.FAILED, 0.0) if failures >= limit else (JobEvent.RETRY, now() + delay)
-        counted: dict[str, Any] = {"failures": failures, "not_before": due}
-        return transitions.move(connection, event, claim, detail=reason, reason=reason, **counted)
+        event, due = (JobEvent.FAILED, 0.0) if failures >= limit else (JobEvent.RETRY, delay)
+        return transitions.move(connection, event, claim, detail=reason, reason=reason, failures=failures, delay=due)
 
 
 def postpone(database: Database, claim: JobClaim, reason: str, *, delay: float) -> None:
     """Let the job go back to its queue for `delay` seconds for something that is not its fault."""
     with database.begin() as connection:
-        due = now() + delay
-        transitions.move(connection, JobEvent.DEFERRED, claim, detail=reason, reason=reason, not_before=due)
+        transitions.move(connection, JobEvent.DEFERRED, claim, detail=reason, reason=reason, delay=delay)
+
+
+def fall_apart(database: Database, claim: JobClaim, reason: str) -> list[str]:
+    """Make a recording of each file of a job: they do not belong together. Returns the jobs to send `prepare` for.
+
+    A further file that is in a newer job already gets none.
+    """
+    with database.begin() as connection:
+        row = lock(connection, claim.id, whole=True)
+        newer = part_store.in_newer_jobs(connection, claim.id)
+        further = part_store.further_files(connection, claim.id)
+        left = [part for part in further if path_key(source_at(row.root, part.path)) not in newer]
+        connection.execute(parts.delete().where(parts.c.job_id == claim.id))
+        transitions.move(connection, JobEvent.FELL_APART, claim, detail=reason, part_count=0, content_key=None)
+        others = [values for values, _ in _rows(connection, [_alone(row, part, reason) for part in left])]
+        statement = insert_ignoring(connection, jobs).values(others).returning(jobs.c.id)
+        new = list(connection.execute(statement).scalars()) if others else []
+        for job_id in new:
+            note(connection, job_id, EventKind.ADMITTED, f"not joined to {row.path}: {reason}", where=database.where)
+        return [claim.id, *new]
+
+
+def _alone(row: Any, part: RecordingPart, reason: str) -> NewJob:
+    """A further file of a job as a recording by itself, under the same settings."""
+    return NewJob(
+        root=row.root,
+        path=part.path,
+        size=part.size,
+        mtime_ns=part.mtime_ns,
+        settings_digest=row.settings_digest,
+        priority=row.priority,
+        context=row.context,
+        overrides=row.overrides,
+        submitted=row.submitted,
+        remark=reason,
+    )
 
 
 def start_over(database: Database, claim: JobClaim, reason: str) -> list[str]:
-    """A follower whose leader came to nothing transcribes by itself; returns its id to send `prepare` for."""
+    """A job that has nothing to write is transcribed, as it follows nobody; returns its id to send `prepare` for."""
     with database.begin() as connection:
         transitions.move(connection, JobEvent.START_OVER, claim, detail=reason)
         return [claim.id]
@@ -299,9 +454,23 @@ def release(database: Database, claim: JobClaim) -> list[str]:
 
 
 def close(connection: Connection, job_id: str, event: JobEvent, reason: str, *, where: str) -> list[str]:
-    """End the job and what is left of its chunks, whoever owns them; returns the followers to send for."""
+    """End the job and what is left of its chunks, no matter who owns them; returns the followers to send for."""
     the_job = jobs.c.id == job_id
     return transitions.apply(connection, event, the_job, where=where, detail=reason, reason=reason).followers
+
+
+def request_cancel(connection: Connection, job_id: str, *, where: str, why: str = "") -> list[str] | None:
+    """Cancel a job that is under way: at once if nobody works on it, otherwise as soon as its worker notices.
+
+    Returns the followers to send `finish` for; None while somebody works on it.
+    """
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+    note(connection, job_id, EventKind.CANCEL_REQUESTED, why, where=where)
+    of_job = chunks.c.job_id == job_id
+    transitions.apply(connection, ChunkEvent.CANCELLED, of_job, chunks.c.owner.is_(None), where=where)
+    running = exists().where(of_job, chunks.c.state == ChunkState.RUNNING)
+    owner, is_running = connection.execute(select(jobs.c.owner, running).where(jobs.c.id == job_id)).one()
+    return None if owner or is_running else cancel(connection, job_id, where=where)
 
 
 def cancel(connection: Connection, job_id: str, *, where: str) -> list[str]:
@@ -309,12 +478,25 @@ def cancel(connection: Connection, job_id: str, *, where: str) -> list[str]:
     return close(connection, job_id, JobEvent.CANCELLED, "cancelled on request", where=where)
 
 
-def lock(connection: Connection, job_id: str) -> Any:
-    """Lock and return the job's row: whoever changes a job through its chunks does so one at a time.
+_THE_JOB = jobs.c.id == bindparam("job")
+_LOCK = (
+    select(
+        *(jobs.c.id, jobs.c.state, jobs.c.owner, jobs.c.cancel_requested),
+        *(jobs.c.priority, jobs.c.model_queue, jobs.c.revision),
+    )
+    .where(_THE_JOB)
+    .with_for_update()
+)
+_LOCK_WHOLE = select(jobs).where(_THE_JOB).with_for_update()
 
-    Raises LeaseLostError when the job is gone.
+
+def lock(connection: Connection, job_id: str, *, whole: bool = False) -> Any:
+    """Lock and return the job's row: anyone who changes a job through its chunks does so one at a time.
+
+    Of the row there is what tells where the job stands, or the `whole` of it: its speech alone takes milliseconds to
+    read. Raises LeaseLostError when the job is gone.
     """
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
+    row = connection.execute(_LOCK_WHOLE if whole else _LOCK, {"job": job_id}).first()
     if row is None:
         raise LeaseLostError(f"{job_id} was removed while it was worked on")
     return row

@@ -16,7 +16,8 @@ from sqlalchemy.types import TypeDecorator
 
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.mappings import said
-from dropscribe.core.types import EngineInfo, Media, Span, SpeakerNames, Track
+from dropscribe.core.origin import RecordingOrigin
+from dropscribe.core.types import EngineInfo, Media, SourcePart, Span, SpeakerNames, Track
 
 T = TypeVar("T")
 
@@ -43,18 +44,22 @@ class ParsedJson(TypeDecorator[T]):
 
 
 def _known(names: Container[str], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the stored values that this version knows."""
     return {name: value for name, value in stored.items() if name in names}
 
 
 def _engine(stored: Mapping[str, Any]) -> EngineInfo:
+    """An engine from JSON, which may lack what an earlier version did not know."""
     return EngineInfo(**{"engine": "", "model": "", "precision": ""} | _known(EngineInfo.__dataclass_fields__, stored))
 
 
 def _spans(stored: Iterable[tuple[float, float]]) -> tuple[Span, ...]:
+    """Spans from JSON."""
     return tuple(starmap(Span, stored))
 
 
 def _pairs(spans: Iterable[Span]) -> list[list[float]]:
+    """Spans as JSON."""
     return [[span.start, span.end] for span in spans]
 
 
@@ -65,6 +70,7 @@ def _names(stored: Mapping[str, Any]) -> SpeakerNames:
 
 
 def _said(names: SpeakerNames) -> dict[str, Any]:
+    """What people say of speakers, as JSON, whose keys are text."""
     return {
         "names": {str(number): name for number, name in names.names.items()},
         "merged": {str(number): into for number, into in names.merged.items()},
@@ -74,6 +80,7 @@ def _said(names: SpeakerNames) -> dict[str, Any]:
 OVERRIDES = ParsedJson(JobOverrides.read, JobOverrides.stored)
 ENGINE = ParsedJson(_engine, asdict)
 SPANS = ParsedJson(_spans, _pairs)
+ORIGIN = ParsedJson(RecordingOrigin.read, RecordingOrigin.stored)
 SPEAKERS = ParsedJson(_names, _said)
 
 
@@ -93,7 +100,8 @@ def media_of(stored: Mapping[str, Any] | None) -> Media | None:
     tracks = tuple(Track(**_known(Track.__dataclass_fields__, track)) for track in facts.pop("tracks", ()))
     damaged = _spans(facts.pop("damaged", ()))
     channels = tuple(facts.pop("separate_channels", ()))
-    return Media(**facts, tracks=tracks, separate_channels=channels, damaged=damaged)
+    parts = tuple(SourcePart(**_known(SourcePart.__dataclass_fields__, part)) for part in facts.pop("parts", ()))
+    return Media(**facts, tracks=tracks, separate_channels=channels, damaged=damaged, parts=parts)
 
 
 def speech_of(stored: Mapping[str, Any] | None, channel: int | None = None) -> tuple[Span, ...]:

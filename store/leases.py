@@ -2,17 +2,19 @@
 
 A claim is one UPDATE that only the first of many can win (`dropscribe.store.transitions`). Every later write of that
 attempt carries `fenced`, so that a worker which slept through its lease can no longer write. What is lost when a lease
-runs out is mended in `dropscribe.store.recovery`.
+runs out is fixed in `dropscribe.store.recovery`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, ClassVar
+from functools import cache
+from random import choice
+from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Table, Update, and_, bindparam, exists, select, update
 
 from dropscribe.core import chunk_ids
 from dropscribe.core.errors import LeaseLostError
@@ -58,6 +60,24 @@ class ChunkClaim(Claim):
     table = chunks
 
 
+CROWD = 8  # rows among which those choose that came at once
+Taken = TypeVar("Taken")
+
+
+def in_turn(first: Callable[[int], Sequence[str]], claim: Callable[[str], Taken | None]) -> Taken | None:
+    """Claim the row whose turn it is; None once no row can be claimed.
+
+    `first` gives the first so many rows in line. Who finds that others were quicker takes any of the next ones: of
+    sixteen that come at once, all would else go for the same row again each time, and one of them get it.
+    """
+    most = 1
+    while rows := first(most):
+        if (taken := claim(choice(rows))) is not None:
+            return taken
+        most = CROWD
+    return None
+
+
 class Renewal(Enum):
     """What a worker learns when it renews its lease."""
 
@@ -72,20 +92,28 @@ def owned(table: Table[Any]) -> ColumnElement[bool]:
     return found
 
 
-def fenced(claim: Claim) -> ColumnElement[bool]:
-    """The condition that every write of this attempt carries."""
-    table = claim.table
+def fence(table: Table[Any]) -> ColumnElement[bool]:
+    """The condition that every write of an attempt carries, to be bound by `fenced`.
+
+    Statements are made once and bound each time: to make one takes SQLAlchemy five times as long as to run it.
+    """
     return and_(
-        table.c.id == claim.id,
-        table.c.attempt == claim.attempt,
-        table.c.owner == claim.owner,
-        table.c.state == claim.state,
+        table.c.id == bindparam("of_id"),
+        table.c.attempt == bindparam("of_attempt"),
+        table.c.owner == bindparam("of_owner"),
+        table.c.state == bindparam("of_state"),
     )
+
+
+def fenced(claim: Claim) -> dict[str, Any]:
+    """What binds a `fence` to this attempt."""
+    return {"of_id": claim.id, "of_attempt": claim.attempt, "of_owner": claim.owner, "of_state": str(claim.state)}
 
 
 def write(connection: Connection, claim: Claim, **values: Any) -> None:
     """Update the claimed row. Raises LeaseLostError when it is somebody else's by now."""
-    if not connection.execute(update(claim.table).where(fenced(claim)).values(**values)).rowcount:
+    written = update(claim.table).where(fence(claim.table)).values(**values)
+    if not connection.execute(written, fenced(claim)).rowcount:
         raise LeaseLostError(f"{claim.id}: attempt {claim.attempt} of {claim.owner} no longer owns this work")
 
 
@@ -104,11 +132,20 @@ def renew_all(database: Database, held: Sequence[tuple[Claim, float | None]], se
     return [renewed[number] for number in range(len(held))]
 
 
+@cache
+def _renewing(table: Table[Any], progress: bool) -> Update:
+    """The statement that renews a claim, with the progress where there is one."""
+    values = {"lease_until": now() + bindparam("seconds")} | ({"progress": bindparam("so_far")} if progress else {})
+    return update(table).where(fence(table)).values(**values)
+
+
+_CANCEL_REQUESTED = select(jobs.c.cancel_requested).where(jobs.c.id == bindparam("job"))
+
+
 def _renewed(connection: Connection, claim: Claim, progress: float | None, seconds: float) -> Renewal:
-    values: dict[str, Any] = {"lease_until": now() + seconds}
-    if progress is not None:
-        values["progress"] = progress
-    if not connection.execute(update(claim.table).where(fenced(claim)).values(**values)).rowcount:
+    """Renew one claim; whether it is still held, and whether somebody asked to cancel its job."""
+    renewing = _renewing(claim.table, progress is not None)
+    if not connection.execute(renewing, {**fenced(claim), "seconds": seconds, "so_far": progress}).rowcount:
         return Renewal.LOST
-    cancel = connection.execute(select(jobs.c.cancel_requested).where(jobs.c.id == claim.job_id)).scalar()
+    cancel = connection.execute(_CANCEL_REQUESTED, {"job": claim.job_id}).scalar()
     return Renewal.CANCEL if cancel else Renewal.HELD

@@ -1,4 +1,4 @@
-"""Who holds SQLite's write lock: whoever is frozen, or forgot a transaction, while all others wait."""
+"""Who holds SQLite's write lock: a process that is frozen, or forgot a transaction, while all others wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ STOPPED = frozenset("Tt")  # states of proc(5)
 
 
 def holder(database: Path) -> str:
-    """The process, such as `process 4711 (python3), which is stopped`; empty where nobody is or can be told.
+    """The process, such as `process 4711 (python3), which is stopped`; empty where nobody is or can be found.
 
     Asks /proc/locks. To open the file and ask by fcntl would end this process's own locks on it.
     """
@@ -30,6 +30,7 @@ def _writer(lock: list[str], inode: int) -> str:
 
 
 def _described(pid: str) -> str:
+    """A process by its number and name, and that it is stopped if it is."""
     try:
         before, _, after = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(") ")
     except OSError:  # of another container, or gone

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Text, cast, func, select
+from sqlalchemy import Connection, Text, cast, exists, func, select
 
 from dropscribe.core import old_names
 from dropscribe.core.old_names import current
 from dropscribe.core.types import TRANSCRIPT_STATES, JobState
-from dropscribe.store import queries
+from dropscribe.store import fleet, queries
 from dropscribe.store.notifications import WAITING
+from dropscribe.store.queries import Backlog
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
 from dropscribe.store.switches import PAUSED, SPOOL_FULL
-from dropscribe.store.tables import events, jobs, notifications, now, switches, workers
+from dropscribe.store.tables import events, jobs, notifications, now, switches
 
 SILENT = "silent"  # the state of a worker that missed its heartbeats
 
@@ -26,14 +28,15 @@ SILENT = "silent"  # the state of a worker that missed its heartbeats
 class Figures:
     """The fleet at one moment.
 
-    `jobs` by state, `oldest` the age of each state's oldest job since its admission and `waiting_audio` what is not
-    read yet, in seconds; `workers` by role and state; the `switches` that are thrown; `notifications` that
-    wait to be sent.
+    `jobs` by state, `oldest` the age of each state's oldest job since its admission, and the `backlog`; `time_left` in
+    seconds where the speed is known; `workers` by role and state; the `switches` that are thrown; `notifications`
+    that wait to be sent.
     """
 
     jobs: Mapping[JobState, int]
     oldest: Mapping[JobState, float]
-    waiting_audio: float
+    backlog: Backlog
+    time_left: float | None
     workers: Mapping[tuple[str, str], int]
     roots: tuple[WatchedRoot, ...]
     switches: frozenset[str]
@@ -52,26 +55,31 @@ class Figures:
 
 def figures(database: Database, silence: float) -> Figures:
     """Count; a worker is silent that was not heard of for `silence` seconds. Raises StoreError."""
-    waiting = queries.backlog(database).audio_seconds
+    backlog, workers = queries.backlog(database), fleet.list_workers(database)
+    speed = fleet.speed_of(worker for worker in workers if worker.is_alive(silence))
     roots = tuple(list_roots(database))
-    by_state = select(jobs.c.state, func.count(), now() - func.min(jobs.c.created_at)).group_by(jobs.c.state)
-    untold = select(func.count()).where(notifications.c.status == WAITING)
+    standing = queries.count_by_state(database)
     with database.read() as connection:
-        standing = {JobState(state): (count, age) for state, count, age in connection.execute(by_state)}
+        found = _singles(connection, standing)
         return Figures(
-            jobs={state: count for state, (count, _) in standing.items()},
-            oldest={state: age for state, (_, age) in standing.items()},
-            waiting_audio=waiting,
-            workers=_workers(connection, silence),
+            jobs=standing,
+            oldest={state: found[state] for state in standing if found[state] is not None},
+            backlog=backlog,
+            time_left=backlog.chunk_seconds / speed if speed else None,
+            workers=Counter((one.role, one.state if one.is_alive(silence) else SILENT) for one in workers),
             roots=roots,
-            switches=frozenset(connection.execute(select(switches.c.name)).scalars()),
-            notifications=connection.execute(untold).scalar_one(),
+            switches=frozenset(filter(found.get, (PAUSED, SPOOL_FULL))),
+            notifications=found[WAITING],
         )
 
 
-def _workers(connection: Connection, silence: float) -> Mapping[tuple[str, str], int]:
-    query = select(workers.c.role, workers.c.state, now() - workers.c.heartbeat_at)
-    return Counter((role, SILENT if age >= silence else state) for role, state, age in connection.execute(query))
+def _singles(connection: Connection, states: Iterable[JobState]) -> Mapping[str, Any]:
+    """By state the age of its oldest job, the first entry of its part of an index; what waits to be sent; switches."""
+    admitted = {state: select(func.min(jobs.c.created_at)).where(jobs.c.state == state) for state in states}
+    ages = [(now() - query.scalar_subquery()).label(state) for state, query in admitted.items()]
+    unsent = select(func.count()).where(notifications.c.status == WAITING).scalar_subquery().label(WAITING)
+    thrown = [exists().where(switches.c.name == name).label(name) for name in (PAUSED, SPOOL_FULL)]
+    return dict(connection.execute(select(*ages, unsent, *thrown)).mappings().one())
 
 
 @dataclass(frozen=True, slots=True)

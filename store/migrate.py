@@ -11,6 +11,7 @@ from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import SchemaError
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -21,12 +22,13 @@ def upgrade(connection: Connection) -> None:
 
     Raises SchemaError for tables that a newer version of dropscribe made.
     """
-    try:
+    with explained(
+        (CommandError, ResolutionError),
+        SchemaError,
+        "cannot migrate the tables",
+        remedy="was a newer dropscribe used on this store?",
+    ):
         command.upgrade(configuration(connection), "head")
-    except (CommandError, ResolutionError) as error:
-        raise SchemaError(
-            f"cannot migrate the tables: {error}", remedy="was a newer dropscribe used on this store?"
-        ) from error
 
 
 def newest() -> str | None:

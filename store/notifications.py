@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import starmap
 
@@ -13,21 +14,27 @@ from dropscribe.store.events import note
 from dropscribe.store.session import Database, insert_ignoring
 from dropscribe.store.tables import jobs, notifications, now, switches
 
-# Switches: somebody is to be told of every job, or of those whose folder names a receiver.
+# The ways in which a final state is announced.
+WEBHOOK, COMMAND, MAIL = "webhook", "command", "mail"
+
+# Switches: webhooks for every job, or for those whose folder names a receiver; the other ways by their names.
 OF_ALL, OF_FOLDERS = "notify", "notify_folders"
+SWITCHES = (OF_ALL, OF_FOLDERS, COMMAND, MAIL)
 
 WAITING, DELIVERED, GIVEN_UP = "waiting", "delivered", "given_up"
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """That a job came to a `state`, for a `reason`, `at` a moment.
+    """That a job came to a `state`, for a `reason`, `at` a moment; sent by `channel`.
 
-    `url` is the receiver that its folder names; empty: the setting `webhook_url`. `tries` counts the one under way.
+    `url` is the receiver of a webhook that the job's folder names; empty: the setting `webhook_url`. `tries` counts
+    the one under way.
     """
 
     id: str
     job_id: str
+    channel: str
     url: str
     state: str
     reason: str
@@ -40,6 +47,7 @@ class Delivery:
     """A notification as people see it: `status` waiting, delivered or given_up; `error` is that of the last try."""
 
     id: str
+    channel: str
     state: str
     url: str
     at: float
@@ -50,48 +58,46 @@ class Delivery:
     delivered_at: float | None
 
 
-def want(database: Database, *, of_all: bool, of_folders: bool) -> None:
-    """From now on, write notifications of all jobs, of those whose folder names a receiver, or none."""
+def want(database: Database, wanted: Collection[str]) -> None:
+    """From now on, write notifications for the `wanted` SWITCHES and no others."""
     with database.begin() as connection:
-        for switch, wanted in ((OF_ALL, of_all), (OF_FOLDERS, of_folders)):
-            if wanted:
+        for switch in SWITCHES:
+            if switch in wanted:
                 connection.execute(insert_ignoring(connection, switches).values(name=switch, since=now()))
             else:
                 connection.execute(delete(switches).where(switches.c.name == switch))
 
 
 def announce(connection: Connection, job_id: str, state: str, reason: str) -> None:
-    """Within the transaction that gives the job its final state: write what is to be told, where it is wanted."""
-    query = select(switches.c.name).where(switches.c.name.in_([OF_ALL, OF_FOLDERS]))
+    """Within the transaction that gives the job its final state: write what is to be sent, where it is wanted."""
+    query = select(switches.c.name).where(switches.c.name.in_(SWITCHES))
     wanted = set(connection.execute(query).scalars())
     if not wanted:
         return
     overrides = connection.execute(select(jobs.c.overrides).where(jobs.c.id == job_id)).scalar_one()
     url = overrides.notify or ""
-    if url or OF_ALL in wanted:
-        connection.execute(
-            insert(notifications).values(
-                id=f"msg_{secrets.token_hex(12)}",
-                job_id=job_id,
-                url=url,
-                state=state,
-                reason=reason,
-                at=now(),
-                status=WAITING,
-                tries=0,
-                next_at=now(),
-                error="",
-            )
-        )
+    of_channels = {COMMAND: {COMMAND}, MAIL: {MAIL}, WEBHOOK: {OF_ALL, OF_FOLDERS} if url else {OF_ALL}}
+    moment = now()
+    told = {"job_id": job_id, "state": state, "reason": reason, "at": moment, "next_at": moment}
+    for channel in (channel for channel, thrown in of_channels.items() if thrown & wanted):
+        row = {
+            "id": f"msg_{secrets.token_hex(12)}",
+            "channel": channel,
+            "url": url if channel == WEBHOOK else "",
+            "status": WAITING,
+            "tries": 0,
+            "error": "",
+        }
+        connection.execute(insert(notifications).values(**told, **row))
 
 
-def take(database: Database, limit: int, seconds: float) -> list[Notification]:
-    """Those that are due, the longest waiting first; for so many seconds nobody else gets them."""
+def take(database: Database, channel: str, limit: int, seconds: float) -> list[Notification]:
+    """Those of a channel that are due, the longest waiting first; for so many seconds nobody else gets them."""
     if limit <= 0:
         return []
     due = (
         select(notifications.c.id)
-        .where(notifications.c.status == WAITING, notifications.c.next_at <= now())
+        .where(notifications.c.status == WAITING, notifications.c.channel == channel, notifications.c.next_at <= now())
         .order_by(notifications.c.next_at)
         .limit(limit)
     )
@@ -109,9 +115,14 @@ def take(database: Database, limit: int, seconds: float) -> list[Notification]:
         return [*starmap(Notification, connection.execute(taken))]
 
 
-def delivered(database: Database, one: Notification) -> None:
-    """The receiver has it."""
-    _settle(database, one, DELIVERED, error="", delivered_at=now(), next_at=None)
+def delivered(database: Database, one: Notification, remark: str = "") -> None:
+    """The receiver has it; `remark` says what was not right all the same."""
+    _settle(database, one, DELIVERED, error=remark, delivered_at=now(), next_at=None)
+
+
+def give_back(database: Database, one: Notification) -> None:
+    """It was not sent, through no fault of the receiver: this try does not count."""
+    _settle(database, one, WAITING, error="", tries=one.tries - 1, next_at=now())
 
 
 def failed(database: Database, one: Notification, error: str, delay: float | None) -> None:
@@ -122,18 +133,26 @@ def failed(database: Database, one: Notification, error: str, delay: float | Non
         _settle(database, one, WAITING, error=error, next_at=now() + delay)
 
 
+def drop(database: Database, one: Notification) -> None:
+    """Nobody wants it by this channel."""
+    with database.begin() as connection:
+        connection.execute(delete(notifications).where(notifications.c.id == one.id))
+
+
 def _settle(database: Database, one: Notification, status: str, **values: object) -> None:
+    """Note what came of a notification, unless another process has taken it meanwhile."""
     mine = (notifications.c.id == one.id, notifications.c.tries == one.tries, notifications.c.status == WAITING)
     with database.begin() as connection:
         if not connection.execute(update(notifications).where(*mine).values(status=status, **values)).rowcount:
             return  # it took so long that another one has it
         if status != WAITING:
             kind = EventKind.NOTIFIED if status == DELIVERED else EventKind.NOT_NOTIFIED
-            note(connection, one.job_id, kind, str(values["error"]), where=database.where)
+            detail = ": ".join(filter(None, ("" if one.channel == WEBHOOK else one.channel, str(values["error"]))))
+            note(connection, one.job_id, kind, detail, where=database.where)
 
 
 def of_job(database: Database, job_id: str) -> list[Delivery]:
-    """What was or is to be told of a job, in order."""
+    """The notifications of a job, sent or due, in order."""
     columns = [notifications.c[name] for name in Delivery.__dataclass_fields__]
     query = select(*columns).where(notifications.c.job_id == job_id).order_by(notifications.c.at)
     with database.read() as connection:

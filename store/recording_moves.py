@@ -1,4 +1,4 @@
-"""Recordings that move: those that people renamed, and those that are put away once their job ended.
+"""Recordings that move: those that people renamed, and those that are archived once their job ended.
 
 Of the latter the row says where a recording is to go before it goes: after a crash in between, a look finds it out.
 """
@@ -15,15 +15,17 @@ from sqlalchemy import exc, func, or_, select, update
 from dropscribe.core import reserved_names
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import all_names
+from dropscribe.core.recording_parts import RecordingPart
 from dropscribe.core.types import ACTIVE_STATES, ARCHIVED_STATES, JobState
 from dropscribe.store import jobs as job_store
 from dropscribe.store import leases, transitions
 from dropscribe.store.events import note
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import JobClaim
+from dropscribe.store.parts import further_files
 from dropscribe.store.queries import under
 from dropscribe.store.session import Database
-from dropscribe.store.tables import events, jobs, path_key, source_of
+from dropscribe.store.tables import events, folder_key, jobs, parts, path_key, source_of
 from dropscribe.store.transitions import JobEvent
 
 AT_ONCE = 100  # recordings
@@ -31,9 +33,10 @@ AT_ONCE = 100  # recordings
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A recording to be put away: where it is, relative to its root, and where it is to go if that is decided.
+    """A recording to be archived: where it is, relative to its root, and where it is to go if that is decided.
 
-    `size` in bytes and `mtime_ns` are what it was admitted with.
+    `size` in bytes and `mtime_ns` are what it was admitted with, `fingerprint` what was read (empty: nothing). `parts`
+    are further files, which go with it.
     """
 
     job_id: str
@@ -44,19 +47,27 @@ class Move:
     mtime_ns: int
     failed: bool
     reason: str
+    fingerprint: str
+    parts: tuple[RecordingPart, ...] = ()
+
+    @property
+    def shelf(self) -> str:
+        """The folder for it beside where it lay."""
+        return reserved_names.FAILED if self.failed else reserved_names.DONE
 
 
 def adopt_renamed(database: Database, found: NewJob, gone: Collection[str]) -> str | None:
     """Point the job of a file that is `gone` to the new name of the same file (equal size and mtime).
 
     That is a queued job, or one that failed and whose file was brought back from where such files are put: it is tried
-    again. Inodes are no identity on network filesystems. Returns the job's id, or None when there was no such job.
+    again. Inodes say nothing on network filesystems. Returns the job's id, or None when there was no such job.
     """
     same = select(jobs.c.id, jobs.c.path, jobs.c.state).where(
         jobs.c.root == found.root,
         jobs.c.state.in_([JobState.QUEUED, JobState.FAILED]),
         jobs.c.size == found.size,
         jobs.c.mtime_ns == found.mtime_ns,
+        jobs.c.part_count == 0,  # the names of parts belong together
     )
     try:
         with database.begin() as connection:
@@ -74,6 +85,7 @@ def adopt_renamed(database: Database, found: NewJob, gone: Collection[str]) -> s
 
 
 def _follows(job: Any) -> bool:
+    """May the job follow its file to another name?"""
     return job.state == JobState.QUEUED or reserved_names.shelf_of(job.path) == reserved_names.FAILED
 
 
@@ -83,7 +95,8 @@ def _renamed(found: NewJob, before: str) -> dict[str, Any]:
     if PurePosixPath(before).parent == PurePosixPath(found.path).parent:
         return moved
     held = ("settings_digest", "priority", "context", "overrides", "moves")
-    return moved | {"moving_to": None} | job_store.wishes(found) | {name: getattr(found, name) for name in held}
+    moved |= {"moving_to": None, "folder_key": folder_key(found.source)}
+    return moved | job_store.wishes(found) | {name: getattr(found, name) for name in held}
 
 
 def due(database: Database, root: str) -> list[Move]:
@@ -91,16 +104,28 @@ def due(database: Database, root: str) -> list[Move]:
     query = select(jobs).where(jobs.c.moves.is_(True), jobs.c.state.in_(ARCHIVED_STATES), jobs.c.root == root)
     with database.read() as connection:
         rows = connection.execute(query.order_by(jobs.c.finished_at).limit(AT_ONCE)).all()
-    return [*map(_move, rows)]
+        return [_move(row, further_files(connection, row.id) if row.part_count else ()) for row in rows]
 
 
-def _move(row: Any) -> Move:
+def _move(row: Any, further: tuple[RecordingPart, ...]) -> Move:
+    """A recording to be archived, by its row."""
     failed = row.state == JobState.FAILED
-    return Move(row.id, row.root, row.path, row.moving_to, row.size, row.mtime_ns, failed, row.reason)
+    return Move(
+        job_id=row.id,
+        root=row.root,
+        path=row.path,
+        to=row.moving_to,
+        size=row.size,
+        mtime_ns=row.mtime_ns,
+        failed=failed,
+        reason=row.reason,
+        fingerprint=row.fingerprint,
+        parts=further,
+    )
 
 
 def left(database: Database, roots: Sequence[str]) -> int:
-    """How many recordings of these roots are still to be put away."""
+    """How many recordings of these roots are still to be archived."""
     due = (jobs.c.moves.is_(True), jobs.c.state.in_(ARCHIVED_STATES), jobs.c.root.in_(roots))
     with database.read() as connection:
         return connection.execute(select(func.count()).select_from(jobs).where(*due)).scalar_one()
@@ -128,12 +153,21 @@ def moved(database: Database, move: Move, to: str) -> None:
 
 
 def _identity(database: Database, move: Move, path: str) -> str:
+    """The identity that the job has with another path."""
     with database.read() as connection:
         digest = connection.execute(select(jobs.c.settings_digest).where(jobs.c.id == move.job_id)).scalar_one()
-    return NewJob(move.root, path, move.size, move.mtime_ns, digest, "").identity
+    return NewJob(
+        root=move.root,
+        path=path,
+        size=move.size,
+        mtime_ns=move.mtime_ns,
+        settings_digest=digest,
+        priority="",
+    ).identity
 
 
 def _went(database: Database, move: Move, to: str, identity: str) -> None:
+    """Note that the recording lies at `to` now, if it has not been moved by somebody else."""
     row = update(jobs).where(jobs.c.id == move.job_id, jobs.c.path == move.path)
     there = path_key(source_of(move.root, to))
     values = {"path": to, "path_key": there, "identity": identity, "moving_to": None}
@@ -143,9 +177,9 @@ def _went(database: Database, move: Move, to: str, identity: str) -> None:
 
 
 def put_away(database: Database, source: str) -> str | None:
-    """The newest job of those whose recording was dropped at this absolute path and is put away since, or None."""
+    """The newest job of those whose recording was dropped at this absolute path and is archived since, or None."""
     folder = PurePosixPath(source).parent
-    shelves = or_(*(under(str(folder / shelf)) for shelf in reserved_names.SHELVES))
+    shelves = or_(*(under(database, str(folder / shelf)) for shelf in reserved_names.SHELVES))
     went = select(events.c.job_id).where(events.c.job_id == jobs.c.id, events.c.kind.in_(all_names(EventKind.ARCHIVED)))
     query = select(jobs.c.id, jobs.c.root, jobs.c.path).where(shelves, went.exists())
     with database.read() as connection:
@@ -154,8 +188,16 @@ def put_away(database: Database, source: str) -> str | None:
 
 
 def _was_dropped_at(source: str, row: Any) -> bool:
+    """Is the recording one that was dropped at this path, and archived since?"""
     lies = source_of(row.root, row.path)
     return any(lies in reserved_names.shelved(source, shelf, row.id) for shelf in reserved_names.SHELVES)
+
+
+def part_moved(database: Database, move: Move, part: RecordingPart, to: str) -> None:
+    """A further file lies there now."""
+    row = update(parts).where(parts.c.job_id == move.job_id, parts.c.path == part.path)
+    with database.begin() as connection:
+        connection.execute(row.values(path=to, path_key=path_key(source_of(move.root, to))))
 
 
 def stays(database: Database, move: Move, why: str) -> None:

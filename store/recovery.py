@@ -1,4 +1,4 @@
-"""Mending of crashes: expired leases, lost messages, followers without a leader, moments in the future.
+"""Repair of crashes: expired leases, lost messages, followers without a leader, moments in the future.
 
 Everything here is safe to run twice and from several hosts at once.
 """
@@ -8,18 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, and_, exists, func, or_, select, true, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, exists, func, or_, select, true, update
 
 from dropscribe.core import chunk_ids
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import all_names
 from dropscribe.core.routing import EMBED, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
-from dropscribe.core.types import ACTIVE_STATES, FINAL_STATES, ChunkKind, ChunkState, JobState, Priority
+from dropscribe.core.types import ACTIVE_STATES, FINAL_STATES, PENDING_CHUNKS, ChunkKind, ChunkState, JobState, Priority
 from dropscribe.store import chunks as chunk_store
 from dropscribe.store import jobs as job_store
 from dropscribe.store import leases, transitions
 from dropscribe.store.events import note_attempt
 from dropscribe.store.leases import ChunkClaim, JobClaim
+from dropscribe.store.notifications import WAITING as UNTOLD
 from dropscribe.store.session import Database
 from dropscribe.store.switches import forbidding
 from dropscribe.store.tables import chunks, events, jobs, notifications, now, switches, workers
@@ -27,7 +28,7 @@ from dropscribe.store.transitions import ChunkEvent, JobEvent
 
 AHEAD = {Priority.HIGH: Priority.HIGH, Priority.NORMAL: Priority.HIGH, Priority.LOW: Priority.NORMAL}
 MAX_WAIT = 2 * 3600.0  # seconds; every notification is tried again within an hour
-BATCH = 500  # rows mended in one transaction, so that workers are not kept waiting
+BATCH = 500  # rows fixed in one transaction, so that workers are not kept waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +61,21 @@ def clamp_future_moments(database: Database, *, lease: float, delay: float) -> i
     No lease ends later than in `lease` seconds, no wait later than in `delay` seconds. Twice the lease is allowed, as
     the settings of other hosts may be a little different.
     """
-    bounds: list[tuple[Column[Any], float, float]] = [
-        (workers.c.heartbeat_at, lease, 0.0),
-        (notifications.c.next_at, MAX_WAIT, 0.0),
+    untold = notifications.c.status == UNTOLD
+    bounds: list[tuple[Column[Any], float, float, ColumnElement[bool]]] = [
+        (workers.c.heartbeat_at, lease, 0.0, true()),
+        (notifications.c.next_at, MAX_WAIT, 0.0, untold),
     ]
-    for table in (jobs, chunks):
-        bounds.append((table.c.lease_until, 2 * lease, lease))
-        bounds += [(table.c.not_before, delay, 0.0), (table.c.sent_at, lease, 0.0)]
+    # What is over is never looked at again, and there is much more of it.
+    for table, unfinished in ((jobs, jobs.c.state.in_(ACTIVE_STATES)), (chunks, chunks.c.state.in_(PENDING_CHUNKS))):
+        bounds.append((table.c.lease_until, 2 * lease, lease, unfinished))
+        bounds += [(table.c.not_before, delay, 0.0, unfinished), (table.c.sent_at, lease, 0.0, unfinished)]
     with database.begin() as connection:
         return sum(
             connection.execute(
-                update(column.table).where(column > now() + bound).values({column.name: now() + becomes})
+                update(column.table).where(among, column > now() + bound).values({column.name: now() + becomes})
             ).rowcount
-            for column, bound, becomes in bounds
+            for column, bound, becomes, among in bounds
         )
 
 
@@ -87,6 +90,7 @@ def expire_all(database: Database, lost_limit: int) -> int:
 
 
 def _mend(database: Database, table: Table[Any], dead: Any, lost_limit: int) -> int:
+    """Take back what dead processes own, a batch at a time; returns how much."""
     mended = 0
     query = select(table.c.id).where(leases.owned(table), dead).limit(BATCH)
     while ids := _ids(database, query):
@@ -119,12 +123,13 @@ def give_back(database: Database, claim: JobClaim | ChunkClaim) -> None:
 
 
 def note_crash_reason(database: Database, claim: ChunkClaim, reason: str) -> None:
-    """Note why a process is about to crash over its work, for whoever finds the work lost."""
+    """Note why a process is about to crash over its work, for the one who finds the work lost."""
     with database.begin() as connection:
         note_attempt(connection, claim, EventKind.CRASHED, reason)
 
 
 def _crash_reason(connection: Connection, job_id: str, owner: str) -> str:
+    """What the owner said when it crashed, in brackets."""
     said = select(events.c.detail).where(
         events.c.job_id == job_id, events.c.kind.in_(all_names(EventKind.CRASHED)), events.c.where == owner
     )
@@ -133,18 +138,20 @@ def _crash_reason(connection: Connection, job_id: str, owner: str) -> str:
 
 
 def _ids(database: Database, query: Any) -> list[str]:
+    """The ids that a query finds."""
     with database.read() as connection:
         return list(connection.execute(query).scalars())
 
 
 def _take_back(database: Database, table: Table[Any], row: str, dead: Any, lost_limit: int) -> bool:
+    """Take back one row; False where somebody else was quicker, or writes to it now."""
     with database.begin() as connection:
         # What somebody writes to this moment is left for the next round: one who froze there must not stop the others.
         of_job = select(jobs).where(jobs.c.id == chunk_ids.job_of(row)).with_for_update(skip_locked=True)
         job = connection.execute(of_job).first()
         lost = select(table).where(table.c.id == row, leases.owned(table), dead).with_for_update(skip_locked=True)
         found = connection.execute(lost).first()
-        if job is None or found is None:  # renewed, finished, or mended by another
+        if job is None or found is None:  # renewed, finished, or fixed by another
             return False
         what = f"attempt {found.attempt} of {found.owner} was lost"
         _lose(connection, table, found, job, what, where=database.where)
@@ -170,7 +177,7 @@ def _give_up(connection: Connection, table: Table[Any], found: Any, lost_limit: 
     job_id = chunk_ids.job_of(found.id)
     if table is chunks and found.kind == ChunkKind.EMBED:
         reason = "no worker survived it"
-        given_up: dict[str, Any] = {"reasons": [reason], "progress": chunks.c.end}
+        given_up: dict[str, Any] = {"reasons": [reason]}
         stretch = chunks.c.id == found.id
         transitions.apply(connection, ChunkEvent.NOT_EMBEDDED, stretch, where=where, detail=reason, **given_up)
         return
@@ -221,6 +228,7 @@ def unsent(database: Database, kind: str, older_than: float, limit: int, queue: 
 
 
 def _with_priority(connection: Connection, kind: str, table: Table[Any], ids: list[str]) -> list[Unsent]:
+    """The rows with what their messages need to say."""
     query = select(table.c.id, jobs.c.priority, table.c.lost).where(table.c.id.in_(ids))
     if table is chunks:
         query = query.join(jobs, jobs.c.id == chunks.c.job_id)

@@ -44,6 +44,14 @@ class UnreadablePlace(NamedTuple):
         return f"{self.place}: {self.reason}"
 
 
+class WaitingPart(NamedTuple):
+    """A complete file that waits for further parts of its recording, at most `until` then (None: nobody knows)."""
+
+    path: str
+    waits_for: str
+    until: float | None
+
+
 TOLD_PLACES = 3  # of those that cannot be read
 
 
@@ -53,8 +61,27 @@ def _in_words(places: Sequence[UnreadablePlace], count: int) -> str:
     return "; ".join([*told, f"and {count - len(told)} more"] if count > len(told) else told)
 
 
+class UnseenPlaces:
+    """What is said of the places in a folder that cannot be read, or admitted."""
+
+    __slots__ = ()
+
+    unreadable: Sequence[UnreadablePlace]
+    unreadable_count: int
+
+    @property
+    def unseen(self) -> str:
+        """Which places go unseen, in words; empty if there are none."""
+        return _in_words(self.unreadable, self.unreadable_count)
+
+    @property
+    def unseen_remedy(self) -> str:
+        """What to do about those places."""
+        return "; ".join(dict.fromkeys(map(attrgetter("remedy"), self.unreadable[:TOLD_PLACES])))
+
+
 @dataclass(frozen=True, slots=True)
-class RootReport:
+class RootReport(UnseenPlaces):
     """What a scheduler found in a watched folder in its last scan: counts of files, durations in seconds.
 
     `unreadable` are the first of `unreadable_count` places in it that cannot be read, or admitted.
@@ -73,20 +100,11 @@ class RootReport:
     waiting: Sequence[WaitingFolder] = ()
     unreadable: Sequence[UnreadablePlace] = ()
     unreadable_count: int = 0
-
-    @property
-    def unseen(self) -> str:
-        """Which places go unseen, in words; empty if there are none."""
-        return _in_words(self.unreadable, self.unreadable_count)
-
-    @property
-    def unseen_remedy(self) -> str:
-        """What to do about those places."""
-        return "; ".join(dict.fromkeys(map(attrgetter("remedy"), self.unreadable[:TOLD_PLACES])))
+    parts: Sequence[WaitingPart] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class WatchedRoot:
+class WatchedRoot(UnseenPlaces):
     """A watched folder as its scheduler reported it last; `age` is the seconds since then. See `RootReport`."""
 
     path: str
@@ -103,16 +121,12 @@ class WatchedRoot:
     waiting: tuple[WaitingFolder, ...] = ()
     unreadable: tuple[UnreadablePlace, ...] = ()
     unreadable_count: int = 0
+    parts: tuple[WaitingPart, ...] = ()
 
     @property
-    def unseen(self) -> str:
-        """Which places go unseen, in words; empty if there are none."""
-        return _in_words(self.unreadable, self.unreadable_count)
-
-    @property
-    def unseen_remedy(self) -> str:
-        """What to do about those places."""
-        return "; ".join(dict.fromkeys(map(attrgetter("remedy"), self.unreadable[:TOLD_PLACES])))
+    def offline_remedy(self) -> str:
+        """What to do about a folder that is offline, where the reason does not end with it."""
+        return "do as it says" if ";" in self.reason else "mount it again"
 
 
 def report_roots(database: Database, reports: Sequence[RootReport]) -> None:
@@ -154,6 +168,8 @@ def list_roots(database: Database) -> list[WatchedRoot]:
 
 
 def _root(row: Any) -> WatchedRoot:
+    """A watched folder by its row."""
     waiting = tuple(starmap(WaitingFolder, row.waiting))
     unreadable = tuple(starmap(UnreadablePlace, row.unreadable))
-    return WatchedRoot(**{**row._mapping, "waiting": waiting, "unreadable": unreadable})  # noqa: SLF001
+    listed = {"waiting": waiting, "unreadable": unreadable, "parts": tuple(starmap(WaitingPart, row.parts))}
+    return WatchedRoot(**{**row._mapping, **listed})  # noqa: SLF001

@@ -6,19 +6,20 @@ SQLite holds the words in an FTS5 table that triggers keep in step, PostgreSQL i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import starmap
+from itertools import groupby, starmap
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, cast, column, delete, exists, select, table
+from sqlalchemy import ColumnElement, Connection, cast, column, delete, exists, func, select, table
 from sqlalchemy import Text as SqlText
 
 from dropscribe.core.types import Speaker
 from dropscribe.store import search_words
-from dropscribe.store.queries import under
+from dropscribe.store.queries import under, under_any
 from dropscribe.store.session import Database, insert_all
-from dropscribe.store.tables import TsQuery, jobs, lines, source_of, transcripts
+from dropscribe.store.tables import StoredRecording, TsQuery, jobs, lines, transcripts
 
 LINES_INDEX = table("lines_index", column("rowid"), column("lines_index"))
 
@@ -47,7 +48,11 @@ def _entry(job_id: str, position: int, segment: dict[str, Any], speaker: str) ->
 
 
 def voice(speaker: str) -> str:
-    """A speaker's name as it is compared: its words between blanks."""
+    """A speaker's name as it is compared: its words between blanks.
+
+    >>> voice("Ada Lovelace")
+    ' ada lovelace '
+    """
     return f" {' '.join(search_words.keys(speaker))} "
 
 
@@ -59,20 +64,24 @@ def index(connection: Connection, job_id: str, document: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for. Moments in seconds since the epoch, of the recording's file; `folder` is an absolute path."""
+    """What to look for. Moments in seconds since the epoch, of the recording's file; `folder` is an absolute path.
+
+    `within` are folders, under one of which the recordings lie; None: anywhere.
+    """
 
     terms: tuple[search_words.Term, ...]
     speaker: str = ""
     since: float | None = None
     until: float | None = None
     folder: str | None = None
+    within: tuple[str, ...] | None = None
 
 
 MAX_TIME = (1 << 63) - 1  # ns
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(StoredRecording):
     """A line in which all terms occur; `start` and `end` in seconds of the recording, `mtime_ns` of its file."""
 
     job: str
@@ -84,11 +93,6 @@ class Hit:
     end: float
     speaker: str
     text: str
-
-    @property
-    def source(self) -> str:
-        """Absolute path of the recording."""
-        return source_of(self.root, self.path)
 
 
 _HIT_COLUMNS = (
@@ -107,7 +111,9 @@ def find(database: Database, query: Query, *, limit: int | None = None) -> list[
     if query.until is not None:
         wanted.append(jobs.c.mtime_ns < _nanoseconds(query.until))
     if query.folder:
-        wanted.append(under(query.folder))
+        wanted.append(under(database, query.folder))
+    if query.within is not None:
+        wanted.append(under_any(database, query.within))
     found = select(*_HIT_COLUMNS).join(jobs, jobs.c.id == lines.c.job_id).where(*wanted)
     with database.read() as connection:
         rows = connection.execute(found.order_by(jobs.c.mtime_ns.desc(), jobs.c.id, lines.c.position).limit(limit))
@@ -133,6 +139,19 @@ def _superseded() -> ColumnElement[bool]:
         .join(transcripts, transcripts.c.job_id == newer.c.id)
         .where(newer.c.path_key == jobs.c.path_key, newer.c.created_at > jobs.c.created_at)
     )
+
+
+def speakers_of(database: Database, ids: Collection[str]) -> dict[str, list[str]]:
+    """What the speakers of finished transcripts are called, by job, in the order in which they begin to speak."""
+    query = (
+        select(lines.c.job_id, lines.c.speaker)
+        .where(lines.c.job_id.in_(ids), lines.c.speaker != "")
+        .group_by(lines.c.job_id, lines.c.speaker)
+        .order_by(lines.c.job_id, func.min(lines.c.position))
+    )
+    with database.read() as connection:
+        rows = [*connection.execute(query)]
+    return {job: [speaker for _, speaker in of_job] for job, of_job in groupby(rows, itemgetter(0))}
 
 
 def around(database: Database, hit: Hit, count: int) -> list[Hit]:

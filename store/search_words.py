@@ -42,7 +42,11 @@ class Term:
 
 @lru_cache(maxsize=4096)
 def _kind(character: str) -> str:
-    """Of a word, an ideograph (a word of its own), or neither (empty)."""
+    """Of a word, an ideograph (a word of its own), or neither (empty).
+
+    >>> _kind("a"), _kind("語"), _kind("!")
+    ('word', 'ideograph', '')
+    """
     category = unicodedata.category(character)
     if category[0] not in "LMN":
         return ""
@@ -52,7 +56,11 @@ def _kind(character: str) -> str:
 
 
 def words(text: str) -> Iterator[SearchWord]:
-    """The words of a text, in order."""
+    """The words of a text, in order.
+
+    >>> [word.key for word in words("Well, it's Monday!")]
+    ['well', 'it', 's', 'monday']
+    """
     for kind, group in groupby(enumerate(text), lambda pair: _kind(pair[1])):
         places = [at for at, _ in group]
         if kind == "word":
@@ -63,12 +71,17 @@ def words(text: str) -> Iterator[SearchWord]:
 
 
 def _word(text: str, start: int, end: int) -> Iterator[SearchWord]:
+    """A word with its key and its place; nothing where no letter is left of it."""
     if key := _folded(text[start:end]):
         yield SearchWord(key[:MAX_WORD_LENGTH], start, end)
 
 
 def _folded(word: str) -> str:
-    """Without case and accents; only ASCII letters, ASCII digits and characters outside of ASCII are left."""
+    """Without case and accents; only ASCII letters, ASCII digits and characters outside of ASCII are left.
+
+    >>> _folded("Café")
+    'cafe'
+    """
     if word.isascii():
         return word.lower()
     apart = unicodedata.normalize("NFKD", word).casefold().translate(_PLAIN)
@@ -77,7 +90,11 @@ def _folded(word: str) -> str:
 
 
 def keys(text: str) -> list[str]:
-    """The words of a text as they are indexed."""
+    """The words of a text as they are indexed.
+
+    >>> keys("Café CAFÉ")
+    ['cafe', 'cafe']
+    """
     return [word.key for word, _ in zip(words(text), range(MAX_WORDS), strict=False)]
 
 
@@ -92,6 +109,7 @@ def parse(query: str) -> tuple[Term, ...]:
 
 
 def _term(match: re.Match[str]) -> Term:
+    """A word or a phrase of a query, which may end with a star."""
     text = match["word"] if match["phrase"] is None else match["phrase"]
     return Term(tuple(keys(text)), prefix=bool(match["star"]) or text.endswith("*"))
 
@@ -115,6 +133,7 @@ def marks(text: str, terms: Sequence[Term]) -> list[tuple[int, int]]:
 
 
 def _stands(term: Term, there: Sequence[SearchWord]) -> bool:
+    """Is the term what stands there?"""
     *first, last = map(attrgetter("key"), there)
     *wanted, end = term.keys
     return first == wanted and (last.startswith(end) if term.prefix else last == end)
@@ -131,9 +150,14 @@ def tsquery(terms: Sequence[Term]) -> str:
 
 
 def _beside(term: Term) -> str:
+    """A phrase as PostgreSQL spells it: its words one beside the other."""
     return "(" + " <-> ".join(f"'{key}'" for key in term.keys) + (":*" if term.prefix else "") + ")"
 
 
 def tsvector(found: Sequence[str]) -> str:
-    """Words with their positions, as PostgreSQL spells them."""
+    """Words with their positions, as PostgreSQL spells them.
+
+    >>> tsvector(["ada", "eniac"])
+    "'ada':1 'eniac':2"
+    """
     return " ".join(f"'{key}':{at}" for at, key in enumerate(found, 1))

@@ -11,6 +11,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +32,26 @@ from sqlalchemy import (
     table,
     text,
 )
+from sqlalchemy.sql.dml import ReturningInsert
 
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import SchemaError, StoreError, StoreUnavailableError, UnstorableError
+from dropscribe.core.installing import how_to_install
 from dropscribe.core.mounts import filesystem_of, is_network
-from dropscribe.core.safe_text import mask
+from dropscribe.core.passwords import mask
 from dropscribe.store import tables
 from dropscribe.store.lock_holder import holder
 
 log = logging.getLogger(__name__)
 
-HEAD = "0014"  # the newest migration; kept here so that a start without migrations never imports Alembic
+HEAD = "0029"  # the newest migration; kept here so that a start without migrations never imports Alembic
 LOCK_ID = 0x64726F70  # "drop": the advisory lock under which PostgreSQL's tables are made and migrated
 VERSION = table("alembic_version", column("version_num", String))
 READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}
 BUSY_MS = 15_000  # how long a SQLite writer waits for another
 
-# What PostgreSQL is told where neither the server nor the URL says otherwise. Whoever is frozen or cut off in the
-# middle of a transaction, which takes milliseconds, must not hold its rows' locks: nobody could take them over.
+# What PostgreSQL is given where neither the server nor the URL says otherwise. A process that is frozen or cut off
+# in the middle of a transaction, which takes milliseconds, must not hold its rows' locks: nobody could take them over.
 POSTGRESQL_LIMITS = {
     "idle_in_transaction_session_timeout": "15s",
     "lock_timeout": f"{BUSY_MS}ms",
@@ -109,7 +113,7 @@ class Database:
         except UNSTORABLE as error:
             raise UnstorableError(
                 f"database {self._name} cannot hold it: {self._cause(error)}",
-                remedy="rename it or set its time anew, or make the database in UTF-8",
+                remedy="rename it or set its time again, or make the database in UTF-8",
             ) from error
         except exc.SQLAlchemyError as error:
             if _interrupted(error):
@@ -145,9 +149,15 @@ class Database:
 
     def require_schema(self) -> None:
         """Raise SchemaError unless the tables are exactly this program's."""
-        if (found := self.version()) != HEAD:
+        found = self.version()
+        if found is None:
             raise SchemaError(
-                f"the tables of {self._name} are at version {found or 'none'}, this program needs {HEAD}",
+                f"the database {self._name} is empty: dropscribe has not run on it yet",
+                remedy="start `dropscribe up FOLDER` or `dropscribe watch FOLDER`, which make its tables",
+            )
+        if found != HEAD:
+            raise SchemaError(
+                f"the tables of {self._name} are at version {found}, this program needs {HEAD}",
                 remedy="start `dropscribe up` or `dropscribe watch` of the newer version to migrate",
             )
 
@@ -161,7 +171,7 @@ class Database:
 
     @property
     def _name(self) -> str:
-        return self.engine.url.render_as_string(hide_password=True)
+        return mask(self.engine.url.render_as_string(hide_password=False))
 
     def encoding(self) -> str:
         """What the database can hold of text, as it calls it: `UTF8`, `LATIN1`, `SQL_ASCII` (any bytes)."""
@@ -236,9 +246,7 @@ def _engine(url: str) -> Engine:
     except exc.ArgumentError as error:
         raise StoreError(f"{mask(url)} is not a database URL", remedy="example: postgresql://user@host/name") from error
     except ModuleNotFoundError as error:
-        raise StoreError(
-            f"the database driver {error.name} is missing", remedy="pip install 'dropscribe[postgres]'"
-        ) from error
+        raise StoreError(f"the database driver {error.name} is missing", remedy=how_to_install("postgres")) from error
     raise StoreError(f"{parsed.drivername} is not supported", remedy="use sqlite or postgresql")
 
 
@@ -259,10 +267,8 @@ def _postgresql_limits(connection: Any, _record: Any) -> None:
 
 def _sqlite(path: str, url: str) -> Engine:
     folder = Path(path).absolute().parent
-    try:
+    with explained(OSError, StoreError, f"cannot create {folder}", remedy="set DROPSCRIBE_HOME elsewhere"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise StoreError(f"cannot create {folder}: {error.strerror}", remedy="set DROPSCRIBE_HOME elsewhere") from error
     if is_network(kind := filesystem_of(folder)):
         raise StoreError(
             f"{path} lies on a network filesystem ({kind}), where SQLite loses data",
@@ -294,19 +300,29 @@ def insert_all(connection: Connection, into: Table[Any], rows: Sequence[dict[str
     """INSERT many rows in few statements, of which each is answered before the next.
 
     psycopg sends many statements as one stream. PostgreSQL waits without any limit for the rest of a stream, and keeps
-    its locks, where whoever sends it was frozen.
+    its locks, where its sender was frozen.
     """
     if rows:
-        connection.execute(insert(into).returning(*into.primary_key.columns), list(rows)).all()
+        connection.execute(_inserting(into), list(rows)).all()
+
+
+@cache
+def _inserting(into: Table[Any]) -> ReturningInsert[Any]:
+    return insert(into).returning(*into.primary_key.columns)
 
 
 def insert_ignoring(connection: Connection, into: Table[Any]) -> Any:
     """An INSERT that leaves rows out that exist already (by any unique key)."""
+    return insert_of_dialect(connection, into).on_conflict_do_nothing()
+
+
+def insert_of_dialect(connection: Connection, into: Table[Any]) -> Any:
+    """An INSERT that can say what becomes of rows that exist already (`on_conflict_...`)."""
     # Imported here, as one costs `dropscribe status` what the other would.
     if connection.dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
 
-        return insert_in_sqlite(into).on_conflict_do_nothing()
+        return insert_in_sqlite(into)
     from sqlalchemy.dialects.postgresql import insert as insert_in_postgresql
 
-    return insert_in_postgresql(into).on_conflict_do_nothing()
+    return insert_in_postgresql(into)

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Connection, exists, select
-
-from dropscribe.core.errors import DropscribeError
-from dropscribe.core.types import JobState, SpeakerNames
-from dropscribe.store import jobs as job_store
-from dropscribe.store import transitions
+from dropscribe.core.types import SpeakerNames
+from dropscribe.store import revisions
+from dropscribe.store.revisions import NewRevision
 from dropscribe.store.session import Database
-from dropscribe.store.tables import jobs, transcripts
-from dropscribe.store.transitions import JobEvent
 
 
-def say(database: Database, job_id: str, said: SpeakerNames) -> None:
+def say(database: Database, job_id: str, said: SpeakerNames, who: str = "", *, expected: int | None = None) -> int:
     """Replace what was said of the job's speakers, and have its outputs written again (send `finish`).
 
-    Raises DropscribeError for a job that has no transcript.
+    Returns the number of the revision. Raises DropscribeError for a job that has no transcript; EditConflictError where
+    its last revision is not the `expected` one.
     """
-    with database.begin() as connection:
-        job = job_store.lock(connection, job_id)
-        if not (JobState(job.state).has_transcript or _waits_to_be_written(connection, job)):
-            raise DropscribeError(
-                f"{job_id} is {job.state}", remedy="speakers are named once its transcript is written"
-            )
-        why, the_job = "named or merged; its files are written again", jobs.c.id == job_id
-        transitions.apply(connection, JobEvent.SPEAKERS, the_job, where=database.where, detail=why, speakers=said)
-
-
-def _waits_to_be_written(connection: Connection, job: Any) -> bool:
-    """True where a transcript waits to be written again, and no worker has begun with what was said before."""
-    if job.state != JobState.FINISHING or job.owner is not None:
-        return False
-    return bool(connection.execute(select(exists().where(transcripts.c.job_id == job.id))).scalar())
+    return revisions.add(database, job_id, NewRevision(who, speakers=said), expected=expected)

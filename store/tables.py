@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -17,6 +17,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Double,
     ForeignKey,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypedColumns,
+    literal_column,
     text,
 )
 from sqlalchemy.engine import Dialect
@@ -35,10 +37,11 @@ from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from dropscribe.core.job_overrides import JobOverrides
+from dropscribe.core.origin import RecordingOrigin
 from dropscribe.core.routing import MODEL_QUEUE
-from dropscribe.core.types import EngineInfo, Span, SpeakerNames
+from dropscribe.core.types import FINAL_STATES, EngineInfo, Span, SpeakerNames
 from dropscribe.store import search_words
-from dropscribe.store.json_columns import ENGINE, OVERRIDES, SPANS, SPEAKERS
+from dropscribe.store.json_columns import ENGINE, ORIGIN, OVERRIDES, SPANS, SPEAKERS
 
 # Python shows an undecodable byte 0xNN as the lone surrogate U+DCNN, which no database takes. A private-use
 # plane holds it instead: U+10DC80..U+10DCFF.
@@ -114,9 +117,32 @@ def path_key(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
+def folder_key(path: str) -> str:
+    """Digest of the folder that holds the file of an absolute path."""
+    return path_key(path.rpartition("/")[0])
+
+
 def source_of(root: str, path: str) -> str:
-    """Absolute path of the recording at `path` below its `root`."""
+    """Absolute path of the recording at `path` below its `root`.
+
+    >>> source_of("/srv/talks", "2026/a.wav")
+    '/srv/talks/2026/a.wav'
+    """
     return f"{root.rstrip('/')}/{path}"
+
+
+class StoredRecording:
+    """What lies at `path` below a `root`."""
+
+    __slots__ = ()
+
+    root: str
+    path: str
+
+    @property
+    def source(self) -> str:
+        """Absolute path of the recording."""
+        return source_of(self.root, self.path)
 
 
 class now(FunctionElement[float]):  # noqa: N801 (reads as the SQL function it is)
@@ -134,6 +160,14 @@ def _now_sqlite(*_: Any, **__: Any) -> str:
 @compiles(now, "postgresql")
 def _now_postgresql(*_: Any, **__: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
+
+
+def among(column: ColumnElement[Any], constants: Iterable[str]) -> ColumnElement[bool]:
+    """The condition that a column holds one of these constants, which do not come from outside.
+
+    They stand in the statement: what `in_` binds is put into it each time it runs, at half the cost of running it.
+    """
+    return column.in_([literal_column(f"'{constant}'") for constant in constants])
 
 
 metadata = MetaData(
@@ -154,14 +188,21 @@ class JobColumns(TypedColumns):
     `speakers` is what people say of them, `diarization` what was found out by their voices, as `worker` wrote it.
     `overrides` are settings that its folder has of its own; `wanted_queue` says which model workers they leave for it,
     and `model_queue` which are left: those of one model, once a chunk was claimed. `moves` says that it is still to be
-    put away when its job has ended, `moving_to` where, as soon as that is decided.
-    `stamp` and `fingerprint` are the mark of its file as it was read: see `FileMark`.
+    archived when its job has ended, `moving_to` where, as soon as that is decided.
+    `stamp` and `fingerprint` are the mark of its file as it was read: see `FileMark`; `origin` is where that was.
+    `submitted` says that somebody asked for it by name; `text_removed_at` when what was said was
+    removed from here, 0 while that is going on.
+    `part_count` files follow its own in `parts`, where the recorder wrote it in parts.
+    `turn` is when it is prepared, of all that wait, and `folder_key` the folder with which others take turns: see
+    `dropscribe.store.waiting_line`. `revision` is the correction that its transcript has: see `RevisionColumns`; 0 for
+    none.
     """
 
     id = Column(String(16), primary_key=True)
     root = Column(FileName, nullable=False)
     path = Column(FileName, nullable=False)
     path_key = Column(String(32), nullable=False, index=True)
+    folder_key = Column(String(32), nullable=False, server_default="")
     identity = Column(String(64), nullable=False, unique=True)
     size = Column(BigInteger, nullable=False)
     mtime_ns = Column(BigInteger, nullable=False)
@@ -173,12 +214,15 @@ class JobColumns(TypedColumns):
     wanted_queue = Column(String(48), nullable=False, server_default=MODEL_QUEUE)
     moves = Column(Boolean, nullable=False, server_default="0")
     moving_to = Column(FileName, nullable=True)
+    submitted = Column(Boolean, nullable=False, server_default="0")
+    part_count = Column(Integer, nullable=False, server_default="0")
 
     state = Column(String(16), nullable=False)
     reason = Column(Prose, nullable=False)
     notes = Column(JSON, nullable=False)
     missing: Column[tuple[Span, ...]] = Column(SPANS, nullable=False)
     cancel_requested = Column(Boolean, nullable=False)
+    turn = Column(Double, nullable=False, server_default="0")
 
     attempt = Column(Integer, nullable=False)
     lost = Column(Integer, nullable=False)
@@ -191,6 +235,7 @@ class JobColumns(TypedColumns):
     sha256 = Column(String(64), nullable=True)
     stamp = Column(BigInteger, nullable=True)
     fingerprint = Column(String(32), nullable=False, server_default="")
+    origin: Column[RecordingOrigin | None] = Column(ORIGIN, nullable=True)
     content_key = Column(String(96), nullable=True, unique=True)
     duplicate_of = Column(String(16), nullable=True, index=True)
     duration = Column(Double, nullable=True)
@@ -199,20 +244,36 @@ class JobColumns(TypedColumns):
     timings = Column(JSON, nullable=False)
     speakers: Column[SpeakerNames] = Column(SPEAKERS, nullable=False, server_default="{}")
     diarization = Column(JSON, nullable=True)
+    revision = Column(Integer, nullable=False, server_default="0")
 
     created_at = Column(Double, nullable=False)
     finished_at = Column(Double, nullable=True)
+    text_removed_at = Column(Double, nullable=True)
+
+
+class PartColumns(TypedColumns):
+    """A further file of a recording in parts, by `position` from 1; the others are as in `JobColumns`."""
+
+    job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    position = Column(Integer, primary_key=True, autoincrement=False)
+    path = Column(FileName, nullable=False)
+    path_key = Column(String(32), nullable=False, index=True)
+    size = Column(BigInteger, nullable=False)
+    mtime_ns = Column(BigInteger, nullable=False)
+    fingerprint = Column(String(32), nullable=False, server_default="")
 
 
 class ChunkColumns(TypedColumns):
     """A stretch of a recording and what is to be done with it: see `ChunkKind`.
 
     `keep_from` and `keep_to` bound what is this chunk's to tell; `depth` counts how often it was halved. `channel`
-    is which of the spooled channels it is of.
+    is which of the spooled channels it is of, `speech` where in it somebody speaks. `claimed_at` is when the last
+    attempt began. `turn` and `folder_key` are as in `JobColumns`, once a window waits; `queue` is its job's
+    `model_queue` then, which a trigger keeps so: whose turn it is in a queue is found without all that waits in others.
     """
 
     id = Column(String(24), primary_key=True)
-    job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True)
+    job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False)
     position = Column(Integer, nullable=False)
     kind = Column(String(8), nullable=False, server_default="window")
     depth = Column(Integer, nullable=False, server_default="0")
@@ -221,6 +282,10 @@ class ChunkColumns(TypedColumns):
     end = Column(Double, nullable=False)
     keep_from = Column(Double, nullable=False, server_default="0")
     keep_to = Column(Double, nullable=False, server_default="0")
+    speech: Column[tuple[Span, ...] | None] = Column(SPANS, nullable=True)
+    folder_key = Column(String(32), nullable=False, server_default="")
+    turn = Column(Double, nullable=False, server_default="0")
+    queue = Column(String(48), nullable=False, server_default="")
 
     state = Column(String(16), nullable=False)
     attempt = Column(Integer, nullable=False)
@@ -230,6 +295,7 @@ class ChunkColumns(TypedColumns):
     lease_until = Column(Double, nullable=True)
     not_before = Column(Double, nullable=False)
     sent_at = Column(Double, nullable=True)
+    claimed_at = Column(Double, nullable=True)
 
     progress = Column(Double, nullable=False)
     ended = Column(String(16), nullable=True)
@@ -266,6 +332,24 @@ class TranscriptColumns(TypedColumns):
     created_at = Column(Double, nullable=False)
 
 
+class RevisionColumns(TypedColumns):
+    """What `who` corrected in a job's transcript: `edits` to what the revision before it made, by `number`.
+
+    One with `back_to` makes the transcript that the revision of that number made. One with a `document` corrects
+    nothing: to that transcript the edits of later ones are applied. `speakers` is what people say of them from here on.
+    """
+
+    id = Column(RowId, primary_key=True, autoincrement=True)
+    job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False)
+    number = Column(Integer, nullable=False)
+    at = Column(Double, nullable=False)
+    who = Column(Prose, nullable=False)
+    edits = Column(JSON, nullable=False, server_default="[]")
+    back_to = Column(Integer, nullable=True)
+    speakers: Column[SpeakerNames] = Column(SPEAKERS, nullable=False, server_default="{}")
+    document = Column(Prose, nullable=True)
+
+
 class LineColumns(TypedColumns):
     """One segment of a finished transcript, for the search index; `voice` is the speaker's name as it is compared."""
 
@@ -286,6 +370,16 @@ class ForgottenColumns(TypedColumns):
     path_key = Column(String(32), primary_key=True)
     size = Column(BigInteger, primary_key=True)
     mtime_ns = Column(BigInteger, primary_key=True)
+    at = Column(Double, nullable=False)
+
+
+class RemovalColumns(TypedColumns):
+    """How many recordings lost `what` (`text`, or `job`: all of it) on a `day` since the epoch, last `at`, and why."""
+
+    day = Column(Integer, primary_key=True, autoincrement=False)
+    what = Column(String(8), primary_key=True)
+    why = Column(FileName, primary_key=True)
+    jobs = Column(Integer, nullable=False)
     at = Column(Double, nullable=False)
 
 
@@ -314,6 +408,19 @@ class VoiceColumns(TypedColumns):
     enrolled_at = Column(Double, nullable=False)
 
 
+class TokenColumns(TypedColumns):
+    """What a program shows to the server in place of a password: of its `name` the SHA-256, never the token itself.
+
+    `folders` are absolute paths that it is limited to; where they are empty, it is limited to none.
+    """
+
+    name = Column(String(64), primary_key=True)
+    digest = Column(String(64), nullable=False, unique=True)
+    role = Column(String(8), nullable=False)
+    folders = Column(JSON, nullable=False)
+    created_at = Column(Double, nullable=False)
+
+
 class WorkerColumns(TypedColumns):
     """A process that works, alive as long as its heartbeat is fresh; `queues` are those that its model serves."""
 
@@ -333,10 +440,30 @@ class WorkerColumns(TypedColumns):
     heartbeat_at = Column(Double, nullable=False)
 
 
-class RootColumns(TypedColumns):
-    """A watched folder as its scheduler last saw it; `waiting` are folders in it whose settings are to be mended.
+class SpeedColumns(TypedColumns):
+    """How fast the model of `model_queue` is on a GPU of a host, or its CPU: seconds of audio, and of work on them."""
 
-    `unreadable` are the first of `unreadable_count` places in it that cannot be read, each with the reason.
+    host = Column(String(255), primary_key=True)
+    gpu = Column(String(64), primary_key=True)
+    model_queue = Column(String(48), primary_key=True)
+    audio_seconds = Column(Double, nullable=False)
+    busy_seconds = Column(Double, nullable=False)
+    measured_at = Column(Double, nullable=False)
+
+
+class LastTurnColumns(TypedColumns):
+    """The last turn that was claimed by who serves `queue`, of each priority: see `dropscribe.store.waiting_line`."""
+
+    queue = Column(String(48), primary_key=True)
+    priority = Column(String(8), primary_key=True)
+    turn = Column(Double, nullable=False)
+
+
+class RootColumns(TypedColumns):
+    """A watched folder as its scheduler last saw it; `waiting` are folders in it whose settings are to be fixed.
+
+    `unreadable` are the first of `unreadable_count` places in it that cannot be read, each with the reason. `parts` are
+    files that wait for further parts of their recordings.
     """
 
     path_key = Column(String(32), primary_key=True)
@@ -353,7 +480,21 @@ class RootColumns(TypedColumns):
     waiting = Column(JSON, nullable=False, server_default="[]")
     unreadable = Column(JSON, nullable=False, server_default="[]")
     unreadable_count = Column(Integer, nullable=False, server_default="0")
+    parts = Column(JSON, nullable=False, server_default="[]")
     scanned_at = Column(Double, nullable=False)
+
+
+class EndedColumns(TypedColumns):
+    """How many jobs of a root are in a final state, as the sum of `jobs` over rows of the same root and state.
+
+    Triggers on the table of jobs add a row for each job that comes to a final state (1) or leaves it (-1), so that no
+    two transactions write the same one. `ended.fold` makes few rows of many.
+    """
+
+    id = Column(RowId, primary_key=True, autoincrement=True)
+    root = Column(FileName, nullable=False)
+    state = Column(String(16), nullable=False)
+    jobs = Column(BigInteger, nullable=False)
 
 
 class LockColumns(TypedColumns):
@@ -386,13 +527,15 @@ class EventColumns(TypedColumns):
 
 
 class NotificationColumns(TypedColumns):
-    """That a job came to a final state: to be told to `url` (empty: the setting `webhook_url`), or told already.
+    """That a job came to a final state: to be sent by `channel`, or sent already.
 
+    `url` is that of a webhook (empty: the setting `webhook_url`).
     `next_at` is when it is tried next, and not set once it is over.
     """
 
     id = Column(String(32), primary_key=True)
     job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True)
+    channel = Column(String(16), nullable=False, server_default="webhook")
     url = Column(Text, nullable=False)
     state = Column(String(16), nullable=False)
     reason = Column(Prose, nullable=False)
@@ -405,15 +548,22 @@ class NotificationColumns(TypedColumns):
 
 
 jobs = Table("jobs", metadata, JobColumns)
+parts = Table("parts", metadata, PartColumns)
 chunks = Table("chunks", metadata, ChunkColumns)
 segments = Table("segments", metadata, SegmentColumns)
 transcripts = Table("transcripts", metadata, TranscriptColumns)
+revisions = Table("revisions", metadata, RevisionColumns)
 lines = Table("lines", metadata, LineColumns)
 forgotten = Table("forgotten", metadata, ForgottenColumns)
+removals = Table("removals", metadata, RemovalColumns)
 outputs = Table("outputs", metadata, OutputColumns)
 voices = Table("voices", metadata, VoiceColumns)
+tokens = Table("tokens", metadata, TokenColumns)
 workers = Table("workers", metadata, WorkerColumns)
+speeds = Table("speeds", metadata, SpeedColumns)
+last_turns = Table("last_turns", metadata, LastTurnColumns)
 roots = Table("roots", metadata, RootColumns)
+ended = Table("ended", metadata, EndedColumns)
 locks = Table("locks", metadata, LockColumns)
 switches = Table("switches", metadata, SwitchColumns)
 events = Table("events", metadata, EventColumns)
@@ -421,12 +571,19 @@ notifications = Table("notifications", metadata, NotificationColumns)
 
 Index("ix_jobs_state", jobs.c.state, jobs.c.created_at)
 Index("ix_jobs_created", jobs.c.created_at)
-Index("ix_jobs_finished", jobs.c.finished_at)
+Index("ix_jobs_root", jobs.c.root, jobs.c.state, jobs.c.finished_at)
+Index("ix_jobs_finished", jobs.c.state, jobs.c.finished_at)
 Index("ix_jobs_owner", jobs.c.owner)
 Index("ix_jobs_moves", jobs.c.moves, jobs.c.state)
+Index("ix_revisions_job_id", revisions.c.job_id, revisions.c.number, unique=True)
 Index("ix_lines_job_id", lines.c.job_id, lines.c.position)
+Index("ix_chunks_of_job", chunks.c.job_id, chunks.c.kind, chunks.c.state, chunks.c.start)
 Index("ix_chunks_owner", chunks.c.owner)
 Index("ix_chunks_state", chunks.c.state, chunks.c.sent_at)
+Index("ix_jobs_turn", jobs.c.state, jobs.c.turn)
+Index("ix_jobs_folder_key", jobs.c.folder_key, jobs.c.state, jobs.c.turn)
+Index("ix_chunks_turn", chunks.c.queue, chunks.c.state, chunks.c.turn)
+Index("ix_chunks_folder_key", chunks.c.folder_key, chunks.c.state, chunks.c.turn)
 Index("ix_notifications_status", notifications.c.status, notifications.c.next_at)
 
 # The search index. It is written in SQL, since `Index(postgresql_using=...)` loads PostgreSQL's dialect, which costs
@@ -448,6 +605,82 @@ END
 """,
     ),
 }
+# Columns of which PostgreSQL keeps no samples for its planner: they would outlive the rows, and no plan hangs on them.
+NO_SAMPLES = {
+    "jobs": ("path", "context", "reason", "moving_to"),
+    "segments": ("text",),
+    "transcripts": ("document",),
+    "revisions": ("who", "edits", "speakers", "document"),
+    "lines": ("speaker", "voice", "text", "words"),
+    "outputs": ("path",),
+    "events": ("detail",),
+    "notifications": ("reason", "error"),
+    "parts": ("path",),
+}
+WITHOUT_SAMPLES = {
+    "postgresql": tuple(
+        f"ALTER TABLE {table} {', '.join(f'ALTER COLUMN {name} SET STATISTICS 0' for name in names)}"
+        for table, names in NO_SAMPLES.items()
+    ),
+    "sqlite": (),
+}
+# What keeps the table `ended`: by triggers, so that nothing that writes jobs can forget it.
+_FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
+_ADDED = f"INSERT INTO ended (root, state, jobs) SELECT new.root, new.state, 1 WHERE new.state IN ({_FINAL});"
+_TAKEN = f"INSERT INTO ended (root, state, jobs) SELECT old.root, old.state, -1 WHERE old.state IN ({_FINAL});"
+ENDED_TRIGGERS = {
+    "postgresql": (
+        f"""
+CREATE FUNCTION count_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP <> 'INSERT' THEN {_TAKEN} END IF;
+  IF TG_OP <> 'DELETE' THEN {_ADDED} END IF;
+  RETURN NULL;
+END
+$$
+""",
+        """
+CREATE TRIGGER jobs_counted AFTER INSERT OR DELETE ON jobs
+FOR EACH ROW EXECUTE FUNCTION count_ended()
+""",
+        """
+CREATE TRIGGER jobs_recounted AFTER UPDATE OF state, root ON jobs FOR EACH ROW
+WHEN (old.state <> new.state OR old.root <> new.root) EXECUTE FUNCTION count_ended()
+""",
+    ),
+    "sqlite": (
+        f"CREATE TRIGGER jobs_inserted AFTER INSERT ON jobs BEGIN {_ADDED} END",
+        f"CREATE TRIGGER jobs_deleted AFTER DELETE ON jobs BEGIN {_TAKEN} END",
+        f"""
+CREATE TRIGGER jobs_recounted AFTER UPDATE OF state, root ON jobs WHEN old.state <> new.state OR old.root <> new.root
+BEGIN {_TAKEN} {_ADDED} END
+""",
+    ),
+}
+# What keeps the queue of windows that wait, or may wait again.
+_REQUEUED = "UPDATE chunks SET queue = new.model_queue WHERE job_id = new.id AND state IN ('queued', 'running');"
+QUEUE_TRIGGERS = {
+    "postgresql": (
+        f"""
+CREATE FUNCTION requeue_windows() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  {_REQUEUED}
+  RETURN NULL;
+END
+$$
+""",
+        """
+CREATE TRIGGER jobs_requeued AFTER UPDATE OF model_queue ON jobs FOR EACH ROW
+WHEN (old.model_queue <> new.model_queue) EXECUTE FUNCTION requeue_windows()
+""",
+    ),
+    "sqlite": (
+        f"""
+CREATE TRIGGER jobs_requeued AFTER UPDATE OF model_queue ON jobs WHEN old.model_queue <> new.model_queue
+BEGIN {_REQUEUED} END
+""",
+    ),
+}
 # As Alembic makes it.
 VERSION_TABLE = """
 CREATE TABLE alembic_version (
@@ -459,6 +692,13 @@ CREATE TABLE alembic_version (
 def create(connection: Connection, version: str) -> None:
     """Make all tables in an empty database, equal to those of the migrations up to `version`."""
     metadata.create_all(connection, checkfirst=False)
-    for statement in (*SEARCH_INDEX[connection.dialect.name], VERSION_TABLE):
+    dialect = connection.dialect.name
+    for statement in (
+        *SEARCH_INDEX[dialect],
+        *WITHOUT_SAMPLES[dialect],
+        *ENDED_TRIGGERS[dialect],
+        *QUEUE_TRIGGERS[dialect],
+        VERSION_TABLE,
+    ):
         connection.execute(text(statement))
     connection.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": version})

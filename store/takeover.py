@@ -15,11 +15,12 @@ from dropscribe.core.errors import UsageError
 from dropscribe.store import search_words
 from dropscribe.store.json_columns import ParsedJson
 from dropscribe.store.session import Database
-from dropscribe.store.tables import jobs, lines, locks, metadata, roots, voices, workers
+from dropscribe.store.tables import ended, jobs, lines, locks, metadata, roots, speeds, tokens, voices, workers
 
 BATCH = 500  # rows held in memory at once
 AS_JSON = (JSON, ParsedJson)
-OF_PROCESSES = {workers.name, roots.name, locks.name}
+# Of processes, what triggers count again, and who may ask the server of another machine.
+LEFT_OUT = {workers.name, roots.name, locks.name, speeds.name, ended.name, tokens.name}
 
 
 def take_over(source: Database, target: Database) -> dict[str, int]:
@@ -32,13 +33,13 @@ def take_over(source: Database, target: Database) -> dict[str, int]:
         if any(here.execute(select(table).limit(1)).first() for table in (jobs, voices)):
             raise UsageError("the database has recordings already", remedy="take over into an empty one")
         for table in metadata.sorted_tables:
-            if table.name not in OF_PROCESSES:
+            if table.name not in LEFT_OUT:
                 copied[table.name] = _copy(there, here, table)
     return copied
 
 
 def _copy(there: Connection, here: Connection, table: AnyTable[Any]) -> int:
-    """Copy one table, in the order of its keys; rows that databases number by themselves are numbered anew."""
+    """Copy one table, in the order of its keys; rows that databases number by themselves are numbered again."""
     columns = [column for column in table.columns if column.autoincrement is not True]
     read = select(*map(_as_written, columns)).order_by(*table.primary_key.columns)
     written = insert(table).values({column.name: _bound(column, here) for column in columns})
@@ -63,5 +64,5 @@ def _bound(column: Column[Any], here: Connection) -> Any:
 
 
 def _indexed(table: AnyTable[Any], row: dict[str, Any]) -> dict[str, Any]:
-    """A row; the words of a line are found anew, as each database holds them in its own way."""
+    """A row; the words of a line are found again, as each database holds them in its own way."""
     return row | {"words": search_words.keys(row["text"])} if table.name == lines.name else row

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from itertools import starmap
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
-from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span, Word
 from dropscribe.store import leases, search, transitions
+from dropscribe.store.json_columns import speech_of
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.session import Database, insert_ignoring
 from dropscribe.store.tables import chunks, jobs, now, outputs, path_key, segments, transcripts
@@ -35,35 +35,6 @@ class ReadChunk:
     channel: int = 0
 
 
-def read_chunks(database: Database, job_id: str) -> list[ReadChunk]:
-    """All windows of a job that were read, with their segments, in order of time."""
-    said: dict[str, list[Segment]] = {}
-    windows = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.WINDOW, chunks.c.state == ChunkState.DONE)
-    of_job = select(chunks.c.id).where(*windows)
-    with database.read() as connection:
-        rows = connection.execute(select(chunks).where(*windows).order_by(chunks.c.keep_from, chunks.c.start)).all()
-        query = (
-            select(segments).where(segments.c.chunk_id.in_(of_job)).order_by(segments.c.chunk_id, segments.c.position)
-        )
-        for row in connection.execute(query):
-            said.setdefault(row.chunk_id, []).append(_segment(row))
-    return [
-        ReadChunk(
-            Span(row.start, row.end),
-            Span(row.keep_from, row.keep_to),
-            tuple(said.get(row.id, ())),
-            tuple(row.reasons),
-            row.missing,
-            row.engine,
-            row.timings,
-            row.language,
-            row.finished_at,
-            row.channel,
-        )
-        for row in rows
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class EmbeddedStretch:
     """A stretch whose voices were embedded, or the reason why not."""
@@ -74,12 +45,69 @@ class EmbeddedStretch:
     timings: dict[str, float]
 
 
-def embedded_stretches(database: Database, job_id: str) -> list[EmbeddedStretch]:
-    """The job's stretches that are over, in order of time."""
-    over = (chunks.c.job_id == job_id, chunks.c.kind == ChunkKind.EMBED, chunks.c.state == ChunkState.DONE)
+@dataclass(frozen=True, slots=True)
+class Transcribed:
+    """All that a transcript is made of: windows that were read and stretches that are over, in order of time.
+
+    `diarization` is what was found out of the speakers when it was made before; None where that is to be done.
+    """
+
+    chunks: tuple[ReadChunk, ...]
+    stretches: tuple[EmbeddedStretch, ...]
+    diarization: dict[str, Any] | None
+    _media: dict[str, Any] | None
+
+    def speech(self, channel: int | None = None) -> tuple[Span, ...]:
+        """Where somebody speaks in the recording, or in one channel."""
+        return speech_of(self._media, channel)
+
+
+_OVER = (
+    select(chunks)
+    .where(chunks.c.job_id == bindparam("job"), chunks.c.state == ChunkState.DONE)
+    .order_by(chunks.c.keep_from, chunks.c.start)
+)
+_SAID = (
+    select(segments)
+    .join(chunks, chunks.c.id == segments.c.chunk_id)
+    .where(chunks.c.job_id == bindparam("job"), chunks.c.kind == ChunkKind.WINDOW, chunks.c.state == ChunkState.DONE)
+    .order_by(segments.c.chunk_id, segments.c.position)
+)
+_FOUND = select(jobs.c.diarization, jobs.c.media).where(jobs.c.id == bindparam("job"))
+
+
+def transcribed(database: Database, job_id: str) -> Transcribed:
+    """What the models made of a recording so far, in one reading transaction."""
+    said: dict[str, list[Segment]] = {}
     with database.read() as connection:
-        rows = connection.execute(select(chunks).where(*over).order_by(chunks.c.start)).all()
-    return [EmbeddedStretch(row.id, Span(row.start, row.end), "; ".join(row.reasons), row.timings) for row in rows]
+        over = connection.execute(_OVER, {"job": job_id}).all()
+        for row in connection.execute(_SAID, {"job": job_id}):
+            said.setdefault(row.chunk_id, []).append(_segment(row))
+        found = connection.execute(_FOUND, {"job": job_id}).one()
+    windows = (row for row in over if row.kind == ChunkKind.WINDOW)
+    stretches = (row for row in over if row.kind == ChunkKind.EMBED)
+    return Transcribed(
+        tuple(_chunk(row, said.get(row.id, ())) for row in windows), tuple(map(_stretch, stretches)), *found
+    )
+
+
+def _chunk(row: Any, said: Sequence[Segment]) -> ReadChunk:
+    return ReadChunk(
+        Span(row.start, row.end),
+        Span(row.keep_from, row.keep_to),
+        tuple(said),
+        tuple(row.reasons),
+        row.missing,
+        row.engine,
+        row.timings,
+        row.language,
+        row.finished_at,
+        row.channel,
+    )
+
+
+def _stretch(row: Any) -> EmbeddedStretch:
+    return EmbeddedStretch(row.id, Span(row.start, row.end), "; ".join(row.reasons), row.timings)
 
 
 def _segment(row: Any) -> Segment:
@@ -87,10 +115,36 @@ def _segment(row: Any) -> Segment:
     return Segment(row.start, row.end, row.text, row.speaker, SegmentKind(row.kind), row.quality, words)
 
 
-def save(database: Database, claim: JobClaim, document: str, diarization: dict[str, Any] | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A name for a file of a transcript, asked for before it is put in place; `sha256` is of its content, in hex.
+
+    `replaces` is the job whose file, with the digest `replaced`, gives way.
+    """
+
+    path: str
+    format: str
+    sha256: str
+    replaces: str | None = None
+    replaced: str | None = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the register says of it until the file is in place."""
+        return {"format": self.format, "sha256": self.sha256, "replaced": self.replaced, "written_at": None}
+
+
+def save(
+    database: Database,
+    claim: JobClaim,
+    document: str,
+    diarization: dict[str, Any] | None = None,
+    files: Sequence[Reservation] = (),
+) -> frozenset[str]:
     """Keep the finished transcript (the JSON document), and have it found by its words. Raises LeaseLostError.
 
-    So is `diarization`, by which it is made again when the embeddings are gone.
+    So is `diarization`, by which it is made again when the embeddings are gone. `files` are reserved in the same
+    transaction, as by `reserve`; returns the paths that are this job's now.
     """
     with database.begin() as connection:
         leases.write(connection, claim, diarization=diarization)
@@ -99,6 +153,7 @@ def save(database: Database, claim: JobClaim, document: str, diarization: dict[s
             insert_ignoring(connection, transcripts).values(job_id=claim.id, document=document, created_at=now())
         )
         search.index(connection, claim.id, document)
+        return _reserved(connection, claim, files)
 
 
 TAKEN_OVER = "taken_over"  # the document of an earlier store, among what is known of a job's speakers
@@ -172,9 +227,15 @@ class WrittenFile:
 
 def file_at(database: Database, path: str) -> WrittenFile | None:
     """What dropscribe knows of the file at this absolute path; None when it did not write it."""
+    return files_at(database, [path]).get(path)
+
+
+def files_at(database: Database, paths: Sequence[str]) -> dict[str, WrittenFile]:
+    """What dropscribe knows of the files at these absolute paths, by path; those that it did not write are left out."""
+    called = {path_key(path): path for path in paths}
     with database.read() as connection:
-        row = connection.execute(select(outputs).where(outputs.c.path_key == path_key(path))).first()
-    return _file(row) if row else None
+        rows = connection.execute(select(outputs).where(outputs.c.path_key.in_(called))).all()
+    return {called[row.path_key]: _file(row) for row in rows}
 
 
 def files_of(database: Database, job_id: str) -> list[WrittenFile]:
@@ -184,39 +245,45 @@ def files_of(database: Database, job_id: str) -> list[WrittenFile]:
     return [*map(_file, rows)]
 
 
+def written_of(database: Database, job_ids: Collection[str]) -> dict[str, list[WrittenFile]]:
+    """The transcript files of each of these jobs that are in place."""
+    query = select(outputs).where(outputs.c.job_id.in_(job_ids), outputs.c.written_at.is_not(None))
+    found: dict[str, list[WrittenFile]] = {}
+    with database.read() as connection:
+        for row in connection.execute(query.order_by(outputs.c.path)):
+            found.setdefault(row.job_id, []).append(_file(row))
+    return found
+
+
 def _file(row: Any) -> WrittenFile:
     return WrittenFile(row.path, row.job_id, row.format, row.sha256, row.written_at is not None, row.replaced)
 
 
-def reserve(
-    database: Database,
-    claim: JobClaim,
-    path: str,
-    fmt: str,
-    sha256: str,
-    *,
-    replaces: str | None,
-    replaced: str | None = None,
-) -> bool:
-    """Record, before a file is put in place, that it is to be this job's; False when another job took the path.
+def reserve(database: Database, claim: JobClaim, files: Sequence[Reservation]) -> frozenset[str]:
+    """Record, before files are put in place, that they are to be this job's; returns the paths that no other job took.
 
-    `replaces` is the job whose file, with the digest `replaced`, gives way. Raises LeaseLostError.
+    Raises LeaseLostError.
     """
     with database.begin() as connection:
         leases.write(connection, claim, owner=claim.owner)
-        values: dict[str, Any] = {
-            "job_id": claim.id,
-            "format": fmt,
-            "sha256": sha256,
-            "replaced": replaced,
-            "written_at": None,
-        }
-        key = path_key(path)
-        if replaces is not None:
-            row = update(outputs).where(outputs.c.path_key == key, outputs.c.job_id == replaces)
-            return bool(connection.execute(row.values(**values)).rowcount)
-        fresh = insert_ignoring(connection, outputs).values(path_key=key, path=path, **values)
-        return connection.execute(fresh.returning(outputs.c.path_key)).first() is not None
+        return _reserved(connection, claim, files)
+
+
+def _reserved(connection: Connection, claim: JobClaim, files: Sequence[Reservation]) -> frozenset[str]:
+    by_key = {path_key(file.path): file for file in files}
+    fresh = {key: file for key, file in by_key.items() if file.replaces is None}
+    rows = [{"path_key": key, "path": file.path, "job_id": claim.id, **file.values} for key, file in fresh.items()]
+    ours = set[str]()
+    if rows:
+        added = insert_ignoring(connection, outputs).returning(outputs.c.path_key)
+        ours.update(connection.execute(added, rows).scalars())
+    ours.update(key for key in by_key.keys() - fresh.keys() if _replaced(connection, claim, key, by_key[key]))
+    return frozenset(by_key[key].path for key in ours)
+
+
+def _replaced(connection: Connection, claim: JobClaim, key: str, file: Reservation) -> bool:
+    row = update(outputs).where(outputs.c.path_key == key, outputs.c.job_id == file.replaces)
+    return bool(connection.execute(row.values(job_id=claim.id, **file.values)).rowcount)
 
 
 def give_up(database: Database, claim: JobClaim, path: str) -> None:
@@ -230,12 +297,3 @@ def same_recording(database: Database, one: str, other: str) -> bool:
     with database.read() as connection:
         paths = select(jobs.c.path_key).where(jobs.c.id.in_([one, other])).distinct()
         return one == other or len(connection.execute(paths).all()) == 1
-
-
-def written(database: Database, claim: JobClaim, paths: Sequence[str]) -> None:
-    """Record that the job's files are in place."""
-    keys = [*map(path_key, paths)]
-    with database.begin() as connection:
-        rows = update(outputs).where(outputs.c.path_key.in_(keys), outputs.c.job_id == claim.id)
-        if connection.execute(rows.values(written_at=now(), replaced=None)).rowcount != len(keys):
-            raise LeaseLostError(f"{claim.id}: its files belong to another job by now")

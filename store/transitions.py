@@ -1,8 +1,8 @@
 """The life of jobs and chunks: every change of a state, as one table for each, and the functions that alone make them.
 
-A transition says from which states it leads where, what it resets, and which event it adds to the audit trail. Whoever
-claims a row owns it; every other transition lets go of it. A job that comes to a final state is announced, what is left
-of its chunks is cancelled, and the jobs that waited for its transcript go on: all in the caller's transaction.
+A transition says from which states it leads where, what it resets, and which event it adds to the audit trail. The
+one who claims a row owns it; every other transition lets go of it. A job that comes to a final state is announced, what
+is left of its chunks is cancelled, and the jobs that waited for its transcript go on: all in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -10,30 +10,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, case, exists, update
+from sqlalchemy import ColumnElement, Connection, Table, Update, bindparam, case, delete, exists, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from dropscribe.core import chunk_ids
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.event_kinds import EventKind
-from dropscribe.core.types import ACTIVE_STATES, PENDING_CHUNKS, TRANSCRIPT_STATES, ChunkState, JobState
-from dropscribe.store import notifications
+from dropscribe.core.types import ACTIVE_STATES, PENDING_CHUNKS, TRANSCRIPT_STATES, ChunkKind, ChunkState, JobState
+from dropscribe.store import notifications, waiting_line
 from dropscribe.store.events import note
-from dropscribe.store.leases import OF_THIS_VERSION, Claim, fenced
+from dropscribe.store.leases import OF_THIS_VERSION, Claim, fence, fenced
 from dropscribe.store.switches import forbidding
-from dropscribe.store.tables import chunks, jobs, now, switches
+from dropscribe.store.tables import among, chunks, jobs, lines, now, revisions, switches
 
 State = JobState | ChunkState
 OWNED = frozenset[State]({JobState.PREPARING, JobState.FINISHING, ChunkState.RUNNING})
 
+DELAY = "delay"  # of the values of `move`: seconds until the row is due again
 # Nobody's row, and no message under way for it.
 FREE: dict[str, Any] = {"owner": None, "lease_until": None, "sent_at": None}
 UNTRIED: dict[str, Any] = {"lost": 0, "failures": 0, "not_before": 0.0}
 SENT: dict[str, Any] = {"sent_at": now()}  # by the caller, after the commit
 OVER: dict[str, Any] = {"finished_at": now(), "cancel_requested": False}
-AFRESH: dict[str, Any] = UNTRIED | {"reason": "", "finished_at": None, "cancel_requested": False}
+AFRESH: dict[str, Any] = UNTRIED | {
+    "reason": "",
+    "finished_at": None,
+    "text_removed_at": None,
+    "cancel_requested": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class Transition:
     """One change of a state: `moves` leads from each state to those that are allowed, the first of them by itself.
 
     `resets` are columns that it sets; `kind` is the event that is noted, None where none is; `claims` is True for the
-    one that makes somebody the row's owner.
+    one that makes somebody the row's owner; `only` is the kind of chunk that it is for, where there is one.
     """
 
     means: str
@@ -49,11 +57,17 @@ class Transition:
     resets: Mapping[str, Any] = field(default_factory=dict)
     kind: EventKind | None = None
     claims: bool = False
+    only: ChunkKind | None = None
 
     @property
     def is_of_an_attempt(self) -> bool:
         """Does it begin, or end, what a worker does with the row?"""
         return self.claims or OWNED.issuperset(self.moves)
+
+    @property
+    def joins_line(self) -> bool:
+        """May rows wait after it that nobody had? What a worker gives back has its turn already."""
+        return any("queued" in after for before, after in self.moves.items() if before not in OWNED)
 
     def towards(self, to: State | None) -> dict[State, State]:
         """From each state the one it leads to, which is `to` if that is given. Raises KeyError for a forbidden one."""
@@ -77,6 +91,7 @@ class JobEvent(StrEnum):
     ANOTHER_MODEL = "another_model"
     FINISHING = "finishing"
     START_OVER = "start_over"
+    FELL_APART = "fell_apart"
     DONE = "done"
     SUSPECT = "suspect"
     DUPLICATE = "duplicate"
@@ -90,6 +105,7 @@ class JobEvent(StrEnum):
     RETRIED = "retried"
     RERUN = "rerun"
     SPEAKERS = "speakers"
+    REVISED = "revised"
     RENAMED = "renamed"
 
 
@@ -147,10 +163,16 @@ JOBS: Mapping[JobEvent, Transition] = {
         "a CPU worker claims it", _all([JobState.FINISHING], JobState.FINISHING), kind=EventKind.FINISHING, claims=True
     ),
     JobEvent.START_OVER: Transition(
-        "the job that it followed came to nothing",
+        "the job that it followed came to nothing, or what it took over is kept no longer",
         _all([JobState.FINISHING], JobState.QUEUED),
         SENT | {"duplicate_of": None},
         EventKind.START_OVER,
+    ),
+    JobEvent.FELL_APART: Transition(
+        "its files do not belong together: each is a recording by itself",
+        _all([JobState.PREPARING], JobState.QUEUED),
+        SENT | UNTRIED | {"reason": ""},
+        EventKind.FELL_APART,
     ),
     JobEvent.DONE: Transition(
         "its transcript is written", _all([JobState.FINISHING], JobState.DONE), OVER, EventKind.DONE
@@ -174,7 +196,7 @@ JOBS: Mapping[JobEvent, Transition] = {
     JobEvent.RELEASED: Transition("its worker stops, or gives it back", _FALL_BACK, kind=EventKind.RELEASED),
     JobEvent.LOST: Transition("its worker is gone", _FALL_BACK, kind=EventKind.LOST),
     JobEvent.FAILED: Transition(
-        "it is no recording, or a step failed too often", _all(_ACTIVE, JobState.FAILED), _CLOSED, EventKind.FAILED
+        "it is not a recording, or a step failed too often", _all(_ACTIVE, JobState.FAILED), _CLOSED, EventKind.FAILED
     ),
     JobEvent.PARKED: Transition(
         "too many workers were lost with it", _all(_ACTIVE, JobState.PARKED), _CLOSED, EventKind.PARKED
@@ -205,6 +227,12 @@ JOBS: Mapping[JobEvent, Transition] = {
         AFRESH | SENT,
         EventKind.SPEAKERS,
     ),
+    JobEvent.REVISED: Transition(
+        "its transcript is written again as somebody corrected it",
+        _all([*TRANSCRIPT_STATES, JobState.FINISHING], JobState.FINISHING),
+        AFRESH | SENT,
+        EventKind.REVISED,
+    ),
     JobEvent.RENAMED: Transition(
         "its file has another name, or came back",
         _all([JobState.QUEUED, JobState.FAILED], JobState.QUEUED),
@@ -232,8 +260,10 @@ class ChunkEvent(StrEnum):
     PLANNED_AGAIN = "planned_again"
 
 
-_BEGUN: dict[str, Any] = {"progress": 0.0}
+_UNREAD: dict[str, Any] = {"progress": 0.0}
+_BEGUN: dict[str, Any] = _UNREAD | {"claimed_at": now()}
 _THROUGH: dict[str, Any] = {"lost": 0, "finished_at": now()}
+_WHOLE: dict[str, Any] = _THROUGH | {"progress": chunks.c.end - chunks.c.start}
 _GIVEN_BACK = _all([ChunkState.RUNNING], ChunkState.QUEUED, ChunkState.CANCELLED)  # the latter if its job is
 
 CHUNKS: Mapping[ChunkEvent, Transition] = {
@@ -244,23 +274,25 @@ CHUNKS: Mapping[ChunkEvent, Transition] = {
         _BEGUN,
         EventKind.TRANSCRIBING,
         claims=True,
+        only=ChunkKind.WINDOW,
     ),
     ChunkEvent.EMBEDDING: Transition(
         "a CPU worker claims it, to embed its voices",
         _all([ChunkState.QUEUED], ChunkState.RUNNING),
         _BEGUN,
         claims=True,
+        only=ChunkKind.EMBED,
     ),
     ChunkEvent.TRANSCRIBED: Transition(
-        "it is transcribed", _all([ChunkState.RUNNING], ChunkState.DONE), _THROUGH, EventKind.TRANSCRIBED
+        "it is transcribed", _all([ChunkState.RUNNING], ChunkState.DONE), _WHOLE, EventKind.TRANSCRIBED
     ),
     ChunkEvent.EMBEDDED: Transition(
-        "its voices are embedded", _all([ChunkState.RUNNING], ChunkState.DONE), _THROUGH | {"reasons": []}
+        "its voices are embedded", _all([ChunkState.RUNNING], ChunkState.DONE), _WHOLE | {"reasons": []}
     ),
     ChunkEvent.NOT_EMBEDDED: Transition(
         "its job does without its voices",
         _all([ChunkState.QUEUED, ChunkState.RUNNING], ChunkState.DONE),
-        _THROUGH,
+        _THROUGH | {"progress": chunks.c.end},
         EventKind.NOT_EMBEDDED,
     ),
     ChunkEvent.SPLIT: Transition(
@@ -270,15 +302,15 @@ CHUNKS: Mapping[ChunkEvent, Transition] = {
         EventKind.SPLIT,
     ),
     ChunkEvent.RETRY: Transition(
-        "it failed and is tried again", _all([ChunkState.RUNNING], ChunkState.QUEUED), kind=EventKind.RETRY
+        "it failed and is tried again", _all([ChunkState.RUNNING], ChunkState.QUEUED), _UNREAD, EventKind.RETRY
     ),
-    ChunkEvent.RELEASED: Transition("its worker stops, or gives it back", _GIVEN_BACK, kind=EventKind.RELEASED),
-    ChunkEvent.LOST: Transition("its worker is gone", _GIVEN_BACK, kind=EventKind.LOST),
+    ChunkEvent.RELEASED: Transition("its worker stops, or gives it back", _GIVEN_BACK, _UNREAD, EventKind.RELEASED),
+    ChunkEvent.LOST: Transition("its worker is gone", _GIVEN_BACK, _UNREAD, EventKind.LOST),
     ChunkEvent.CANCELLED: Transition("its job ends, or is prepared again", _all(PENDING_CHUNKS, ChunkState.CANCELLED)),
     ChunkEvent.RETRIED: Transition(
         "its job is retried; of a suspect one, what failed a check",
         _all([ChunkState.CANCELLED, ChunkState.DONE], ChunkState.HELD),
-        UNTRIED | _BEGUN,
+        UNTRIED | _UNREAD,
     ),
     ChunkEvent.PLANNED_AGAIN: Transition(
         "its job was prepared again, with the same chunks",
@@ -299,38 +331,87 @@ def table_of(event: Event) -> Table[Any]:
     return jobs if isinstance(event, JobEvent) else chunks
 
 
-def take(
-    connection: Connection, event: Event, row: str, *conditions: ColumnElement[bool], owner: str, seconds: float
-) -> int | None:
-    """Claim the row for `seconds` if it waits for that, is due, meets the conditions, and no switch forbids it.
+TOLD_TO_WORKERS = {
+    jobs.name: ("attempt", "turn"),
+    chunks.name: (
+        *("attempt", "turn", "job_id", "position", "channel", "start", "end", "keep_from", "keep_to"),
+        *("failures", "depth", "speech"),
+    ),
+}
 
-    Returns the number of the attempt, or None if the row cannot be claimed; also if another version of dropscribe
-    changed the tables since this process began.
+
+@lru_cache(maxsize=None, typed=True)  # events of jobs and of chunks may have the same name
+def _claiming(event: Event) -> ReturningUpdate[Any]:
+    """The statement by which a row is claimed, of which `of_id`, `becomes_owner` and `seconds` are to be bound.
+
+    It returns what a worker has to know of the row, so that none has to read it again.
     """
+    table, made = table_of(event), transition(event)
+    ((_, (becomes,)),) = made.moves.items()
+    ours = {
+        "state": becomes,
+        "attempt": table.c.attempt + 1,
+        "owner": bindparam("becomes_owner"),
+        "lease_until": now() + bindparam("seconds"),
+    }
+    row = table.c.id == bindparam("of_id")
+    claimed = update(table).where(row, *claimable(event)).values(**made.resets, **ours)
+    return claimed.returning(*(table.c[name] for name in TOLD_TO_WORKERS[table.name]))
+
+
+def take(connection: Connection, event: Event, row: str, *, owner: str, seconds: float) -> Any:
+    """Claim the row for `seconds` if it waits for that, is due, and no switch forbids it.
+
+    Returns of the row what `TOLD_TO_WORKERS` names, or None if it cannot be claimed; also if another version of
+    dropscribe changed the tables since this process began.
+    """
+    bound = {"of_id": row, "becomes_owner": owner, "seconds": seconds}
+    taken = connection.execute(_claiming(event), bound).first()
+    if taken is not None:
+        _note(connection, transition(event), row, taken.attempt, where=owner)
+    return taken
+
+
+def claimable(event: Event) -> tuple[ColumnElement[bool], ...]:
+    """The conditions on rows that can be claimed by the event now: they wait, are due, and no switch forbids it."""
     table, made = table_of(event), transition(event)
     ((waits, (becomes,)),) = made.moves.items()
     due = (table.c.state == waits, table.c.owner.is_(None), table.c.not_before <= now(), OF_THIS_VERSION)
-    allowed = ~exists().where(switches.c.name.in_(forbidding(becomes)))
-    ours = {"state": becomes, "attempt": table.c.attempt + 1, "owner": owner, "lease_until": now() + seconds}
-    claimed = update(table).where(table.c.id == row, *due, *conditions, allowed).values(**made.resets, **ours)
-    attempt = connection.execute(claimed.returning(table.c.attempt)).scalar()
-    if attempt is not None:
-        _note(connection, made, row, attempt, where=owner)
-    return attempt
+    of_kind = () if made.only is None else (chunks.c.kind == made.only,)
+    return (*due, *of_kind, ~exists().where(among(switches.c.name, forbidding(becomes))))
 
 
 def move(
-    connection: Connection, event: Event, claim: Claim, *, to: State | None = None, detail: str = "", **values: Any
+    connection: Connection,
+    event: Event,
+    claim: Claim,
+    *,
+    to: State | None = None,
+    detail: str = "",
+    announces: bool = True,
+    of_revision: int | None = None,
+    **values: Any,
 ) -> list[str]:
     """Let the event happen to a claimed row, which also sets `values`, and let go of it.
 
+    A job that comes to a final state is announced, unless `announces` is False.
+
+    With `delay` among the values, the row waits so many seconds before it can be claimed again. With `of_revision`,
+    a job of another revision counts as somebody else's.
     `to` says where it leads, where the table allows several states. Returns the followers to send `finish` for. Raises
     LeaseLostError when the row is somebody else's by now, ValueError for a claim to which the event cannot happen, and
     KeyError where it never leads `to`.
     """
     if claim.state not in transition(event).towards(to):
         raise ValueError(f"{event} cannot happen to {claim.id}, which is {claim.state}")
-    changed = apply(connection, event, fenced(claim), where=claim.owner, to=to, detail=detail, **values)
+    changing = _changing_claimed(event, to, tuple(sorted(values)), is_of_revision=of_revision is not None)
+    bound = fenced(claim) | {f"new_{name}": value for name, value in values.items()}
+    if of_revision is not None:
+        bound["of_revision"] = of_revision
+    reason = values.get("reason")
+    changed = _changed(
+        connection, event, changing, bound, where=claim.owner, detail=detail, reason=reason, announces=announces
+    )
     if not changed.ids:
         raise LeaseLostError(f"{claim.id}: attempt {claim.attempt} of {claim.owner} no longer owns this work")
     return changed.followers
@@ -352,22 +433,89 @@ def apply(
     detail: str = "",
     **values: Any,
 ) -> Changed:
-    """Let the event happen to all rows that meet the conditions and are in one of its states, whoever owns them.
+    """Let the event happen to all rows that meet the conditions and are in one of its states, no matter who owns them.
 
     `where` is who does it. The caller has locked the rows, or nobody owns them.
     """
+    if "text_removed_at" in transition(event).resets:
+        _remove_remains(connection, event, *which)
+    changing = _telling(_changing(event, to).where(*which).values(**values))
+    return _changed(connection, event, changing, {}, where=where, detail=detail, reason=values.get("reason"))
+
+
+def _remove_remains(connection: Connection, event: Event, *which: ColumnElement[bool]) -> None:
+    """Of jobs that begin again, remove what a removal of their text left when it was broken off.
+
+    Chunks without their segments would pass for silence, which was transcribed.
+    """
+    emptied = (jobs.c.text_removed_at.is_not(None), among(jobs.c.state, transition(event).moves))
+    ids = connection.execute(select(jobs.c.id).where(*which, *emptied).with_for_update()).scalars().all()
+    for table in (chunks, lines, revisions) if ids else ():
+        connection.execute(delete(table).where(table.c.job_id.in_(ids)))
+
+
+def apply_to(connection: Connection, event: Event, ids: Sequence[str], *, where: str) -> Changed:
+    """`apply` to the rows with these ids, by a statement that is built once."""
+    changing = _changing_some(event)
+    return _changed(connection, event, changing, {"some": list(ids)}, where=where, detail="", reason=None)
+
+
+@lru_cache(maxsize=None, typed=True)  # events of jobs and of chunks may have the same name
+def _changing_some(event: Event) -> ReturningUpdate[Any]:
+    some = table_of(event).c.id.in_(bindparam("some", expanding=True))
+    return _telling(_changing(event, None).where(some))
+
+
+@lru_cache(maxsize=None, typed=True)  # events of jobs and of chunks may have the same name
+def _changing_claimed(
+    event: Event, to: State | None, bound: tuple[str, ...], *, is_of_revision: bool
+) -> ReturningUpdate[Any]:
+    same = (jobs.c.revision == bindparam("of_revision"),) if is_of_revision else ()
+    return _telling(_changing(event, to, bound).where(fence(table_of(event)), *same))
+
+
+def _telling(changing: Update) -> ReturningUpdate[Any]:
+    told = changing.table.c
+    return changing.returning(told.id, told.attempt, told.state)
+
+
+@lru_cache(maxsize=None, typed=True)  # events of jobs and of chunks may have the same name
+def _changing(event: Event, to: State | None, bound: tuple[str, ...] = ()) -> Update:
+    """The statement by which an event happens to rows, with `new_NAME` to be bound for each of the columns `bound`."""
     table, made = table_of(event), transition(event)
     moves = made.towards(to)
     after = case({str(old): str(new) for old, new in moves.items()}, value=table.c.state)
-    changing = (
-        update(table).where(*which, table.c.state.in_(moves)).values(**{**FREE, **made.resets, **values}, state=after)
+    given = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in bound if name != DELAY}
+    later = {"not_before": now() + bindparam(f"new_{DELAY}")} if DELAY in bound else {}
+    return (
+        update(table)
+        .where(among(table.c.state, moves))
+        .values(**{**FREE, **made.resets, **given, **later}, state=after)
     )
-    rows = connection.execute(changing.returning(table.c.id, table.c.attempt, table.c.state)).all()
+
+
+def _changed(
+    connection: Connection,
+    event: Event,
+    changing: ReturningUpdate[Any],
+    bound: Mapping[str, Any],
+    *,
+    where: str,
+    detail: str,
+    reason: str | None,
+    announces: bool = True,
+) -> Changed:
+    table, made = table_of(event), transition(event)
+    rows = connection.execute(changing, bound).all()
     followers: list[str] = []
     for row in rows:
         _note(connection, made, row.id, row.attempt, where=where, detail=detail)
         if table is jobs and JobState(row.state).is_final:
-            followers += _end(connection, row.id, row.state, values.get("reason", ""), where=where)
+            if announces:
+                notifications.announce(connection, row.id, row.state, reason or "")
+            followers += _end(connection, row.id, where=where)
+    if made.joins_line and (waiting := [row.id for row in rows if row.state == ChunkState.QUEUED]):
+        waiting_line.join(connection, table, waiting)
     return Changed([*map(attrgetter("id"), rows)], followers)
 
 
@@ -378,8 +526,7 @@ def _note(connection: Connection, made: Transition, row: str, attempt: int, *, w
         note(connection, job, made.kind, detail, where=where, chunk=chunk, attempt=whose)
 
 
-def _end(connection: Connection, job_id: str, state: str, reason: str, *, where: str) -> list[str]:
+def _end(connection: Connection, job_id: str, *, where: str) -> list[str]:
     """What goes with a final state; returns the followers that go on."""
-    notifications.announce(connection, job_id, state, reason)
     apply(connection, ChunkEvent.CANCELLED, chunks.c.job_id == job_id, where=where)
     return apply(connection, JobEvent.TRANSCRIBED, jobs.c.duplicate_of == job_id, where=where).ids

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select
 
+from dropscribe.store.scrubbing import to_scrub
 from dropscribe.store.session import Database
 from dropscribe.store.tables import now, voices
 
@@ -47,10 +48,18 @@ def known(database: Database, *, encoder: str | None = None) -> list[KnownVoice]
 
 
 def _voice(row: Any) -> KnownVoice:
-    return KnownVoice(row.name, row.encoder, tuple(row.embedding), row.seconds, row.enrolled_at)
+    """A voice by its row."""
+    return KnownVoice(
+        name=row.name,
+        encoder=row.encoder,
+        embedding=tuple(row.embedding),
+        seconds=row.seconds,
+        enrolled_at=row.enrolled_at,
+    )
 
 
 def forget(database: Database, names: Sequence[str]) -> None:
     """Remove these voices."""
     with database.begin() as connection:
         connection.execute(delete(voices).where(voices.c.name.in_(names)))
+        to_scrub(connection)

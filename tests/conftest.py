@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import psutil
@@ -20,10 +21,11 @@ import redis
 from xdist.remote import Producer
 
 from dropscribe.admin.local import private_redis
-from dropscribe.core import queue, start_up
+from dropscribe.core import passwords, queue, start_up
 from dropscribe.core.errors import BrokerError
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_loading import load
+from dropscribe.core.zygote import Zygote
 from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
 from dropscribe.models.speakers.encoder import SpeakerEncoder
 from dropscribe.store.session import Database, open_database
@@ -31,8 +33,14 @@ from tests import servers
 from tests.scheduling import Scheduler
 from tests.stores import PostgreSQLStore, SQLiteTemplate
 
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
 AUDIO = Path(__file__).parents[2] / "shared" / "audio"
 SAMPLES = Path(__file__).parents[1] / "samples"
+BROWSER = (
+    "--headless=new --no-sandbox --mute-audio --disable-dev-shm-usage --disable-background-networking --no-first-run"
+)
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -44,7 +52,7 @@ hypothesis.settings.register_profile("night", derandomize=False, max_examples=30
 def pytest_configure(config: pytest.Config) -> None:
     """Let neither a terminal nor an environment decide what tests see, nor a busy machine whether they pass."""
     os.environ.pop("COLUMNS", None)  # tables are as wide as in a pipe; pytest-xdist sets it
-    # Thousands of processes are started: each would compile every module anew, and as many threads as there are cores
+    # Thousands of processes are started: each would compile every module again, and as many threads as there are cores
     # get into each other's way in models as small as those of tests.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
@@ -68,7 +76,7 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:
-    """Test by test to whoever is free, but files whose fixtures take long whole."""
+    """Test by test to a process that is free, but files whose fixtures take long whole."""
     return Scheduler(config, log)
 
 
@@ -76,6 +84,17 @@ def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is not installed, and CI must not skip its tests")
     pytest.skip(f"{what} is not installed")
+
+
+@pytest.fixture(scope="module", params=["program", "zygote"])
+def zygote(request: pytest.FixtureRequest) -> Iterator[Zygote | None]:
+    """Both ways in which a decoder comes to be: None where it is started as a program."""
+    from dropscribe.worker.preparing import decode
+
+    made = decode.new_zygote() if request.param == "zygote" else None
+    yield made
+    if made:
+        made.close()
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +160,14 @@ def postgresql_store(postgresql: str) -> Iterator[PostgreSQLStore]:
     store.close()
 
 
+@pytest.fixture
+def sqlite_url(tmp_path: Path, sqlite_template: SQLiteTemplate) -> str:
+    """A migrated store on SQLite, for modules whose `database_url` is that alone."""
+    path = tmp_path / "state" / "dropscribe.db"
+    sqlite_template.copy_to(path)
+    return f"sqlite:///{path}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store on each kind of database: an empty one, or a migrated one for a test that asks for `database` too."""
@@ -149,11 +176,23 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         store: PostgreSQLStore = request.getfixturevalue("postgresql_store")
         store.renew() if migrated else store.empty()
         return str(request.getfixturevalue("postgresql"))
-    path = tmp_path / "state" / "dropscribe.db"
     if migrated:
-        template: SQLiteTemplate = request.getfixturevalue("sqlite_template")
-        template.copy_to(path)
-    return f"sqlite:///{path}"
+        return str(request.getfixturevalue("sqlite_url"))
+    return f"sqlite:///{tmp_path}/state/dropscribe.db"
+
+
+@pytest.fixture(autouse=True)
+def no_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test's settings hold of passwords is not struck from the messages of the next."""
+    monkeypatch.setattr(passwords, "_known", {})
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """Files of a test have the usual modes, though daemons that an earlier one ran in this process close theirs."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -200,3 +239,33 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("this user may not mount a filesystem")
     yield disk
     subprocess.run(["umount", disk], check=True)
+
+
+@pytest.fixture
+def browser(chromium: Chrome) -> Iterator[Chrome]:
+    """Chromium with a tab that has seen nothing yet: pages of tests before complain no more."""
+    first = chromium.current_window_handle
+    chromium.switch_to.new_window("tab")
+    chromium.get_log("browser")
+    yield chromium
+    chromium.close()
+    chromium.switch_to.window(first)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chrome]:
+    """Chromium without a window."""
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not program or not driver:
+        missing("Chromium with its driver (on Debian: chromium, chromium-driver)")
+    options = ChromeOptions()
+    options.binary_location = program
+    for flag in BROWSER.split():
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = Chrome(options, ChromeService(driver))
+    yield chrome
+    chrome.quit()

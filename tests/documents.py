@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-DOCUMENTS = sorted(path for pattern in ("*.md", "docs/**/*.md", "deploy/*.md") for path in REPOSITORY.glob(pattern))
+PATTERNS = ("*.md", "docs/**/*.md", "deploy/*.md", "samples/**/*.md", "tests/tiny/*.md")
+DOCUMENTS = sorted(path for pattern in PATTERNS for path in REPOSITORY.glob(pattern))
 
 _FENCED = re.compile(
     r"(?P<needs><!-- needs: [^\n]* -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE

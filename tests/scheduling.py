@@ -8,8 +8,15 @@ from xdist.scheduler import LoadScopeScheduling
 # A process that begins one ends it. The scheduler begins with the longest of them, as they are what ends last.
 WHOLE = {
     "tests/gpu": "gpu",
+    "tests/e2e/test_drain.py": "drain",
+    "tests/e2e/test_one_up.py": "one up",
+    "tests/e2e/test_onnx.py": "onnx",
+    "tests/e2e/test_sounds.py": "recordings",
+    "tests/e2e/test_wheel.py": "wheel",
+    "tests/e2e/test_whisper.py": "recordings",
     "tests/integration/test_onnx.py": "onnx",
     "tests/integration/test_onnx_command.py": "onnx",
+    "tests/integration/test_buckets.py": "buckets",
     "tests/integration/test_models_convert.py": "convert",
     "tests/integration/test_models_quantize.py": "quantize",
     "tests/integration/test_quantize.py": "quantize",
@@ -20,6 +27,8 @@ WHOLE = {
     "tests/integration/test_whisper.py": "whisper",
     "tests/integration/test_whisper_base.py": "whisper base",
     "tests/integration/test_page_in_browser.py": "browser",
+    "tests/integration/test_pages_in_browser.py": "browser",
+    "tests/integration/test_recording_page.py": "browser",
     "tests/integration/test_status_page.py": "browser",
     "tests/unit/test_tiny.py": "tiny",
 }

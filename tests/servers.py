@@ -21,7 +21,8 @@ def find_postgresql() -> Path | None:
     return initdb.resolve().parent if initdb else None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One on which nothing listens just now."""
     with socket.create_server(("localhost", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -48,7 +49,7 @@ def private_postgresql(programs: Path, *, fsync: bool = False, certificates: Pat
         options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
     url = f"postgresql+psycopg://test@/postgres?host={folder}"
     if certificates:
-        port = _free_port()
+        port = free_port()
         for name in ("server.pem", "server.key"):
             shutil.copy(certificates / name, folder / name)
             (folder / name).chmod(0o600)

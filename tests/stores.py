@@ -92,7 +92,7 @@ def shape(connection: Connection) -> list[Any]:
 
 
 def remove_rows(connection: Connection) -> None:
-    """Empty a migrated PostgreSQL database, whose migrations insert no rows, and let its sequences begin anew."""
+    """Empty a migrated PostgreSQL database, whose migrations insert no rows, and let its sequences begin again."""
     if connection.execute(text(USED)).first():
         tables = connection.execute(text(TABLES)).scalar_one()
         connection.execute(text(f"TRUNCATE {tables}"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,17 @@ def turns(seconds: float, *, voices: Sequence[int] = (0, 1, 2, 3), seed: int = 1
 
 def write(path: Path, said: Sequence[Said]) -> Path:
     """The utterances as a WAV file."""
+    soundfile.write(path, _audio(tuple(said)), RATE, subtype="PCM_16")
+    return path
+
+
+@lru_cache(2)  # many tests of one file have the same, which takes seconds
+def _audio(said: tuple[Said, ...]) -> NDArray[np.float32]:
     audio = np.zeros(round((said[-1].end + 1) * RATE), dtype=np.float32)
     for one in said:
         first, count = round(one.start * RATE), round((one.end - one.start) * RATE)
         audio[first : first + count] = buzz(PITCHES[one.voice], count, one.start)
-    soundfile.write(path, audio, RATE, subtype="PCM_16")
-    return path
+    return audio
 
 
 def buzz(pitch: float, count: int, seed: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -1,7 +1,7 @@
 """Pure: cuts a recording into the chunks that a model reads in one go, at the widest pauses.
 
 Greedy from the front. A chunk's window is what the model hears, its `keep` what it is to tell: neighbours hear a few
-seconds of each other's part, so that no utterance is torn, but each moment is told by one of them alone. Silence
+seconds of each other's part, so that no utterance is torn, but each moment belongs to one of them alone. Silence
 before, after and between chunks is heard by none but for a margin.
 """
 
@@ -75,10 +75,18 @@ def halve(chunk: Chunk, speech: Sequence[Span], *, overlap: float, smallest: flo
     cut = _Cut(at, _beyond(pause, min(overlap, MAX_SHARED * min(at - chunk.start, chunk.end - at))))
     opening = _opening(heard, cut, chunk.start)
     left = Chunk(
-        chunk.index, chunk.start, _closing(heard, cut, chunk.end, MARGIN), Span(chunk.keep.start, at), chunk.channel
+        index=chunk.index,
+        start=chunk.start,
+        end=_closing(heard, cut, chunk.end, MARGIN),
+        keep=Span(chunk.keep.start, at),
+        channel=chunk.channel,
     )
     right = Chunk(
-        chunk.index, max(opening, heard.first(opening) - MARGIN), chunk.end, Span(at, chunk.keep.end), chunk.channel
+        index=chunk.index,
+        start=max(opening, heard.first(opening) - MARGIN),
+        end=chunk.end,
+        keep=Span(at, chunk.keep.end),
+        channel=chunk.channel,
     )
     return (left, right) if min(left.duration, right.duration) >= smallest else None
 
@@ -105,6 +113,7 @@ def _parts(seconds: float, each: float, overlap: float) -> int:
 
 
 def _chunks(heard: _Speech, duration: float, shape: _Shape) -> Iterator[Chunk]:
+    """Chunk after chunk: each ends at the best cut near its share, the last takes what is left."""
     kept = opening = 0.0  # where the next chunk's keep begins, and where its window may
     for index in itertools.count():
         first = heard.first(opening)
@@ -137,6 +146,11 @@ def _widest(pauses: Iterable[Span], wish: float) -> Span:
 
 
 def _middle(span: Span) -> float:
+    """The moment halfway.
+
+    >>> _middle(Span(1, 4))
+    2.5
+    """
     return (span.start + span.end) / 2
 
 
@@ -174,6 +188,7 @@ class _Shape:
 
     @property
     def margin(self) -> float:
+        """Seconds of the silence around its speech that a window has at most."""
         return min(MARGIN, self.aim / 10)
 
     def count(self, extent: float) -> int:

@@ -35,7 +35,10 @@ def register(app: Celery, context: WorkerContext, tasks: Mapping[str, Task]) -> 
 
 
 def _run(context: WorkerContext, task: Task) -> Callable[[str], None]:
+    """A task as Celery calls it, with the id of a row."""
+
     def run(row: str) -> None:
+        """One message: do the task for a row; what is out of reach leaves it to the end of its lease."""
         with logs.about(job=chunk_ids.job_of(row), chunk=chunk_ids.number_of(row)):
             try:
                 task(context, row)

@@ -11,9 +11,9 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
 from dropscribe.core.errors import SchemaError, StoreError, StoreUnavailableError, UsageError
-from dropscribe.core.safe_text import mask
+from dropscribe.core.passwords import mask
 from dropscribe.store import backup as store_backup
-from dropscribe.store.session import open_database
+from dropscribe.store.session import Database, open_database
 
 
 def backup(context: Context, file: Path, *, as_json: bool) -> None:
@@ -40,7 +40,7 @@ def backup(context: Context, file: Path, *, as_json: bool) -> None:
 def restore(context: Context, file: Path, *, yes: bool, as_json: bool) -> None:
     """Replace the store by a file that `backup` wrote; without `yes`, say what would be done.
 
-    Raises UsageError while processes work on the store, StoreError for a file that is no store.
+    Raises UsageError while processes work on the store, StoreError for a file that is not a store.
     """
     if not file.is_file():
         raise UsageError(f"there is no {file}", remedy="name a file that `dropscribe backup` wrote")
@@ -70,16 +70,20 @@ def _answer(
     before: Path | None = None,
     as_json: bool,
 ) -> None:
+    """Say what was done or would be, to people or as a document."""
     facts = {"begun": begun, "recordings": recordings, "newer": newer, "before": before and str(before)}
     context.answer(lambda: facts, lambda: context.out.print("\n".join(lines), soft_wrap=True), as_json=as_json)
 
 
 def _before(context: Context) -> frozenset[str] | None:
-    """The jobs that the store knows now; None where it is gone or broken, which may be why it is restored."""
+    """The jobs that the store knows now; None where it is empty, gone or broken, which may be why it is restored."""
     if not context.has_store:
         return None
     try:
-        with closing(open_database(context.settings.database, migrate=False)) as database:
+        with closing(Database(context.settings.database)) as database:
+            if database.version() is None:
+                return None
+            database.require_schema()
             refuse_at_work(database, context.settings.silence_seconds)
             return store_backup.known_jobs(database)
     except (StoreUnavailableError, SchemaError) as error:  # somebody may be at work on it
@@ -90,6 +94,7 @@ def _before(context: Context) -> frozenset[str] | None:
 
 
 def _told(context: Context, there: int, newer: int | None, aside: Path | None) -> list[str]:
+    """What was restored, and what becomes of recordings that are newer than the backup."""
     kept = f"; the store that was there is {aside}" if aside else ""
     done = f"restored: {render.count(there, 'recording')}{kept}"
     if newer == 0:

@@ -1,13 +1,14 @@
-"""`dropscribe voices enroll`: the voice of a speaker, made anew from the recording, is kept under a name."""
+"""`dropscribe voices enroll`: the voice of a speaker, made again from the recording, is kept under a name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,10 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy, byte_progress, track
+from dropscribe.core.bucket_names import is_in_bucket
 from dropscribe.core.errors import DropscribeError, SourceMissingError, UsageError
 from dropscribe.core.spans import total
 from dropscribe.core.types import Span
-from dropscribe.models.base import VoiceEncoder
 from dropscribe.models.speakers import encoder as speaker_encoder
 from dropscribe.store import queries, voices
 from dropscribe.store.queries import Job
@@ -31,40 +32,68 @@ from dropscribe.worker.diarizing.known_voices import RECOGNIZED
 from dropscribe.worker.merging.speaker_embeddings import MAYBE, unit
 from dropscribe.worker.preparing import decode, staging
 from dropscribe.worker.preparing.decode import Listening
+from dropscribe.worker.preparing.stage_object import stage_object
 from dropscribe.worker.runtime import scratch
 
 
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A voice as it is kept now, and the `seconds` of speech of `speaker` in `job` that were added to it.
+
+    `known` are the voices that were known before.
+    """
+
+    kept: KnownVoice
+    job: Job
+    speaker: int
+    seconds: float
+    known: Sequence[KnownVoice]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As docs/cli.md describes it."""
+        return {"job": self.job.id, "speaker": self.speaker, "speech": self.seconds, "voice": document(self.kept)}
+
+
 def enroll(context: Context, job_name: str, who: str, name: str, *, as_json: bool) -> None:
+    """Keep the voice of the job's speaker `who` under `name`, and say so. Raises as `enrolled` does."""
+    _require_name(name)
+    one = enrolled(context, queries.job(context.database, find(context.database, job_name)), who, name)
+    context.answer(lambda: one.document, lambda: _report(context, one), as_json=as_json)
+    for other in one.known:
+        _warn_if_alike(context, one.kept, other)
+
+
+def enrolled(context: Context, job: Job, who: str, name: str) -> Enrolled:
     """Keep the voice of the job's speaker `who` under `name`; a voice of that name is joined with it.
 
     Raises UsageError for an empty name or a speaker who is not there, and DropscribeError for too little speech, a
     recording that is gone or changed, and a voice that is not like the one of that name.
     """
-    if not name.strip():
-        raise UsageError("a voice needs a name", remedy="give it with --as")
-    job = queries.job(context.database, find(context.database, job_name))
+    _require_name(name)
     spans, speaker = _speech_of(context, job, who)
     with byte_progress(context.err) as tell:
         encoder = speaker_encoder.load(tell)
-    embedding = _embedding(context, job, spans, encoder)
+    with _decoded(context, job) as audio:
+        found = voice_print.voice_print(audio, spans, encoder, partial(track, context.err, "embedding the voice"))
     seconds = round(total(spans), 1)
     known = voices.known(context.database)
     before = find_voice(known, name)
-    heard = KnownVoice(before.name if before else name.strip(), encoder.name, embedding, seconds)
+    heard = KnownVoice(before.name if before else name.strip(), encoder.name, _rounded(found), seconds)
     kept = _joined(before, heard)
     voices.enroll(context.database, kept)
-    context.answer(
-        lambda: {"job": job.id, "speaker": speaker, "speech": seconds, "voice": document(_stored(context, kept))},
-        lambda: _report(context, kept, job, seconds),
-        as_json=as_json,
-    )
-    for other in known:
-        _warn_if_alike(context, kept, other)
+    return Enrolled(_stored(context, kept), job, speaker, seconds, known)
+
+
+def _require_name(name: str) -> None:
+    """Raise UsageError for an empty name."""
+    if not name.strip():
+        raise UsageError("a voice needs a name", remedy="give it with --as")
 
 
 def _speech_of(context: Context, job: Job, who: str) -> tuple[list[Span], int]:
     """What the speaker says alone, and the speaker's number."""
-    segments, people = people_of(context, job)
+    segments, people = people_of(context.database, job)
     number = number_of(who, people, set(map(attrgetter("number"), people)))
     speech = queries.speech(context.database, job.id)
     spans = voice_print.spoken_alone(segments, number, speech)
@@ -77,13 +106,8 @@ def _speech_of(context: Context, job: Job, who: str) -> tuple[list[Span], int]:
     return spans, number
 
 
-def _embedding(context: Context, job: Job, spans: Sequence[Span], encoder: VoiceEncoder) -> tuple[float, ...]:
-    with _decoded(context, job) as audio:
-        found = voice_print.voice_print(audio, spans, encoder, partial(track, context.err, "embedding the voice"))
-    return _rounded(found)
-
-
 def _rounded(embedding: NDArray[np.float32]) -> tuple[float, ...]:
+    """An embedding as it is stored: six decimals of each number."""
     return tuple(round(float(number), 6) for number in embedding)
 
 
@@ -94,7 +118,7 @@ def _decoded(context: Context, job: Job) -> Iterator[Path]:
     label = staging.shown(Path(job.path))
     with scratch.directory(settings.scratch_dir, label) as folder:
         with busy(context.err, f"decoding {render.safe(label)}"):
-            copy = _staged(job, source, folder)
+            copy = _staged(context, job, source, folder)
             audio = folder / "audio.flac"
             heard = job.media.heard if job.media else ""
             wanted = Listening(tracks=heard) if heard else decode.listening(settings.for_job(job.overrides))
@@ -103,9 +127,13 @@ def _decoded(context: Context, job: Job) -> Iterator[Path]:
         yield audio
 
 
-def _staged(job: Job, source: Path, folder: Path) -> Path:
+def _staged(context: Context, job: Job, source: Path, folder: Path) -> Path:
+    """A copy of the recording in the folder. Raises DropscribeError where it is gone, or not what was transcribed."""
     try:
-        copy = staging.stage(source, Path(job.root), folder)
+        if is_in_bucket(job.root):
+            copy = stage_object(context.settings, job, folder)
+        else:
+            copy = staging.stage(source, Path(job.root), folder)
     except SourceMissingError as error:
         raise DropscribeError(
             f"the recording of {job.id} is gone, and embeddings are not kept: {error.problem}",
@@ -133,6 +161,7 @@ def _joined(before: KnownVoice | None, heard: KnownVoice) -> KnownVoice:
 
 
 def _similarity(one: KnownVoice, other: KnownVoice) -> float:
+    """How alike two voices are, from -1 to 1."""
     return float(np.dot(one.embedding, other.embedding))
 
 
@@ -141,13 +170,16 @@ def _stored(context: Context, kept: KnownVoice) -> KnownVoice:
     return find_voice(voices.known(context.database), kept.name) or kept
 
 
-def _report(context: Context, kept: KnownVoice, job: Job, seconds: float) -> None:
-    whole = "" if kept.seconds == seconds else f", {render.duration(kept.seconds)} in all"
-    context.say(f"{kept.name} is enrolled with {render.duration(seconds)} of speech in {job.id}{whole}")
+def _report(context: Context, one: Enrolled) -> None:
+    """Say that the voice is kept, of how much speech it is made, and whether voices are recognized at all."""
+    kept = one.kept
+    whole = "" if kept.seconds == one.seconds else f", {render.duration(kept.seconds)} in all"
+    context.say(f"{kept.name} is enrolled with {render.duration(one.seconds)} of speech in {one.job.id}{whole}")
     remark_where_off(context)
 
 
 def _warn_if_alike(context: Context, kept: KnownVoice, other: KnownVoice) -> None:
+    """Say it where two known voices are so alike that neither would be recognized."""
     if other.encoder != kept.encoder or other.name == kept.name:
         return
     if (similarity := _similarity(kept, other)) >= RECOGNIZED:

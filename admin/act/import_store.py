@@ -9,7 +9,7 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
 from dropscribe.core.errors import UsageError
-from dropscribe.core.safe_text import mask
+from dropscribe.core.passwords import mask
 from dropscribe.store.fleet import living_workers
 from dropscribe.store.session import Database, open_database
 from dropscribe.store.takeover import take_over
@@ -22,7 +22,7 @@ def import_store(context: Context, file: Path) -> None:
     another version.
     """
     if not file.is_file():
-        raise UsageError(f"there is no {file}", remedy="`dropscribe config` names the home that dropscribe.db lies in")
+        raise UsageError(f"there is no {file}", remedy="`dropscribe config` names the home, in which dropscribe.db is")
     settings = context.settings
     with closing(open_database(f"sqlite:///{file.absolute()}", migrate=False)) as source:
         refuse_at_work(source, settings.silence_seconds)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import chain, repeat, zip_longest
 from operator import attrgetter
 from typing import Any
 
 from dropscribe.admin.context import Context
+from dropscribe.admin.state.accounts import own_account
 from dropscribe.admin.state.job_lookup import find
+from dropscribe.admin.state.transcript_documents import current
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
 from dropscribe.core.clock import clock
-from dropscribe.core.errors import DropscribeError, UsageError
+from dropscribe.core.errors import UsageError
 from dropscribe.core.types import Segment, Speaker, SpeakerNames
-from dropscribe.store import queries, speakers, transcripts
+from dropscribe.store import queries, speakers
 from dropscribe.store.fleet import living_workers
 from dropscribe.store.queries import Job
+from dropscribe.store.session import Database
 
 WIDTH = 60  # characters of what a speaker says first
 
@@ -27,18 +30,26 @@ WIDTH = 60  # characters of what a speaker says first
 def run(context: Context, name: str, *, names: Sequence[str], merges: Sequence[str], as_json: bool) -> None:
     """Print the job's speakers, or name and merge them and have its files written again."""
     job = queries.job(context.database, find(context.database, name))
-    segments, people = people_of(context, job)
+    segments, people = people_of(context.database, job)
     if names or merges:
-        _say(context, job, people, names, merges)
+        say(context, job, map(_pair, names), map(_pair, merges))
+        context.out.print(f"{job.id}: {when_written(context, job)}", soft_wrap=True)
         return
     context.answer(
-        lambda: {"job": job.id, "speakers": [*map(_document, repeat(segments), people, repeat(people))]},
+        lambda: document(context, job),
         lambda: _show(context, segments, people),
         as_json=as_json,
     )
 
 
+def document(context: Context, job: Job) -> dict[str, Any]:
+    """Who speaks in the job's recording, as docs/cli.md describes it. Raises DropscribeError without a transcript."""
+    segments, people = people_of(context.database, job)
+    return {"job": job.id, "speakers": [*map(_document, repeat(segments), people, repeat(people))]}
+
+
 def _document(segments: Sequence[Segment], speaker: Speaker, people: Sequence[Speaker]) -> dict[str, Any]:
+    """A speaker as docs/cli.md describes it."""
     first = _first(segments, speaker)
     told = {
         "share": round(_share(speaker, people), 4),
@@ -47,25 +58,13 @@ def _document(segments: Sequence[Segment], speaker: Speaker, people: Sequence[Sp
     return old_names.with_old(asdict(speaker), old_names.SPEAKER) | told
 
 
-def people_of(context: Context, job: Job) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
+def people_of(database: Database, job: Job) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
     """A job's segments and speakers as people said by now, which the transcript tells only when it is written again.
 
     Raises DropscribeError for a job without a transcript.
     """
-    from dropscribe.worker.merging import merge_chunks
-    from dropscribe.worker.outputs import json_
-
-    document = transcripts.document(context.database, job.id)
-    if document is None:
-        raise DropscribeError(
-            f"{job.id} is {job.state} and has no transcript yet", remedy=f"see `dropscribe show {job.id}`"
-        )
-    transcript, said = json_.from_json(document), job.speakers
-    people = transcript.speakers
-    if not (job.state.is_final or job.duplicate_of):  # names may be forgotten; those of equal content stay
-        people = tuple(replace(speaker, name="") if speaker.recognized is None else speaker for speaker in people)
-    segments, people = merge_chunks.merge(transcript.segments, people, said.merged)
-    return segments, merge_chunks.named(people, said.names)
+    transcript = current(database, job)
+    return transcript.segments, transcript.speakers
 
 
 def _first(segments: Sequence[Segment], speaker: Speaker) -> Segment | None:
@@ -80,8 +79,9 @@ def _share(speaker: Speaker, people: Sequence[Speaker]) -> float:
 
 
 def _show(context: Context, segments: Sequence[Segment], people: Sequence[Speaker]) -> None:
+    """The speakers as a table, then what their voices say of them."""
     if not people:
-        context.out.print("no speakers were told apart")
+        context.out.print("no speakers were distinguished")
         return
     columns = ("number", "called", "speaks", "share", "says first")
     rows = map(_row, repeat(segments), people, repeat(people))
@@ -92,6 +92,7 @@ def _show(context: Context, segments: Sequence[Segment], people: Sequence[Speake
 
 
 def _row(segments: Sequence[Segment], speaker: Speaker, people: Sequence[Speaker]) -> list[str]:
+    """The cells of a speaker: number, name, seconds, share, and what they say first."""
     first = _first(segments, speaker)
     said = f"{clock(first.start)} {textwrap.shorten(first.text, WIDTH, placeholder=' ...')}" if first else ""
     share = f"{_share(speaker, people):.0%}"
@@ -109,18 +110,37 @@ def _remarks(speaker: Speaker, called: Mapping[int, str]) -> Iterator[str]:
 
 
 def _doubt(one: str, other: str, alike: float | None) -> str:
+    """That two speakers may be one person, and how alike their voices are.
+
+    >>> _doubt("Alice", "Speaker 2", 0.61)
+    'Alice and Speaker 2 may be the same (similarity 0.61)'
+    """
     figure = "" if alike is None else f" (similarity {alike:.2f})"
     return f"{one} and {other} may be the same{figure}"
 
 
-def _say(context: Context, job: Job, people: Sequence[Speaker], names: Sequence[str], merges: Sequence[str]) -> None:
+def say(
+    context: Context,
+    job: Job,
+    names: Iterable[tuple[str, str]],
+    merges: Iterable[tuple[str, str]],
+    *,
+    who: str = "",
+    expected: int | None = None,
+) -> int:
+    """Name and merge speakers, who are meant by number or by name; then the job's files are to be written again.
+
+    `who` says so, by default this account. Returns the number of the revision; the caller sends for a worker
+    (`when_written`). Raises UsageError for a speaker that there is not, EditConflictError where the last revision is
+    not the `expected` one, DropscribeError.
+    """
+    _, people = people_of(context.database, job)
     known = {*map(attrgetter("number"), people), *job.speakers.merged}
     number = partial(number_of, people=people, known=known)
-    named = {number(who): what for who, what in map(_pair, names)}
-    merged = {number(who): number(into) for who, into in map(_pair, merges)}
+    named = {number(who): what for who, what in names}
+    merged = {number(who): number(into) for who, into in merges}
     said = SpeakerNames(_names(job.speakers, named, people), _merges(job.speakers, merged))
-    speakers.say(context.database, job.id, said)
-    context.out.print(f"{job.id}: {_when_written(context, job)}", soft_wrap=True)
+    return speakers.say(context.database, job.id, said, who or own_account(), expected=expected)
 
 
 def _names(before: SpeakerNames, named: Mapping[int, str], people: Sequence[Speaker]) -> dict[int, str]:
@@ -142,6 +162,11 @@ def _merges(before: SpeakerNames, merged: Mapping[int, int]) -> dict[int, int]:
 
 
 def _pair(text: str) -> tuple[str, str]:
+    """Both sides of `WHO=WHAT`. Raises UsageError if it is not such a pair.
+
+    >>> _pair("Speaker 1=Alice")
+    ('Speaker 1', 'Alice')
+    """
     who, equals, what = text.partition("=")
     if not equals or not who.strip():
         raise UsageError(f"{text!r} does not say who is meant", remedy='write it like "Speaker 1=Alice", or 0=Alice')
@@ -169,7 +194,7 @@ def _check_end(number: int, merged: dict[int, int]) -> None:
         )
 
 
-def _when_written(context: Context, job: Job) -> str:
+def when_written(context: Context, job: Job) -> str:
     """Sends for a worker, and says when the job's files tell what was said."""
     from dropscribe.core.routing import FINISH
 

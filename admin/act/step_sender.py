@@ -5,6 +5,7 @@ from __future__ import annotations
 from dropscribe.admin.context import Context
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
+from dropscribe.store.session import Database
 
 
 class StepSender:
@@ -15,12 +16,17 @@ class StepSender:
         self._context = context
         self._unreachable = False
 
+    @property
+    def database(self) -> Database:
+        """The store that the jobs are in."""
+        return self._context.database
+
     def send(self, state: JobState, job_id: str) -> None:
         """Send the job's next step. The reconciler sends the chunks of a job that is being transcribed."""
         if self._unreachable or state not in {JobState.QUEUED, JobState.FINISHING}:
             return
         from dropscribe.core.routing import FINISH, PREPARE
 
-        priority = queries.job(self._context.database, job_id).priority
+        priority = queries.job(self.database, job_id).priority
         task = PREPARE if state == JobState.QUEUED else FINISH
         self._unreachable = not self._context.ring(task, job_id, priority)

@@ -18,7 +18,7 @@ from dropscribe.core.errors import StoreUnavailableError, UsageError
 from dropscribe.core.routing import PREPARE
 from dropscribe.core.types import Priority
 from dropscribe.scheduler.watching.submission import enter, recordings
-from dropscribe.store import queries
+from dropscribe.store import queries, transcripts
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.queries import Job
 
@@ -38,10 +38,12 @@ def submit(
 ) -> int:
     """Admit the files, with settings of their own; with `wait`, return when all are through, with `drain`'s status."""
     for file in files:
-        _require_readable(file)
+        if file.exists() and not os.access(file, os.R_OK):  # it would be read on behalf of who may not read it
+            remedy = "make it readable (chmod u+r), or ask whom it belongs to"
+            raise UsageError(f"you may not read {file}", remedy=remedy)
     database = context.database
     wanted = recordings(database, context.settings, files, priority=priority, topic=topic, hotwords=hotwords, own=own)
-    ids = [admit(context, job) for job in track(context.err, "submitting", wanted)]
+    ids = [admit(context, job, priority) for job in track(context.err, "submitting", wanted)]
     if wait:
         return await_all(context, ids, as_json=as_json)
     found = [queries.job(database, job_id) for job_id in ids]
@@ -50,21 +52,21 @@ def submit(
 
 
 def _show(context: Context, found: Sequence[Job]) -> None:
+    """Report each job that has ended, once."""
     for job in found:
         context.say(f"{job.id}  {job.state.value}  {job.source}")
 
 
-def _require_readable(file: Path) -> None:
-    if file.exists() and not os.access(file, os.R_OK):
-        raise UsageError(f"you may not read {file}", remedy="make it readable (chmod u+r), or ask whom it belongs to")
+def admit(context: Context, wanted: NewJob, priority: Priority | None = None) -> str:
+    """Insert the job and send it on its way, or find the one that is there already; returns its id.
 
-
-def admit(context: Context, wanted: NewJob) -> str:
-    """Insert the job and send it on its way, or find the one that is there already; returns its id."""
-    job_id, is_new = enter(context.database, wanted)
+    One that waits already gets the `priority` that was asked for.
+    """
+    job_id, is_new = enter(context.database, wanted, priority)
     if not is_new:
         job = queries.job(context.database, job_id)
-        context.note(f"{wanted.path} is known already as {job.id}, {job.state.value}")
+        urgency = f" with priority {job.priority}" if priority and not job.state.is_final else ""
+        context.note(f"{wanted.path} is known already as {job.id}, {job.state.value}{urgency}")
         return job_id
     context.ring(PREPARE, job_id, wanted.priority)
     return job_id
@@ -119,7 +121,8 @@ class Waiting:
         return self.ended.issuperset(self.ids)
 
     def _show(self, found: Sequence[Job]) -> None:
+        """Report each job that has ended, once."""
         for job in found:
             if job.state.is_final and job.id not in self.ended:
                 self.ended.add(job.id)
-                self.shown.ended(job)
+                self.shown.ended(job, transcripts.files_of(self.context.database, job.id))

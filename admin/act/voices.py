@@ -8,6 +8,7 @@ from typing import Any
 from dropscribe.admin.act.forget import scrub
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
+from dropscribe.core.clock import iso
 from dropscribe.core.errors import UsageError
 from dropscribe.store import voices
 from dropscribe.store.voices import KnownVoice
@@ -24,6 +25,7 @@ def listing(context: Context, *, as_json: bool) -> None:
 
 
 def _show(context: Context, known: Sequence[KnownVoice]) -> None:
+    """The known voices as a table."""
     if not known:
         context.out.print("no voices yet; `dropscribe voices enroll` adds one")
         return
@@ -33,6 +35,7 @@ def _show(context: Context, known: Sequence[KnownVoice]) -> None:
 
 
 def _row(voice: KnownVoice) -> list[str]:
+    """The cells of a voice."""
     enrolled = render.moment(voice.enrolled_at)
     return [render.safe(voice.name), render.duration(voice.seconds), enrolled, render.safe(voice.encoder)]
 
@@ -43,22 +46,28 @@ def document(voice: KnownVoice) -> dict[str, Any]:
         "name": voice.name,
         "encoder": voice.encoder,
         "seconds": voice.seconds,
-        "enrolled_at": voice.enrolled_at,
+        "enrolled_at": iso(voice.enrolled_at),
     }
 
 
 def forget(context: Context, names: Sequence[str]) -> None:
-    """Remove voices from the store. Raises UsageError, and removes none, where one is not known."""
-    known = voices.known(context.database)
-    meant = dict.fromkeys(_found(known, name).name for name in names)
-    voices.forget(context.database, [*meant])
-    scrub(context)
-    for name in meant:
+    """Remove voices from the store, and say so. Raises UsageError, and removes none, where one is not known."""
+    for name in remove(context, names):
         context.say(f"the voice of {name} is forgotten")
     context.out.print("transcripts keep the name where it was recognized; `dropscribe forget JOB` removes them")
 
 
+def remove(context: Context, names: Sequence[str]) -> list[str]:
+    """Remove voices from the store; returns how they are written. Raises UsageError as `forget` does."""
+    known = voices.known(context.database)
+    meant = list(dict.fromkeys(_found(known, name).name for name in names))
+    voices.forget(context.database, meant)
+    scrub(context)
+    return meant
+
+
 def _found(known: Iterable[KnownVoice], name: str) -> KnownVoice:
+    """The voice of that name. Raises UsageError."""
     if (voice := find_voice(known, name)) is None:
         raise UsageError(f"no voice is called {render.safe(name)}", remedy="`dropscribe voices list` shows them")
     return voice

@@ -12,14 +12,17 @@ from typing import TypeVar
 from rich.progress import track
 
 from dropscribe.admin.context import Context
-from dropscribe.admin.state.job_lookup import find
+from dropscribe.admin.state.job_lookup import below, find
 from dropscribe.admin.state.transcript_documents import document_of, in_format
 from dropscribe.admin.terminal import render
-from dropscribe.core.errors import DropscribeError, OutputError, StoreUnavailableError
+from dropscribe.core.access import withhold
+from dropscribe.core.bucket_names import is_in_bucket
+from dropscribe.core.errors import DropscribeError, JobNotFoundError, OutputError, StoreUnavailableError
 from dropscribe.core.types import TRANSCRIPT_STATES
 from dropscribe.store import queries, transcripts
 from dropscribe.store.queries import Job
 from dropscribe.worker.finishing import placement
+from dropscribe.worker.finishing.destination import Destination, copies, destination, of_copy
 
 COMBINED = "dropscribe.transcripts/1"  # the schema of a file that holds several
 T = TypeVar("T")
@@ -48,7 +51,7 @@ def run(context: Context, names: Sequence[str], wanted: Wanted, *, as_json: bool
             context.say(str(path))
     if as_json:
         render.write_json({"files": written, "refused": refused})
-    return 1 if refused else 0
+    return int(bool(refused))
 
 
 def combine(context: Context, names: Sequence[str], target: Path, *, force: bool, as_json: bool) -> int:
@@ -61,14 +64,21 @@ def combine(context: Context, names: Sequence[str], target: Path, *, force: bool
     if not found:
         raise DropscribeError("none of these has a transcript", remedy="see `dropscribe jobs`")
     together = {"schema": COMBINED, "transcripts": [json.loads(document) for _, document in found]}
-    _put(context, target, (json.dumps(together, ensure_ascii=False, indent=1) + "\n").encode(), "combined", force=force)
+    _put(
+        context,
+        target,
+        (json.dumps(together, ensure_ascii=False, indent=1) + "\n").encode(),
+        "combined",
+        of_copy(target),
+        force=force,
+    )
     files = [{"job": job.id, "path": str(target)} for job, _ in found]
     context.answer(
         lambda: {"files": files, "refused": refused},
         lambda: context.say(f"{target}: {render.count(len(found), 'transcript')}"),
         as_json=as_json,
     )
-    return 1 if refused else 0
+    return int(bool(refused))
 
 
 def _each(
@@ -95,29 +105,38 @@ def _meant(context: Context, names: Sequence[str]) -> list[Job]:
 
 def _named(context: Context, name: str) -> Iterator[Job]:
     """The job, or the newest transcript of every recording in the folder, by path."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        yield queries.job(context.database, find(context.database, name))
-        return
-    newest_first = queries.list_jobs(context.database, states=TRANSCRIPT_STATES, folder=str(folder.resolve()))
+    folder = Path(name)
+    if not folder.expanduser().is_dir():
+        try:
+            meant = find(context.database, name)
+        except JobNotFoundError:
+            if not is_in_bucket(name):  # where nothing but the store tells a folder from a recording
+                raise
+        else:
+            yield queries.job(context.database, meant)
+            return
+    newest_first = queries.list_jobs(context.database, states=TRANSCRIPT_STATES, folder=below(folder))
     newest = {job.source: job for job in reversed(newest_first)}
     if not newest:
-        raise DropscribeError(f"no recording in {folder} has a transcript", remedy="see `dropscribe jobs --folder`")
+        raise DropscribeError(
+            f"no recording in {below(folder)} has a transcript", remedy="see `dropscribe jobs --folder`"
+        )
     yield from (newest[source] for source in sorted(newest))
 
 
 def _export(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Path:
     """Raises OutputError where something else has the name, DropscribeError for a job without a transcript."""
     document = document_of(context.database, job)
-    target = _target(context, job, wanted, taken)
-    taken.add(target)
-    _put(context, target, in_format(job, document, wanted.format, target.parent), job.id, force=wanted.force)
+    with copies(job, wanted.to) if wanted.to else destination(job, context.settings) as there:
+        target = _target(context, job, wanted, there, taken)
+        taken.add(target)
+        _put(context, target, in_format(job, document, wanted.format, there.folder), job.id, there, force=wanted.force)
     return target
 
 
-def _put(context: Context, target: Path, data: bytes, owner: str, *, force: bool) -> None:
+def _put(context: Context, target: Path, data: bytes, owner: str, place: Destination, *, force: bool) -> None:
     """Write a file unless it is there already. Raises OutputError where something else has its name."""
-    there = placement.digest(target)
+    there = placement.digest(place.at(target))
     if there == hashlib.sha256(data).hexdigest():
         return
     if there is not None and transcripts.file_at(context.database, str(target)):
@@ -126,16 +145,17 @@ def _put(context: Context, target: Path, data: bytes, owner: str, *, force: bool
         raise OutputError(
             f"{target} exists and is something else", remedy="replace it with --force, or name a directory with --to"
         )
-    placement.write(target, data, owner, replaces=force)
+    doubt = context.doubt_of(target) if place.is_asked_for else withhold
+    placement.write(place.at(target), data, owner, place.readers, replaces=force, doubt=doubt)
 
 
-def _target(context: Context, job: Job, wanted: Wanted, taken: set[Path]) -> Path:
+def _target(context: Context, job: Job, wanted: Wanted, there: Destination, taken: set[Path]) -> Path:
     """The first of the usual names that no other recording has: in this run, or by what the workers wrote."""
-    folder = placement.mirrored(job, wanted.to) if wanted.to else placement.folder_of(job, context.settings.results)
-    *shorter, own = placement.candidates(Path(job.source), wanted.format, job.id, folder)
+    *shorter, own = placement.candidates(Path(job.source), wanted.format, job.id, there.folder)
     return next((path for path in shorter if path not in taken and not _is_others(context, job, path)), own)
 
 
 def _is_others(context: Context, job: Job, path: Path) -> bool:
+    """Is the path one of another recording's transcript?"""
     recorded = transcripts.file_at(context.database, str(path))
     return recorded is not None and not transcripts.same_recording(context.database, recorded.job_id, job.id)

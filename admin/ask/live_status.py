@@ -52,6 +52,7 @@ class Seen:
 
 
 def _poll(context: Context) -> Seen:
+    """Ask the store how things are."""
     now = fleet_status.gather(context.database, context.settings)
     return Seen(now, queries.last_troubles(context.database, TROUBLES))
 
@@ -65,14 +66,16 @@ def _again(context: Context, before: Seen) -> Seen:
 
 
 def _live(context: Context, seen: Seen) -> None:
+    """Redraw the whole screen until a key ends it."""
     with _keys() as ended, Live(console=context.out, screen=True, auto_refresh=False) as live:
-        live.update(_view(seen), refresh=True)
+        live.update(_view(seen, context.out.height), refresh=True)
         while not ended(REDRAW_SECONDS):
             seen = _again(context, seen)
-            live.update(_view(seen), refresh=True)
+            live.update(_view(seen, context.out.height), refresh=True)
 
 
 def _lines(context: Context, seen: Seen) -> None:
+    """Print a line whenever the summary changes, until Ctrl-C: for a pipe or a log."""
     before = ""
     while True:
         if (text := seen.note or line(seen.status)) != before:
@@ -100,18 +103,20 @@ def _keys() -> Iterator[Wait]:
 
 
 def _sleep(seconds: float) -> bool:
+    """Wait; no key ends the view where there is no keyboard."""
     time.sleep(seconds)
     return False
 
 
 def _ended_by_key(seconds: float) -> bool:
+    """Wait for a key; True for one that ends the view."""
     ready, _, _ = select.select([sys.stdin], [], [], seconds)
     return bool(ready) and os.read(sys.stdin.fileno(), 1).decode(errors="replace") in ENDING
 
 
 def line(now: Status) -> str:
     """The state of the fleet in one line."""
-    parts = [status_view.states(now).plain, f"waiting: {status_view.waiting(now.backlog)}"]
+    parts = [status_view.phases(now).plain, f"audio left: {status_view.audio_left(now.backlog)}"]
     if now.speed:
         parts.append(f"{now.speed:.1f} times real time")
     if now.time_to_finish:
@@ -121,10 +126,10 @@ def line(now: Status) -> str:
     return "; ".join([*parts, *map(str, status_view.warnings(now))])
 
 
-def _view(seen: Seen) -> RenderableType:
-    now = seen.status
-    parts: list[Table | Text] = [
-        status_view.summary(now),
+def _view(seen: Seen, height: int | None = None) -> RenderableType:
+    """The whole screen, as much as fits."""
+    now, head = seen.status, status_view.summary(seen.status)
+    below: list[Table | Text] = [
         _workers(now),
         status_view.folders_table(now.roots),
         _troubles(seen.troubles),
@@ -132,17 +137,19 @@ def _view(seen: Seen) -> RenderableType:
         Text(render.safe(seen.note), style="red"),
         Text("q ends", style="dim"),
     ]
+    parts = [head, *status_view.recordings(now, status_view.room([head, *below], height)), *below]
     return Group(*filter(status_view.says_something, parts))
 
 
 def _workers(now: Status) -> Table:
     """One row for each piece of work; workers without any have one too."""
-    columns = ("worker", "state", "memory", "GPU", "speed", "recording", "part", "read", "")
+    columns = ("worker", "state", "memory", "GPU", "speed", "recording", "part", "progress", "")
     rows = chain.from_iterable(_rows(worker, now) for worker in now.workers)
-    return render.table(*columns, rows=rows, whole=("state", "part"), right=("memory", "GPU", "speed", "read"))
+    return render.table(*columns, rows=rows, whole=("state", "part"), right=("memory", "GPU", "speed", "progress"))
 
 
 def _rows(worker: Worker, now: Status) -> Iterator[Sequence[RenderableType]]:
+    """A worker's rows, one for each piece of its work; what is said of the worker itself stands in the first."""
     who = _who(worker, now)
     for work in worker.work or (None,):
         yield [*who, *_what(work)]
@@ -150,6 +157,7 @@ def _rows(worker: Worker, now: Status) -> Iterator[Sequence[RenderableType]]:
 
 
 def _who(worker: Worker, now: Status) -> list[RenderableType]:
+    """The cells on the worker itself."""
     dead = not worker.is_alive(now.silence)
     held = worker.engine.memory_held if worker.engine else 0
     return [
@@ -157,11 +165,12 @@ def _who(worker: Worker, now: Status) -> list[RenderableType]:
         Text("silent", style="red") if dead else Text(worker.state, style="yellow" if worker.state == DRAINING else ""),
         render.size_if_any(worker.memory),
         render.size_if_any(held),
-        render.speed(worker.rtfx),
+        render.speed(worker.speed),
     ]
 
 
 def _what(work: Work | None) -> list[RenderableType]:
+    """The cells on one piece of work: recording, part, share and bar; empty for a worker without any."""
     if work is None:
         return [""] * 4
     path = render.safe(work.path)
@@ -172,10 +181,12 @@ def _what(work: Work | None) -> list[RenderableType]:
 
 
 def _troubles(jobs: Sequence[Job]) -> Table:
+    """The last jobs that need a person, as a table."""
     columns = ("id", "state", "ended", "recording", "reason")
     return render.table(*columns, rows=map(_trouble, jobs), whole=("id", "state", "ended"))
 
 
 def _trouble(job: Job) -> list[RenderableType]:
+    """The cells of such a job."""
     ended = render.moment(job.finished_at)
-    return [job.id, render.state(job.state), ended, render.safe(job.path), render.safe(job.reason)]
+    return [job.id, render.phase(job.phase), ended, render.safe(job.path), render.safe(job.reason)]

@@ -17,6 +17,7 @@ from rich.text import Text
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import find
 from dropscribe.admin.terminal import render
+from dropscribe.core.clock import with_moments
 from dropscribe.store import queries
 from dropscribe.store.events import Event, events_of
 from dropscribe.store.session import Database
@@ -56,6 +57,7 @@ class JobLog:
         return sorted([*map(_of_event, fresh), *self._logged()], key=attrgetter("at"))
 
     def _logged(self) -> Iterator[LogLine]:
+        """What the processes of this machine have logged of the job since the last look, file by file."""
         for path in sorted(self.folder.glob("*.log*")):
             with path.open("rb") as file:
                 inode = path.stat().st_ino
@@ -67,6 +69,7 @@ class JobLog:
                     yield from self._line(raw)
 
     def _line(self, raw: bytes) -> Iterator[LogLine]:
+        """The line, if it is about the job; nothing for text, which no program wrote in JSON."""
         if self.job.encode() not in raw:
             return
         with suppress(ValueError, KeyError, TypeError):  # text for people, or what another program wrote
@@ -77,19 +80,27 @@ class JobLog:
 
 
 def _of_event(event: Event) -> LogLine:
-    return LogLine(event.at, EVENT, event.where, f"{event.kind} {event.text}".strip(), event.chunk, event.attempt)
+    """An event as a line of the log."""
+    return LogLine(
+        at=event.at,
+        level=EVENT,
+        worker=event.where,
+        message=f"{event.kind} {event.text}".strip(),
+        chunk=event.chunk,
+        attempt=event.attempt,
+    )
 
 
 def _of_entry(entry: Mapping[str, Any]) -> LogLine:
-    """Raises ValueError, KeyError and TypeError for what is no entry of a log."""
+    """Raises ValueError, KeyError and TypeError if it is not an entry of a log."""
     return LogLine(
-        datetime.fromisoformat(entry["at"]).timestamp(),
-        entry["level"],
-        entry.get("worker", ""),
-        entry["message"],
-        entry.get("chunk", ""),
-        entry.get("attempt"),
-        entry.get("traceback", ""),
+        at=datetime.fromisoformat(entry["at"]).timestamp(),
+        level=entry["level"],
+        worker=entry.get("worker", ""),
+        message=entry["message"],
+        chunk=entry.get("chunk", ""),
+        attempt=entry.get("attempt"),
+        traceback=entry.get("traceback", ""),
     )
 
 
@@ -105,15 +116,16 @@ def logs(context: Context, name: str, *, follow: bool, as_json: bool) -> None:
     if follow:
         with suppress(KeyboardInterrupt):  # the way to end it
             for line in _follow(context, log):
-                _write(line) if as_json else _print(context, line)
+                render.write_json_line(_document(line)) if as_json else _print(context, line)
         return
     lines = log.new_lines()
     context.answer(
-        lambda: {"job": job_id, "lines": [*map(asdict, lines)]}, lambda: _print(context, *lines), as_json=as_json
+        lambda: {"job": job_id, "lines": [*map(_document, lines)]}, lambda: _print(context, *lines), as_json=as_json
     )
 
 
 def _follow(context: Context, log: JobLog) -> Iterator[LogLine]:
+    """The lines as they come, until the job is over."""
     while True:
         over = queries.job(context.database, log.job).state.is_final  # asked first, so that no line is missed
         yield from log.new_lines()
@@ -122,11 +134,13 @@ def _follow(context: Context, log: JobLog) -> Iterator[LogLine]:
         time.sleep(POLL_SECONDS)
 
 
-def _write(line: LogLine) -> None:
-    render.write_json_line(asdict(line))
+def _document(line: LogLine) -> dict[str, Any]:
+    """A line as docs/cli.md describes it."""
+    return with_moments(asdict(line), "at")
 
 
 def _print(context: Context, *lines: LogLine) -> None:
+    """Print lines for people, each followed by its traceback if it has one."""
     for line in lines:
         context.out.print(_text(line), soft_wrap=True)
         for one in line.traceback.splitlines():
@@ -134,6 +148,7 @@ def _print(context: Context, *lines: LogLine) -> None:
 
 
 def _text(line: LogLine) -> Text:
+    """One line in colours: when, how grave, by whom, what, and of which chunk and attempt."""
     chunk = f"chunk {line.chunk}" if line.chunk else ""
     attempt = f"attempt {line.attempt}" if line.attempt else ""
     about = ", ".join(filter(None, (chunk, attempt)))

@@ -58,6 +58,7 @@ def show(context: Context, *, gigabytes: float | None, gpu: int | None, as_json:
 
 
 def _show(context: Context, cards: Sequence[Card], plans: Sequence[MemoryPlan], geometry: ModelDimensions) -> None:
+    """A table of all cards and precisions, and a sentence on the one that is asked for."""
     table = render.table(*COLUMNS, whole=("card", "precision"), right=COLUMNS[2:])
     for card, plan in zip(cards, plans, strict=True):
         for cells in rows(card, plan, geometry):
@@ -91,7 +92,11 @@ def shared(card: Card, share: float) -> Card:
 
 
 def of_size(gigabytes: float) -> Card:
-    """A card by the size on its box, whose GB are 2**30 bytes."""
+    """A card by the size on its box, whose GB are 2**30 bytes.
+
+    >>> of_size(24).memory
+    25769803776
+    """
     return Card(f"{gigabytes:g} GB", int(gigabytes * memory_plan.GIB))
 
 
@@ -113,16 +118,24 @@ def rows(card: Card, plan: MemoryPlan, geometry: ModelDimensions = PUBLISHED) ->
             f"{row.weights / 1e9:.1f} GB",
             f"{row.longest_chunk / 60:g} min" if row.longest_chunk else "does not fit",
             *(str(slots or "-") for slots in row.slots),
-            f"{plan.slots} x {plan.chunk_seconds / 60:g} min" if taken else "",
+            _taken(plan) if taken else "",
         )
 
 
+def _taken(plan: MemoryPlan) -> str:
+    """How many chunks of which length are transcribed at once, and what is saved for that."""
+    saving = f", {plan.saving.described}" if plan.saving else ""
+    return f"{plan.slots} x {plan.chunk_seconds / 60:g} min{saving}"
+
+
 def _sentence(card: Card, plan: MemoryPlan) -> str:
+    """What the plan for a card means."""
     name = render.safe(card.name)
     return f"{name}: {'auto' if plan.fits else 'too small: even'} {plan.explain()}"
 
 
 def _document(card: Card, plan: MemoryPlan, geometry: ModelDimensions) -> dict[str, Any]:
+    """The plan of a card as docs/cli.md describes it."""
     return {
         "name": card.name,
         "vram": card.memory,
@@ -131,6 +144,7 @@ def _document(card: Card, plan: MemoryPlan, geometry: ModelDimensions) -> dict[s
             "precision": plan.precision,
             "chunk_seconds": plan.chunk_seconds,
             "slots": plan.slots,
+            "saving": plan.saving.described,
             "total": plan.total,
             "parts": dict(plan.parts),
         },
@@ -139,13 +153,13 @@ def _document(card: Card, plan: MemoryPlan, geometry: ModelDimensions) -> dict[s
 
 
 def _row_document(row: Row) -> dict[str, Any]:
+    """One precision of a plan, likewise."""
     return {
         "precision": row.precision,
         "weights": row.weights,
         "longest_chunk": row.longest_chunk,
-        "fitting": [*map(_fitting, memory_plan.COMPARED_CHUNKS, row.slots)],
+        "fitting": [
+            {"chunk_seconds": seconds, "slots": slots}
+            for seconds, slots in zip(memory_plan.COMPARED_CHUNKS, row.slots, strict=True)
+        ],
     }
-
-
-def _fitting(chunk_seconds: float, slots: int) -> dict[str, Any]:
-    return {"chunk_seconds": chunk_seconds, "slots": slots}

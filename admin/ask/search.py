@@ -17,7 +17,7 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.state.job_lookup import below
 from dropscribe.admin.terminal import moments, render
 from dropscribe.admin.terminal.page import Page, first
-from dropscribe.core.clock import clock
+from dropscribe.core.clock import clock, iso
 from dropscribe.core.errors import UsageError
 from dropscribe.store import search as index
 from dropscribe.store import search_words
@@ -41,16 +41,7 @@ def search(
     as_json: bool,
 ) -> None:
     """Print at most `limit` hits (0: all), each with `around` lines before and after it."""
-    text = " ".join(map(_quoted, typed))
-    query = Query(
-        terms=search_words.parse(text),
-        speaker=speaker,
-        since=moments.moment_if_any(since),
-        until=moments.moment_if_any(until, end=True),
-        folder=below(folder),
-    )
-    if not query.terms:
-        raise UsageError(f"there is no word to look for in {text!r}", remedy="name one")
+    query = query_of(" ".join(map(_quoted, typed)), speaker, since, until, below(folder))
     page = first(limit, partial(index.find, context.database, query))
     search = Search(context.database, query, around)
     context.answer(
@@ -60,8 +51,26 @@ def search(
     )
 
 
+def query_of(text: str, speaker: str, since: str | None, until: str | None, folder: str | None) -> Query:
+    """What is looked for, as people type it. Raises UsageError without a word, and for a moment that cannot be read."""
+    query = Query(
+        terms=search_words.parse(text),
+        speaker=speaker,
+        since=moments.moment_if_any(since),
+        until=moments.moment_if_any(until, end=True),
+        folder=folder,
+    )
+    if not query.terms:
+        raise UsageError(f"there is no word to look for in {text!r}", remedy="name one")
+    return query
+
+
 def _quoted(argument: str) -> str:
-    """As it was typed: the shell took away the quotes around what has blanks in it."""
+    """As it was typed: the shell took away the quotes around what has blanks in it.
+
+    >>> _quoted("next year"), _quoted("budget")
+    ('"next year"', 'budget')
+    """
     return f'"{argument}"' if " " in argument and '"' not in argument else argument
 
 
@@ -86,6 +95,7 @@ class Search:
         lines, position = self.lines(hit), attrgetter("position")
         return asdict(hit) | {
             "source": hit.source,
+            "modified_at": iso(hit.mtime_ns / 1e9),
             "marks": [{"start": start, "end": end} for start, end in self.marks(hit)],
             "before": [*map(_line, lines[: bisect_left(lines, hit.position, key=position)])],
             "after": [*map(_line, lines[bisect_right(lines, hit.position, key=position) :])],
@@ -93,10 +103,12 @@ class Search:
 
 
 def _line(hit: Hit) -> dict[str, Any]:
+    """A line as docs/cli.md describes it."""
     return {"start": hit.start, "end": hit.end, "speaker": hit.speaker, "text": hit.text}
 
 
 def _show(context: Context, search: Search, page: Page[Hit]) -> None:
+    """The hits, job by job, and that there are more if the page is cut."""
     if not page.shown:
         context.out.print("nothing found")
     for _, of_job in groupby(page.shown, attrgetter("job")):
@@ -106,6 +118,7 @@ def _show(context: Context, search: Search, page: Page[Hit]) -> None:
 
 
 def _show_job(context: Context, search: Search, hits: Sequence[Hit]) -> None:
+    """The recording, then each hit with the lines around it."""
     head = f"{render.safe(hits[0].source)}  ({hits[0].job}, {render.moment(hits[0].mtime_ns / 1e9)})"
     context.out.print(Text(head, style="bold"), soft_wrap=True)
     for hit in hits:
@@ -117,6 +130,7 @@ def _show_job(context: Context, search: Search, hits: Sequence[Hit]) -> None:
 
 
 def _head(line: Hit, *, is_hit: bool) -> Text:
+    """When it is said and by whom; dim for a line that is only around a hit."""
     who = f"{render.safe(line.speaker)}:" if line.speaker else ""
     return Text(f"  {clock(line.start)}  {who} ", style="" if is_hit else "dim")
 

@@ -31,7 +31,8 @@ REVIVES = frozenset(
     for made in JOBS.values()
     if made.kind and any(state in made.moves for state in JobState if state.is_final)
 ) | frozenset(BEGINS)
-ASIDE = frozenset({EventKind.NOTIFIED, EventKind.NOT_NOTIFIED})  # happen to a job that is over, and leave it so
+# They happen to a job that is over, and leave it so.
+ASIDE = frozenset({EventKind.NOTIFIED, EventKind.NOT_NOTIFIED, EventKind.TEXT_REMOVED})
 
 WORKING = {PREPARE: "preparing", TRANSCRIBE: "in the model", FINISH: "finishing"}
 WAITING = {
@@ -115,6 +116,7 @@ class _Builder:
             self.idle += passed
 
     def count(self, name: str, seconds: float) -> None:
+        """Add seconds to what was spent on something."""
         if seconds:
             self.spent[name] = self.spent.get(name, 0.0) + seconds
 
@@ -124,6 +126,7 @@ class _Builder:
         self.idle = 0.0
 
     def take_in(self, event: Event) -> None:
+        """Let time pass until the event, and note which attempts it begins or ends."""
         self.until(event.at)
         if event.kind in BEGINS:
             self.begin(event, BEGINS[event.kind])
@@ -135,12 +138,21 @@ class _Builder:
         self.following = event.kind == "follows" or (self.following and event.kind not in BEGINS)
 
     def begin(self, event: Event, step: str) -> None:
+        """An attempt at a step begins."""
         chunk = event.chunk if step == TRANSCRIBE else ""
         # What still lasts ended unnoticed: a chunk is read by one worker at a time, and whole jobs only without chunks.
         self.close([chunk] if chunk in self.lasting else [] if chunk else list(self.lasting), event, "lost")
         self.waited_for(step)
         self.lasting[chunk or step] = len(self.attempts)
-        self.attempts.append(Attempt(step, event.where, event.at, chunk, self.windows.get(chunk)))
+        self.attempts.append(
+            Attempt(
+                step=step,
+                worker=event.where,
+                began=event.at,
+                chunk=chunk,
+                window=self.windows.get(chunk),
+            )
+        )
 
     def meant(self, event: Event) -> list[str]:
         """Which of the attempts that last an event ends."""
@@ -149,6 +161,7 @@ class _Builder:
         return [key for key, index in self.lasting.items() if self.attempts[index].step != TRANSCRIBE]
 
     def close(self, keys: Sequence[str], event: Event, outcome: str = "") -> None:
+        """These attempts end with the event; `outcome` where it is not the event's own kind."""
         for key in keys:
             index = self.lasting.pop(key)
             detail = "" if outcome else event.detail

@@ -5,18 +5,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dropscribe.admin.terminal import render
-from dropscribe.core import gpus
-from dropscribe.core.errors import BrokerError, ModelUnavailableError
+from dropscribe.core import gpus, landlock, private_state, sandbox
+from dropscribe.core.errors import BrokerError, DropscribeError
 from dropscribe.core.gpus import GpuListing
+from dropscribe.core.passwords import mask
 from dropscribe.core.redis_refusals import refusal
-from dropscribe.core.safe_text import mask
 from dropscribe.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,14 +75,14 @@ class RedisAnswer:
 
 def ask_redis(settings: Settings) -> RedisAnswer:
     """Ask Redis who it is. Raises BrokerError when it does not answer within two seconds, or takes no writes."""
-    from redis import Redis
     from redis.exceptions import NoPermissionError, RedisError
 
     from dropscribe.core.queue import KEY_PREFIX, PROBE, redis_url
+    from dropscribe.core.sentinel import redis_client
 
     url = redis_url(settings)
     try:
-        with Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+        with redis_client(url, socket_timeout=2, socket_connect_timeout=2) as client:
             client.set(KEY_PREFIX + PROBE, "", px=1)
             try:
                 server = client.info()
@@ -120,6 +121,7 @@ def decoder() -> Finding:
 
 
 def _short_recording(folder: Path) -> Path:
+    """Write a fraction of a second of silence."""
     path = folder / "silence.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -134,15 +136,42 @@ def where_needed(settings: Settings) -> Severity:
     return Severity.WARN if settings.database_url else Severity.FAIL
 
 
+def closed_off(settings: Settings) -> Finding:
+    """Can decoders be closed off from this machine? In a fleet, this host may have none of them."""
+    missing, mode = sandbox.lacks(), settings.sandbox
+    if mode == sandbox.OFF:
+        found = "a recording that takes its decoder over gets all that the worker may read"
+        return Finding("sandbox", Severity.WARN, found, "set DROPSCRIBE_SANDBOX=try")
+    if not missing:
+        return Finding("sandbox", Severity.OK, f"decoders are closed off, by Landlock {landlock.version()} and seccomp")
+    level = where_needed(settings) if mode == sandbox.REQUIRE else Severity.WARN
+    found = f"decoders are not closed off as far as they could be: the kernel lacks {' and '.join(missing)}"
+    return Finding(
+        "sandbox", level, found, "start a kernel that has it; in a container, let its seccomp profile pass it"
+    )
+
+
+def private(home: Path) -> Finding:
+    """Can others look into the state directory?"""
+    if home.exists() and private_state.is_open(home):
+        found = f"others can look into {home}, where recordings and transcripts are kept for a time"
+        return Finding("privacy", Severity.WARN, found, f"chmod 700 {home}")
+    return Finding("privacy", Severity.OK, f"{home} is closed to others")
+
+
+def judged(name: str, level: Severity, look: Callable[[], str]) -> Finding:
+    """What `look` finds; at this level, what is wrong and what to do where it raises an error of ours."""
+    try:
+        return Finding(name, Severity.OK, look())
+    except DropscribeError as error:
+        return Finding(name, level, error.problem, error.remedy)
+
+
 def speech_detector(settings: Settings) -> Finding:
     """Is there what CPU workers find speech with? In a fleet, this host may have none of them."""
     from dropscribe.worker.preparing import vad
 
-    try:
-        detector = vad.load(settings.speech_detector)
-    except ModelUnavailableError as error:
-        return Finding("speech detector", where_needed(settings), error.problem, error.remedy)
-    return Finding("speech detector", Severity.OK, detector.name)
+    return judged("speech detector", where_needed(settings), lambda: vad.load(settings.speech_detector).name)
 
 
 def speaker_encoder(settings: Settings) -> Finding:
@@ -152,11 +181,13 @@ def speaker_encoder(settings: Settings) -> Finding:
 
     if not settings.embeds_voices:
         return Finding("speaker encoder", Severity.OK, "not used: by the settings, voices are not compared")
-    try:
+
+    def look() -> str:
+        """That its package loads, and where its weights are."""
         encoder.require()
-    except ModelUnavailableError as error:
-        return Finding("speaker encoder", where_needed(settings), error.problem, error.remedy)
-    return Finding("speaker encoder", Severity.OK, fetched(SPEAKER_ENCODER))
+        return fetched(SPEAKER_ENCODER)
+
+    return judged("speaker encoder", where_needed(settings), look)
 
 
 def fetched(checkpoint: KnownCheckpoint) -> str:
@@ -182,6 +213,7 @@ def no_gpu(settings: Settings, listing: GpuListing) -> Finding:
 
 
 def _none(listing: GpuListing) -> str:
+    """Why this process has no GPU."""
     if not listing.on_machine:
         return "none"
     return f"none of this machine's {listing.on_machine}: {gpus.VARIABLE} gives it none"
@@ -201,7 +233,15 @@ def space(name: str, path: Path) -> Finding:
 
 
 def _elsewhere(name: str) -> str:
+    """What to do about a directory that cannot be used."""
     return f"set DROPSCRIBE_{name.upper()} to another directory"
+
+
+def listed(folder: str) -> list[Path]:
+    """What is in a folder, by name; nothing where it cannot be listed."""
+    with suppress(OSError):
+        return sorted(Path(folder).iterdir())
+    return []
 
 
 def nearest_existing(path: Path | str) -> Path:

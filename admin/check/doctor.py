@@ -9,26 +9,34 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from dropscribe.admin.check import checks, engine_checks, machine
+from dropscribe.admin.check import checks, connections, engine_checks, machine
 from dropscribe.admin.check.checks import Finding, Severity
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import busy
 from dropscribe.core import reserved_names
+from dropscribe.core.bucket_client import Bucket
+from dropscribe.core.bucket_names import BucketFolder, is_in_bucket
 from dropscribe.core.errors import BrokerError, DropscribeError
-from dropscribe.core.safe_text import mask
+from dropscribe.core.mounts import is_network
+from dropscribe.core.passwords import mask
+from dropscribe.core.s3_settings import S3
+from dropscribe.scheduler.scanning.ignore import NameKind, classify
+from dropscribe.scheduler.scanning.write_lease import is_written
 from dropscribe.store import fleet
 from dropscribe.store.roots import WatchedRoot, list_roots, of_host
 from dropscribe.store.session import HEAD, Database
 
 CLOCK_SECONDS = 2.0  # a clock further off confuses people who compare logs with the events of a job
 ENCODINGS = frozenset({"UTF8", "SQL_ASCII"})  # which take any text; of the second, the client says that it is UTF-8
+SAMPLED = 100  # files of a folder
 LEVEL_STYLES = {Severity.OK: "green", Severity.WARN: "yellow", Severity.FAIL: "bold red"}
+COLUMNS = ("check", "status", "finding", "what to do")
 
 
 def doctor(context: Context, *, as_json: bool) -> int:
@@ -37,7 +45,7 @@ def doctor(context: Context, *, as_json: bool) -> int:
         findings = list(examine(context))
     context.answer(
         lambda: checks.documents(findings) | {"machine": machine.describe()},
-        lambda: context.out.print(_table(findings)),
+        lambda: context.out.print(render.table(*COLUMNS, rows=map(_row, findings), whole=("status",))),
         as_json=as_json,
     )
     return int(checks.worst(findings) is Severity.FAIL)
@@ -51,16 +59,20 @@ def examine(context: Context) -> Iterator[Finding]:
     else:
         yield from _stored(context)
     yield redis(context)
+    yield from connections.encryption(settings)
     yield checks.decoder()
+    yield checks.closed_off(settings)
     yield checks.speech_detector(settings)
     yield checks.speaker_encoder(settings)
     yield from engine_checks.examine(settings)
+    yield checks.private(settings.home)
     yield checks.space("home", settings.home)
     yield checks.space("spool", settings.spool_dir)
     yield checks.inotify()
 
 
 def _stored(context: Context) -> Iterator[Finding]:
+    """What can be asked of the store: the database itself, its clock, and what schedulers report to it."""
     url = mask(context.settings.database)
     try:
         database = context.database
@@ -91,6 +103,7 @@ def encoding(name: str) -> Finding:
 
 
 def _drift(database: Database) -> float:
+    """Seconds by which the database's clock is ahead of this host's."""
     before = time.time()
     there = database.clock()
     return there - (before + time.time()) / 2
@@ -113,17 +126,44 @@ def folders(context: Context, roots: Sequence[WatchedRoot]) -> Iterator[Finding]
             "folders", Severity.OK if roots else Severity.WARN, f"none watched{where}", "dropscribe up FOLDER"
         )
     for root in here:
+        if is_in_bucket(root.path):
+            yield _bucket(context, root)
+            continue
         yield _folder(root, str(context.settings.results or root.path))
+        yield from writers(root)
         for folder, reason, files in root.waiting:
             where = f"{root.path}/{folder}{reserved_names.SETTINGS}"
-            remedy = f"mend it; {render.count(files, 'recording')} waiting for that"
+            remedy = f"fix it; {render.count(files, 'recording')} waiting for that"
             yield Finding(f"settings {root.path}/{folder}", Severity.WARN, f"{where}: {reason}", remedy)
 
 
+def writers(root: WatchedRoot) -> Iterator[Finding]:
+    """Where this user cannot see whether somebody still writes to a recording of the folder: a warning."""
+    if unknown := next(filter(_hides_writers, _some_recordings(root)), None):
+        found = f"this user cannot see whether somebody still writes to {unknown.name}: a file that pauses is read"
+        remedy = (
+            "let the scheduler's user own the recordings, or have CAP_LEASE as in deploy/dropscribe-scheduler.service"
+        )
+        yield Finding(f"writers {root.path}", Severity.WARN, found, remedy)
+
+
+def _some_recordings(root: WatchedRoot) -> list[Path]:
+    """Of a local folder's own; none where it cannot be listed, which another check reports."""
+    there = [] if is_network(root.filesystem) else checks.listed(root.path)
+    return [path for path in there[:SAMPLED] if classify(path.name) is NameKind.ADMIT]
+
+
+def _hides_writers(recording: Path) -> bool:
+    """Does the system not tell whether somebody writes to this recording?"""
+    return os.access(recording, os.R_OK) and is_written(recording) is None
+
+
 def _folder(root: WatchedRoot, results: str) -> Finding:
+    """The first thing that is wrong with a watched folder, or that it is as it should be."""
     name = f"folder {root.path}"
     if not root.online:
-        return Finding(name, Severity.WARN, f"offline: {root.reason}", "mount it again; work on it waits meanwhile")
+        remedy = f"{root.offline_remedy}; work on it waits meanwhile"
+        return Finding(name, Severity.WARN, f"offline: {root.reason}", remedy)
     if not os.access(root.path, os.R_OK | os.X_OK):
         return Finding(name, Severity.FAIL, "cannot be read", f"let this user read {root.path}")
     if not os.access(checks.nearest_existing(results), os.W_OK | os.X_OK):
@@ -134,6 +174,22 @@ def _folder(root: WatchedRoot, results: str) -> Finding:
     if root.reason:
         return Finding(name, Severity.WARN, root.reason, "see the scheduler's log")
     return Finding(name, Severity.OK, f"{root.filesystem}, {render.count(root.files, 'file')}, results to {results}")
+
+
+def _bucket(context: Context, root: WatchedRoot) -> Finding:
+    """Whether this user, with the current credentials, can list a watched folder of a bucket."""
+    name, folder = f"folder {root.path}", BucketFolder.parse(root.path)
+    try:
+        Bucket(context.settings, folder.bucket).answers(folder)
+    except DropscribeError as error:
+        return Finding(name, Severity.FAIL, error.problem, error.remedy)
+    if not root.online:
+        return Finding(name, Severity.WARN, f"offline for its scheduler: {root.reason}", root.offline_remedy)
+    if root.unseen:
+        return Finding(name, Severity.WARN, f"recordings in it go unseen: {root.unseen}", root.unseen_remedy)
+    results = context.settings.of(S3).results
+    where = BucketFolder(folder.bucket, results).url if results else root.path
+    return Finding(name, Severity.OK, f"{root.filesystem}, {render.count(root.files, 'file')}, results to {where}")
 
 
 def redis(context: Context) -> Finding:
@@ -150,10 +206,7 @@ def redis(context: Context) -> Finding:
     return Finding("redis", Severity.OK, found)
 
 
-def _table(findings: Sequence[Finding]) -> Table:
-    return render.table("check", "status", "finding", "what to do", rows=map(_row, findings), whole=("status",))
-
-
 def _row(finding: Finding) -> list[RenderableType]:
+    """The cells of a finding; its status in colour."""
     status = Text(finding.level.value, style=LEVEL_STYLES[finding.level])
     return [render.safe(finding.name), status, render.safe(finding.finding), render.safe(finding.advice)]

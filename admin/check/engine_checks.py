@@ -38,6 +38,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _of_model(settings: Settings, found: Sequence[Gpu]) -> Iterator[Finding]:
+    """The engine that the settings choose and its packages; of each GPU whether it can be used."""
     try:
         chosen = registry.choose(settings)
         chosen.spec.require()
@@ -50,22 +51,25 @@ def _of_model(settings: Settings, found: Sequence[Gpu]) -> Iterator[Finding]:
 
 
 def _of_driver(each: Sequence[Settings], listing: GpuListing) -> Iterator[Finding]:
+    """What the NVIDIA driver says; the gravest finding of all engines where it lists no GPU."""
     level = Severity.FAIL if listing.is_broken else Severity.WARN
-    remedy = "what is listed besides is used meanwhile; see docs/operations.md, A worker does not use its GPU"
+    remedy = "the other GPUs in this list are used; see docs/operations/machines.md, A worker does not use its GPU"
     yield from (Finding("gpu", level, remark, remedy) for remark in listing.remarks)
     if not (listing.gpus or listing.is_broken):
         yield max((no_gpu(one, listing) for one in each), key=lambda one: list(Severity).index(one.level))
 
 
 def _of_engine(settings: Settings, chosen: ModelChoice) -> Finding:
+    """Which engine and checkpoint the settings mean here, and where its weights are."""
     names = dict.fromkeys((settings.engine, chosen.spec.name))  # auto, and what it means
-    told = (": ".join(names), chosen.sentence, weights(chosen.model, settings.revision))
+    found = "" if chosen.spec.remote else weights(chosen.model, settings.revision)
+    told = (": ".join(names), chosen.sentence, found)
     return Finding("engine", Severity.OK, "; ".join(filter(None, told)))
 
 
 def _tried(settings: Settings, spec: EngineSpec, found: Sequence[Gpu]) -> Iterator[Finding]:
     """What comes of the engine's packages in child processes, all at once: one for each GPU, or one without."""
-    uuids = [gpu.uuid for gpu in found] if spec.on_gpus and found else [""]
+    uuids = [*map(attrgetter("uuid"), found)] if spec.on_gpus and found else [""]
     probes = [Probe.start(_packages(spec), spec.computes_with, uuid) for uuid in uuids]
     reports = list(map(Probe.end, probes))
     yield imports_finding(settings, spec, reports[0].imports)
@@ -101,7 +105,7 @@ def gpu_finding(
 
 
 def _tried_on(settings: Settings, gpu: Gpu, report: ProbeReport, spec: EngineSpec, sound: Finding) -> Finding:
-    """What came of a kernel; `sound` is what is told of a GPU that has not been tried."""
+    """What came of a kernel; `sound` is what is said of a GPU that has not been tried."""
     if not report.support:
         why = "; ".join(filter(None, (*map(attrgetter("error"), report.imports), report.ending)))
         told = f"{sound.finding}; nothing was computed: {why}"
@@ -128,6 +132,7 @@ def _lacking(support: CudaSupport, imports: Sequence[PackageImport]) -> str:
 
 
 def _in_words(gpu: Gpu) -> str:
+    """A GPU by name, memory, driver and compute capability."""
     size = "the machine's memory" if gpu.memory is None else f"{gpu.memory // MIB} MiB"
     capability = f", compute capability {gpu.capability[0]}.{gpu.capability[1]}" if gpu.capability else ""
     return f"{gpu.name}, {size}, driver {gpu.driver}{capability}"
@@ -142,6 +147,7 @@ def weights(model: str, revision: str = "") -> str:
 
 
 def _located(model: str, revision: str) -> str:
+    """Where the weights are, or that they come at the first start."""
     try:
         folder, commit = hub_cache.locate(model, revision)
     except UsageError as error:

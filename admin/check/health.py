@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from operator import attrgetter
 
 from dropscribe.admin.check import checks
 from dropscribe.admin.check.checks import Finding, Severity
 from dropscribe.admin.context import Context
 from dropscribe.admin.terminal import render
-from dropscribe.core.errors import BrokerError, DropscribeError
+from dropscribe.core.errors import DropscribeError
 from dropscribe.store.fleet import DRAINING, Worker, list_workers
 from dropscribe.store.roots import WatchedRoot, list_roots
 
@@ -19,6 +20,13 @@ COMMANDS = {
     "scheduler": "dropscribe watch FOLDER",
     "cpu": "dropscribe worker --role cpu",
     "model": "dropscribe worker --role model",
+}
+
+# What a process that is alive says of itself, as a finding; any other state is a failure.
+STATES = {
+    "ready": (Severity.OK, "is ready", ""),
+    "loading": (Severity.FAIL, "is loading", "loading a model takes minutes"),
+    DRAINING: (Severity.OK, "finishes what it does and ends", ""),  # it must not be killed for that
 }
 
 
@@ -30,6 +38,7 @@ def health(context: Context, *, role: str | None, as_json: bool) -> int:
 
 
 def _show(context: Context, findings: Sequence[Finding]) -> None:
+    """A line for each finding."""
     for finding in findings:
         what = "; ".join(filter(None, (finding.finding, finding.advice)))
         context.say(f"{finding.level.value:4}  {finding.name}: {what}")
@@ -42,14 +51,14 @@ def examine(context: Context, role: str | None) -> Iterator[Finding]:
         workers = list_workers(context.database)
         roots = [root for root in list_roots(context.database) if root.host == here]
     except DropscribeError as error:
-        yield _failed("database", error)
+        yield Finding("database", Severity.FAIL, error.problem, error.remedy)
     else:
         yield Finding("database", Severity.OK, "answers")
         mine = own(workers, here, role)
         yield from processes(mine, role, context.settings.silence_seconds)
         if "scheduler" in map(attrgetter("role"), mine):
             yield from folders(roots)
-    yield _redis(context)
+    yield checks.judged("redis", Severity.FAIL, lambda: _redis(context))
 
 
 def own(
@@ -66,13 +75,12 @@ def own(
 
 
 def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's, so it is there
+    """Is there a process of this number, whosever it is?"""
+    with suppress(ProcessLookupError):
+        with suppress(PermissionError):  # somebody else's, so it is there
+            os.kill(pid, 0)
         return True
-    return True
+    return False
 
 
 def processes(mine: Sequence[Worker], role: str | None, silence: float) -> Iterator[Finding]:
@@ -87,16 +95,13 @@ def processes(mine: Sequence[Worker], role: str | None, silence: float) -> Itera
 
 
 def _process(worker: Worker, silence: float) -> Finding:
+    """Whether a process does its work, by what it said of itself last."""
     name = f"process {worker.id}"
     if not worker.is_alive(silence):
         heard = f"was last heard of {render.duration(worker.silent)} ago"
-        return Finding(name, Severity.FAIL, heard, "see its log; if it hangs, start it anew")
-    if worker.state == DRAINING:  # it must not be killed for that
-        return Finding(name, Severity.OK, "finishes what it does and ends")
-    if worker.state != "ready":
-        remedy = "loading a model takes minutes" if worker.state == "loading" else "see its log"
-        return Finding(name, Severity.FAIL, f"is {worker.state}", remedy)
-    return Finding(name, Severity.OK, "is ready")
+        return Finding(name, Severity.FAIL, heard, "see its log; if it hangs, start it again")
+    level, found, remedy = STATES.get(worker.state, (Severity.FAIL, f"is {worker.state}", "see its log"))
+    return Finding(name, level, found, remedy)
 
 
 def folders(roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
@@ -109,16 +114,10 @@ def folders(roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
         elif root.online:
             yield Finding(name, Severity.OK, "is online")
         else:
-            yield Finding(name, level, f"is offline: {root.reason}", "mount it again; its recordings wait")
+            yield Finding(name, level, f"is offline: {root.reason}", f"{root.offline_remedy}; its recordings wait")
 
 
-def _redis(context: Context) -> Finding:
-    try:
-        checks.ask_redis(context.settings)
-    except BrokerError as error:
-        return _failed("redis", error)
-    return Finding("redis", Severity.OK, "answers")
-
-
-def _failed(name: str, error: DropscribeError) -> Finding:
-    return Finding(name, Severity.FAIL, error.problem, error.remedy)
+def _redis(context: Context) -> str:
+    """That it answers. Raises BrokerError."""
+    checks.ask_redis(context.settings)
+    return "answers"

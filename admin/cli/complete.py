@@ -33,6 +33,7 @@ def worker(incomplete: str) -> list[Offer]:
 
 
 def _jobs(start: str) -> Iterator[Offer]:
+    """Jobs whose id begins so, with state and recording."""
     with closing(Context()) as context, suppress(DropscribeError):
         if context.has_store:
             from dropscribe.store import queries
@@ -42,6 +43,7 @@ def _jobs(start: str) -> Iterator[Offer]:
 
 
 def _workers(start: str) -> Iterator[Offer]:
+    """Workers whose name begins so; no schedulers, which are not drained."""
     with closing(Context()) as context, suppress(DropscribeError):
         if context.has_store:
             from dropscribe.store.fleet import list_workers
@@ -52,5 +54,6 @@ def _workers(start: str) -> Iterator[Offer]:
 
 
 def _paths(start: str) -> Iterator[Offer]:
+    """Files and folders whose path begins so."""
     for path in sorted(glob.glob(f"{glob.escape(os.path.expanduser(start))}*")):  # noqa: PTH111, PTH207 (no whole path)
         yield f"{path}/" if Path(path).is_dir() else path, ""

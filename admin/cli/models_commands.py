@@ -10,7 +10,7 @@ import typer
 
 from dropscribe.models.vibevoice.parts import ModelPart
 
-app = typer.Typer(help="Look at checkpoints, fetch them, make them ready for use.", no_args_is_help=True)
+app = typer.Typer(help="List, fetch, convert and check checkpoints.", no_args_is_help=True)
 
 
 class QuantizedPrecision(StrEnum):
@@ -61,8 +61,10 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-Verify = Annotated[bool, typer.Option("--verify", help="Hold every byte against the hashes of the hub.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Verify every file against the hub's checksums.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+RUN = "Load the result as a worker would and transcribe two seconds of silence, if this machine has the memory."
+Run = Annotated[bool, typer.Option("--run/--no-run", help=RUN)]
 ONLY = f"Part to quantize, instead of the language model alone; unsafe, repeatable. Parts: {', '.join(ModelPart)}."
 EXAMPLES = """Examples:
 
@@ -87,12 +89,15 @@ def quantize(
     ] = None,
     device: Annotated[Device, typer.Option(help="Where; auto: the GPU, if there is one.")] = Device.AUTO,
     revision: Annotated[str, typer.Option(help="Commit or branch of the id.")] = "",
+    run: Run = True,
     as_json: Json = False,
 ) -> None:
     """Write a quantized copy of a checkpoint, which loads faster and takes less room, in about 1 GB of memory.
 
+    Running it afterwards takes what a worker takes, if there is that much; else it is not run.
+
     Only the linears of the language model's layers are quantized, unless --only names other parts. DST appears when
-    the copy is complete, was read back and its quantized modules were counted; not before.
+    the copy is complete, was read back, its quantized modules were counted and it ran where it can; not before.
     """
     from dropscribe.admin.models import quantize as answer
 
@@ -105,6 +110,7 @@ def quantize(
         skip=skip or (),
         device=device,
         revision=revision,
+        run=run,
         as_json=as_json,
     )
 
@@ -126,7 +132,7 @@ def list_(
     verify: Verify = False,
     as_json: Json = False,
 ) -> None:
-    """List the checkpoints of Hugging Face's cache and of folders: which, in what precision, how large, are they whole.
+    """List the checkpoints in Hugging Face's cache and in folders, with precision, size and whether they are complete.
 
     Exit code 1 if something is wrong with one.
     """
@@ -178,7 +184,7 @@ def fetch(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Fetch a checkpoint into the cache of Hugging Face; called again, it goes on where it was."""
+    """Download a checkpoint into Hugging Face's cache; an interrupted download continues."""
     from dropscribe.admin.models import checkpoints
 
     if not checkpoints.fetch(ctx.obj, name, revision=revision, as_json=as_json):
@@ -252,11 +258,12 @@ def export(
     ] = None,
     block_size: Annotated[BlockSize, typer.Option(help="Weights that share a scale under int4.")] = BlockSize.B32,
     revision: Annotated[str, typer.Option(help="Commit or branch of the id.")] = "",
+    run: Run = True,
     as_json: Json = False,
 ) -> None:
     """Write a checkpoint of VibeVoice-ASR as ONNX graphs, for ONNX Runtime on a CPU or a GPU.
 
-    DST appears when the export is complete, not before. Weights are streamed, whatever their size.
+    DST appears when the export is complete and ran where it can, not before. Weights are streamed, whatever their size.
     """
     from dropscribe.admin.models import export_onnx as answer
 
@@ -268,6 +275,7 @@ def export(
         encoder=encoder or "",
         block_size=int(block_size),
         revision=revision,
+        run=run,
         as_json=as_json,
     )
 
@@ -286,14 +294,14 @@ def validate(
     source: Annotated[str, typer.Argument(metavar="SRC", help="The checkpoint: its folder, or an id in the cache.")],
     candidate: Annotated[Path, typer.Argument(metavar="COPY", help="An export, or a converted or quantized copy.")],
     audio: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="A recording to read; several if given several times.")
+        list[Path] | None, typer.Option(metavar="FILE", help="A recording to compare on; repeatable.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="How much of each is read, from its beginning.")] = 30,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of each recording to use, from its beginning.")] = 30,
     as_json: Json = False,
 ) -> None:
-    """Hold an export or a copy against its source, in PyTorch, on real audio.
+    """Compare an export or a copy with its source in PyTorch, on real audio.
 
-    Embeddings, logits, the next token given the right ones before it, and transcripts. Exit code 1 if it falls short.
+    It compares embeddings, logits, next tokens and transcripts. Exit code 1 if one is outside its limits.
     """
     from dropscribe.admin.models import validate as answer
 

@@ -23,11 +23,15 @@ class Role(StrEnum):
 
 # By a parser of our own: Typer's looks at what a path leads to, and a share may hang.
 Folders = Annotated[
-    list[Path], typer.Argument(metavar="FOLDER", parser=Path, help="Folders to watch, with all below them.")
+    list[Path],
+    typer.Argument(
+        metavar="FOLDER", parser=Path, help="Folders to watch, subfolders included; also s3://BUCKET/FOLDER."
+    ),
 ]
 
 
 def _engine(choice: str) -> str:
+    """The name of an engine. Raises BadParameter for another one."""
     try:
         return engines.checked(choice)
     except ValueError as error:
@@ -50,7 +54,7 @@ ModelOption = Annotated[
         "--model", help="Checkpoint: a short name such as small, a folder or an id; else the setting `model`."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Tell programs what happens, in JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print what happens as JSON, for programs.")]
 
 
 def up(
@@ -59,14 +63,20 @@ def up(
     engine: EngineOption = None,
     model: ModelOption = None,
     drain: Annotated[bool, typer.Option("--drain", help="Stop when every recording is transcribed.")] = False,
+    await_folders: Annotated[
+        bool,
+        typer.Option(
+            "--wait-for-folders", help="Wait for folders that do not exist yet, such as shares that are mounted later."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Start everything on this machine, and transcribe what lies or arrives in the folders."""
+    """Start everything on this machine, and transcribe all recordings in the folders, now and as they arrive."""
     with start_up.without_collection():
         from dropscribe.admin.local.up import up as start
 
     overrides = given(ctx) | {"engine": engine, "model": model}
-    raise typer.Exit(start(folders, overrides, until_drained=drain, as_json=as_json))
+    raise typer.Exit(start(folders, overrides, until_drained=drain, as_json=as_json, awaits=await_folders))
 
 
 def watch(folders: Folders) -> None:
@@ -78,7 +88,7 @@ def watch(folders: Folders) -> None:
 
 def worker(
     ctx: typer.Context,
-    role: Annotated[Role, typer.Option(help="cpu prepares recordings and writes transcripts; model reads them.")],
+    role: Annotated[Role, typer.Option(help="cpu: decode recordings and write transcripts; model: transcribe.")],
     gpu: Annotated[
         str | None,
         typer.Option(help="GPU of a model worker: its number among those that it may use, from 0, or its UUID."),
@@ -111,3 +121,22 @@ def submit(
         ctx.obj, files, priority=priority, topic=context, hotwords=hotwords, own=given(ctx), wait=wait, as_json=as_json
     )
     raise typer.Exit(code)
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen at; the setting `serve_host` if not given.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port; the setting `serve_port` if not given, and 0 for one that is free."),
+    ] = None,
+) -> None:
+    """Answer programs over HTTP: upload, list, search, transcripts, events, and what can be done with a job.
+
+    On this machine, your own programs need no token. Everybody else needs one: see `dropscribe token create`. At an
+    address that other machines reach, it starts only once there is a token.
+    """
+    from dropscribe.admin.local.daemons import serve as answer
+
+    raise typer.Exit(answer({"serve_host": host, "serve_port": port}))

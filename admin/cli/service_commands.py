@@ -9,7 +9,7 @@ import typer
 from dropscribe.admin.cli.run_commands import EngineOption, Folders, ModelOption
 from dropscribe.admin.cli.setting_options import command_with, given, of_a_worker
 
-app = typer.Typer(help="Have systemd start `up`: with the machine, and again after a crash.", no_args_is_help=True)
+app = typer.Typer(help="Let systemd start `up`, with the machine and again after a crash.", no_args_is_help=True)
 
 ForUser = Annotated[bool, typer.Option("--user", help="A service of this user's own, without root.")]
 
@@ -29,11 +29,11 @@ def install(
     engine: EngineOption = None,
     model: ModelOption = None,
 ) -> None:
-    """Install `up` over these folders as a service, with the settings of now; start it, and show it.
+    """Install `up` over these folders as a service, with the current settings; start it, and show it.
 
-    Settings from options and variables are kept in a file that the service reads; `dropscribe.toml` is named there, and
-    counts as it is at each start. Without --user it is a service of the machine, installed by root. It runs as whoever
-    called sudo. Installed again, it has the settings and folders of then.
+    Options and environment variables are saved in a file that the service reads; `dropscribe.toml` is read at each
+    start. Without --user it is a service of the machine: root installs it, and it runs as the user who called sudo.
+    Install it again to change its settings and folders.
     """
     from dropscribe.admin.local import service
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from typer.core import TyperCommand
+
+from dropscribe.admin.cli.lazy_commands import QuickCommand
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -27,14 +28,15 @@ def given(ctx: typer.Context) -> dict[str, Any]:
     return found
 
 
-def command_with(declared: Declared) -> type[TyperCommand]:
+def command_with(declared: Declared) -> type[QuickCommand]:
     """A class of commands that take these settings as options, besides those of their functions.
 
     `declared` is called late, since no other command has to import the settings.
     """
 
-    class CommandWithSettings(TyperCommand):
+    class CommandWithSettings(QuickCommand):
         def get_params(self, ctx: Any) -> list[Any]:
+            """The parameters of the command, and the settings that it takes as options."""
             own = super().get_params(ctx)
             taken = {name for param in own for name in param.opts}
             return [*own, *(option for option in _options(declared()) if not taken.intersection(option.opts))]
@@ -43,14 +45,14 @@ def command_with(declared: Declared) -> type[TyperCommand]:
 
 
 def of_a_worker() -> dict[str, FieldInfo]:
-    """What a process that transcribes may be told."""
+    """The options of a process that transcribes."""
     from dropscribe.core.settings import options
 
     return options()
 
 
 def of_a_job() -> dict[str, FieldInfo]:
-    """What a single recording may be told."""
+    """The options of a single recording."""
     from dropscribe.core.settings import job_options
 
     return job_options()
@@ -72,6 +74,7 @@ def _options(declared: dict[str, FieldInfo]) -> list[Any]:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """A setting as a parameter of a command."""
     option = typer.Option(
         *_spellings(name, field),
         metavar=_metavar(field),
@@ -84,11 +87,17 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _parameter_of(name: str, option: Any, *, is_flag: bool) -> inspect.Parameter:
+    """A parameter that Typer takes for a flag or for text."""
     annotation: Any = Annotated[bool | None, option] if is_flag else Annotated[str | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _sentence(description: str) -> str:
+    """A description as a sentence.
+
+    >>> _sentence("how many chunks at once")
+    'How many chunks at once.'
+    """
     return f"{description[:1].upper()}{description[1:]}."
 
 
@@ -96,6 +105,7 @@ def _verbose(*, quiet: bool) -> Any:
     """Like the option that all commands take before their names; a process that works logs more, too."""
 
     def be_verbose(ctx: typer.Context, value: bool | None) -> None:
+        """Note it for the whole command, and for the logs of what it starts."""
         if not value:
             return
         ctx.find_root().obj.verbose = True
@@ -107,15 +117,18 @@ def _verbose(*, quiet: bool) -> Any:
 
 
 def _spellings(name: str, field: FieldInfo) -> list[str]:
+    """How a setting is written on the command line; some have a short name besides."""
+    from dropscribe.core.settings_groups import marks_of  # with it comes pydantic, and no completion waits for that
+
     called = name.rpartition(".")[2].replace("_", "-")
     if field.annotation is bool:
         return [f"--{called}/--no-{called}"]
-    extra = field.json_schema_extra
-    other = extra.get("option") if isinstance(extra, dict) else None
+    other = marks_of(field).get("option")
     return [f"--{called}", *([other] if isinstance(other, str) else [])]
 
 
 def _metavar(field: FieldInfo) -> str | None:
+    """What stands for the value in the help; None for a flag."""
     if field.annotation is bool:
         return None
     if get_origin(field.annotation) is Literal:
@@ -125,7 +138,10 @@ def _metavar(field: FieldInfo) -> str | None:
 
 
 def _keeper(name: str) -> Callable[[typer.Context, Any], None]:
+    """What notes a setting that was given."""
+
     def keep(ctx: typer.Context, value: Any) -> None:
+        """Note a setting that was given, by its name."""
         if value is not None:
             ctx.meta.setdefault(GIVEN, {})[name] = value
 

@@ -29,12 +29,12 @@ def enroll(
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="The name of this person.")],
     as_json: Json = False,
 ) -> None:
-    """Keep the voice of a speaker under a name.
+    """Enroll the voice of a speaker under a name.
 
-    The voice is computed from the recording, which must still be there: from what this speaker says alone, 5 seconds at
-    least; half a minute is better. It is kept in the database until you forget it. If the name has a voice already, the
-    two are joined, weighted by their seconds of speech; to replace it, forget it first. Later recordings name the
-    speaker if the setting known_voices is on.
+    The voice is computed from the recording, which must still be there. It takes at least 5 seconds in which this
+    speaker speaks alone; half a minute is better. The database keeps it until you forget it. If the name has a voice
+    already, the two are averaged, weighted by their seconds of speech; to replace it, forget it first. Later recordings
+    name the speaker if the setting known_voices is on.
     """
     from dropscribe.admin.act import enroll as answer
 

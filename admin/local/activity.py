@@ -7,9 +7,10 @@ from pathlib import Path
 
 from dropscribe.admin.state import fleet_status
 from dropscribe.admin.state.report import Report
+from dropscribe.core.bucket_names import as_stored
 from dropscribe.scheduler.scanning.scanner import FolderState
 from dropscribe.scheduler.watching.root_watch import UNSEEN
-from dropscribe.store import queries
+from dropscribe.store import queries, transcripts
 from dropscribe.store.events import postponed_since
 from dropscribe.store.roots import WatchedRoot
 from dropscribe.store.session import Database
@@ -29,10 +30,11 @@ class ActivityReporter:
 
     def begin(self, place: FolderState, transcripts: str) -> None:
         """Report a folder at the start, why it cannot be watched yet, and where its `transcripts` appear."""
-        self._report.say(f"watching {place.path}; transcripts appear {transcripts}")
+        name = as_stored(place.path)
+        self._report.say(f"watching {name}; transcripts appear {transcripts}")
         if trouble := _trouble(place):
-            self._report.say(f"warning: {place.path} {trouble}")
-            self._offline_at_start.add(str(place.path))
+            self._report.say(f"warning: {name} {trouble}")
+            self._offline_at_start.add(name)
 
     def report(self, roots: Sequence[WatchedRoot]) -> None:
         """Report what is new; `roots` are the folders as the scheduler last saw them."""
@@ -42,6 +44,7 @@ class ActivityReporter:
         self._report_ended()
 
     def _report_deferred(self) -> None:
+        """Say each reason for which a job is tried again later, once."""
         self._last_event, postponed = postponed_since(self._database, self._last_event)
         for job_id, source, reason in postponed:
             if (job_id, reason) not in self._deferred:
@@ -60,22 +63,27 @@ class ActivityReporter:
         self._troubles[root.path] = trouble
 
     def _report_ended(self) -> None:
+        """Report the jobs that ended since the last look, with the files that they have."""
         for job in queries.ended_since(self._database, self._ended_until):
-            self._report.ended(job)
+            self._report.ended(job, transcripts.files_of(self._database, job.id))
             self._ended_until = max(self._ended_until, job.finished_at or 0.0)
 
 
-def transcripts_folder(results: Path | None) -> str:
-    """Where transcripts appear, in words."""
+def transcripts_folder(results: Path | str | None) -> str:
+    """Where transcripts appear, in words.
+
+    >>> transcripts_folder(Path("/srv/texts")), transcripts_folder(None)
+    ('under /srv/texts', 'beside the recordings')
+    """
     return f"under {results}" if results else "beside the recordings"
 
 
 def _trouble(place: FolderState) -> str:
     """Why a folder cannot be watched yet, and what to do; empty if it can."""
-    if not place.answers:
-        return "does not answer; waiting for it. Is its server up?"
-    if place.is_denied:
-        return f"is offline: {place.reason}; waiting for it. Let this user read it"
-    if not place.exists:
-        return "does not exist; waiting for it. Is the name right, the share mounted?"
-    return f"is offline: {place.reason}; waiting for it" if place.reason else ""
+    troubles = (
+        (not place.answers, "does not answer; waiting for it. Is its server up?"),
+        (place.is_denied, f"is offline: {place.reason}; waiting for it. Let this user read it"),
+        (not place.exists, "does not exist; waiting for it. Is the name right, the share mounted?"),
+        (place.reason, f"is offline: {place.reason}; waiting for it"),
+    )
+    return next((said for applies, said in troubles if applies), "")

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from dropscribe.admin.local import daemons
+from dropscribe.admin.local.server_child import SERVER
+from dropscribe.core import child_process
 from dropscribe.core.child_process import die_with_parent
 from dropscribe.core.errors import DropscribeError
 
@@ -15,12 +17,12 @@ from dropscribe.core.errors import DropscribeError
 def main(arguments: list[str]) -> int:
     """`exec PROGRAM ARG...`, `scheduler NAME FOLDER...`, `cpu NAME` or `model NAME [ENGINE [CHECKPOINT [UUID]]]`.
 
-    The UUID is that of a GPU.
+    The UUID is that of a GPU. Or `server FILE`, which gets its address.
     """
     die_with_parent(signal.SIGTERM)
     what, *rest = arguments
     if what == "exec":
-        os.execvp(rest[0], rest)  # noqa: S606 (no shell wanted)
+        os.execvpe(rest[0], rest, child_process.bare_environment())  # noqa: S606 (no shell wanted)
     try:
         return serve(what, *rest)
     except DropscribeError as error:
@@ -29,7 +31,9 @@ def main(arguments: list[str]) -> int:
 
 
 def serve(role: str, name: str, *rest: str) -> int:
-    """Be a scheduler or a worker; returns its exit status."""
+    """Be a scheduler, a worker or the server; returns its exit status."""
+    if role == SERVER:
+        return daemons.serve(announce=Path(name))
     if role == "scheduler":
         return daemons.watch([*map(Path, rest)], name=name)
     engine, model, gpu = [part or None for part in (*rest, "", "", "")][:3]

@@ -10,9 +10,10 @@ from dropscribe.admin.local.supervisor import Child, GaveUpError, Supervisor
 from dropscribe.core import gpus
 from dropscribe.core.engines import AUTO
 from dropscribe.core.gpus import Gpu
-from dropscribe.core.settings import Settings
-from dropscribe.models import registry
+from dropscribe.core.settings import Settings, variable
+from dropscribe.models import registry, worker_places
 from dropscribe.models.choice import ModelChoice
+from dropscribe.models.worker_places import WorkerPlace
 
 ON_CPU = {gpus.VARIABLE: ""}  # the environment of a worker that is to leave all GPUs alone
 
@@ -26,6 +27,7 @@ class ModelWorkers:
     say: Callable[[str], None]
     children: list[Child] = field(default_factory=list)
     has_fallen_back: bool = False
+    given_up: list[GaveUpError] = field(default_factory=list)  # of workers without which the others go on
 
     @property
     def living(self) -> list[Child]:
@@ -33,23 +35,21 @@ class ModelWorkers:
         return [child for child in self.children if not child.ended]
 
     def start(self, supervisor: Supervisor) -> list[Child]:
-        """Of each model one worker for each GPU that it can use, or else one."""
+        """Of each model one worker for each GPU that it can use and that has room for it, or else one."""
         listing = gpus.known()
-        for remark in listing.remarks:
+        places, remarks = worker_places.arrange(self.settings, self.choices, listing.gpus)
+        for remark in (*listing.remarks, *remarks):
             self.say(remark)
-        for number, choice in enumerate(self.choices):
-            usable, remarks = registry.workers_gpus(choice, listing.gpus)
-            for remark in remarks:
-                self.say(remark)
-            places: Sequence[Gpu | None] = usable or (None,)
-            for gpu in places:
-                self._add(supervisor, choice, _name(number, gpu), gpu)
+        for place in places:
+            self._add(supervisor, place, _name(place.number, place.gpu))
         return self.children
 
-    def _add(self, supervisor: Supervisor, choice: ModelChoice, name: str, gpu: Gpu | None = None) -> None:
-        pinned = [gpu.uuid] if gpu else []
-        environment = ON_CPU if self.has_fallen_back else {}
-        chosen = (name, choice.spec.name, choice.model, *pinned)  # once for all workers of this model
+    def _add(self, supervisor: Supervisor, place: WorkerPlace, name: str) -> None:
+        """Start a worker in its place: pinned to its GPU, with its share of the memory."""
+        pinned = [place.gpu.uuid] if place.gpu else []
+        share = {variable("gpu_share"): str(place.share)} if place.share else {}
+        environment = share | (ON_CPU if self.has_fallen_back else {})
+        chosen = (name, place.choice.spec.name, place.choice.model, *pinned)  # once for all workers of this model
         self.children.append(supervisor.start(name, "model", *chosen, may_end=True, environment=environment))
 
     def go_on_without(self, supervisor: Supervisor, error: GaveUpError) -> None:
@@ -58,17 +58,18 @@ class ModelWorkers:
         Raises the error where it is about no model worker, nothing else is left, or the fleet is more than this
         machine: there nothing degrades by itself.
         """
-        if error.child not in self.children or self.settings.database_url:
+        if error.child not in self.children or error in self.given_up or self.settings.database_url:
             raise error
         if self.living:
             self.say(f"{error}. The other model workers go on without it")
+            self.given_up.append(error)
             return
         fallback = None if self.has_fallen_back else self._next()
         if fallback is None:
             raise error
         self.has_fallen_back = True
         self.say(f"{error}. Instead: {fallback.sentence}")
-        self._add(supervisor, fallback, f"{socket.gethostname()}-model-cpu")
+        self._add(supervisor, WorkerPlace(0, fallback), f"{socket.gethostname()}-model-cpu")
 
     def _next(self) -> ModelChoice | None:
         """What `auto` would choose without GPUs; None where somebody named the model, or it is not installed."""

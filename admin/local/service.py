@@ -12,24 +12,28 @@ from typing import Any
 from dropscribe.admin.context import Context
 from dropscribe.admin.local import systemd
 from dropscribe.admin.local.systemd import Scope
-from dropscribe.admin.local.up import as_named, examined, only_one
+from dropscribe.admin.local.up import Expected, as_named, examined, examined_buckets, only_one
 from dropscribe.admin.terminal import render
+from dropscribe.core import bucket_names
 from dropscribe.core.errors import UsageError
 from dropscribe.core.settings_loading import as_environment, load
 
 
 def install(context: Context, folders: list[Path], *, for_user: bool, overrides: Mapping[str, Any]) -> None:
-    """Write the unit for `up` over `folders` with the settings of now, enable it, start it, and show it.
+    """Write the unit for `up` over `folders` with the current settings, enable it, start it, and show it.
 
     Raises what `up` itself would refuse, before anything is written. A service that was there is replaced.
     """
     scope = _scope(for_user=for_user)
     user = getpass.getuser() if for_user else _behind_sudo()
     settings = load(overrides=overrides)
-    examined(settings, folders)
+    local, buckets = bucket_names.apart(folders)
+    examined(settings, local, Expected(awaited=True))
+    examined_buckets(settings, buckets, Expected(awaited=True))
     _refuse_beside_up(scope, settings.home)
     unit = systemd.unit_text(scope, as_named(folders), user)
-    systemd.write(scope.settings, systemd.environment_text(as_environment(settings, overrides=overrides)), 0o600)
+    variables = systemd.environment_text(as_environment(settings, overrides=overrides), folders)
+    systemd.write(scope.settings, variables, 0o600)
     systemd.write(scope.unit, unit, 0o644)
     scope.start()
     context.out.print("\n".join(map(render.safe, unit.splitlines())), end="\n\n", soft_wrap=True)
@@ -43,7 +47,8 @@ def uninstall(context: Context, *, for_user: bool) -> None:
     """Stop the service and remove it; the store and all transcripts stay. Raises UsageError where there is none."""
     scope = _installed(for_user=for_user)
     scope.systemctl("disable", "--now", systemd.UNIT)
-    _remove_files(scope)
+    scope.unit.unlink(missing_ok=True)
+    scope.settings.unlink(missing_ok=True)
     scope.systemctl("daemon-reload")
     context.out.print(f"removed {scope.unit}; recordings, transcripts and the store stay")
 
@@ -54,6 +59,7 @@ def status(context: Context, *, for_user: bool) -> int:
 
 
 def _tell(context: Context, scope: Scope) -> bool:
+    """Show how the service is; True if it runs."""
     found = scope.show()
     state = f"{found.get('ActiveState', 'unknown')} ({found.get('SubState', '')})"
     facts = {
@@ -71,6 +77,7 @@ def _tell(context: Context, scope: Scope) -> bool:
 
 
 def _scope(*, for_user: bool) -> Scope:
+    """The systemd that the service belongs to."""
     return systemd.of_user() if for_user else systemd.of_machine()
 
 
@@ -96,8 +103,3 @@ def _refuse_beside_up(scope: Scope, home: Path) -> None:
     if not scope.is_active and (home / "up.lock").exists():  # which this would make, as the wrong user perhaps
         with only_one(home):
             pass
-
-
-def _remove_files(scope: Scope) -> None:
-    for path in (scope.unit, scope.settings):
-        path.unlink(missing_ok=True)

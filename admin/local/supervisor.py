@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,13 +21,13 @@ log = logging.getLogger(__name__)
 
 MIN_PAUSE = 0.5  # seconds before a child is started again; doubles each time it dies before it was at work
 MAX_PAUSE = 30.0
-YOUNG_DEATHS = 5  # so many in a row before it was at work, however long each took, and it is no use
+YOUNG_DEATHS = 5  # so many in a row before it was at work, however long each took, and it will not start
 NOTHING: Mapping[str, str] = MappingProxyType({})
 ERROR = "error: "  # begins the line that `dropscribe.admin.local.child` ends with
 GRAVE = ("error", "critical")  # levels of what a process may end by
 LOG_BYTES = 10_000_000  # a log file longer than this is set aside at the next start
 
-# Told of a death; answers whether the child had been able to work.
+# Called at a death; answers whether the child had been able to work.
 Died = Callable[[str], bool]
 
 
@@ -74,13 +75,11 @@ class Child:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for its process to end; False when that took too long."""
-        try:
+        with suppress(subprocess.TimeoutExpired):
             if self.process:
                 self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        self.process = None
-        return True
+            self.process = None
+        return self.process is None
 
 
 @dataclass
@@ -129,9 +128,11 @@ class Supervisor:
         return next(filter(None, map(_error_in, reversed(lines))), lines[-1] if lines else "")
 
     def _log(self, child: Child) -> Path:
+        """Where the output of a process goes."""
         return self.logs / f"{child.name}.log"
 
     def _spawn(self, child: Child) -> None:
+        """Start the process, with its output appended to its log; a log that became long begins again."""
         path = self._log(child)
         if path.exists() and path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
@@ -143,6 +144,7 @@ class Supervisor:
             )
 
     def _bury(self, child: Child, status: int) -> None:
+        """A process has ended: as it was asked to, or it is started again later."""
         child.process = None
         child.ended = child.may_end and status == 0
         if child.ended:
@@ -152,6 +154,7 @@ class Supervisor:
         self._plan_restart(child, status, died_young=not self.died(child.name))
 
     def _plan_restart(self, child: Child, status: int, *, died_young: bool) -> None:
+        """Start it again after a pause that doubles. Raises GaveUpError for one that dies young again and again."""
         child.young_deaths = child.young_deaths + 1 if died_young else 0
         if child.young_deaths >= YOUNG_DEATHS:
             child.ended = True
@@ -168,11 +171,14 @@ class Supervisor:
 
 
 def _error_in(line: str) -> str:
-    """The message of a line that logs an error; empty for any other line."""
+    """The message of a line that logs an error; empty for any other line.
+
+    >>> _error_in('{"level": "error", "message": "no room"}'), _error_in("starting")
+    ('no room', '')
+    """
     if line.startswith(ERROR):
         return line.removeprefix(ERROR)
-    try:
+    with suppress(ValueError, KeyError, TypeError):  # text for people, or what another program wrote
         entry = json.loads(line)
         return str(entry["message"]) if entry["level"] in GRAVE else ""
-    except (ValueError, KeyError, TypeError):  # text for people, or what another program wrote
-        return ""
+    return ""

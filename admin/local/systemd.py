@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dropscribe.core.atomic_write import write_new
+from dropscribe.core.bucket_names import as_stored, is_in_bucket
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import DropscribeError, UsageError
 
 UNIT = "dropscribe.service"
@@ -20,9 +22,10 @@ CALL_SECONDS = 90.0  # systemctl itself waits that long for a service that does 
 # What a shell has, a service has not, and programs below `up` go by: where they are, which GPUs, which network.
 CARRIED = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 CARRIED_PREFIX = "HF_"  # Hugging Face: its cache, its mirror, its token
+BUCKETS_PREFIX = "AWS_"  # of buckets: keys, profile, files, authorities
 
 _TEXT = """\
-# Written by `dropscribe service install`, which writes it anew.
+# Written by `dropscribe service install`, which overwrites it.
 [Unit]
 Description=dropscribe: transcribes what is dropped into watched folders
 {unit}
@@ -33,7 +36,7 @@ ExecStart={command}
 WorkingDirectory=-{directory}
 Restart=on-failure
 RestartSec=5
-# A wrong command line or setting does not mend itself.
+# A wrong command line or setting stays wrong.
 RestartPreventExitStatus=2
 # SIGTERM goes to `up` alone, which ends its processes in order; each gives its work back.
 KillMode=mixed
@@ -41,6 +44,8 @@ TimeoutStopSec=60
 # A process that takes too much memory is started again by `up`.
 OOMPolicy=continue
 NoNewPrivileges=yes
+# For its own state; transcripts have the mode of their recordings.
+UMask=0077
 
 [Install]
 WantedBy={target}
@@ -51,7 +56,7 @@ WantedBy={target}
 class Scope:
     """The systemd of the machine, or that of one user.
 
-    `unit` and `settings` are the files of our service, `options` what systemctl is told, `target` what starts it.
+    `unit` and `settings` are the files of our service, `options` those of systemctl, `target` what starts it.
     """
 
     name: str
@@ -71,7 +76,7 @@ class Scope:
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
     def start(self) -> None:
-        """Have the unit that was written started now, anew if it runs, and whenever the scope starts."""
+        """Have the unit that was written started now, restarted if it runs, and whenever the scope starts."""
         self.systemctl("daemon-reload")
         self.systemctl("enable", UNIT)
         self.systemctl("restart", UNIT)
@@ -85,20 +90,37 @@ class Scope:
 def of_machine() -> Scope:
     """The systemd that starts with the machine."""
     folder = ETC / "systemd" / "system"
-    return Scope("machine", folder / UNIT, ETC / "dropscribe" / "service.env", (), "multi-user.target")
+    return Scope(
+        name="machine",
+        unit=folder / UNIT,
+        settings=ETC / "dropscribe" / "service.env",
+        options=(),
+        target="multi-user.target",
+    )
 
 
 def of_user() -> Scope:
     """The systemd of the user who asks."""
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
     unit = folder / "systemd" / "user" / UNIT
-    return Scope("user", unit, folder / "dropscribe" / "service.env", ("--user",), "default.target")
+    return Scope(
+        name="user",
+        unit=unit,
+        settings=folder / "dropscribe" / "service.env",
+        options=("--user",),
+        target="default.target",
+    )
 
 
 def unit_text(scope: Scope, folders: Sequence[Path], user: str) -> str:
     """The unit that runs `up` over `folders`; that of the machine runs as `user`."""
     program = Path(sysconfig.get_path("scripts")) / "dropscribe"
-    words = [_word(str(program)), "up", *(_word(str(folder)).replace("$", "$$") for folder in folders)]
+    words = [
+        _word(str(program)),
+        "up",
+        "--wait-for-folders",
+        *(_word(as_stored(folder)).replace("$", "$$") for folder in folders),
+    ]
     of_system = scope.name == "machine"
     return _TEXT.format(
         unit="After=network-online.target remote-fs.target\nWants=network-online.target\n" if of_system else "",
@@ -110,11 +132,17 @@ def unit_text(scope: Scope, folders: Sequence[Path], user: str) -> str:
     )
 
 
-def environment_text(variables: Mapping[str, str]) -> str:
-    """The variables as systemd reads them from a file, and with them what the shell of now hands to programs."""
-    carried = {name: value for name, value in os.environ.items() if _is_carried(name)}
+def environment_text(variables: Mapping[str, str], folders: Sequence[Path]) -> str:
+    """The variables as systemd reads them from a file, and with them what this shell hands to programs.
+
+    Credentials of buckets are among them where a bucket is one of the folders: nobody else may read the file.
+    """
+    prefixes = (CARRIED_PREFIX, BUCKETS_PREFIX) if any(map(is_in_bucket, folders)) else (CARRIED_PREFIX,)
+    carried = {
+        name: value for name, value in os.environ.items() if name.upper() in CARRIED or name.startswith(prefixes)
+    }
     lines = [f"{name}={_value(value)}\n" for name, value in sorted({**carried, **variables}.items())]
-    return "# Written by `dropscribe service install`, which writes it anew.\n" + "".join(lines)
+    return "# Written by `dropscribe service install`, which overwrites it.\n" + "".join(lines)
 
 
 def write(path: Path, text: str, mode: int) -> None:
@@ -127,14 +155,10 @@ def write(path: Path, text: str, mode: int) -> None:
             remedy="rename what is called so",
         ) from error
     beside = path.with_name(f".{path.name}.new")
-    try:
+    with explained(OSError, DropscribeError, f"cannot write {path}", remedy="with --user, no root is needed"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_new(beside, data, mode=mode)
         beside.replace(path)
-    except OSError as error:
-        raise DropscribeError(
-            f"cannot write {path}: {error.strerror}", remedy="with --user, no root is needed"
-        ) from error
 
 
 def starts_at_boot(scope: Scope, user: str) -> bool:
@@ -147,12 +171,12 @@ def starts_at_boot(scope: Scope, user: str) -> bool:
     return True
 
 
-def _is_carried(name: str) -> bool:
-    return name.upper() in CARRIED or name.startswith(CARRIED_PREFIX)
-
-
 def _specified(text: str) -> str:
-    """Text in which systemd sees no specifiers."""
+    """Text in which systemd sees no specifiers.
+
+    >>> _specified("100% sure")
+    '100%% sure'
+    """
     return text.replace("%", "%%")
 
 
@@ -170,6 +194,7 @@ def _value(text: str) -> str:
 
 
 def _run(*command: str) -> str:
+    """What a command prints. Raises DropscribeError where it fails, hangs, or is not there."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CALL_SECONDS, check=True)  # noqa: S603
     except FileNotFoundError as error:

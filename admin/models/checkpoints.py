@@ -33,6 +33,7 @@ def show_all(context: Context, folders: Sequence[Path], *, verify: bool, as_json
 
 
 def _are_whole(found: Iterable[Checkpoint]) -> bool:
+    """Is nothing wrong with any of them?"""
     return not any(map(attrgetter("problems"), found))
 
 
@@ -56,11 +57,13 @@ def fetch(context: Context, name: str, *, revision: str, as_json: bool) -> bool:
 
 
 def _verified(context: Context, found: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """The checkpoints with every file read and held against its hash."""
     with byte_progress(context.err) as tell:
         return [inventory.verify(one, tell) for one in found]
 
 
 def _facts(context: Context, one: Checkpoint) -> dict[str, Any]:
+    """A checkpoint as docs/cli.md describes it."""
     return asdict(one) | {
         "folder": str(one.folder),
         "problems": list(one.problems),
@@ -79,6 +82,7 @@ def _in_use(context: Context, one: Checkpoint) -> bool:
 
 
 def _list(context: Context, found: Sequence[Checkpoint], nothing: str) -> None:
+    """The checkpoints as a table, then what is wrong with some."""
     if not found:
         context.say(nothing)
         return
@@ -91,6 +95,7 @@ def _list(context: Context, found: Sequence[Checkpoint], nothing: str) -> None:
 
 
 def _row(context: Context, one: Checkpoint) -> list[str]:
+    """The cells of a checkpoint."""
     name = f"{one.name} (in use)" if _in_use(context, one) else one.name
     return [render.safe(name), one.revision[:12], one.layout, _precision(one), render.size(one.size), _state(one)]
 
@@ -101,12 +106,14 @@ def _precision(one: Checkpoint) -> str:
 
 
 def _state(one: Checkpoint) -> str:
+    """How far a checkpoint can be trusted."""
     if one.problems:
         return render.count(len(one.problems), "problem")
     return "verified" if one.verified else "complete"
 
 
 def _describe(context: Context, one: Checkpoint) -> None:
+    """All that is known of one checkpoint, and what is wrong with it."""
     weights = ", ".join(f"{dtype} {render.size(octets)}" for dtype, octets in one.dtypes.items())
     rows = [
         ("model", one.name),
@@ -131,7 +138,10 @@ def _quantized(one: Checkpoint) -> str:
 
 
 def _layout(one: Checkpoint) -> str:
+    """The layout, and which engine reads it."""
     if one.layout == "speakers":
         return f"{one.layout}, dropscribe tells speakers apart with it"
+    if one.layout == "original":
+        return f"{one.layout}, of which `dropscribe models quantize` and `export` make a copy that workers read"
     reader = registry.READERS.get(one.layout)
     return f"{one.layout}, {f'the engine {reader}' if reader else 'no engine of dropscribe'} transcribes with it"

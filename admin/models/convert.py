@@ -11,6 +11,7 @@ from dropscribe.admin.context import Context
 from dropscribe.admin.models import pytorch
 from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import ReportBytes, byte_progress
+from dropscribe.models.checkpoints.copy_check import CopyRun
 
 if TYPE_CHECKING:
     from dropscribe.models.checkpoints.convert import Copied
@@ -32,6 +33,7 @@ def convert(
     warnings: list[str] = []
 
     def warn(sentence: str) -> None:
+        """Say it, and keep it for the document."""
         warnings.append(sentence)
         context.warn(sentence)
 
@@ -61,26 +63,29 @@ def _tester(findings: dict[str, Any], tell: ReportBytes) -> Callable[[Path, Path
     """A check that compares every number, and what the models answer where this machine can load them."""
 
     def check(source: Path, copy: Path, copied: Copied) -> None:
+        """Compare the copy with its source number by number; then run both, where PyTorch and memory allow it."""
         from dropscribe.models import inventory
         from dropscribe.models.checkpoints import convert_check
 
         findings["tensors"] = asdict(convert_check.compare(source, copy, tell))
-        checkpoint = inventory.examine(source)
-        if checkpoint.layout != "transformers":
-            return
         pytorch.quieten()
         try:
             from dropscribe.models.vibevoice import smoke_comparison
-        except ImportError:  # bitsandbytes or transformers is not installed; the numbers have been compared
+        except ImportError as error:
+            findings["not_run"] = f"running it needs more packages: {error}"
             return
-        if smoke_comparison.fits(checkpoint.parameters):
-            tell("reading two seconds of noise with both", 0, 0)
-            findings["logits"] = asdict(smoke_comparison.compare(source, copy, copied.dtype))
+        examined = inventory.examine(source)
+        if reason := smoke_comparison.hindrance(examined.layout, examined.parameters):
+            findings["not_run"] = reason
+            return
+        tell("reading two seconds of noise with both", 0, 0)
+        findings["logits"] = asdict(smoke_comparison.compare(source, copy, copied.dtype))
 
     return check
 
 
 def _facts(copied: Copied) -> Sequence[tuple[str, str]]:
+    """What the copy is, for people."""
     return (
         ("copy", str(copied.folder)),
         ("weights", f"{render.size(copied.weights)}, of {render.size(copied.source_weights)}"),
@@ -92,7 +97,7 @@ def _facts(copied: Copied) -> Sequence[tuple[str, str]]:
 
 
 def _use(copied: Copied) -> str:
-    """How a worker is told to take it: by itself it computes in bf16 what is not quantized."""
+    """How a worker takes it: by itself it computes in bf16 what is not quantized."""
     from dropscribe.models.checkpoints import hub_cache
 
     described = (copied.folder / "config.json").is_file()
@@ -103,9 +108,14 @@ def _use(copied: Copied) -> str:
 
 
 def _tested(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was found out about the copy: how far its numbers and its output differ from the source."""
     if numbers := findings.get("tensors"):
         where = f", most in {numbers['tensor']}" if numbers["tensor"] else ""
         yield "numbers", f"differ by at most {numbers['absolute']:.2g}, {numbers['relative']:.2g} of their size{where}"
     if logits := findings.get("logits"):
         same = f"the likeliest token is the same at {logits['same_token']:.1%} of the positions"
         yield "logits", f"differ by {logits['relative']:.2%} of their size; {same}"
+    if reason := findings.get("not_run"):
+        yield "state", f"read back, every number compared; {CopyRun(not_run=reason)}"
+    elif findings:
+        yield "state", "checked: every number was compared, and it ran"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.installing import how_to_install
 
 
 def quieten() -> None:
@@ -14,16 +15,10 @@ def quieten() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
-@contextmanager
-def needed_by(what: str, extras: str) -> Iterator[None]:
+def needed_by(what: str, extras: str) -> AbstractContextManager[None]:
     """Imports that need PyTorch belong in the block.
 
     Raises ModelUnavailableError where they fail: `what` needs more packages, those of the `extras` of dropscribe.
     """
     quieten()
-    try:
-        yield
-    except ImportError as error:
-        raise ModelUnavailableError(
-            f"{what} needs more packages: {error}", remedy=f"pip install 'dropscribe[{extras}]'"
-        ) from error
+    return explained(ImportError, ModelUnavailableError, f"{what} needs more packages", remedy=how_to_install(extras))

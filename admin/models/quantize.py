@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from dropscribe.admin.context import Context
 from dropscribe.admin.models import pytorch
 from dropscribe.admin.terminal import render
-from dropscribe.admin.terminal.progress import ReportBytes, byte_progress
+from dropscribe.admin.terminal.progress import byte_progress
+from dropscribe.models.checkpoints.copy_check import CopyRun, without_running
 from dropscribe.models.vibevoice import parts
 from dropscribe.models.vibevoice.parts import ModelPart
 
 if TYPE_CHECKING:
-    from dropscribe.models.checkpoints.convert import Warn
     from dropscribe.models.vibevoice.checkpoint import Copy
 
 
@@ -29,6 +29,7 @@ def quantize(
     skip: Collection[ModelPart],
     device: str,
     revision: str,
+    run: bool,
     as_json: bool,
 ) -> None:
     """Write the copy and say what it is. Raises UsageError and ModelUnavailableError."""
@@ -36,11 +37,26 @@ def quantize(
     warnings: list[str] = []
 
     def warn(sentence: str) -> None:
+        """Say it, and keep it for the document."""
         warnings.append(sentence)
         context.warn(sentence)
 
     with byte_progress(context.err) as tell:
-        copy = _write(source, destination, precision, chosen, device=device, revision=revision, tell=tell, warn=warn)
+        tell("starting PyTorch", 0, 0)
+        with pytorch.needed_by("vibevoice", "gpu"):
+            from dropscribe.models import copy_run
+            from dropscribe.models.vibevoice.checkpoint import write_quantized
+        copy = write_quantized(
+            source,
+            destination,
+            precision,
+            parts=chosen,
+            device=device,
+            revision=revision,
+            tell=tell,
+            warn=warn,
+            try_out=copy_run.on_this_machine(context.settings) if run else without_running,
+        )
     context.answer(
         lambda: asdict(copy) | {"folder": str(copy.folder), "warnings": warnings},
         lambda: context.say(_sentence(copy)),
@@ -49,28 +65,10 @@ def quantize(
 
 
 def _sentence(copy: Copy) -> str:
+    """What was written, and how far it was checked."""
     return (
         f"{copy.folder} is in {copy.precision}: {copy.quantized} modules of {', '.join(copy.parts)} "
         f"quantized, {render.size(copy.size)}, in {render.duration(copy.seconds)}; "
-        "its files were read back and these modules counted, and nothing was run; "
+        f"its files were read back and these modules counted; {CopyRun(copy.checked, copy.not_run)}; "
         "set DROPSCRIBE_MODEL to use it"
-    )
-
-
-def _write(
-    source: str,
-    destination: Path,
-    precision: str,
-    chosen: tuple[ModelPart, ...],
-    *,
-    device: str,
-    revision: str,
-    tell: ReportBytes,
-    warn: Warn,
-) -> Copy:
-    tell("starting PyTorch", 0, 0)
-    with pytorch.needed_by("vibevoice", "gpu"):
-        from dropscribe.models.vibevoice.checkpoint import write_quantized
-    return write_quantized(
-        source, destination, precision, parts=chosen, device=device, revision=revision, tell=tell, warn=warn
     )

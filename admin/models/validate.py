@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import soundfile
-from rich.table import Table
 
 from dropscribe.admin.context import Context
 from dropscribe.admin.models import pytorch
@@ -44,13 +43,17 @@ def validate(
             from dropscribe.models import validation as validating
 
             verdict = validating.validate(folder, target, recordings, context.settings, tell)
+    columns = ("", verdict.precision, f"beside {verdict.reference}", "")
     context.answer(
-        lambda: _facts(verdict, source, copy, chosen), lambda: context.out.print(_table(verdict)), as_json=as_json
+        lambda: _facts(verdict, source, copy, chosen),
+        lambda: context.out.print(render.table(*columns, rows=map(_row, verdict.scores))),
+        as_json=as_json,
     )
     return verdict.passed
 
 
 def _samples() -> list[Path]:
+    """The recordings of the repository. Raises UsageError where they are not installed."""
     found = [*filter(Path.is_file, map(SAMPLES.joinpath, DEFAULTS))]
     if not found:
         raise UsageError(
@@ -71,6 +74,7 @@ def _decoded(path: Path, seconds: float) -> Audio:
 
 
 def _facts(verdict: ValidationResult, source: str, copy: Path, files: Sequence[Path]) -> dict[str, object]:
+    """The result as docs/cli.md describes it."""
     return {
         "source": source,
         "copy": str(copy),
@@ -82,11 +86,7 @@ def _facts(verdict: ValidationResult, source: str, copy: Path, files: Sequence[P
     }
 
 
-def _table(verdict: ValidationResult) -> Table:
-    columns = ("", verdict.precision, f"beside {verdict.reference}", "")
-    return render.table(*columns, rows=map(_row, verdict.scores))
-
-
 def _row(score: Score) -> list[str]:
+    """A score beside its limit."""
     limit = f"{'at most' if score.at_most else 'at least'} {score.limit:g}"
     return [score.name, f"{score.value:.5f}", limit, "ok" if score.passed else "FALLS SHORT"]

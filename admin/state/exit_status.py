@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
 
+from dropscribe.core.bucket_names import as_stored, is_in_bucket
 from dropscribe.core.types import FINAL_STATES, TRANSCRIPT_STATES, JobState
 from dropscribe.store import queries, recording_moves
 from dropscribe.store.queries import Job
@@ -34,12 +35,12 @@ def is_drained(roots: Sequence[WatchedRoot], folders: Sequence[Path], unfinished
     """True if every folder was scanned, no file in it is still growing, and no job is under way."""
     scanned = {root.path for root in roots if root.online}
     pending = sum(map(attrgetter("pending"), roots))
-    return not unfinished + pending and scanned.issuperset(map(str, folders))
+    return not unfinished + pending and scanned.issuperset(map(as_stored, folders))
 
 
 def all_archived(database: Database, folders: Sequence[Path]) -> bool:
     """True if no recording of the folders is still to be archived."""
-    return not recording_moves.left(database, [*map(str, folders)])
+    return not recording_moves.left(database, [*map(as_stored, folders)])
 
 
 def waiting_recordings(roots: Sequence[WatchedRoot]) -> int:
@@ -53,9 +54,9 @@ def unread_folders(roots: Sequence[WatchedRoot]) -> int:
 
 
 def latest_jobs(database: Database, folders: Sequence[Path]) -> list[Job]:
-    """The newest job of each recording that is still in one of the folders, by path."""
+    """The newest job of each recording that is still in one of the folders, by path; in a bucket, of each at all."""
     newest: dict[str, Job] = {}
     for folder in folders:
-        for job in queries.list_jobs(database, folder=str(folder)):
+        for job in queries.list_jobs(database, folder=as_stored(folder)):
             newest.setdefault(job.source, job)
-    return [newest[path] for path in sorted(newest) if Path(path).exists()]
+    return [newest[path] for path in sorted(newest) if is_in_bucket(path) or Path(path).exists()]

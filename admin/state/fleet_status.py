@@ -11,18 +11,24 @@ from typing import Any
 
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names, reserved_names
+from dropscribe.core.clock import with_moments
 from dropscribe.core.redis_refusals import REFUSALS, Refusal
 from dropscribe.core.routing import is_bound, wish_of
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import ACTIVE_STATES, EngineInfo, JobState
+from dropscribe.core.types import ACTIVE_STATES, EngineInfo, JobPhase, JobState
 from dropscribe.store import broker_trouble, fleet, queries, switches
 from dropscribe.store.broker_trouble import AWAY, BrokerTrouble
 from dropscribe.store.fleet import DRAINING, Work, Worker, list_workers, living_workers
+from dropscribe.store.forget import Removal, removed
 from dropscribe.store.queries import Backlog, Deferred
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
 from dropscribe.store.switches import SPOOL_FULL
+from dropscribe.store.unfinished import Outlook, outlooks, unfinished
 
+BACKLOG = ("audio_seconds", "transcribing_seconds", "waiting_seconds", "unprepared_files")  # in JSON
+MAX_REMOVALS = 5  # days and reasons
+MAX_RECORDINGS = 200  # of which the place and the time left are worked out for a view that is drawn twice a second
 SHOWN_REASONS = 3  # for which jobs are deferred
 
 REDIS_AWAY = Refusal(AWAY, "does not answer", "`dropscribe doctor` checks it")
@@ -40,7 +46,8 @@ class Status:
     """The state of the fleet at one moment.
 
     `engine` is the configured one; a worker silent for more than `silence` seconds is presumed dead; `model_queues`
-    is how many unfinished jobs go to which of them; `deferred` says why jobs wait to be tried again.
+    is how many unfinished jobs go to which of them; `deferred` says why jobs wait to be tried again. `recordings` are
+    the first in the queue. `removals` are what was removed lately, the latest first.
     """
 
     jobs: dict[JobState, int]
@@ -54,6 +61,8 @@ class Status:
     model_queues: Mapping[str, int] = field(default_factory=dict)
     deferred: tuple[Deferred, ...] = ()
     broker_trouble: BrokerTrouble | None = None
+    recordings: tuple[Outlook, ...] = ()
+    removals: tuple[Removal, ...] = ()
 
     @property
     def alive(self) -> tuple[Worker, ...]:
@@ -61,9 +70,9 @@ class Status:
         return tuple(worker for worker in self.workers if worker.is_alive(self.silence))
 
     @property
-    def standing(self) -> dict[JobState, int]:
-        """How many jobs are in each state that any is in, in the order of states."""
-        return {state: self.jobs[state] for state in JobState if self.jobs.get(state)}
+    def phases(self) -> dict[JobPhase, int]:
+        """How many jobs are in each phase that any is in: what waits, and what is worked on."""
+        return self.backlog.phases(self.jobs)
 
     @property
     def unfinished(self) -> int:
@@ -71,14 +80,25 @@ class Status:
         return sum(self.jobs.get(state, 0) for state in ACTIVE_STATES)
 
     @property
+    def unserved_jobs(self) -> int:
+        """How many unfinished jobs no living worker has the model for."""
+        served = {queue for worker in self.alive for queue in worker.queues}
+        return sum(number for queue, number in self.model_queues.items() if queue not in served)
+
+    @property
     def speed(self) -> float | None:
-        """Seconds of audio that the living model workers read per second; None before the first was measured."""
-        return sum(worker.rtfx or 0.0 for worker in self.alive if worker.role == "model") or None
+        """Seconds of audio that the living model workers transcribe per second; None before that was ever measured."""
+        return fleet.speed_of(worker for worker in self.alive if worker.role == "model")
 
     @property
     def time_to_finish(self) -> float | None:
-        """Seconds until the known audio is read; None where the speed is not known."""
-        return self.backlog.audio_seconds / self.speed if self.speed else None
+        """Seconds until all prepared recordings are transcribed; None where the speed is not known."""
+        if self.speed is None:
+            return None
+        known = [one.seconds_left for one in self.recordings if one.seconds_left is not None]
+        if not known or len(self.recordings) < self.unfinished:
+            known.append(self.backlog.chunk_seconds / self.speed)
+        return max(known)
 
     @property
     def living_engines(self) -> list[EngineInfo]:
@@ -95,7 +115,7 @@ class Status:
     @property
     def living_roles(self) -> set[str]:
         """The roles of the workers whose heartbeat is fresh."""
-        return {worker.role for worker in self.alive}
+        return set(map(attrgetter("role"), self.alive))
 
     @property
     def warnings(self) -> list[str]:
@@ -111,6 +131,7 @@ class Status:
         ]
 
     def _missing_roles(self) -> Iterator[str]:
+        """The processes without which nothing goes on, and how to start each."""
         there = self.living_roles
         by_itself = "" if there else "`dropscribe up FOLDER` or "  # which may be what runs the others
         for role, what, command in NEEDED:
@@ -118,6 +139,7 @@ class Status:
                 yield f"{what}; start {by_itself}`{command}`"
 
     def _troubles_of_workers(self) -> Iterator[str]:
+        """Workers that are silent or took themselves out, and a spool that is full."""
         if silent := [worker.id for worker in self.workers if not worker.is_alive(self.silence)]:
             number = render.count(len(silent), "worker")
             yield f"{number} silent, whose work goes to others: {', '.join(silent)}"
@@ -136,16 +158,19 @@ class Status:
             yield f"Redis {known.problem}, since {since}; {known.remedy}. Nothing is lost: all goes on afterwards"
 
     def _unserved(self) -> Iterator[str]:
+        """Jobs that wait for a model which no living worker has."""
         served = {queue for worker in self.alive for queue in worker.queues}
         for queue, number in self.model_queues.items():
             if (wish := wish_of(queue)) and queue not in served:
                 yield f"{render.count(number, 'job')} waiting for {wish}, {unserved(queue)}"
 
     def _parked(self) -> Iterator[str]:
+        """Jobs that a person has to look at."""
         if parked := self.jobs.get(JobState.PARKED):
             yield f"{render.count(parked, 'job')} parked and in need of a person; see `dropscribe jobs --state parked`"
 
     def _deferred(self) -> Iterator[str]:
+        """Why jobs are tried again later, the most frequent reasons first."""
         for reason, path, number in self.deferred[:SHOWN_REASONS]:
             others = f" and {render.count(number - 1, 'other')}" if number > 1 else ""
             yield f"{path}{others} deferred, to be tried again: {reason}"
@@ -154,25 +179,29 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """As docs/cli.md describes it."""
-        return {
+        told = {
             "jobs": dict.fromkeys(map(str, JobState), 0) | self.jobs,
+            "phases": dict.fromkeys(map(str, JobPhase), 0) | self.phases,
             "unfinished": self.unfinished,
-            "waiting": asdict(self.backlog),
+            "waiting": {name: getattr(self.backlog, name) for name in ("audio_seconds", "unprepared_files")},
+            "backlog": {name: getattr(self.backlog, name) for name in BACKLOG},
             "speed": self.speed,
             "seconds_to_finish": self.time_to_finish,
             "paused_since": self.paused_since,
             "spool_full_since": self.spool_full_since,
-            "redis": self.broker_trouble and self.broker_trouble._asdict(),
+            "redis": self.broker_trouble and with_moments(self.broker_trouble._asdict(), "since"),
             "engine": self.engine,
             "engines": self.engines,
             "workers": [*map(worker_document, self.workers, repeat(self.silence))],
             "folders": [*map(folder_document, self.roots)],
+            "removals": [with_moments(asdict(one), "at") for one in self.removals],
             "warnings": self.warnings,
         }
+        return with_moments(told, "paused_since", "spool_full_since")
 
 
 def unserved(queue: str) -> str:
-    """What is said of a model that no worker has, to whoever reads which one it is; with what to do."""
+    """What is said of a model that no worker has, to anyone who reads which one it is; with what to do."""
     if is_bound(queue):
         return "which began and which no worker has now; start one that has, or `dropscribe rerun` changes the model"
     return "which no worker has; start one that has"
@@ -188,9 +217,13 @@ def folder_trouble(root: WatchedRoot) -> str:
 
 
 def _troubles_of_folder(root: WatchedRoot) -> Iterator[str]:
+    """What is wrong with a watched folder, and which recordings wait for settings to be fixed."""
     yield from filter(None, [folder_trouble(root)])
     for folder, reason, files in root.waiting:
         where = f"{root.path}/{folder}".rstrip("/")
+        if not files:
+            yield f"{where}/{reserved_names.SETTINGS}: {reason}"
+            continue
         yield f"{render.count(files, 'recording')} waiting in {where} for its {reserved_names.SETTINGS}: {reason}"
 
 
@@ -198,34 +231,48 @@ def worker_document(worker: Worker, silence: float) -> dict[str, Any]:
     """A worker as docs/cli.md describes it."""
     work = [*map(_work_document, worker.work)]
     alive = worker.is_alive(silence)
-    return asdict(worker) | {"work": work, "doing": worker.doing, "rtfx": worker.rtfx, "alive": alive}
+    return with_moments(asdict(worker), "started_at") | {
+        "work": work,
+        "doing": worker.doing,
+        "rtfx": worker.rtfx,
+        "alive": alive,
+    }
 
 
 def _work_document(work: Work) -> dict[str, Any]:
+    """A piece of work, under its current names and before."""
     named = old_names.with_new(asdict(work), old_names.WORK)
     return named | {"old_step": old_names.previous(work.step, old_names.STEPS)}
 
 
 def folder_document(root: WatchedRoot) -> dict[str, Any]:
     """A watched folder as docs/cli.md describes it."""
-    listed = {name: [one._asdict() for one in getattr(root, name)] for name in ("waiting", "unreadable")}
+    listed: dict[str, Any] = {
+        name: [one._asdict() for one in getattr(root, name)] for name in ("waiting", "unreadable")
+    }
+    listed["parts"] = [with_moments(part._asdict(), "until") for part in root.parts]
     return asdict(root) | listed | {"reason": root.reason or root.unseen}
 
 
 def gather(database: Database, settings: Settings) -> Status:
     """Ask the store. Raises StoreError."""
+    workers, paused_since = tuple(list_workers(database)), switches.paused_since(database)
+    waiting = unfinished(database, MAX_RECORDINGS)
+    alive = [worker for worker in workers if worker.is_alive(settings.silence_seconds)]
     return Status(
         jobs=queries.count_by_state(database),
         backlog=queries.backlog(database),
-        workers=tuple(list_workers(database)),
+        workers=workers,
         roots=tuple(list_roots(database)),
-        paused_since=switches.paused_since(database),
+        paused_since=paused_since,
         spool_full_since=switches.paused_since(database, SPOOL_FULL),
         engine=settings.engine,
         silence=settings.silence_seconds,
         model_queues=queries.model_queues(database),
         deferred=tuple(queries.deferred(database)),
         broker_trouble=broker_trouble.broker_trouble(database),
+        recordings=tuple(outlooks(waiting, alive, paused=paused_since is not None)),
+        removals=tuple(removed(database, MAX_REMOVALS)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,34 +11,58 @@ from rich.table import Table
 
 from dropscribe.admin.terminal import render
 from dropscribe.core import old_names
+from dropscribe.core.clock import with_moments
 from dropscribe.core.mappings import said
 from dropscribe.core.types import JobState
+from dropscribe.store import unfinished
 from dropscribe.store.queries import Job
+from dropscribe.store.session import Database
+from dropscribe.store.unfinished import Outlook
+
+MOMENTS = ("created_at", "finished_at", "text_removed_at", "modified_at")
+PLACE = ("place", "time left")  # columns of what waits or runs
 
 
-def as_document(job: Job) -> dict[str, Any]:
+def as_document(job: Job, outlook: Outlook | None = None) -> dict[str, Any]:
     """A job as docs/cli.md describes it, under old names too."""
     media = said(asdict(job.media)) if job.media else None
     document = asdict(job) | {
         "source": job.source,
+        "phase": job.phase,
+        "place": outlook and outlook.place,
+        "seconds_left": outlook and outlook.seconds_left,
         "progress": round(job.progress, 4),
+        "transcribed_length": job.transcribed,
         "media": media,
         "overrides": job.overrides.given,
+        "modified_at": job.mtime_ns / 1e9,
     }
-    return old_names.with_new(document, old_names.JOB)
+    del document["origin"]  # of use to workers alone
+    return old_names.with_new(with_moments(document, *MOMENTS), old_names.JOB)
 
 
-def jobs_table(jobs: Sequence[Job]) -> Table:
-    """One row a job."""
-    columns = ("id", "state", "read", "length", "admitted", "recording", "reason")
-    return render.table(*columns, rows=map(_row, jobs), whole=("id", "state", "admitted"), right=("read", "length"))
+def outlooks_of(database: Database, silence: float, jobs: Sequence[Job]) -> Mapping[str, Outlook]:
+    """The place in the queue and the time left of those of the jobs that are unfinished, by their ids."""
+    if all(job.state.is_final for job in jobs):
+        return {}
+    return {one.recording.id: one for one in unfinished.expected(database, silence)}
 
 
-def _row(job: Job) -> list[RenderableType]:
+def jobs_table(jobs: Sequence[Job], expected: Mapping[str, Outlook] | None = None) -> Table:
+    """One row a job; with the place in the queue and the time left, where that is `expected` of one."""
+    forecast = PLACE if expected else ()
+    columns = ("id", "state", "progress", *forecast, "length", "admitted", "recording", "reason")
+    rows = (_row(job, expectation(expected.get(job.id)) if expected else ()) for job in jobs)
+    return render.table(*columns, rows=rows, whole=("id", "state", "admitted"), right=("progress", *PLACE, "length"))
+
+
+def _row(job: Job, expected: Sequence[str]) -> list[RenderableType]:
+    """The cells of a job; `expected` are those on its place in the queue."""
     return [
         job.id,
-        render.state(job.state),
-        _share(job) if job.state == JobState.TRANSCRIBING else "",
+        render.phase(job.phase),
+        f"{job.progress:.0%}" if job.state == JobState.TRANSCRIBING else "",
+        *expected,
         render.duration(job.duration),
         render.moment(job.created_at),
         render.safe(job.path),
@@ -46,6 +70,9 @@ def _row(job: Job) -> list[RenderableType]:
     ]
 
 
-def _share(job: Job) -> str:
-    """How much is read; a job whose pieces only wait for a model worker says so."""
-    return f"{job.progress:.0%}" if job.reading else f"{job.progress:.0%}, waits"
+def expectation(outlook: Outlook | None) -> tuple[str, str]:
+    """The place in the queue and the time left, for people; empty where there is none."""
+    if outlook is None:
+        return "", ""
+    left = outlook.seconds_left
+    return str(outlook.place or ""), "" if left is None else render.duration(left)

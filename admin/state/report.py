@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -18,6 +19,7 @@ from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import ByteLines, byte_bar
 from dropscribe.admin.terminal.render import write_json_line
 from dropscribe.store.queries import Job
+from dropscribe.store.transcripts import WrittenFile
 
 
 class Report(Protocol):
@@ -37,8 +39,8 @@ class Report(Protocol):
         """A remark for a person."""
         ...
 
-    def ended(self, job: Job) -> None:
-        """A job came to its final state."""
+    def ended(self, job: Job, files: Sequence[WrittenFile]) -> None:
+        """A job came to its final state; `files` are those of its transcript."""
         ...
 
     def update(self, now: Status) -> None:
@@ -46,18 +48,18 @@ class Report(Protocol):
         ...
 
     def fetching(self, step: str, done: int, total: int) -> None:
-        """A checkpoint is on its way: the step, bytes done and in all (0 if not known); told before `update`."""
+        """A checkpoint is on its way: the step, bytes done and in all (0 if not known); called before `update`."""
         ...
 
     def summary(self, jobs: Sequence[Job]) -> None:
-        """All jobs at the end."""
+        """All jobs at the end, those too that ended before this run."""
         ...
 
 
 def line(job: Job) -> Text:
     """One ended job in one line."""
     took = f", {render.duration(job.finished_at - job.created_at)} after it was found" if job.finished_at else ""
-    state = (f"{job.state.value:9}", render.STATE_STYLES[job.state])
+    state = (f"{job.state.value:9}", render.PHASE_STYLES[job.phase])
     text = Text.assemble(state, " ", render.safe(job.path), f"  ({job.id}{took})  ", render.safe(job.reason))
     text.rstrip()
     return text
@@ -90,14 +92,14 @@ class TextReport:
         """See `Report`."""
         self._console.print(render.safe(message), soft_wrap=True)
 
-    def ended(self, job: Job) -> None:
+    def ended(self, job: Job, files: Sequence[WrittenFile]) -> None:  # noqa: ARG002 (they lie where people look)
         """See `Report`."""
         self._console.print(line(job), soft_wrap=True)
 
     def update(self, now: Status) -> None:
         """See `Report`."""
         if self._live.is_started:
-            shown = status_view.draw(now)
+            shown = status_view.draw(now, self._console.height)
             self._live.update(Group(shown, self._bar) if self._bar else shown, refresh=True)
             self._bar = None
 
@@ -114,11 +116,15 @@ class TextReport:
 
 
 class JsonReport:
-    """One JSON object a line: `{"event": "ended", "job": ...}` for each job, `{"event": "summary", ...}` last."""
+    """One JSON object a line: `{"event": "ended", "job": ...}` for each job, `{"event": "summary", ...}` last.
+
+    Each job is printed once.
+    """
 
     def __init__(self) -> None:
-        """Nothing is told yet."""
+        """Nothing is printed yet."""
         self._lines = ByteLines(self.say)
+        self._told: set[str] = set()
 
     def __enter__(self) -> Self:
         """See `Report`."""
@@ -131,9 +137,11 @@ class JsonReport:
         """See `Report`."""
         write_json_line({"event": "note", "message": message})
 
-    def ended(self, job: Job) -> None:
+    def ended(self, job: Job, files: Sequence[WrittenFile]) -> None:
         """See `Report`."""
-        write_json_line({"event": "ended", "job": as_document(job)})
+        self._told.add(job.id)
+        there = [{"path": file.path, "format": file.format} for file in files if file.written]
+        write_json_line({"event": "ended", "job": as_document(job), "files": there})
 
     def update(self, now: Status) -> None:
         """Programs ask `dropscribe status --json`."""
@@ -144,7 +152,9 @@ class JsonReport:
 
     def summary(self, jobs: Sequence[Job]) -> None:
         """See `Report`."""
-        write_json_line({"event": "summary", "jobs": [*map(as_document, jobs)]})
+        untold = [as_document(job) for job in jobs if job.id not in self._told]
+        states = Counter(job.state.value for job in jobs)
+        write_json_line({"event": "summary", "states": states, "jobs": untold})
 
 
 def make(*, as_json: bool) -> Report:

@@ -39,6 +39,7 @@ def track(console: Console, what: str, items: Sequence[T]) -> Iterator[T]:
 
 
 def _bar(console: Console, what: str, items: Sequence[T], done: int) -> Iterator[T]:
+    """The items one by one, with a bar that is gone at the end."""
     from rich.progress import Progress
 
     with Progress(console=console, transient=True) as bar:
@@ -78,6 +79,7 @@ def byte_progress(console: Console) -> Iterator[ReportBytes]:
         current = ""
 
         def report(step: str, done: int, total: int) -> None:
+            """Show how far a step is; the bar begins again with each."""
             nonlocal current
             if step != current:
                 current = step

@@ -6,33 +6,33 @@ import json
 import os
 import sys
 import unicodedata
-from bisect import bisect_right
 from collections.abc import Iterable
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
+from rich import filesize
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from dropscribe.core.safe_text import without_escapes
-from dropscribe.core.types import JobState
+from dropscribe.core.types import JobPhase
 
 PIPE_WIDTH = 120  # columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise
 
-STATE_STYLES = {
-    JobState.QUEUED: "cyan",
-    JobState.PREPARING: "blue",
-    JobState.TRANSCRIBING: "blue",
-    JobState.FINISHING: "blue",
-    JobState.DONE: "green",
-    JobState.DUPLICATE: "green",
-    JobState.SUSPECT: "yellow",
-    JobState.FAILED: "red",
-    JobState.PARKED: "red",
-    JobState.CANCELLED: "dim",
+PHASE_STYLES = {
+    JobPhase.WAITING: "cyan",
+    JobPhase.PREPARING: "blue",
+    JobPhase.TRANSCRIBING: "blue",
+    JobPhase.FINISHING: "blue",
+    JobPhase.DONE: "green",
+    JobPhase.DUPLICATE: "green",
+    JobPhase.SUSPECT: "yellow",
+    JobPhase.FAILED: "red",
+    JobPhase.PARKED: "red",
+    JobPhase.CANCELLED: "dim",
 }
 
 _TURNS_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -40,8 +40,6 @@ _SHOWN_AS = {"Cs": "\ufffd", "Cc": ""}  # by category: half of a surrogate pair,
 
 # Durations by their larger unit: its seconds and name, then those of the smaller unit beside it.
 _UNITS_OF_TIME = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
-_UNITS_OF_SIZE = ("B", "kB", "MB", "GB", "TB")
-_UNIT_ENDS = tuple(999.5 * 1000**step for step in range(len(_UNITS_OF_SIZE) - 1))  # from there on, the next unit
 
 
 def safe(text: str) -> str:
@@ -49,11 +47,15 @@ def safe(text: str) -> str:
 
     Terminal escapes, control characters and marks that turn the writing direction are dropped, whitespace
     becomes a blank, and an undecodable byte of a file name U+FFFD.
+
+    >>> safe("talk" + chr(9) + "one" + chr(27) + "[31m.wav")
+    'talk one.wav'
     """
     return "".join(map(_safe_character, without_escapes(text)))
 
 
 def _safe_character(character: str) -> str:
+    """What is shown of one character."""
     if character.isspace():
         return " "
     if character in _TURNS_DIRECTION:
@@ -62,7 +64,11 @@ def _safe_character(character: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for people, in two units at most: `4.2 s`, `3 min 05 s`, `1 h 02 min`, `2 d 03 h`; `-` for None."""
+    """Seconds for people, in two units at most: `4.2 s`, `3 min 05 s`, `1 h 02 min`, `2 d 03 h`; `-` for None.
+
+    >>> duration(4.2), duration(185), duration(3720), duration(None)
+    ('4.2 s', '3 min 05 s', '1 h 02 min', '-')
+    """
     if seconds is None:
         return "-"
     if seconds < 9.95:  # what rounds to 10 needs no tenths
@@ -75,25 +81,38 @@ def duration(seconds: float | None) -> str:
 
 
 def size(octets: float) -> str:
-    """Bytes for people, in decimal units: `950 B`, `1.5 MB`."""
-    step = bisect_right(_UNIT_ENDS, octets)
-    number = octets / 1000**step
-    decimals = int(step > 0 and number < 99.95)
-    return f"{number:.{decimals}f} {_UNITS_OF_SIZE[step]}"
+    """Bytes for people, in decimal units: `950 bytes`, `1.5 MB`.
+
+    >>> size(950), size(1_500_000)
+    ('950 bytes', '1.5 MB')
+    """
+    return filesize.decimal(round(octets))
 
 
 def size_if_any(octets: float) -> str:
-    """See `size`; empty for none, which is not known."""
+    """See `size`; empty for none, which is not known.
+
+    >>> size_if_any(1_500_000), size_if_any(0)
+    ('1.5 MB', '')
+    """
     return size(octets) if octets else ""
 
 
 def share(done: float, total: float) -> str:
-    """How many of the bytes are done; `total` is 0 if that is not known, and then nothing is said."""
+    """How many of the bytes are done; `total` is 0 if that is not known, and then nothing is said.
+
+    >>> share(500_000, 1_500_000), share(500_000, 0)
+    (', 500.0 kB of 1.5 MB', '')
+    """
     return f", {size(done)} of {size(total)}" if total else ""
 
 
 def speed(rtfx: float | None) -> str:
-    """Seconds of audio transcribed per second, `3.5 x`; empty for None."""
+    """Seconds of audio transcribed per second, `3.5 x`; empty for None.
+
+    >>> speed(3.46), speed(None)
+    ('3.5 x', '')
+    """
     return f"{rtfx:.1f} x" if rtfx else ""
 
 
@@ -105,7 +124,11 @@ def moment(epoch: float | None) -> str:
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """`1 file`, `2 files`."""
+    """`1 file`, `2 files`.
+
+    >>> count(1, "file"), count(2000, "file"), count(2, "try", "tries")
+    ('1 file', '2,000 files', '2 tries')
+    """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
@@ -117,6 +140,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def _pipe_width() -> int:
+    """Columns of output that goes to no terminal: those that COLUMNS names, or many."""
     columns = os.environ.get("COLUMNS", "")
     return int(columns) if columns.isdecimal() and int(columns) else PIPE_WIDTH
 
@@ -156,9 +180,9 @@ def facts(rows: Iterable[tuple[str, str | Text | None]]) -> Table:
     return made
 
 
-def state(of: JobState) -> Text:
-    """A job's state in its colour."""
-    return Text(of.value, style=STATE_STYLES[of])
+def phase(of: JobPhase) -> Text:
+    """What happens to a job, in its colour."""
+    return Text(of.value, style=PHASE_STYLES[of])
 
 
 def write_json_line(document: Any) -> None:

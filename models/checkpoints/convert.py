@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, filterfalse
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import BinaryIO
 
 import torch
 
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.checkpoints import convert_plan, hub_cache, new_folder, safetensors_files, sizes
 from dropscribe.models.checkpoints.convert_plan import Planned, Rules
@@ -119,10 +121,8 @@ def convert(
     for sentence in _doubts(source, rules, plan, overflows):
         warn(sentence)
     with new_folder.beside(target) as folder:
-        try:
+        with translated(OSError, into=partial(new_folder.unwritable, target)):
             vanished = _write(source, folder, plan, rules, tell)
-        except OSError as error:
-            raise new_folder.unwritable(target, error) from error
         copied = _summary(source, target, rules, plan, overflows, vanished, time.monotonic() - began)
         if check:
             check(source.folder, folder, copied)
@@ -139,7 +139,14 @@ def examine(name: str, revision: str) -> SourceCheckpoint:
     beside = sorted(path for path in there if not _private(path.relative_to(folder)))
     others = filterfalse(_is_other_weights, filterfalse(safetensors_files.is_one, beside))
     left_out = (str(path.relative_to(folder)) for path in filter(_is_other_weights, beside))
-    return SourceCheckpoint(name, folder, commit, weights, tuple(others), tuple(left_out))
+    return SourceCheckpoint(
+        name=name,
+        folder=folder,
+        revision=commit,
+        weights=weights,
+        others=tuple(others),
+        left_out=tuple(left_out),
+    )
 
 
 def _require_whole(name: str, folder: Path, weights: tuple[Shard, ...]) -> None:
@@ -153,6 +160,7 @@ def _require_whole(name: str, folder: Path, weights: tuple[Shard, ...]) -> None:
 
 
 def _is_other_weights(path: Path) -> bool:
+    """Are these weights in another format?"""
     return any(map(path.match, hub_cache.OTHER_WEIGHTS))
 
 
@@ -162,20 +170,23 @@ def _private(path: Path) -> bool:
 
 
 def _check_rules(source: SourceCheckpoint, rules: Rules) -> None:
+    """Raise UsageError for a pattern that fits no tensor, and where there is nothing to convert."""
     tensors = safetensors_files.tensors(source.weights)
     convert_plan.check_patterns(rules.keep, set(map(attrgetter("name"), tensors)))
     if all(tensor.dtype == convert_plan.wanted(tensor, rules) for tensor in tensors):
-        raise UsageError(f"{source.name} is in {rules.dtype} as it is", remedy="there is nothing to convert")
+        raise UsageError(f"{source.name} is in {rules.dtype} already", remedy="there is nothing to convert")
 
 
 Plan = list[tuple[Shard, tuple[Planned, ...]]]
 
 
 def _plan(source: SourceCheckpoint, rules: Rules, too_large: set[str] | tuple[()]) -> Plan:
+    """Which number format each tensor of each file gets."""
     return [(shard, convert_plan.arrange(shard, rules, too_large)) for shard in source.weights]
 
 
 def _size(plan: Plan) -> int:
+    """Bytes of the copy's weights."""
     return sizes.total(_planned(plan))
 
 
@@ -208,22 +219,19 @@ def _overflowing(piece: torch.Tensor, dtype: torch.dtype) -> tuple[int, float]:
 def pieces(shard: Shard, tensor: Tensor, buffer: bytearray) -> Iterator[torch.Tensor]:
     """The numbers of a tensor in their order, of shape (count,), as many at a time as the buffer takes.
 
-    They have the tensor's dtype, uint8 where that is none of ours. Each piece is gone with the next.
+    They have the tensor's dtype, uint8 if we have no such dtype. Each piece is gone with the next.
 
     Raises ModelUnavailableError when the file cannot be read.
     """
     left = tensor.size
-    try:
-        with shard.path.open("rb") as file:
-            file.seek(shard.start + tensor.begin)
-            while left:
-                view = memoryview(buffer)[: min(left, len(buffer))]
-                if file.readinto(view) < len(view):
-                    raise safetensors_files.broken(shard.path, f"it ends in the middle of {tensor.name}")
-                yield torch.frombuffer(view, dtype=TORCH.get(tensor.dtype, torch.uint8))
-                left -= len(view)
-    except OSError as error:
-        raise safetensors_files.broken(shard.path, error.strerror or str(error)) from error
+    with safetensors_files.whole(shard.path, OSError), shard.path.open("rb") as file:
+        file.seek(shard.start + tensor.begin)
+        while left:
+            view = memoryview(buffer)[: min(left, len(buffer))]
+            if file.readinto(view) < len(view):
+                raise safetensors_files.broken(shard.path, f"it ends in the middle of {tensor.name}")
+            yield torch.frombuffer(view, dtype=TORCH.get(tensor.dtype, torch.uint8))
+            left -= len(view)
 
 
 def _planned(plan: Plan) -> list[Planned]:
@@ -232,10 +240,12 @@ def _planned(plan: Plan) -> list[Planned]:
 
 
 def _fp32(planned: Iterable[Planned]) -> int:
+    """How many tensors get 32 bits."""
     return sum(one.dtype == "F32" for one in planned)
 
 
 def _doubts(source: SourceCheckpoint, rules: Rules, plan: Plan, overflows: tuple[Overflow, ...]) -> Iterator[str]:
+    """What about the copy is not as somebody may expect, a sentence each."""
     if (larger := _size(plan) - source.size) > 0:
         planned = _planned(plan)
         way_out = " (--no-mixed does without, unless --keep-fp32 asks for it)" if rules.dtype != "fp32" else ""
@@ -301,6 +311,7 @@ def _vanished(piece: torch.Tensor, changed: torch.Tensor) -> int:
 
 
 def _rewrite_index(path: Path, plan: dict[Path, tuple[Planned, ...]]) -> None:
+    """Write an index with the size that its files will have together."""
     index = safetensors_files.read_index(path)
     of_it = set(map(path.parent.joinpath, index["weight_map"].values()))
     size = sizes.total(chain.from_iterable(plan[file] for file in of_it))
@@ -309,6 +320,7 @@ def _rewrite_index(path: Path, plan: dict[Path, tuple[Planned, ...]]) -> None:
 
 
 def _write_json(path: Path, document: object) -> None:
+    """Write a document as the libraries around checkpoints do."""
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -321,6 +333,7 @@ def _summary(
     vanished: int,
     seconds: float,
 ) -> Copied:
+    """What was done, in numbers."""
     planned = _planned(plan)
     return Copied(
         source=source.name,

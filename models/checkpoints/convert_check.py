@@ -42,7 +42,9 @@ def compare(source: Path, copy: Path, tell: Tell) -> Difference:
     total = sum(map(attrgetter("size"), shards))
     for shard in shards:
         written = safetensors_files.read(copy / shard.path.relative_to(source))
-        _readable(written)
+        # By the library that everybody else reads it with.
+        with safetensors_files.whole(written.path, SafetensorError, OSError), safe_open(written.path, "pt") as file:
+            list(file.keys())
         found = {(tensor.name, tensor.shape): tensor for tensor in written.tensors}
         for tensor in shard.tensors:
             other = found.get((tensor.name, tensor.shape))
@@ -56,21 +58,14 @@ def compare(source: Path, copy: Path, tell: Tell) -> Difference:
     return worst
 
 
-def _readable(shard: Shard) -> None:
-    """By the library that everybody else reads it with."""
-    try:
-        with safe_open(shard.path, framework="pt") as file:
-            list(file.keys())
-    except (SafetensorError, OSError) as error:
-        raise safetensors_files.broken(shard.path, str(error)) from error
-
-
 def _worse(one: Difference, other: Difference) -> Difference:
+    """The larger of both differences, each by its own measure."""
     largest = max(one, other, key=lambda difference: difference.relative)
     return Difference(max(one.absolute, other.absolute), largest.relative, largest.tensor)
 
 
 def _compare(shard: Shard, tensor: Tensor, written: Shard, other: Tensor) -> Difference:
+    """How much a tensor differs from its copy. Raises ModelUnavailableError for more than rounding explains."""
     if tensor.dtype not in TORCH:
         return _compare_bytes(shard, tensor, written, other)
     wide = max(TORCH[tensor.dtype].itemsize, TORCH[other.dtype].itemsize)
@@ -108,6 +103,7 @@ def _errors(mine: torch.Tensor, theirs: torch.Tensor) -> tuple[float, float] | N
 
 
 def _compare_bytes(shard: Shard, tensor: Tensor, written: Shard, other: Tensor) -> Difference:
+    """The same of other tensors, which must not differ at all."""
     sides = (pieces(of, one, bytearray(PIECE)) for of, one in ((shard, tensor), (written, other)))
     if tensor.size != other.size or not all(starmap(torch.equal, zip(*sides, strict=True))):
         raise ModelUnavailableError(f"{tensor.name} reads back differently", remedy="check the disk, and try again")

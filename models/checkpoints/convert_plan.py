@@ -55,12 +55,16 @@ def is_scale(tensor: Tensor) -> bool:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a tensor is meant: by a glob of its whole name, or by a bare word that is somewhere in it."""
+    """Whether a tensor is meant: by a glob of its whole name, or by a bare word that is somewhere in it.
+
+    >>> matches("model.norm.weight", "norm"), matches("model.norm.weight", "norm*")
+    (True, False)
+    """
     return fnmatchcase(name, pattern if re.search(r"[*?[]", pattern) else f"*{pattern}*")
 
 
 def wanted(tensor: Tensor, rules: Rules) -> str:
-    """The dtype that the rules give a tensor. What is no floating-point number stays as it is."""
+    """The dtype that the rules give a tensor. Tensors of other kinds stay as they are."""
     if tensor.dtype not in BY_RANGE:
         return tensor.dtype
     if any(map(matches, repeat(tensor.name), rules.keep)) or (rules.mixed and is_scale(tensor)):
@@ -89,7 +93,11 @@ def check_patterns(patterns: Iterable[str], tensors: Collection[str]) -> None:
 
 
 def bytes_by_dtype(planned: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Bytes of each dtype, the most first."""
+    """Bytes of each dtype, the most first.
+
+    >>> bytes_by_dtype([("F32", 4), ("BF16", 8), ("F32", 2)])
+    {'BF16': 8, 'F32': 6}
+    """
     sums: Counter[str] = Counter()
     for dtype, size in planned:
         sums[dtype] += size
@@ -105,10 +113,12 @@ def with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
 
 
 def _renamed(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The config with another number format, in all its parts."""
     return {key: _value(key, value, name) for key, value in config.items()}
 
 
 def _value(key: str, value: Any, name: str) -> Any:
+    """A value of a config; where it names the number format, the new one."""
     if isinstance(value, dict):
         return _renamed(value, name)
     return name if key in {"dtype", "torch_dtype"} and isinstance(value, str) else value

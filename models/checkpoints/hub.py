@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from dropscribe.core.error_translation import first_line, translated
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.checkpoints import hub_cache, new_folder
 from dropscribe.models.progress import Tell
@@ -20,9 +21,10 @@ EVERY = 1.0  # s between two looks at how much has come
 def download(name: str, revision: str, tell: Tell, patterns: Sequence[str] = PATTERNS) -> tuple[Path, str]:
     """Download the files of a checkpoint that match; returns its folder in the cache and its commit.
 
-    Raises UsageError for what is no id, and ModelUnavailableError when the hub cannot be reached, has no such
+    Raises UsageError if it is not an id, and ModelUnavailableError when the hub cannot be reached, has no such
     checkpoint or does not give it, or when the disk is too small.
     """
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils._validators import validate_repo_id
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -31,7 +33,7 @@ def download(name: str, revision: str, tell: Tell, patterns: Sequence[str] = PAT
         validate_repo_id(name)
     except HFValidationError as error:
         raise UsageError(
-            f"{name} is no id of Hugging Face", remedy="it looks like microsoft/VibeVoice-ASR-HF"
+            f"{name} is not an id of Hugging Face", remedy="it looks like microsoft/VibeVoice-ASR-HF"
         ) from error
     disable_progress_bars()
     tell(f"asking for {name}", 0, 0)
@@ -39,9 +41,11 @@ def download(name: str, revision: str, tell: Tell, patterns: Sequence[str] = PAT
     if size > present:
         hub_cache.cache().mkdir(parents=True, exist_ok=True)
         new_folder.require_room(hub_cache.cache(), size - present)
-    with _watched(name, present, size, tell):
-        folder = Path(_download(name, revision, patterns))
-    return folder, folder.name
+    with _watched(name, present, size, tell), _translated(name, revision):
+        fetched = snapshot_download(
+            name, revision=revision or None, cache_dir=hub_cache.cache(), allow_patterns=list(patterns)
+        )
+    return Path(fetched), Path(fetched).name
 
 
 def _needed(name: str, revision: str, patterns: Sequence[str]) -> tuple[int, int]:
@@ -65,29 +69,13 @@ def _needed(name: str, revision: str, patterns: Sequence[str]) -> tuple[int, int
     return size_of[False], sum(size_of.values())
 
 
-def _download(name: str, revision: str, patterns: Sequence[str]) -> str:
-    from huggingface_hub import snapshot_download
-
-    with _translated(name, revision):
-        return snapshot_download(
-            name, revision=revision or None, cache_dir=hub_cache.cache(), allow_patterns=list(patterns)
-        )
-
-
-@contextmanager
-def _translated(name: str, revision: str) -> Iterator[None]:
+def _translated(name: str, revision: str) -> AbstractContextManager[None]:
     """What goes wrong on the way to the hub, as one sentence."""
-    try:
-        yield
-    except (_http_error(), OSError) as error:  # those of huggingface_hub are among them
-        raise _refused(name, revision, _reason(error)) from error
-
-
-def _http_error() -> type[Exception]:
-    """The base of all errors of the HTTP library that huggingface_hub has, httpx or httpx2."""
     from huggingface_hub import errors
 
-    return errors.HfHubHTTPError.__bases__[0]
+    # The base of all errors of the HTTP library that it has, httpx or httpx2; its own are OSErrors.
+    http_error = errors.HfHubHTTPError.__bases__[0]
+    return translated((http_error, OSError), into=lambda error: _refused(name, revision, _reason(error)))
 
 
 def _reason(error: Exception) -> BaseException:
@@ -99,27 +87,28 @@ def _reason(error: Exception) -> BaseException:
 
 
 def _refused(name: str, revision: str, cause: BaseException) -> ModelUnavailableError:
+    """The error for what huggingface_hub says, by the kind of its own error."""
     from huggingface_hub import constants, errors
 
-    if isinstance(cause, errors.RevisionNotFoundError):
-        return ModelUnavailableError(
-            f"{name} has no revision {revision}", remedy=f"look for it on {constants.ENDPOINT}/{name}"
-        )
-    if isinstance(cause, errors.GatedRepoError):
-        return ModelUnavailableError(
-            f"{name} is only for those who asked", remedy=f"ask on {constants.ENDPOINT}/{name}, then `hf auth login`"
-        )
-    if isinstance(cause, errors.RepositoryNotFoundError):
-        return ModelUnavailableError(
-            f"{constants.ENDPOINT} shows no {name}", remedy="check the name, or `hf auth login` if it is private"
-        )
-    if isinstance(cause, errors.OfflineModeIsEnabled):
-        return ModelUnavailableError(f"{name} cannot be fetched while HF_HUB_OFFLINE is set")
-    reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
-    return ModelUnavailableError(
-        f"cannot fetch {name} from {constants.ENDPOINT}: {reason}",
-        remedy="check the network, or fetch it elsewhere and copy its folder here; what came so far is kept",
+    hub = constants.ENDPOINT
+    known: dict[type[Exception], tuple[str, str]] = {  # special ones before the general one that they are, too
+        errors.RevisionNotFoundError: (f"{name} has no revision {revision}", f"look for it on {hub}/{name}"),
+        errors.GatedRepoError: (
+            f"{name} is only for those who asked",
+            f"ask on {hub}/{name}, then `hf auth login`",
+        ),
+        errors.RepositoryNotFoundError: (
+            f"{hub} shows no {name}",
+            "check the name, or `hf auth login` if it is private",
+        ),
+        errors.OfflineModeIsEnabled: (f"{name} cannot be fetched while HF_HUB_OFFLINE is set", ""),
+    }
+    otherwise = (
+        f"cannot fetch {name} from {hub}: {first_line(cause)}",
+        "check the network, or fetch it elsewhere and copy its folder here; what came so far is kept",
     )
+    problem, remedy = next((told for kind, told in known.items() if isinstance(cause, kind)), otherwise)
+    return ModelUnavailableError(problem, remedy=remedy)
 
 
 @contextmanager
@@ -129,6 +118,7 @@ def _watched(name: str, present: int, size: int, tell: Tell) -> Iterator[None]:
     before, ended = _held(blobs), threading.Event()
 
     def look() -> None:
+        """Report how much of the download is there, until it is over."""
         while not ended.wait(EVERY):
             tell(f"fetching {name}", min(present + max(0, _held(blobs) - before), size), size)
 
@@ -145,8 +135,6 @@ def _held(blobs: Path) -> int:
     """Bytes on the disk, of parts too."""
     total = 0
     for path in blobs.glob("*"):
-        try:
+        with suppress(FileNotFoundError):  # a part got its name
             total += path.stat().st_blocks * 512
-        except FileNotFoundError:  # a part got its name
-            continue
     return total

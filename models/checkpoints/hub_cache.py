@@ -25,12 +25,20 @@ def cache() -> Path:
 
 
 def repository(name: str) -> Path:
-    """The folder of one id in the cache."""
+    """The folder of one id in the cache.
+
+    >>> repository("openai/whisper-base").name
+    'models--openai--whisper-base'
+    """
     return cache() / f"models--{name.replace('/', '--')}"
 
 
 def snapshot(name: str, commit: str) -> Path:
-    """The folder of one commit of an id in the cache."""
+    """The folder of one commit of an id in the cache.
+
+    >>> snapshot("openai/whisper-base", "ab12").parts[-3:]
+    ('models--openai--whisper-base', 'snapshots', 'ab12')
+    """
     return repository(name) / "snapshots" / commit
 
 
@@ -50,27 +58,33 @@ def locate(source: str, revision: str = "") -> tuple[Path, str]:
     found = known.find(source, revision)
     if folder.is_dir() and not (found and found.name == source):
         return folder.resolve(), ""
+    name, commit = (found.id, found.revision) if found else _asked_for(source, revision)
+    path = snapshot(name, commit)
+    if not path.is_dir():
+        which = f"{source} at {revision}" if revision else source
+        raise UsageError(
+            f"{which} is neither a folder nor in {cache()}", remedy=f"fetch it: dropscribe models fetch {source}"
+        )
+    return path, commit
+
+
+def _asked_for(source: str, revision: str) -> tuple[str, str]:
+    """The id and the commit that a name and a revision stand for. Raises UsageError if it is not an id."""
     name = known.identity(source)
     if not _is_id(name):
         raise UsageError(f"{source} is not a folder", remedy="name a checkpoint's, or see `dropscribe models list`")
-    commit = found.revision if found else _commit(name, revision or "main")
-    for _, path in cached(found.id if found else name):
-        if path.name == commit:
-            return path, commit
-    which = f"{source} at {revision}" if revision else source
-    raise UsageError(
-        f"{which} is neither a folder nor in {cache()}", remedy=f"fetch it: dropscribe models fetch {source}"
-    )
+    asked = revision or "main"
+    reference = repository(name) / "refs" / asked
+    return name, (reference.is_file() and reference.read_text().strip()) or asked
 
 
 def _is_id(name: str) -> bool:
-    """It may be an id of Hugging Face, and is no path."""
+    """It may be an id of Hugging Face, and not a path.
+
+    >>> _is_id("openai/whisper-base"), _is_id("./whisper-base")
+    (True, False)
+    """
     return name.count("/") == 1 and "*" not in name and not name.startswith((".", "~", "/"))
-
-
-def _commit(source: str, revision: str) -> str:
-    reference = repository(source) / "refs" / revision
-    return reference.read_text().strip() if reference.is_file() else revision
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -78,10 +92,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.exists() and not path.is_symlink():
         return {}
-    try:
+    with safetensors_files.whole(path, OSError, ValueError):
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise safetensors_files.broken(path, str(error)) from error
     if not isinstance(config, dict):
         raise safetensors_files.broken(path, "it holds no JSON object")
     return config
@@ -97,11 +109,15 @@ def without_weights(folder: Path) -> str:
             "`save_pretrained(FOLDER)`, or fetch a version in safetensors"
         )
     names = ", ".join(sorted(map(attrgetter("name"), folder.iterdir()))[:6]) or "nothing"
-    return f"{folder} is no checkpoint: it holds {names}; name a folder with safetensors files"
+    return f"{folder} is not a checkpoint: it holds {names}; name a folder with safetensors files"
 
 
 def quantization(config: Mapping[str, Any]) -> str:
-    """How a checkpoint is quantized by its config: `int8`, `nf4`, `fp4` or another method's name; empty if not."""
+    """How a checkpoint is quantized by its config: `int8`, `nf4`, `fp4` or another method's name; empty if not.
+
+    >>> quantization({"quantization_config": {"load_in_8bit": True}}), quantization({})
+    ('int8', '')
+    """
     stored = config.get("quantization_config")
     if not isinstance(stored, Mapping):
         return ""
@@ -116,6 +132,9 @@ def quantized_bits(config: Mapping[str, Any]) -> int:
     """Bits of a quantized weight in memory; 0 where the config does not tell.
 
     What compressed-tensors packed is unpacked on first use, so that its bits say nothing.
+
+    >>> quantized_bits({"quantization_config": {"quant_method": "awq", "bits": 4}})
+    4
     """
     method = quantization(config)
     if method == "torchao":  # names of classes in any depth: Int4WeightOnlyConfig, int8_weight_only

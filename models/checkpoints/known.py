@@ -15,7 +15,7 @@ from operator import attrgetter
 from dropscribe.models.checkpoints import sizes
 
 WEIGHTS = "model.bin"  # of CTranslate2's layout
-SHORT_DIGITS = 8  # of a revision, as people are told it: enough to tell versions apart
+SHORT_DIGITS = 8  # of a revision, as people see it: enough to distinguish versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class KnownCheckpoint:
 
     @property
     def title(self) -> str:
-        """What people are told: the id, and enough of the revision."""
+        """What people see: the id, and enough of the revision."""
         return title(self.id, self.revision)
 
     def forms(self, file: PublishedFile) -> list[PublishedFile]:
@@ -104,10 +104,12 @@ _FEATURES_V3 = PublishedFile(
 
 
 def _config(size: int, sha256: str) -> PublishedFile:
+    """The config of a checkpoint."""
     return PublishedFile("config.json", size, sha256)
 
 
 def _weights(size: int, sha256: str) -> PublishedFile:
+    """The weights of a checkpoint."""
     return PublishedFile(WEIGHTS, size, sha256)
 
 
@@ -249,17 +251,29 @@ _BY_NAME |= {former: _BY_NAME[name] for former, name in _FORMER_IDS.items()}
 
 
 def find(name: str, revision: str = "") -> KnownCheckpoint | None:
-    """The known checkpoint of that short name or id; None for another one, or another revision of it."""
+    """The known checkpoint of that short name or id; None for another one, or another revision of it.
+
+    >>> find("base").id, find("base", "another revision")
+    ('Systran/faster-whisper-base', None)
+    """
     found = _BY_NAME.get(name)
     return found if found and found.revision.startswith(revision) else None
 
 
 def multilingual() -> list[str]:
-    """Short names of the checkpoints of Whisper that know several languages."""
+    """Short names of the checkpoints of Whisper that know several languages.
+
+    >>> multilingual()[:2]
+    ['tiny', 'base']
+    """
     return [one.name for one in WHISPER if one.multilingual]
 
 
 def identity(name: str) -> str:
-    """The id on the hub that a short name stands for; any other name as it is."""
+    """The id on the hub that a short name stands for; any other name as it is.
+
+    >>> identity("base"), identity("ada/another")
+    ('Systran/faster-whisper-base', 'ada/another')
+    """
     found = _BY_NAME.get(name)
     return found.id if found and found.name == name else name

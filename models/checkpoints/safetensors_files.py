@@ -7,12 +7,15 @@ import math
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain, starmap
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from dropscribe.core.disk_errors import why
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.models.checkpoints import sizes
 
@@ -80,7 +83,11 @@ def files(folder: Path) -> list[Path]:
 
 
 def is_one(path: Path) -> bool:
-    """True for the name of such a file."""
+    """True for the name of such a file.
+
+    >>> is_one(Path("model.safetensors")), is_one(Path("model.bin"))
+    (True, False)
+    """
     return path.suffix == SUFFIX
 
 
@@ -90,20 +97,19 @@ def indices(folder: Path) -> list[Path]:
 
 
 def _hidden(path: Path) -> bool:
+    """Does it lie in a folder that begins with a dot, as those of git and of a download do?"""
     return any(part.startswith(".") for part in path.parts)
 
 
 def read(path: Path) -> Shard:
     """The header of a file, which is held against the file's size.
 
-    Raises ModelUnavailableError when the file cannot be read, is cut off, or is no safetensors file.
+    Raises ModelUnavailableError when the file cannot be read, is cut off, or is not a safetensors file.
     """
-    try:
+    with whole(path, OSError, ValueError, TypeError):
         size = path.stat().st_size
         with path.open("rb") as file:
             start, header = _header(file.read(LENGTH.size), size, file.read)
-    except (OSError, ValueError, TypeError) as error:
-        raise broken(path, getattr(error, "strerror", None) or str(error)) from error
     try:
         metadata = header.pop("__metadata__", {})
         tensors = sorted(starmap(_tensor, header.items()), key=attrgetter("begin", "end"))
@@ -116,11 +122,12 @@ def read(path: Path) -> Shard:
 
 
 def _header(prefix: bytes, size: int, read_on: Any) -> tuple[int, dict[str, Any]]:
+    """Where the tensors begin, and the header itself. Raises ValueError, TypeError if it is not such a file."""
     if len(prefix) < LENGTH.size:
         raise ValueError(f"it has only {size} bytes")
     (length,) = LENGTH.unpack(prefix)
     if length > min(MAX_HEADER, size - LENGTH.size):
-        raise ValueError("its header is cut off, or it is no safetensors file")
+        raise ValueError("its header is cut off, or it is not a safetensors file")
     header = json.loads(read_on(length))
     if not isinstance(header, dict):
         raise TypeError("its header is not one of safetensors")
@@ -128,8 +135,15 @@ def _header(prefix: bytes, size: int, read_on: Any) -> tuple[int, dict[str, Any]
 
 
 def _tensor(name: str, entry: Mapping[str, Any]) -> Tensor:
+    """An entry of the header."""
     begin, end = map(int, entry["data_offsets"])
-    return Tensor(name, str(entry["dtype"]), tuple(map(int, entry["shape"])), begin, end)
+    return Tensor(
+        name=name,
+        dtype=str(entry["dtype"]),
+        shape=tuple(map(int, entry["shape"])),
+        begin=begin,
+        end=end,
+    )
 
 
 def _fault(shard: Shard, size: int) -> str:
@@ -152,13 +166,18 @@ def broken(path: Path, why: str) -> ModelUnavailableError:
     return ModelUnavailableError(f"{path} is broken: {why}", remedy="fetch it again")
 
 
+def whole(path: Path, *kinds: type[Exception]) -> AbstractContextManager[None]:
+    """A block that reads a file: an error of these kinds says that the file is `broken`."""
+    return translated(kinds, into=lambda error: broken(path, why(error)))
+
+
 def read_index(path: Path) -> dict[str, Any]:
     """An index: `weight_map` from names of tensors to names of files. Raises ModelUnavailableError."""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         index["weight_map"] = {str(name): str(file) for name, file in index["weight_map"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise broken(path, f"it is no index ({error})") from error
+        raise broken(path, f"it is not an index ({error})") from error
     return dict(index)
 
 

@@ -71,6 +71,7 @@ class Writer:
                     )
 
     def _flush(self) -> None:
+        """Write what waits as the next shard, and note its digest."""
         entries = sorted(self._waiting, key=lambda entry: -BITS[entry.dtype])  # the widest first: each is aligned
         header = safetensors_files.header(map(attrgetter("name", "dtype", "shape", "size"), entries), {"format": "pt"})
         digest = hashlib.sha256(header)
@@ -85,6 +86,7 @@ class Writer:
         self._waiting = []
 
     def _write_index(self) -> None:
+        """Write which tensor is in which shard."""
         index = {
             "metadata": {"total_size": sizes.total(self._written)},
             "weight_map": {name: file.path.name for file in self._written for name in file.tensors},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,7 @@ class HasSize(Protocol):
 
 def total(parts: Iterable[HasSize]) -> int:
     """Of all parts."""
-    return sum(part.size for part in parts)
+    return sum(map(attrgetter("size"), parts))
 
 
 def of_files(paths: Iterable[Path]) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import ModelUnavailableError
 
 FLOAT32, INT64 = "<f4", "<i8"  # as numpy names them, little-endian
@@ -47,20 +48,19 @@ class StoredTensor:
 def read(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a state dict by their names, in its order. Only float32 and int64 are read.
 
-    Raises ModelUnavailableError when the file is no state dict, or its pickle asks for anything else.
+    Raises ModelUnavailableError if the file is not a state dict, or its pickle asks for anything else.
     """
-    try:
+    with explained(_BROKEN, ModelUnavailableError, f"{path.name} is not a checkpoint that can be read safely"):
         with zipfile.ZipFile(path) as archive:
             [name] = [one for one in archive.namelist() if one.endswith("/data.pkl")]
             found = _Unpickler(archive, name).load()
         if not isinstance(found, Mapping):
             raise pickle.UnpicklingError("it holds no dictionary")
         return {str(key): _tensor(key, value) for key, value in found.items()}
-    except _BROKEN as error:
-        raise ModelUnavailableError(f"{path.name} is no checkpoint that can be read safely: {error}") from error
 
 
 def _tensor(key: object, value: object) -> StoredTensor:
+    """An entry of the state dict. Raises pickle.UnpicklingError if it is not a tensor."""
     if not isinstance(value, StoredTensor):
         raise pickle.UnpicklingError(f"{key} is a {type(value).__name__} and no tensor")
     return value
@@ -82,13 +82,9 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Raises pickle.UnpicklingError for every name but the known ones."""
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild
-        raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}")
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}")
+        return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
         """A storage by `("storage", dtype, member, device, count)`."""
@@ -108,3 +104,11 @@ def _rebuild(storage: _Storage, offset: int, shape: Sequence[int], strides: Sequ
     if min((offset, *shape), default=0) < 0 or len(content) != math.prod(shape) * size:
         raise pickle.UnpicklingError("a tensor is longer than its storage")
     return StoredTensor(storage.dtype, tuple(shape), content)
+
+
+# What a pickle may ask for, by module and name.
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
+    **{("torch", name): dtype for name, dtype in _STORAGES.items()},
+}

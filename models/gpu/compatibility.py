@@ -57,7 +57,11 @@ def _reason(support: CudaSupport, gpu: Gpu) -> tuple[str, str]:
 
 
 def newest_cuda(driver: str) -> int:
-    """The newest major version of CUDA that a driver runs; the oldest known one where it runs none."""
+    """The newest major version of CUDA that a driver runs; the oldest known one where it runs none.
+
+    >>> newest_cuda("570.133.20")
+    12
+    """
     runs = [cuda for cuda, oldest in OLDEST_DRIVERS.items() if _major(driver) >= oldest]
     return max(runs, default=min(OLDEST_DRIVERS))
 
@@ -67,6 +71,9 @@ def covers(built_for: Sequence[str], capability: tuple[int, int] | None) -> bool
 
     Those of `sm_86` run on 8.6 and on later ones of the same major version; a driver translates `compute_90` for 9.0
     and all later ones. What is not known is taken for granted.
+
+    >>> covers(["sm_80", "sm_90"], (8, 6)), covers(["sm_80", "sm_90"], (12, 0))
+    (True, False)
     """
     if not built_for or capability is None:
         return True
@@ -74,13 +81,24 @@ def covers(built_for: Sequence[str], capability: tuple[int, int] | None) -> bool
 
 
 def _runs(architecture: str, capability: tuple[int, int]) -> bool:
+    """Does code that was built for an architecture run on a card of this compute capability?
+
+    Machine code (`sm_90`) runs on cards of the same generation, an intermediate form (`compute_90`) also on newer ones:
+
+    >>> _runs("sm_90", (12, 0)), _runs("compute_90", (12, 0)), _runs("sm_80", (8, 6))
+    (False, True, True)
+    """
     kind, _, number = architecture.partition("_")
     built = divmod(int(number.rstrip("af")), 10)
     return built <= capability and (kind == "compute" or built[0] == capability[0])
 
 
 def lacking_binary(cuda: str, binaries: Sequence[str]) -> str:
-    """Why bitsandbytes cannot quantize for that CUDA; empty where it has a binary of the same major version."""
+    """Why bitsandbytes cannot quantize for that CUDA; empty where it has a binary of the same major version.
+
+    >>> lacking_binary("13.0", ["12.8", "13.0"])
+    ''
+    """
     if _major(cuda) in map(_major, binaries):
         return ""
     there = ", ".join(binaries) or "none"
@@ -88,5 +106,10 @@ def lacking_binary(cuda: str, binaries: Sequence[str]) -> str:
 
 
 def _major(version: str) -> int:
+    """The first number of a version; 0 where there is none.
+
+    >>> _major("12.8"), _major("570.133.20"), _major("")
+    (12, 570, 0)
+    """
     number = version.partition(".")[0]
     return int(number) if number.isdecimal() else 0

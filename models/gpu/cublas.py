@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 
 from dropscribe.models.gpu.package_files import files
 
@@ -23,8 +24,8 @@ def require() -> None:
 
 
 def _loads(path: str) -> bool:
-    try:
+    """Can the library be loaded from there?"""
+    with suppress(OSError):
         ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-    except OSError:
-        return False
-    return True
+        return True
+    return False

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 
+from dropscribe.core.error_translation import first_line
 from dropscribe.models.gpu import cublas
 from dropscribe.models.gpu.package_files import files
 
@@ -48,14 +49,23 @@ def examine(package: str) -> CudaSupport:
 
 
 def _torch() -> CudaSupport:
+    """What PyTorch was built for, and whether it computes on the GPU."""
     import torch
 
     said = _failure(lambda: (torch.ones(16, device="cuda") * 2).sum().item())
     built_for = tuple(torch.cuda.get_arch_list())
-    return CudaSupport("torch", torch.__version__, torch.version.cuda or "", not said, said, built_for)
+    return CudaSupport(
+        package="torch",
+        version=torch.__version__,
+        cuda=torch.version.cuda or "",
+        computes=not said,
+        said=said,
+        built_for=built_for,
+    )
 
 
 def _ctranslate2() -> CudaSupport:
+    """What CTranslate2 was built for, and whether it computes on the GPU."""
     import ctranslate2
     import numpy as np
 
@@ -63,10 +73,17 @@ def _ctranslate2() -> CudaSupport:
     ones = ctranslate2.StorageView.from_array(np.ones(16, np.float32))
     said = _failure(lambda: ones.to_device(ctranslate2.Device.cuda)) or _failure(cublas.require)
     cuda = "" if is_for_cpu else cublas.CUDA
-    return CudaSupport("ctranslate2", ctranslate2.__version__, cuda, not said, said)
+    return CudaSupport(
+        package="ctranslate2",
+        version=ctranslate2.__version__,
+        cuda=cuda,
+        computes=not said,
+        said=said,
+    )
 
 
 def _onnxruntime() -> CudaSupport:
+    """What ONNX Runtime was built for, and whether it computes on the GPU."""
     import onnxruntime
 
     is_for_gpus = GPU_PROVIDER in onnxruntime.get_available_providers()
@@ -74,7 +91,13 @@ def _onnxruntime() -> CudaSupport:
     session = onnxruntime.InferenceSession(ADDITION, providers=[GPU_PROVIDER, "CPUExecutionProvider"])
     computes = session.get_providers()[0] == GPU_PROVIDER  # it takes the CPU where the GPU fails, and goes on
     said = "" if computes else f"{GPU_PROVIDER} cannot be loaded; its log says why"
-    return CudaSupport("onnxruntime", onnxruntime.__version__, cuda, computes, said)
+    return CudaSupport(
+        package="onnxruntime",
+        version=onnxruntime.__version__,
+        cuda=cuda,
+        computes=computes,
+        said=said,
+    )
 
 
 EXAMINERS: dict[str, Callable[[], CudaSupport]] = {
@@ -89,7 +112,7 @@ def _failure(action: Callable[[], object]) -> str:
     try:
         action()
     except (RuntimeError, ValueError, AssertionError, OSError) as error:
-        return str(error).strip().partition("\n")[0] or type(error).__name__
+        return first_line(error)
     return ""
 
 

@@ -1,34 +1,26 @@
 """One worker at a time measures a GPU's free memory and takes its part: a lock that ends with the process.
 
-Two workers that start at the same moment would both plan with the memory that only one of them can have.
+Two workers that start at the same moment would both plan with the memory that only one of them can have. The lock is a
+name that all processes of a host share, a service and a shell alike, and a file in `home`, which containers may share.
 """
 
 from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
+from dropscribe.models.gpu import host_lock
+from dropscribe.models.gpu.host_lock import STRANGERS_SECONDS, Holder
 from dropscribe.models.gpu.placement import Placement
 
 log = logging.getLogger(__name__)
 
 MACHINE = "none"  # in the name of the lock of those who compute on the CPU
-RUNTIME = Path("/run/user")  # has a folder for each user who is logged in; gone at the next start of the machine
-
-
-def place(home: Path, runtime: Path = RUNTIME) -> Path:
-    """Where this user's locks lie: the same for all of the user's processes on this host, whatever their `home`.
-
-    Users of services have no folder in `runtime`; their processes share a `home`.
-    """
-    own = runtime / str(os.getuid())
-    return own if os.access(own, os.W_OK | os.X_OK) else home
 
 
 def turn(placement: Placement, home: Path, gpu: str = "") -> AbstractContextManager[None]:
@@ -37,18 +29,48 @@ def turn(placement: Placement, home: Path, gpu: str = "") -> AbstractContextMana
     Without either, it is the machine's memory, if other workers share that.
     """
     name = placement.uuid or gpu or (MACHINE if placement.workers else "")
-    return held(name, place(home)) if name else nullcontext()
+    return held(name, home) if name else nullcontext()
 
 
 @contextmanager
-def held(gpu: str, folder: Path) -> Iterator[None]:
+def held(gpu: str, folder: Path, patience: float = STRANGERS_SECONDS) -> Iterator[None]:
     """Hold the lock of the GPU with that UUID while its memory is measured and taken; wait for it if need be.
 
-    The kernel lets go of it when the process ends, however that ends. Where a lock cannot be had at all (a `folder`
-    that is read-only, a filesystem without locks) the log says so and nothing is held: one worker on a card, which is
-    the rule, needs none.
+    The kernel lets go of it when the process ends, however that ends. Where a part of it cannot be had (a `folder` that
+    is read-only, a filesystem without locks, another user who keeps the name for `patience` seconds), the log says so
+    and the worker goes on: one on a card, which is the rule, needs none.
     """
-    path = folder / _name(gpu)
+    with _named(gpu, patience), _file(gpu, folder):
+        yield
+
+
+@contextmanager
+def _named(gpu: str, patience: float) -> Iterator[None]:
+    """Hold the lock as a name in the kernel, for the duration of the block; after `patience`, go on without it."""
+    began, seen = time.monotonic(), [""]
+
+    def tell(holder: Holder) -> None:
+        """Note and log who has the lock."""
+        seen.append(str(holder))
+        log.info("another worker is taking memory%s; waiting until it is ready (%s)", _of(gpu), holder)
+
+    with host_lock.held(_name(gpu), tell, patience) as had:
+        if had and seen[-1]:
+            log.info("waited %.1f s for the other worker", time.monotonic() - began)
+        elif seen[-1]:
+            log.warning(
+                "%s has kept the lock%s for %.0f s; going on without it: end that process if it is not a worker",
+                seen[-1],
+                _of(gpu),
+                patience,
+            )
+        yield
+
+
+@contextmanager
+def _file(gpu: str, folder: Path) -> Iterator[None]:
+    """Hold the lock as a locked file, where the kernel has no such names; without it where the file cannot be made."""
+    path = folder / f"{_name(gpu)}.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = path.open("ab")
@@ -57,7 +79,7 @@ def held(gpu: str, folder: Path) -> Iterator[None]:
         yield
         return
     with file:
-        locked = _acquire(file, path)
+        locked = _acquire(file, path, gpu)
         try:
             yield
         finally:
@@ -66,20 +88,26 @@ def held(gpu: str, folder: Path) -> Iterator[None]:
 
 
 def _name(gpu: str) -> str:
-    return f"dropscribe-gpu-{gpu}.lock"
+    """What the lock of a GPU is called.
+
+    >>> _name("GPU-1234")
+    'dropscribe-gpu-GPU-1234'
+    """
+    return f"dropscribe-gpu-{gpu}"
 
 
-def _acquire(file: IO[bytes], path: Path) -> bool:
+def _of(gpu: str) -> str:
+    """Whose memory it is, as part of a sentence."""
+    return "" if gpu == MACHINE else " of this GPU"
+
+
+def _acquire(file: IO[bytes], path: Path, gpu: str) -> bool:
     """Lock it, and say in the log when that takes waiting; False where the filesystem has no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         began = time.monotonic()
-        log.info(
-            "another worker is taking memory%s; waiting until it is ready (it holds %s)",
-            "" if path.name == _name(MACHINE) else " of this GPU",
-            path,
-        )
+        log.info("another worker is taking memory%s; waiting until it is ready (it holds %s)", _of(gpu), path)
         fcntl.flock(file, fcntl.LOCK_EX)
         log.info("waited %.1f s for the other worker", time.monotonic() - began)
     except OSError as error:
@@ -89,4 +117,5 @@ def _acquire(file: IO[bytes], path: Path) -> bool:
 
 
 def _trouble(path: Path, error: OSError) -> str:
+    """Why there is no lock."""
     return f"cannot lock {path}: {error.strerror}"

@@ -25,11 +25,14 @@ def first_gpu() -> str:
 
 
 def plannable(share: float) -> int | None:
-    """What a process that has taken nothing yet may plan with on its GPU; None where the driver does not tell."""
+    """Bytes that a process may plan with which has tried a kernel on its GPU, and so has its context there and no more.
+
+    None where the driver does not tell. What it tells to be free lacks that context, which every plan counts.
+    """
     found = gpus.known().gpus
     if not found or found[0].memory is None or found[0].free is None:
         return None
-    return allowance(found[0].free, found[0].memory, share)
+    return allowance(found[0].free, found[0].memory, share, has_context=True)
 
 
 def look() -> GpuMemory | None:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -84,7 +85,8 @@ class Probe:
             written, _ = self.process.communicate()
             why = f"it takes longer than {SECONDS} s"
         report = _report(self.packages, written, why)
-        return replace(report, ending=why) if self.computes and _is_silent(report) else report
+        is_silent = not report.support and not any(map(attrgetter("error"), report.imports))
+        return replace(report, ending=why) if self.computes and is_silent else report
 
 
 def _written(written: bytes, mark: str) -> Iterator[dict[str, Any]]:
@@ -95,18 +97,19 @@ def _written(written: bytes, mark: str) -> Iterator[dict[str, Any]]:
 
 
 def _report(packages: Sequence[str], written: bytes, why: str) -> ProbeReport:
+    """What a probe found, by what it wrote before it ended; `why` it ended, where it did so too early."""
     imports = [PackageImport(**one) for one in _written(written, IMPORTED)]
     crashed = [PackageImport(package, "", why) for package in packages[len(imports) :][:1]]
     support = [CudaSupport(**one) for one in _written(written, COMPUTED)]
     return ProbeReport((*imports, *crashed), next(iter(support), None))
 
 
-def _is_silent(report: ProbeReport) -> bool:
-    """Does it say neither what was computed nor why not?"""
-    return not report.support and not any(map(attrgetter("error"), report.imports))
-
-
 def _ending(status: int) -> str:
+    """How a probe ended that did not end well.
+
+    >>> _ending(-9)
+    'it ends the process with SIGKILL'
+    """
     names = {-number: f"it ends the process with {number.name}" for number in signal.Signals}
     return names.get(status, "it ends the process")
 
@@ -122,10 +125,10 @@ def imported(package: str) -> PackageImport:
 
 
 def _installed(package: str) -> str:
-    try:
+    """The version of a package; empty where it is not installed."""
+    with suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    return ""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -140,6 +143,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _write(mark: str, result: PackageImport | CudaSupport) -> None:
+    """Write a result for the process that asked."""
     sys.stdout.write(f"{mark}{json.dumps(asdict(result))}\n")
     sys.stdout.flush()
 

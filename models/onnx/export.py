@@ -11,21 +11,24 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from transformers import VibeVoiceAsrConfig
 
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.checkpoints import convert, new_folder, sizes
 from dropscribe.models.checkpoints.convert import SourceCheckpoint
+from dropscribe.models.checkpoints.copy_check import CopyRun, Try, without_running
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.onnx import graphs, layout, weights
 from dropscribe.models.onnx.graphs import Built, Form
 from dropscribe.models.onnx.layout import Graph, Manifest, Port
 from dropscribe.models.progress import Tell
-from dropscribe.models.vibevoice import loader
+from dropscribe.models.vibevoice import loader, transformers_view
 from dropscribe.models.vibevoice.prompt import Wording
 
 MARGIN = 20_000_000  # bytes: graphs, tokenizer, and what a disk rounds up
@@ -35,12 +38,17 @@ COPIED = ("config.json", "generation_config.json")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: where, what it says of itself, and how many seconds it took."""
+    """What was written: where, what it says of itself, and how many seconds it took.
+
+    It is `checked` if it ran, else `not_run` says why not.
+    """
 
     folder: Path
     manifest: Manifest
     source_weights: int
     seconds: float
+    checked: bool = False
+    not_run: str = ""
 
 
 def export(
@@ -52,41 +60,56 @@ def export(
     block_size: int = 32,
     revision: str = "",
     tell: Tell,
+    try_out: Try = without_running,
 ) -> Exported:
     """Write the graphs of a checkpoint: its folder, or an id that is in the cache.
 
     `dtype` is fp32, fp16 or int4; `encoder_dtype` fp32 or fp16, by default fp16 unless `dtype` is fp32. `tell` hears of
-    the progress. Raises UsageError for a source that is not here or a destination that is taken, and
-    ModelUnavailableError when the source cannot be used, the disk is too small or the copy cannot be written.
+    the progress; `try_out` runs the export before it gets its name. Raises UsageError for a source that is not here or
+    a destination that is taken, ModelUnavailableError when the source cannot be used, the disk is too small or the copy
+    cannot be written, and ModelError where the export does not run.
     """
     began = time.monotonic()
     target = new_folder.vacant(destination)
     source = convert.examine(name, revision)
     if target.is_relative_to(source.folder):
         raise UsageError(f"{destination} lies in {name} itself", remedy="name another folder")
+    formats = {
+        "dtype": dtype,
+        "encoder_dtype": encoder_dtype or ("fp32" if dtype == "fp32" else "fp16"),
+        "block_size": block_size if dtype == "int4" else 0,
+    }
+    with transformers_view.of(source) as served:
+        manifest, run = _make(served, target, formats, tell, try_out)
+        return Exported(
+            folder=target,
+            manifest=manifest,
+            source_weights=served.size,
+            seconds=time.monotonic() - began,
+            checked=run.checked,
+            not_run=run.not_run,
+        )
+
+
+def _make(
+    source: SourceCheckpoint, target: Path, formats: dict[str, Any], tell: Tell, try_out: Try
+) -> tuple[Manifest, CopyRun]:
+    """Trace the graphs, write them with their weights into a new folder, run them and give that its name."""
     loader.read_config(str(source.folder))
-    encoder_dtype = encoder_dtype or ("fp32" if dtype == "fp32" else "fp16")
     tell("tracing the graphs", 0, 0)
     stored = _stored(source)
-    built = graphs.build(source.folder, dtype, encoder_dtype, block_size)
-    _require(built, stored, name)
+    built = graphs.build(source.folder, **formats)
+    _require(built, stored, source.name)
     new_folder.require_room(target.parent, sizes.total(built) + MARGIN)
     processor = loader.read_processor(str(source.folder))
-    manifest = _describe(
-        source,
-        processor,
-        built,
-        dtype=dtype,
-        encoder_dtype=encoder_dtype,
-        block_size=block_size if dtype == "int4" else 0,
-    )
+    manifest = _describe(source, processor, built, **formats)
     with new_folder.beside(target) as folder:
-        try:
+        with translated(OSError, into=partial(new_folder.unwritable, target)):
             manifest = _write(manifest, processor, source, folder, built, stored, tell)
-        except OSError as error:
-            raise new_folder.unwritable(target, error) from error
+        tell("running it", 0, 0)
+        run = try_out(folder)
         new_folder.settle(folder, target)
-    return Exported(target, manifest, source.size, time.monotonic() - began)
+    return manifest, run
 
 
 def _stored(source: SourceCheckpoint) -> Stored:
@@ -129,12 +152,14 @@ def _describe(source: SourceCheckpoint, processor: Any, built: Sequence[Built], 
 
 
 def _ports(built: Built) -> Graph:
+    """A graph as the manifest has it."""
     graph = built.model.graph
     inputs, outputs = (tuple(map(_port, values)) for values in (graph.inputs, graph.outputs))
     return Graph(built.file, inputs, outputs)
 
 
 def _port(value: Any) -> Port:
+    """An input or output of a graph; sizes that vary are named."""
     shape = tuple(one if isinstance(one, int) else str(one.value) for one in value.shape)
     return Port(value.name, value.dtype.name.lower(), shape)
 
@@ -155,6 +180,7 @@ def _write(
     done, total = 0, sizes.total(map(itemgetter(1), stored.values()))
 
     def read(count: int) -> None:
+        """Count the bytes that were read, and report them."""
         nonlocal done
         done += count
         tell("writing", done, total)

@@ -24,6 +24,7 @@ from transformers import VibeVoiceAsrConfig, VibeVoiceAsrForConditionalGeneratio
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import rename_source_key
 
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.models.checkpoints import sizes
 from dropscribe.models.onnx import layout, modules
@@ -100,11 +101,12 @@ def hollow(config: VibeVoiceAsrConfig, dtype: torch.dtype) -> Any:
     with torch.device("meta"):
         model = make(config).to(dtype)
     language = model.model.language_model
-    language.rotary_emb = type(language.rotary_emb)(config.text_config)  # its frequencies are no weights
+    language.rotary_emb = type(language.rotary_emb)(config.text_config)  # its frequencies are not weights
     return model.eval().requires_grad_(requires_grad=False)
 
 
 def _encoder(model: Any) -> Built:
+    """The encoders as one graph: sound in, embeddings and the state for the next piece out."""
     encoder = modules.SpeechEncoderModule(model)
     hop = int(model.config.acoustic_tokenizer_encoder_config.hop_length)
     dtype = model.dtype
@@ -115,6 +117,7 @@ def _encoder(model: Any) -> Built:
 
 
 def _decoder(config: VibeVoiceAsrConfig, dtype: str, block_size: int) -> Built:
+    """The language model as a graph: tokens and sound in, logits and a longer cache out."""
     model = hollow(config, DTYPES.get(dtype, torch.float32))
     if dtype == "int4":
         modules.use_int4(model.model.language_model.layers, block_size)
@@ -153,6 +156,7 @@ def _decoder(config: VibeVoiceAsrConfig, dtype: str, block_size: int) -> Built:
 
 
 def _shape(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """An example of an input, which takes no memory."""
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
@@ -164,10 +168,17 @@ def _trace(
     names: tuple[list[str], list[str]],
     model: Any,
 ) -> Built:
+    """A module as a graph without weights, and where in the checkpoint each weight comes from.
+
+    `arguments` are examples of its inputs, `varying` the sizes in them that are not fixed.
+    Raises ModelUnavailableError where PyTorch cannot trace it.
+    """
     inputs, outputs = names
     sources = _sources(module, model)
     with _quiet():
-        try:
+        with explained(
+            torch.onnx.OnnxExporterError, ModelUnavailableError, f"PyTorch cannot trace {file} of this checkpoint"
+        ):
             program: Any = torch.onnx.export(
                 module.eval(),
                 arguments,
@@ -179,8 +190,6 @@ def _trace(
                 output_names=outputs,
                 verbose=False,
             )
-        except torch.onnx.OnnxExporterError as error:
-            raise ModelUnavailableError(f"PyTorch cannot trace {file} of this checkpoint: {error}") from error
         graph = program.model.graph
         for name in sources.keys() & graph.initializers.keys():
             graph.initializers[name].const_value = None
@@ -213,6 +222,7 @@ def _sources(module: nn.Module, model: Any) -> dict[str, tuple[str, Form]]:
 
 
 def _source(name: str) -> tuple[str, Form]:
+    """The parameter that a weight of a graph is made of, and in which form."""
     stem, _, last = name.rpartition(".")
     if last in {Form.PACKED, Form.SCALES}:
         return f"{stem}.weight", Form(last)

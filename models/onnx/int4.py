@@ -14,7 +14,11 @@ ZERO = 8  # what stands for 0
 
 
 def blocks(columns: int, block: int) -> int:
-    """Blocks in a row; the last may be padded with zeros."""
+    """Blocks in a row; the last may be padded with zeros.
+
+    >>> blocks(100, 32)
+    4
+    """
     return -(-columns // block)
 
 

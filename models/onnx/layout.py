@@ -99,7 +99,7 @@ def read(folder: Path) -> Manifest:
             return _parse(document)
     except FileNotFoundError as error:
         raise ModelUnavailableError(
-            f"{folder} is no ONNX export", remedy="write one: dropscribe models export SRC DST --dtype int4"
+            f"{folder} is not an ONNX export", remedy="write one: dropscribe models export SRC DST --dtype int4"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelUnavailableError(f"{folder / MANIFEST} cannot be read: {error}", remedy="export it again") from error
@@ -109,6 +109,7 @@ def read(folder: Path) -> Manifest:
 
 
 def _parse(document: Mapping[str, Any]) -> Manifest:
+    """The manifest in a JSON document. Raises KeyError, TypeError if it is not one."""
     return Manifest(
         **{
             **document,
@@ -121,6 +122,7 @@ def _parse(document: Mapping[str, Any]) -> Manifest:
 
 
 def _graph(document: Mapping[str, Any]) -> Graph:
+    """One graph in a manifest."""
     inputs, outputs = (
         tuple(Port(port["name"], port["dtype"], tuple(port["shape"])) for port in document[side])
         for side in ("inputs", "outputs")
@@ -134,6 +136,7 @@ def problems(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def _problem(folder: Path, name: str, file: File) -> str:
+    """What is wrong with a file of an export; empty if its size is right."""
     path = folder / name
     if not path.is_file():
         return f"{name} is not there; export it again"

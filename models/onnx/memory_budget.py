@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dropscribe.core.audio import SAMPLE_RATE
-from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.errors import ModelDoesNotFitError
 from dropscribe.models.gpu.allowance import CUDA_CONTEXT
 from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.vibevoice import memory_plan
@@ -42,17 +42,18 @@ def longest_chunk(
 ) -> float:
     """Seconds: `wanted` if it is not 0, else as much as fits, at most half an hour.
 
-    Raises ModelUnavailableError with the numbers when that does not fit.
+    Raises ModelDoesNotFitError with the numbers when that does not fit.
     """
 
     def need(seconds: float) -> int:
+        """Bytes that chunks of so many seconds take."""
         return taken(geometry, manifest, seconds, slots, on_gpu=on_gpu)
 
     seconds = wanted or memory_plan.MAX_CHUNK
     while not wanted and seconds > memory_plan.MIN_CHUNK and need(seconds) > memory:
         seconds -= memory_plan.CHUNK_STEP
     if need(seconds) > memory:
-        raise ModelUnavailableError(
+        raise ModelDoesNotFitError(
             f"{slots} x {seconds:g} s take {need(seconds) / 1e9:.1f} GB and this worker may take {memory / 1e9:.1f} GB",
             remedy="lower DROPSCRIBE_CHUNK_SECONDS or DROPSCRIBE_MODEL_SLOTS, or export in int4",
         )

@@ -37,6 +37,7 @@ class _States:
 
 
 def _convolutions(encoder: nn.Module) -> list[Any]:
+    """The layers of an encoder that remember the end of the piece before."""
     return [module for module in encoder.modules() if hasattr(module, "cache_key")]
 
 
@@ -78,6 +79,7 @@ class _Cache:
         self.present: list[Tensor] = []
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Join new keys and values to the cache of a layer; returns all of them."""
         before = self._past[2 * layer : 2 * layer + 2]
         keys, values = (torch.cat(pair, dim=2) for pair in zip(before, (key, value), strict=True))
         self.present += [keys, values]
@@ -118,7 +120,7 @@ class DecoderModule(nn.Module):
             inputs_embeds=self._embed(input_ids, speech),
             attention_mask={"full_attention": _mask(attention_mask, input_ids.shape[1])},
             position_ids=position_ids,
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
         ).last_hidden_state
         weight = self.head.weight.to(self.dtype)
@@ -126,6 +128,7 @@ class DecoderModule(nn.Module):
         return logits.float(), *cache.present
 
     def _embed(self, ids: Tensor, speech: Tensor) -> Tensor:
+        """A row for each id: of a word, or beyond the vocabulary, of the sound."""
         table = self.language.embed_tokens
         words = table(ids.clamp(max=table.num_embeddings - 1)).to(self.dtype)
         rows = speech.to(self.dtype)[(ids - table.num_embeddings).clamp(min=0)]
@@ -133,7 +136,7 @@ class DecoderModule(nn.Module):
 
 
 def _mask(attention: Tensor, new: int) -> Tensor:
-    """Who sees whom (batch, 1, new, past + new): what came before and is no padding.
+    """Who sees whom (batch, 1, new, past + new): what came before, without padding.
 
     Each token sees itself, padding too: of nothing but padding there would be no attention to compute.
     """

@@ -16,7 +16,9 @@ from onnxruntime import InferenceSession, OrtValue
 from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
 from dropscribe.core.audio import SAMPLE_RATE
-from dropscribe.core.errors import ModelError, ModelUnavailableError
+from dropscribe.core.error_translation import first_line, translated
+from dropscribe.core.errors import ModelError, ModelMemoryError, ModelUnavailableError
+from dropscribe.models import engine_errors
 from dropscribe.models.base import Audio
 from dropscribe.models.gpu.cuda_support import GPU_PROVIDER
 from dropscribe.models.onnx.layout import DECODER, ENCODER, Manifest
@@ -47,18 +49,14 @@ def _open(path: Path, gpu_memory: int | None) -> InferenceSession:
         return InferenceSession(path, options, providers=[*providers, CPU_PROVIDER])
     except ERRORS as error:
         raise ModelUnavailableError(
-            f"ONNX Runtime cannot load {path}: {_first(error)}", remedy="export it again"
+            f"ONNX Runtime cannot load {path}: {first_line(error)}", remedy="export it again"
         ) from error
 
 
-def _first(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
 def _failed(error: Exception) -> ModelError:
-    return ModelError(
-        f"ONNX Runtime failed: {_first(error)}", remedy="lower DROPSCRIBE_CHUNK_SECONDS if memory ran out"
-    )
+    """The error of ours for one of ONNX Runtime."""
+    kind = ModelMemoryError if engine_errors.is_out_of_memory(error) else ModelError
+    return kind(f"ONNX Runtime failed: {first_line(error)}", remedy="lower DROPSCRIBE_CHUNK_SECONDS if memory ran out")
 
 
 class SpeechEncoder:
@@ -86,10 +84,8 @@ class SpeechEncoder:
             if cancel.is_set():
                 raise CancelledError
             piece = padded[None, begin : begin + self._piece]
-            try:
+            with translated(ERRORS, into=_failed):
                 embeddings, state = self._session.run(None, {"audio": piece, "state": state})
-            except ERRORS as error:
-                raise _failed(error) from error
             found.append(embeddings)
         return np.concatenate(found)
 
@@ -138,10 +134,8 @@ class Decoder:
             binding.bind_ortvalue_input(port.name, value)
         for name in self._outputs:
             binding.bind_output(name, "cpu" if name == "logits" else self._device)
-        try:
+        with translated(ERRORS, into=_failed):
             self._session.run_with_iobinding(binding)
-        except ERRORS as error:
-            raise _failed(error) from error
         logits, *cache.values = binding.get_outputs()
         cache.length = after
         found: Numbers = logits.numpy()[0]
@@ -211,6 +205,7 @@ class Choice:
         return int(self._chance.choice(scores.size, p=likelihood / likelihood.sum()))
 
     def _penalized(self, logits: Numbers, answer: Sequence[int]) -> Numbers:
+        """Logits in which what the answer has already is less likely, as transformers does it."""
         penalty = self._decoding.repetition_penalty
         if penalty == 1.0 or not answer:
             return logits

@@ -8,25 +8,40 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from dropscribe.core import machine_memory
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo
 from dropscribe.models.base import Audio
 from dropscribe.models.gpu import cuda_support, lock, memory
+from dropscribe.models.gpu.allowance import CUDA_CONTEXT
 from dropscribe.models.gpu.placement import ANYWHERE, Placement
 from dropscribe.models.onnx import layout, memory_budget
 from dropscribe.models.onnx.layout import Manifest
 from dropscribe.models.onnx.runtime import Decoder, SpeechEncoder
 from dropscribe.models.vibevoice.base import Numbers, VibeVoiceBase
 from dropscribe.models.vibevoice.dimensions import ModelDimensions
-from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener, TokenSink
+from dropscribe.models.vibevoice.generation import Decoding, Generation, TokenListener, TokenSink
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """The tokens of a request; ids past the vocabulary are rows of `speech`, float32 of shape (tokens, hidden)."""
+
+    ids: Sequence[int]
+    speech: Numbers
+
+    def __len__(self) -> int:
+        """Tokens, words and audio."""
+        return len(self.ids)
 
 
 class Onnx(VibeVoiceBase):
@@ -36,19 +51,27 @@ class Onnx(VibeVoiceBase):
         """Load the graphs of a checked export into so many bytes of memory. Raises ModelUnavailableError."""
         began = time.monotonic()
         geometry = read_geometry(folder)
-        slots = settings.model_slots or 1
+        slots = settings.fixed_slots
         wanted = settings.chunk_seconds
         longest = memory_budget.longest_chunk(geometry, manifest, room, wanted, slots, on_gpu=on_gpu)
         self._vocabulary = manifest.vocabulary
-        self._encoder = SpeechEncoder(folder, manifest, gpu_memory=room if on_gpu else None)
-        self._decoder = Decoder(folder, room if on_gpu else None)
+        arena = room - CUDA_CONTEXT if on_gpu else None
+        self._encoder = SpeechEncoder(folder, manifest, gpu_memory=arena)
+        self._decoder = Decoder(folder, arena)
         self._decoding = Decoding(
             manifest.ends, temperature=settings.temperature, repetition_penalty=settings.repetition_penalty
         )
         seconds = round(time.monotonic() - began, 1)
         log.info("loaded %s in %s in %.1f s on the %s", folder, manifest.dtype, seconds, "GPU" if on_gpu else "CPU")
         super().__init__(
-            EngineInfo("onnx", str(folder), manifest.dtype, slots, longest, load_seconds=seconds),
+            EngineInfo(
+                engine="onnx",
+                model=str(folder),
+                precision=manifest.dtype,
+                slots=slots,
+                longest_chunk=longest,
+                load_seconds=seconds,
+            ),
             read_tokenizer(folder),
             manifest.wording,
             hop=manifest.hop,
@@ -88,12 +111,14 @@ class Onnx(VibeVoiceBase):
         """See `VibeVoiceBase`."""
         return self._encoder.encode(audio, cancel)
 
-    def proceed(
-        self, words: Sequence[int], embeddings: Numbers, budget: int, listen: Listener, cancel: threading.Event
-    ) -> Generation:
+    def embed(self, words: Sequence[int], audio: Numbers) -> Prompt:
         """See `VibeVoiceBase`."""
-        prompt = self._prompt(words, embeddings)
-        return self._decoder.generate(prompt, embeddings, budget, TokenSink(listen, cancel), self._decoding)
+        rows = range(self._vocabulary, self._vocabulary + len(audio))
+        return Prompt(self._wording.insert(words, rows), audio)
+
+    def proceed(self, prompt: Prompt, budget: int, listen: TokenListener, cancel: threading.Event) -> Generation:
+        """See `VibeVoiceBase`."""
+        return self._decoder.generate(prompt.ids, prompt.speech, budget, TokenSink(listen, cancel), self._decoding)
 
     def features(self, audio: Audio) -> Numbers:
         """See `VibeVoiceBase`."""
@@ -101,27 +126,23 @@ class Onnx(VibeVoiceBase):
 
     def score(self, words: Sequence[int], features: Numbers, answer: Sequence[int]) -> Numbers:
         """See `VibeVoiceBase`."""
-        return self._decoder.score(self._prompt(words, features), features, answer)
-
-    def _prompt(self, words: Sequence[int], embeddings: Numbers) -> list[int]:
-        return self._wording.insert(words, range(self._vocabulary, self._vocabulary + len(embeddings)))
+        return self._decoder.score(self.embed(words, features).ids, features, answer)
 
 
 def read_geometry(folder: Path) -> ModelDimensions:
     """The shape of the model. Raises ModelUnavailableError."""
-    try:
+    with explained(
+        (OSError, ValueError), ModelUnavailableError, f"cannot read {folder / 'config.json'}", remedy="export it again"
+    ):
         return ModelDimensions.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise ModelUnavailableError(
-            f"cannot read {folder / 'config.json'}: {error}", remedy="export it again"
-        ) from error
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer beside the graphs. Raises ModelUnavailableError."""
-    try:
+    with explained(
+        (OSError, ValueError),
+        ModelUnavailableError,
+        f"cannot read {folder / 'tokenizer.json'}",
+        remedy="export it again",
+    ):
         return Tokenizer.from_buffer((folder / "tokenizer.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelUnavailableError(
-            f"cannot read {folder / 'tokenizer.json'}: {error}", remedy="export it again"
-        ) from error

@@ -71,6 +71,7 @@ def write(
 
 
 def _write_plain(file: BinaryIO, shard: Shard, tensor: Tensor, place: Placed, tell: Callable[[int], None]) -> None:
+    """Write a tensor as it is, in the number format of its place. Raises ModelUnavailableError."""
     file.seek(place.offset)
     wanted = place.weight.dtype.numpy()
     for piece in pieces(shard, tensor, _buffer(tensor, PIECE)):
@@ -98,6 +99,7 @@ def _write_int4(
 
 
 def _buffer(tensor: Tensor, count: int) -> bytearray:
+    """Room for so many numbers of a tensor at once, at most for all of them."""
     width = TORCH[tensor.dtype].itemsize if tensor.dtype in TORCH else 1
     return bytearray(min(count * width, tensor.size))
 
@@ -108,6 +110,7 @@ def _numbers(piece: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _rounded(numbers: NDArray[np.float32], dtype: np.dtype[Any], tensor: Tensor) -> NDArray[Any]:
+    """The numbers in another format. Raises ModelUnavailableError where that cannot hold one of them."""
     with np.errstate(over="ignore"):
         rounded = numbers.astype(dtype, copy=False)
     if not np.isfinite(rounded).all():

@@ -12,10 +12,10 @@ from dropscribe.core.engine_settings import EngineSettings
 class ScriptedSettings(EngineSettings):
     """What the engine that invents words for tests is to say."""
 
-    engine: ClassVar[str] = "scripted"
+    table: ClassVar[str] = "scripted"
 
     script: str = Field(
         "",
-        description="what it says and how it behaves: JSON, or `@` and the path of a JSON file",
+        description="its output and behaviour: JSON, or `@` and the path of a JSON file",
         json_schema_extra={"digest": "script"},
     )

@@ -1,4 +1,4 @@
-"""A transcriber without a model: it says what its script tells it to, as slowly or as wrongly as told.
+"""A transcriber without a model: it says what its script says, as slowly or as wrongly as asked.
 
 Everything around the model can be tried with it in milliseconds: progress, cancellation, gates, crashes. The
 script is the setting `script` of this engine: JSON text, or `@` and the path of a JSON file, whose keys are the
@@ -7,7 +7,6 @@ fields of `Script`. The same audio with the same script always gives the same se
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ import resource
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from pathlib import Path
@@ -24,8 +24,10 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from dropscribe.core.audio import SAMPLE_RATE
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import ModelError, ModelFatalError, SettingsError
 from dropscribe.core.settings import Settings
+from dropscribe.core.settings_errors import alike, guess
 from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript, Segment
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.gpu.placement import ANYWHERE, Placement
@@ -58,7 +60,7 @@ class Script:
 
     What is said: `text` for every segment (empty: words chosen by the audio's bytes), one segment for each
     `segment_seconds`, by `speakers` voices in turn (0: it tells nobody apart). With `hears` a segment is what lies
-    between two pauses, and its voice is told by its pitch: so the same sounds are read alike in whatever window they
+    between two pauses, and its voice is its pitch: so the same sounds are read alike in whatever window they
     come. `confidence` is that of every segment.
 
     How long a chunk takes: `seconds`, and its own length divided by `realtime_factor` (0: no time).
@@ -90,13 +92,14 @@ class Script:
 def parse(script: str) -> Script:
     """Read a script from JSON text, or from the file that is named after an `@`; empty text is the default.
 
-    Raises SettingsError for a file that cannot be read, text that is no JSON object, an unknown key or a
+    Raises SettingsError for a file that cannot be read, text that is not a JSON object, an unknown key or a
     value that does not fit.
     """
     values = _read_json(script) if script.strip() else {}
     known = [*map(attrgetter("name"), fields(Script))]
     if unknown := [key for key in values if key not in known]:
-        raise SettingsError(f"unknown key {unknown[0]} in the script", remedy=_hint(unknown[0], known))
+        hint = guess(alike(unknown[0], known), f"the keys are {', '.join(known)}")
+        raise SettingsError(f"unknown key {unknown[0]} in the script", remedy=hint)
     try:
         return TypeAdapter(Script).validate_python(values)
     except ValidationError as error:
@@ -106,19 +109,13 @@ def parse(script: str) -> Script:
 
 
 def _read_json(script: str) -> dict[str, object]:
-    try:
+    """The script as a JSON object. Raises SettingsError."""
+    with explained((OSError, ValueError), SettingsError, f"cannot read the script {script[:80]!r}", remedy="fix it"):
         text = Path(script[1:]).expanduser().read_text(encoding="utf-8") if script.startswith("@") else script
         values = json.loads(text)
-    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON
-        raise SettingsError(f"cannot read the script {script[:80]!r}: {error}", remedy="mend it") from error
     if not isinstance(values, dict):
         raise SettingsError(f"the script {script[:80]!r} is not a JSON object", remedy="write it as {...}")
     return values
-
-
-def _hint(key: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {nearest[0]}?" if nearest else f"the keys are {', '.join(known)}"
 
 
 class Scripted:
@@ -134,10 +131,10 @@ class Scripted:
     def load(cls, settings: Settings, _placement: Placement = ANYWHERE) -> Scripted:
         """Read the script; any checkpoint is one. Raises SettingsError when it is wrong."""
         script = parse(settings.of(ScriptedSettings).script)
-        return cls(script, slots=settings.model_slots or 1, model=settings.model)
+        return cls(script, slots=settings.fixed_slots, model=settings.model)
 
     def transcribe(self, audio: Audio, request: TranscribeRequest) -> RawTranscript:
-        """Take the time, then behave as the script says. Raises ModelError or ModelFatalError when told to."""
+        """Take the time, then behave as the script says. Raises ModelError or ModelFatalError if the script says so."""
         started = time.monotonic()
         duration = audio.size / SAMPLE_RATE
         finished = self._pass_time(duration, request)
@@ -156,6 +153,7 @@ class Scripted:
         """Nothing is held."""
 
     def _pass_time(self, duration: float, request: TranscribeRequest) -> bool:
+        """Take as long as the script says, reporting progress; False if the request was cancelled meanwhile."""
         factor = self._script.realtime_factor
         total = self._script.seconds + (duration / factor if factor else 0.0)
         started = time.monotonic()
@@ -166,6 +164,7 @@ class Scripted:
         return not request.cancel.is_set()
 
     def _misbehaves(self, duration: float, request: TranscribeRequest) -> bool:
+        """Is this one of the requests on which the script has the model misbehave?"""
         script = self._script
         if script.behave == "speak" or script.when_context not in request.context:
             return False
@@ -181,14 +180,15 @@ class Scripted:
 
 
 def _is_first(marker: Path) -> bool:
-    try:
+    """Is this the first of all processes to come here? A file remembers it."""
+    with suppress(FileExistsError):
         marker.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _speak(audio: Audio, script: Script) -> tuple[Segment, ...]:
+    """Segments of equal length that fill the audio, whatever is in it."""
     length = max(1, round(script.segment_seconds * SAMPLE_RATE))
     return tuple(
         Segment(
@@ -225,20 +225,24 @@ def _stretches(audio: Audio, pause: float) -> list[tuple[int, int]]:
 
 def _pitch(samples: Audio) -> float:
     """The strongest frequency, in Hz."""
-    spectrum = np.abs(np.fft.rfft(samples))
-    return float(np.argmax(spectrum)) * SAMPLE_RATE / samples.size
+    size = 1 << samples.size.bit_length()  # of a length with large factors, the transform takes ten times as long
+    spectrum = np.abs(np.fft.rfft(samples, size))
+    return float(np.argmax(spectrum)) * SAMPLE_RATE / size
 
 
 def _word_of(audio: Audio) -> str:
+    """A word that depends on the audio alone."""
     return WORDS[hashlib.blake2b(audio.tobytes(), digest_size=1).digest()[0] % len(WORDS)]
 
 
 def _words_of(audio: Audio) -> str:
+    """Words that depend on the audio alone, so that the same audio always gives the same text."""
     digest = hashlib.blake2b(audio.tobytes(), digest_size=WORDS_A_SEGMENT).digest()
     return " ".join(WORDS[byte % len(WORDS)] for byte in digest)
 
 
 def _answer(behaviour: Behaviour, segments: tuple[Segment, ...]) -> RawTranscript:
+    """The transcript as a model of that behaviour would give it."""
     if behaviour == "devour":
         _devour()
     if behaviour in {"error", "fatal", "exit", "segfault"}:
@@ -257,7 +261,7 @@ def _devour() -> NoReturn:
     """Raises MemoryError; ModelError where this machine's memory would be all of it."""
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
         raise ModelError(
-            "the script told the model to take all memory, but there is no limit", remedy="set one (ulimit -v)"
+            "the script makes the model take all memory, but there is no limit", remedy="set one (ulimit -v)"
         )
     taken = []
     while True:
@@ -265,10 +269,11 @@ def _devour() -> NoReturn:
 
 
 def _fail(behaviour: Behaviour) -> NoReturn:
+    """End the transcription, or the process, in the way that the script says."""
     if behaviour == "error":
-        raise ModelError("the script told the model to fail on this chunk", remedy="change the script")
+        raise ModelError("the script makes the model fail on this chunk", remedy="change the script")
     if behaviour == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
     if behaviour == "exit":
         os._exit(1)  # no clean-up of any kind, as if the kernel had killed it
-    raise ModelFatalError("the script told the model to be beyond repair", remedy="change the script")
+    raise ModelFatalError("the script makes the model be beyond repair", remedy="change the script")

@@ -32,7 +32,7 @@ METADATA = {
 def fill(checkpoint: Path, target: Path) -> None:
     """Write the graph with the weights of a checkpoint to `target`. The same checkpoint gives the same bytes.
 
-    Raises ModelUnavailableError when the checkpoint is no such file, or holds something other than tensors.
+    Raises ModelUnavailableError if the checkpoint is not such a file, or holds something other than tensors.
     """
     tensors = torch_archive.read(checkpoint)
     with target.open("wb") as sink:
@@ -130,6 +130,7 @@ class _Segments:
 
 
 def _segments(n: _Network, x: str) -> _Segments:
+    """Nodes that average over segments of frames."""
     frames = n.add("Squeeze", n.add("Shape", x, start=2, end=3))
     zero, one, length = (n.add("Constant", value_int=number) for number in (0, 1, SEGMENT))
     of_frame = n.add("Div", n.add("Range", zero, frames, one), length)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.installing import how_to_install
 from dropscribe.models.checkpoints import fetch, known
 from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
 from dropscribe.models.progress import Tell
@@ -68,16 +69,18 @@ def require() -> None:
 
 
 def _runtime() -> Any:
+    """The package that runs the encoder. Raises ModelUnavailableError where it is missing."""
     try:
         return import_module("sherpa_onnx")
     except ImportError as error:
         raise ModelUnavailableError(
             f"the speaker encoder of CPU workers is not installed: {error}",
-            remedy="install it with pip install 'dropscribe[cpu]'",
+            remedy=f"install it: {how_to_install('cpu')}",
         ) from error
 
 
 def _extractor(weights: Path) -> Any:
+    """The encoder itself, from weights that are fixed first. Raises ModelUnavailableError."""
     runtime = _runtime()
     with tempfile.NamedTemporaryFile(prefix="dropscribe-", suffix=".onnx") as mended:
         mended.write(_mended(weights.read_bytes()))

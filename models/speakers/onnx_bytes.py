@@ -63,6 +63,7 @@ def value(name: str, shape: Sequence[Dimension]) -> bytes:
 
 
 def _attribute(name: str, content: Attribute) -> bytes:
+    """An attribute of a node, by its type."""
     if isinstance(content, float):
         return _text(1, name) + _key(2, FIXED32) + struct.pack("<f", content) + _integer(20, 1)
     if isinstance(content, int):
@@ -71,18 +72,22 @@ def _attribute(name: str, content: Attribute) -> bytes:
 
 
 def _message(field: int, content: bytes) -> bytes:
+    """A field of any length, in the encoding of protocol buffers."""
     return _key(field, LENGTH) + _varint(len(content)) + content
 
 
 def _text(field: int, content: str) -> bytes:
+    """A field of text."""
     return _message(field, content.encode())
 
 
 def _integer(field: int, number: int) -> bytes:
+    """A field that is a number."""
     return _key(field, VARINT) + _varint(number & 0xFFFF_FFFF_FFFF_FFFF)  # below 0: the two's complement
 
 
 def _key(field: int, wire: int) -> bytes:
+    """The number of a field, and how it is written."""
     return _varint(field << 3 | wire)
 
 

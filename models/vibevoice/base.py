@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropscribe.core.audio import SAMPLE_RATE
-from dropscribe.core.errors import ModelError
+from dropscribe.core.errors import ModelDoesNotFitError, ModelError, ModelMemoryError
 from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.vibevoice import memory_plan
-from dropscribe.models.vibevoice.generation import CancelledError, Generation, Listener
+from dropscribe.models.vibevoice.generation import CancelledError, Generation, TokenListener
 from dropscribe.models.vibevoice.output import StreamedOutput
 from dropscribe.models.vibevoice.prompt import Wording
 
@@ -62,10 +62,15 @@ class VibeVoiceBase(ABC):
         """
 
     @abstractmethod
-    def proceed(
-        self, words: Sequence[int], embeddings: Any, budget: int, listen: Listener, cancel: threading.Event
-    ) -> Generation:
-        """The answer to a prompt of `words` with the audio in its place. Raises ModelError and ModelFatalError."""
+    def embed(self, words: Sequence[int], audio: Any) -> Any:
+        """The prompt of `words` with the embeddings of the audio in their place; its `len()` are its tokens.
+
+        Raises ModelError and ModelFatalError.
+        """
+
+    @abstractmethod
+    def proceed(self, prompt: Any, budget: int, listen: TokenListener, cancel: threading.Event) -> Generation:
+        """The answer to a prompt of `embed`. Raises ModelError and ModelFatalError."""
 
     @abstractmethod
     def close(self) -> None:
@@ -95,11 +100,17 @@ class VibeVoiceBase(ABC):
         return self._transcribe(audio, request, answer, budget)
 
     def warm_up(self) -> None:
-        """Read a moment of silence, so that the first recording does not pay for what is set up on first use."""
+        """Read a moment of silence, so that the first recording does not pay for what is set up on first use.
+
+        Raises ModelDoesNotFitError if memory runs out, and ModelError.
+        """
         began = time.monotonic()
         silence = np.zeros(round(WARM_UP_SECONDS * SAMPLE_RATE), dtype=np.float32)
         answer = StreamedOutput(self.tokenizer, lambda _: None)
-        self._transcribe(silence, TranscribeRequest(), answer, WARM_UP_TOKENS)
+        try:
+            self._transcribe(silence, TranscribeRequest(), answer, WARM_UP_TOKENS)
+        except ModelMemoryError as error:
+            raise ModelDoesNotFitError(error.problem, remedy=error.remedy) from error
         log.info("warmed up in %.1f s", time.monotonic() - began)
 
     def prompt(self, audio: Audio, context: str) -> list[int]:
@@ -109,15 +120,16 @@ class VibeVoiceBase(ABC):
     def _transcribe(
         self, audio: Audio, request: TranscribeRequest, answer: StreamedOutput, budget: int
     ) -> RawTranscript:
+        """Encode, then write the answer, listened to while it is written."""
         words = self.prompt(audio, request.context)
         began = time.monotonic()
         try:
-            embeddings = self.encode(audio, request.cancel)
+            # The prompt alone is kept: it holds a copy of the embeddings, as large as they are.
+            prompt = self.embed(words, self.encode(audio, request.cancel))
         except CancelledError:
             return CANCELLED
         encoded = time.monotonic()
-        generation = self.proceed(words, embeddings, budget, answer.listen, request.cancel)
+        generation = self.proceed(prompt, budget, answer.listen, request.cancel)
         segments, ended = answer.end(generation.stop)
         timings = {"encoder": encoded - began, "prefill": generation.prefill, "decode": generation.decode}
-        asked = len(words) - 1 + len(embeddings)
-        return RawTranscript(segments, ended, asked, len(generation.tokens), budget=budget, timings=timings)
+        return RawTranscript(segments, ended, len(prompt), len(generation.tokens), budget=budget, timings=timings)

@@ -38,6 +38,7 @@ def _numbers(shape: tuple[int, ...], precision: str) -> int:
 
 
 def _int8(pieces: Iterator[torch.Tensor], shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """A weight in 8 bits, row by row, as bitsandbytes stores it."""
     weight, scales = torch.empty(shape, dtype=torch.int8), torch.empty(shape[0], dtype=torch.float32)
     at = 0
     for piece in pieces:
@@ -50,6 +51,7 @@ def _int8(pieces: Iterator[torch.Tensor], shape: tuple[int, ...]) -> dict[str, t
 
 
 def _nf4(pieces: Iterator[torch.Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """A weight in 4 bits, block by block, as bitsandbytes stores it."""
     weight = torch.empty((-(-math.prod(shape) // 2), 1), dtype=torch.uint8)  # two numbers a byte
     at, scales = 0, []
     for piece in pieces:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import torch
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.checkpoints import convert, convert_plan, hub_cache, new_folder, safetensors_files, sizes
 from dropscribe.models.checkpoints.convert import SourceCheckpoint, Warn
+from dropscribe.models.checkpoints.copy_check import CopyRun, Try, without_running
 from dropscribe.models.checkpoints.safetensors_files import Shard, Tensor
 from dropscribe.models.checkpoints.shard_writer import Entry, Writer
 from dropscribe.models.progress import Tell
-from dropscribe.models.vibevoice import bnb_packing, loader, memory_plan, meta_model, quantize
+from dropscribe.models.vibevoice import bnb_packing, loader, memory_plan, meta_model, quantize, transformers_view
 from dropscribe.models.vibevoice import parts as parts_
 from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.memory_plan import Precision
@@ -34,7 +35,8 @@ SCALES = {"int8": ".SCB", "nf4": ".weight.absmax"}
 class Copy:
     """A copy that was written: `quantized` modules of these `parts`, `size` bytes in `files` of weights and the rest.
 
-    `revision` is the source's commit in the cache, empty for a folder.
+    `revision` is the source's commit in the cache, empty for a folder. Its files were read back and its modules
+    counted; it is `checked` if it ran, else `not_run` says why not.
     """
 
     source: str
@@ -47,6 +49,8 @@ class Copy:
     files: int
     size: int
     seconds: float
+    checked: bool = False
+    not_run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +81,28 @@ def write_quantized(
     warn: Warn,
     device: str = "auto",
     revision: str = "",
+    try_out: Try = without_running,
 ) -> Copy:
     """Quantize a checkpoint (a folder, or an id in the cache) to `int8` or `nf4` into a folder that is absent or empty.
 
-    It is written under another name beside its own, read back, checked module by module, and only then given its name.
-    `device` is `auto`, `cpu` or `cuda`, where the arithmetic is done. `tell` hears of the progress, `warn` what speaks
-    against quantizing these parts.
+    It is written under another name beside its own, read back, counted module by module, run by `try_out`, and only
+    then given its name. `device` is `auto`, `cpu` or `cuda`, where the arithmetic is done. `tell` hears of the
+    progress, `warn` what speaks against quantizing these parts.
 
     Raises UsageError for a source that is not there or a destination that is taken, ModelUnavailableError when the
-    source cannot be used or the disk cannot hold the copy, and QuantizationError when it went wrong.
+    source cannot be used or the disk cannot hold the copy, QuantizationError when it went wrong, and ModelError where
+    the copy does not run.
     """
     began = time.monotonic()
     target = new_folder.vacant(destination)
     examined = convert.examine(source, revision)
     if target.is_relative_to(examined.folder):
         raise UsageError(f"{destination} lies in {source} itself", remedy="name another folder")
-    config = loader.read_config(str(examined.folder))
-    weights = memory_plan.weights(ModelDimensions.from_config(config, parts), Precision(precision))
-    new_folder.require_room(target.parent, weights + MARGIN)
-    job = _plan(examined, config, precision, parts, _device(device))
-    for sentence in parts_.doubts(parts):
-        warn(sentence)
-    with new_folder.beside(target) as folder:
-        try:
-            files = _write(job, folder, tell)
-        except OSError as error:
-            raise new_folder.unwritable(target, error) from error
-        _prove(job, folder)
-        new_folder.settle(folder, target)
+    with transformers_view.of(replace(examined, weights=_serving(examined))) as served:
+        job = _plan(served, precision, parts, _device(device), target)
+        for sentence in parts_.doubts(parts):
+            warn(sentence)
+        files, run = _make(job, target, tell, try_out)
     size = sizes.of_files(filter(Path.is_file, target.rglob("*")))
     return Copy(
         source=source,
@@ -117,6 +115,8 @@ def write_quantized(
         files=files,
         size=size,
         seconds=time.monotonic() - began,
+        checked=run.checked,
+        not_run=run.not_run,
     )
 
 
@@ -130,28 +130,50 @@ def _device(asked: str) -> torch.device:
 
 
 def _plan(
-    source: SourceCheckpoint,
-    config: Mapping[str, Any],
-    precision: str,
-    parts: tuple[ModelPart, ...],
-    device: torch.device,
+    source: SourceCheckpoint, precision: str, parts: tuple[ModelPart, ...], device: torch.device, target: Path
 ) -> _Job:
-    tensors = tuple((shard, tensor) for shard in _serving(source) for tensor in shard.tensors)
+    """What is to be written, checked before anything is. Raises ModelUnavailableError."""
+    config = loader.read_config(str(source.folder))
+    weights = memory_plan.weights(ModelDimensions.from_config(config, parts), Precision(precision))
+    new_folder.require_room(target.parent, weights + MARGIN)
+    tensors = tuple((shard, tensor) for shard in source.weights for tensor in shard.tensors)
     model = meta_model.build(config)
     names = meta_model.names(model, map(attrgetter("name"), map(itemgetter(1), tensors)))
     if lacking := sorted(model.state_dict().keys() - set(names.values())):
         raise loader.lacking(source.name, lacking)
-    return _Job(source, precision, parts, device, quantize.intended(model, parts), names, tensors)
+    return _Job(
+        source=source,
+        precision=precision,
+        parts=parts,
+        device=device,
+        modules=quantize.intended(model, parts),
+        names=names,
+        tensors=tensors,
+    )
 
 
-def _serving(source: SourceCheckpoint) -> list[Shard]:
+def _make(job: _Job, target: Path, tell: Tell, try_out: Try) -> tuple[int, CopyRun]:
+    """Write the copy, prove it, run it and give it its name; returns the number of files with weights too."""
+    with new_folder.beside(target) as folder:
+        try:
+            files = _write(job, folder, tell)
+        except OSError as error:
+            raise new_folder.unwritable(target, error) from error
+        _prove(job, folder)
+        tell("running it", 0, 0)
+        run = try_out(folder)
+        new_folder.settle(folder, target)
+    return files, run
+
+
+def _serving(source: SourceCheckpoint) -> tuple[Shard, ...]:
     """The files that transformers would read: the single one, else those that the index names."""
     single = source.folder / f"model{safetensors_files.SUFFIX}"
     index = source.folder / f"model{safetensors_files.INDEX_SUFFIX}"
     named = {single}
     if index.is_file() and not single.is_file():
         named = set(map(source.folder.joinpath, safetensors_files.read_index(index)["weight_map"].values()))
-    return [shard for shard in source.weights if shard.path in named]
+    return tuple(shard for shard in source.weights if shard.path in named)
 
 
 def _write(job: _Job, folder: Path, tell: Tell) -> int:
@@ -196,6 +218,7 @@ def _entries(job: _Job, shard: Shard, tensor: Tensor, progress: _Progress) -> li
     module, _, leaf = job.names[tensor.name].rpartition(".")
 
     def pieces(numbers: int) -> Iterator[torch.Tensor]:
+        """The numbers of a tensor, so many at a time."""
         buffer = bytearray(numbers * max(8, safetensors_files.BITS.get(tensor.dtype, 8)) // 8)
         return progress.counted(convert.pieces(shard, tensor, buffer))
 
@@ -208,18 +231,34 @@ def _entries(job: _Job, shard: Shard, tensor: Tensor, progress: _Progress) -> li
     size = tensor.size if kept else tensor.count * job.dtype.itemsize
 
     def blocks() -> Iterator[memoryview]:
+        """The bytes of a tensor, in pieces."""
         for piece in pieces(bnb_packing.MOST):
             yield _bytes(piece if kept else piece.to(job.dtype))
 
-    return [Entry(tensor.name, dtype, tensor.shape, size, blocks)]
+    return [
+        Entry(
+            name=tensor.name,
+            dtype=dtype,
+            shape=tensor.shape,
+            size=size,
+            blocks=blocks,
+        )
+    ]
 
 
 def _held(name: str, tensor: torch.Tensor) -> Entry:
     """A tensor that is in memory until it is written."""
-    return Entry(name, DTYPES[tensor.dtype], tuple(tensor.shape), tensor.nbytes, lambda: [_bytes(tensor)])
+    return Entry(
+        name=name,
+        dtype=DTYPES[tensor.dtype],
+        shape=tuple(tensor.shape),
+        size=tensor.nbytes,
+        blocks=lambda: [_bytes(tensor)],
+    )
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:
+    """The bytes of a tensor."""
     return tensor.contiguous().flatten().view(torch.uint8).numpy().data
 
 

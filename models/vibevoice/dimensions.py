@@ -54,6 +54,13 @@ class EncoderDimensions:
             yield depth, width, self.expansion * width
             yield depth, self.expansion * width, width
 
+    @property
+    def largest_part(self) -> int:
+        """Trained numbers of the largest block or convolution: what is moved at once where it lies elsewhere."""
+        widths = self.widths
+        shrinking = max(map(_convolution, widths, widths[1:], (2 * ratio for ratio in self.ratios)))
+        return max(shrinking, *(self._block(width) for depth, width in zip(self.depths, widths, strict=True) if depth))
+
     def _block(self, width: int) -> int:
         """Two norms and two layer scales, a convolution for each channel, and the feed-forward part."""
         inner = self.expansion * width

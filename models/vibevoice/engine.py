@@ -1,14 +1,13 @@
 """From a prompt to tokens: what every engine offers, and the plain one, which reads one request at a time.
 
-Two engines answer alike, token for token: `Reference` here, by transformers' `generate()`, and `Batched` in
-`batching.py`, in which requests join and leave while others run.
+Two engines give the same tokens: `Reference` here, by transformers' `generate()`, and `Runner` in `runner/`, in which
+requests join and leave while others run.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,20 +23,22 @@ from transformers import (
 )
 
 from dropscribe.models import engine_errors
-from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener, Stop, TokenSink
-from dropscribe.models.vibevoice.soft_tokens import SoftTokens
+from dropscribe.models.vibevoice.generation import Decoding, Generation, Stop, TokenListener, TokenSink
 
-POLL_SECONDS = 0.1  # between two looks at new tokens: often enough for progress, rarely enough to cost nothing
+POLL_SECONDS = 0.1  # between two looks at whether a request that waits was cancelled
 
 
 class Engine(Protocol):
     """Serves the language model to as many threads as want to."""
 
-    def generate(self, prompt: Sequence[int], budget: int, listen: Listener, cancel: threading.Event) -> Generation:
-        """Continue a prompt of words and soft tokens by at most `budget` tokens.
+    def generate(
+        self, prompt: Tensor, max_new_tokens: int, on_tokens: TokenListener, cancel: threading.Event
+    ) -> Generation:
+        """Continue a prompt of embeddings (tokens, hidden), of words and audio alike, by at most `max_new_tokens`.
 
-        `listen` is called in this thread. Its answer and `cancel` take effect within a decode step; when this
-        returns, no soft token of the prompt is read any more. Raises ModelError and ModelFatalError.
+        `on_tokens` is called in this thread with the tokens that are new, several at once; when it wants no more, some
+        further ones may have been chosen meanwhile. `cancel` takes effect within a decode step. Raises ModelError and
+        ModelFatalError.
         """
         ...
 
@@ -66,6 +67,7 @@ class _Listening(StoppingCriteria):
     first: float = 0.0
 
     def __call__(self, input_ids: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Does the answer end here? transformers asks after each token."""
         self.first = self.first or time.monotonic()
         stop = not self.ear.take(input_ids[0].tolist()) or self.ear.cancel.is_set()
         return torch.full((len(input_ids),), stop, device=input_ids.device)
@@ -74,20 +76,21 @@ class _Listening(StoppingCriteria):
 class Reference:
     """One request at a time through `generate()`: slow and simple, what the other engine is held against."""
 
-    def __init__(self, model: Any, soft: SoftTokens, decoding: Decoding) -> None:
-        """`model` is a VibeVoiceAsrForConditionalGeneration whose embedding is `soft`."""
+    def __init__(self, model: Any, decoding: Decoding) -> None:
+        """`model` is a VibeVoiceAsrForConditionalGeneration."""
         self._model = language_model(model)
-        self._soft = soft
         self._decoding = decoding
         self._lock = threading.Lock()
 
-    def generate(self, prompt: Sequence[int], budget: int, listen: Listener, cancel: threading.Event) -> Generation:
+    def generate(
+        self, prompt: Tensor, max_new_tokens: int, on_tokens: TokenListener, cancel: threading.Event
+    ) -> Generation:
         """See `Engine`; waits until the requests before are done."""
         while not self._lock.acquire(timeout=POLL_SECONDS):
             if cancel.is_set():
                 return Generation((), Stop.CANCELLED)
         try:
-            return self._generate(prompt, budget, TokenSink(listen, cancel))
+            return self._generate(prompt, max_new_tokens, TokenSink(on_tokens, cancel))
         except RuntimeError as error:  # PyTorch's; GPU errors have no other class in common
             raise engine_errors.translate(error) from error
         finally:
@@ -97,21 +100,23 @@ class Reference:
         """Nothing runs between requests."""
 
     def _penalty(self) -> LogitsProcessorList:
+        """What makes repetitions less likely."""
         # Given embeddings instead of ids, generate() shows it the answer alone.
         penalty = self._decoding.repetition_penalty
         return LogitsProcessorList([] if penalty == 1.0 else [RepetitionPenaltyLogitsProcessor(penalty)])
 
-    def _generate(self, prompt: Sequence[int], budget: int, ear: TokenSink) -> Generation:
+    def _generate(self, prompt: Tensor, max_new_tokens: int, ear: TokenSink) -> Generation:
+        """The answer to a prompt, token by token, until it ends or nobody wants it."""
         if ear.cancel.is_set():
             return Generation((), Stop.CANCELLED)
         listening = _Listening(ear)
         began = time.monotonic()
         with torch.no_grad():
-            embeddings = self._soft(torch.tensor([list(prompt)], device=self._soft.table.device))
+            embeddings = prompt[None].to(self._model.model.embed_tokens.weight)
             self._model.generate(
                 inputs_embeds=embeddings,
                 attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device),
-                generation_config=self._decoding.config(budget),
+                generation_config=self._decoding.config(max_new_tokens),
                 logits_processor=self._penalty(),
                 stopping_criteria=StoppingCriteriaList([listening]),
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
-Listener = Callable[[list[int]], bool]  # takes the tokens that are new; False: this is enough
+TokenListener = Callable[[list[int]], bool]  # takes the tokens that are new; False: this is enough
 
 
 class CancelledError(Exception):
@@ -65,28 +65,20 @@ class Decoding:
 
 @dataclass(slots=True)
 class TokenSink:
-    """Hands on the tokens that are new, and remembers why no more are wanted.
+    """Hands on the tokens that are new, and remembers why no more are wanted."""
 
-    An engine that had to start anew lets the answer go on after `earlier`, the tokens that it got before.
-    """
-
-    listen: Listener
+    on_tokens: TokenListener
     cancel: threading.Event
     tokens: list[int] = field(default_factory=list)
-    earlier: tuple[int, ...] = ()
     enough: bool = False
 
     def take(self, tokens: Sequence[int]) -> bool:
-        """Hand on what is new in `tokens`, all that came after `earlier`; False when no more are wanted."""
-        fresh = list(tokens[len(self.tokens) - len(self.earlier) :])
+        """Hand on what is new in `tokens`, all that were chosen so far; False when no more are wanted."""
+        fresh = list(tokens[len(self.tokens) :])
         if fresh and not self.enough:
             self.tokens += fresh
-            self.enough = not self.listen(fresh)
+            self.enough = not self.on_tokens(fresh)
         return not self.enough
-
-    def turn_over(self) -> None:
-        """From here on, what was heard is part of the prompt."""
-        self.earlier = tuple(self.tokens)
 
     def reason(self, eos: tuple[int, ...]) -> Stop:
         """Why the answer ended."""
@@ -96,6 +88,6 @@ class TokenSink:
             return Stop.EOS
         return Stop.CANCELLED if self.cancel.is_set() else Stop.BUDGET
 
-    def is_over(self, budget: int, eos: tuple[int, ...]) -> bool:
+    def is_over(self, max_new_tokens: int, eos: tuple[int, ...]) -> bool:
         """Whether nothing is to be added."""
-        return len(self.tokens) >= budget or self.reason(eos) is not Stop.BUDGET
+        return len(self.tokens) >= max_new_tokens or self.reason(eos) is not Stop.BUDGET

@@ -2,7 +2,7 @@
 
 A state machine of one character at a time, so that pieces read like the whole. An unescaped quote ends a text only
 where JSON could go on after it: before `}`, before the next object, or before a key. Otherwise it belongs to the
-text. What follows such a quote is kept until that is known, and read again if it was no end; every character is
+text. What follows such a quote is kept until that is known, and read again if it was not the end; every character is
 read a bounded number of times.
 """
 
@@ -15,7 +15,7 @@ from enum import Enum, auto
 ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "/": "/"}
 HEX = frozenset("0123456789abcdefABCDEF")
 NOTHING = frozenset({"null", "None"})
-MAX_KEY = 64  # letters; what goes on for longer after a quote, or has brackets, is no key
+MAX_KEY = 64  # letters; what goes on for longer after a quote, or has brackets, is not a key
 
 
 class State(Enum):
@@ -81,7 +81,7 @@ class ObjectReader:
             character = waiting.popleft()
             if self._steps[self.state](character):
                 continue
-            if self._kept:  # the quote was none: read again what followed it
+            if self._kept:  # the quote did not end it: read again what followed
                 waiting.extendleft(reversed(self._kept))
                 self._kept.clear()
             else:
@@ -92,6 +92,7 @@ class ObjectReader:
     # Each step takes a character in one state. False: it changed the state and leaves the character to the next one.
 
     def _before(self, character: str) -> bool:
+        """Before the list: wait for it, or for an object without one."""
         if character == "[":
             self.state = State.OPENED
         elif character == "{":
@@ -99,6 +100,7 @@ class ObjectReader:
         return True
 
     def _opened(self, character: str) -> bool:
+        """Within the list: its first object, or its end."""
         if character == "]":
             self.state = State.AFTER
         elif character == "{":
@@ -110,6 +112,7 @@ class ObjectReader:
         return True
 
     def _between(self, character: str) -> bool:
+        """Between two objects."""
         if character == "{":
             self._begin()
         elif character == "]":
@@ -117,6 +120,7 @@ class ObjectReader:
         return True
 
     def _object(self, character: str) -> bool:
+        """Within an object: its next key, or its end."""
         if character == '"':
             self._letters.clear()
             self.state = State.KEY
@@ -127,12 +131,14 @@ class ObjectReader:
         return True
 
     def _in_key(self, character: str) -> bool:
+        """Within a key."""
         if self._ends_key(character):
             self._key = "".join(self._letters)
             self.state = State.COLON
         return True
 
     def _colon(self, character: str) -> bool:
+        """Between a key and its value."""
         if character == ":":
             self.state = State.VALUE
         elif not character.isspace():
@@ -140,6 +146,7 @@ class ObjectReader:
         return True
 
     def _before_value(self, character: str) -> bool:
+        """Before a value, which is a text or something bare."""
         if character.isspace():
             return True
         self._value.clear()
@@ -149,6 +156,7 @@ class ObjectReader:
         return character == '"'
 
     def _bare(self, character: str) -> bool:
+        """Within a value that is not text, which ends with its object or with a comma."""
         if self._depth == 0 and character in ',}"':  # a quote: a comma was forgotten
             bare = "".join(self._value).strip()
             self._values[self._key] = "" if bare in NOTHING else bare
@@ -159,6 +167,7 @@ class ObjectReader:
         return True
 
     def _text(self, character: str) -> bool:
+        """Within a text."""
         if character == '"':
             self.state = State.QUOTED
             self._comma = False
@@ -170,6 +179,7 @@ class ObjectReader:
         return True
 
     def _escaped(self, character: str) -> bool:
+        """Within an escape of a text."""
         if not self._escape:
             if character == "u":
                 self._escape = "u"
@@ -188,6 +198,7 @@ class ObjectReader:
         return True
 
     def _quoted(self, character: str) -> bool:
+        """After a quote in a text, which need not be its end: models forget to escape."""
         if character == "}":
             self._close()
             self._end()
@@ -207,6 +218,7 @@ class ObjectReader:
         return True
 
     def _next_key(self, character: str) -> bool:
+        """After such a quote and a comma, within what may be the next key."""
         if character in "[]{}" or len(self._letters) == MAX_KEY:
             return self._no_end(character)
         self._kept.append(character)
@@ -215,6 +227,7 @@ class ObjectReader:
         return True
 
     def _next_colon(self, character: str) -> bool:
+        """After what may be the next key: a colon proves it."""
         if character == ":":
             self._close()
             self._key = "".join(self._letters)
@@ -228,20 +241,24 @@ class ObjectReader:
     # What the steps do.
 
     def _begin(self) -> None:
+        """An object begins."""
         self._values = {}
         self.state = State.OBJECT
 
     def _end(self) -> None:
+        """An object is whole."""
         self._found.append(self._values)
         self._inside = True
         self.state = State.BETWEEN
 
     def _give_up(self) -> bool:
-        self.broken += self._inside or bool(self._values)  # a brace in what the model says first is no object
+        """The object is broken: go on with the next one."""
+        self.broken += self._inside or bool(self._values)  # a brace in what the model says first is not an object
         self.state = State.BETWEEN if self._inside else State.BEFORE
         return False
 
     def _ends_key(self, character: str) -> bool:
+        """Is this the quote that ends a key? Collects its letters."""
         if character == '"' and not self._skip:
             return True
         self._skip = character == "\\" and not self._skip
@@ -250,6 +267,7 @@ class ObjectReader:
         return False
 
     def _say(self, text: str) -> None:
+        """Add to the value, and to what listeners have not heard yet."""
         self._value.append(text)
         if self._listening:
             self.heard.append(text.replace("\n", " "))

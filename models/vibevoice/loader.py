@@ -21,27 +21,29 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_log
 
-from dropscribe.core.errors import ModelUnavailableError
+from dropscribe.core.errors import ModelDoesNotFitError, ModelUnavailableError
 from dropscribe.core.mappings import said
 from dropscribe.models import engine_errors
 from dropscribe.models.checkpoints import hub_cache
-from dropscribe.models.vibevoice import attention as varlen
-from dropscribe.models.vibevoice import quantize
+from dropscribe.models.vibevoice import offloading, quantize
+from dropscribe.models.vibevoice.dimensions import ModelDimensions
+from dropscribe.models.vibevoice.memory_plan import Saving
 from dropscribe.models.vibevoice.parts import SAFE_PARTS, ModelPart
+from dropscribe.models.vibevoice.runner import attention as paged_attention
+from dropscribe.models.vibevoice.runner import attention_check, attention_choice
+from dropscribe.models.vibevoice.runner.attention_choice import KERNEL_CAPABILITY, AttentionChoice
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "microsoft/VibeVoice-ASR-HF"
 MODEL_TYPE = "vibevoice_asr"
-FLASH_CAPABILITY = (8, 0)  # Ampere: the oldest that flash-attn supports, and the oldest with bf16
-ATTENTIONS = {"flash": "flash_attention_2", "sdpa": "sdpa", "eager": "eager", "varlen": "varlen"}
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model ready to be used, and what is to be told about it.
+    """A model ready to be used, and facts about it.
 
-    `revision` is the commit on the hub, empty for a folder. `attention` is what `choose_attention` found, and why.
+    `revision` is the commit on the hub, empty for a folder. `attention` is the function that was chosen, and why.
     `quantized` are the parts of the model that are. Loading took `seconds`; on a GPU the process then held
     `memory_held` bytes of its memory, and `memory_free` were free; both are 0 on a CPU.
     """
@@ -77,11 +79,13 @@ def read_config(source: str, revision: str = "") -> dict[str, Any]:
 
 
 def _place(source: str) -> str:
+    """The folder of a checkpoint, or its id."""
     folder = Path(source).expanduser()
     return str(folder) if folder.is_dir() else source
 
 
 def _not_readable(source: str, error: Exception) -> ModelUnavailableError:
+    """The error for a checkpoint that cannot be read."""
     first = str(error).strip().partition("\n")[0]
     return ModelUnavailableError(
         f"cannot read the checkpoint {source}: {first}",
@@ -90,19 +94,21 @@ def _not_readable(source: str, error: Exception) -> ModelUnavailableError:
 
 
 def _check_layout(source: str, config: Mapping[str, Any]) -> None:
+    """Raise ModelUnavailableError for a checkpoint of another model, or in its original layout."""
     kind = config.get("model_type")
     if kind == MODEL_TYPE:
         return
     if kind == "vibevoice":
         raise ModelUnavailableError(
-            f"{source} is in the original layout, which is not read here", remedy=f"use {CHECKPOINT}"
+            f"{source} is in the original layout, which no worker reads",
+            remedy=f"make a copy (dropscribe models quantize, or export), or use {CHECKPOINT}",
         )
     raise ModelUnavailableError(f"{source} holds a model of type {kind or 'unknown'}", remedy=f"use {CHECKPOINT}")
 
 
 def half(device: torch.device) -> torch.dtype:
     """The 16-bit format that a device computes in: bf16, which cannot overflow, where it is built in."""
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < KERNEL_CAPABILITY:
         return torch.float16
     return torch.bfloat16
 
@@ -113,44 +119,26 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
     return fixed.get(precision) or half(device)
 
 
-def choose_attention(
-    asked: str, dtype: torch.dtype, capability: tuple[int, int] | None, *, installed: bool
-) -> tuple[str, str]:
-    """The attention to use and why: flash-attn where it can run, else PyTorch's sdpa.
+def attention_on(device: torch.device, asked: str, dtype: torch.dtype, geometry: ModelDimensions) -> AttentionChoice:
+    """The attention function for a device and what is computed in; a kernel has been tried there.
 
-    The answer is transformers' name for it, or `varlen` for our own (see `attention.py`). `capability` is the GPU's
-    compute capability, None without a GPU. Raises ModelUnavailableError when what is asked for cannot run.
+    Raises ModelUnavailableError as `choose`.
     """
-    if asked in {"sdpa", "eager"} or (asked == "varlen" and capability is None):
-        return ATTENTIONS[asked], "set by DROPSCRIBE_VIBEVOICE_ATTENTION"
-    if asked == "varlen":
-        return _varlen(_flash_hindrance(dtype, capability, installed=True))
-    hindrance = _flash_hindrance(dtype, capability, installed=installed)
-    if not hindrance:
-        return ATTENTIONS["flash"], "flash-attn is installed and the card supports it"
-    if asked == "flash":
-        raise ModelUnavailableError(
-            f"flash-attn cannot be used: {hindrance}", remedy="set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"
-        )
-    return ATTENTIONS["sdpa"], hindrance
 
+    def problem(name: str) -> str:
+        """Why a kernel must not be used here; empty if it may."""
+        attend, like = paged_attention.FUNCTIONS[name], torch.zeros(0, dtype=dtype, device=device)
+        found = attention_check.problem(attend, geometry.heads, geometry.kv_heads, geometry.head_dim, like)
+        torch.cuda.empty_cache()  # the plan asks next what is free
+        return found
 
-def _varlen(hindrance: str) -> tuple[str, str]:
-    if hindrance:
-        raise ModelUnavailableError(
-            f"PyTorch's flash kernel cannot be used: {hindrance}", remedy="set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"
-        )
-    return ATTENTIONS["varlen"], "set by DROPSCRIBE_VIBEVOICE_ATTENTION"
-
-
-def _flash_hindrance(dtype: torch.dtype, capability: tuple[int, int] | None, *, installed: bool) -> str:
-    if capability is None:
-        return "there is no GPU"
-    if capability < FLASH_CAPABILITY:
-        return f"the card's compute capability is {capability[0]}.{capability[1]}, and flash-attn needs 8.0"
-    if dtype == torch.float32:
-        return "flash-attn takes 16-bit numbers only"
-    return "" if installed else "flash-attn is not installed (pip install 'dropscribe[flash]')"
+    return attention_choice.choose(
+        asked,
+        torch.cuda.get_device_capability(device) if device.type == "cuda" else None,
+        in_16_bits=dtype.itemsize == 2,
+        flash_installed=importlib.util.find_spec("flash_attn") is not None,
+        problem=problem,
+    )
 
 
 def load(
@@ -161,12 +149,13 @@ def load(
     revision: str = "",
     attention: str = "auto",
     parts: Collection[ModelPart] = SAFE_PARTS,
+    saving: Saving = Saving.NONE,
 ) -> Loaded:
     """Load a checkpoint in a precision other than `auto`; one that comes quantized keeps its own.
 
     `int8` and `nf4` quantize these `parts` of one that does not. Of one that others quantized, they are the parts that
-    may be. Raises ModelUnavailableError when the checkpoint, the precision or the attention cannot be had, and
-    QuantizationError when other modules are quantized than should be.
+    may be. `saving` is what is left off the card. Raises ModelUnavailableError when the checkpoint, the precision or
+    the attention cannot be had, and QuantizationError when other modules are quantized than should be.
     """
     began = time.monotonic()
     config = read_config(source, revision)
@@ -177,18 +166,20 @@ def load(
         )
     quantize.require_packages(source, stored)
     dtype = dtype_of(precision, device)
-    implementation, reason = _attention_on(device, attention, dtype)
+    chosen = attention_on(device, attention, dtype, ModelDimensions.from_config(config))
+    if saving >= Saving.FP8_CACHE:
+        chosen = AttentionChoice(attention_choice.SDPA, "no kernel takes keys and values in fp8")
     commit = _commit(source, config, revision)
     options = {
         "revision": commit or None,  # the weights of the same commit as the config
         "dtype": dtype,  # always named: a quantized checkpoint without it gives other tokens than quantizing on load
-        "attn_implementation": _named(implementation),
+        "attn_implementation": {"text_config": "sdpa"},  # the encoders have no attention, and refuse a choice
         "quantization_config": None if stored else quantize.config(precision, dtype, parts),
-        "device_map": {"": device},
+        "device_map": offloading.device_map(saving, device),
     }
     model, processor = _read(source, said(options))
-    if implementation == "varlen":
-        varlen.use(model.model.language_model)
+    offloading.settle(model, saving, device)
+    paged_attention.use(model.model.language_model)
     verdict = quantize.check(model, config, precision, parts)
     for doubt in verdict.doubts:
         log.warning("%s: %s", source, doubt)
@@ -201,8 +192,8 @@ def load(
         commit,
         precision,
         verdict.parts,
-        implementation,
-        reason,
+        chosen.name,
+        chosen.reason,
         time.monotonic() - began,
         *_memory(device),
     )
@@ -210,29 +201,19 @@ def load(
     return loaded
 
 
-def _attention_on(device: torch.device, asked: str, dtype: torch.dtype) -> tuple[str, str]:
-    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    installed = importlib.util.find_spec("flash_attn") is not None
-    return choose_attention(asked, dtype, capability, installed=installed)
-
-
 def _commit(source: str, config: Mapping[str, Any], revision: str) -> str:
     """The commit on the hub, empty for a folder."""
     return "" if Path(_place(source)).is_dir() else str(config.get("_commit_hash") or revision)
 
 
-def _named(implementation: str) -> dict[str, str]:
-    """For the language model alone: the encoders have no attention, and refuse to have one chosen."""
-    return {"text_config": "sdpa" if implementation == "varlen" else implementation}
-
-
 def _read(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """The model, and what transformers says of its weights."""
     _hush()
     try:
         reader: Any = VibeVoiceAsrForConditionalGeneration
         model, info = reader.from_pretrained(_place(source), output_loading_info=True, **options)
     except torch.OutOfMemoryError as error:
-        raise ModelUnavailableError(str(engine_errors.translate(error))) from error
+        raise ModelDoesNotFitError(str(engine_errors.translate(error))) from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise _not_readable(source, error) from error
     # Transformers would go on with random numbers in the place of weights that are not there.
@@ -278,10 +259,12 @@ def _hush() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
+    """Is a warning worth to be seen?"""
     return not str(record.msg).startswith("MatMul8bitLt: inputs will be cast")
 
 
 def _memory(device: torch.device) -> tuple[int, int]:
+    """Bytes of the GPU that are held, and that are free; 0 without one."""
     if device.type != "cuda":
         return 0, 0
     free, _ = torch.cuda.mem_get_info(device)
@@ -289,6 +272,7 @@ def _memory(device: torch.device) -> tuple[int, int]:
 
 
 def _tell(loaded: Loaded) -> None:
+    """Log what was loaded, and how much memory it takes."""
     log.info(
         "loaded %s in %s in %.1f s; attention: %s, since %s; GPU memory: %.2f GB held, %.2f GB free",
         loaded.source,

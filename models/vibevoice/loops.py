@@ -39,6 +39,7 @@ class LoopDetector:
         return self.found
 
     def _take(self, character: str) -> None:
+        """Take in a character: it continues a word, ends it, or is one."""
         if character.isspace():
             self._end_word()
             if character == "\n":
@@ -51,16 +52,19 @@ class LoopDetector:
             self._word.append(character)
 
     def _end_word(self) -> None:
+        """The word is over."""
         if self._word:
             word = "".join(self._word)
             self._word.clear()
             self._unit(_bare(word))
 
     def _unit(self, unit: str) -> None:
+        """Take in a word, or a character of a script without spaces."""
         self._content.append(unit)
         self.found = self._units.add(unit) or self.found
 
     def _end_content(self) -> None:
+        """A whole segment is over."""
         if self._content:
             self.found = self._contents.add(tuple(self._content)) or self.found
             self._content.clear()

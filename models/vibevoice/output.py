@@ -49,6 +49,7 @@ class StreamedOutput:
 
 
 def _is_stuck(tail: list[int]) -> bool:
+    """Do the last tokens repeat a few of them without end?"""
     if len(tail) < STUCK_TOKENS:
         return False
     return any(tail[period:] == tail[:-period] for period in range(1, MAX_GRAM + 1))

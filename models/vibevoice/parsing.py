@@ -84,6 +84,7 @@ class StreamParser:
         return Parsed(tuple(self._segments), complete, self._error(complete))
 
     def _error(self, complete: bool) -> str:
+        """What is wrong with the answer; empty if nothing is."""
         if self._blank:
             return "the answer is empty"
         problems = {
@@ -167,10 +168,16 @@ def _stripped(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _parts(line: str) -> list[str]:
+    """The sounds and the words in a line.
+
+    >>> _parts("[Music]")
+    ['[Music]']
+    """
     return [line] if _SOUND.fullmatch(line) else _SOUND_WITHIN.split(line)
 
 
 def _turn(text: str, speaker: int | None) -> _Turn:
+    """A piece of a line: a sound, or words."""
     return _Turn(text, speaker, SegmentKind.EVENT if _SOUND.fullmatch(text) else SegmentKind.SPEECH)
 
 
@@ -180,4 +187,10 @@ def _spread(turns: Sequence[_Turn], start: float, end: float) -> Iterator[Segmen
     shares = [read / edges[-1] for read in edges if turns]
     times = [start * (1 - share) + end * share for share in shares]
     for turn, (begin, finish) in zip(turns, pairwise(times), strict=True):
-        yield Segment(begin, finish, turn.text, turn.speaker, turn.kind)
+        yield Segment(
+            start=begin,
+            end=finish,
+            text=turn.text,
+            speaker=turn.speaker,
+            kind=turn.kind,
+        )

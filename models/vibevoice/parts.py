@@ -58,7 +58,7 @@ def choose(only: Collection[ModelPart], skip: Collection[ModelPart]) -> tuple[Mo
 
 
 def in_order(parts: Iterable[ModelPart | None]) -> tuple[ModelPart, ...]:
-    """Each of the parts once, in the order in which they are listed; None is no part."""
+    """Each of the parts once, in the order in which they are listed; None is not a part."""
     wanted = set(parts)
     return tuple(part for part in PARTS if part in wanted)
 
@@ -74,6 +74,11 @@ def skipped(chosen: Collection[ModelPart]) -> list[str]:
     They go into a skip list whole: any list drops the library's default exception of the head.
     """
     return [_ABOUT[part].prefix for part in PARTS if part not in chosen]
+
+
+def without_root(skip_list: Iterable[str]) -> list[str]:
+    """The names in a skip list that match nothing because they lack `model.`, as those of several published copies."""
+    return [name for name in skip_list if part_of(name) is None and part_of(f"model.{name}")]
 
 
 def doubts(chosen: Collection[ModelPart]) -> Iterator[str]:

@@ -64,6 +64,7 @@ class Wording:
         """The tokens of a request, with `place` once. Raises SettingsError as `check_context`."""
 
         def encode(text: str) -> list[int]:
+            """The tokens of a text."""
             return tokenizer.encode(text, add_special_tokens=False).ids
 
         extra = context_text(context)
@@ -73,5 +74,10 @@ class Wording:
 
     def insert(self, words: Sequence[int], audio: Sequence[int]) -> list[int]:
         """The prompt with the tokens of the audio in their place."""
+        before, after = self.around(words)
+        return [*before, *audio, *after]
+
+    def around(self, words: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+        """The prompt's tokens before and after the audio."""
         at = words.index(self.place)
-        return [*words[:at], *audio, *words[at + 1 :]]
+        return words[:at], words[at + 1 :]

@@ -22,6 +22,11 @@ from dropscribe.models.vibevoice import parts as parts_
 from dropscribe.models.vibevoice.parts import SAFE_PARTS, ModelPart
 
 RECORD = "dropscribe_quantized"  # in a config.json: what this program quantized, `parts` and names of `modules`
+SKIP_LISTS = (
+    "llm_int8_skip_modules",
+    "modules_to_not_convert",
+    "ignore",
+)  # in configs, by the libraries that made them
 NAMES_SHOWN = 6  # of a longer list of modules, in an error
 # By what transformers reads the formats of others; as they are imported, and as they are installed.
 PACKAGES = {
@@ -135,7 +140,7 @@ def check(
         doubts = ()
     else:
         found = foreign_modules(model, precision)
-        doubts = _doubts_of_others(model, found, parts)
+        doubts = _doubts_of_others(model, found, parts, config["quantization_config"])
     present = Counter(map(parts_.part_of, found))
     modules = {part: present[part] for part in parts_.PARTS if part in present}
     return QuantizationReport(modules, (*doubts, *parts_.doubts(tuple(modules))))
@@ -164,33 +169,44 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     )
 
 
-def _doubts_of_others(model: nn.Module, found: Mapping[str, str], parts: Collection[ModelPart]) -> Iterator[str]:
+def _doubts_of_others(
+    model: nn.Module, found: Mapping[str, str], parts: Collection[ModelPart], quantization: Mapping[str, Any]
+) -> Iterator[str]:
     """Others may leave some layers as they are, and quantize the head. Raises QuantizationError."""
     if not found:
         raise QuantizationError(
             "nothing of the model is quantized, against its config", remedy="use an unquantized checkpoint"
         )
-    _refuse_unasked(found, parts)
+    _refuse_unasked(found, parts, quantization)
     if left := _list("not quantized", intended(model) - found.keys()):
         yield f"of the language model's linears, {left}"
     if others := _list("quantized", (name for name in found if parts_.part_of(name) is None)):
-        yield f"of what is no linear of a part, {others}"
+        yield f"of weights that are not a linear of a part, {others}"
 
 
-def _refuse_unasked(found: Iterable[str], parts: Collection[ModelPart]) -> None:
+def _refuse_unasked(found: Iterable[str], parts: Collection[ModelPart], quantization: Mapping[str, Any]) -> None:
     """Encoders and projector may be quantized only if it was said. Raises QuantizationError."""
     part_of = {name: parts_.part_of(name) for name in found}
     forbidden = [name for name, part in part_of.items() if part in parts_.FORBIDDEN - set(parts)]
     if forbidden:
         asked = ",".join(parts_.in_order([*part_of.values(), *parts]))
         raise QuantizationError(
-            f"{_list('quantized, but should not be', forbidden)}",
+            _list("quantized, but should not be", forbidden) + _cause(quantization),
             remedy=f"use another checkpoint, or set "
             f"DROPSCRIBE_VIBEVOICE_QUANTIZE={asked} if you know that it is good all the same",
         )
 
 
+def _cause(quantization: Mapping[str, Any]) -> str:
+    """What of a checkpoint's own config made it so, where that is known."""
+    lists = (quantization.get(key) or () for key in SKIP_LISTS)
+    if names := parts_.without_root(name for names in lists for name in names):
+        return f"; the config's skip list matches nothing, as these lack the prefix model.: {', '.join(names)}"
+    return ""
+
+
 def _kind(module: nn.Module) -> str:
+    """How a layer is quantized; empty if it is not."""
     if isinstance(module, Linear8bitLt):
         return "int8"
     if isinstance(module, Linear4bit):
@@ -199,6 +215,7 @@ def _kind(module: nn.Module) -> str:
 
 
 def _list(what: str, names: Iterable[str]) -> str:
+    """Some names, as part of a sentence."""
     ordered = sorted(names)
     if not ordered:
         return ""

@@ -7,14 +7,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from dropscribe.core.engine_settings import EngineSettings
-from dropscribe.core.settings import OPTION, split_commas
+from dropscribe.core.settings import OPTION
+from dropscribe.core.settings_groups import split_commas
 from dropscribe.models.vibevoice.parts import SAFE_PARTS, ModelPart
 
 
 class VibeVoiceSettings(EngineSettings):
     """How VibeVoice-ASR is loaded and computed by PyTorch."""
 
-    engine: ClassVar[str] = "vibevoice"
+    table: ClassVar[str] = "vibevoice"
 
     quantize: Annotated[tuple[ModelPart, ...], BeforeValidator(split_commas)] = Field(
         SAFE_PARTS,
@@ -22,9 +23,9 @@ class VibeVoiceSettings(EngineSettings):
         description="parts that int8 and nf4 quantize; more than the default is unsafe",
         json_schema_extra={"digest": "quantize"},
     )
-    attention: Literal["auto", "flash", "varlen", "sdpa", "eager"] = Field(
+    attention: Literal["auto", "flash", "varlen", "sdpa"] = Field(
         "auto",
-        description="how attention is computed; auto: flash-attn where it can run, else sdpa",
+        description="how attention is computed; auto: flash-attn or PyTorch's varlen where they run, else sdpa",
         json_schema_extra=OPTION,
     )
     batching: bool = Field(

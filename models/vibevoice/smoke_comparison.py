@@ -6,7 +6,6 @@ The source computes in fp32, the copy in its own format: activations that overfl
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dropscribe.core import machine_memory
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.models.base import Audio
@@ -35,9 +35,12 @@ class SmokeComparison:
     same_token: float
 
 
-def fits(parameters: int) -> bool:
-    """This machine can hold a model of so many numbers in fp32."""
-    return parameters * 4 * ROOM <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def hindrance(layout: str, parameters: int) -> str:
+    """Why this machine cannot read with a checkpoint of so many numbers in fp32; empty if it can."""
+    if layout != "transformers":
+        return "only VibeVoice-ASR in the layout of transformers is run"
+    need, there = int(parameters * 4 * ROOM), machine_memory.total()
+    return f"in fp32 its source takes {need / 1e9:.1f} GB of memory, of {there / 1e9:.1f} GB" if need > there else ""
 
 
 def compare(source: Path, copy: Path, precision: str) -> SmokeComparison:
@@ -60,7 +63,7 @@ def logits(folder: Path, precision: str) -> torch.Tensor:
     model, processor = loaded.model, loaded.processor
     audio = _noise()
     inputs = processor.apply_transcription_request(audio, processor_kwargs={"sampling_rate": SAMPLE_RATE})
-    heard = Encoder(model, SECONDS).encode(audio, threading.Event())
+    heard = Encoder(model).encode(audio, threading.Event())
     embeddings = model.get_input_embeddings()(inputs["input_ids"])
     embeddings[inputs["input_ids"] == processor.audio_token_id] = heard
     answer: torch.Tensor = model(inputs_embeds=embeddings, attention_mask=inputs["attention_mask"]).logits[0].float()
@@ -70,4 +73,5 @@ def logits(folder: Path, precision: str) -> torch.Tensor:
 
 
 def _noise() -> Audio:
+    """Noise that is always the same."""
     return np.random.default_rng(0).normal(0, LEVEL, round(SECONDS * SAMPLE_RATE)).astype(np.float32)

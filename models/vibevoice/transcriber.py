@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import logging
 import threading
 from collections.abc import Sequence
@@ -15,9 +14,10 @@ import torch
 from torch import Tensor
 
 from dropscribe.core import machine_memory
-from dropscribe.core.errors import ModelError, ModelUnavailableError
+from dropscribe.core.errors import ModelDoesNotFitError, ModelError, ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import EngineInfo
+from dropscribe.models import engine_errors
 from dropscribe.models.base import Audio
 from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.gpu import compatibility, cuda_support, lock
@@ -25,17 +25,17 @@ from dropscribe.models.gpu.allowance import allowance
 from dropscribe.models.gpu.placement import ANYWHERE, Placement
 from dropscribe.models.vibevoice import loader, memory_plan, quantize
 from dropscribe.models.vibevoice.base import Numbers, VibeVoiceBase
-from dropscribe.models.vibevoice.batching import Batched, Sizes
 from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.encoder import Encoder
 from dropscribe.models.vibevoice.engine import Engine, Reference
-from dropscribe.models.vibevoice.generation import Decoding, Generation, Listener
+from dropscribe.models.vibevoice.generation import Decoding, Generation, TokenListener
 from dropscribe.models.vibevoice.loader import Loaded
-from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Precision
+from dropscribe.models.vibevoice.memory_plan import MemoryPlan, Precision, Saving
 from dropscribe.models.vibevoice.parts import ModelPart
 from dropscribe.models.vibevoice.prompt import Wording
+from dropscribe.models.vibevoice.runner.runner import Runner
+from dropscribe.models.vibevoice.runner.scheduler import Sizes
 from dropscribe.models.vibevoice.settings import VibeVoiceSettings
-from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +47,14 @@ class VibeVoice(VibeVoiceBase):
         """Serve a loaded model within its plan. Raises ModelUnavailableError when it does not fit after all."""
         self.loaded = loaded
         self.plan = plan
+        self._device: torch.device = loaded.model.lm_head.weight.device
         name = f"{loaded.source}@{loaded.revision}" if loaded.revision else loaded.source
         info = EngineInfo(
-            "vibevoice",
-            name,
-            loaded.precision,
-            plan.slots,
-            plan.chunk_seconds,
+            engine="vibevoice",
+            model=name,
+            precision=loaded.precision,
+            slots=plan.slots,
+            longest_chunk=plan.chunk_seconds,
             quantized=",".join(loaded.quantized),
             attention=loaded.attention,
             attention_reason=loaded.attention_reason,
@@ -61,17 +62,16 @@ class VibeVoice(VibeVoiceBase):
             memory_held=loaded.memory_held,
             memory_free=loaded.memory_free,
         )
-        self._encoder = Encoder(loaded.model, plan.piece_seconds)
+        self._encoder = Encoder(loaded.model, plan.piece_seconds, plan.encoder_rows)
         super().__init__(
             info,
             loaded.processor.tokenizer.backend_tokenizer,
             Wording.of(loaded.processor),
             hop=self._encoder.hop,
-            most_audio=plan.audio_rows // plan.slots,  # the others' rows are not to be taken
+            most_audio=plan.audio_tokens,
             most_tokens=settings.max_new_tokens,
         )
-        self.soft: SoftTokens = install(loaded.model, plan.audio_rows)
-        self._engine = _serve(loaded, plan, self.soft, settings)
+        self._engine = _serve(loaded, plan, settings)
 
     @classmethod
     def load(cls, settings: Settings, placement: Placement = ANYWHERE) -> VibeVoice:
@@ -94,6 +94,7 @@ class VibeVoice(VibeVoiceBase):
             revision=settings.revision,
             attention=own.attention,
             parts=own.quantize,
+            saving=plan.saving,
         )
         log.info("planned: %s", plan.explain())
         model = cls(loaded, plan, settings)
@@ -109,15 +110,17 @@ class VibeVoice(VibeVoiceBase):
         """See `VibeVoiceBase`."""
         return self._encoder.encode(audio, cancel)
 
-    def proceed(
-        self, words: Sequence[int], embeddings: Tensor, budget: int, listen: Listener, cancel: threading.Event
-    ) -> Generation:
+    @torch.no_grad()
+    def embed(self, words: Sequence[int], audio: Tensor) -> Tensor:
+        """See `VibeVoiceBase`: (tokens, hidden), on the device."""
+        with engine_errors.translated():
+            before, after = map(self._embed_words, self._wording.around(words))
+            return torch.cat([before, audio, after])
+
+    def proceed(self, prompt: Tensor, budget: int, listen: TokenListener, cancel: threading.Event) -> Generation:
         """See `VibeVoiceBase`."""
-        ids = self.soft.allocate(embeddings)
-        try:
-            return self._engine.generate(self._wording.insert(words, ids), budget, listen, cancel)
-        finally:
-            self.soft.free(ids)
+        with engine_errors.translated():  # this thread waits for the device until the prompt is there
+            return self._engine.generate(prompt, budget, listen, cancel)
 
     def features(self, audio: Audio) -> Numbers:
         """See `VibeVoiceBase`."""
@@ -128,22 +131,23 @@ class VibeVoice(VibeVoiceBase):
     def score(self, words: Sequence[int], features: Numbers, answer: Sequence[int]) -> Numbers:
         """See `VibeVoiceBase`."""
         model = self.loaded.model
-        ids = self.soft.allocate(torch.from_numpy(features))
-        try:
-            prompt = self._wording.insert(words, ids)
-            embeddings = self.soft(torch.tensor([[*prompt, *answer[:-1]]], device=model.device))
-        finally:
-            self.soft.free(ids)
-        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=model.device)
+        prompt = self.embed(words, torch.from_numpy(features).to(self._device, model.dtype))
+        embeddings = torch.cat([prompt, self._embed_words(answer[:-1])])[None]
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=self._device)
         logits = model(inputs_embeds=embeddings, attention_mask=mask, logits_to_keep=len(answer)).logits
         found: Numbers = logits[0].float().cpu().numpy()
         return found
+
+    def _embed_words(self, words: Sequence[int]) -> Tensor:
+        table = self.loaded.model.get_input_embeddings()  # in the machine's memory on small cards
+        found: Tensor = table(torch.tensor(words, dtype=torch.long, device=table.weight.device))
+        return found.to(self._device)
 
     def close(self) -> None:
         """Stop serving and give the memory back."""
         self._engine.close()
         self.loaded = replace(self.loaded, model=None)
-        del self._engine, self._encoder, self.soft
+        del self._engine, self._encoder
         gc.unfreeze()
         gc.collect()
         if torch.cuda.is_available():
@@ -161,23 +165,27 @@ def _require_binary(precision: Precision, device: torch.device) -> None:
     if device.type != "cuda" or precision not in {Precision.INT8, Precision.NF4}:
         return
     if lacking := compatibility.lacking_binary(torch.version.cuda or "", cuda_support.bitsandbytes_binaries()):
-        raise ModelUnavailableError(
+        raise ModelDoesNotFitError(
             lacking, remedy="pip install --upgrade bitsandbytes, or set DROPSCRIBE_PRECISION=bf16 if the card holds it"
         )
 
 
-def _serve(loaded: Loaded, plan: MemoryPlan, soft: SoftTokens, settings: Settings) -> Engine:
+def _serve(loaded: Loaded, plan: MemoryPlan, settings: Settings) -> Engine:
     decoding = _decoding(loaded, settings)
     if not settings.of(VibeVoiceSettings).batching:
-        return Reference(loaded.model, soft, decoding)
-    sizes = Sizes(
-        slots=plan.slots,
-        tokens_per_slot=plan.slot_tokens,
-        step_tokens=plan.prefill_tokens,
-        flash="flash" in loaded.attention,
-        graphs=False if loaded.precision == "int8" else None,  # its outliers make shapes that depend on the data
+        return Reference(loaded.model, decoding)
+    return Runner(loaded.model, decoding, runner_sizes(plan), loaded.attention)
+
+
+def runner_sizes(plan: MemoryPlan) -> Sizes:
+    """What a plan gives the language model; it captures graphs only where they are planned."""
+    return Sizes(
+        plan.slots,
+        plan.slot_tokens,
+        plan.prefill_tokens,
+        graphs=plan.parts["graphs"] > 0,
+        fp8_cache=plan.saving >= Saving.FP8_CACHE,
     )
-    return Batched(loaded.model, soft, decoding, sizes)
 
 
 def _decoding(loaded: Loaded, settings: Settings) -> Decoding:
@@ -199,22 +207,21 @@ def make_plan(settings: Settings, device: torch.device, workers: int = 0) -> Mem
     own = settings.of(VibeVoiceSettings)
     config = loader.read_config(settings.model, settings.revision)
     precisions = _precisions(settings, config, device)
-    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    installed = importlib.util.find_spec("flash_attn") is not None
-    dtype = loader.dtype_of(str(precisions[0]), device)
-    attention, _ = loader.choose_attention(own.attention, dtype, capability, installed=installed)
+    geometry = ModelDimensions.from_config(config, _parts(settings, config))
+    attention = loader.attention_on(device, own.attention, loader.dtype_of(str(precisions[0]), device), geometry)
     plan = memory_plan.choose(
         _memory(device, settings.gpu_share, workers),
-        ModelDimensions.from_config(config, _parts(settings, config)),
+        geometry,
         settings.chunk_seconds or memory_plan.MAX_CHUNK,
         _slots(settings, device),
         precisions=precisions,
         batching=own.batching,
-        flash=attention not in {"sdpa", "eager"},  # those need a mask
+        paged=attention.is_paged,
+        on_gpu=device.type == "cuda",
     )
     if not plan.fits or plan.chunk_seconds < settings.chunk_seconds:
         share = f"raise DROPSCRIBE_GPU_SHARE (now {settings.gpu_share:g}), " if settings.gpu_share < 1 else ""
-        raise ModelUnavailableError(
+        raise ModelDoesNotFitError(
             f"{settings.model} does not fit: {plan.explain()}",
             remedy=f"set DROPSCRIBE_PRECISION=auto, {share}lower "
             "DROPSCRIBE_CHUNK_SECONDS or DROPSCRIBE_MODEL_SLOTS, or see `dropscribe plan` for what fits",

@@ -7,15 +7,15 @@ import hashlib
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
-from ctranslate2.converters import TransformersConverter
-
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.core.installing import how_to_install
 from dropscribe.core.settings import Settings
 from dropscribe.models import inventory
 from dropscribe.models.checkpoints import fetch, hub_cache, known, new_folder, sizes
 from dropscribe.models.checkpoints.known import WEIGHTS
+from dropscribe.models.whisper import model_bin
 from dropscribe.models.whisper.spec import DEFAULT
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class _Log:
         self._step, self._logged_at = "", 0.0
 
     def __call__(self, step: str, done: int, total: int) -> None:
+        """Log a step at its beginning, and then from time to time."""
         now = time.monotonic()
         if step == self._step and now - self._logged_at < LOG_SECONDS:
             return
@@ -58,7 +59,7 @@ class _Log:
 def readable(folder: Path, name: str, settings: Settings) -> Path:
     """A folder that CTranslate2 reads: this one, or its converted copy under `home`, made if it is not there.
 
-    Raises ModelUnavailableError when it is no Whisper, not whole, or cannot be converted.
+    Raises ModelUnavailableError if it is not a Whisper, not whole, or cannot be converted.
     """
     if (folder / WEIGHTS).is_file():
         return folder
@@ -68,20 +69,19 @@ def readable(folder: Path, name: str, settings: Settings) -> Path:
             f"{name} holds a model of type {kind or 'unknown'}, not whisper",
             remedy=f"name another (DROPSCRIBE_MODEL), for example {DEFAULT}",
         )
-    kept = _kept(settings)
+    kept = FULL if settings.precision == "fp32" else HALF  # the type of the weights in a converted copy
     target = settings.home / "models" / f"whisper-{_digest(folder, kept)}"
     return target if target.is_dir() else _converted(folder, name, target, kept)
 
 
-def half_size(readable: Path, folder: Path, settings: Settings) -> int:
-    """Bytes that the weights take in 16 bits; `readable` is what that function gave for `folder`."""
-    is_full = readable != folder and _kept(settings) == FULL
-    return (readable / WEIGHTS).stat().st_size // (2 if is_full else 1)
+def half_size(folder: Path) -> int:
+    """Bytes that the weights take in 16 bits, in whatever type a folder that CTranslate2 reads has them.
 
-
-def _kept(settings: Settings) -> str:
-    """The type of the weights in a converted copy."""
-    return FULL if settings.precision == "fp32" else HALF
+    Where its file does not tell, they are taken for 16 bits, as they are published. Raises ModelUnavailableError.
+    """
+    with explained(OSError, ModelUnavailableError, f"cannot read {folder / WEIGHTS}", remedy="fetch it again"):
+        numbers = model_bin.weights(folder / WEIGHTS)
+        return (folder / WEIGHTS).stat().st_size if numbers is None else 2 * numbers
 
 
 def _digest(folder: Path, kept: str) -> str:
@@ -91,6 +91,7 @@ def _digest(folder: Path, kept: str) -> str:
 
 
 def _converted(folder: Path, name: str, target: Path, kept: str) -> Path:
+    """The checkpoint in CTranslate2's layout, made now. Raises ModelUnavailableError."""
     if problems := inventory.examine(folder).problems:
         raise ModelUnavailableError(f"{name}: {'; '.join(problems)}")
     log.info("converting %s for CTranslate2, once", name)
@@ -98,13 +99,14 @@ def _converted(folder: Path, name: str, target: Path, kept: str) -> Path:
     new_folder.require_room(target.parent, sizes.of_files(folder.glob("*.safetensors")))
     with new_folder.beside(target) as part:
         try:
-            _Converter(str(folder)).convert(str(part), quantization=kept, force=True)
-            _write_processor(folder, part)
+            from dropscribe.models.whisper import conversion
+
+            conversion.convert(folder, part, kept)
         except ImportError as error:
             raise ModelUnavailableError(
                 f"{name} has to be converted for CTranslate2, which needs more packages: {error}",
-                remedy=f"pip install "
-                f"'dropscribe[gpu]', or name a checkpoint in that layout (DROPSCRIBE_MODEL), for example {DEFAULT}",
+                remedy=f"{how_to_install('gpu')}, or name a checkpoint in that layout (DROPSCRIBE_MODEL), "
+                f"for example {DEFAULT}",
             ) from error
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelUnavailableError(
@@ -116,23 +118,3 @@ def _converted(folder: Path, name: str, target: Path, kept: str) -> Path:
             if not target.is_dir():  # another worker was faster
                 raise
     return target
-
-
-class _Converter(TransformersConverter):  # type: ignore[misc]  # it has no types
-    """Refuses a checkpoint without all weights, where transformers would go on with random numbers."""
-
-    def load_model(self, model_class: Any, model_name_or_path: str, **options: Any) -> Any:
-        """The model, with every weight from the checkpoint. Raises ValueError."""
-        model, info = model_class.from_pretrained(model_name_or_path, output_loading_info=True, **options)
-        if lacking := [*info["missing_keys"], *info["mismatched_keys"]]:
-            raise ValueError(f"it lacks {len(lacking)} weights, the first {lacking[0]}")
-        return model
-
-
-def _write_processor(folder: Path, target: Path) -> None:
-    """Tokenizer and features, whose files have had other names and forms over the years."""
-    from transformers import WhisperProcessor
-
-    processor: Any = WhisperProcessor.from_pretrained(folder)
-    processor.tokenizer.save_pretrained(target)
-    processor.feature_extractor.save_pretrained(target)

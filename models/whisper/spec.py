@@ -21,11 +21,11 @@ SPEC = EngineSpec(
 
 # How good a checkpoint is, by its short name, and what to do for better transcripts.
 _CAVEATS = {
-    "tiny": "the quickest and the least accurate; `make up MODEL=base` is slower and better",
-    "tiny.en": "English alone, and fluent nonsense for other languages; `make up MODEL=base` knows a hundred",
-    "base": "about one word in ten wrong in conversation; `make up MODEL=small` is slower and better",
-    "small": "better than base, and three times as large; `make up MODEL=medium` is slower and better still",
-    "medium": "better than small, and three times as large; `make up MODEL=turbo` is better and not slower",
+    "tiny": "the quickest and the least accurate; `--model base` is slower and better",
+    "tiny.en": "English alone, and fluent nonsense for other languages; `--model base` knows a hundred",
+    "base": "about one word in ten wrong in conversation; `--model small` is slower and better",
+    "small": "better than base, and three times as large; `--model medium` is slower and better still",
+    "medium": "better than small, and three times as large; `--model turbo` is better and not slower",
 }
 
 
@@ -41,6 +41,10 @@ def caveat(model: str, device: str) -> str:
 
 
 def describe(model: str, device: str) -> str:
-    """A checkpoint and where it runs: `Whisper base on the CPU`."""
+    """A checkpoint and where it runs: `Whisper base on the CPU`.
+
+    >>> describe("base", "cpu")
+    'Whisper base on the CPU'
+    """
     found = known.find(model)
     return f"Whisper {found.name if found else f'({model})'} on {'a GPU' if device == 'cuda' else 'the CPU'}"

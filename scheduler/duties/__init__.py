@@ -1,4 +1,4 @@
-"""What the scheduler does beside watching: reconcile, notify, archive, write status pages, serve metrics.
+"""What the scheduler does beside watching: reconcile, notify, archive, remove, write status pages, serve metrics.
 
 Each duty is safe to run twice and from several hosts. Sees folders through `scheduler.scanning` alone.
 """

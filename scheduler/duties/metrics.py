@@ -18,7 +18,7 @@ from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import CHECKS
 from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import ACTIVE_STATES, FINAL_STATES, JobState
+from dropscribe.core.types import ACTIVE_STATES, FINAL_STATES, JobPhase, JobState
 from dropscribe.store import metrics_queries, notifications
 from dropscribe.store.metrics_queries import Figures
 from dropscribe.store.session import Database
@@ -26,6 +26,7 @@ from dropscribe.store.session import Database
 log = logging.getLogger(__name__)
 
 KINDS = ("recordings", "pending", "not_media", "ignored")  # of files in a folder
+UNFINISHED_PHASES = (JobPhase.WAITING, JobPhase.PREPARING, JobPhase.TRANSCRIBING, JobPhase.FINISHING)
 LOOK_SECONDS = 5.0  # scrapes closer together share one look into the store
 STEPS = {
     "prepare": "preparing",
@@ -81,6 +82,7 @@ class StoreCollector(Collector):
             return [*_store(self._figures), *_folders(self._figures), *_happened(self._totals)]
 
     def _look(self) -> None:
+        """Ask the store; of one that is away, nothing is known until the next time."""
         try:
             self._totals.catch_up(self._database)
             self._figures = metrics_queries.figures(self._database, self._silence)
@@ -90,14 +92,24 @@ class StoreCollector(Collector):
 
 
 def _store(found: Figures | None) -> Iterator[Metric]:
+    """The fleet's jobs, audio and workers; of a store that is away, only that it is."""
     yield GaugeMetricFamily("dropscribe_store_up", "1 if the database answered, else 0.", float(found is not None))
     jobs = GaugeMetricFamily("dropscribe_jobs", "Jobs in each state.", labels=["state"])
     oldest = GaugeMetricFamily(
         "dropscribe_oldest_job_age_seconds", "Time since the oldest job in this state was admitted.", labels=["state"]
     )
+    phases = GaugeMetricFamily(
+        "dropscribe_phase_jobs", "Unfinished jobs: those that wait, and those that are worked on.", labels=["phase"]
+    )
     audio = GaugeMetricFamily(
         "dropscribe_backlog_audio_seconds", "Audio of prepared jobs that no model has transcribed yet."
     )
+    parts = GaugeMetricFamily(
+        "dropscribe_phase_audio_seconds",
+        "That audio: of jobs that wait, and of those transcribed now.",
+        labels=["phase"],
+    )
+    left = GaugeMetricFamily("dropscribe_time_left_seconds", "Time until that audio is transcribed; absent if unknown.")
     old_audio = GaugeMetricFamily(
         "dropscribe_waiting_audio_seconds", "The old name of dropscribe_backlog_audio_seconds."
     )
@@ -110,17 +122,25 @@ def _store(found: Figures | None) -> Iterator[Metric]:
             jobs.add_metric([state], found.jobs.get(state, 0))
         for state in sorted(ACTIVE_STATES):
             oldest.add_metric([state], found.oldest.get(state, 0.0))
-        audio.add_metric([], found.waiting_audio)
-        old_audio.add_metric([], found.waiting_audio)
+        counted = found.backlog.phases(found.jobs)
+        for phase in UNFINISHED_PHASES:
+            phases.add_metric([phase], counted.get(phase, 0))
+        audio.add_metric([], found.backlog.audio_seconds)
+        old_audio.add_metric([], found.backlog.audio_seconds)
+        parts.add_metric([JobPhase.WAITING], found.backlog.waiting_seconds)
+        parts.add_metric([JobPhase.TRANSCRIBING], found.backlog.transcribing_seconds)
+        if found.time_left is not None:
+            left.add_metric([], found.time_left)
         paused.add_metric([], found.paused)
         full.add_metric([], found.spool_full)
         untold.add_metric([], found.notifications)
         for (role, condition), count in sorted(found.workers.items()):
             workers.add_metric([role, condition], count)
-    yield from (jobs, oldest, audio, old_audio, paused, full, untold, workers)
+    yield from (jobs, phases, oldest, audio, parts, left, old_audio, paused, full, untold, workers)
 
 
 def _folders(found: Figures | None) -> Iterator[Metric]:
+    """Each watched folder as its scheduler reported it last."""
     labels = ["folder", "host"]
     online = GaugeMetricFamily("dropscribe_folder_online", "1 if the watched folder can be read.", labels=labels)
     files = GaugeMetricFamily(
@@ -129,7 +149,7 @@ def _folders(found: Figures | None) -> Iterator[Metric]:
     age = GaugeMetricFamily("dropscribe_folder_scan_age_seconds", "Time since the last scan.", labels=labels)
     length = GaugeMetricFamily("dropscribe_folder_scan_seconds", "How long the last scan took.", labels=labels)
     for root in found.roots if found else ():
-        # Of bytes that are no text every one stays told apart: equal labels of two folders would break the page.
+        # Bytes that are not text stay distinct: equal labels of two folders would break the page.
         path = root.path.encode("utf-8", "backslashreplace").decode()
         names = [printable(path), printable(root.host)]
         online.add_metric(names, root.online)
@@ -141,6 +161,7 @@ def _folders(found: Figures | None) -> Iterator[Metric]:
 
 
 def _happened(totals: Totals) -> Iterator[Metric]:
+    """What happened since this process began to count."""
     ended = CounterMetricFamily("dropscribe_jobs_ended", "Jobs that came to a final state.", labels=["state"])
     for state in FINAL_STATES:
         ended.add_metric([state], totals.events[state])
@@ -162,6 +183,7 @@ def _happened(totals: Totals) -> Iterator[Metric]:
 
 
 def _failed_checks(rules: Mapping[str, int]) -> Iterator[Metric]:
+    """Failed quality checks, under their current names and under those that they had before."""
     failed = CounterMetricFamily(
         "dropscribe_failed_quality_checks", "Outputs of the model that failed a quality check.", labels=["check"]
     )

@@ -1,62 +1,71 @@
 """Tells receivers of final states: what the store holds to be sent is sent, tried again, and given up in the end.
 
-Several schedulers share the work: each notification is taken by one, for a minute. One that dies in between leaves it
-to be sent again, so that it arrives at least once.
+Several schedulers share the work: each notification is taken by one, for as long as sending may take. One that dies in
+between leaves it to be sent again, so that it arrives at least once.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
-from itertools import filterfalse
+from itertools import chain, filterfalse
 from operator import attrgetter
 from typing import Any
 
 from dropscribe.core import old_names
-from dropscribe.core.errors import StoreError
+from dropscribe.core.clock import iso
+from dropscribe.core.errors import JobNotFoundError, SettingsError, StoreError
 from dropscribe.core.settings import Settings
-from dropscribe.scheduler.duties import webhook
-from dropscribe.scheduler.duties.webhook import DeliveryError
+from dropscribe.scheduler.duties import channel
+from dropscribe.scheduler.duties.channel import CutShortError, DeliveryError, NotificationChannel, UndeliverableError
+from dropscribe.scheduler.duties.done_command import DoneCommand
+from dropscribe.scheduler.duties.mail import MailChannel
+from dropscribe.scheduler.duties.webhook import Webhook
 from dropscribe.store import notifications, queries, transcripts
 from dropscribe.store.notifications import Notification
+from dropscribe.store.queries import Job
 from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
 SENDERS = 4  # receivers that hang keep so many busy
-TAKEN_SECONDS = 60.0  # for which one scheduler has a notification to itself
+SPARE_SECONDS = 30.0  # for which a scheduler has a notification to itself beyond the time that sending may take
+
+
+def channels(settings: Settings) -> list[NotificationChannel]:
+    """All ways of telling. Raises SettingsError for a webhook's secret that is not valid."""
+    return [Webhook(settings), DoneCommand(settings), MailChannel(settings)]
+
+
+def begin(database: Database, ways: Iterable[NotificationChannel]) -> None:
+    """From now on the fleet writes down what is to be sent by these channels, and nothing else. Raises StoreError."""
+    notifications.want(database, set(chain.from_iterable(way.switches() for way in ways)))
 
 
 class Notifier:
-    """Sends until it is told to stop."""
+    """Sends by one channel until it is stopped."""
 
     def __init__(
-        self, settings: Settings, database: Database, *, delay: Callable[[int, float], float] = webhook.delay
+        self, database: Database, channel: NotificationChannel, *, delay: Callable[[int, float], float] = channel.delay
     ) -> None:
-        """`delay` gives seconds by tries and chance. Raises SettingsError for a secret that is none."""
-        self._settings = settings
+        """`delay` gives seconds by tries and chance."""
         self._database = database
+        self._channel = channel
         self._delay = delay
-        self._key = webhook.key(settings.webhook_secret)
         self._under_way: set[Future[None]] = set()
-
-    def begin(self) -> None:
-        """From now on the fleet writes down whom to tell of what ends, or nothing. Raises StoreError."""
-        of_all, of_folders = bool(self._settings.webhook_url), bool(self._settings.webhook_hosts)
-        notifications.want(self._database, of_all=of_all, of_folders=of_folders)
+        self._stop = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
-        """Look for what is due until told to stop."""
-        if not self._settings.webhook_url and not self._settings.webhook_hosts:
+        """Look for what is due until stopped; does nothing for a channel that the settings do not use."""
+        if not self._channel.switches():
             return
-        with ThreadPoolExecutor(SENDERS, thread_name_prefix="notify") as senders:
+        self._stop = stop
+        with ThreadPoolExecutor(SENDERS, thread_name_prefix=self._channel.name) as senders:
             while not stop.is_set():
                 if self.look(senders):  # there may be more: go on as soon as a sender is free
                     wait(self._under_way, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
@@ -66,8 +75,9 @@ class Notifier:
     def look(self, senders: ThreadPoolExecutor) -> bool:
         """Hand what is due to those senders that are free; False when there was nothing, or nobody."""
         self._under_way = set(filterfalse(Future.done, self._under_way))
+        free, held = SENDERS - len(self._under_way), self._channel.seconds + SPARE_SECONDS
         try:
-            due = notifications.take(self._database, SENDERS - len(self._under_way), TAKEN_SECONDS)
+            due = notifications.take(self._database, self._channel.name, free, held)
         except StoreError as error:
             log.warning("no notifications: %s", error)
             return False
@@ -75,46 +85,50 @@ class Notifier:
         return bool(due)
 
     def _send(self, one: Notification) -> None:
+        """Send one notification; where the store is away, its claim runs out and it is sent again."""
         try:
             self._try(one)
         except StoreError as error:
             log.warning("notification %s is sent again: %s", one.id, error)
 
     def _try(self, one: Notification) -> None:
-        url = one.url or self._settings.webhook_url
-        if reason := webhook.refusal(url, self._settings):
-            log.warning("notification %s is not sent: %s", one.id, reason)
-            notifications.failed(self._database, one, reason, None)
-            return
+        """Send one notification, if it is wanted, and note in the store what came of it. Raises StoreError."""
         try:
-            self._post(one, url)
+            job = queries.job(self._database, one.job_id)
+            if not self._channel.wants(job, one):
+                notifications.drop(self._database, one)
+                return
+            remark = self._channel.send(one, payload(self._database, one, job), self._stop)
+        except JobNotFoundError:
+            return  # it was forgotten meanwhile, and its notifications with it
+        except CutShortError:
+            notifications.give_back(self._database, one)
         except DeliveryError as error:
             self._failed(one, str(error))
+        except (UndeliverableError, SettingsError) as error:
+            log.warning("notification %s is not sent: %s", one.id, error)
+            notifications.failed(self._database, one, str(error), None)
         except StoreError:
             raise
         except Exception as error:  # a defect of ours must not end the scheduler: what it concerns is given up at last
             log.exception("notification %s", one.id)
             self._failed(one, f"internal error: {type(error).__name__}: {error}")
         else:
-            notifications.delivered(self._database, one)
-
-    def _post(self, one: Notification, url: str) -> None:
-        body = json.dumps(payload(self._database, one)).encode()
-        webhook.post(url, body, webhook.headers(self._key, one.id, int(time.time()), body))
+            notifications.delivered(self._database, one, remark)
 
     def _failed(self, one: Notification, error: str) -> None:
-        log.warning("notification %s, try %d: %s", one.id, one.tries, error)
-        last = one.tries >= self._settings.webhook_tries
+        """Note that it could not be delivered, and when it is tried again, if at all."""
+        log.warning("notification %s by %s, try %d: %s", one.id, self._channel.name, one.tries, error)
+        last = one.tries >= self._channel.tries
         notifications.failed(self._database, one, error, None if last else self._delay(one.tries, random.random()))
 
 
-def payload(database: Database, one: Notification) -> dict[str, Any]:
-    """What is told of a job: state and reason as of then, the rest as it is now. docs/notifications.md lists it."""
-    job = queries.job(database, one.job_id)
+def payload(database: Database, one: Notification, job: Job) -> dict[str, Any]:
+    """What is sent of a job: state and reason as of then, the rest as it is now. docs/notifications.md lists it."""
     files = filter(attrgetter("written"), transcripts.files_of(database, one.job_id))
     told = {
         "id": one.id,
-        "at": one.at,
+        "at": iso(one.at),
         "job": one.job_id,
         "state": one.state,
         "reason": one.reason,

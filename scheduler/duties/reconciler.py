@@ -1,4 +1,4 @@
-"""Mends what crashed: leases that ran out, messages that were lost, followers whose leader is gone.
+"""Repairs what crashed: leases that ran out, messages that were lost, followers whose leader is gone.
 
 A queue that holds fewer messages than rows have waited for a while has lost some. As nobody knows which, as many of
 the longest waiting are sent again as are missing: the queue can grow no longer than there is work, and a message too
@@ -17,7 +17,7 @@ from dropscribe.core.queue import Doorbell
 from dropscribe.core.redis_refusals import refusal
 from dropscribe.core.routing import CPU_QUEUE, EMBED, FINISH, MODEL_QUEUE, PREPARE, TRANSCRIBE
 from dropscribe.core.settings import Settings
-from dropscribe.store import broker_trouble, chunk_plans, fleet, queries, recovery
+from dropscribe.store import broker_trouble, chunk_plans, ended, fleet, queries, recovery
 from dropscribe.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class ClockGuard:
         self._offset = clock - here
         stepped = before is None or abs(self._offset - before) > self.grace / 2
         if stepped or here - began > self.grace / 2:
-            log.info("leases that ran out are believed again in %.0f s", self.grace)
+            log.info("expired leases are ignored for %.0f s after a clock jump or a pause of the database", self.grace)
             self._patient_until = here + self.grace
         return here >= self._patient_until
 
@@ -65,11 +65,12 @@ def reconcile(
         return False
     delay = max(MAX_DELAY, settings.missing_seconds, settings.scan_seconds_network)
     if clamped := recovery.clamp_future_moments(database, lease=settings.lease_seconds, delay=delay):
-        log.warning("the database's clock was set back: %d moments were too far ahead", clamped)
+        log.warning("the database's clock was set back: pulled back %d timestamps that lay in the future", clamped)
     if believes and (mended := recovery.expire(database, settings.lost_attempts)):
         log.warning("took back %d pieces of work from workers that vanished", mended)
     recovery.reunite_followers(database)
     recovery.unbind(database)
+    ended.fold(database)
     look_at_broker(database, doorbell)
     widen(database, doorbell, settings)
     for queue in {CPU_QUEUE, MODEL_QUEUE, *queries.model_queues(database)}:

@@ -1,4 +1,4 @@
-"""One notification by HTTP: may it be sent there, how is it signed, when is it tried again, and the sending itself.
+"""Final states sent by HTTP: may it be sent there, how is it signed, and the sending itself.
 
 Signed as the Standard Webhooks specification says (https://github.com/standard-webhooks/standard-webhooks), so that
 receivers find a library in their language. Sent by the standard library: one POST needs neither a pool nor proxies,
@@ -10,18 +10,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTP_PORT, HTTPS_PORT, HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
 from urllib.parse import urlsplit
 
-from dropscribe.core.errors import DropscribeError, SettingsError
+from dropscribe.core.errors import SettingsError
 from dropscribe.core.settings import Settings
+from dropscribe.scheduler.duties.channel import DeliveryError, UndeliverableError
+from dropscribe.store.notifications import OF_ALL, OF_FOLDERS, WEBHOOK, Notification
+from dropscribe.store.queries import Job
 
-FIRST_DELAY = 10.0  # seconds before a second try; doubles with each
-MAX_DELAY = 3600.0
 TIMEOUT = 5.0  # seconds of silence
 DEADLINE = 8.0  # seconds for everything, so that a scheduler that stops need not wait longer
 CONNECTIONS: dict[str, tuple[type[HTTPConnection], int]] = {
@@ -31,8 +35,35 @@ CONNECTIONS: dict[str, tuple[type[HTTPConnection], int]] = {
 ENCODED = "whsec_"  # before a secret in base64, by the specification
 
 
-class DeliveryError(DropscribeError):
-    """The receiver did not take it."""
+class Webhook:
+    """Final states sent by HTTP POST to the address of the settings, or to that of a job's folder."""
+
+    name = WEBHOOK
+    seconds = 30.0
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingsError for a secret that is not valid."""
+        self._settings = settings
+        self._key = key(settings.webhook_secret)
+        self.tries = settings.webhook_tries
+
+    def switches(self) -> set[str]:
+        """See `NotificationChannel`."""
+        wanted = {OF_ALL: self._settings.webhook_url, OF_FOLDERS: self._settings.webhook_hosts}
+        return {switch for switch, value in wanted.items() if value}
+
+    def wants(self, _job: Job, _one: Notification, /) -> bool:
+        """All that was written for it."""
+        return True
+
+    def send(self, one: Notification, document: Mapping[str, Any], _stop: threading.Event, /) -> str:
+        """See `NotificationChannel`; takes some seconds at most, whatever the receiver does."""
+        url = one.url or self._settings.webhook_url
+        if reason := refusal(url, self._settings):
+            raise UndeliverableError(reason)
+        body = json.dumps(document).encode()
+        post(url, body, headers(self._key, one.id, int(time.time()), body))
+        return ""
 
 
 def refusal(url: str, settings: Settings) -> str:
@@ -44,14 +75,18 @@ def refusal(url: str, settings: Settings) -> str:
         return "there is no webhook_url any more"
     place = _place(url)
     if not place:
-        return "it is no http:// or https:// address with a host and without a password"
+        return "it is not an http:// or https:// address with a host and without a password"
     if url != settings.webhook_url and place not in settings.webhook_hosts:
         return f"{place} is not among webhook_hosts"
     return ""
 
 
 def _place(url: str) -> str:
-    """The host, with its port where that is not the usual one; empty for what is no web address."""
+    """The host, with its port where that is not the usual one; empty if it is not a web address.
+
+    >>> _place("https://example.org/hook"), _place("http://example.org:8080"), _place("ftp://example.org")
+    ('example.org', 'example.org:8080', '')
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -64,7 +99,11 @@ def _place(url: str) -> str:
 
 
 def key(secret: str) -> bytes:
-    """The key that a secret stands for; in base64 after `whsec_`, or any other text. Raises SettingsError."""
+    """The key that a secret stands for; in base64 after `whsec_`, or any other text. Raises SettingsError.
+
+    >>> key("whsec_c2VjcmV0"), key("secret")
+    (b'secret', b'secret')
+    """
     encoded = secret.removeprefix(ENCODED)
     try:
         return base64.b64decode(encoded, validate=True) if encoded != secret else secret.encode()
@@ -89,11 +128,6 @@ def signature(key: bytes, identifier: str, moment: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(signed.digest()).decode()}"
 
 
-def delay(tries: int, chance: float) -> float:
-    """Seconds until the next try after so many; `chance` from 0 to 1 keeps many from coming back at once."""
-    return min(MAX_DELAY, FIRST_DELAY * 2.0 ** (tries - 1)) * (0.5 + chance / 2)
-
-
 def post(url: str, body: bytes, told: Mapping[str, str]) -> None:
     """Send it; of the answer, only the status is read. Raises DeliveryError unless that is one of success."""
     parts = urlsplit(url)
@@ -116,6 +150,7 @@ def _cut_off(connection: HTTPConnection, deadline: float) -> Iterator[None]:
     """End the connection after so many seconds, however busily the receiver sends byte after byte."""
 
     def cut() -> None:
+        """Close the connection that somebody waits for."""
         with suppress(OSError):  # it was over already
             if connection.sock:
                 connection.sock.shutdown(socket.SHUT_RDWR)

@@ -62,6 +62,9 @@ def classify(name: str) -> NameKind:
 
     A leading dot stands for hidden files and also for `._*` (macOS), `.syncthing.*`, `.nfs*` (deleted but
     open), `.fuse_hidden*` and our own unfinished outputs.
+
+    >>> [classify(name).name for name in ("a.WAV", "a.ts", "a.wav.part", ".a.wav", "a.pdf")]
+    ['ADMIT', 'ADMIT_BY_HEAD', 'IGNORED_PATTERN', 'IGNORED_PATTERN', 'NOT_MEDIA']
     """
     if name.startswith((".", "~$")) or name.endswith("~"):
         return NameKind.IGNORED_PATTERN
@@ -70,7 +73,11 @@ def classify(name: str) -> NameKind:
 
 
 def ignored_directory(name: str) -> bool:
-    """True for a directory that is never entered: hidden, or some system's own."""
+    """True for a directory that is never entered: hidden, or some system's own.
+
+    >>> ignored_directory(".git"), ignored_directory("#recycle"), ignored_directory("talks")
+    (True, True, False)
+    """
     return name.startswith(".") or name.lower() in _SYSTEM_DIRECTORIES
 
 
@@ -78,6 +85,9 @@ def is_transcript(name: str, recordings: Container[str], stems: Container[str]) 
     """True if a file with the ending of an output is named after a recording beside it, or is otherwise our own.
 
     `recordings` are the names of the recordings of its folder, `stems` the same without their endings.
+
+    >>> is_transcript("a.srt", {"a.wav"}, {"a"}), is_transcript("b.srt", {"a.wav"}, {"a"})
+    (True, False)
     """
     base = name.rpartition(".")[0]
     named_after = base in stems or base in recordings or base.rpartition(".")[0] in recordings

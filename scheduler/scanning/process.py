@@ -11,9 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar, cast
 
 from dropscribe.core import child_process
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import DropscribeError
 from dropscribe.scheduler.scanning.roots import RootOfflineError
 
@@ -44,13 +45,17 @@ class ScanProcess:
 
     def __init__(self, path: Path) -> None:
         """Start it for the root `path`. Raises RootOfflineError when there is no room for another process."""
-        try:
-            self._process = _start()
-        except OSError as error:
-            raise RootOfflineError(
-                f"{path} is not scanned: {error.strerror}", remedy="free some memory or processes"
-            ) from error
+        with explained(OSError, RootOfflineError, f"{path} is not scanned", remedy="free some memory or processes"):
+            self._process = child_process.start(
+                "scheduler.scanning.child",
+                env=child_process.bare_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd="/",  # keeps the share free to be unmounted
+            )
         self.pid = self._process.pid
+        self._to, self._from = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
+        os.set_blocking(self._to.fileno(), False)
         self.where = ""
         self.is_stuck = False
         self._lines: deque[bytes] = deque()
@@ -82,8 +87,8 @@ class ScanProcess:
     def kill(self) -> bool:
         """True when it is gone; False when it hangs in the kernel, where no signal reaches it."""
         self._process.kill()
-        for pipe in filter(None, (self._process.stdin, self._process.stdout)):
-            pipe.close()
+        self._to.close()
+        self._from.close()
         try:
             self._process.wait(REAP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -96,16 +101,16 @@ class ScanProcess:
             self._process.returncode = -1
 
     def _send(self, data: bytes, wait: Wait) -> None:
-        pipe = self._process.stdin.fileno() if self._process.stdin else -1
+        """Write a request, as fast as the process reads it. Raises SilentError, ScannerStoppedError."""
         while data:
-            wait.until(pipe, select.POLLOUT)
-            data = data[os.write(pipe, data) :]
+            wait.until(self._to.fileno(), select.POLLOUT)
+            data = data[os.write(self._to.fileno(), data) :]
 
     def _receive(self, wait: Wait) -> Message:
-        pipe = self._process.stdout.fileno() if self._process.stdout else -1
+        """The next message of the process. Raises EndedError, SilentError, ScannerStoppedError."""
         while not self._lines:
-            wait.until(pipe, select.POLLIN)
-            piece = os.read(pipe, PIPE_BYTES)
+            wait.until(self._from.fileno(), select.POLLIN)
+            piece = os.read(self._from.fileno(), PIPE_BYTES)
             if not piece:
                 raise EndedError("its pipe is closed")
             self._sort(piece)
@@ -135,19 +140,6 @@ class Wait:
         began = time.monotonic()
         while not poll.poll(min(POLL_SECONDS, self._deadline) * 1000):
             if self._stop.is_set():
-                raise ScannerStoppedError("told to stop while scanning", remedy="the next start scans anew")
+                raise ScannerStoppedError("stopped while scanning", remedy="the next start scans again")
             if time.monotonic() - began >= self._deadline:
                 raise SilentError(f"no answer for {self._deadline:.0f} s")
-
-
-def _start() -> subprocess.Popen[bytes]:
-    process = child_process.start(
-        "scheduler.scanning.child",
-        env=os.environ | child_process.import_path(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd="/",  # keeps the share free to be unmounted
-    )
-    if process.stdin:
-        os.set_blocking(process.stdin.fileno(), False)
-    return process

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dropscribe.core import reserved_names
+from dropscribe.core import mounts, reserved_names
 from dropscribe.core.disk_errors import why
+from dropscribe.core.error_translation import explained
 from dropscribe.core.file_marks import fingerprint, stamp
-from dropscribe.core.safe_open import SAFELY
-from dropscribe.scheduler.scanning.folder_files import SettingsFile, read_settings
+from dropscribe.core.safe_open import descriptor_of
+from dropscribe.scheduler.scanning.folder_files import SettingsFile, places, read_settings
 from dropscribe.scheduler.scanning.ignore import TRANSCRIPTS, NameKind, classify, ignored_directory, is_transcript
 from dropscribe.scheduler.scanning.roots import RootOfflineError
 from dropscribe.scheduler.scanning.transport_stream import Heads
@@ -46,7 +48,7 @@ Deliver = Callable[[str, dict[str, Observation], dict[str, int]], None]
 PIECE = 1000
 PIECE_SECONDS = 1.0
 
-MAX_SETTINGS = 4_000_000  # characters of all settings files of a root: what is told of them in one piece
+MAX_SETTINGS = 4_000_000  # characters of all settings files of one owner in a root
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Scan:
     recording.
     `unreadable` are the places that could not be read, directories with a slash at the end, each with the
     reason. `settings` are the settings files by directory ("" for the root, else with a slash at the
-    end), `complaints` the directories with a file of ours that tells of mistakes in them. `stamps` are those of the
+    end), `complaints` the directories with a file of ours that names mistakes in them, `borders` those that
+    belong to somebody else than the directory above. `stamps` are those of the
     files, see `core.file_marks`.
     """
 
@@ -71,6 +74,7 @@ class Scan:
     settings: dict[str, SettingsFile] = field(default_factory=dict)
     complaints: frozenset[str] = frozenset()
     stamps: dict[str, int] = field(default_factory=dict)
+    borders: frozenset[str] = frozenset()
 
     def is_blind_to(self, path: str) -> bool:
         """True when `path` lies where nothing could be read, so that its absence proves nothing."""
@@ -86,6 +90,7 @@ class _Neighbours:
     transcripts: list[str] = field(default_factory=list)
 
     def add(self, recording: str) -> None:
+        """Note a recording, by which transcripts beside it are known."""
         self.recordings.add(recording)
         self.stems.add(recording.rpartition(".")[0])
 
@@ -102,6 +107,7 @@ class _Pass:
     excluded: frozenset[str]
     deliver: Deliver
     heads: Heads
+    folds_case: bool = False
     waiting: list[str] = field(default_factory=list)
     files: dict[str, Observation] = field(default_factory=dict)
     stamps: dict[str, int] = field(default_factory=dict)
@@ -111,11 +117,14 @@ class _Pass:
     unreadable: dict[str, str] = field(default_factory=dict)
     directories: int = 0
     settings: dict[str, SettingsFile] = field(default_factory=dict)
-    settings_size: int = 0
+    settings_sizes: dict[int, int] = field(default_factory=dict)
+    owners: dict[str, int] = field(default_factory=dict)
+    has_owners: bool = True
     complaints: set[str] = field(default_factory=set)
     neighbours: _Neighbours = field(default_factory=_Neighbours)
 
     def enter(self, directory: str) -> None:
+        """List a directory; what stands in it that looks like a transcript is judged at its end. Raises OSError."""
         self.hand_over(directory)
         self.neighbours = _Neighbours()
         try:
@@ -124,19 +133,23 @@ class _Pass:
             self.not_media += self.neighbours.strangers()
 
     def meet_all(self, directory: str) -> None:
+        """Judge every entry of a directory, and deliver what was found from time to time. Raises OSError."""
         with os.scandir(f"{self.base}/{directory}") as entries:
             self.directories += 1
+            self.owners[directory] = os.stat(f"{self.base}/{directory}").st_uid  # noqa: PTH116 (one of many)
             for entry in entries:
                 if len(self.files) >= PIECE or time.monotonic() - self.delivered >= PIECE_SECONDS:
                     self.hand_over(directory)
                 self.meet(entry, directory + entry.name)
 
     def hand_over(self, directory: str) -> None:
+        """Deliver what was found since the last time."""
         self.deliver(directory, self.files, self.stamps)
         self.files, self.stamps = {}, {}
         self.delivered = time.monotonic()
 
     def meet(self, entry: os.DirEntry[str], path: str) -> None:
+        """Judge one entry; what cannot be read is noted and keeps nobody else from being seen."""
         try:
             if entry.is_dir(follow_symlinks=False):
                 self.meet_directory(entry.name, path)
@@ -146,34 +159,41 @@ class _Pass:
             self.note(path, error)
 
     def note(self, path: str, error: OSError) -> None:
-        """Something could not be read. What was only removed since its directory was listed is none of that."""
+        """Something could not be read. A file that was only removed since its directory was listed does not count."""
         if not isinstance(error, FileNotFoundError):
             self.unreadable[path] = why(error)
 
     def meet_directory(self, name: str, path: str) -> None:
+        """Put a directory on the list of those to enter, unless it is a system's own or excluded."""
         if not ignored_directory(name) and f"{self.base}/{path}" not in self.excluded:
             self.waiting.append(path + "/")
 
     def meet_file(self, entry: os.DirEntry[str], path: str) -> None:
+        """Judge a file by its name: a recording, a file of ours, something to ignore, or none of that."""
         judged = classify(entry.name)
+        name = entry.name.lower() if self.folds_case else entry.name
         if judged is NameKind.NOT_MEDIA:
             self.meet_other(entry.name)
-        elif entry.name == reserved_names.SETTINGS:
-            self.meet_settings(path.removesuffix(reserved_names.SETTINGS))
-        elif entry.name == reserved_names.ERROR:
-            self.complaints.add(path.removesuffix(reserved_names.ERROR))
+        elif name == reserved_names.SETTINGS:
+            self.meet_settings(path.removesuffix(entry.name))
+        elif name == reserved_names.OWNER:
+            pass
+        elif name == reserved_names.ERROR:
+            self.complaints.add(path.removesuffix(entry.name))
         elif judged is NameKind.IGNORED_PATTERN or not entry.is_file(follow_symlinks=False):
             self.ignored += 1
         else:
             self.meet_media(entry, path, judged)
 
     def meet_other(self, name: str) -> None:
+        """A file that is not a recording: a transcript perhaps, which is judged once all its neighbours are known."""
         if name.endswith(TRANSCRIPTS):
             self.neighbours.transcripts.append(name)
         else:
             self.not_media += 1
 
     def meet_media(self, entry: os.DirEntry[str], path: str, judged: NameKind) -> None:
+        """Take a file as a recording; one whose name may mean TypeScript only if it begins as a stream does."""
         found = entry.stat(follow_symlinks=False)
         state = observed(found)
         if judged is NameKind.ADMIT_BY_HEAD and not self.heads.is_stream(entry.path, path, state):
@@ -184,12 +204,24 @@ class _Pass:
             self.stamps[path] = stamp(found)
 
     def meet_settings(self, directory: str) -> None:
-        if found := read_settings(self.base or "/", directory):
-            self.settings_size += len(found.text) + len(found.hotwords or "")
-            full = f"the settings files of this share have more than {MAX_SETTINGS:,} characters together"
-            self.settings[directory] = SettingsFile(problem=full) if self.settings_size > MAX_SETTINGS else found
+        """Read the settings file of a directory, as long as its owner has not too much of that in this root."""
+        found = read_settings(self.base or "/", directory, has_owners=self.has_owners)
+        if found is None:
+            return
+        size = self.settings_sizes.get(found.owner, 0) + len(found.text) + len(found.hotwords or "")
+        self.settings_sizes[found.owner] = size
+        full = f"the settings files of their owner have more than {MAX_SETTINGS:,} characters together here"
+        self.settings[directory] = (
+            SettingsFile(problem=full, author=found.author, owner=found.owner) if size > MAX_SETTINGS else found
+        )
+
+    def borders(self) -> frozenset[str]:
+        """The directories that belong to somebody else than the one above them."""
+        owners = self.owners
+        return frozenset(one for one in owners if one and owners[one] != owners.get(_above(one), owners[one]))
 
     def finish(self, files: dict[str, Observation], stamps: dict[str, int], seconds: float) -> Scan:
+        """The result of the pass."""
         return Scan(
             files=files,
             stamps=stamps,
@@ -200,6 +232,7 @@ class _Pass:
             seconds=seconds,
             settings=self.settings,
             complaints=frozenset(self.complaints),
+            borders=self.borders(),
         )
 
 
@@ -209,11 +242,13 @@ def scan(
     exclude: Iterable[Path] = frozenset(),
     deliver: Deliver | None = None,
     heads: Heads | None = None,
+    folds_case: bool = False,
 ) -> Scan:
     """Find all recordings below `root`, without following any symlink.
 
     Directories in `exclude` (absolute, without symlinks) are not entered. With `deliver`, recordings are handed over
-    piece by piece and the result holds none. `heads` remembers files whose head decides from one scan to the next.
+    piece by piece and the result holds none. `heads` remembers files whose head decides from one scan to the next. With
+    `folds_case`, settings files have their names in any case.
     Costs about 4 microseconds a file. Raises RootOfflineError when the
     root itself cannot be listed.
     """
@@ -222,21 +257,37 @@ def scan(
     stamps: dict[str, int] = {}
 
     def keep(_: str, found: dict[str, Observation], their_stamps: dict[str, int]) -> None:
+        """Collect what is delivered, where nobody else takes it."""
         files.update(found)
         stamps.update(their_stamps)
 
     base = os.path.realpath(root).rstrip("/")  # the slash comes back with each path, for "/" too
     heads = heads or Heads()
     heads.begin()
-    under_way = _Pass(base, frozenset(map(os.fspath, exclude)), deliver or keep, heads)
-    try:
+    under_way = _Pass(
+        base=base,
+        excluded=frozenset(map(os.fspath, exclude)),
+        deliver=deliver or keep,
+        heads=heads,
+        folds_case=folds_case,
+    )
+    under_way.has_owners = mounts.has_owners(mounts.filesystem_of(base or "/"))
+    with explained(OSError, RootOfflineError, f"cannot list {root}", remedy="mount it or restore its permissions"):
         under_way.enter("")
-    except OSError as error:
-        hint = "mount it or restore its permissions"
-        raise RootOfflineError(f"cannot list {root}: {error.strerror}", remedy=hint) from error
     _descend(under_way)
     under_way.hand_over("")
     return under_way.finish(files, stamps, time.perf_counter() - start)
+
+
+def _above(directory: str) -> str:
+    """The directory that this one lies in.
+
+    `talks/2026/` lies in `talks/`, which lies in the root, "".
+
+    >>> _above("talks/2026/"), _above("talks/")
+    ('talks/', '')
+    """
+    return directory[: directory.rfind("/", 0, -1) + 1]
 
 
 def _descend(under_way: _Pass) -> None:
@@ -249,45 +300,27 @@ def _descend(under_way: _Pass) -> None:
             under_way.note(directory, error)
 
 
-def places(path: str) -> Iterator[str]:
-    """The directories above a path, each ending with a slash."""
-    end = path.find("/")
-    while end >= 0:
-        yield path[: end + 1]
-        end = path.find("/", end + 1)
-
-
 def look(root: Path, relative: str) -> Observation | None:
     """Observe one file by opening it, which makes NFS ask its server instead of an attribute cache.
 
     None when it is gone, out of reach or not a regular file. One that may not be opened is only looked at: its job
     is to fail with that reason, instead of never being made.
     """
-    try:
+    with suppress(OSError):
         seen = _open_and_look(root / relative)
-    except OSError:
-        return None
-    return observed(seen) if stat.S_ISREG(seen.st_mode) else None
+        return observed(seen) if stat.S_ISREG(seen.st_mode) else None
+    return None
 
 
 def fingerprint_of(root: Path, relative: str) -> str:
     """See `core.file_marks`; empty when the file is gone or cannot be read."""
-    try:
-        descriptor = os.open(root / relative, SAFELY)
-        try:
-            return fingerprint(descriptor, os.fstat(descriptor).st_size)
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return ""
+    with suppress(OSError), descriptor_of(root / relative) as descriptor:
+        return fingerprint(descriptor, os.fstat(descriptor).st_size)
+    return ""
 
 
 def _open_and_look(path: Path) -> os.stat_result:
-    try:
-        descriptor = os.open(path, SAFELY)
-    except PermissionError:
-        return path.lstat()
-    try:
+    """The state of a file, opened if that is allowed. Raises OSError."""
+    with suppress(PermissionError), descriptor_of(path) as descriptor:
         return os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
+    return path.lstat()

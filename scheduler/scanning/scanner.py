@@ -1,24 +1,29 @@
 """All looks into a root, made in a process of its own that is killed and replaced when it gets stuck in a hung share.
 
 A call into a share whose server is gone may never return, and may be beyond any signal. So no such call is made in the
-scheduler itself. A slow share is no hung one: what counts is the time without progress.
+scheduler itself. A slow share is not a hung one: what counts is the time without progress.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dropscribe.core.mounts import Mount
+from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.folder_files import SettingsFile
+from dropscribe.scheduler.scanning.move import MovedFile
 from dropscribe.scheduler.scanning.process import EndedError, Message, ScanProcess, SilentError, Take, Wait
 from dropscribe.scheduler.scanning.roots import DENIED, Root, RootIdentity, RootOfflineError
 from dropscribe.scheduler.scanning.scan import Observation, Scan
+from dropscribe.scheduler.scanning.wav_header import WavHeader
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +87,13 @@ class Scanner:
         except RootOfflineError as error:
             log.warning("%s", error)
             return FolderState(absolute)
-        return FolderState(Path(found["path"]), True, found["exists"], found["is_folder"], found["reason"])
+        return FolderState(
+            path=Path(found["path"]),
+            answers=True,
+            exists=found["exists"],
+            is_folder=found["is_folder"],
+            reason=found["reason"],
+        )
 
     def resolve(self, path: Path) -> Path:
         """The path absolute and without symlinks; as it is written where it cannot be looked at in time."""
@@ -95,44 +106,58 @@ class Scanner:
         root = Root(**told | {"path": Path(told["path"]), "directory": tuple(told["directory"])})
         return root, _identity(done["identity"])
 
-    def scan(self, path: Path, exclude: Iterable[Path] = ()) -> tuple[Scan, RootIdentity]:
+    def scan(self, path: Path, exclude: Iterable[Path] = (), *, folds_case: bool = False) -> tuple[Scan, RootIdentity]:
         """See `scan.scan`; and what lay under the path afterwards."""
         files: dict[str, Observation] = {}
         stamps: dict[str, int] = {}
 
         def take(piece: Message) -> None:
+            """Collect the files of one piece of the scan."""
             for name, (size, mtime_ns, stamp) in piece["files"].items():
                 files[name] = Observation(size, mtime_ns)
                 stamps[name] = stamp
 
-        done = self._ask(path, take, do="scan", exclude=[*map(str, exclude)])
+        done = self._ask(path, take, do="scan", exclude=[*map(str, exclude)], folds_case=folds_case)
         told = done["scan"]
         settings = {directory: SettingsFile(*found) for directory, found in told["settings"].items()}
         parsed = {"files": files, "stamps": stamps, "settings": settings, "complaints": frozenset(told["complaints"])}
+        parsed |= {"borders": frozenset(told["borders"])}
         return Scan(**told | parsed), _identity(done["identity"])
 
     def look(self, path: Path, names: Sequence[str]) -> list[Observation | None]:
         """See `scan.look`; one result for each name."""
-        seen: list[list[int] | None] = []
-        for start in range(0, len(names), LOOKS):
-            seen += self._ask(path, do="look", names=names[start : start + LOOKS])
-        return [Observation(*one) if one else None for one in seen]
+        return [Observation(*one) if one else None for one in self._probe(path, "look", names)]
 
     def fingerprints(self, path: Path, names: Sequence[str]) -> dict[str, str]:
         """See `scan.fingerprint_of`; one for each name."""
-        found: list[str] = []
-        for start in range(0, len(names), LOOKS):
-            found += self._ask(path, do="fingerprint", names=names[start : start + LOOKS])
-        return dict(zip(names, found, strict=True))
+        return dict(zip(names, self._probe(path, "fingerprint", names), strict=True))
+
+    def wav_headers(self, path: Path, names: Sequence[str]) -> dict[str, WavHeader | None]:
+        """See `wav_header.header_of`; one for each name."""
+        found = self._probe(path, "wav_header", names)
+        return {name: WavHeader(*one) if one else None for name, one in zip(names, found, strict=True)}
+
+    def written(self, path: Path, names: Sequence[str]) -> set[str]:
+        """Those of the names that somebody has open for writing, as far as that can be known; see `write_lease`."""
+        return set(compress(names, self._probe(path, "written", names)))
+
+    def read(self, path: Path, file: str) -> str:
+        """See `folder_files.read_ours`; a file by its path below the root."""
+        text: str = self._ask(path, do="read", file=file)
+        return text
 
     def put(self, path: Path, files: Mapping[str, str | None], mark: str) -> dict[str, str]:
         """See `folder_files.put`; files by their path below the root. Those that were refused, each with the reason."""
         refused: dict[str, str] = self._ask(path, do="put", files=dict(files), mark=mark) if files else {}
         return refused
 
-    def move(self, path: Path, source: str, target: str, seen: tuple[int, int]) -> str:
-        """See `move.move`; why it stays, empty when it is there. Paths below the root; `seen` are size and time."""
-        why: str = self._ask(path, do="move", source=source, target=target, seen=seen)
+    def listed(self, path: Path, page: str, folders: Iterable[str]) -> set[str]:
+        """See `page_readers.listed_by_all`; folders by their path below the root."""
+        return set(self._ask(path, do="listed", page=page, folders=[*folders]))
+
+    def move(self, path: Path, source: str, target: str, file: MovedFile) -> str:
+        """See `move.move`; why it stays, empty when it is there. Paths below the root."""
+        why: str = self._ask(path, do="move", source=source, target=target, file=file)
         return why
 
     def close(self) -> None:
@@ -142,7 +167,15 @@ class Scanner:
             self._process.abandon()
             self._process = None
 
+    def _probe(self, path: Path, probe: str, names: Sequence[str]) -> list[Any]:
+        """What one of `child.PROBES` finds out of each file, a few at a time."""
+        found = []
+        for start in range(0, len(names), LOOKS):
+            found += self._ask(path, do=probe, names=names[start : start + LOOKS])
+        return found
+
     def _ask(self, path: Path, take: Take = lambda _: None, deadline: float | None = None, **request: object) -> Any:
+        """The answer to a request, of a process that is started for it if none waits. Raises as the class says."""
         process = self._ready(path)
         try:
             return process.ask({"path": str(path), **request}, take, Wait(deadline or self._deadline, self._stop))
@@ -177,11 +210,13 @@ class Scanner:
 
 
 def _hung(process: ScanProcess, path: Path, silence: SilentError) -> RootHungError:
+    """The error for a process that made no progress, with the file at which it hangs."""
     where = f" at {process.where}" if process.where else ""
     return RootHungError(f"{path} is offline: {silence}{where}", remedy="check the share's server and the network")
 
 
 def _stuck(process: ScanProcess, path: Path) -> RootStuckError:
+    """The error for a process that cannot be ended."""
     where = path / process.where if process.where else path
     return RootStuckError(
         f"{path} is offline: process {process.pid} hangs in {where} beyond any signal",
@@ -200,7 +235,13 @@ def places(folders: Sequence[Path]) -> list[FolderState]:
     return at_once(_place, folders)
 
 
+def real_paths(folders: Sequence[Path]) -> Iterator[Path]:
+    """The paths absolute and without links, looked up when the first is asked for; see `Scanner.resolve`."""
+    yield from map(attrgetter("path"), places(folders))
+
+
 def _place(folder: Path) -> FolderState:
+    """What is at one path, asked of a process for that alone."""
     scanner = Scanner()
     try:
         return scanner.place(folder)
@@ -208,6 +249,17 @@ def _place(folder: Path) -> FolderState:
         scanner.close()
 
 
+def own_folders(settings: Settings) -> frozenset[Path]:
+    """The topmost directories for dropscribe's own files, in which nothing is watched."""
+    ours = [settings.home, settings.spool_dir, *filter(None, [settings.results])]
+    scanner = Scanner()
+    try:
+        return frozenset(map(scanner.resolve, ours))  # one of them may lie on a share that hangs
+    finally:
+        scanner.close()
+
+
 def _identity(told: Message) -> RootIdentity:
+    """A root's identity, from JSON."""
     mount = told["mount"]
     return RootIdentity(told["device"], Mount(**mount) if mount else None)

@@ -6,7 +6,7 @@ import os
 import re
 from typing import NamedTuple
 
-from dropscribe.core.safe_open import SAFELY
+from dropscribe.core.safe_open import descriptor_of
 
 PACKETS = 5  # so many in a row prove a stream: none shorter holds sound
 LENGTHS = (188, 192, 204)  # bytes of a packet: as broadcast, with a time before it (cameras), with parity behind it
@@ -55,8 +55,5 @@ class Heads:
 
 def read_head(path: str) -> bytes:
     """The first HEAD_BYTES of a file, through no link and waiting for nobody. Raises OSError."""
-    descriptor = os.open(path, SAFELY)
-    try:
+    with descriptor_of(path) as descriptor:
         return os.read(descriptor, HEAD_BYTES)
-    finally:
-        os.close(descriptor)

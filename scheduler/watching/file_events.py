@@ -10,6 +10,7 @@ import os
 import queue
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class FileEventWatcher:
         """Listen to `root`; False when that is impossible, so that it has to be polled.
 
         `root` must have been opened just now, as a share that hangs would hang the caller too. Costs nothing when
-        it listens already: call it before every scan, and it mends itself after the root was away. The reason
+        it listens already: call it before every scan, and it repairs itself after the root was away. The reason
         for a False is logged when it is new.
         """
         ear = self._ears.get(root.path)
@@ -83,13 +84,12 @@ class FileEventWatcher:
 
     def wait(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds; True when the bell rang since the last wait. Clears it."""
-        try:
+        with suppress(queue.Empty):
             self._rings.get(timeout=max(0.0, timeout))
-        except queue.Empty:
-            return False
-        while not self._rings.empty():
-            self._rings.get_nowait()
-        return True
+            while not self._rings.empty():
+                self._rings.get_nowait()
+            return True
+        return False
 
     def ring(self) -> None:
         """End the current or next wait. For any thread, and for signal handlers."""
@@ -113,6 +113,7 @@ class FileEventWatcher:
         return ""
 
     def _close(self, path: Path) -> None:
+        """Listen to a root no more."""
         if ear := self._ears.pop(path, None):
             _end(ear.observer)
 
@@ -126,6 +127,7 @@ class _Striker(FileSystemEventHandler):
         self._ring = ring
 
     def on_any_event(self, event: FileSystemEvent) -> None:
+        """Ring for what may be a recording or settings, and when the root itself goes. watchdog calls it."""
         path = os.fsdecode(event.dest_path or event.src_path)
         if path == self._root or (not event.is_directory and self._matters(path)):
             self._ring()
@@ -139,32 +141,23 @@ class _Striker(FileSystemEventHandler):
 
 def _open_ear(root: Root, handler: FileSystemEventHandler) -> _Ear:
     """Raises OSError when the path is away or the kernel has no watches left for all its directories."""
-    _tolerate_double_reports()
+    # watchdog warns when it meets a new directory twice, as after `mkdir -p`, or two that it may not read. Neither does
+    # harm, but each would be printed, and would end its thread where warnings are errors.
+    warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning, "watchdog")
     observer = Observer()
     observer.start()  # before the watch is added, as only a started observer can be stopped
     try:
         observer.schedule(handler, str(root.path), recursive=True, event_filter=_HEARD)
-        _try_one_more(root.path)
+        # It passes over a subdirectory for which no watch is left; then there is none left for us either.
+        with Observer() as another:
+            another.schedule(FileSystemEventHandler(), str(root.path), event_filter=_HEARD)
     except OSError:
         _end(observer)
         raise
     return _Ear(observer, root.directory)
 
 
-def _tolerate_double_reports() -> None:
-    """watchdog warns when it meets a new directory twice, as after `mkdir -p`, or two that it may not read.
-
-    Neither does harm, but each would be printed, and would end its thread where warnings are errors.
-    """
-    warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning, "watchdog")
-
-
-def _try_one_more(path: Path) -> None:
-    """watchdog passes over a subdirectory for which no watch is left; then there is none left for us either."""
-    with Observer() as observer:
-        observer.schedule(FileSystemEventHandler(), str(path), event_filter=_HEARD)
-
-
 def _end(observer: BaseObserver) -> None:
+    """End a thread of watchdog."""
     observer.stop()
     observer.join()

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from dropscribe.core.file_marks import FileMark
 from dropscribe.core.queue import Doorbell
-from dropscribe.core.routing import PREPARE
+from dropscribe.core.routing import FINISH, PREPARE
 from dropscribe.core.safe_text import printable
 from dropscribe.scheduler.scanning.roots import RootOfflineError
 from dropscribe.scheduler.watching.admission import new_job
 from dropscribe.scheduler.watching.root_watch import RootWatch, Touched
-from dropscribe.store import file_marks, jobs
+from dropscribe.store import file_marks, jobs, parts
 from dropscribe.store.file_marks import ReadFile
 from dropscribe.store.session import Database
 
@@ -57,14 +58,20 @@ def _keep_the_same(database: Database, read: Mapping[str, ReadFile], marks: Mapp
 
 
 def _is_suspect(read: ReadFile, now: Touched) -> bool:
+    """May the file be another by now: of the same size and time, but touched since it was read?"""
     is_same_file = (read.size, read.mtime_ns) == now.seen
     return is_same_file and bool(read.mark.fingerprint) and read.mark.stamp != now.stamp
 
 
 def _admit(database: Database, doorbell: Doorbell, watch: RootWatch, path: str, mark: FileMark) -> None:
-    job = new_job(str(watch.place), path, watch.touched[path].seen, watch.folders.orders(path), mark)
-    new = jobs.admit(database, [job])
+    """Make a job of a recording that took the place of another one, and send for it."""
+    seen = watch.touched[path].seen
+    job = new_job(str(watch.place), path, seen, watch.folders.orders(path), mark)
+    job = replace(job, parts=parts.of_file(database, job.root, path, seen))
+    woken: list[str] = []
+    new = jobs.admit(database, [job], woken=woken)
     if new:
         log.warning("%s is another recording of the same size and time: it is read again", printable(path))
     with doorbell.best_effort():
         doorbell.ring_all(PREPARE, new, job.priority)
+        doorbell.ring_all(FINISH, woken, job.priority)

@@ -61,6 +61,22 @@ class Stability:
         self._settled.pop(path, None)
         self._candidates.pop(path, None)
 
+    def settle(self, path: str, seen: Observation) -> None:
+        """Take the file as it is for complete and reported."""
+        self._candidates.pop(path, None)
+        self._settled[path] = _packed(seen)
+
+    def wait_again(self, files: Mapping[str, Observation], now: float) -> None:
+        """Let files that were reported stand still once more, from `now` on."""
+        for path, seen in files.items():
+            self.forget(path)
+            self._candidates[path] = _Candidate(seen, now)
+
+    def awaits(self, path: str, seen: Observation) -> bool:
+        """True for a file that stands still as it is seen, and is not complete yet."""
+        candidate = self._candidates.get(path)
+        return candidate is not None and candidate.seen == seen
+
     @contextmanager
     def forgetting_on_error(self, paths: Iterable[str]) -> Iterator[None]:
         """Files that come again with the next scans where the block fails."""
@@ -75,6 +91,10 @@ class Stability:
         """True for a file that is complete as it is seen."""
         return self._settled.get(path) == _packed(seen)
 
+    def remembers(self, path: str) -> bool:
+        """True for a file that was seen before, however it is now."""
+        return path in self._settled or path in self._candidates
+
     @property
     def pending(self) -> tuple[str, ...]:
         """Files that are not complete yet, those first seen first."""
@@ -86,6 +106,7 @@ class Stability:
         return max(0.0, min(ready) - now) if ready else None
 
     def _became_complete(self, path: str, seen: Observation, now: float, ended: float) -> bool:
+        """Has the file stood still for long enough? Notes since when it does."""
         candidate = self._candidates.get(path)
         if candidate is None or candidate.seen != seen:
             self._settled.pop(path, None)
@@ -98,6 +119,7 @@ class Stability:
         return True
 
     def _patience(self, seen: Observation) -> float:
+        """For how long a file has to stand still; an empty one is given time to be filled."""
         return self.seconds if seen.size else self.seconds * EMPTY_PATIENCE
 
 

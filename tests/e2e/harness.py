@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import soundfile
+from numpy.typing import NDArray
 
 from dropscribe.core.queue import socket_path
 from dropscribe.core.settings_loading import load
@@ -25,7 +27,7 @@ from dropscribe.store.queries import Job
 from dropscribe.store.roots import list_roots
 from dropscribe.store.session import Database
 
-PATIENCE = 60.0  # seconds for anything that ought to happen; only a failing test waits so long
+PATIENCE = 120.0  # seconds for anything that ought to happen; only a failing test waits so long
 SHORT = {
     "STABLE_SECONDS": "0.3",
     "SCAN_SECONDS": "5",
@@ -35,28 +37,40 @@ SHORT = {
     "RESEND_SECONDS": "2",
     "MISSING_SECONDS": "3",
 }
+SPEECH_RATE = 16_000  # Hz
 DOUBLES = {"ENGINE": "scripted", "SPEECH_DETECTOR": "energy"}  # they take buzzing tones for speech
 
 
 def speech(path: Path, seconds: float = 6.0, *, seed: int = 1) -> Path:
     """Write a buzz in syllables, different for each seed: speech to the detector `energy`, only in part to Silero."""
-    rate = 16_000
+    soundfile.write(path, _syllables(seconds, seed), SPEECH_RATE)
+    return path
+
+
+@lru_cache(16)  # most tests ask for the same
+def _syllables(seconds: float, seed: int) -> NDArray[np.float32]:
     generator = np.random.default_rng(seed)
-    time_line = np.arange(int(seconds * rate)) / rate
+    time_line = np.arange(int(seconds * SPEECH_RATE)) / SPEECH_RATE
     pitch = 110 + 20 * np.sin(2 * np.pi * 0.7 * time_line) + seed
-    buzz = sum(np.sin(2 * np.pi * np.cumsum(pitch) / rate * n) / n for n in range(1, 20))
+    phase = 2 * np.pi * np.cumsum(pitch) / SPEECH_RATE
+    buzz = sum(np.sin(phase * n) / n for n in range(1, 20))
     syllables = np.clip(np.sin(2 * np.pi * 3.3 * time_line + seed), 0, 1)
     noise = generator.normal(0, 0.002, time_line.size)
-    soundfile.write(path, (0.2 * buzz * syllables + noise).astype(np.float32), rate)
-    return path
+    return np.asarray(0.2 * buzz * syllables + noise, np.float32)
 
 
 def wait_until(what: str, condition: Callable[[], object], patience: float = PATIENCE) -> None:
     """Poll until the condition holds; fails the test with `what` when it does not."""
-    deadline = time.monotonic() + patience
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, f"waited {patience:.0f} s in vain: {what}"
-        time.sleep(0.05)
+        waited = time.monotonic() - began
+        assert waited < patience, f"waited {patience:.0f} s in vain: {what}"
+        time.sleep(pause(0.05, waited))
+
+
+def pause(shortest: float, waited: float) -> float:
+    """Seconds until the next poll: longer the longer it took so far, as each poll takes CPU time from what it polls."""
+    return min(max(shortest, waited / 20), 4 * shortest)
 
 
 def without_powers() -> list[str]:
@@ -77,7 +91,8 @@ class Machine:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DROPSCRIBE_")}
         doubles = DOUBLES if settings.get("ENGINE", "scripted") == "scripted" else {}
         # Tests of speakers switch them on: the encoder would take a second of every CPU worker's start.
-        own = {"HOME": str(self.home), "SPEAKER_ENCODER": "none"} | doubles | SHORT | settings
+        # Likewise the server, which takes half a second of CPU time.
+        own = {"HOME": str(self.home), "SPEAKER_ENCODER": "none", "SERVE": "false"} | doubles | SHORT | settings
         self.environment = inherited | {f"DROPSCRIBE_{name}": value for name, value in own.items()}
         self.prefix: list[str] = []
         self.process: subprocess.Popen[str] | None = None
@@ -182,7 +197,7 @@ class Machine:
         return document
 
     def assert_whole(self, *names: str) -> None:
-        """Each recording is done, its transcripts are there, written once, and nothing is left over."""
+        """Each recording is done, its transcripts are there, written once, and soon nothing is left over."""
         for name in names:
             job = self.job(name)
             assert job.state is JobState.DONE, (name, job.state, job.reason)
@@ -190,6 +205,6 @@ class Machine:
                 assert (self.inbox / f"{Path(name).stem}.{kind}").exists()
             done = [event for event in events_of(self.database, job.id) if event.kind == "done"]
             assert len(done) == 1
-            assert not list((self.home / "spool").glob(f"{job.id}*"))
+            wait_until("the spool is empty", lambda one=job.id: not list((self.home / "spool").glob(f"{one}*")))
         assert not list(self.inbox.glob(".dropscribe-*"))
-        assert not list((self.home / "scratch").glob("*"))
+        wait_until("scratch is empty", lambda: not list((self.home / "scratch").glob("*")))

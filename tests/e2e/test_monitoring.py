@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dropscribe.core.types import JobState
 from dropscribe.store.fleet import list_workers
-from tests.e2e.harness import Machine, speech, wait_until
+from tests.e2e.harness import PATIENCE, Machine, speech, wait_until
 from tests.integration.test_metrics import free_port
 from tests.receiver import receiving
 
@@ -40,7 +40,7 @@ def test_a_machine_tells_how_it_is_and_what_it_has_done(make_machine: Callable[.
 
 def sample(url: str, name: str, **labels: str) -> float:
     """One figure of a scrape."""
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     (found,) = [s.value for family in families for s in family.samples if s.name == name and s.labels == labels]
     return float(found)

@@ -6,11 +6,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jiwer
 import onnx_ir
 import pytest
 
+from dropscribe.admin.cli.main import main
+from dropscribe.admin.context import Context
 from tests.e2e.harness import Machine
 from tests.schemas import conforms
 
@@ -18,30 +21,43 @@ TINY = Path(__file__).parents[1] / "tiny"
 RECORDINGS = sorted((TINY / "recordings").glob("*.flac"))
 
 
-@pytest.mark.timeout(900)  # tracing and torch are slow on a busy machine
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs `dropscribe models ... --json` in this process, where other tests have imported torch and its exporter."""
+    monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str) -> dict[str, Any]:
+        status = main(["models", *arguments, "--json"], Context())
+        said, complained = capsys.readouterr()
+        assert status == 0, said + complained
+        answer: dict[str, Any] = json.loads(said)
+        return answer
+
+    return run
+
+
+@pytest.mark.timeout(900)  # tracing is slow on a busy machine
 def test_an_export_in_4_bits_is_written_validated_and_serves(
-    make_machine: Callable[..., Machine], tmp_path: Path
+    models: Run, make_machine: Callable[..., Machine], tmp_path: Path
 ) -> None:
     folder = tmp_path / "int4"
-    machine = make_machine(ENGINE="onnx", MODEL=str(folder), CHUNK_SECONDS="60")
-    exported = machine.run("models", "export", str(TINY / "checkpoint"), str(folder), "--dtype", "int4", "--json")
-    assert exported.returncode == 0, exported.stderr
-    manifest = json.loads(exported.stdout)
+    manifest = models("export", str(TINY / "checkpoint"), str(folder), "--dtype", "int4")
     conforms(manifest, "models-export")
     assert (manifest["dtype"], manifest["encoder_dtype"], manifest["block_size"]) == ("int4", "fp16", 32)
     nodes = [node.op_type for node in onnx_ir.load(folder / "decoder.onnx").graph]
     assert nodes.count("MatMulNBits") == 7 * 6  # seven linears in each layer, and nothing else
-    shown = machine.run("models", "show", str(folder), "--verify", "--json")
-    assert shown.returncode == 0, shown.stderr
-    assert {"layout": "onnx", "quantization": "int4", "verified": True}.items() <= json.loads(shown.stdout).items()
+    shown = models("show", str(folder), "--verify")
+    assert {"layout": "onnx", "quantization": "int4", "verified": True}.items() <= shown.items()
 
     options = [word for recording in RECORDINGS for word in ("--audio", str(recording))]
-    validated = machine.run("models", "validate", str(TINY / "checkpoint"), str(folder), *options, "--json")
-    assert validated.returncode == 0, validated.stdout + validated.stderr
-    verdict = json.loads(validated.stdout)
+    verdict = models("validate", str(TINY / "checkpoint"), str(folder), *options)
     assert (verdict["reference"], verdict["precision"], verdict["passed"]) == ("fp32", "int4", True)
     conforms(verdict, "models-validate")
 
+    machine = make_machine(ENGINE="onnx", MODEL=str(folder), CHUNK_SECONDS="60")
     for recording in RECORDINGS:
         shutil.copy(recording, machine.inbox)
     ran = machine.run("up", str(machine.inbox), "--drain")

@@ -1,4 +1,4 @@
-"""The README's blocks do what it says: each that is not marked runs, in order, as a newcomer would type it."""
+"""The guides' blocks do what they say: each that is not marked runs, in order, as a newcomer would type it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pathlib import Path
 from tests.documents import REPOSITORY, blocks, make_targets
 from tests.e2e.harness import DOUBLES, SHORT
 
+GUIDES = ("README.md", *(f"docs/{page}.md" for page in ("index", "install", "first-transcripts", "speakers", "fleet")))
+
 
 def runnable() -> list[str]:
     """Blocks for bash that need nothing special; make's would install packages and are checked elsewhere."""
-    found = blocks((REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    found = [block for guide in GUIDES for block in blocks((REPOSITORY / guide).read_text(encoding="utf-8"))]
     return [
         block.body for block in found if block.language == "bash" and not block.needs and not make_targets(block.body)
     ]
@@ -30,7 +32,7 @@ def newcomer(folder: Path) -> dict[str, str]:
     )
 
 
-def test_the_blocks_of_the_readme_run_in_order(tmp_path: Path) -> None:
+def test_the_blocks_of_the_guides_run_in_order(tmp_path: Path) -> None:
     (tmp_path / "samples").symlink_to(REPOSITORY / "samples")
     said = []
     for block in runnable():
@@ -42,5 +44,9 @@ def test_the_blocks_of_the_readme_run_in_order(tmp_path: Path) -> None:
         said.append(ran.stdout)
     recordings = {path.name for path in (tmp_path / "recordings").iterdir()}
     assert recordings == {"weather.flac", *(f"weather.{fmt}" for fmt in ("json", "txt", "srt", "vtt", "tsv", "html"))}
-    assert json.loads((tmp_path / "news.json").read_text(encoding="utf-8"))["settings"]["context"].startswith("Ada")
-    assert "dropscribe.toml" in said[-1]
+    assert (tmp_path / "news.json").exists()
+    show = ["dropscribe", "show", str(tmp_path / "news.mp3"), "--json"]
+    shown = subprocess.run(show, env=newcomer(tmp_path), capture_output=True, text=True, check=True)
+    assert json.loads(shown.stdout)["context"].startswith("Ada")
+    assert any("dropscribe.toml" in one for one in said)
+    assert "Alice" in said[-1]

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
-import ssl
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,9 +14,11 @@ import redis
 from dropscribe.admin.local import private_redis
 from dropscribe.core.types import JobState
 from dropscribe.store.session import open_database
+from tests import certificates as certificates_of_tests
 from tests import servers
+from tests.certificates import tls_in_front_of
 from tests.conftest import missing
-from tests.e2e.harness import speech
+from tests.e2e.harness import speech, wait_until
 from tests.e2e.test_fleet import Fleet
 
 ACL = Path(__file__).parents[2] / "deploy" / "redis-users.acl.example"
@@ -30,54 +27,9 @@ ACL = Path(__file__).parents[2] / "deploy" / "redis-users.acl.example"
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate authority, `ca.pem`, and its certificate for localhost, `server.pem` with `server.key`."""
-    if not shutil.which("openssl"):
-        missing("openssl")
     folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
-            "-subj", "/CN=test authority")  # fmt: skip
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "server.csr",
-            "-subj", "/CN=localhost")  # fmt: skip
-    (folder / "names").write_text("subjectAltName=DNS:localhost")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-out", "server.pem", "-days", "2", "-extfile", "names")  # fmt: skip
+    certificates_of_tests.make(folder)
     return folder
-
-
-@contextmanager
-def tls_in_front_of(path: Path, certificates: Path) -> Iterator[int]:
-    """A port that speaks TLS and passes on what it hears to a unix socket: not every Redis is built with TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
-    listener = socket.create_server(("localhost", 0))
-
-    def copy(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError), source, sink:
-            while data := source.recv(65_536):
-                sink.sendall(data)
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                plain, _ = listener.accept()
-                threading.Thread(target=greet, args=(plain,), daemon=True).start()
-
-    def greet(plain: socket.socket) -> None:
-        with suppress(OSError):  # a client that will not trust us hangs up
-            secured = context.wrap_socket(plain, server_side=True)
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(str(path))
-            threading.Thread(target=copy, args=(server, secured), daemon=True).start()
-            copy(secured, server)
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        listener.close()
 
 
 @pytest.fixture
@@ -97,11 +49,11 @@ def guarded_redis(tmp_path: Path, certificates: Path) -> Iterator[str]:
         "--aclfile",
         str(tmp_path / "users.acl"),
     ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server, tls_in_front_of(path, certificates) as port:
-        deadline = time.monotonic() + 20
-        while not path.exists():
-            assert time.monotonic() < deadline, "Redis did not start"
-            time.sleep(0.05)
+    with (
+        subprocess.Popen(command, stdout=subprocess.DEVNULL) as server,
+        tls_in_front_of(path, certificates / "server.pem") as port,
+    ):
+        wait_until("Redis listens", path.exists)
         yield f"localhost:{port}"
         server.terminate()
 

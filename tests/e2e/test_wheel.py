@@ -37,12 +37,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment that has the wheel; what it depends on is lent by the one that runs the tests."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     python = folder / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", wheel],
-        check=True,
-    )
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-deps", "--no-index", wheel], check=True)
     (site,) = (folder / "lib").glob("python*/site-packages")
     # A path line, unlike a site directory, leads to no editable install.
     (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -63,6 +61,7 @@ def test_the_wheel_holds_one_package_and_no_links(wheel: Path) -> None:
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names} == {"dropscribe", "dropscribe-0.1.0.dist-info"}
     assert {"dropscribe/core/types.py", "dropscribe/store/migrations/env.py"} <= set(names)
+    assert {"dropscribe/serve/pages/templates/base.html", "dropscribe/serve/pages/static/page.js"} <= set(names)
     assert {"dropscribe/worker/outputs/page/page.html", "dropscribe/scheduler/duties/page/body.html"} <= set(names)
 
 
@@ -90,6 +89,6 @@ def test_the_installed_command_transcribes_from_such_a_folder(installed: Path, p
     ended = subprocess.run(
         command, cwd=project, env=machine.environment, capture_output=True, text=True, timeout=200, check=False
     )
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     machine.assert_whole("talk.wav")
     machine.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import func, or_, select
 
+from dropscribe.core import reserved_names
 from dropscribe.core.types import ChunkState, JobState
 from dropscribe.store import queries
 from dropscribe.store.events import events_of
@@ -60,7 +61,7 @@ def _unfinished(fleet: Fleet, names: Sequence[str]) -> list[str]:
 
 def _other_files(fleet: Fleet, names: Sequence[str]) -> list[str]:
     expected = set(names) | {f"{Path(name).stem}.{fmt}" for name in names for fmt in FORMATS}
-    found = {path.name for path in fleet.inbox.iterdir()}
+    found = {path.name for path in fleet.inbox.iterdir()} - {reserved_names.OWNER}
     return [f"missing: {name}" for name in sorted(expected - found)] + [
         f"too much: {name}" for name in sorted(found - expected)
     ]
@@ -110,7 +111,7 @@ def waits(fleet: Fleet, struck: Mapping[str, float], outages: Sequence[float] = 
     """For each loss of a process in `struck` (name, moment by the database's clock) the time to the next claim.
 
     `outages` are moments when Redis or the database came back, without which nothing can be claimed; from the last of
-    those before the claim the time counts anew.
+    those before the claim the time counts again.
     """
     found = []
     for job in queries.list_jobs(fleet.database):

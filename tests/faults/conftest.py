@@ -12,11 +12,13 @@ import pytest
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_loading import load
 from tests.conftest import missing
+from tests.e2e.harness import PATIENCE
 from tests.faults import fleet, postgres
 from tests.faults.fleet import Fleet
+from tests.faults.nursery import Nursery
 from tests.faults.postgres import Server
 from tests.faults.recordings import Recordings
-from tests.faults.shares import PATIENCE, Share, Watched, watch_over
+from tests.faults.shares import Share, Watched, watch_over
 from tests.servers import find_postgresql
 
 MakeWatched = Callable[..., Watched]
@@ -75,7 +77,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recordings]
     made.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A PostgreSQL that may be broken."""
     with postgres.server(postgresql_programs()) as running:
@@ -90,8 +92,16 @@ def postgresql_programs() -> Path:
     return programs
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """What forks the members of fleets."""
+    made = Nursery()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def make_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+def make_fleet(tmp_path: Path, nursery: Nursery) -> Iterator[Callable[..., Fleet]]:
     """Makes fleets, on SQLite or on a PostgreSQL server that is emptied for it, and leaves none running."""
     made: list[Fleet] = []
 
@@ -100,7 +110,8 @@ def make_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
         if server:
             server.empty()
             url = url or server.url
-        made.append(fleet.make(tmp_path / f"fleet{len(made)}", database_url=url, settings=settings))
+        folder = tmp_path / f"fleet{len(made)}"
+        made.append(fleet.make(folder, database_url=url, settings=settings, nursery=nursery))
         return made[-1]
 
     yield make

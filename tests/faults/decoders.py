@@ -7,14 +7,17 @@ import os
 
 import psutil
 
+from dropscribe.worker.preparing import decode_child
+
 
 def decoders(parent: int | None = None) -> list[psutil.Process]:
     """Those of the process `parent`, else of this one."""
     children = psutil.Process(parent or os.getpid()).children()
-    return [child for child in children if "dropscribe.worker.preparing.decode_child" in _command(child)]
+    return [child for child in children if _name(child) == decode_child.NAME]
 
 
-def _command(process: psutil.Process) -> list[str]:
+def _name(process: psutil.Process) -> str:
+    """A zygote has the command line of the decoders that it forks, but another name."""
     with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return process.cmdline()
-    return []
+        return process.name()
+    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -24,10 +25,10 @@ from dropscribe.store.fleet import list_workers
 from dropscribe.store.queries import Job
 from dropscribe.store.session import Database, open_database
 from dropscribe.store.tables import chunks, jobs
+from tests.e2e.harness import PATIENCE, pause
+from tests.faults.nursery import Forked, Nursery
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 120.0  # seconds; only a failing test waits for so long
-GRACE = 20.0  # seconds a member gets to stop, as `up` gives its workers
 RESTART = 0.3  # seconds until what died is started again
 HEARS = json.dumps({"hears": True})
 SHORT = {
@@ -59,8 +60,9 @@ class Member:
     place: str
     role: str
     wrapper: Sequence[str] = ()
+    memory: int = 0
     generation: int = 0
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
     died: float = 0.0
     restarts: bool = True
     frozen: bool = False
@@ -79,10 +81,14 @@ class Member:
 
 @dataclass
 class Fleet:
-    """Members on one store, one Redis and one inbox. Must be used by one thread: members end with it."""
+    """Members on one store, one Redis and one inbox. Must be used by one thread: members end with it.
+
+    With a `nursery`, members are forked there, but for those that need a program of their own.
+    """
 
     folder: Path
     environment: dict[str, str]
+    nursery: Nursery | None = None
     members: dict[str, Member] = field(default_factory=dict)
     said: Callable[[str], object] = lambda _: None
     killed: dict[str, float] = field(default_factory=dict)  # when, by the database's clock, a process was killed
@@ -120,9 +126,9 @@ class Fleet:
             self.add(place)
         self.wait_until("all are ready", lambda: self.ready() >= {self.members[place].name for place in places})
 
-    def add(self, place: str, *, wrapper: Sequence[str] = ()) -> Member:
-        """A further member; `wrapper` is a command that runs it."""
-        member = self.members[place] = Member(place, place.partition("-")[0], wrapper)
+    def add(self, place: str, *, wrapper: Sequence[str] = (), memory: int = 0) -> Member:
+        """A further member; `wrapper` is a command that runs it, `memory` limits its address space, in bytes."""
+        member = self.members[place] = Member(place, place.partition("-")[0], wrapper, memory)
         self._spawn(member)
         return member
 
@@ -132,13 +138,21 @@ class Fleet:
 
     def _spawn(self, member: Member) -> None:
         member.generation += 1
+        member.process = self._started(member)
+        if member.memory:
+            resource.prlimit(member.pid, resource.RLIMIT_AS, (member.memory, member.memory))
+
+    def _started(self, member: Member) -> subprocess.Popen[bytes] | Forked:
         arguments = [member.role, member.name]
         if member.role == REDIS:
             arguments = ["exec", *private_redis.server_command(load(self.environment))]
         if member.role == "scheduler":
             arguments.append(str(self.inbox))
+        needs_exec = member.wrapper or member.role == REDIS or "LD_PRELOAD" in self.environment
+        if self.nursery and not needs_exec:
+            return self.nursery.fork(arguments, self.environment, self.log_of(member))
         with self.log_of(member).open("ab") as log:
-            member.process = subprocess.Popen(
+            return subprocess.Popen(
                 [*member.wrapper, sys.executable, "-P", "-m", "dropscribe.admin.local.child", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -163,12 +177,13 @@ class Fleet:
     def wait_until(
         self, what: str, condition: Callable[[], object], patience: float = PATIENCE, *, every: float = 0.02
     ) -> None:
-        """Poll until it holds, `every` so many seconds, and keep the fleet running meanwhile."""
-        deadline = time.monotonic() + patience
+        """Poll until it holds, at first `every` so many seconds, and keep the fleet running meanwhile."""
+        began = time.monotonic()
         while not condition():
-            assert time.monotonic() < deadline, f"waited {patience:.0f} s in vain: {what}; {self.summary()}"
+            waited = time.monotonic() - began
+            assert waited < patience, f"waited {patience:.0f} s in vain: {what}; {self.summary()}"
             self.tend()
-            time.sleep(every)
+            time.sleep(pause(every, waited))
 
     def summary(self) -> str:
         """What a failing test should show."""
@@ -190,13 +205,13 @@ class Fleet:
         member.process.wait()
         return name
 
-    def stop(self, place: str, grace: float = GRACE) -> int:
-        """SIGTERM; returns the exit status. It stays down. Fails when it takes longer than its grace."""
+    def stop(self, place: str) -> int:
+        """SIGTERM; returns the exit status. It stays down."""
         member = self.members[place]
         member.restarts = False
         assert member.process
         member.process.terminate()
-        status = member.process.wait(grace)
+        status = member.process.wait(PATIENCE)
         member.process = None
         return status
 
@@ -245,10 +260,16 @@ class Fleet:
         return [event.kind for event in events_of(self.database, self.job(name).id)]
 
 
-def make(folder: Path, *, database_url: str = "", settings: Mapping[str, str] | None = None) -> Fleet:
+def make(
+    folder: Path,
+    *,
+    database_url: str = "",
+    settings: Mapping[str, str] | None = None,
+    nursery: Nursery | None = None,
+) -> Fleet:
     """A fleet with nothing running; on SQLite unless there is a URL. `settings` without the prefix."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     own = {"HOME": str(folder / "state"), "DATABASE_URL": database_url} | SHORT | dict(settings or {})
     (folder / "inbox").mkdir(parents=True)
     (folder / "state" / "logs").mkdir(parents=True, mode=0o700)
-    return Fleet(folder, inherited | {f"{PREFIX}{name}": value for name, value in own.items()})
+    return Fleet(folder, inherited | {f"{PREFIX}{name}": value for name, value in own.items()}, nursery)

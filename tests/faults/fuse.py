@@ -10,7 +10,8 @@ it leaves hanging:
 - `{"fail_open": N}`: files can be listed, but not opened;
 - `{"delay": SECONDS}`: each listing of a directory takes so long;
 - `{"slow": SECONDS}`: each read of a file, at most 128 KiB, takes so long;
-- `{"cached": SECONDS}`: how long the kernel may believe what it was told of a file; opening it asks anew, as on NFS;
+- `{"cached": SECONDS}`: how long the kernel may believe what it was told of a file; opening it asks again, as on NFS;
+- `{"fold": true}`: names that differ in case only are the same, as on most Windows and macOS shares;
 - `{"heal": true}`: all is well again, and what hung is answered.
 """
 
@@ -30,6 +31,7 @@ import time
 from dataclasses import dataclass, field
 
 LOOKUP, FORGET, GETATTR, OPEN, READ, STATFS, RELEASE = 1, 2, 3, 14, 15, 17, 18
+UNLINK, RENAME, CREATE = 10, 12, 35
 FLUSH, INIT, OPENDIR, READDIR, RELEASEDIR, INTERRUPT, DESTROY, BATCH_FORGET = 25, 26, 27, 28, 29, 36, 38, 42
 SILENT = {FORGET, BATCH_FORGET, INTERRUPT, DESTROY}
 FREEING = {RELEASE, RELEASEDIR, FLUSH}
@@ -74,7 +76,7 @@ class Filesystem:
         body = request[40:]
         path = self.paths.get(node, "")
         if opcode == LOOKUP:
-            path = f"{path}/{os.fsdecode(body.rstrip(bytes(1)))}".lstrip("/")
+            path = self.named(path, body)
         if opcode != INIT and self.hit("hang", path):
             self.held.append(request)
             return
@@ -84,8 +86,32 @@ class Filesystem:
             answer, error = b"", failed.errno or errno.EIO
         self.reply(unique, error, answer)
 
+    def named(self, folder: str, name: bytes) -> str:
+        """The path of what a folder has under that name, spelled as it is there."""
+        wanted = os.fsdecode(name.rstrip(bytes(1)))
+        there = os.listdir(self.real(folder)) if self.faults.get("fold") else []
+        known = wanted if wanted in there else next((one for one in there if one.lower() == wanted.lower()), wanted)
+        return f"{folder}/{known}".lstrip("/")
+
+    def change(self, opcode: int, path: str, body: bytes) -> bytes:
+        """Creating a file, renaming and removing one."""
+        if opcode == UNLINK:
+            os.unlink(self.real(self.named(path, body)))
+            return b""
+        if opcode == RENAME:
+            (folder,) = struct.unpack_from("<Q", body)
+            before, after = body[8:].rstrip(bytes(1)).split(bytes(1))
+            old, new = self.named(path, before), self.named(self.paths[folder], after)
+            os.rename(self.real(old), self.real(new))
+            self.nodes[new] = self.nodes.pop(old)
+            self.paths[self.nodes[new]] = new
+            return b""
+        made = self.named(path, body[16:])
+        open(self.real(made), "xb").close()
+        return self.entry(made) + struct.pack("<QII", 0, 0, 0)
+
     def reply(self, unique: int, error: int, answer: bytes) -> None:
-        with contextlib.suppress(FileNotFoundError):  # whoever asked was killed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # the one who asked was killed meanwhile
             os.write(self.descriptor, struct.pack("<IiQ", 16 + len(answer), -error, unique) + answer)
 
     def hit(self, fault: str, path: str) -> bool:
@@ -104,9 +130,10 @@ class Filesystem:
             raise OSError(self.faults["errno"], "told to fail")
         if self.faults.get("fail_files") and opcode == LOOKUP:
             raise OSError(self.faults["fail_files"], "told to fail")
+        if opcode in {UNLINK, RENAME, CREATE}:
+            return self.change(opcode, path, body)
         if opcode == LOOKUP:
-            attributes = self.attributes(path)
-            return struct.pack("<QQQQII", self.node(path), 0, self.cached, self.cached, 0, 0) + attributes
+            return self.entry(path)
         if opcode == GETATTR:
             return struct.pack("<QII", self.cached, 0, 0) + self.attributes(path)
         if opcode == OPEN:
@@ -130,6 +157,10 @@ class Filesystem:
         news = struct.pack("<Qqq", self.node(path), -1, 0)
         os.write(self.descriptor, struct.pack("<IiQ", 16 + len(news), INVALIDATE_INODE, 0) + news)
         return struct.pack("<QII", 0, 0, 0)
+
+    def entry(self, path: str) -> bytes:
+        attributes = self.attributes(path)
+        return struct.pack("<QQQQII", self.node(path), 0, self.cached, self.cached, 0, 0) + attributes
 
     @property
     def cached(self) -> int:

@@ -142,6 +142,7 @@ def show(source: Path, tally: Tally) -> str:
     target = source.with_name("out.flac")
     request = {
         "source": str(source),
+        "parts": [],
         "target": str(target),
         "scratch": str(source.parent),
         "limits": asdict(LIMITS),
@@ -201,8 +202,10 @@ def _wait(pid: int) -> tuple[int, resource.struct_rusage]:
 def _judged(child: subprocess.CompletedProcess[bytes], target: Path) -> tuple[str, str]:
     if child.returncode == -signal.SIGUSR2:
         return "hang", "hang"
+    if child.returncode > 0:
+        return "defect", child.stderr.decode()
     try:
-        decoded = decode._interpret(child, LABEL)
+        decoded = decode._interpret(child, LABEL, LIMITS.max_seconds)
     except SourceError as error:
         kind = f"crash {signal.Signals(-child.returncode).name}" if child.returncode < 0 else type(error).__name__
         return (kind if SENTENCE.fullmatch(str(error)) else "unclear"), str(error)

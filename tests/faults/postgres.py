@@ -1,4 +1,4 @@
-"""A PostgreSQL to break: it can be restarted, killed and frozen, and it can hold whoever comes to a given statement."""
+"""A PostgreSQL to break: it can be restarted, killed and frozen, and hold all who come to a given statement."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ END $$
 
 
 class Gate:
-    """Holds whoever comes to a statement about the job of one recording. Used as a context.
+    """Holds anyone who comes to a statement about the job of one recording. Used as a context.
 
     `moment` is as in `CREATE TRIGGER`: `BEFORE UPDATE ON jobs`; `when` its condition on OLD and NEW.
     """

@@ -14,6 +14,7 @@ from dropscribe.core.settings_errors import PREFIX
 from dropscribe.core.settings_loading import load
 from dropscribe.models import registry
 from dropscribe.store.session import open_database
+from dropscribe.worker.preparing import decode
 from dropscribe.worker.runtime.context import CircuitBreaker, WorkerContext
 from dropscribe.worker.runtime.counters import Counters
 from dropscribe.worker.runtime.lease import LeaseKeeper
@@ -84,12 +85,15 @@ class Recordings:
                 Counters(),
                 CircuitBreaker(3),
                 one_worker.die,
+                zygote=decode.new_zygote(),
             )
         return self._context
 
     def close(self) -> None:
-        """Close the store of the undisturbed run."""
+        """Close the store of the undisturbed run, and what decodes for it."""
         if self._context:
+            if self._context.zygote:
+                self._context.zygote.close()
             self._context.database.close()
 
 

@@ -6,20 +6,20 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropscribe.core.errors import UnstorableError
 from dropscribe.core.settings import Settings
-from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.scanning.scanner import Scanner
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders
+from dropscribe.scheduler.watching.joining import WholeRecording
 from dropscribe.scheduler.watching.root_watch import RootWatch
+from tests.e2e.harness import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 60.0  # seconds; only a failing test waits for so long
 
 
 def eventually(condition: Callable[[], object]) -> None:
@@ -52,7 +52,7 @@ class Share:
         return int(self._answer())
 
     def unmount(self) -> None:
-        """Lazily, as one does with a share that hangs; whoever hung in it is let go with an error."""
+        """Lazily, as one does with a share that hangs; a process that hung in it is let go with an error."""
         if self.process:
             subprocess.run(["umount", "-l", self.path], check=True)
             self.process.kill()
@@ -84,6 +84,10 @@ class Watched:
         for moment in moments:
             self.watch.look(moment)
 
+    def lose_patience_after(self, seconds: float) -> None:
+        """Let its scanner be given up when it makes no progress for so long; to start takes longer."""
+        self.watch.scanner._deadline = seconds
+
     @property
     def reason(self) -> str:
         """Why it is offline; empty while it is online."""
@@ -96,9 +100,9 @@ def watch_over(path: Path, settings: Settings, known: Mapping[str, tuple[int, in
     away: set[str] = set()
 
     def admit(
-        root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
+        root: str, whole: Sequence[WholeRecording], gone: Collection[str], folders: Folders
     ) -> dict[str, UnstorableError]:
-        admitted.extend(sorted(complete))
+        admitted.extend(sorted(one.path for one in whole))
         away.update(gone)
         return {}
 

@@ -25,13 +25,14 @@ from dropscribe.core.types import ACTIVE_STATES, JobState
 from dropscribe.store import commands, queries
 from dropscribe.store.events import events_of
 from tests.faults import aftermath, fleet, postgres
-from tests.faults.fleet import GRACE, REDIS, Fleet, Member
+from tests.faults.fleet import REDIS, Fleet, Member
 from tests.faults.postgres import Server
 from tests.faults.recordings import Recordings
 from tests.servers import find_postgresql
 
 PLACES = ("scheduler-1", "scheduler-2", "cpu-1", "cpu-2", "model-1", "model-2")
 OUTSTANDING = 60  # recordings that wait at most; more are laid down as these are read
+GRACE = 20.0  # seconds a member gets to stop, as `up` gives its workers
 CALM = 300.0  # seconds without faults in which what is left must end
 SETTINGS = {"SCRIPTED_SCRIPT": json.dumps({"hears": True, "seconds": 0.5}), "LEASE_SECONDS": "10", "CPU_SLOTS": "1"}
 # How often each act is drawn, relative to the others.
@@ -162,7 +163,7 @@ class Soak:
             self.outage(f"PostgreSQL stopped ({mode})", length, self.server.start)
 
     def take(self, lock: sqlite3.Connection) -> None:
-        """Whoever sleeps may hold the lock, so all are woken in their time."""
+        """A sleeper may hold the lock, so all are woken in their time."""
         until = time.monotonic() + CALM
         while True:
             self.wake()

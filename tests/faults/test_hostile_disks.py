@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from dropscribe.core.errors import NoRoomError, NotMediaError, SpoolError
+from dropscribe.core.zygote import Zygote
 from dropscribe.worker.preparing import decode as parent
 from dropscribe.worker.preparing import flac
 from dropscribe.worker.preparing.decode import DecodeLimits, decode
@@ -111,31 +112,46 @@ def test_a_disk_that_tells_only_on_closing_that_it_had_no_room_is_heard(
 
 
 class TestSilent:
-    def test_a_decoder_that_stands_still_is_ended_though_it_takes_no_cpu_time(self, tmp_path: Path) -> None:
+    def test_a_decoder_that_stands_still_is_ended_though_it_takes_no_cpu_time(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zygote: Zygote | None
+    ) -> None:
+        monkeypatch.setattr(Path, "read_text", self.hidden)
         os.mkfifo(tmp_path / "a.wav")
         with pytest.raises(SpoolError, match=rf"{LABEL}: the decoder stood still for 2 s.*DROPSCRIBE_HOME"):
-            decode(tmp_path / "a.wav", tmp_path / "out.flac", STALLING, label=LABEL)
+            decode(tmp_path / "a.wav", tmp_path / "out.flac", STALLING, label=LABEL, zygote=zygote)
         assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
         assert not decoders()
 
-    def test_a_decoder_that_was_stopped_by_a_signal_is_ended(self, tmp_path: Path) -> None:
+    def hidden(self, *_: object, **__: object) -> str:
+        """As /proc answers for decoders under `ProtectProc=invisible`."""
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    def test_a_process_that_computes_is_seen_to_move(self) -> None:
+        has_moved = parent._watch(os.getpid())
+        until = time.process_time() + 0.05
+        while time.process_time() < until:
+            pass
+        assert has_moved()
+
+    def test_a_decoder_that_was_stopped_by_a_signal_is_ended(self, tmp_path: Path, zygote: Zygote | None) -> None:
         source = noise(tmp_path / "a.wav", 60)
         stopper = threading.Thread(target=lambda: stop_one(source))
         stopper.start()
         with pytest.raises(SpoolError, match="stood still"):
-            decode(source, tmp_path / "out.flac", STALLING, label=LABEL)
+            decode(source, tmp_path / "out.flac", STALLING, label=LABEL, zygote=zygote)
         stopper.join()
 
     def test_a_disk_that_hangs_beyond_any_signal_is_left_alone(
-        self, share: Share, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, share: Share, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zygote: Zygote | None
     ) -> None:
         monkeypatch.setattr(parent, "KILL_SECONDS", 0.2)
         noise(share.server / "a.wav", 1)
         share.tell(hang="a.wav")
         with pytest.raises(SpoolError, match="stood still"):
-            decode(share.path / "a.wav", tmp_path / "out.flac", STALLING, label=LABEL)
+            decode(share.path / "a.wav", tmp_path / "out.flac", STALLING, label=LABEL, zygote=zygote)
         (hung,) = decoders()
-        decode(wav(tmp_path / "b.wav", tone(0.1)), tmp_path / "out.flac", DecodeLimits(), label=LABEL)
+        source = wav(tmp_path / "b.wav", tone(0.1))
+        decode(source, tmp_path / "out.flac", DecodeLimits(), label=LABEL, zygote=zygote)
         share.tell(heal=True)
         eventually(lambda: not psutil.pid_exists(hung.pid))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dropscribe.core import reserved_names
 from dropscribe.store.fleet import list_workers
 from tests.faults import aftermath
 from tests.faults.fleet import Fleet
@@ -119,5 +120,7 @@ def beats(fleet: Fleet, place: str) -> bool:
 
 
 def seen(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file, by its inode and time of change."""
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
+    """Every file but the mark, by its inode and time of change."""
+    found = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
+    found.pop(reserved_names.OWNER, None)
+    return found

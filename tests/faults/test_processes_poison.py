@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from dropscribe.core.types import JobState
 from dropscribe.store import commands, queries
+from tests.e2e.harness import PATIENCE
 from tests.faults import aftermath
 from tests.faults.fleet import Fleet
 from tests.faults.recordings import Recordings
@@ -41,7 +42,7 @@ def test_what_three_workers_do_not_survive_is_parked_while_others_pass_and_can_b
     fleet = make_fleet(SCRIPTED_SCRIPT=script(behave=behaviour), **WHOLE, **patience)
     fleet.start("scheduler", "cpu")
     for place in ("model-1", "model-2"):
-        fleet.add(place, wrapper=("prlimit", f"--as={MEMORY}"))
+        fleet.add(place, memory=MEMORY)
     poison = recordings.put(fleet.inbox, POISON)
     good = recordings.put(fleet.inbox, *GOOD)
     fleet.wait_for_all(poison, JobState.PARKED)
@@ -86,7 +87,7 @@ def test_a_member_of_another_version_does_not_start_and_one_that_runs_stops(
         fleet.members[place].restarts = False
         process = fleet.members[place].process
         assert process
-        statuses[place] = process.wait(60)
+        statuses[place] = process.wait(PATIENCE)
         log = fleet.log_of(fleet.members[place]).read_text()
         assert "another version" in log or "at version 9999" in log
         refused = subprocess.run(
@@ -96,7 +97,7 @@ def test_a_member_of_another_version_does_not_start_and_one_that_runs_stops(
             env=fleet.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert refused.returncode == 1
         assert "9999" in refused.stderr.splitlines()[-1]
@@ -114,14 +115,13 @@ def test_a_member_of_another_version_does_not_start_and_one_that_runs_stops(
 def test_a_source_that_is_deleted_replaced_or_cut_short_while_it_is_read_does_no_harm(
     make_fleet: MakeFleet, recordings: Recordings
 ) -> None:
-    """Each is changed at the moment when its working copy appears in scratch."""
+    """Each is changed when its working copy appears in scratch, or just after, on a disk that copies it at once."""
     fleet = make_fleet(CPU_SLOTS="1", MISSING_SECONDS="1", STABLE_SECONDS="1")
     fleet.start("scheduler", "cpu", "model")
-    scratch = fleet.home / "scratch"
     for change in ("deleted", "cut", "replaced"):
         path = fleet.inbox / f"{change}.wav"
         big(recordings.made(0), path)
-        fleet.wait_until("it is copied", lambda: any(scratch.glob("*/source-*")))
+        fleet.wait_until("it is copied", partial(copied_or_ended, fleet, path.name), every=0.002)
         if change == "deleted":
             path.unlink()
         elif change == "cut":
@@ -139,7 +139,11 @@ def test_a_source_that_is_deleted_replaced_or_cut_short_while_it_is_read_does_no
         assert document["job_id"] in jobs
         assert document["source"]["size"] == jobs[document["job_id"]].size, "the copy that was read is the admitted one"
         assert source.exists() or path.stem == "deleted"
-    assert not list(scratch.glob("*"))
+    assert not list((fleet.home / "scratch").glob("*"))
+
+
+def copied_or_ended(fleet: Fleet, name: str) -> bool:
+    return any(fleet.home.glob("scratch/*/source-*")) or ended(fleet, name)
 
 
 def big(recording: Path, target: Path) -> None:

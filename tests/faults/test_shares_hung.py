@@ -1,4 +1,4 @@
-"""Shares that hang: whoever looks into one may never return and be beyond any signal. The other folders go on."""
+"""Shares that hang: a process that scans one may never return and be beyond any signal. The other folders go on."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from dropscribe.store import queries
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.roots import list_roots
 from dropscribe.store.session import Database, open_database
-from tests.e2e.harness import Machine, speech
+from tests.e2e.harness import PATIENCE, Machine, speech
 from tests.faults.conftest import MakeWatched
-from tests.faults.shares import PATIENCE, REPOSITORY, Share, eventually
+from tests.faults.shares import REPOSITORY, Share, eventually
 
 DEADLINE = 1.0  # seconds without progress, in these tests
 
@@ -152,15 +152,17 @@ def test_a_scheduler_stops_in_order_while_a_share_hangs(share: Share, store: Dat
 
 def test_no_second_process_follows_one_that_cannot_be_ended(share: Share, over: MakeWatched) -> None:
     share.put("a.wav")
-    watched = over(share.path, deadline=DEADLINE)
+    watched = over(share.path)
     watched.look(0.0)
     share.tell(hang="")
+    watched.lose_patience_after(DEADLINE)
     watched.look(10.0)
     (stuck,) = scanners_in()
     assert f"process {stuck} hangs in {share.path} beyond any signal" in watched.reason
+    watched.lose_patience_after(PATIENCE)
     began = time.monotonic()
     watched.look(20.0, 30.0, 40.0)
-    assert time.monotonic() - began < DEADLINE, "nobody asks what cannot answer"
+    assert time.monotonic() - began < PATIENCE, "nobody asks what cannot answer"
     assert scanners_in() == [stuck]
     share.tell(heal=True)
     eventually(lambda: is_gone(stuck))
@@ -170,10 +172,12 @@ def test_no_second_process_follows_one_that_cannot_be_ended(share: Share, over: 
 
 def test_an_unmounted_share_lets_go_of_the_process_that_hung_in_it(share: Share, over: MakeWatched) -> None:
     share.put("a.wav")
-    watched = over(share.path, deadline=DEADLINE)
+    watched = over(share.path)
     watched.look(0.0, 30.0)
     share.tell(hang="")
+    watched.lose_patience_after(DEADLINE)
     watched.look(40.0)
+    watched.lose_patience_after(PATIENCE)
     (stuck,) = scanners_in()
     share.unmount()
     eventually(lambda: is_gone(stuck))
@@ -189,8 +193,9 @@ def test_a_scanner_that_hangs_is_replaced_and_asked_less_often_each_time(
     over: MakeWatched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.wav").write_bytes(b"sound")
-    watched = over(tmp_path, deadline=0.2)
+    watched = over(tmp_path)
     watched.look(0.0)
+    watched.lose_patience_after(0.2)
     waits = []
     for n in range(8):
         before = watched.watch.scanner.pid
@@ -199,12 +204,12 @@ def test_a_scanner_that_hangs_is_replaced_and_asked_less_often_each_time(
         watched.look(1000.0 * n)
         assert "no answer for 0 s" in watched.reason
         waits.append(watched.watch.next_look - 1000.0 * n)
-        monkeypatch.setattr(watched.watch.scanner, "_deadline", PATIENCE)
+        watched.lose_patience_after(PATIENCE)
         watched.watch.scanner.open(tmp_path)  # which starts another process
         assert watched.watch.scanner.pid != before
-        monkeypatch.setattr(watched.watch.scanner, "_deadline", 0.2)
+        watched.lose_patience_after(0.2)
     assert [round(wait / 10) for wait in waits] == [1, 2, 4, 8, 16, 32, 32, 32]
-    monkeypatch.setattr(watched.watch.scanner, "_deadline", PATIENCE)
+    watched.lose_patience_after(PATIENCE)
     watched.look(10_000.0, 10_010.0)
     assert watched.watch.report.online
     assert watched.admitted == ["a.wav"]
@@ -299,6 +304,8 @@ def test_up_works_on_the_other_folders_while_a_share_hangs_at_its_start(share: S
 def test_watch_admits_from_the_other_folders_while_a_share_hangs_at_its_start(share: Share, tmp_path: Path) -> None:
     machine = Machine(tmp_path / "machine", STABLE_SECONDS="0.3", SCAN_DEADLINE_SECONDS="2")
     speech(machine.inbox / "near.wav")
+    machine.home.mkdir(mode=0o700, exist_ok=True)
+    (machine.home / "dropscribe.toml").write_text("# is asked for in which folder it lies\n")
     share.tell(hang="")
     command = [sys.executable, "-m", "dropscribe", "watch", str(machine.inbox), str(share.path)]
     with subprocess.Popen(command, env=machine.environment) as scheduler:

@@ -59,9 +59,7 @@ def test_every_name_becomes_one_job_of_its_own_and_leads_back_to_its_file(
             settings,
             FileEventWatcher(),
             lambda one: jobs.known(database, one),
-            lambda one, complete, gone, folders: (
-                admission.admit(database, doorbell, folders, one, complete, gone).refused
-            ),
+            lambda one, whole, gone, folders: admission.admit(database, doorbell, folders, one, whole, gone).refused,
             frozenset(),
         )
 

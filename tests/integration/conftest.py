@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from huggingface_hub import constants
@@ -20,24 +18,19 @@ from dropscribe.models.scripted.transcriber import Script, Scripted
 from dropscribe.scheduler.watching import admission
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.root_watch import RootWatch
+from dropscribe.serve.gate import Gate
 from dropscribe.store import jobs
 from dropscribe.store.session import Database
 from dropscribe.worker.runtime.context import CircuitBreaker, WorkerContext
 from dropscribe.worker.runtime.counters import Counters
 from dropscribe.worker.runtime.encoder_loader import EncoderLoader
 from dropscribe.worker.runtime.lease import LeaseKeeper
-from tests.conftest import missing
 from tests.e2e.harness import speech, wait_until
+from tests.integration import serving
 from tests.integration.console import Cli, Ended
 from tests.integration.one_worker import MakeContext, die
+from tests.media_files import shared_zygote
 from tests.tones import ToneEncoder
-
-if TYPE_CHECKING:
-    from selenium.webdriver import Chrome
-
-FLAGS = (
-    "--headless=new --no-sandbox --mute-audio --disable-dev-shm-usage --disable-background-networking --no-first-run"
-)
 
 
 @pytest.fixture
@@ -46,6 +39,19 @@ def doorbell(settings: Settings) -> Iterator[Doorbell]:
     made = Doorbell(settings)
     yield made
     made.close()
+
+
+@pytest.fixture
+def own(settings: Settings, tmp_path: Path) -> Settings:
+    """A server's settings: a home of its own, and a Redis that is not there."""
+    return settings.model_copy(update={"home": tmp_path / "home", "redis_url": "unix:///nowhere/redis.sock"})
+
+
+@pytest.fixture
+def made(database: Database, own: Settings) -> Iterator[Gate]:
+    """The server in this process."""
+    with serving.gate(database, own) as found:
+        yield found
 
 
 @pytest.fixture
@@ -62,7 +68,8 @@ def make_context(database: Database, settings: Settings, doorbell: Doorbell, tmp
         fitness = CircuitBreaker(changed.circuit_breaker_failures)
         voices = encoder or _loaded(EncoderLoader(ToneEncoder, lambda: None))
         keeper = keepers[-1]
-        return WorkerContext(changed, database, doorbell, keeper, "worker", model, Counters(), fitness, die, voices)
+        mine = (keeper, "worker", model, Counters(), fitness, die, voices)
+        return WorkerContext(changed, database, doorbell, *mine, zygote=shared_zygote())
 
     yield make
     for keeper in keepers:
@@ -138,25 +145,6 @@ def redis(environment: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
     return url
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Chrome]:
-    """Chromium without a window."""
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not program or not driver:
-        missing("Chromium with its driver (on Debian: chromium, chromium-driver)")
-    options = ChromeOptions()
-    options.binary_location = program
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options, ChromeService(driver))
-    yield chrome
-    chrome.quit()
-
-
 @pytest.fixture
 def inbox(tmp_path: Path) -> Path:
     """A folder to be watched, with another one in it."""
@@ -174,5 +162,5 @@ def watch(database: Database, settings: Settings, doorbell: Doorbell, inbox: Pat
     watched.close()
 
 
-def _admit(database: Database, doorbell: Doorbell, root: str, complete: dict, gone: set, folders) -> dict:
-    return admission.admit(database, doorbell, folders, root, complete, gone).refused
+def _admit(database: Database, doorbell: Doorbell, root: str, whole: list, gone: set, folders) -> dict:
+    return admission.admit(database, doorbell, folders, root, whole, gone).refused

@@ -26,6 +26,7 @@ from dropscribe.store import chunk_plans, chunks, jobs, queries, transcripts
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
+from dropscribe.store.transcripts import Reservation
 from dropscribe.worker.outputs import render
 
 ENGINE = EngineInfo("scripted", "none", "fp32", notice="for tests only")
@@ -113,18 +114,17 @@ def finish(
     told = document(job_id, text=text)
     transcripts.save(store, claim, told)
     path = str(file or f"/rec/{job_id}.txt")
-    assert transcripts.reserve(store, claim, path, "txt", sha256, replaces=None)
-    transcripts.written(store, claim, [path])
+    assert transcripts.reserve(store, claim, [Reservation(path, "txt", sha256)])
     reason = "speech is missing" if state == JobState.SUSPECT else ""
     gaps = [Span(10.0, 70.0)] if reason else []
-    jobs.complete(store, claim, state, reason=reason, missing=gaps, timings={"stitch": 0.1})
+    jobs.complete(store, claim, state, files=[path], reason=reason, missing=gaps, timings={"stitch": 0.1})
     return told
 
 
-def finish_again(store: Database, job_id: str) -> None:
+def finish_again(store: Database, job_id: str, *, revision: int | None = None) -> None:
     claim = jobs.claim_finish(store, job_id, "cpu-1", 90)
     assert claim
-    jobs.complete(store, claim, JobState.DONE)
+    jobs.complete(store, claim, JobState.DONE, revision=revision)
 
 
 def done(store: Database, path: str, state: JobState = JobState.DONE, *, text: str = "hello there") -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import select, update
 
 from dropscribe.core.job_overrides import JobOverrides
-from dropscribe.core.types import ChunkKind, ChunkState
+from dropscribe.core.types import ChunkKind, ChunkState, JobState
 from dropscribe.store import jobs, queries, tables
 from dropscribe.store.jobs import NewJob
 from dropscribe.worker import cpu_tasks, model_tasks
@@ -36,8 +36,10 @@ def admit(context: WorkerContext, path: Path, **overrides: object) -> str:
 
 
 def carry_through(context: WorkerContext, job_id: str) -> queries.Job:
-    """Run the tasks as the messages would."""
-    cpu_tasks.prepare_job(context, job_id)
+    """Run the tasks as the messages would; each takes what has waited longest, which may be of another job."""
+    for _ in queries.list_jobs(context.database, states=[JobState.QUEUED]):
+        if queries.job(context.database, job_id).state is JobState.QUEUED:
+            cpu_tasks.prepare_job(context, job_id)
     while waiting := [*queued(context, job_id), *queued_stretches(context, job_id)]:
         for chunk_id in waiting:
             model_tasks.transcribe_chunk(context, chunk_id)

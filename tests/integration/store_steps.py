@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from dropscribe.core.types import Chunk, EngineInfo, JobState, Media, RawTranscript, Segment, Span
 from dropscribe.store import chunk_plans, chunks, jobs, queries, tables, transcripts
@@ -60,6 +61,16 @@ def read(database: Database, chunk_id: str, *, reasons: tuple[str, ...] = (), at
     assert work
     result = RawTranscript((Segment(work.chunk.start, work.chunk.end, f"words of {chunk_id}", 0),))
     return chunks.commit(database, work.claim, result, engine=ENGINE, reasons=reasons, window=at_once)
+
+
+@contextmanager
+def listening(database: Database, name: str, call: Callable[..., object]) -> Iterator[None]:
+    """Have the engine call for each of its events of this name."""
+    event.listen(database.engine, name, call)
+    try:
+        yield
+    finally:
+        event.remove(database.engine, name, call)
 
 
 def finish(database: Database, job_id: str, state: JobState = JobState.DONE) -> list[str]:

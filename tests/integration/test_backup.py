@@ -8,13 +8,15 @@ import stat
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from dropscribe.core.types import JobState
 from dropscribe.store import backup, fleet, queries, tables, transcripts
-from dropscribe.store.session import Database
+from dropscribe.store.session import HEAD, VERSION, Database
 from dropscribe.worker import cpu_tasks
 from tests import servers
 from tests.integration.console import Cli, done
+from tests.integration.older_store import REVISIONS, older_store
 from tests.integration.one_worker import MakeContext, admit, carry_through, queued
 from tests.schemas import conforms
 from tests.stores import SQLiteTemplate
@@ -88,6 +90,51 @@ def test_nothing_is_restored_below_processes_at_work_or_from_what_is_no_store(
     fleet.register(store, "gpu-1", host="here", pid=1, role="model", state="ready")
     at_work = cli("restore", str(file), "--yes")
     assert (at_work.code, "stop `dropscribe up`" in at_work.err) == (2, True)
+
+
+def test_a_backup_by_an_earlier_version_is_brought_to_this_one_and_on_postgresql_only_in_an_empty_database(
+    database_url: str, environment: None, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", database_url)
+    store = older_store(database_url, REVISIONS[-2])
+    known = backup.known_jobs(store)
+    backup.dump(database_url, tmp_path / "older")
+    if not store.is_sqlite:
+        store.migrate()
+        refused = cli("restore", str(tmp_path / "older"), "--yes")
+        assert refused.code == 1
+        assert f"(tables {REVISIONS[-2]}, those in" in refused.err
+        assert "restore into it" in refused.err
+        assert backup.known_jobs(store) == known
+        with store.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+    else:
+        Path(store.engine.url.database or "").unlink()
+    store.close()
+    restored = cli("restore", str(tmp_path / "older"), "--yes")
+    assert restored.code == 0, restored.err
+    assert (store.version(), backup.known_jobs(store)) == (HEAD, known)
+    store.close()
+
+
+def test_a_backup_by_a_newer_version_is_refused_and_nothing_is_changed(
+    store: Database, cli: Cli, tmp_path: Path, database_url: str
+) -> None:
+    known = done(store, "a.wav")
+    set_version(store, "9999")
+    backup.dump(database_url, tmp_path / "newer")
+    set_version(store, HEAD)
+    refused = cli("restore", str(tmp_path / "newer"), "--yes")
+    assert refused.code == 1
+    assert "newer dropscribe" in refused.err
+    assert backup.known_jobs(store) == {known}
+
+
+def set_version(store: Database, version: str) -> None:
+    with store.begin() as connection:
+        connection.execute(update(VERSION).values(version_num=version))
+    store.close()
 
 
 def test_a_backup_may_lie_where_nothing_can_be_written_and_is_restored_for_its_owner_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_a_file_of_any_name_is_submitted(store: Database, redis: str, cli: Cli, 
 def test_hotwords_that_cannot_be_read_admit_nothing(store: Database, redis: str, cli: Cli, recording: Path) -> None:
     shown = cli("submit", str(recording), "--hotwords", "trems.txt")
     assert (shown.code, shown.out) == (2, "")
-    assert "cannot read the hotwords file trems.txt: No such file or directory; mend it, or name another" in shown.err
+    assert "cannot read the hotwords file trems.txt: No such file or directory; fix it, or name another" in shown.err
     Path("long.txt").write_text("x" * 10_001)
     assert "has 10,001 characters and 10,000 are allowed" in cli("submit", str(recording), "--hotwords", "long.txt").err
     assert queries.list_jobs(store) == []
@@ -174,7 +175,8 @@ def test_cancel_ends_what_waits_and_asks_the_worker_of_what_runs(store: Database
 
 def test_pause_and_resume_are_seen_in_the_status(store: Database, cli: Cli) -> None:
     assert cli("pause").code == 0
-    assert cli("status", "--json").json["paused_since"] == pytest.approx(store.clock(), abs=60)
+    since = datetime.fromisoformat(cli("status", "--json").json["paused_since"])
+    assert since.timestamp() == pytest.approx(store.clock(), abs=60)
     assert "paused" in cli("status").out
     assert cli("resume").code == 0
     assert cli("status", "--json").json["paused_since"] is None

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dropscribe.core.routing import ResidentModel
 from dropscribe.core.types import JobState
-from dropscribe.store import chunks, fleet
+from dropscribe.store import chunks, fleet, leases
 from dropscribe.store.roots import RootReport, UnreadablePlace, report_roots
 from dropscribe.store.session import Database
 from dropscribe.worker.outputs import FORMATS
@@ -55,12 +56,16 @@ def test_the_status_tells_jobs_audio_speed_and_what_is_wrong(store: Database, cl
         "queued": 1,
     }
     assert told["unfinished"] == 2
+    assert {phase: count for phase, count in told["phases"].items() if count} == {"waiting": 2, "done": 1, "failed": 1}
     assert told["waiting"] == {"audio_seconds": 200.0, "unprepared_files": 1}
+    left = {"audio_seconds": 200.0, "transcribing_seconds": 0.0, "waiting_seconds": 200.0, "unprepared_files": 1}
+    assert told["backlog"] == left
     assert (told["speed"], told["seconds_to_finish"]) == (10.0, 20.0)
     assert [worker["alive"] for worker in told["workers"]] == [True]
     text = cli("status").out
     assert "for tests only" in text  # the engine's notice
-    assert "3 min 20 s of audio and 1 file of unknown length" in text
+    assert "2 waiting, 1 done, 1 failed" in text
+    assert "3 min 20 s waiting, 1 file of unknown length" in text
     assert "warning: no scheduler" in text
     assert "warning: no CPU worker" in text
     assert "warning: no model worker" not in text
@@ -82,12 +87,44 @@ def test_what_waits_for_a_model_worker_and_who_is_busy_are_seen(store: Database,
     fleet.register(store, "model-1", host="here", pid=1, role="model", state="ready")
     job_id = admit(store, "a.wav")
     prepare(store, job_id, (0.0, 100.0), (100.0, 200.0))
-    assert "0%, waits" in cli("jobs").out
+    assert "waiting" in cli("jobs", "--state", "waiting").out
+    assert cli("jobs", "--state", "transcribing").out == "no such jobs\n"
     assert " ready " in cli("workers").out
     assert chunks.claim(store, f"{job_id}.0", "model-1", 90)
-    assert "waits" not in cli("jobs").out
+    assert "transcribing" in cli("jobs", "--state", "transcribing").out
+    assert cli("jobs", "--state", "waiting").out == "no such jobs\n"
     assert " busy " in cli("workers").out
     assert cli("show", job_id, "--json").json["transcribing_chunks"] == 1
+
+
+def test_the_place_in_the_queue_and_the_time_left_are_in_jobs_and_show(store: Database, cli: Cli) -> None:
+    fleet.register(store, "model-1", host="here", pid=1, role="model", state="ready")
+    fleet.heartbeat(store, "model-1", engine=ENGINE, audio=80e6, busy=8e6)
+    first, second = admit(store, "a.wav"), admit(store, "b.wav")
+    prepare(store, first, (0.0, 30.0), (20.0, 40.0))
+    prepare(store, second, (0.0, 100.0))
+    work = chunks.claim(store, f"{first}.0", "model-1", 90, ResidentModel.of(ENGINE))
+    assert work
+    leases.renew(store, work.claim, 90, progress=20.0)
+    told = {job["id"]: job for job in cli("jobs", "--json").json["jobs"]}
+    assert [(told[job]["phase"], told[job]["place"]) for job in (first, second)] == [
+        ("transcribing", None),
+        ("waiting", 1),
+    ]
+    assert [told[job]["seconds_left"] for job in (first, second)] == pytest.approx([3.0, 13.0], rel=1e-3)
+    assert "place in the queue  1" in cli("show", second).out
+    assert "13 s" in cli("jobs", "--state", "waiting").out
+
+
+def test_progress_is_told_in_the_recordings_own_length_though_its_chunks_overlap(store: Database, cli: Cli) -> None:
+    job_id = admit(store, "a.wav")
+    prepare(store, job_id, (0.0, 30.0), (20.0, 40.0))
+    read(store, job_id)
+    assert "60%, 24 s of 40 s transcribed" in cli("show", job_id).out
+    assert cli("show", job_id, "--json").json["transcribed_length"] == 24.0
+    assert cli("status", "--json").json["backlog"]["audio_seconds"] == 16.0
+    read(store, job_id, 1)
+    assert "100%, 40 s of 40 s transcribed" in cli("show", job_id).out
 
 
 def test_jobs_are_chosen_by_state_folder_and_number(store: Database, cli: Cli, tmp_path: Path) -> None:

@@ -26,7 +26,16 @@ def test_the_doctor_finds_a_sound_machine_sound(
     report_roots(store, [RootReport(str(tmp_path), host, "ext4", online=True, files=3)])
     shown = cli("doctor", "--json")
     found = by_name(shown)
-    for name in ("database", "clock", f"folder {tmp_path}", "decoder", "speech detector", "speaker encoder", "engine"):
+    for name in (
+        "database",
+        "clock",
+        f"folder {tmp_path}",
+        "decoder",
+        "sandbox",
+        "speech detector",
+        "speaker encoder",
+        "engine",
+    ):
         assert found[name]["level"] == "ok", found[name]
     assert "redis" in found
     assert shown.code == 0
@@ -48,6 +57,16 @@ def test_the_doctor_fails_where_a_configured_server_is_gone(cli: Cli, monkeypatc
     assert shown.code == 1
     assert (found["database"]["level"], found["redis"]["level"]) == ("fail", "fail")
     assert "secret" not in shown.out
+
+
+def test_no_command_shows_a_password(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", "postgresql://u:Zq7xVwK@mJ4tRbN@127.0.0.1:1/none?password=Xd9pLcH/x")
+    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", "redis://:Zq7xVwK@mJ4tRbN#1@127.0.0.1:1/0")
+    monkeypatch.setenv("DROPSCRIBE_WEBHOOK_URL", "https://u:Zq7xVwK@127.0.0.1:1/?token=mJ4tRbN")
+    for command in ("status", "jobs", "workers", "config", "health", "show x", "search x", "transcript x", "retry x"):
+        for verbose in ((), ("-v",)):
+            shown = cli(*verbose, *command.split())
+            assert not [piece for piece in ("Zq7xVwK", "mJ4tRbN", "Xd9pLcH") if piece in shown.out + shown.err], command
 
 
 def test_a_path_and_a_drivers_message_with_a_semicolon_are_not_cut(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

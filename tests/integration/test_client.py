@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.admin.client import Client
-from dropscribe.core.errors import DropscribeError, JobNotFoundError, StoreError, UsageError
+from dropscribe.core.errors import DropscribeError, JobNotFoundError, SettingsError, StoreError, UsageError
 from dropscribe.core.queue import redis_url
 from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.settings import Settings
@@ -165,6 +165,20 @@ def test_a_submitted_recording_waits_with_what_was_asked_for(
     assert client.job(job.id[:5]).id == job.id
 
 
+def test_a_recording_may_have_settings_of_its_own(
+    database: Database, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPSCRIBE_FOLDER_MODELS", "small")
+    with Client() as client:
+        job = client.submit(
+            recording, language="de", speakers=2, outputs=["srt", "txt"], precision="int8", model="small", tracks=None
+        )
+    assert job.overrides.given == {
+        "language": "de", "speakers": "2", "outputs": ("srt", "txt"), "precision": "int8", "model": "small",
+    }  # fmt: skip
+    assert job.model_queue == "model.auto.int8.small"
+
+
 def test_waiting_has_an_end_and_leaves_the_job_alone(client: Client, recording: Path, database: Database) -> None:
     job = client.submit(recording)
     with pytest.raises(TimeoutError, match=f"{job.id} is still queued after 0 s; it goes on"):
@@ -179,6 +193,9 @@ def test_waiting_has_an_end_and_leaves_the_job_alone(client: Client, recording: 
         (lambda client, path: client.submit(path / "nothing.wav"), UsageError, "name an existing recording"),
         (lambda client, path: client.job("zzzzzzzz"), JobNotFoundError, "no job has the id"),
         (lambda client, path: client.submit(path / "talk.wav", priority="hgh"), UsageError, "high, normal, low"),
+        (lambda client, path: client.submit(path / "talk.wav", temperature=1), UsageError, "no setting temperature"),
+        (lambda client, path: client.submit(path / "talk.wav", speakers="many"), SettingsError, "speakers = 'many'"),
+        (lambda client, path: client.submit(path / "talk.wav", model="small"), SettingsError, "no checkpoint may be"),
         (
             lambda client, path: client.transcript(client.submit(path / "talk.wav")),
             DropscribeError,

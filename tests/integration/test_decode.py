@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import partial
 from pathlib import Path
 
 import av
@@ -10,7 +11,9 @@ import pytest
 import soundfile
 
 from dropscribe.core.errors import DecodeLimitError, NoAudioError, NotMediaError, SpoolError
-from dropscribe.worker.preparing.decode import Decoded, DecodeLimits, decode
+from dropscribe.worker.preparing import decode as decoding
+from dropscribe.worker.preparing.decode import Decoded, DecodeLimits
+from tests import media_files
 from tests.conftest import SAMPLES
 from tests.media_files import (
     FORMATS,
@@ -20,12 +23,15 @@ from tests.media_files import (
     SELDOM,
     claim_less,
     long_silence,
-    refused,
+    shared_zygote,
     sound_frames,
     tone,
     wav,
     write,
 )
+
+decode = partial(decoding.decode, zygote=shared_zygote())
+refused = partial(media_files.refused, zygote=shared_zygote())
 
 
 def bare(path: Path) -> Path:

@@ -10,7 +10,7 @@ from av.stream import Disposition
 from dropscribe.core.errors import DecodeLimitError, NotMediaError
 from dropscribe.worker.preparing import media
 from dropscribe.worker.preparing.decode import Decoded, Listening, decode
-from tests.media_files import LABEL, LIMITS, refused, tone, wav, write_tracks
+from tests.media_files import LABEL, LIMITS, refused, shared_zygote, tone, wav, write_tracks
 
 SEPARATE = Listening(channels="separate")
 
@@ -134,5 +134,5 @@ def test_one_channel_alone_is_not_apart(tmp_path):
 def test_more_channels_than_the_spool_holds_are_refused_with_the_way_out(tmp_path):
     source = stereo(tmp_path / "a.wav", *[at(1)] * 9)
     with pytest.raises(DecodeLimitError, match=r"9 channels, more than the 8.*`channels` to mix"):
-        decode(source, tmp_path / "out.flac", LIMITS, SEPARATE, label=LABEL)
+        decode(source, tmp_path / "out.flac", LIMITS, SEPARATE, label=LABEL, zygote=shared_zygote())
     assert len(run(stereo(tmp_path / "b.wav", *[at(n % 6) for n in range(6)]), SEPARATE)[1]) == 6

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +19,7 @@ from dropscribe.store import chunk_plans, jobs, transcripts
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
+from dropscribe.store.transcripts import Reservation
 from dropscribe.worker.outputs import FORMATS, json_, render
 
 ENGINE = EngineInfo("scripted", "none", "none")
@@ -47,13 +51,12 @@ class Shop:
         transcript = Transcript(job_id, source, ENGINE, (Segment(0.0, 2.0, said),))
         transcripts.save(self.database, claim, render(transcript, "json").decode())
         target = (self.inbox / path).with_suffix(".txt")
-        if transcripts.reserve(
-            self.database, claim, str(target), "txt", hashlib.sha256(b"").hexdigest(), replaces=None
-        ):
+        asked = Reservation(str(target), "txt", hashlib.sha256(b"").hexdigest())
+        files = transcripts.reserve(self.database, claim, [asked])
+        if files:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(b"")
-            transcripts.written(self.database, claim, [str(target)])
-        jobs.complete(self.database, claim, JobState.DONE)
+        jobs.complete(self.database, claim, JobState.DONE, files=[*files])
         return job_id
 
     def export(self, *arguments: str | Path) -> tuple[int, str, str]:
@@ -95,6 +98,34 @@ def test_elsewhere_the_folders_are_mirrored_and_the_recording_is_found(shop: Sho
     shop.done("deep/b.wav")
     assert shop.export(shop.inbox, "--format", "html", "--to", "pages")[0] == 0
     assert 'src="../../../inbox/deep/b.wav"' in shop.files()["pages/inbox/deep/b.html"]
+
+
+def test_copies_are_written_with_a_note_where_a_mount_says_who_may_read(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forced(path: str | Path, flags: int, *arguments: Any, **more: Any) -> int:
+        descriptor = real_open(path, flags, *arguments, **more)
+        if flags & os.O_CREAT:
+            real_fchmod(descriptor, 0o777)
+        return descriptor
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    real_open, real_fchmod = os.open, os.fchmod
+    monkeypatch.setattr(os, "open", forced)  # as of FAT, SMB and /mnt/c, which cannot be mounted here
+    monkeypatch.setattr(os, "fchmod", refuse)
+    monkeypatch.setattr(os, "setxattr", refuse)
+    job_id = shop.done("a.wav")
+    more = "it could be read there by more people than its recording"
+    code, out, err = shop.export(job_id, "-f", "txt", "--to", "copies")
+    target = shop.inbox.parent / "copies" / "inbox" / "a.txt"
+    assert (code, out) == (0, f"{target}\n")
+    assert f"note: {target}: {more}" in err
+    assert "hello there" in target.read_text()
+    assert main(["transcript", job_id, "--output", "one.txt"], Context()) == 0
+    assert f"one.txt: {more}" in capsys.readouterr().err
+    assert f"all.json: {more}" in shop.export(job_id, "--combined", "all.json")[2]
 
 
 def test_files_go_where_the_settings_of_their_folder_say(shop: Shop) -> None:

@@ -177,7 +177,7 @@ def test_what_has_no_job_yet_says_what_it_waits_for(database: Database, watch: R
     report_roots(database, [watch.report])
     with pytest.raises(JobNotFoundError, match="stood still"):
         find(database, str(inbox / "a.wav"))
-    with pytest.raises(JobNotFoundError, match=r"talks/\.dropscribe\.toml is mended: engine: "):
+    with pytest.raises(JobNotFoundError, match=r"talks/\.dropscribe\.toml is fixed: engine: "):
         find(database, str(inbox / "talks" / "b.wav"))
     with pytest.raises(JobNotFoundError, match="has not the name of a recording"):
         find(database, str(inbox / "notes.pdf"))

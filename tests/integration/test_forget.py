@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
 
-from dropscribe.store import forget, jobs, queries, search, search_words
+from dropscribe.core.errors import StoreError
+from dropscribe.core.types import JobState
+from dropscribe.store import ended, forget, jobs, queries, scrubbing, search, search_words
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.search import Query
-from dropscribe.store.session import Database
+from dropscribe.store.session import BUSY_MS, Database, open_database
 from dropscribe.store.tables import forgotten, metadata
 from dropscribe.store.tables import jobs as jobs_table
 from tests.integration.console import Cli, admit, document, done, fail, finish, prepare, read
 
-KEEPS = {"alembic_version", "forgotten", "locks", "outputs", "roots", "switches", "workers"}
+KEEPS = {
+    "alembic_version",
+    "ended",
+    "forgotten",
+    "last_turns",
+    "locks",
+    "outputs",
+    "removals",
+    "roots",
+    "speeds",
+    "switches",
+    "workers",
+}
 
 
 def rows(database: Database) -> dict[str, int]:
-    """How many rows each table has that may tell of a recording."""
+    """How many rows each table has that may mention a recording."""
     with database.read() as connection:
         return {
             table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -35,6 +52,7 @@ def test_what_is_forgotten_is_gone_from_every_table(database: Database) -> None:
     assert forget.rows_of(database, gone) > 0
     assert forget.forget(database, [gone]) == [gone]
     assert rows(database) == {name: count // 2 for name, count in both.items()}
+    assert ended.count_by_state(database) == {JobState.DONE: 1}
     assert [hit.job for hit in search.find(database, Query(search_words.parse("you")))] == [kept]
     assert forget.rows_of(database, gone) == 0
 
@@ -69,8 +87,6 @@ def test_another_job_of_the_same_content_can_still_be_worked_on(database: Databa
 
 
 def test_nothing_that_was_said_is_left_in_the_file_of_sqlite(tmp_path: Path) -> None:
-    from dropscribe.store.session import open_database
-
     opened = open_database(f"sqlite:///{tmp_path}/x.db")
     kept = done(opened, "b.wav")
     secret = done(opened, "patient.wav", text="xylophone diagnosis")
@@ -83,7 +99,7 @@ def test_nothing_that_was_said_is_left_in_the_file_of_sqlite(tmp_path: Path) -> 
 
     assert found(b"xylophone")
     assert forget.forget(opened, [secret]) == [secret]
-    assert forget.scrub(opened)
+    assert scrubbing.scrub(opened)
     assert not found(b"xylophone")
     assert not found(b"patient")
     assert [hit.job for hit in search.find(opened, Query(search_words.parse("you")))] == [kept]
@@ -91,8 +107,6 @@ def test_nothing_that_was_said_is_left_in_the_file_of_sqlite(tmp_path: Path) -> 
 
 
 def test_a_reader_only_delays_the_scrubbing(tmp_path: Path) -> None:
-    from dropscribe.store.session import open_database
-
     opened = open_database(f"sqlite:///{tmp_path}/x.db")
     opened_too = open_database(f"sqlite:///{tmp_path}/x.db")
     gone = done(opened, "a.wav")
@@ -101,10 +115,40 @@ def test_a_reader_only_delays_the_scrubbing(tmp_path: Path) -> None:
         forget.forget(opened, [gone])
         with opened.engine.raw_connection().driver_connection as raw:
             raw.execute("PRAGMA busy_timeout = 10")
-        assert not forget.scrub(opened)
-    assert forget.scrub(opened)
+        assert not scrubbing.scrub(opened)
+    assert scrubbing.scrub(opened)
     opened.close()
     opened_too.close()
+
+
+def test_an_error_of_sqlite_while_its_log_is_emptied_is_one_of_the_store(tmp_path: Path) -> None:
+    opened = open_database(f"sqlite:///{tmp_path}/x.db")
+    forget.forget(opened, [done(opened, "a.wav")])
+    raw: Any = opened.engine.raw_connection().driver_connection  # the only one of the pool
+
+    def refuse(_action: int, _name: str | None, value: str | None, *_: str | None) -> int:
+        return sqlite3.SQLITE_DENY if value == "TRUNCATE" else sqlite3.SQLITE_OK
+
+    raw.set_authorizer(refuse)
+    with pytest.raises(StoreError, match="the log of the store cannot be emptied: not authorized"):
+        scrubbing.scrub(opened)
+    assert raw.execute("PRAGMA busy_timeout").fetchone() == (BUSY_MS,)
+    assert not scrubbing.is_scrubbed(opened)
+    raw.set_authorizer(None)
+    assert scrubbing.scrub(opened)
+    assert scrubbing.is_scrubbed(opened)
+    opened.close()
+
+
+def test_scrubbing_ends_when_its_process_does_and_is_left_to_the_next(tmp_path: Path) -> None:
+    opened = open_database(f"sqlite:///{tmp_path}/x.db")
+    forget.forget(opened, [done(opened, "a.wav")])
+    stop = threading.Event()
+    stop.set()
+    assert not scrubbing.scrub(opened, stop)
+    assert not scrubbing.is_scrubbed(opened)
+    assert scrubbing.scrub(opened)
+    opened.close()
 
 
 # As a person does it
@@ -147,6 +191,24 @@ def test_files_are_kept_unless_asked_for_and_those_somebody_edited_always(
     }
     assert (kept.exists(), removed.exists(), edited.exists()) == (True, False, True)
     assert "no jobs yet" in cli("jobs").out
+
+
+def test_a_job_whose_files_cannot_be_reached_is_kept(store: Database, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "away").mkdir()
+    away, _ = placed(store, tmp_path / "away", "a.wav")
+    here, file = placed(store, tmp_path, "b.wav")
+    (tmp_path / "away").rename(tmp_path / "renamed")
+    shown = cli("forget", away, here, "--outputs")
+    assert (shown.code, "--yes forgets 1 job" in shown.out, "1 not reachable" in shown.out) == (0, True, True)
+    done_it = cli("forget", away, here, "--outputs", "--yes")
+    assert done_it.code == 1
+    assert "1 job forgotten" in done_it.out
+    assert f"{away} stays in the store" in done_it.err
+    assert (file.exists(), [job.id for job in queries.list_jobs(store)]) == (False, [away])
+    (tmp_path / "renamed").rename(tmp_path / "away")
+    told = cli("forget", away, "--outputs", "--yes", "--json")
+    assert (told.code, told.json["jobs"][0]["files"][0]["fate"]) == (0, "removed")
+    assert queries.list_jobs(store) == []
 
 
 def test_a_path_means_all_jobs_of_that_recording(store: Database, cli: Cli, tmp_path: Path) -> None:

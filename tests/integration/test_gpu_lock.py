@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
+import pwd
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from dropscribe.core.gpus import Gpu
-from dropscribe.models.gpu import lock
+from dropscribe.models.gpu import host_lock, lock
 from dropscribe.models.gpu.placement import Placement
 
+NOBODY = 65534
 CARD = Gpu(0, "GPU-1", None, None, "580.95.05", "NVIDIA L4")
 
 HOLD = """
@@ -34,10 +38,13 @@ FORK = """
 import os, signal, sys
 from pathlib import Path
 from dropscribe.models.gpu.lock import held
-with held("GPU-1", Path(sys.argv[1])):
+awaited, begun = os.pipe()
+with held(sys.argv[1], Path(sys.argv[2])):
     child = os.fork()
     if not child:
+        os.write(begun, b"x")  # by now it has let go of what it must not keep
         signal.pause()
+    os.read(awaited, 1)
 print(child, flush=True)
 """
 
@@ -45,12 +52,18 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def card() -> str:
+    """The UUID of a GPU that no other test has: its lock is the whole host's."""
+    return f"GPU-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def start(tmp_path: Path, card: str) -> Iterator[Start]:
     """Start a process that takes the lock of a GPU, and holds it until its input ends."""
     with ExitStack() as stack:
 
-        def begin(gpu: str = "GPU-1") -> subprocess.Popen[str]:
-            command = [sys.executable, "-c", HOLD, gpu, str(tmp_path / "home")]
+        def begin(home: str = "home", gpu: str = card) -> subprocess.Popen[str]:
+            command = [sys.executable, "-c", HOLD, gpu, str(tmp_path / home)]
             process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             stack.enter_context(process)
             stack.callback(process.kill)
@@ -70,13 +83,13 @@ def let_go(process: subprocess.Popen[str]) -> None:
     process.wait(60)
 
 
-def test_the_second_waits_says_so_and_goes_on_when_the_first_is_ready(start: Start, tmp_path: Path) -> None:
+def test_the_second_waits_says_so_and_goes_on_when_the_first_is_ready(start: Start) -> None:
     first = start()
     assert said(first) == "held"
     second = start()
     waiting = said(second)
     assert waiting.startswith("another worker is taking memory of this GPU; waiting")
-    assert str(tmp_path / "home" / "dropscribe-gpu-GPU-1.lock") in waiting
+    assert waiting.endswith(f"(process {first.pid} of {pwd.getpwuid(os.geteuid()).pw_name})")
     let_go(first)
     assert said(second).startswith("waited ")
     assert said(second) == "held"
@@ -92,8 +105,66 @@ def test_a_lock_is_gone_with_a_process_that_was_killed(start: Start) -> None:
     assert said(second) == "held"
 
 
+def test_a_service_and_a_shell_with_other_folders_take_turns(start: Start) -> None:
+    first = start("of the service")
+    assert said(first) == "held"
+    second = start("of the shell")
+    assert "waiting" in said(second)
+    let_go(first)
+    assert said(second).startswith("waited ")
+    assert said(second) == "held"
+
+
+def test_containers_that_share_a_home_alone_take_turns(
+    card: str, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = start()
+    assert said(first) == "held"
+    monkeypatch.setattr(lock, "_named", lambda *_: nullcontext())  # as in a network of its own
+    threading.Timer(0.2, let_go, [first]).start()
+    with caplog.at_level(logging.INFO), lock.held(card, tmp_path / "home"):
+        waiting, waited = caplog.messages
+    assert str(tmp_path / "home" / f"dropscribe-gpu-{card}.lock") in waiting
+    assert waited.startswith("waited ")
+
+
+def test_whoever_keeps_the_name_of_a_gpu_from_other_users_is_named_and_passed_over(
+    card: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with kept_by_a_stranger(f"dropscribe-gpu-{card}") as (pid, uid):
+        monkeypatch.setattr(host_lock.os, "geteuid", lambda: uid + 1)
+        with caplog.at_level(logging.INFO), lock.held(card, tmp_path, patience=0.5):
+            waiting, going_on = caplog.messages
+    assert f"waiting until it is ready (process {pid} of" in waiting
+    assert going_on.startswith(f"process {pid} of ")
+    assert "has kept the lock of this GPU for 0 s; going on without it" in going_on
+
+
+@contextmanager
+def kept_by_a_stranger(name: str) -> Iterator[tuple[int, int]]:
+    """A process that has the name and answers nobody; its id and its user, who is not root."""
+    uid = os.geteuid() or NOBODY
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setresuid(uid, uid, uid)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(f"\0{name}".encode())
+            server.listen()
+            os.write(tell, b"!")
+            signal.pause()
+    try:
+        os.read(told, 1)
+        yield child, uid
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(told)
+        os.close(tell)
+
+
 def test_another_gpu_is_not_waited_for(start: Start) -> None:
-    first, second = start("GPU-1"), start("GPU-2")
+    first, second = start(), start(gpu=f"GPU-{uuid.uuid4()}")
     assert (said(first), said(second)) == ("held", "held")
 
 
@@ -106,28 +177,26 @@ def test_a_worker_that_is_told_to_stop_stops_waiting(start: Start) -> None:
     assert second.wait(60) == -signal.SIGTERM
 
 
-def test_a_child_that_outlives_the_loading_keeps_no_lock(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", FORK, str(tmp_path)], text=True, stdout=subprocess.PIPE) as parent:
+def test_a_child_that_outlives_the_loading_keeps_no_lock(
+    card: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    command = [sys.executable, "-c", FORK, card, str(tmp_path)]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as parent:
         child = int(said(parent))
         try:
-            with (tmp_path / "dropscribe-gpu-GPU-1.lock").open() as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with caplog.at_level(logging.INFO), lock.held(card, tmp_path):
+                assert caplog.messages == []
         finally:
             os.kill(child, signal.SIGKILL)
 
 
-def test_where_no_lock_can_be_had_the_log_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_where_no_file_can_be_locked_the_log_says_so(
+    card: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").touch()
-    with caplog.at_level(logging.WARNING), lock.held("GPU-1", tmp_path / "file" / "home"):
+    with caplog.at_level(logging.WARNING), lock.held(card, tmp_path / "file" / "home"):
         (message,) = caplog.messages
-    assert "dropscribe-gpu-GPU-1.lock: Not a directory; start only one worker at a time" in message
-
-
-def test_all_processes_of_a_user_share_one_place(tmp_path: Path) -> None:
-    home, runtime = tmp_path / "home", tmp_path / "run"
-    assert lock.place(home, runtime) == home
-    (runtime / str(os.getuid())).mkdir(parents=True)
-    assert lock.place(home, runtime) == runtime / str(os.getuid())
+    assert f"dropscribe-gpu-{card}.lock: Not a directory; start only one worker at a time" in message
 
 
 @pytest.mark.parametrize(
@@ -140,9 +209,8 @@ def test_all_processes_of_a_user_share_one_place(tmp_path: Path) -> None:
     ],
 )
 def test_whoever_measures_memory_holds_the_lock_of_what_he_measures(
-    placement: Placement, gpu: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    placement: Placement, gpu: str, name: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(lock, "place", lambda home: home)
     with lock.turn(placement, tmp_path, gpu):
         taken = [path.name for path in tmp_path.iterdir()]
     assert taken == ([f"dropscribe-gpu-{name}.lock"] if name else [])

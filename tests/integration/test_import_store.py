@@ -39,7 +39,7 @@ def rows(store: Database) -> dict[str, list[dict[str, Any]]]:
     found = {}
     with store.read() as connection:
         for table in metadata.sorted_tables:
-            if table.name not in takeover.OF_PROCESSES:
+            if table.name not in takeover.LEFT_OUT:
                 wanted = [c for c in table.columns if c.autoincrement is not True and c.name != "words"]
                 ordered = select(*wanted).order_by(*table.primary_key.columns)
                 found[table.name] = [dict(row) for row in connection.execute(ordered).mappings()]

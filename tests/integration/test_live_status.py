@@ -17,7 +17,8 @@ from rich.console import Console
 
 from dropscribe.admin.ask import live_status
 from dropscribe.admin.context import Context
-from dropscribe.admin.state import fleet_status
+from dropscribe.admin.state import fleet_status, status_view
+from dropscribe.core.routing import ResidentModel
 from dropscribe.core.settings_loading import load
 from dropscribe.store import chunks, fleet, leases, queries
 from dropscribe.store.session import Database
@@ -37,10 +38,10 @@ def busy(store: Database) -> Database:
     fleet.register(store, "gpu-1", host="here", pid=1, role="model", state="ready")
     fleet.register(store, "cpu-1", host="here", pid=2, role="cpu", state="ready")
     engine = replace(ENGINE, memory_held=10_000_000_000)
-    fleet.heartbeat(store, "gpu-1", engine=engine, audio=80.0, busy=8.0, memory=2_000_000_000)
+    fleet.heartbeat(store, "gpu-1", engine=engine, audio=80e6, busy=8e6, memory=2_000_000_000)
     job_id = admit(store, "talk.wav")
     prepare(store, job_id, (0.0, 60.0), (60.0, 120.0))
-    work = chunks.claim(store, f"{job_id}.1", "gpu-1", 90)
+    work = chunks.claim(store, f"{job_id}.1", "gpu-1", 90, ResidentModel.of(engine))
     assert work
     leases.renew(store, work.claim, 90, progress=20.0)
     fail(store, "noise.wav", "there is no sound in it")
@@ -63,12 +64,47 @@ def test_the_view_tells_each_chunk_with_memory_and_speed_and_the_last_troubles(b
         assert part in text
     assert "noise.wav" in text
     assert "there is no sound in it" in text
-    assert "1 min 40 s of audio" in text
+    assert "1 min 40 s being transcribed" in text
+
+
+def test_the_view_lists_what_is_worked_on_and_then_what_waits_with_place_and_time_left(busy: Database) -> None:
+    soon, later = admit(busy, "soon.wav"), admit(busy, "later.wav")
+    for job_id in (soon, later):
+        prepare(busy, job_id, (0.0, 50.0))
+    rows = [line.split() for line in shown(busy).splitlines() if ".wav" in line]
+    assert rows[:3] == [
+        ["talk.wav", "transcribing", "17%", "2", "min", "00", "s", "15", "s"],
+        ["soon.wav", "waiting", "0%", "50", "s", "1", "9.0", "s"],
+        ["later.wav", "waiting", "0%", "50", "s", "2", "20", "s"],
+    ]
+
+
+def test_of_many_recordings_the_first_are_shown_and_the_others_counted(busy: Database) -> None:
+    for number in range(status_view.SHOWN_RECORDINGS + 4):
+        admit(busy, f"{number}.wav")
+    text = shown(busy)
+    assert "3.wav" in text
+    assert "12.wav" not in text
+    assert "and 5 more recordings" in text
+
+
+def test_on_a_low_screen_fewer_recordings_are_shown_so_that_warnings_are_seen(busy: Database) -> None:
+    for number in range(9):
+        admit(busy, f"{number}.wav")
+    now = fleet_status.gather(busy, load())
+    for height, most in ((24, status_view.LEAST_RECORDINGS), (60, status_view.SHOWN_RECORDINGS)):
+        console = Console(width=200, file=None, record=True, markup=False)
+        with console.capture() as captured:
+            console.print(status_view.draw(now, height))
+        lines = captured.get().splitlines()
+        assert sum(".wav" in line and "-" in line.split() for line in lines) == most - 1, "one has a length"
+        assert "warning: no scheduler" in captured.get()
 
 
 def test_one_line_tells_the_state_of_things(busy: Database) -> None:
     told = live_status.line(fleet_status.gather(busy, load()))
-    assert told.startswith("1 transcribing, 1 failed; waiting: 1 min 40 s of audio; 10.0 times real time; 10 s left")
+    parts = "1 transcribing, 1 failed", "audio left: 1 min 40 s being transcribed", "10.0 times real time", "10 s left"
+    assert told.startswith("; ".join(parts))
 
 
 @dataclass

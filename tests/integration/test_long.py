@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.core.types import JobState, SpeakerNames
+from dropscribe.core.routing import MODEL_QUEUE
+from dropscribe.core.types import JobState, RawTranscript, SpeakerNames
 from dropscribe.models.scripted.transcriber import Script
 from dropscribe.store import commands, queries, speakers
 from dropscribe.store.events import events_of
@@ -47,24 +49,40 @@ def words(transcript: Any) -> list[str]:
     return [segment["text"] for segment in transcript["segments"]]
 
 
-def read_in_one_go(make_context: MakeContext, recording: Path) -> list[tuple[Any, ...]]:
-    """What the model reads when nothing is cut."""
-    copy = recording.with_name("whole.wav")
-    copy.write_bytes(recording.read_bytes())
-    context = make_context(HEARS)
-    job_id = admit(context, copy)
-    assert carry_through(context, job_id).state is JobState.DONE
-    with context.database.begin() as connection:  # so that the next job is no duplicate of it
-        connection.exec_driver_sql("UPDATE jobs SET content_key = NULL")
-    return lines(document(copy))
+@pytest.fixture(scope="module")
+def in_one_go() -> dict[str, list[tuple[Any, ...]]]:
+    """What was read of recordings by their names; no store makes a difference to it."""
+    return {}
+
+
+Read = Callable[[Path], list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def read_in_one_go(make_context: MakeContext, in_one_go: dict[str, list[tuple[Any, ...]]]) -> Read:
+    """What the model reads of a recording when nothing is cut."""
+
+    def read(recording: Path) -> list[tuple[Any, ...]]:
+        copy = recording.with_name("whole.wav")
+        copy.write_bytes(recording.read_bytes())
+        context = make_context(HEARS)
+        job_id = admit(context, copy)
+        assert carry_through(context, job_id).state is JobState.DONE
+        with context.database.begin() as connection:  # so that the next job is no duplicate of it
+            connection.exec_driver_sql("UPDATE jobs SET content_key = NULL")
+        return lines(document(copy))
+
+    return lambda recording: in_one_go.get(recording.name) or in_one_go.setdefault(recording.name, read(recording))
 
 
 def kinds(context: Any, job_id: str) -> list[str]:
     return [event.kind for event in events_of(context.database, job_id)]
 
 
-def test_chunks_make_the_same_transcript_as_the_whole(make_context: MakeContext, talk: Path) -> None:
-    whole = read_in_one_go(make_context, talk)
+def test_chunks_make_the_same_transcript_as_the_whole(
+    make_context: MakeContext, talk: Path, read_in_one_go: Read
+) -> None:
+    whole = read_in_one_go(talk)
     assert len(whole) > 50
     context = make_context(HEARS, **MINUTE, **BY_VOICE)  # not every voice is heard in every overlap
     job_id = admit(context, talk)
@@ -84,8 +102,43 @@ def test_only_a_few_chunks_wait_at_once(make_context: MakeContext, talk: Path) -
         model_tasks.transcribe_chunk(context, first)
 
 
-def test_a_chunk_on_which_the_model_breaks_off_is_read_in_halves(make_context: MakeContext, talk: Path) -> None:
-    whole = read_in_one_go(make_context, talk)
+def test_a_worker_goes_on_with_the_windows_of_a_recording_without_a_message_for_each(
+    make_context: MakeContext, talk: Path
+) -> None:
+    context = make_context(HEARS, **MINUTE)
+    job_id = admit(context, talk)
+    cpu_tasks.prepare_job(context, job_id)
+    sent = context.doorbell.depth(MODEL_QUEUE)
+    context.goes_on.set()
+    model_tasks.transcribe_chunk(context, queued(context, job_id)[0])
+    assert queries.job(context.database, job_id).state is JobState.FINISHING
+    assert kinds(context, job_id).count("transcribed") >= 6
+    assert context.doorbell.depth(MODEL_QUEUE) == sent
+
+
+def test_a_worker_that_is_told_to_stop_claims_nothing_more(
+    make_context: MakeContext, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(HEARS, **MINUTE)
+    job_id = admit(context, talk)
+    cpu_tasks.prepare_job(context, job_id)
+    context.goes_on.set()
+    assert context.model
+    transcribe = context.model.transcribe
+
+    def told_to_stop(*arguments: Any) -> RawTranscript:
+        context.goes_on.clear()
+        return transcribe(*arguments)
+
+    monkeypatch.setattr(context.model, "transcribe", told_to_stop)
+    model_tasks.transcribe_chunk(context, queued(context, job_id)[0])
+    assert kinds(context, job_id).count("transcribing") == 1
+
+
+def test_a_chunk_on_which_the_model_breaks_off_is_read_in_halves(
+    make_context: MakeContext, talk: Path, read_in_one_go: Read
+) -> None:
+    whole = read_in_one_go(talk)
     context = make_context(Script(hears=True, behave="truncate", when_longer_than=35), **MINUTE)
     job_id = admit(context, talk)
     assert carry_through(context, job_id).state is JobState.DONE
@@ -93,8 +146,10 @@ def test_a_chunk_on_which_the_model_breaks_off_is_read_in_halves(make_context: M
     assert words(document(talk)) == [line[3] for line in whole]
 
 
-def test_what_fails_down_to_the_smallest_length_is_kept_and_named(make_context: MakeContext, talk: Path) -> None:
-    whole = read_in_one_go(make_context, talk)
+def test_what_fails_down_to_the_smallest_length_is_kept_and_named(
+    make_context: MakeContext, talk: Path, read_in_one_go: Read
+) -> None:
+    whole = read_in_one_go(talk)
     context = make_context(Script(hears=True, behave="truncate", when_longer_than=12), **MINUTE)
     job = carry_through(context, admit(context, talk))
     assert job.state is JobState.SUSPECT
@@ -154,8 +209,10 @@ def test_without_embeddings_voices_that_are_not_linked_are_said_to_be_uncertain(
     assert job.notes
 
 
-def test_a_voice_that_comes_back_gets_its_old_number(make_context: MakeContext, scenes: Path) -> None:
-    whole = read_in_one_go(make_context, scenes)
+def test_a_voice_that_comes_back_gets_its_old_number(
+    make_context: MakeContext, scenes: Path, read_in_one_go: Read
+) -> None:
+    whole = read_in_one_go(scenes)
     context = make_context(HEARS, **SCENE, **BY_VOICE)
     job_id = admit(context, scenes)
     job = carry_through(context, job_id)
@@ -167,9 +224,9 @@ def test_a_voice_that_comes_back_gets_its_old_number(make_context: MakeContext, 
 
 
 def test_speakers_of_an_engine_that_tells_nobody_apart_are_told_by_their_voices(
-    make_context: MakeContext, scenes: Path
+    make_context: MakeContext, scenes: Path, read_in_one_go: Read
 ) -> None:
-    whole = read_in_one_go(make_context, scenes)
+    whole = read_in_one_go(scenes)
     context = make_context(NAMELESS, **SCENE, **BY_VOICE)
     job = carry_through(context, admit(context, scenes))
     assert (job.state, job.notes) == (JobState.DONE, [])
@@ -198,7 +255,7 @@ def test_embeddings_that_are_gone_are_told_of_and_keep_no_transcript(make_contex
         context.embeddings(stretch).write_bytes(b"cut short")
     job = carry_through(context, job_id)
     assert job.state is JobState.DONE
-    assert job.notes == ["speakers were not told apart: their embeddings are gone from the spool"]
+    assert job.notes == ["speakers were not distinguished: their embeddings are gone from the spool"]
     assert {line[2] for line in lines(document(scenes))} == {None}
 
 
@@ -211,7 +268,7 @@ def test_without_an_encoder_recordings_are_read_and_the_reason_is_told(make_cont
     loader.start()
     wait_until("the failure", lambda: loader.failure)
     job = carry_through(context, admit(context, scenes))
-    assert (job.state, job.notes) == (JobState.DONE, ["speakers were not told apart: no source gives CAM++"])
+    assert (job.state, job.notes) == (JobState.DONE, ["speakers were not distinguished: no source gives CAM++"])
 
 
 def test_while_the_encoder_is_fetched_voices_wait_in_the_queue_and_are_sent_for_then(
@@ -286,9 +343,9 @@ def test_only_unfinished_chunks_are_read_again_after_a_crash(make_context: MakeC
 
 
 def test_a_suspect_recording_that_is_retried_is_read_where_it_was_doubtful(
-    make_context: MakeContext, talk: Path
+    make_context: MakeContext, talk: Path, read_in_one_go: Read
 ) -> None:
-    whole = read_in_one_go(make_context, talk)
+    whole = read_in_one_go(talk)
     context = make_context(Script(hears=True, behave="truncate", first_n=1), **MINUTE, max_halvings=0)
     job_id = admit(context, talk)
     assert carry_through(context, job_id).state is JobState.SUSPECT

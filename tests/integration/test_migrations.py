@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import default
 
 from dropscribe.core.errors import SchemaError, StoreError
-from dropscribe.store import migrate
+from dropscribe.core.routing import ResidentModel
+from dropscribe.core.types import EngineInfo
+from dropscribe.store import jobs, migrate
 from dropscribe.store.events import events_of
 from dropscribe.store.session import HEAD, Database, open_database
-from dropscribe.store.tables import metadata
+from dropscribe.store.tables import FileName, metadata
 from tests.integration.definitions import definitions
 from tests.integration.older_store import REVISIONS, counts, older_store
 
@@ -128,6 +133,55 @@ def test_what_events_said_in_words_becomes_facts_and_a_recording_called_like_a_c
     ]
 
 
+def test_a_job_that_was_begun_before_is_bound_to_the_model_that_transcribed_the_most_of_it(database_url: str) -> None:
+    base = EngineInfo("whisper", "Systran/faster-whisper-base@ebe41f7", "int8")
+    long = EngineInfo("vibevoice", "somebody/VibeVoice-ASR-HF-quantized-by-somebody-else", "compressed-tensors")
+    nothing = EngineInfo("", "", "")
+    begun = {"mixed": [base, long, base], "long": [long], "unknown": [nothing], "fresh": []}
+    older = older_store(database_url, "0014")
+    with older.begin() as connection:
+        for job_id, engines in begun.items():
+            _copy(connection, "jobs", id=job_id, identity=job_id, model_queue="model", wanted_queue="model")
+            for number, engine in enumerate(engines):
+                facts = {"kind": "window", "state": "done", "engine": json.dumps(asdict(engine))}
+                _copy(connection, "chunks", id=f"{job_id}.{number}", job_id=job_id, **facts)
+            _copy(connection, "chunks", id=f"{job_id}.9", job_id=job_id, kind="window", state="queued", engine=None)
+    older.close()
+    upgraded = open_database(database_url)
+    with upgraded.read() as connection:
+        queues = dict(connection.execute(text("SELECT id, model_queue FROM jobs")).all())
+    upgraded.close()
+    assert {job_id: queues[job_id] for job_id in begun} == {
+        "mixed": ResidentModel.of(base).own_queue, "long": ResidentModel.of(long).own_queue, "unknown": "model",
+        "fresh": "model",
+    }  # fmt: skip
+
+
+def test_contents_that_were_known_before_are_compared_within_their_root(database_url: str) -> None:
+    older = older_store(database_url, "0019")
+    root = "/caf\udce9"
+    with older.begin() as connection:
+        written = "UPDATE jobs SET root = :root, content_key = 'sum:digest'"
+        connection.execute(text(written), {"root": FileName().process_bind_param(root, default.DefaultDialect())})
+    older.close()
+    upgraded = open_database(database_url)
+    with upgraded.read() as connection:
+        assert connection.execute(text("SELECT content_key FROM jobs")).scalars().all() == [
+            jobs.content_key("sum", "digest", root)
+        ]
+    upgraded.close()
+
+
+def _copy(connection: Connection, table: str, **values: object) -> None:
+    """Insert a row like the one that is there, but for these values."""
+    row = connection.execute(text(f"SELECT * FROM {table} LIMIT 1")).mappings().one()
+    kept = {name: value for name, value in row.items() if name != "content_key"} | values
+    stored = {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in kept.items()}
+    marks = ", ".join(f":{name}" for name in stored)
+    columns = ", ".join(f'"{name}"' for name in stored)
+    connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({marks})"), stored)
+
+
 def test_several_processes_may_start_on_an_empty_store_at_once(database_url: str) -> None:
     errors: list[Exception] = []
 
@@ -167,3 +221,28 @@ def test_sqlite_on_a_network_filesystem_is_refused_with_the_way_out(
     monkeypatch.setattr("dropscribe.store.session.filesystem_of", lambda _: "nfs4")
     with pytest.raises(StoreError, match=r"network filesystem \(nfs4\).*DROPSCRIBE_DATABASE_URL"):
         open_database(f"sqlite:///{tmp_path}/x.db")
+
+
+def test_what_waits_gets_its_turn_when_folders_begin_to_take_turns(database_url: str) -> None:
+    older = older_store(database_url, "0015")
+    copied = "root, identity, size, mtime_ns, settings_digest, context, reason, notes, missing, cancel_requested"
+    counted = "attempt, lost, failures, not_before, speech_detector, timings"
+    with older.begin() as connection:
+        for number, path in enumerate(("a/1.wav", "a/2.wav", "a/3.wav", "b/1.wav")):
+            own = f"'id{number}', '{path}', '{number}', 'normal', 'queued', {number}.0, 'x{number}'"
+            connection.execute(
+                text(
+                    f"INSERT INTO jobs (id, path, path_key, priority, state, created_at, {copied}, {counted}) "
+                    f"SELECT {own.rpartition(',')[0]}, {copied.replace('identity', own.rpartition(', ')[2])}, {counted}"
+                    " FROM jobs WHERE id = 'x'"
+                )
+            )
+    older.close()
+    upgraded = open_database(database_url)
+    order: list[str] = []
+    while first := jobs.first_to_prepare(upgraded, 1):
+        assert jobs.claim_prepare(upgraded, *first, "cpu", 60)
+        order += first
+    upgraded.close()
+    assert set(order[:2]) == {"id0", "id3"}
+    assert order[2:] == ["id1", "id2"]

@@ -16,11 +16,14 @@ from dropscribe.admin.state import fleet_status
 from dropscribe.admin.state.report import TextReport
 from dropscribe.core import gpus
 from dropscribe.core.errors import SettingsError
+from dropscribe.core.nvidia_smi import MIB
 from dropscribe.core.routing import ResidentModel
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_loading import load
 from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.models import registry
+from dropscribe.models.gpu import cublas
+from dropscribe.models.whisper import memory_budget as whisper_budget
 from dropscribe.store import chunks, fleet, queries
 from dropscribe.store.session import Database, open_database
 from tests import nvidia_smi
@@ -68,6 +71,53 @@ def test_each_of_several_models_gets_workers_of_its_own(supervisor: Planned) -> 
         ("model", f"{HOST}-model2", "whisper", "small"),
         ("model", f"{HOST}-model3", "scripted", ""),
     ]
+
+
+@pytest.fixture
+def with_cublas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cublas, "LIBRARY", "libc.so.6")
+
+
+@pytest.mark.usefixtures("with_cublas")
+def test_models_that_share_a_card_are_given_room_before_they_are_started(supervisor: Planned) -> None:
+    said: list[str] = []
+    first, second = started(supervisor, said, engines="vibevoice,whisper:small").children
+    assert (first.arguments[2:], second.arguments[2:]) == (
+        ("vibevoice", "microsoft/VibeVoice-ASR-HF", "GPU-0"), ("whisper", "small", "GPU-0")
+    )  # fmt: skip
+    assert said == ["GPU 0 (NVIDIA L4) has room for vibevoice (up to 94.4% of it) and whisper:small"]
+    small = whisper_budget.taken(483_546_902, "float16", 1)
+    share = float(first.environment["DROPSCRIBE_GPU_SHARE"])
+    assert share == 0.944 < 1 - small / (23_034 * MIB) < 0.946, "rounded down"
+    assert second.environment == {}
+
+
+@pytest.mark.usefixtures("with_cublas")
+def test_a_model_that_has_no_room_beside_the_others_is_not_started_and_that_is_said(
+    tmp_path: Path, supervisor: Planned
+) -> None:
+    nvidia_smi.install_listing(tmp_path, ("NVIDIA RTX 3060", 12_288), ("NVIDIA L4", 23_034))
+    said: list[str] = []
+    children = started(supervisor, said, engines="vibevoice,whisper:large-v3,scripted").children
+    assert [(child.arguments[2], *child.arguments[4:]) for child in children] == [
+        ("vibevoice", "GPU-0"), ("vibevoice", "GPU-1"), ("whisper", "GPU-1"), ("scripted",)
+    ]  # fmt: skip
+    (alone, refused, both) = said
+    assert alone.startswith("GPU 0 (NVIDIA RTX 3060) has room for vibevoice (up to 100.0% of it)")
+    assert refused.startswith(
+        "whisper:large-v3 is not started on GPU 0 (NVIDIA RTX 3060): it takes at least 4.7 GB of it,"
+    )
+    assert "GB are left (gpu_share = 1); recordings that ask for it wait" in refused
+    assert both.startswith("GPU 1 (NVIDIA L4) has room for vibevoice (up to 80")
+
+
+@pytest.mark.usefixtures("with_cublas")
+def test_of_a_card_that_does_not_tell_its_memory_nothing_is_planned(tmp_path: Path, supervisor: Planned) -> None:
+    nvidia_smi.install_listing(tmp_path, ("NVIDIA GB10", "[N/A]"))
+    children = started(supervisor, [], engines="whisper:turbo,whisper:small").children
+    assert [(child.arguments[3:], child.environment) for child in children] == [
+        (("turbo", "GPU-0"), {}), (("small", "GPU-0"), {})
+    ]  # fmt: skip
 
 
 def test_an_engine_that_there_is_not_is_refused_in_the_list_too() -> None:

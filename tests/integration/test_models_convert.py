@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
+from dropscribe.core import machine_memory
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Segment
 from dropscribe.models.base import TranscribeRequest
@@ -98,6 +99,16 @@ def test_people_are_told_what_was_written_and_how_it_differs(run: Run) -> None:
     assert re.search(rf"tensors +{TENSORS} of {TENSORS} converted; 1 are in fp32", out)
     assert re.search(r"numbers +differ by at most", out)
     assert re.search(r"logits +differ by .* the likeliest token is the same at 100\.0% of the positions", out)
+    assert re.search(r"state +checked: every number was compared, and it ran", out)
+
+
+def test_a_copy_that_this_machine_cannot_hold_is_not_called_checked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_memory, "total", lambda: 10**7)
+    code, out, _ = run(CHECKPOINT, "copy", "--dtype", "fp16", "--test")
+    assert code == 0
+    shown = " ".join(out.split())
+    assert "every number compared; not run here: in fp32 its source takes 0.0 GB of memory, of 0.0 GB" in shown
+    assert "checked" not in shown
 
 
 def test_a_copy_whose_activations_overflow_gets_no_name(run: Run, tmp_path: Path) -> None:
@@ -223,7 +234,7 @@ def test_without_pytorch_it_says_how_to_get_it(tmp_path: Path) -> None:
     arguments = ["models", "convert", str(CHECKPOINT), "copy", "--dtype", "fp16"]
     ended = subprocess.run([sys.executable, "-c", code, *arguments], text=True, capture_output=True, timeout=60)
     assert ended.returncode == 1
-    assert "pip install 'dropscribe[gpu]'" in ended.stderr
+    assert "[gpu]" in ended.stderr.partition("pip install -c ")[2]
     assert "Traceback" not in ended.stderr
 
 

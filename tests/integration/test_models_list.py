@@ -135,7 +135,7 @@ def test_a_config_or_an_index_that_is_no_json_is_a_problem(tmp_path: Path) -> No
     (copy / "model.safetensors.index.json").write_text("{}")
     config, index = inventory.examine(copy).problems
     assert "config.json is broken" in config
-    assert "model.safetensors.index.json is broken: it is no index" in index
+    assert "model.safetensors.index.json is broken: it is not an index" in index
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_config_or_an_index_that_is_no_json_is_a_problem(tmp_path: Path) -> No
         (["list", "nowhere"], "nowhere is not a folder"),
         (["list", "--verfy"], "--verify"),
         (["fetch"], "ID"),
-        (["fetch", "a/b/c"], "a/b/c is no id of Hugging Face"),
+        (["fetch", "a/b/c"], "a/b/c is not an id of Hugging Face"),
     ],
 )
 def test_a_typo_is_an_error_with_a_hint(arguments: list[str], hint: str, run: Run) -> None:

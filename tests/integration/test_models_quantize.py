@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,16 +17,23 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import VibeVoiceAsrConfig, VibeVoiceAsrForConditionalGeneration
 
-from dropscribe.admin.cli.main import app, main
+from dropscribe.admin.cli.main import COMMANDS, main
 from dropscribe.admin.context import Context
+from dropscribe.core import machine_memory
+from dropscribe.core.errors import ModelError
 from dropscribe.models.checkpoints import safetensors_files, shard_writer
 from dropscribe.models.checkpoints.shard_writer import Writer
 from dropscribe.models.vibevoice import bnb_packing, loader, parts, quantize
 from dropscribe.models.vibevoice.parts import ModelPart
+from dropscribe.models.vibevoice.prompt import Wording
 from dropscribe.models.vibevoice.quantize import QuantizationError
+from dropscribe.models.vibevoice.runner.step import ModelStep
+from dropscribe.models.vibevoice.transcriber import VibeVoice
+from tests.integration.original import write_original
 from tests.schemas import conforms
 
 TINY = Path(__file__).parents[1] / "tiny"
@@ -54,7 +62,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def copy(run: Run, source: Path | str = CHECKPOINT, precision: str = "int8", name: str = "copy", *more: str) -> Any:
-    return run("quantize", str(source), name, "--precision", precision, "--device", "cpu", *more)
+    """Without running it, unless `more` says so."""
+    how = ["--precision", precision, "--device", "cpu", *([] if "--run" in more else ["--no-run"]), *more]
+    return run("quantize", str(source), name, *how)
 
 
 def changed(folder: Path, **changes: Any) -> Path:
@@ -78,14 +88,64 @@ def answer(source: Path, precision: str) -> list[int]:
 def test_a_copy_answers_token_for_token_as_the_model_quantized_on_load(
     precision: str, run: Run, tmp_path: Path
 ) -> None:
-    code, out, err = copy(run, CHECKPOINT, precision)
+    code, out, err = copy(run, CHECKPOINT, precision, "copy", "--run")
     assert code == 0, err
     assert f"{tmp_path / 'copy'} is in {precision}: {LINEARS} modules of language-model quantized" in out
-    assert err.index("quantizing") < err.index("checking")
+    assert "these modules counted; checked: it was loaded as a worker does, and ran; set DROPSCRIBE_MODEL" in out
+    assert err.index("quantizing") < err.index("checking") < err.index("running it")
     assert "warning" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {path.name for path in CHECKPOINT.iterdir()}
     assert answer(tmp_path / "copy", precision) == answer(CHECKPOINT, precision)
+
+
+def test_a_copy_that_this_machine_cannot_hold_is_there_and_is_not_called_checked(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_memory, "allowance", lambda _: 10**8)
+    code, out, err = copy(run, CHECKPOINT, "nf4", "copy", "--run")
+    assert code == 0, err
+    assert re.search(r"modules counted; not run here: .* does not fit: .* of 0\.10 GB", out)
+    assert "checked" not in out
+    assert (tmp_path / "copy" / "config.json").is_file()
+    told = json.loads(copy(run, CHECKPOINT, "nf4", "other", "--run", "--json")[1])
+    assert not told["checked"]
+    assert "does not fit" in told["not_run"]
+    assert "not run here: nobody asked for it" in copy(run, CHECKPOINT, "nf4", "third")[1]
+
+
+def test_a_copy_stays_where_memory_ends_though_the_plan_fits_and_where_another_machines_kernel_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPSCRIBE_VIBEVOICE_ATTENTION", "varlen")
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+
+    code, out, err = copy(run, CHECKPOINT, "nf4", "ran", "--run")
+    assert (code, "checked: it was loaded" in out) == (0, True), err
+    while_warming_up = (ModelStep, "run")
+    for place, name in (
+        (VibeVoiceAsrForConditionalGeneration, "from_pretrained"),
+        (ModelStep, "resize"),
+        while_warming_up,
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, full)
+            code, out, err = copy(run, CHECKPOINT, "nf4", name, "--run")
+        assert code == 0, err
+        assert "not run here: out of GPU memory: CUDA out of memory" in out
+        assert (tmp_path / name / "config.json").is_file()
+
+
+def test_a_copy_that_does_not_run_does_not_appear(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise ModelError("CUDA error", remedy="see `dropscribe doctor`")
+
+    monkeypatch.setattr(VibeVoice, "warm_up", fail)
+    code, _, err = copy(run, CHECKPOINT, "nf4", "copy", "--run")
+    assert (code, "error: CUDA error" in err) == (1, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def bits(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
@@ -179,11 +239,8 @@ def test_a_source_without_some_weights_is_refused_before_anything_is_written(run
 
 
 def test_whoever_may_read_one_file_may_read_all(run: Run, tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        assert copy(run)[0] == 0
-    finally:
-        os.umask(before)
+    os.umask(0o027)
+    assert copy(run)[0] == 0
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "copy").iterdir()} == {0o640}
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o750
 
@@ -225,11 +282,61 @@ def test_what_is_there_is_not_touched(taken: str, run: Run, tmp_path: Path) -> N
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_source_that_cannot_be_used_is_refused_with_what_to_do(run: Run, tmp_path: Path) -> None:
-    original = changed(tmp_path, model_type="vibevoice", decoder_config={})
+def test_a_copy_of_the_original_layout_is_that_of_the_same_model_in_the_layout_of_transformers(
+    run: Run, tmp_path: Path
+) -> None:
+    original = write_original(tmp_path / "original")
+    assert "`dropscribe models quantize` and `export` make a copy" in " ".join(run("show", str(original))[1].split())
+    for source, name in ((original, "of the original"), (CHECKPOINT, "of ours")):
+        code, _, err = copy(run, source, "nf4", name)
+        assert code == 0, err
+    assert bits(files(tmp_path / "of the original")) == bits(files(tmp_path / "of ours"))
+    ours, theirs = (loader.read_config(str(tmp_path / name)) for name in ("of ours", "of the original"))
+    parts_of = (
+        "acoustic_tokenizer_encoder_config",
+        "semantic_tokenizer_encoder_config",
+        "text_config",
+        "audio_token_id",
+    )
+    assert {name: theirs[name] for name in (*parts_of, quantize.RECORD)} == {
+        name: ours[name] for name in (*parts_of, quantize.RECORD)
+    }
+    assert Wording.of(loader.read_processor(str(tmp_path / "of the original"))) == Wording.of(
+        loader.read_processor(str(CHECKPOINT))
+    )
+
+
+def test_the_original_layout_takes_the_tokenizer_of_its_language_model_from_the_cache(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = write_original(tmp_path / "original")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    (original / "preprocessor_config.json").write_text('{"language_model_pretrained_name": "Qwen/Qwen2.5-1B"}')
+    snapshot = tmp_path / "hub" / "models--Qwen--Qwen2.5-1B" / "snapshots" / "main"
+    snapshot.mkdir(parents=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (original / name).rename(tmp_path / name)
     code, _, err = copy(run, original)
     assert code == 1
-    assert "is in the original layout, which is not read here; use microsoft/VibeVoice-ASR-HF" in err
+    assert "has no tokenizer: it takes that of Qwen/Qwen2.5-1B, which is not here; fetch it (7 MB): hf download" in err
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).rename(snapshot / name)
+    assert copy(run, original)[0] == 0
+
+
+def test_a_model_of_speech_synthesis_and_a_config_that_is_none_are_refused(run: Run, tmp_path: Path) -> None:
+    original = write_original(tmp_path / "original")
+    config = json.loads((original / "config.json").read_text())
+    del config["acoustic_tokenizer_config"]["encoder_depths"]
+    (original / "config.json").write_text(json.dumps(config))
+    code, _, err = copy(run, original)
+    assert (code, "is not that of VibeVoice-ASR (KeyError: 'encoder_depths'); fetch it again" in err) == (1, True)
+    save_file({"model.prediction_head.x": torch.ones(1)}, original / "model.safetensors")
+    code, _, err = copy(run, original)
+    assert (code, "is a model of speech synthesis; use microsoft/VibeVoice-ASR-HF" in err) == (1, True)
+
+
+def test_a_source_that_cannot_be_used_is_refused_with_what_to_do(run: Run, tmp_path: Path) -> None:
     assert copy(run, CHECKPOINT, "int8", "first")[0] == 0
     code, _, err = copy(run, tmp_path / "first", "nf4")
     assert code == 1
@@ -412,15 +519,14 @@ def test_without_the_packages_of_vibevoice_it_says_how_to_get_them() -> None:
     )
     assert ended.returncode == 1
     assert "error: vibevoice needs more packages" in ended.stderr
-    assert "pip install 'dropscribe[gpu]'" in ended.stderr
+    assert "[gpu]" in ended.stderr.partition("pip install -c ")[2]
     assert "Traceback" not in ended.stderr
 
 
 def test_every_command_of_a_group_has_help_with_an_example_and_is_documented(run: Run) -> None:
-    (group,) = (group for group in app.registered_groups if group.name == "models")
+    group = COMMANDS["models"]
     assert group.rich_help_panel == "Models"
-    for one in group.typer_instance.registered_commands:
-        name = one.name or one.callback.__name__
+    for name in group.commands:
         code, out, _ = run(name, "--help")
         assert code == 0
         assert f"dropscribe models {name}" in out.partition("Examples:")[2]

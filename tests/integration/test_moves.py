@@ -295,7 +295,7 @@ def test_a_move_may_be_repeated_from_wherever_it_broke_off(
         seen = old.stat()
         broke_off(old, new)
         for _ in range(2):
-            assert move.move(str(root), "a.wav", "done/a.wav", (seen.st_size, seen.st_mtime_ns)) == ""
+            assert move.move(str(root), "a.wav", "done/a.wav", move.MovedFile(seen.st_size, seen.st_mtime_ns)) == ""
         assert content(root) == {"done/a.wav": b"sound"}
 
 
@@ -309,8 +309,11 @@ def test_nothing_is_moved_through_a_link(tmp_path: Path) -> None:
     (root / "c.wav").symlink_to(outside / "b.wav")
     seen = (root / "a.wav").stat()
     with pytest.raises(OSError, match=r"directory|links"):
-        move.move(str(root), "a.wav", "done/a.wav", (seen.st_size, seen.st_mtime_ns))
-    assert move.move(str(root), "c.wav", "x/c.wav", (1, (outside / "b.wav").stat().st_mtime_ns)) == move.CHANGED
+        move.move(str(root), "a.wav", "done/a.wav", move.MovedFile(seen.st_size, seen.st_mtime_ns))
+    assert (
+        move.move(str(root), "c.wav", "x/c.wav", move.MovedFile(1, (outside / "b.wav").stat().st_mtime_ns))
+        == move.CHANGED
+    )
     assert os.listdir(outside) == ["b.wav"]
 
 
@@ -359,7 +362,7 @@ def test_a_move_across_filesystems_stays_and_says_why(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(move, "give_name", elsewhere)
     seen = (tmp_path / "a.wav").stat()
-    assert move.move(str(tmp_path), "a.wav", "done/a.wav", (1, seen.st_mtime_ns)) == move.ELSEWHERE
+    assert move.move(str(tmp_path), "a.wav", "done/a.wav", move.MovedFile(1, seen.st_mtime_ns)) == move.ELSEWHERE
     assert (tmp_path / "a.wav").exists()
 
 

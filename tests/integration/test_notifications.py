@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +22,9 @@ from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
 from dropscribe.scheduler.duties import webhook
-from dropscribe.scheduler.duties.notifier import Notifier
+from dropscribe.scheduler.duties.channel import NotificationChannel
+from dropscribe.scheduler.duties.notifier import Notifier, begin, channels
+from dropscribe.scheduler.duties.webhook import Webhook
 from dropscribe.store import commands, jobs, notifications, queries, recovery, tables
 from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
@@ -45,9 +48,13 @@ def make_receiver() -> Iterator[Callable[..., Receiver]]:
 def notifier(settings: Settings, database: Database, receiver: Receiver, **changes: object) -> Notifier:
     """One that tries again at once."""
     chosen = {"webhook_url": receiver.url, "webhook_secret": SECRET} | changes
-    made = Notifier(settings.model_copy(update=chosen), database, delay=lambda *_: 0.0)
-    made.begin()
-    return made
+    return of(Webhook(settings.model_copy(update=chosen)), database)
+
+
+def of(channel: NotificationChannel, database: Database) -> Notifier:
+    """The only way of telling, which is tried again at once."""
+    begin(database, [channel])
+    return Notifier(database, channel, delay=lambda *_: 0.0)
 
 
 def look(*notifiers: Notifier) -> None:
@@ -240,16 +247,16 @@ def test_a_huge_answer_is_not_read(
 
 
 def test_without_a_receiver_nothing_is_written_down(settings: Settings, database: Database) -> None:
-    Notifier(settings, database).begin()
+    begin(database, channels(settings))
     assert notifications.of_job(database, fail(database)) == []
-    notifications.want(database, of_all=True, of_folders=False)
+    notifications.want(database, {notifications.OF_ALL})
     assert len(notifications.of_job(database, fail(database, "b.wav"))) == 1
-    Notifier(settings, database).begin()
+    begin(database, channels(settings))
     assert notifications.of_job(database, fail(database, "c.wav")) == []
 
 
 def test_a_notification_is_written_with_the_state_or_not_at_all(database: Database) -> None:
-    notifications.want(database, of_all=True, of_folders=False)
+    notifications.want(database, {notifications.OF_ALL})
     job_id = new(database)
 
     def crash_in_between() -> None:
@@ -274,7 +281,7 @@ def test_two_schedulers_send_each_once_and_one_that_died_in_between_loses_nothin
     assert sorted(told["job"] for told in receiver.told) == sorted(ids)
 
     lost = fail(database, "lost.wav")
-    (taken,) = notifications.take(database, 4, 60.0)  # and then it died
+    (taken,) = notifications.take(database, notifications.WEBHOOK, 4, 60.0)  # and then it died
     look(one)
     assert len(receiver.told) == 6, "it may still be at it"
     with database.begin() as connection:
@@ -334,7 +341,7 @@ def test_show_tells_what_became_of_it(
     assert main(["show", job_id, "--json"], Context()) == 0
     (told,) = json.loads(capsys.readouterr().out)["notifications"]
     assert (told["status"], told["tries"], told["state"]) == ("delivered", 2, "failed")
-    assert told["delivered_at"] <= time.time() + 60
+    assert datetime.fromisoformat(told["delivered_at"]).timestamp() <= time.time() + 60
 
 
 def test_a_notifier_runs_until_it_is_told_to_stop(
@@ -357,7 +364,7 @@ def test_a_notifier_runs_until_it_is_told_to_stop(
     running.join(60)
     assert not running.is_alive()
     assert delivery(database, job_id).status == "delivered"
-    Notifier(settings, database).run(threading.Event())  # with nobody to tell, it ends at once
+    Notifier(database, Webhook(settings)).run(threading.Event())  # with nobody to tell, it ends at once
 
 
 def test_many_at_once_do_not_wait_for_the_next_look(
@@ -376,7 +383,7 @@ def test_many_at_once_do_not_wait_for_the_next_look(
 
 
 def test_the_rows_go_with_their_job(settings: Settings, database: Database) -> None:
-    notifications.want(database, of_all=True, of_folders=False)
+    notifications.want(database, {notifications.OF_ALL})
     job_id = fail(database)
     with database.begin() as connection:
         connection.execute(tables.jobs.delete().where(tables.jobs.c.id == job_id))

@@ -67,7 +67,7 @@ def test_segments_stored_with_a_quality_have_a_confidence(database: Database) ->
     read(database, job_id)
     with database.begin() as connection:
         connection.execute(update(segments).values(quality=0.25))
-    ((segment,),) = [chunk.segments for chunk in transcripts.read_chunks(database, job_id)]
+    ((segment,),) = [chunk.segments for chunk in transcripts.transcribed(database, job_id).chunks]
     assert segment.confidence == 0.25
 
 
@@ -113,10 +113,10 @@ def test_a_worker_tells_its_work_by_both_names(store: Database, cli: Cli) -> Non
 
 
 def test_a_notification_tells_uncovered_speech_by_both_names(store: Database) -> None:
-    notifications.want(store, of_all=True, of_folders=False)
+    notifications.want(store, {notifications.OF_ALL})
     done(store, "a.wav", jobs.JobState.SUSPECT)
-    (one,) = notifications.take(store, 1, 60)
-    told = notifier.payload(store, one)
+    (one,) = notifications.take(store, notifications.WEBHOOK, 1, 60)
+    told = notifier.payload(store, one, queries.job(store, one.job_id))
     assert told["missing"] == told["uncovered_speech"] == [{"start": 10.0, "end": 70.0}]
 
 

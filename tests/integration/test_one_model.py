@@ -17,7 +17,7 @@ from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.routing import ResidentModel, model_queue, wish_of
 from dropscribe.core.types import EngineInfo, JobState, RawTranscript
 from dropscribe.store import chunks, commands, events, fleet, jobs, queries, recovery, tables
-from dropscribe.store.chunks import ChunkWork
+from dropscribe.store.chunk_work import ChunkWork
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
 from dropscribe.worker import cpu_tasks, model_tasks

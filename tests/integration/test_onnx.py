@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,6 +18,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import soundfile
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
@@ -34,11 +38,14 @@ from dropscribe.models.vibevoice.base import VibeVoiceBase
 from dropscribe.models.vibevoice.generation import CancelledError, Generation
 from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 from dropscribe.models.vibevoice.transcriber import VibeVoice
+from tests import web_runtime
 
 TINY = Path(__file__).parents[1] / "tiny"
 CHECKPOINT = TINY / "checkpoint"
 RECORDINGS = [soundfile.read(path, dtype="float32")[0] for path in sorted((TINY / "recordings").glob("*.flac"))]
 PARAMETERS = 3_453_316  # of the checkpoint
+SAMPLE = TINY.parents[1] / "samples" / "browser" / "index.html"
+PATIENCE = 300.0  # s that a browser may take
 NEVER = threading.Event()
 ONE_AT_A_TIME = {"vibevoice": VibeVoiceSettings(batching=False)}
 
@@ -63,6 +70,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         assert code == 0
         document = json.loads(told.getvalue())
         assert (document["dtype"], document["folder"]) == (dtype, str(folder))
+        assert (document["checked"], document["not_run"]) == (True, ""), "it was loaded as a worker does, and ran"
         return folder
 
     return export
@@ -92,7 +100,7 @@ def open_model(engine: str, source: Path, **settings: Any) -> VibeVoiceBase:
 
 
 def answer(model: VibeVoiceBase, audio: Audio) -> Generation:
-    return model.proceed(model.prompt(audio, ""), model.encode(audio, NEVER), 400, lambda _: True, NEVER)
+    return model.proceed(model.embed(model.prompt(audio, ""), model.encode(audio, NEVER)), 400, lambda _: True, NEVER)
 
 
 @pytest.mark.parametrize("audio", RECORDINGS)
@@ -132,7 +140,7 @@ def test_reading_ahead_piece_by_piece_and_step_by_step_comes_to_the_same(model: 
     expected = reference.score(words, features, tokens)
     np.testing.assert_allclose(model.score(words, features, tokens), expected, atol=2e-3)
     decoder, cache = model._decoder, model._decoder.empty()
-    speech, prompt = decoder.place(features), model._prompt(words, features)
+    speech, prompt = decoder.place(features), model.embed(words, features).ids
     logits = [decoder._prefill(prompt, speech, cache, NEVER)]
     logits += [decoder.read([token], speech, cache, [0])[0] for token in tokens[:-1]]
     np.testing.assert_allclose(np.stack(logits), expected, atol=2e-3)
@@ -245,7 +253,7 @@ def test_an_export_is_served_without_pytorch(exported: Exported) -> None:
 
 
 def test_what_is_no_export_or_not_whole_or_of_another_precision_is_refused(exported: Exported, tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailableError, match="is no ONNX export; write one: dropscribe models export"):
+    with pytest.raises(ModelUnavailableError, match="is not an ONNX export; write one: dropscribe models export"):
         open_model("onnx", CHECKPOINT)
     with pytest.raises(ModelUnavailableError, match="comes in fp32, not in bf16; set DROPSCRIBE_PRECISION=auto"):
         open_model("onnx", exported("fp32"), precision="bf16")
@@ -268,3 +276,66 @@ def test_a_decoder_answers_many_threads_each_with_a_cache_of_its_own(model: Onnx
     again = model._decoder.empty()
     model._decoder.read([1], speech, again, [0])
     np.testing.assert_allclose(model._decoder.read([2, 3], speech, again, [1]), first, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the sample page is served with ONNX Runtime Web beside it, without a network."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copy(SAMPLE, folder)
+    web_runtime.unpack(folder)
+    with web_runtime.served(folder) as address:
+        yield f"{address}/{SAMPLE.name}?runtime=/"
+
+
+@pytest.fixture
+def page(browser: Chrome, site: str) -> Chrome:
+    """The page, just opened."""
+    browser.get(site)
+    return browser
+
+
+def transcribe(page: Chrome, *files: Path) -> tuple[str, list[list[str]]]:
+    """What the page says in the end, and its rows."""
+    page.find_element(By.ID, "model").send_keys("\n".join(map(str, files)))
+    page.find_element(By.ID, "recording").send_keys(str(TINY / "recordings" / "turns0.flac"))
+    page.find_element(By.ID, "start").click()
+    start = page.find_element(By.ID, "start")
+    WebDriverWait(page, PATIENCE).until(lambda _: start.is_enabled())
+    rows = page.find_elements(By.CSS_SELECTOR, "#segments tr")
+    return page.find_element(By.ID, "status").text, [
+        [cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows
+    ]
+
+
+def test_a_page_without_a_server_transcribes_in_the_browser_as_onnx_runtime_does(
+    page: Chrome, exported: Exported, model: Onnx
+) -> None:
+    expected = model.transcribe(RECORDINGS[0], TranscribeRequest()).segments
+    status, rows = transcribe(page, *sorted(exported("fp32").iterdir()))
+    assert status.startswith("done: 3.9 s of audio in ")
+    assert [(row[1], row[2]) for row in rows] == [(str(one.speaker), one.text) for one in expected]
+    times = [[float(part.removesuffix(" s")) for part in row[0].split(" to ")] for row in rows]
+    assert times == [[one.start, one.end] for one in expected]
+    assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_the_page_says_which_file_of_an_export_is_missing(page: Chrome, exported: Exported) -> None:
+    files = [path for path in sorted(exported("fp32").iterdir()) if path.name != "decoder.onnx.data"]
+    status, rows = transcribe(page, *files)
+    assert (status, rows) == ("failed: decoder.onnx.data is missing: choose all files of the export's folder", [])
+
+
+@pytest.mark.parametrize(
+    "text", ["This is a 3.88 seconds audio, please", "  don't\n\nÀ la carte: 12 ½ 東京 🙂 <|im_end|>x"]
+)
+def test_the_page_cuts_text_into_tokens_as_the_tokenizer_does(page: Chrome, model: Onnx, text: str) -> None:
+    document = (CHECKPOINT / "tokenizer.json").read_text(encoding="utf-8")
+    found = page.execute_script(
+        "return new window.Tokenizer(JSON.parse(arguments[0])).encode(arguments[1])", document, text
+    )
+    assert found == model.tokenizer.encode(text, add_special_tokens=False).ids
+    back = page.execute_script(
+        "return new window.Tokenizer(JSON.parse(arguments[0])).decode(arguments[1])", document, found
+    )
+    assert back == model.tokenizer.decode(found)

@@ -11,9 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from dropscribe.core.errors import ModelUnavailableError
-from dropscribe.models.checkpoints import safetensors_files
-from dropscribe.models.onnx import int4, weights
+from dropscribe.models.checkpoints import convert, hub_cache, safetensors_files
+from dropscribe.models.onnx import export, int4, weights
 from dropscribe.models.onnx.graphs import Built, Form, Weight
+from dropscribe.models.vibevoice import transformers_view
+from dropscribe.models.vibevoice.dimensions import ModelDimensions
+from tests.integration.original import TINY, write_original
 
 ROWS, COLUMNS, BLOCK = 50, 96, 32
 
@@ -79,3 +82,25 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path: Path, form: Form, wrong: 
     )
     with pytest.raises(ModelUnavailableError, match=r"a has numbers up to .*cannot hold; export it with"):
         weights.write(graph, tmp_path, stored(tmp_path, a=given), BLOCK, lambda _: None)
+
+
+def test_an_export_of_the_original_layout_has_the_weights_and_the_shape_of_the_same_model(tmp_path: Path) -> None:
+    """Graphs are made of the config alone, and filled with what is found here under the names of their parameters."""
+    original = convert.examine(str(write_original(tmp_path / "original")), "")
+    with transformers_view.of(original) as view:
+        found = contents(export._stored(view))
+        assert dimensions(view.folder) == dimensions(TINY)
+    assert found == contents(export._stored(convert.examine(str(TINY), "")))
+
+
+def contents(stored: export.Stored) -> dict[str, bytes]:
+    return {name: b"".join(map(bytes, pieces(shard, tensor))) for name, (shard, tensor) in stored.items()}
+
+
+def pieces(shard: safetensors_files.Shard, tensor: safetensors_files.Tensor) -> list[memoryview]:
+    found = convert.pieces(shard, tensor, bytearray(tensor.size))
+    return [piece.view(torch.uint8).numpy().data for piece in found]
+
+
+def dimensions(folder: Path) -> ModelDimensions:
+    return ModelDimensions.from_config(hub_cache.read_config(folder))

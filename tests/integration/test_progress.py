@@ -60,7 +60,7 @@ def test_up_tells_a_log_and_programs_what_is_being_fetched(slow: None, capsys: p
             told.fetching("fetching base", 0, 0)
             told.fetching("fetching base", 50_000_000, 148_000_000)
     begun, under_way, *documents = capsys.readouterr().out.splitlines()
-    assert (begun, under_way) == ("fetching base", "fetching base, 50.0 MB of 148 MB")
+    assert (begun, under_way) == ("fetching base", "fetching base, 50.0 MB of 148.0 MB")
     assert [json.loads(one) for one in documents] == [{"event": "note", "message": line} for line in (begun, under_way)]
 
 
@@ -71,4 +71,4 @@ def test_up_shows_a_terminal_a_bar_of_what_is_being_fetched(
     with report.make(as_json=False) as told:
         told.fetching("fetching base", 50_000_000, 148_000_000)
         told.update(NOTHING)
-    assert "fetching base, 50.0 MB of 148 MB" in capsys.readouterr().out
+    assert "fetching base, 50.0 MB of 148.0 MB" in capsys.readouterr().out

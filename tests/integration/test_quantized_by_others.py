@@ -17,7 +17,7 @@ from transformers import AutoProcessor, BitsAndBytesConfig, VibeVoiceAsrForCondi
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.models.checkpoints import hub_cache
-from dropscribe.models.vibevoice import loader, parts, quantize, transcriber
+from dropscribe.models.vibevoice import loader, meta_model, parts, quantize, transcriber
 from dropscribe.models.vibevoice.memory_plan import Precision
 from dropscribe.models.vibevoice.parts import ModelPart
 from dropscribe.models.vibevoice.quantize import QuantizationError
@@ -173,3 +173,22 @@ def test_memory_is_planned_by_the_bits_where_they_are_known(
 ) -> None:
     source = with_quantization(checkpoint, tmp_path, **quantization)
     assert transcriber.make_plan(Settings(model=source), CPU).precision is precision
+
+
+SKIPPED = ["acoustic_tokenizer_encoder", "semantic_tokenizer_encoder", "multi_modal_projector", "lm_head"]
+
+
+def test_a_copy_whose_skip_list_lacks_the_prefix_is_refused_and_told_why(checkpoint: Path) -> None:
+    quantization = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=SKIPPED).to_dict()
+    config = loader.read_config(str(checkpoint)) | {"quantization_config": quantization}
+    why = "skip list matches nothing, as these lack the prefix model.: " + ", ".join(SKIPPED[:3])
+    with pytest.raises(QuantizationError, match=f"18 quantized, but should not be: model.acoustic.*{why}; use another"):
+        quantize.check(meta_model.build_quantized(config), config, "int8", parts.SAFE_PARTS)
+
+
+def test_the_same_copy_with_a_whole_skip_list_is_accepted_by_the_count(checkpoint: Path) -> None:
+    skipped = parts.skipped(parts.SAFE_PARTS)
+    quantization = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped).to_dict()
+    config = loader.read_config(str(checkpoint)) | {"quantization_config": quantization}
+    found = quantize.check(meta_model.build_quantized(config), config, "int8", parts.SAFE_PARTS)
+    assert found.modules == {ModelPart.LANGUAGE_MODEL: LINEARS}

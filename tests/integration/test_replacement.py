@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from dropscribe.core import reserved_names
+from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.queue import Doorbell
 from dropscribe.scheduler.duties import archiver
+from dropscribe.scheduler.scanning import move
 from dropscribe.scheduler.scanning import scan as scan_module
 from dropscribe.scheduler.watching.replacement import admit_replaced
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import jobs, queries
+from dropscribe.store import commands, jobs, queries, recording_moves
+from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.queries import Job
 from dropscribe.store.session import Database
@@ -181,6 +184,45 @@ def test_a_job_whose_recording_was_replaced_does_not_archive_the_other_one(
     assert carry_through(make_context(), newer.id).sha256 != queries.job(database, job.id).sha256
     archiver.put_away(database, watch)
     assert [path.name for path in (inbox / "done").glob("*.wav")] == ["a.wav"]
+
+
+def test_what_replaced_a_recording_before_the_next_look_is_not_archived_unread(
+    look: Look, database: Database, make_context: Callable[..., WorkerContext], inbox: Path, watch: RootWatch
+) -> None:
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "archive"')
+    recording = put(inbox / "a.wav", level=0.2)
+    (job,) = look()
+    carry_through(make_context(), job.id)
+    put(recording, level=0.1)
+    archiver.put_away(database, watch)
+    assert recording.exists()
+    assert events_of(database, job.id)[-1].detail == move.CHANGED
+    newer, _ = look()
+    carry_through(make_context(), newer.id)
+    archiver.put_away(database, watch)
+    assert not recording.exists()
+
+
+def test_a_replaced_recordings_job_archives_nothing_when_it_is_retried_or_run_again(
+    look: Look, database: Database, make_context: Callable[..., WorkerContext], inbox: Path
+) -> None:
+    (inbox / reserved_names.SETTINGS).write_text('when_done = "archive"')
+    recording = put(inbox / "a.wav", level=0.2)
+    (job,) = look()
+    prepare(make_context, job)
+    put(recording, level=0.1)
+    newer, _ = look()
+    for one in (job, newer):
+        commands.cancel(database, one.id)
+    for one in (job, newer):  # one at a time, as a worker takes what has waited longest
+        commands.retry(database, one.id)
+        carry_through(make_context(), one.id)
+    assert [move.job_id for move in recording_moves.due(database, str(inbox))] == [newer.id]
+    for one in (job, newer):
+        overrides = JobOverrides.read({"when_done": "archive"})
+        commands.rerun(database, one.id, NewJob(str(inbox), "a.wav", 1, 1, "digest", "normal", "", overrides))
+        carry_through(make_context(), one.id)
+    assert [move.job_id for move in recording_moves.due(database, str(inbox))] == [newer.id]
 
 
 def test_a_fingerprint_of_ten_gigabytes_sees_the_last_byte_and_takes_no_time(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`dropscribe rerun`: the settings of now for recordings of before, knowingly."""
+"""`dropscribe rerun`: the current settings for recordings of before, knowingly."""
 
 from __future__ import annotations
 

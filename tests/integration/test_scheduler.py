@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from dropscribe.scheduler.service import Scheduler
 from dropscribe.scheduler.watching import admission, root_watch
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders, read_folders
+from dropscribe.scheduler.watching.joining import WholeRecording
 from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs, leases, queries, recovery, tables
 from dropscribe.store.fleet import list_workers
@@ -57,9 +58,9 @@ def make_watch(database: Database, doorbell: Doorbell, settings: Settings, inbox
     def make(path: Path = inbox) -> RootWatch:
 
         def admit(
-            root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
+            root: str, whole: Sequence[WholeRecording], gone: Collection[str], folders: Folders
         ) -> Mapping[str, UnstorableError]:
-            return admission.admit(database, doorbell, folders, root, complete, gone).refused
+            return admission.admit(database, doorbell, folders, root, whole, gone).refused
 
         known = partial(jobs.known, database)
         made.append(RootWatch(path, settings, FileEventWatcher(), known, admit, frozenset()))
@@ -243,11 +244,11 @@ def test_a_file_is_not_lost_when_admission_fails(
     refusals = [OSError("no store just now")]
 
     def admit(
-        root: str, complete: Mapping[str, Observation], gone: Collection[str], folders: Folders
+        root: str, whole: Sequence[WholeRecording], gone: Collection[str], folders: Folders
     ) -> Mapping[str, UnstorableError]:
         if refusals:
             raise refusals.pop()
-        return admission.admit(database, doorbell, folders, root, complete, gone).refused
+        return admission.admit(database, doorbell, folders, root, whole, gone).refused
 
     watched = RootWatch(inbox, settings, FileEventWatcher(), lambda root: {}, admit, frozenset())
     watched.look(0.0)
@@ -278,7 +279,7 @@ def test_a_flood_is_admitted_a_few_hundred_at_a_time_until_told_to_stop(
         stop.set()
 
     monkeypatch.setattr(doorbell, "ring", ring)
-    flood = {f"{number}.wav": Observation(1, number) for number in range(3 * admission.AT_ONCE)}
+    flood = [WholeRecording(f"{number}.wav", Observation(1, number)) for number in range(3 * admission.AT_ONCE)]
     admitted = admission.admit(database, doorbell, bare(settings), "/root", flood, stop=stop).ids
     assert len(admitted) == len(rung) == admission.AT_ONCE
     again = admission.admit(database, doorbell, bare(settings), "/root", flood).ids
@@ -288,9 +289,10 @@ def test_a_flood_is_admitted_a_few_hundred_at_a_time_until_told_to_stop(
 def test_a_file_that_the_store_cannot_hold_keeps_out_only_itself_and_is_named(
     database: Database, doorbell: Doorbell, settings: Settings
 ) -> None:
-    found = {f"{number}.wav": Observation(1, number) for number in range(7)} | {"bad.wav": Observation(1, 1 << 63)}
-    ids, refused = admission.admit(database, doorbell, bare(settings), "/root", found, {"gone.wav"})
-    assert {job.path for job in queries.list_jobs(database)} == found.keys() - {"bad.wav"}
+    found = [WholeRecording(f"{number}.wav", Observation(1, number)) for number in range(7)]
+    bad = WholeRecording("bad.wav", Observation(1, 1 << 63))
+    ids, refused = admission.admit(database, doorbell, bare(settings), "/root", [*found, bad], {"gone.wav"})
+    assert {job.path for job in queries.list_jobs(database)} == {one.path for one in found}
     assert len(ids) == doorbell.depth(CPU_QUEUE) == 7
     assert list(refused) == ["bad.wav"]
     assert "cannot hold it" in refused["bad.wav"].problem
@@ -330,9 +332,13 @@ def test_hotwords_are_read_for_each_admission_and_stand_in_the_row(
 ) -> None:
     file = put(tmp_path / "terms.txt", b"Ada Lovelace\nBabbage # both\n")
     chosen = settings.model_copy(update={"context": "a talk", "hotwords": file})
-    (first,) = admission.admit(database, doorbell, bare(chosen), "/root", {"a.wav": Observation(1, 1)}).ids
+    (first,) = admission.admit(
+        database, doorbell, bare(chosen), "/root", [WholeRecording("a.wav", Observation(1, 1))]
+    ).ids
     put(file, b"Byron")
-    (second,) = admission.admit(database, doorbell, bare(chosen), "/root", {"b.wav": Observation(1, 1)}).ids
+    (second,) = admission.admit(
+        database, doorbell, bare(chosen), "/root", [WholeRecording("b.wav", Observation(1, 1))]
+    ).ids
     told = [queries.job(database, job_id) for job_id in (first, second)]
     assert [job.context for job in told] == ["a talk; Ada Lovelace, Babbage", "a talk; Byron"]
     assert [job.settings_digest for job in told] == [chosen.digest(job.context) for job in told]
@@ -388,6 +394,11 @@ def test_folders_that_overlap_through_a_symlink_are_refused(
     (inbox.parent / "link").symlink_to("inbox/sub")
     with pytest.raises(UsageError, match="lie in one another"):
         Scheduler(settings, database, [inbox, inbox.parent / "link"], "me")
+
+
+def test_a_root_among_our_own_files_is_refused_at_start(database: Database, settings: Settings) -> None:
+    with pytest.raises(UsageError, match="which is for dropscribe's own files"):
+        Scheduler(settings, database, [settings.home / "inbox"], "me")
 
 
 def admit_some(database: Database, count: int) -> list[str]:
@@ -451,7 +462,7 @@ def test_work_that_waits_for_a_lease_does_not_wait_as_long_again_for_a_dead_reco
 def test_a_redis_out_of_reach_loses_nothing(database: Database, tmp_path: Path, settings: Settings) -> None:
     away = load({"DROPSCRIBE_HOME": str(tmp_path / "nobody listens here")})
     deaf = Doorbell(away)
-    (job_id,) = admission.admit(database, deaf, bare(away), "/root", {"a.wav": Observation(1, 1)}).ids
+    (job_id,) = admission.admit(database, deaf, bare(away), "/root", [WholeRecording("a.wav", Observation(1, 1))]).ids
     reconciler.reconcile(database, deaf, away, "me")
     deaf.close()
     let_time_pass(database)

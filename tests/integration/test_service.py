@@ -91,16 +91,20 @@ def test_a_user_installs_up_with_what_is_said_now(machine: Path, cli: Cli) -> No
     assert re.search("state +active", shown.out)
     assert "sudo loginctl enable-linger" in shown.err  # the stand-in for loginctl refuses
     assert verified(unit(machine), "--user") == ""
-    unit(machine).write_text(unit(machine).read_text().replace('up "', "up "))
+    unit(machine).write_text(unit(machine).read_text().replace('folders "', "folders "))
     assert "Unbalanced quoting" in verified(unit(machine), "--user")  # so it would have been noticed
 
 
 def test_the_service_runs_up_over_the_folder(machine: Path, cli: Cli) -> None:
     cli("service", "install", str(machine / AWKWARD), "--user")
     (line,) = re.findall(r"^ExecStart=(.*)$", unit(machine).read_text(), re.MULTILINE)
-    program, verb, folder = shlex.split(line)
+    program, verb, waits, folder = shlex.split(line)
     assert Path(program) == Path(sys.executable).with_name("dropscribe")
-    assert (verb, folder) == ("up", str(machine / AWKWARD).replace("%", "%%").replace("$", "$$"))
+    assert (verb, waits, folder) == (
+        "up",
+        "--wait-for-folders",
+        str(machine / AWKWARD).replace("%", "%%").replace("$", "$$"),
+    )
 
 
 def test_a_link_that_is_watched_stays_one_so_that_the_service_follows_where_it_leads_later(
@@ -108,7 +112,7 @@ def test_a_link_that_is_watched_stays_one_so_that_the_service_follows_where_it_l
 ) -> None:
     (machine / "current").symlink_to(machine / AWKWARD)
     assert cli("service", "install", str(machine / "current"), "--user").code == 0
-    assert f'up "{machine}/current"\n' in unit(machine).read_text()
+    assert f'up --wait-for-folders "{machine}/current"\n' in unit(machine).read_text()
 
 
 def test_a_process_of_the_service_has_the_settings_of_now(
@@ -131,6 +135,28 @@ def test_a_process_of_the_service_has_the_settings_of_now(
     assert found["stable_seconds"] == "5.0"
     assert found["home"] == str(machine / "home")
     assert 'HF_ENDPOINT="https://mirror.example"' in variables(machine).read_text()
+
+
+def test_a_service_over_a_bucket_has_the_credentials_of_now_and_no_other_service_has_them(
+    machine: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "talks")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(machine / "none"))
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/srv/authority.pem")
+    monkeypatch.chdir(machine)
+    assert cli("service", "install", AWKWARD, "--user").code == 0
+    assert "AWS_" not in variables(machine).read_text()
+    installed = cli("service", "install", AWKWARD, "s3://talks/2026/", "--user")  # out of reach, and awaited
+    assert installed.code == 0, installed.err
+    assert variables(machine).stat().st_mode & 0o777 == 0o600
+    assert {
+        'AWS_PROFILE="talks"',
+        f'AWS_CONFIG_FILE="{machine}/none"',
+        'AWS_CA_BUNDLE="/srv/authority.pem"',
+    } < set(variables(machine).read_text().splitlines())
+    assert unit(machine).read_text().count(' "s3://talks/2026"\n') == 1
+    assert verified(unit(machine), "--user") == ""
+    assert "lies in s3://talks/" in cli("service", "install", "s3://talks", "s3://talks/2026", "--user").err
 
 
 def test_a_service_of_the_machine_runs_as_whoever_called_sudo(
@@ -194,7 +220,7 @@ def test_a_service_that_runs_is_installed_anew(machine: Path, cli: Cli) -> None:
     cli("service", "install", str(machine / AWKWARD), "--user")
     with only_one(machine / "home"):  # by the service
         assert cli("service", "install", str(machine), "--user").code == 0
-    assert f'up "{machine}"' in unit(machine).read_text()
+    assert f'up --wait-for-folders "{machine}"' in unit(machine).read_text()
 
 
 @pytest.mark.parametrize(

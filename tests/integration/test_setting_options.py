@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from dropscribe.admin.cli.main import app
+from dropscribe.admin.cli import main
+from dropscribe.admin.client import Client, JobSettings
 from dropscribe.core.folder_settings import CARRIED
 from dropscribe.core.settings import LATER, SHAPING, Settings, fields, job_options, options
 from dropscribe.core.settings_loading import as_environment, load
@@ -29,7 +30,7 @@ OF_THE_SEEDS = (
 
 def offered(path: str) -> set[str]:
     """The names of all options of a command."""
-    command: Any = typer.main.get_command(app)
+    command: Any = main.command()
     for name in path.split():
         command = command.commands[name]
     context = command.context_class(command, info_name=path)
@@ -55,6 +56,8 @@ def test_every_setting_that_a_job_may_have_is_an_option_of_submit() -> None:
     per_job = set(CARRIED) & set(Settings.model_fields)
     assert set(job_options()) == per_job | {"context", "hotwords"}
     assert offered("submit") >= called(job_options()) | {"--priority", "--verbose"}
+    from_python = {*inspect.signature(Client.submit).parameters, *JobSettings.__annotations__}
+    assert from_python == set(job_options()) | {"self", "path", "priority", "own"}
     assert "--temperature" not in offered("submit"), "a worker has it, a job has not"
 
 
@@ -88,8 +91,9 @@ def test_a_wrong_value_is_named_before_anything_is_done(line: str, said: str, st
 
 
 def test_a_recording_that_is_submitted_has_settings_of_its_own(
-    store: Database, redis: str, cli: Cli, tmp_path: Path
+    store: Database, redis: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DROPSCRIBE_FOLDER_MODELS", "small,turbo")
     talk = speech(tmp_path / "talk.wav")
     line = "--language de --speakers 2 --outputs srt,txt --precision int8 --model small --context Ada"
     assert cli("submit", str(talk), *line.split()).code == 0
@@ -100,6 +104,17 @@ def test_a_recording_that_is_submitted_has_settings_of_its_own(
     assert (job.context, job.model_queue) == ("Ada", "model.auto.int8.small")
     cli("submit", str(talk))
     assert len(queries.list_jobs(store)) == 2, "other settings, another transcript"
+
+
+def test_a_checkpoint_that_folders_may_not_ask_for_is_refused_and_nothing_is_admitted(
+    store: Database, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = str(speech(tmp_path / "talk.wav"))
+    refused = cli("submit", talk, "--model", "small")
+    assert (refused.code, queries.list_jobs(store)) == (2, [])
+    assert "model = 'small': no checkpoint may be named here" in refused.err
+    monkeypatch.setenv("DROPSCRIBE_FOLDER_MODELS", "turbo")
+    assert "model = 'small': it may be one of turbo" in cli("submit", talk, "--model", "small").err
 
 
 def test_verbose_may_follow_the_command(store: Database, cli: Cli) -> None:

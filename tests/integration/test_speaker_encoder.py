@@ -115,7 +115,7 @@ def test_without_its_package_nothing_is_fetched_and_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, elsewhere: None
 ) -> None:
     monkeypatch.setitem(sys.modules, "sherpa_onnx", None)  # what import makes of a package that is not there
-    with pytest.raises(ModelUnavailableError, match=r"speaker encoder .* pip install 'dropscribe\[cpu\]'"):
+    with pytest.raises(ModelUnavailableError, match=r"speaker encoder .* pip install -c .*\[cpu\]"):
         encoder.load(lambda *_: None)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
+from dropscribe.core.recording_parts import RecordingPart
 from dropscribe.core.types import JobState, Media
 from dropscribe.store import chunk_plans, jobs, queries, recording_moves, recovery, tables
 from dropscribe.store.chunk_plans import Prepared
@@ -78,3 +81,15 @@ def test_a_follower_of_a_failed_job_transcribes_by_itself(database: Database) ->
     again = jobs.claim_prepare(database, follower, "cpu", LEASE)
     assert again
     assert jobs.lead_or_follow(database, again, "same") == (None, [])
+
+
+def test_a_recording_with_a_further_part_wakes_the_followers_of_the_job_whose_place_it_takes(
+    database: Database,
+) -> None:
+    leader, *_ = follow(database, "a.wav", "same")
+    follower, *_ = follow(database, "b.wav", "same")
+    recovery.expire_all(database, LIMIT)
+    woken: list[str] = []
+    joined = replace(new_job("a.wav"), parts=(RecordingPart("a2.wav", 10, 1),))
+    assert len(jobs.admit(database, [joined], woken=woken)) == 1
+    assert (state(database, leader), woken) == (JobState.CANCELLED, [follower])

@@ -6,13 +6,26 @@ import threading
 
 import pytest
 
+from dropscribe.core.routing import ANY_MODEL
 from dropscribe.core.types import Chunk, JobState, Media, RawTranscript, Segment, Span, Word
 from dropscribe.store import chunk_plans, chunks, commands, jobs, queries, recovery, transcripts
 from dropscribe.store.chunk_plans import Admitted, Onward, Prepared
+from dropscribe.store.chunks import Claimant
 from dropscribe.store.events import events_of
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
-from tests.integration.store_steps import ENGINE, LEASE, admit, finish, plan, prepare, read, state, windows_of
+from tests.integration.store_steps import (
+    ENGINE,
+    LEASE,
+    admit,
+    finish,
+    listening,
+    plan,
+    prepare,
+    read,
+    state,
+    windows_of,
+)
 
 
 def test_a_recording_goes_from_queued_to_done(database: Database) -> None:
@@ -22,7 +35,7 @@ def test_a_recording_goes_from_queued_to_done(database: Database) -> None:
     assert read(database, second) == Onward()
     assert read(database, first) == Onward(finish=True), "the last chunk's commit says that it was the last"
     assert state(database, job_id) is JobState.FINISHING
-    assert [part.segments[0].text for part in transcripts.read_chunks(database, job_id)] == [
+    assert [part.segments[0].text for part in transcripts.transcribed(database, job_id).chunks] == [
         f"words of {first}",
         f"words of {second}",
     ]
@@ -49,7 +62,7 @@ def test_times_of_words_and_the_language_are_kept(database: Database) -> None:
     assert work
     said = Segment(1, 3, "guten Tag", words=(Word(1, 1.5, "guten"), Word(2, 3, "Tag")))
     chunks.commit(database, work.claim, RawTranscript((said,), language="de"), engine=ENGINE)
-    [part] = transcripts.read_chunks(database, job_id)
+    [part] = transcripts.transcribed(database, job_id).chunks
     assert (part.segments, part.language) == ((said,), "de")
 
 
@@ -57,6 +70,37 @@ def test_a_recording_without_speech_goes_straight_to_finishing(database: Databas
     job_id = admit(database)
     assert prepare(database, job_id, windows=0) == []
     assert state(database, job_id) is JobState.FINISHING
+
+
+def test_a_chunk_runs_the_same_few_statements_however_many_its_job_has_and_none_is_built_for_it(
+    database: Database,
+) -> None:
+    built: list[list[object]] = []
+    for windows in (8, 80):
+        ready = prepare(database, admit(database, f"{windows}.wav"), windows=windows, at_once=2)
+        ready += [*read(database, ready[0], at_once=2).transcribe, *read(database, ready[1], at_once=2).transcribe]
+        built.append([])
+        with listening(database, "before_execute", lambda _connection, clause, *_: built[-1].append(clause)):
+            read(database, ready[2], at_once=2)
+    few, many = built
+    assert [*map(id, few)] == [*map(id, many)]
+    assert 10 < len(few) < 20
+
+
+def test_the_next_window_is_claimed_with_the_commit_if_it_is_of_the_same_recording(database: Database) -> None:
+    then = Claimant("model", LEASE, ANY_MODEL)
+    ready = prepare(database, admit(database, "a/long.wav"), windows=4, at_once=2)
+    work = chunks.claim(database, ready[0], "model", LEASE)
+    assert work
+    onward = chunks.commit(database, work.claim, RawTranscript(()), engine=ENGINE, window=2, then=then)
+    assert onward.following
+    assert onward.following.claim.id == ready[1]
+    assert onward.transcribe == (), "the third waits, and the message of the second is there for it"
+    assert chunks.first_to_transcribe(database, ANY_MODEL.queues, 9) == [f"{work.claim.job_id}.2"]
+    prepare(database, admit(database, "b/short.wav"))
+    onward = chunks.commit(database, onward.following.claim, RawTranscript(()), engine=ENGINE, window=2, then=then)
+    assert onward.following is None, "it is the turn of another folder"
+    assert onward.transcribe == (f"{work.claim.job_id}.3",)
 
 
 def test_of_two_last_chunks_at_once_exactly_one_is_the_last(database: Database) -> None:
@@ -117,7 +161,7 @@ def test_a_chunk_that_failed_its_checks_is_read_in_halves(database: Database) ->
     chunks.release(database, work.claim)
     assert not read(database, f"{first}.0").finish
     assert read(database, f"{first}.1").finish
-    spans = [(part.window, part.keep) for part in transcripts.read_chunks(database, job_id)]
+    spans = [(part.window, part.keep) for part in transcripts.transcribed(database, job_id).chunks]
     assert spans == [
         (Span(0.0, 6.0), Span(0.0, 5.0)),
         (Span(4.0, 10.0), Span(5.0, 10.0)),
@@ -179,12 +223,12 @@ def test_voices_are_embedded_while_models_read_and_the_last_of_both_lets_the_job
     work = chunks.claim_stretch(database, onward.embed[0], "cpu", LEASE)
     assert work
     assert chunks.embedded(database, work.claim, 0.5).finish
-    found = transcripts.embedded_stretches(database, job_id)
+    found = transcripts.transcribed(database, job_id).stretches
     assert [(one.span, one.reason, one.timings) for one in found] == [
         (HALVES[0], "", {"speaker_embedding": 0.5}),
         (HALVES[1], "", {"speaker_embedding": 1.5}),
     ]
-    assert len(transcripts.read_chunks(database, job_id)) == 2
+    assert len(transcripts.transcribed(database, job_id).chunks) == 2
     finish(database, job_id)
 
 
@@ -221,7 +265,7 @@ def test_a_stretch_that_comes_to_nothing_does_not_keep_the_transcript(database: 
     else:
         assert chunks.skip(database, work.claim, "no").finish
     assert state(database, job_id) is JobState.FINISHING
-    (found,) = transcripts.embedded_stretches(database, job_id)
+    (found,) = transcripts.transcribed(database, job_id).stretches
     assert found.reason
 
 
@@ -244,7 +288,7 @@ def test_where_only_the_audio_for_embedding_is_gone_what_was_read_stays_read(dat
     assert chunks.prepare_again(database, work.claim, "gone") == [job_id]
     again = plan(database, job_id, stretches=HALVES)
     assert (again.transcribe, len(again.embed)) == ((), 2)
-    assert len(transcripts.read_chunks(database, job_id)) == 1
+    assert len(transcripts.transcribed(database, job_id).chunks) == 1
     assert plan_again_without_stretches(database, job_id).finish
 
 

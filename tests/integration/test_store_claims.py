@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -13,6 +14,7 @@ from dropscribe.store import chunk_plans, chunks, jobs, leases, recovery, transc
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.leases import JobClaim, Renewal
 from dropscribe.store.session import Database
+from dropscribe.store.transcripts import Reservation
 from dropscribe.store.transitions import JobEvent
 from tests.integration.store_steps import ENGINE, LEASE, LIMIT, admit, expire_leases, prepare, state, windows_of
 
@@ -75,7 +77,7 @@ def test_a_job_that_lost_its_lease_can_write_nothing(database: Database) -> None
         lambda: jobs.retry_later(database, old, "no", delay=0, limit=1),
         lambda: jobs.release(database, old),
         lambda: transcripts.save(database, old, "{}"),
-        lambda: transcripts.reserve(database, old, "/root/talk.txt", "txt", "00", replaces=None),
+        lambda: transcripts.reserve(database, old, [Reservation("/root/talk.txt", "txt", "00")]),
     ):
         with pytest.raises(LeaseLostError):
             write()
@@ -112,22 +114,42 @@ def test_chunks_that_are_cancelled_with_their_job_are_not_claimed(database: Data
     assert chunks.claim(database, chunk_id, "model", LEASE) is None
 
 
+def _finishing(database: Database, path: str) -> JobClaim:
+    job_id = admit(database, path)
+    prepare(database, job_id, windows=0)
+    claim = jobs.claim_finish(database, job_id, "cpu", LEASE)
+    assert claim
+    return claim
+
+
 def test_a_file_belongs_to_the_job_that_reserved_its_path(database: Database) -> None:
-    claims: list[JobClaim] = []
-    for path in ("a.wav", "b.wav"):
-        job_id = admit(database, path)
-        prepare(database, job_id, windows=0)
-        claim = jobs.claim_finish(database, job_id, "cpu", LEASE)
-        assert claim
-        claims.append(claim)
-    one, other = claims
+    one, other = (_finishing(database, name) for name in ("a.wav", "b.wav"))
     assert transcripts.file_at(database, "/root/a.txt") is None
-    assert transcripts.reserve(database, one, "/root/a.txt", "txt", "11", replaces=None)
-    assert not transcripts.reserve(database, other, "/root/a.txt", "txt", "22", replaces=None)
-    transcripts.written(database, one, ["/root/a.txt"])
+    path = "/root/a.txt"
+    theirs, later = [Reservation(path, "txt", "22"), Reservation("/root/b.txt", "txt", "33")], "/root/c.txt"
+    assert transcripts.save(database, one, "{}", files=[Reservation(path, "txt", "11")]) == {path}
+    assert transcripts.reserve(database, other, theirs) == {"/root/b.txt"}
+    assert transcripts.reserve(database, other, [Reservation(later, "txt", "44")]) == {later}
+    jobs.complete(database, one, JobState.DONE, files=[path])
     with pytest.raises(LeaseLostError):
-        transcripts.written(database, other, ["/root/a.txt"])
+        jobs.complete(database, other, JobState.DONE, files=[path])
+    assert state(database, other.id) is JobState.FINISHING
     (file,) = transcripts.files_of(database, one.id)
     assert (file.path, file.sha256, file.written) == ("/root/a.txt", "11", True)
-    transcripts.give_up(database, one, "/root/a.txt")
-    assert transcripts.reserve(database, other, "/root/a.txt", "txt", "22", replaces=None)
+    transcripts.give_up(database, one, path)
+    assert transcripts.reserve(database, other, theirs[:1]) == {path}
+
+
+def test_a_file_that_gives_way_does_so_for_the_job_that_it_was_of_alone(database: Database) -> None:
+    one, other = (_finishing(database, name) for name in ("a.wav", "b.wav"))
+    path = "/root/a.txt"
+    assert transcripts.reserve(database, one, [Reservation(path, "txt", "11")])
+    wrong = Reservation(path, "txt", "22", replaces=other.id, replaced="11")
+    assert not transcripts.reserve(database, other, [wrong])
+    right = replace(wrong, replaces=one.id)
+    assert transcripts.reserve(database, other, [right, Reservation("/root/b.txt", "txt", "33")]) == {
+        path,
+        "/root/b.txt",
+    }
+    (kept,) = transcripts.files_at(database, [path, "/root/nothing.txt"]).values()
+    assert (kept.job_id, kept.sha256, kept.replaced, kept.written) == (other.id, "22", "11", False)

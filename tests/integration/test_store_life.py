@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +25,17 @@ from dropscribe.core.types import (
     Span,
     SpeakerNames,
 )
-from dropscribe.store import chunk_plans, chunks, commands, jobs, notifications, recording_moves, recovery, speakers
+from dropscribe.store import (
+    chunk_plans,
+    chunks,
+    commands,
+    ended,
+    jobs,
+    notifications,
+    recording_moves,
+    recovery,
+    speakers,
+)
 from dropscribe.store import transcripts as documents
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.jobs import NewJob
@@ -210,6 +221,7 @@ ACTS: dict[str, Callable[[Walk, int], object]] = {
     "stop a worker": lambda walk, pick: recovery.release_all(
         walk.database, ("cpu-0", "cpu-1", "whisper", "vibevoice")[pick % 4]
     ),
+    "fold the counts": lambda walk, _: ended.fold(walk.database, 2),
     "unbind": lambda walk, _: recovery.unbind(walk.database),
     "change the model": lambda walk, pick: commands.change_model(walk.database, walk.job(pick)),
     "reunite": lambda walk, _: recovery.reunite_followers(walk.database),
@@ -272,6 +284,7 @@ def holds(database: Database) -> None:
         assert len(models_of(job.id, all_chunks)) <= 1, "two models share its chunks"
     for chunk in all_chunks:
         assert bool(chunk.owner) == (chunk.state == "running")
+    assert ended.count_by_state(database) == Counter(job.state for job in all_jobs if JobState(job.state).is_final)
     ends: dict[str, int] = {}
     for job_id, old, new in moves_of(database, "jobs"):
         assert allows(JOBS, old, new), (old, new)
@@ -291,7 +304,7 @@ def holds(database: Database) -> None:
 def test_no_sequence_of_events_leaves_the_table_or_an_end_that_is_not_announced_once(
     database: Database, acts: list[tuple[str, int]]
 ) -> None:
-    notifications.want(database, of_all=True, of_folders=False)
+    notifications.want(database, {notifications.OF_ALL})
     with recorded(database):
         walk = Walk(database)
         walk.admit(0)

@@ -48,7 +48,7 @@ def test_a_child_without_an_error_is_told_of_with_its_last_line(supervisor: Supe
 
 
 def test_an_error_of_an_earlier_start_is_not_told_again(supervisor: Supervisor, tmp_path: Path) -> None:
-    (tmp_path / "child.log").write_text("error: mended since\n")
+    (tmp_path / "child.log").write_text("error: fixed since\n")
     assert supervisor.crash_reason(ended(supervisor, "exit 1")) == ""
 
 

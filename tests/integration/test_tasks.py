@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from dropscribe.core import child_process
 from dropscribe.core.routing import CPU_QUEUE, MODEL_QUEUE
-from dropscribe.core.types import JobState, RawTranscript, Span
+from dropscribe.core.types import JobState, RawTranscript, Span, SpeakerNames
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.scripted.transcriber import Script, Scripted
-from dropscribe.store import commands, fleet, jobs, queries, recovery, switches, transcripts
+from dropscribe.store import commands, fleet, forget, jobs, queries, recovery, speakers, switches, transcripts
 from dropscribe.store.events import events_of
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob
+from dropscribe.store.session import Database
 from dropscribe.store.switches import SPOOL_FULL
 from dropscribe.worker import cpu_tasks, model_tasks
 from dropscribe.worker.finishing import placement
@@ -127,7 +131,7 @@ def test_a_failing_model_is_tried_three_times(make_context: MakeContext, recordi
         model_tasks.transcribe_chunk(context, f"{job_id}.0")
     job = queries.job(context.database, job_id)
     assert job.state is JobState.FAILED
-    assert "the script told the model to fail" in job.reason
+    assert "the script makes the model fail" in job.reason
 
 
 def test_a_model_that_fails_once_costs_nothing_but_time(make_context: MakeContext, recording: Path) -> None:
@@ -205,9 +209,9 @@ def test_a_link_out_of_the_folder_is_refused(make_context: MakeContext, recordin
     assert "talk.wav" in job.reason
 
 
-@pytest.mark.parametrize("step", ["stage", "publish"])
+@pytest.mark.parametrize(("step", "in_place"), [("stage", 0), ("publish", 2)])
 def test_a_crash_while_files_are_written_is_mended_without_writing_twice(
-    make_context: MakeContext, recording: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    make_context: MakeContext, recording: Path, monkeypatch: pytest.MonkeyPatch, step: str, in_place: int
 ) -> None:
     context = make_context()
     job_id = admit(context, recording)
@@ -226,7 +230,7 @@ def test_a_crash_while_files_are_written_is_mended_without_writing_twice(
     with pytest.raises(Died):
         cpu_tasks.finish_job(context, job_id)
     before = {path: path.stat().st_mtime_ns for path in recording.parent.glob("talk.*")}
-    assert len(before) == 3
+    assert len(before) == 1 + in_place
     recovery.expire_of(context.database, "worker", 3)
     cpu_tasks.finish_job(context, job_id)
     assert queries.job(context.database, job_id).state is JobState.DONE
@@ -371,6 +375,44 @@ def test_a_duplicate_gets_the_leaders_transcript_under_its_own_name(make_context
     assert ours["source"] == theirs["source"] | {"path": str(copy)}
 
 
+@pytest.mark.parametrize("remove", [partial(forget.remove_text, why="why"), forget.forget])
+def test_a_duplicate_is_written_again_from_its_own_transcript_when_its_leaders_is_gone(
+    make_context: MakeContext, recording: Path, remove: Callable[[Database, list[str]], list[str]]
+) -> None:
+    context = make_context()
+    leader = admit(context, recording)
+    copy = recording.with_name("copy.wav")
+    copy.write_bytes(recording.read_bytes())
+    follower = admit(context, copy)
+    carry_through(context, leader)
+    assert carry_through(context, follower).state is JobState.DUPLICATE
+    before = json.loads(copy.with_suffix(".json").read_text())
+    assert remove(context.database, [leader]) == [leader]
+    speakers.say(context.database, follower, SpeakerNames({0: "Ada"}))
+    cpu_tasks.finish_job(context, follower)
+    job = queries.job(context.database, follower)
+    assert (job.state, job.reason) == (JobState.DUPLICATE, f"same content as job {leader} (talk.wav)")
+    after = json.loads(copy.with_suffix(".json").read_text())
+    assert after["speakers"][0]["name"] == "Ada"
+    assert after.pop("revision") == 1
+    assert after | {"speakers": before["speakers"], "segments": before["segments"]} == before
+
+
+def test_a_duplicate_without_a_transcript_starts_over_when_its_leaders_is_gone(
+    make_context: MakeContext, recording: Path
+) -> None:
+    context = make_context()
+    leader = admit(context, recording)
+    copy = recording.with_name("copy.wav")
+    copy.write_bytes(recording.read_bytes())
+    follower = admit(context, copy)
+    carry_through(context, leader)
+    cpu_tasks.prepare_job(context, follower)
+    forget.remove_text(context.database, [leader], "why")
+    cpu_tasks.finish_job(context, follower)
+    assert queries.job(context.database, follower).state is JobState.QUEUED
+
+
 def test_preparing_pauses_while_the_spool_is_full(make_context: MakeContext, recording: Path) -> None:
     context = make_context(spool_gb=0.001)
     job_id = admit(context, recording)
@@ -409,6 +451,21 @@ def test_a_worker_on_which_everything_fails_takes_itself_out(make_context: MakeC
         model_tasks.transcribe_chunk(context, f"{waiting[2]}.0")
     assert list_workers(context.database)[0].state == fleet.UNFIT
     assert queries.job(context.database, waiting[2]).state is JobState.TRANSCRIBING, "and gave its work back"
+
+
+def test_recordings_whose_decoder_is_killed_are_tried_again_and_end_no_worker(
+    make_context: MakeContext, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = replace(make_context(circuit_breaker_failures=2), zygote=None)  # each decoder is started as a program
+    script = recording.with_name("python")
+    script.write_text("#!/bin/sh\nkill -KILL $$\n")
+    script.chmod(0o700)
+    monkeypatch.setattr(child_process.sys, "executable", str(script))
+    for number in range(3):
+        job_id = admit(context, speech(recording.with_name(f"{number}.wav"), seed=number))
+        cpu_tasks.prepare_job(context, job_id)
+        job = queries.job(context.database, job_id)
+        assert (job.state, job.failures, "SIGKILL" in job.reason) == (JobState.QUEUED, 1, True)
 
 
 def test_a_success_in_between_clears_a_worker_of_suspicion(make_context: MakeContext, recording: Path) -> None:

@@ -1,4 +1,4 @@
-"""The two engines answer alike, whoever comes and goes, and survive what goes wrong."""
+"""The two engines answer alike, whatever comes and goes, and survive what goes wrong."""
 
 from __future__ import annotations
 
@@ -17,50 +17,56 @@ import pytest
 import torch
 
 from dropscribe.core.audio import SAMPLE_RATE
-from dropscribe.core.errors import ModelError, ModelFatalError, ModelUnavailableError
+from dropscribe.core.errors import ModelDoesNotFitError, ModelError, ModelFatalError
 from dropscribe.models.base import Audio
-from dropscribe.models.vibevoice import attention, loader
-from dropscribe.models.vibevoice.batching import Batched, Sizes
+from dropscribe.models.vibevoice import loader
 from dropscribe.models.vibevoice.encoder import Encoder
 from dropscribe.models.vibevoice.engine import Engine, Reference
-from dropscribe.models.vibevoice.generation import CancelledError, Decoding, Generation, Stop
-from dropscribe.models.vibevoice.soft_tokens import SoftTokens, install
+from dropscribe.models.vibevoice.generation import Decoding, Generation, Stop
+from dropscribe.models.vibevoice.runner import attention_choice
+from dropscribe.models.vibevoice.runner.request import BUNDLE
+from dropscribe.models.vibevoice.runner.runner import Runner
+from dropscribe.models.vibevoice.runner.scheduler import Sizes
 from tests.tiny.checkpoint import random_checkpoint
 
 SIZES = Sizes(slots=6, tokens_per_slot=512, step_tokens=256)
 REQUESTS = 32
-ROWS = 228  # of audio tokens: as many slots, 5 s in each; the requests take over 500 in all
 NEVER = threading.Event()
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 @dataclass(frozen=True)
 class Tiny:
-    """A tiny random model with soft tokens in place."""
+    """A tiny random model."""
 
     model: Any
-    soft: SoftTokens
     encoder: Encoder
     eos: int = 10_000  # a word that the model does not have, so that no answer ends by chance
-    open: list[Batched] = field(default_factory=list)
+    open: list[Runner] = field(default_factory=list)
 
     def decoding(self, **changes: float) -> Decoding:
         return Decoding(eos=(self.eos,), **changes)
 
-    def batched(self, sizes: Sizes = SIZES, **changes: float) -> Batched:
-        self.open.append(Batched(self.model, self.soft, self.decoding(**changes), sizes))
+    def runner(self, sizes: Sizes = SIZES, **changes: float) -> Runner:
+        self.open.append(Runner(self.model, self.decoding(**changes), sizes, attention_choice.SDPA))
         return self.open[-1]
 
     def reference(self, **changes: float) -> Reference:
-        return Reference(self.model, self.soft, self.decoding(**changes))
+        return Reference(self.model, self.decoding(**changes))
+
+    def embed(self, *words: int) -> torch.Tensor:
+        return self.model.get_input_embeddings()(torch.tensor(words)).detach()
+
+    def prompt(self, audio: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.embed(1, 2, 3), audio, self.embed(4, 5)])
 
 
 @pytest.fixture(scope="module")
 def loaded(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    gc.freeze()  # every engine that is closed collects garbage, and need not look through all of torch
+    gc.freeze()  # garbage collections need not look through all of torch
     folder: Path = random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
     read = loader.load(str(folder), "fp32", device=torch.device("cpu"))
-    yield Tiny(read.model, install(read.model, ROWS), Encoder(read.model, 60))
+    yield Tiny(read.model, Encoder(read.model, 60))
     gc.unfreeze()
 
 
@@ -70,18 +76,17 @@ def tiny(loaded: Tiny) -> Iterator[Tiny]:
     for engine in loaded.open:
         engine.close()
     loaded.open.clear()
-    assert loaded.soft.used == 0
 
 
 @pytest.fixture(scope="module")
-def shared(loaded: Tiny) -> Iterator[Batched]:
-    engine = Batched(loaded.model, loaded.soft, loaded.decoding(), SIZES)
+def shared(loaded: Tiny) -> Iterator[Runner]:
+    engine = Runner(loaded.model, loaded.decoding(), SIZES, attention_choice.SDPA)
     yield engine
     engine.close()
 
 
 @pytest.fixture
-def batched(shared: Batched, tiny: Tiny) -> Batched:  # for tests that leave it as it was
+def runner(shared: Runner, tiny: Tiny) -> Runner:  # for tests that leave it as it was
     return shared
 
 
@@ -113,7 +118,7 @@ def requests(count: int) -> list[Request]:
     ]
 
 
-def answer(tiny: Tiny, engine: Engine, request: Request, used: list[int] | None = None) -> Generation:
+def answer(tiny: Tiny, engine: Engine, request: Request) -> Generation:
     """Serve one request as the transcriber does."""
     cancel = threading.Event()
     heard: list[int] = []
@@ -124,13 +129,8 @@ def answer(tiny: Tiny, engine: Engine, request: Request, used: list[int] | None 
             cancel.set()
         return True
 
-    ids = tiny.soft.allocate(tiny.encoder.encode(request.audio, cancel))
-    if used is not None:
-        used.extend(ids)
-    try:
-        generation = engine.generate([1, 2, 3, *ids, 4, 5], request.budget, listen, cancel)
-    finally:
-        tiny.soft.free(ids)
+    prompt = tiny.prompt(tiny.encoder.encode(request.audio, cancel))
+    generation = engine.generate(prompt, request.budget, listen, cancel)
     assert heard == list(generation.tokens)
     return generation
 
@@ -143,15 +143,12 @@ def test_requests_that_come_and_go_are_answered_as_if_alone(tiny: Tiny) -> None:
     asked = requests(REQUESTS)
     longest = max((request for request in asked if request.patience is None), key=lambda request: request.budget)
     tiny = replace(tiny, eos=answer(tiny, tiny.reference(), longest).tokens[longest.budget // 2])
-    alone, batched = tiny.reference(), tiny.batched()
+    alone, runner = tiny.reference(), tiny.runner()
     expected = [answer(tiny, alone, patient(request)) for request in asked]
-    used: list[int] = []
-    gate = threading.Semaphore(SIZES.slots)  # as the worker's threads: each has its audio tokens while it waits
 
     def arrive(request: Request) -> Generation:
         time.sleep(request.arrival)
-        with gate:
-            return answer(tiny, batched, request, used)
+        return answer(tiny, runner, request)
 
     with ThreadPoolExecutor(REQUESTS) as pool:
         found = list(pool.map(arrive, asked))
@@ -162,12 +159,9 @@ def test_requests_that_come_and_go_are_answered_as_if_alone(tiny: Tiny) -> None:
             common = min(len(one.tokens), len(other.tokens))
             assert other.tokens[:common] == one.tokens[:common]
     assert {generation.stop for generation in found} == {Stop.EOS, Stop.BUDGET, Stop.CANCELLED}
-    # The same ids stood for several recordings, and none got another one's cache.
-    assert len(used) > 2 * len(set(used))
-    assert tiny.soft.used == 0
 
 
-def test_both_engines_answer_as_the_whole_model_does(tiny: Tiny, batched: Batched) -> None:
+def test_both_engines_answer_as_the_whole_model_does(tiny: Tiny, runner: Runner) -> None:
     request = Request(noise(3.3, 7), budget=40)
     padded = np.pad(request.audio, (0, -request.audio.size % 3200))
     place = tiny.model.config.audio_token_id
@@ -182,36 +176,30 @@ def test_both_engines_answer_as_the_whole_model_does(tiny: Tiny, batched: Batche
     )
     expected = tuple(whole[0, ids.shape[1] :].tolist())
     assert answer(tiny, tiny.reference(), request).tokens == expected
-    assert answer(tiny, batched, request).tokens == expected
+    assert answer(tiny, runner, request).tokens == expected
 
 
-def test_an_answer_ends_at_the_word_that_ends_it(tiny: Tiny, batched: Batched) -> None:
+def test_an_answer_ends_at_the_word_that_ends_it(tiny: Tiny, runner: Runner) -> None:
     request = Request(noise(2, 3), budget=40)
-    tokens = answer(tiny, batched, request).tokens
+    tokens = answer(tiny, runner, request).tokens
     last = next(token for token in tokens[5:] if token not in tokens[:5])
     ending = replace(tiny, eos=last)
     expected = answer(ending, ending.reference(), request)
-    assert answer(ending, ending.batched(), request).tokens == expected.tokens == tokens[: tokens.index(last) + 1]
+    assert answer(ending, ending.runner(), request).tokens == expected.tokens == tokens[: tokens.index(last) + 1]
     assert expected.stop is Stop.EOS
 
 
-def test_attention_request_by_request_answers_as_attention_with_a_mask(tiny: Tiny) -> None:
+def test_prompts_in_small_pieces_give_the_same_answers(tiny: Tiny) -> None:
     asked = [patient(request) for request in requests(8)]
     expected = [answer(tiny, tiny.reference(), request).tokens for request in asked]
-    engine = tiny.batched(Sizes(slots=6, tokens_per_slot=512, step_tokens=16))  # prompts are read in several pieces
-    config = tiny.model.config.text_config
-    attention.use(tiny.model.model.language_model)
-    try:
-        assert config._attn_implementation == attention.NAME
-        with ThreadPoolExecutor(SIZES.slots) as pool:
-            found = list(pool.map(lambda request: answer(tiny, engine, request).tokens, asked))
-    finally:
-        config._attn_implementation = "sdpa"
+    engine = tiny.runner(Sizes(slots=6, tokens_per_slot=512, step_tokens=16))
+    with ThreadPoolExecutor(SIZES.slots) as pool:
+        found = list(pool.map(lambda request: answer(tiny, engine, request).tokens, asked))
     assert found == expected
 
 
 def test_a_repetition_penalty_sees_the_answer_alone_in_both_engines(tiny: Tiny) -> None:
-    engine = tiny.batched(repetition_penalty=1.6)
+    engine = tiny.runner(repetition_penalty=1.6)
     alone = tiny.reference(repetition_penalty=1.6)
     asked = [Request(noise(seconds, 5), budget=30) for seconds in (0.4, 1.1, 2.0, 2.6)]
     plain = [answer(tiny, tiny.reference(), request).tokens for request in asked]
@@ -222,14 +210,14 @@ def test_a_repetition_penalty_sees_the_answer_alone_in_both_engines(tiny: Tiny) 
 
 
 def test_at_a_temperature_answers_differ(tiny: Tiny) -> None:
-    engine = tiny.batched(temperature=1.5)
+    engine = tiny.runner(temperature=1.5)
     request = Request(noise(1, 2), budget=30)
     assert len({answer(tiny, engine, request).tokens for _ in range(3)}) == 3
 
 
-@pytest.fixture(params=["batched", "reference"])
+@pytest.fixture(params=["runner", "reference"])
 def either(request: pytest.FixtureRequest, tiny: Tiny) -> Engine:
-    return request.getfixturevalue("shared") if request.param == "batched" else tiny.reference()
+    return request.getfixturevalue("shared") if request.param == "runner" else tiny.reference()
 
 
 class Steps:
@@ -258,7 +246,7 @@ def test_a_cancelled_request_takes_no_further_step(tiny: Tiny, either: Engine, h
     cancel = threading.Event()
     steps = Steps(5, cancel.set)
     hooked(steps)
-    generation = either.generate([1, 2, 3], 400, lambda _: True, cancel)
+    generation = either.generate(tiny.embed(1, 2, 3), 400, lambda _: True, cancel)
     assert generation.stop is Stop.CANCELLED
     assert len(generation.tokens) == steps.count == 5
 
@@ -270,18 +258,18 @@ def test_a_request_cancelled_before_it_begins_takes_no_step(
     hooked(steps)
     cancel = threading.Event()
     cancel.set()
-    assert either.generate([1, 2, 3], 400, lambda _: True, cancel) == Generation((), Stop.CANCELLED)
+    assert either.generate(tiny.embed(1, 2, 3), 400, lambda _: True, cancel) == Generation((), Stop.CANCELLED)
     assert steps.count == 0
 
 
 def test_a_request_that_waits_for_a_slot_can_be_cancelled(tiny: Tiny) -> None:
-    engine = tiny.batched(Sizes(slots=1, tokens_per_slot=512))
+    engine = tiny.runner(Sizes(slots=1, tokens_per_slot=512))
     first, second = threading.Event(), threading.Event()
     with ThreadPoolExecutor(2) as pool:
         begun = threading.Event()
-        running = pool.submit(engine.generate, [1, 2, 3], 500, lambda _: begun.set() or True, first)
+        running = pool.submit(engine.generate, tiny.embed(1, 2, 3), 500, lambda _: begun.set() or True, first)
         begun.wait()
-        waiting = pool.submit(engine.generate, [1, 2, 3], 500, lambda _: True, second)
+        waiting = pool.submit(engine.generate, tiny.embed(1, 2, 3), 500, lambda _: True, second)
         second.set()
         assert waiting.result() == Generation((), Stop.CANCELLED)
         first.set()
@@ -289,28 +277,28 @@ def test_a_request_that_waits_for_a_slot_can_be_cancelled(tiny: Tiny) -> None:
 
 
 def test_a_listener_that_has_heard_enough_ends_the_answer(tiny: Tiny, either: Engine) -> None:
-    generation = either.generate([1, 2, 3], 500, lambda _: False, NEVER)
+    generation = either.generate(tiny.embed(1, 2, 3), 500, lambda _: False, NEVER)
     assert generation.stop is Stop.LISTENER
-    assert 0 < len(generation.tokens) < 500
+    assert 0 < len(generation.tokens) <= 2 * BUNDLE
 
 
-def test_a_listener_that_fails_leaves_nothing_behind(tiny: Tiny, batched: Batched) -> None:
+def test_a_listener_that_fails_leaves_nothing_behind(tiny: Tiny, runner: Runner) -> None:
     def fail(_: list[int]) -> bool:
         raise ModelError("no")
 
     with pytest.raises(ModelError, match="no"):
-        batched.generate([1, 2, 3], 500, fail, NEVER)
-    assert batched.generate([1, 2, 3], 20, lambda _: True, NEVER).stop is Stop.BUDGET
+        runner.generate(tiny.embed(1, 2, 3), 500, fail, NEVER)
+    assert runner.generate(tiny.embed(1, 2, 3), 20, lambda _: True, NEVER).stop is Stop.BUDGET
 
 
-def test_a_request_longer_than_a_slot_is_refused(batched: Batched) -> None:
+def test_a_request_longer_than_a_slot_is_refused(tiny: Tiny, runner: Runner) -> None:
     with pytest.raises(ModelError, match="3 tokens and an answer of 510 exceed the 512 of a slot"):
-        batched.generate([1, 2, 3], 510, lambda _: True, NEVER)
+        runner.generate(tiny.embed(1, 2, 3), 510, lambda _: True, NEVER)
 
 
 def test_a_cache_that_cannot_fit_is_refused(tiny: Tiny) -> None:
-    with pytest.raises(ModelUnavailableError, match="out of GPU memory"):
-        tiny.batched(Sizes(slots=1000, tokens_per_slot=2_000_000))
+    with pytest.raises(ModelDoesNotFitError, match="out of GPU memory"):
+        tiny.runner(Sizes(slots=1000, tokens_per_slot=2_000_000))
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -325,32 +313,32 @@ def test_when_memory_runs_out_all_requests_go_on_with_fewer_slots(
 ) -> None:
     asked = [Request(noise(seconds, 9), budget=30) for seconds in (0.5, 1.0, 1.5, 2.0)]
     expected = [answer(tiny, tiny.reference(), request) for request in asked]
-    engine = tiny.batched(Sizes(slots=4, tokens_per_slot=512, step_tokens=256))
+    engine = tiny.runner(Sizes(slots=4, tokens_per_slot=512, step_tokens=256))
     hooked(Steps(12, raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"))))
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda request: answer(tiny, engine, request), asked))
     assert [one.tokens for one in found] == [one.tokens for one in expected]
     assert engine.slots == 2
-    assert "starting the language model anew with 2 slots" in caplog.text
+    assert "starting the language model again with 2 slots" in caplog.text
 
 
 def test_a_request_too_large_for_the_memory_fails_alone(tiny: Tiny, hooked: Callable[[Steps], None]) -> None:
-    engine = tiny.batched(Sizes(slots=1, tokens_per_slot=512, step_tokens=256))
+    engine = tiny.runner(Sizes(slots=1, tokens_per_slot=512, step_tokens=256))
     hooked(Steps(2, raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"))))
     with pytest.raises(ModelError, match=r"out of GPU memory.*lower DROPSCRIBE_MODEL_SLOTS"):
-        engine.generate([1, 2, 3], 20, lambda _: True, NEVER)
-    assert engine.generate([1, 2, 3], 20, lambda _: True, NEVER).stop is Stop.BUDGET
+        engine.generate(tiny.embed(1, 2, 3), 20, lambda _: True, NEVER)
+    assert engine.generate(tiny.embed(1, 2, 3), 20, lambda _: True, NEVER).stop is Stop.BUDGET
 
 
 def test_an_error_reaches_everyone_and_the_next_request_is_served(tiny: Tiny, hooked: Callable[[Steps], None]) -> None:
-    engine = tiny.batched()
+    engine = tiny.runner()
     hooked(Steps(8, raising(RuntimeError("shapes do not match"))))
     with ThreadPoolExecutor(3) as pool:
-        futures = [pool.submit(engine.generate, [1, 2, n], 400, lambda _: True, NEVER) for n in range(3)]
+        futures = [pool.submit(engine.generate, tiny.embed(1, 2, n), 400, lambda _: True, NEVER) for n in range(3)]
         for future in futures:
             with pytest.raises(ModelError, match="shapes do not match"):
                 future.result()
-    assert engine.generate([1, 2, 3], 20, lambda _: True, NEVER).stop is Stop.BUDGET
+    assert engine.generate(tiny.embed(1, 2, 3), 20, lambda _: True, NEVER).stop is Stop.BUDGET
 
 
 @pytest.mark.parametrize(
@@ -364,62 +352,27 @@ def test_an_error_reaches_everyone_and_the_next_request_is_served(tiny: Tiny, ho
 def test_an_error_that_breaks_the_gpu_is_fatal_from_then_on(
     tiny: Tiny, hooked: Callable[[Steps], None], message: str
 ) -> None:
-    engine = tiny.batched()
+    engine = tiny.runner()
     hooked(Steps(3, raising(RuntimeError(message))))
     for _ in range(2):
-        with pytest.raises(ModelFatalError, match="the worker has to start anew"):
-            engine.generate([1, 2, 3], 20, lambda _: True, NEVER)
+        with pytest.raises(ModelFatalError, match="the worker has to start again"):
+            engine.generate(tiny.embed(1, 2, 3), 20, lambda _: True, NEVER)
 
 
 def test_the_reference_tells_fatal_errors_too(tiny: Tiny, hooked: Callable[[Steps], None]) -> None:
     hooked(Steps(3, raising(RuntimeError("CUDA error: device-side assert triggered"))))
     with pytest.raises(ModelFatalError):
-        tiny.reference().generate([1, 2, 3], 20, lambda _: True, NEVER)
+        tiny.reference().generate(tiny.embed(1, 2, 3), 20, lambda _: True, NEVER)
 
 
 def test_closing_leaves_nobody_waiting(tiny: Tiny) -> None:
-    engine = tiny.batched()
+    engine = tiny.runner()
     begun = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(engine.generate, [1, 2, 3], 500, lambda _: begun.set() or True, NEVER)
+        running = pool.submit(engine.generate, tiny.embed(1, 2, 3), 500, lambda _: begun.set() or True, NEVER)
         begun.wait()
         engine.close()
         with pytest.raises(ModelError, match="the model was stopped"):
             running.result()
     with pytest.raises(ModelError, match="the model was stopped"):
-        engine.generate([1, 2, 3], 20, lambda _: True, NEVER)
-
-
-def test_audio_in_pieces_gives_the_same_embeddings_as_in_one(tiny: Tiny) -> None:
-    audio = noise(17.3, 4)
-    whole = Encoder(tiny.model, 60).encode(audio, NEVER)
-    pieces = Encoder(tiny.model, 5).encode(audio, NEVER)
-    assert whole.shape == (130, 128)
-    assert tiny.model.config.acoustic_tokenizer_chunk_size == 37 * 3200
-    assert torch.allclose(whole, pieces, atol=1e-5)
-    assert torch.equal(whole, Encoder(tiny.model, 60).encode(audio, NEVER))
-
-
-def test_when_memory_runs_out_audio_is_read_in_smaller_pieces(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    audio = noise(13, 4)
-    expected = Encoder(tiny.model, 20).encode(audio, NEVER)
-    encoder = Encoder(tiny.model, 20)
-    features = tiny.model.get_audio_features
-
-    def short_of_memory(samples: torch.Tensor, **options: Any) -> Any:
-        if tiny.model.config.acoustic_tokenizer_chunk_size > 6 * SAMPLE_RATE:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return features(samples, **options)
-
-    monkeypatch.setattr(tiny.model, "get_audio_features", short_of_memory)
-    assert torch.allclose(encoder.encode(audio, NEVER), expected, atol=1e-5)
-
-
-def test_reading_audio_can_be_cancelled_between_pieces(tiny: Tiny) -> None:
-    cancel = threading.Event()
-    pieces = Steps(2, cancel.set)
-    hook = tiny.model.model.semantic_tokenizer_encoder.register_forward_pre_hook(pieces)
-    with pytest.raises(CancelledError):
-        Encoder(tiny.model, 5).encode(noise(30, 1), cancel)
-    hook.remove()
-    assert pieces.count == 2
+        engine.generate(tiny.embed(1, 2, 3), 20, lambda _: True, NEVER)

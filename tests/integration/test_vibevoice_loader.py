@@ -14,12 +14,16 @@ import torch
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.settings import Settings
 from dropscribe.models.gpu import lock
-from dropscribe.models.vibevoice import loader, transcriber
-from dropscribe.models.vibevoice.memory_plan import Precision
+from dropscribe.models.vibevoice import loader, memory_plan, offloading, transcriber
+from dropscribe.models.vibevoice.dimensions import PUBLISHED
+from dropscribe.models.vibevoice.memory_plan import Precision, Saving
+from dropscribe.models.vibevoice.parts import SAFE_PARTS
+from dropscribe.models.vibevoice.runner import attention as paged_attention
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")
+ELSEWHERE = torch.device("meta")  # in the place of the machine's memory, where the CPU stands for a card
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def with_config(checkpoint: Path, folder: Path, **changes: object) -> str:
 def test_a_loaded_model_says_how_it_was_loaded(checkpoint: Path) -> None:
     loaded = loader.load(str(checkpoint), "fp32", device=CPU)
     assert (loaded.precision, loaded.attention, loaded.attention_reason) == ("fp32", "sdpa", "there is no GPU")
-    assert loaded.model.model.language_model.config._attn_implementation == "sdpa"
+    assert loaded.model.model.language_model.config._attn_implementation == paged_attention.NAME
     assert not loaded.model.training
     assert loaded.processor.audio_token_id == loaded.model.config.audio_token_id
     assert (loaded.memory_held, loaded.memory_free) == (0, 0)
@@ -47,7 +51,9 @@ def test_the_original_layout_is_refused_with_the_name_of_the_right_one(checkpoin
     original = with_config(
         checkpoint, tmp_path, model_type="vibevoice", architectures=["VibeVoiceForASRTraining"], decoder_config={}
     )
-    with pytest.raises(ModelUnavailableError, match=r"original layout.*use microsoft/VibeVoice-ASR-HF"):
+    with pytest.raises(
+        ModelUnavailableError, match=r"original layout.*make a copy .*or use microsoft/VibeVoice-ASR-HF"
+    ):
         loader.load(original, "fp32", device=CPU)
 
 
@@ -83,37 +89,17 @@ def test_a_torn_file_of_weights_is_refused(checkpoint: Path, tmp_path: Path) -> 
         loader.load(str(copy), "fp32", device=CPU)
 
 
-@pytest.mark.parametrize(
-    ("asked", "dtype", "capability", "installed", "chosen", "reason"),
-    [
-        ("auto", torch.bfloat16, (9, 0), True, "flash_attention_2", "supports it"),
-        ("auto", torch.bfloat16, (9, 0), False, "sdpa", "not installed"),
-        ("auto", torch.float16, (7, 5), True, "sdpa", "capability is 7.5"),
-        ("auto", torch.float32, (9, 0), True, "sdpa", "16-bit"),
-        ("auto", torch.bfloat16, None, True, "sdpa", "no GPU"),
-        ("flash", torch.bfloat16, (8, 0), True, "flash_attention_2", "supports it"),
-        ("sdpa", torch.bfloat16, (9, 0), True, "sdpa", "DROPSCRIBE_VIBEVOICE_ATTENTION"),
-        ("eager", torch.bfloat16, (9, 0), True, "eager", "DROPSCRIBE_VIBEVOICE_ATTENTION"),
-        ("varlen", torch.bfloat16, (9, 0), False, "varlen", "DROPSCRIBE_VIBEVOICE_ATTENTION"),
-        ("varlen", torch.float32, None, False, "varlen", "DROPSCRIBE_VIBEVOICE_ATTENTION"),
-    ],
-)
-def test_attention_is_chosen_with_a_reason(
-    asked: str, dtype: torch.dtype, capability: tuple[int, int] | None, installed: bool, chosen: str, reason: str
-) -> None:
-    found, why = loader.choose_attention(asked, dtype, capability, installed=installed)
-    assert found == chosen
-    assert reason in why
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_without_a_gpu_attention_is_sdpa_in_every_number_format(dtype: torch.dtype) -> None:
+    found = loader.attention_on(CPU, "auto", dtype, PUBLISHED)
+    assert (found.name, found.reason) == ("sdpa", "there is no GPU")
 
 
-def test_flash_attention_that_cannot_run_is_refused_when_asked_for() -> None:
-    with pytest.raises(ModelUnavailableError, match=r"not installed .*set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"):
-        loader.choose_attention("flash", torch.bfloat16, (9, 0), installed=False)
-
-
-def test_pytorchs_flash_kernel_is_refused_on_a_card_that_lacks_it() -> None:
-    with pytest.raises(ModelUnavailableError, match=r"capability is 7\.5, .*set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"):
-        loader.choose_attention("varlen", torch.float16, (7, 5), installed=True)
+def test_a_loaded_model_tells_its_attention_and_why(checkpoint: Path) -> None:
+    loaded = loader.load(str(checkpoint), "fp32", device=CPU, attention="sdpa")
+    assert (loaded.attention, loaded.attention_reason) == ("sdpa", "set by DROPSCRIBE_VIBEVOICE_ATTENTION")
+    with pytest.raises(ModelUnavailableError, match="there is no GPU; set DROPSCRIBE_VIBEVOICE_ATTENTION=sdpa"):
+        loader.load(str(checkpoint), "fp32", device=CPU, attention="varlen")
 
 
 def test_without_a_gpu_auto_is_full_precision(checkpoint: Path) -> None:
@@ -127,6 +113,48 @@ def test_a_checkpoint_that_comes_quantized_is_planned_as_it_is(checkpoint: Path,
     loaded.processor.save_pretrained(tmp_path)
     plan = transcriber.make_plan(Settings(model=str(tmp_path)), CPU)
     assert plan.precision is Precision.NF4
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8, Precision.NF4])
+def test_graphs_are_captured_only_where_they_are_planned(precision: Precision) -> None:
+    plan = memory_plan.plan(80 * memory_plan.GIB, PUBLISHED, precision, 300, 4, paged=True)
+    sizes = transcriber.runner_sizes(plan)
+    assert sizes.graphs == bool(plan.parts["graphs"]) == (precision is not Precision.INT8)
+    assert (sizes.slots, sizes.tokens_per_slot, sizes.step_tokens) == (4, plan.slot_tokens, plan.prefill_tokens)
+
+
+OFF_THE_CARD = {
+    Saving.NONE: (),
+    Saving.EMBEDDINGS: ("model.language_model.embed_tokens.",),
+    Saving.ENCODERS: (
+        "model.language_model.embed_tokens.",
+        "model.acoustic_tokenizer_encoder.",
+        "model.semantic_tokenizer_encoder.",
+    ),
+}
+OFF_THE_CARD[Saving.FP8_CACHE] = OFF_THE_CARD[Saving.ENCODERS]
+
+
+@pytest.mark.parametrize("saving", list(Saving))
+@pytest.mark.parametrize("precision", ["fp32", "int8", "nf4"])
+def test_on_a_small_card_these_weights_and_no_others_stay_off_it(
+    checkpoint: Path, precision: str, saving: Saving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offloading, "HOST", ELSEWHERE)
+    loaded = loader.load(str(checkpoint), precision, device=CPU, saving=saving)
+    places = {name: weight.device for name, weight in loaded.model.named_parameters()}
+    assert places == {name: ELSEWHERE if name.startswith(OFF_THE_CARD[saving]) else CPU for name in places}
+    assert (len(set(places.values())) == 2) == (saving > Saving.NONE)
+    assert not any(hasattr(module, "_hf_hook") for module in loaded.model.modules()), "nothing moves tensors unasked"
+    assert loaded.quantized == (() if precision == "fp32" else SAFE_PARTS)
+    assert (loaded.attention_reason == "no kernel takes keys and values in fp8") == (saving is Saving.FP8_CACHE)
+
+
+def test_weights_that_lie_where_they_should_not_are_named(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loader.load(str(checkpoint), "fp32", device=CPU).model
+    monkeypatch.setattr(offloading, "HOST", ELSEWHERE)
+    with pytest.raises(ModelUnavailableError, match=r"1 weights .*model\.language_model\.embed_tokens\.weight on cpu"):
+        offloading.settle(model, Saving.EMBEDDINGS, CPU)
 
 
 def test_a_plan_that_does_not_fit_is_refused_with_the_numbers(

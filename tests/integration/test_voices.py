@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from sqlalchemy import select
 
-from dropscribe.core.types import RawTranscript, Segment
+from dropscribe.core.types import RawTranscript, Segment, TokenRole
 from dropscribe.models.scripted.transcriber import Script
 from dropscribe.models.speakers import encoder as speaker_encoding
 from dropscribe.models.speakers.encoder import SpeakerEncoder
@@ -27,6 +27,7 @@ from tests import tones
 from tests.e2e.harness import wait_until
 from tests.integration.console import ENGINE, Cli, done
 from tests.integration.one_worker import MakeContext, admit, carry_through, queued, queued_stretches
+from tests.integration.serving import asking, gate
 from tests.schemas import conforms
 from tests.tones import ToneEncoder
 
@@ -69,6 +70,26 @@ def told(recording: Path) -> list[tuple[str, float | None]]:
 
 def names(recording: Path) -> list[str]:
     return [name for name, _ in told(recording)]
+
+
+def test_a_voice_is_enrolled_over_http_by_who_may_change_the_fleet(
+    database: Database, worker: Callable[..., WorkerContext]
+) -> None:
+    context = worker()
+    job, _ = transcribe(context, "first.wav", (0, 1), seed=1)
+    place, said = f"/api/v1/voices/{NAME}", {"job": job, "speaker": "0"}
+    with gate(database, context.settings) as made:
+        for role, *folders in ((TokenRole.EDITOR,), (TokenRole.ADMIN, str(context.settings.home.parent))):
+            with asking(made, database, role, *folders) as client:
+                assert client.put(place, json=said).status_code == 403
+        with asking(made, database, TokenRole.ADMIN) as client:
+            assert client.put(place, json=said | {"job": "zzzzzzzz"}).status_code == 404
+            assert client.put(place, json=said | {"speaker": "9"}).status_code == 422
+            assert not voices.known(database)
+            answered = client.put(place, json=said)
+            assert answered.status_code == 200, answered.text
+            conforms(answered.json(), "voices-enroll")
+    assert [voice.name for voice in voices.known(database)] == [NAME]
 
 
 def test_a_voice_that_was_enrolled_is_named_in_a_later_recording(

@@ -16,13 +16,17 @@ import pytest
 pytest.importorskip("faster_whisper")
 pytest.importorskip("transformers")
 
+from ctranslate2.converters import TransformersConverter
+
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.settings import Settings
-from dropscribe.core.types import FinishReason, JobState
+from dropscribe.core.types import FinishReason, JobState, SpeechTask
 from dropscribe.models import inventory, registry
 from dropscribe.models.base import Audio, TranscribeRequest
+from dropscribe.models.checkpoints.known import WEIGHTS
 from dropscribe.models.whisper import transcriber
+from dropscribe.models.whisper.checkpoint import half_size
 from dropscribe.models.whisper.transcriber import Whisper
 from tests.integration.one_worker import MakeContext, admit, carry_through
 from tests.tiny.whisper import reciting_whisper
@@ -159,6 +163,31 @@ def test_a_model_of_english_alone_is_not_asked_for_german(load: Load, place: Pat
         load(english, language="de")
 
 
+def test_a_checkpoint_translates_where_it_can(
+    engine: Whisper, load: Load, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts: list[list[int]] = []
+    generate = engine.model.generate_with_fallback
+
+    def listen(encoded: Any, prompt: list[int], *others: Any) -> Any:
+        prompts.append(prompt)
+        return generate(encoded, prompt, *others)
+
+    monkeypatch.setattr(engine.model, "generate_with_fallback", listen)
+    mark = engine.model.hf_tokenizer.token_to_id("<|translate|>")
+    assert texts(engine, 30) == TEXTS
+    assert not any(mark in prompt for prompt in prompts)
+    prompts.clear()
+    engine.transcribe(noise(3), TranscribeRequest(task=SpeechTask.TRANSLATE))
+    assert prompts
+    assert all(mark in prompt for prompt in prompts)
+    english = reciting_whisper(place / "english alone", SCRIPT, language="")
+    with pytest.raises(SettingsError, match=r"cannot translate .*such as large-v3"):
+        load(english, task="translate")
+    with pytest.raises(SettingsError, match="turbo cannot translate"):
+        transcriber.check_task("translate", "dropbox-dash/faster-whisper-large-v3-turbo", is_multilingual=True)
+
+
 def test_names_are_told_for_every_window_and_bounded(engine: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts: list[list[int]] = []
     generate = engine.model.generate_with_fallback
@@ -195,6 +224,19 @@ def test_a_converted_checkpoint_is_read_as_it_is(load: Load, engine: Whisper, pl
     assert (found.layout, found.problems) == ("ctranslate2", ())
     load(copy, home=tmp_path)
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("kept", "bits"), [("float32", 32), ("float16", 16), ("int8", 13)]
+)  # not all of it becomes int8
+def test_weights_of_any_type_are_planned_by_their_number(
+    kept: str, bits: int, engine: Whisper, place: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    converted, folder = next((place / "models").iterdir()), tmp_path / kept
+    TransformersConverter(str(checkpoint)).convert(str(folder), quantization=kept)
+    half = half_size(folder)
+    assert half == pytest.approx(half_size(converted), rel=0.02), "but for the scales of int8"
+    assert (folder / WEIGHTS).stat().st_size == pytest.approx(half * bits / 16, rel=0.05)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -10,8 +10,10 @@ from huggingface_hub import constants
 
 from dropscribe.admin.check import checks
 from dropscribe.admin.check.checks import Severity
+from dropscribe.admin.check.connections import encryption
 from dropscribe.admin.check.doctor import CLOCK_SECONDS, clock
 from dropscribe.core import gpus
+from dropscribe.core.installing import how_to_install
 from dropscribe.core.settings_loading import load
 from dropscribe.models.checkpoints import hub_cache, known
 
@@ -27,6 +29,26 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(gpus, "DRIVER", tmp_path / "version")
     monkeypatch.delenv(gpus.VARIABLE, raising=False)
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("database", "redis", "warned"),
+    [
+        ("", "", []),
+        ("postgresql://u@localhost/x", "redis://127.0.0.1/0", []),
+        ("postgresql://u@/x?host=/run/postgresql", "unix:///run/redis.sock", []),
+        ("postgresql://u@db/x?sslmode=verify-full", "rediss://redis/0", []),
+        ("postgresql://u@db/x", "redis://10.0.0.7/0", ["database's TLS", "Redis's TLS"]),
+        ("postgresql://u@db/x?sslmode=require", "sentinel://a:1,b:1/0?master=m", ["database's TLS", "Redis's TLS"]),
+    ],
+)
+def test_the_doctor_warns_of_services_that_are_reached_without_tls(
+    database: str, redis: str, warned: list[str]
+) -> None:
+    settings = load({"DROPSCRIBE_DATABASE_URL": database, "DROPSCRIBE_REDIS_URL": redis})
+    findings = [*encryption(settings)]
+    assert [finding.name for finding in findings] == warned
+    assert all(finding.level is Severity.WARN and finding.remedy for finding in findings)
 
 
 def test_a_full_disk_is_noticed_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,5 +108,6 @@ def test_a_speaker_encoder_that_is_not_installed_says_what_to_install(monkeypatc
     monkeypatch.setitem(sys.modules, "sherpa_onnx", None)  # what import makes of a package that is not there
     found = checks.speaker_encoder(PLAIN)
     assert found.level == Severity.FAIL
-    assert found.remedy.endswith("install it with pip install 'dropscribe[cpu]'")
+    assert "install it: " in found.remedy
+    assert found.remedy.endswith(how_to_install("cpu"))
     assert checks.speaker_encoder(FLEET).level == Severity.WARN

@@ -11,7 +11,7 @@ import pytest
 from tests.documents import REPOSITORY
 
 MAX_PATHS = 12
-PACKAGES = ("core", "store", "scheduler", "worker", "models", "admin")
+PACKAGES = ("core", "store", "scheduler", "worker", "models", "admin", "serve")
 BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Assert, ast.match_case)
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)  # which are counted by themselves, or not
 

@@ -241,7 +241,7 @@ def test_a_source_without_safetensors_is_refused_with_what_it_has(tmp_path: Path
     with pytest.raises(ModelUnavailableError, match=r"no safetensors files, but pytorch_model\.bin; load it once with"):
         convert_to(tmp_path, tmp_path.with_name("copy"))
     (tmp_path / "pytorch_model.bin").rename(tmp_path / "notes.txt")
-    with pytest.raises(ModelUnavailableError, match=r"is no checkpoint: it holds notes\.txt; name a folder"):
+    with pytest.raises(ModelUnavailableError, match=r"is not a checkpoint: it holds notes\.txt; name a folder"):
         convert_to(tmp_path, tmp_path.with_name("copy"))
 
 

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import ctranslate2
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from dropscribe.core.settings import Settings
 from dropscribe.models import registry
 from dropscribe.models.checkpoints import known
 from dropscribe.models.gpu import compatibility, cublas, cuda_support, memory
+from dropscribe.models.gpu.allowance import CUDA_CONTEXT
 from dropscribe.models.gpu.cuda_support import CudaSupport
 from dropscribe.models.gpu.placement import Placement
 from dropscribe.models.vibevoice import transcriber
@@ -122,7 +124,7 @@ def test_a_worker_that_is_not_pinned_says_that_it_leaves_the_gpu_alone(
     tools: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(model=str(tools / "nothing"))
-    with caplog.at_level(logging.WARNING), pytest.raises(ModelUnavailableError, match="is no ONNX export"):
+    with caplog.at_level(logging.WARNING), pytest.raises(ModelUnavailableError, match="is not an ONNX export"):
         registry.create("onnx", settings)
     assert caplog.messages[0].startswith("computing on the CPU, as onnxruntime cannot compute on GPU 0 (NVIDIA L4): it")
 
@@ -163,9 +165,32 @@ def test_cublas_is_found_in_its_wheel(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_worker_may_plan_with_its_share_of_a_card_but_with_no_more_than_is_free(tools: Path) -> None:
-    assert memory.plannable(1) == 22_531 * MIB
+    assert memory.plannable(1) == 23_034 * MIB, "but for its own context, all of the card is free"
     assert memory.plannable(0.5) == 23_034 * MIB // 2
     assert memory.first_gpu().startswith("GPU-5a1de6e3")
+
+
+def test_the_context_that_a_process_has_on_its_card_is_counted_once(tools: Path) -> None:
+    nvidia_smi.install(tools, f"echo '0, GPU-0, 8192, 4000, {nvidia_smi.DRIVER}, [N/A], 8.9, NVIDIA L4'")
+    assert memory.plannable(1) == 4_000 * MIB + CUDA_CONTEXT
+    half = int((4_000 * MIB - memory_budget.WORKING_BYTES) / (1 + memory_budget.WORKING_SHARE))
+    whisper._require_memory("just fits what is free", half, "float16", Settings())
+    with pytest.raises(ModelUnavailableError, match=r"about 4\.8 GB .* may take 4\.8 GB"):
+        whisper._require_memory("does not", half + 2, "float16", Settings())
+
+
+@pytest.mark.parametrize(("mebibytes", "kind"), [(4_096, "int8_float16"), (6_144, "float16"), (23_034, "float16")])
+def test_auto_computes_turbo_in_int8_on_a_card_of_4_gb(
+    tools: Path, monkeypatch: pytest.MonkeyPatch, mebibytes: int, kind: str
+) -> None:
+    nvidia_smi.install_listing(tools, ("NVIDIA T400", mebibytes))
+    supported = {"float16", "int8_float16"}
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda _: supported)
+    turbo = 1_617_884_929
+    assert whisper._kind_that_fits("float16", turbo, Settings()) == kind
+    assert whisper._kind_that_fits("float16", turbo, Settings(precision="fp16")) == "float16"
+    supported.remove("int8_float16")  # as on a card that is too old for it
+    assert whisper._kind_that_fits("float16", turbo, Settings()) == "float16"
 
 
 def test_a_card_whose_memory_is_not_known_is_not_planned_with(tools: Path) -> None:
@@ -183,13 +208,10 @@ def test_a_checkpoint_that_does_not_fit_its_part_of_the_card_is_refused_with_the
     whisper._require_memory("turbo", turbo, "float16", Settings(gpu_share=0.1))
 
 
-def test_a_copy_of_whisper_in_32_bits_is_planned_with_its_weights_once(tmp_path: Path) -> None:
-    (tmp_path / "copy").mkdir()
-    (tmp_path / "copy" / known.WEIGHTS).write_bytes(bytes(400))
-    copy, published = tmp_path / "copy", tmp_path / "published"
-    assert checkpoint.half_size(copy, published, Settings(precision="fp32")) == 200
-    assert checkpoint.half_size(copy, published, Settings(precision="fp16")) == 400
-    assert checkpoint.half_size(copy, copy, Settings(precision="fp32")) == 400  # in 16 bits, as they are published
+def test_a_model_whose_file_does_not_tell_is_planned_as_it_is_published(tmp_path: Path) -> None:
+    for content in (bytes(400), b"\x06\0\0\0", b"\x63\0\0\0" + bytes(96)):
+        (tmp_path / known.WEIGHTS).write_bytes(content)
+        assert checkpoint.half_size(tmp_path) == len(content)
 
 
 def test_whispers_checkpoints_take_about_what_the_documents_say() -> None:

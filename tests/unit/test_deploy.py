@@ -46,11 +46,20 @@ def test_the_image_holds_every_package() -> None:
     assert {f"COPY {package} {package}" for package in packages} <= set(lines)
 
 
+def test_the_context_holds_what_the_image_copies_and_nothing_else() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    ignore = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8")
+    assert set(re.findall(r"^!(.+)$", ignore, re.MULTILINE)) == {name for names in copied for name in names.split()}
+
+
 OURS = {"scheduler", "cpu", "vibevoice", "vibevoice-1", "whisper-gpu", "whisper-cpu", "onnx"}
 PROFILES = OURS - {"scheduler", "cpu"}
 # What a compose file sets itself, as containers would not find each other, their volumes or Prometheus otherwise.
 OF_THE_FLEET = {"database_url", "redis_url", "home", "spool", "metrics_address"}
-SAMPLES = "2 0.25 300 true false de done https://hook.example /inbox/names.txt whisper md high head".split()
+SAMPLES = (
+    "2 0.25 300 true false de done https://hook.example /inbox/names.txt whisper md high head 30d smtp://mail.example "
+    "desk@mail.example translate 10.0.0.5"
+).split()
 
 
 @pytest.mark.parametrize("names", [("compose.yaml",), ("compose.yaml", "compose.secure.yaml")], ids="+".join)
@@ -77,6 +86,14 @@ def test_each_gpu_is_reserved_by_its_number_or_uuid_and_may_compute(tmp_path: Pa
         assert "compute" in one["resources"]["reservations"]["devices"][0]["capabilities"]  # else there is no CUDA
         assert services[name]["image"] == "dropscribe:gpu"
         assert "DEVICE=gpu" in services[name]["build"]["args"]
+
+
+@pytest.mark.parametrize(("port", "published"), [("", "127.0.0.1::8765"), ("8765", "127.0.0.1:8765:8765")])
+def test_a_laptop_takes_the_port_of_the_page_only_where_somebody_names_it(
+    port: str, published: str, tmp_path: Path
+) -> None:
+    services = _compose(tmp_path, "compose.laptop.yaml", variables={"INBOX": "/srv", "PAGE_PORT": port})["services"]
+    assert services["up"]["ports"] == [published]
 
 
 @pytest.mark.parametrize("file", ["compose.yaml", "compose.laptop.yaml"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dropscribe.core.errors import ModelError, ModelFatalError
+from dropscribe.core.errors import ModelError, ModelFatalError, ModelMemoryError
 from dropscribe.models import engine_errors
 
 
@@ -34,12 +34,13 @@ def test_an_error_that_loses_the_gpu_ends_the_process(message: str) -> None:
         torch.OutOfMemoryError("CUDA out of memory."),
         RuntimeError("CUDA failed with error out of memory"),
         MemoryError("footprint"),
+        RuntimeError("Failed to allocate memory for requested buffer of size 4096"),
     ],
 )
 def test_a_lack_of_memory_says_what_to_lower(error: BaseException) -> None:
     fault = engine_errors.translate(error)
     assert engine_errors.is_out_of_memory(error)
-    assert type(fault) is ModelError
+    assert type(fault) is ModelMemoryError
     assert "lower DROPSCRIBE_MODEL_SLOTS or DROPSCRIBE_CHUNK_SECONDS" in str(fault)
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 from celery.utils.serialization import get_pickleable_exception
 
-from dropscribe.core import errors
+from dropscribe.core import errors, passwords
 from dropscribe.core.errors import DropscribeError, UsageError
 
 
@@ -44,12 +44,18 @@ def test_the_message_is_the_problem_and_what_to_do_which_can_be_asked_for_apart(
     assert str(errors.StoreError("it is over")) == "it is over"
 
 
+def test_no_part_of_an_error_for_programs_holds_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "_known", {"s3cret!": None})
+    error = errors.StoreError("no s3cret!", remedy="try s3cret! again")
+    assert error.document == {"code": "store", "message": "no ***; try *** again", "remedy": "try *** again"}
+
+
 KINDS = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, DropscribeError)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_comes_out_of_another_process_or_of_celery_as_it_was(kind: type[DropscribeError]) -> None:
-    error = kind("cannot read a; b", remedy="mend it")
+    error = kind("cannot read a; b", remedy="fix it")
     for same in (pickle.loads(pickle.dumps(error)), copy.copy(error), get_pickleable_exception(error)):
         assert type(same) is kind
         assert (same.problem, same.remedy, str(same)) == (error.problem, error.remedy, str(error))

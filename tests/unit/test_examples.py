@@ -11,7 +11,7 @@ import pytest
 from dropscribe.core.types import Segment, Span, Word
 from tests.documents import REPOSITORY
 
-ROOMS = ("core", "models", "worker")
+ROOMS = ("core", "store", "scheduler", "worker", "models", "admin", "serve")
 WITH_EXAMPLES = sorted(
     path.relative_to(REPOSITORY)
     for room in ROOMS

@@ -77,10 +77,19 @@ def test_what_shapes_a_transcript_changes_the_digest_and_nothing_else_does() -> 
     assert len(set(digests)) == 3
 
 
+def test_where_the_engine_cannot_translate_recordings_wait() -> None:
+    found = folders({"a/": 'task = "translate"', "b/": 'task = "translate"\nengine = "vibevoice"'})
+    assert found.orders("a/x.wav").overrides == JobOverrides(task="translate")
+    assert found.orders("a/x.wav").settings_digest != found.orders("x.wav").settings_digest
+    assert (found.waits("a/x.wav"), found.waits("b/x.wav")) == (None, "b/")
+    assert "the engine vibevoice cannot translate" in found.wrong["b/"]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("engine = [", "this is not TOML"),
+        ('task = "sing"', "task = 'sing': input should be 'transcribe' or 'translate'"),
         ('engine = "wisper"', "engine = 'wisper': input should be"),
         ('contxt = "x"', "unknown key contxt; did you mean context?"),
         ('"\\u001b[31m" = 1', r"unknown key \x1b[31m"),
@@ -181,7 +190,7 @@ def test_a_folder_names_a_checkpoint_only_of_those_that_are_allowed() -> None:
     place = replace(PLACE, models=("small", "large-v3"))
     assert read('model = "small"', None, place) == {"model": "small"}
     assert read('model = ""', None, PLACE) == {"model": ""}, "whichever comes, where a folder above wants one"
-    with pytest.raises(SettingsError, match=r"model = 'tiny': a folder may take small, large-v3"):
+    with pytest.raises(SettingsError, match=r"model = 'tiny': it may be one of small, large-v3"):
         read('model = "tiny"', None, place)
     with pytest.raises(SettingsError, match="administrator allows some with `folder_models`"):
         read('model = "/etc/passwd"', None, PLACE)

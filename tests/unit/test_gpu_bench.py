@@ -24,17 +24,21 @@ from bench.roofline import (
     Row,
     Work,
     decode_rate,
+    encoder_bytes,
     kernel_table,
     known_card,
+    roofline,
     step_floor,
     trace_of,
 )
-from bench.serving import Clock, Meter, OutOfTimeError, Subject, parts_of, rates_of, serve
+from bench.roofline import main as roofline_main
+from bench.serving import Clock, Meter, OutOfTimeError, Subject, parts_of, prompts, rates_of, serve
 from dropscribe.models.vibevoice import memory_plan, quantize
 from dropscribe.models.vibevoice.dimensions import PUBLISHED, ModelDimensions
-from dropscribe.models.vibevoice.engine import Reference, language_model
+from dropscribe.models.vibevoice.engine import Reference
 from dropscribe.models.vibevoice.generation import Generation, Stop
 from dropscribe.models.vibevoice.memory_plan import Precision
+from dropscribe.models.vibevoice.runner.attention_choice import SDPA, AttentionChoice
 
 CPU = torch.device("cpu")
 H200 = CARDS[0]
@@ -89,6 +93,27 @@ def test_quantized_weights_lower_the_floor() -> None:
     assert int8 * 4.8e12 == pytest.approx(6.526e9 + 2 * 0.545e9, rel=1e-3)
 
 
+def test_the_encoders_move_1_07_gb_for_a_second_of_audio() -> None:
+    assert encoder_bytes(PUBLISHED, Precision.BF16) == pytest.approx(1.07e9, rel=0.01)
+    assert encoder_bytes(PUBLISHED, Precision.FP32) == 2 * encoder_bytes(PUBLISHED, Precision.BF16)
+
+
+@pytest.mark.parametrize(("chunks", "minutes", "rtfx"), [(16, 5, 464), (64, 5, 899), (128, 5, 1064), (64, 15, 593)])
+def test_the_roofline_has_encoders_prompts_and_decoding_one_after_the_other(
+    chunks: int, minutes: int, rtfx: float
+) -> None:
+    real = Card("80 % of an H200's bandwidth, 55 % of its arithmetic", 0.8 * 4.8e12, 0.55 * 989e12)
+    found = roofline(real, PUBLISHED, Precision.BF16, chunks, Work.of(PUBLISHED, 60 * minutes))
+    assert found == pytest.approx(rtfx, rel=0.03)  # reckoned by hand
+
+
+def test_rooflines_are_printed_by_card(capsys: pytest.CaptureFixture[str]) -> None:
+    assert roofline_main(["H200"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines[1:3]] == [["H200", "bf16", "5"], ["H200", "bf16", "15"]]
+    assert len(lines) == 7
+
+
 def test_five_minutes_are_so_many_tokens() -> None:
     work = Work.of(PUBLISHED, 300)
     assert (work.audio, work.answer) == (2250, 1800)
@@ -103,8 +128,15 @@ def test_speed_is_the_audio_over_the_time_of_all_its_parts() -> None:
 
 
 def test_a_row_shows_speed_ratio_and_floors() -> None:
-    words = str(replace(ROW, ratio=8.25)).split()
-    assert words == "bf16 dropscribe 16 16 1 720 40.0 8.25x 22.22 3.00 1.00 0.500 0.500 0.500".split()
+    words = str(replace(ROW, ratio=8.25, roof=160)).split()
+    assert words == "bf16 dropscribe 16 16 1 720 40.0 8.25x 25% 22.22 3.00 1.00 - 0.500 0.500 0.500".split()
+
+
+@pytest.mark.parametrize(("host", "marked"), [(0.0111, False), (0.0112, True)])
+def test_a_row_is_marked_where_the_host_takes_more_of_a_step_than_the_kernels(host: float, marked: bool) -> None:
+    row = replace(ROW, rates=replace(ROW.rates, host=host))
+    assert f"{1e3 * host:.2f}" in str(row)
+    assert str(row).endswith("  the host is the bound") == row.facts()["host_bound"] == marked
 
 
 @given(
@@ -148,11 +180,12 @@ def test_memory_further_than_a_tenth_from_the_plan_is_marked(measured: int, mark
 
 
 def test_memory_is_compared_part_by_part() -> None:
-    plan = memory_plan.plan(80 * memory_plan.GIB, PUBLISHED, Precision.BF16, 300, 4)
+    plan = memory_plan.plan(80 * memory_plan.GIB, PUBLISHED, Precision.BF16, 300, 4, paged=True)
     base = plan.parts["weights"]
-    table, cache = base + plan.parts["audio"], base + plan.parts["audio"] + plan.parts["cache"]
-    peak = cache + plan.parts["attention"] + plan.parts["prefill"]
-    assert {part.ratio for part in parts_of(plan, base, table, cache, peak, peak)} == {1.0}
+    cache = base + plan.parts["cache"] + plan.parts["graphs"]
+    prompted = cache + plan.parts["prompts"]
+    peak = prompted + plan.parts["attention"] + plan.parts["prefill"]
+    assert {part.ratio for part in parts_of(plan, base, cache, prompted, peak, peak)} == {1.0}
 
 
 def test_kernels_are_listed_by_the_time_they_take_of_a_step() -> None:
@@ -172,7 +205,7 @@ def test_the_random_model_has_the_shape_that_is_planned(geometry: ModelDimension
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8, Precision.NF4])
 def test_random_models_are_quantized_where_they_should_be_and_compute(precision: Precision) -> None:
-    model = build(TINY, precision, CPU, "sdpa")
+    model = build(TINY, precision, CPU)
     assert len(quantize.quantized_modules(model)) == (0 if precision is Precision.FP32 else 2 * 7)
     with torch.no_grad():
         logits = model(input_ids=torch.arange(12)[None]).logits
@@ -180,29 +213,23 @@ def test_random_models_are_quantized_where_they_should_be_and_compute(precision:
     assert logits.std() > 0.1
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_the_random_model_reads_with_the_attention_that_was_chosen(attention: str) -> None:
-    model = language_model(build(TINY, Precision.FP32, CPU, attention))
-    assert model.config._attn_implementation == attention
-
-
 def test_the_random_model_has_as_many_numbers_as_are_planned() -> None:
-    model = build(TINY, Precision.FP32, CPU, "sdpa")
+    model = build(TINY, Precision.FP32, CPU)
     assert sum(parameter.numel() for parameter in model.parameters()) == TINY.parameters
     assert not any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
 
 
 @pytest.fixture
 def subject() -> Subject:
-    model = build(TINY, Precision.FP32, CPU, "sdpa")
-    return Subject(model, TINY, Precision.FP32, False, memory_plan.GIB, 8, Clock(600), Meter(CPU))
+    model = build(TINY, Precision.FP32, CPU)
+    return Subject(model, TINY, Precision.FP32, AttentionChoice(SDPA, ""), memory_plan.GIB, 8, Clock(600), Meter(CPU))
 
 
 def test_answers_are_as_long_as_they_are_told(subject: Subject) -> None:
-    with subject.soft(4) as soft:
-        engine = Reference(subject.model, soft, subject.decoding())
-        generation = engine.generate([1, 2, 3], 50, lambda _: True, subject.clock.over)
-        assert serve(subject, engine, [[1, 2], [3, 4]], 5).requests == 2
+    engine = Reference(subject.model, subject.decoding())
+    one, other = prompts(subject, Work.of(TINY, 1), 2)
+    generation = engine.generate(one, 50, lambda _: True, subject.clock.over)
+    assert serve(subject, engine, [one, other], 5).requests == 2
     assert len(generation.tokens) == 50
 
 
@@ -226,6 +253,7 @@ def test_the_measurement_runs_and_tells_the_ratios(tmp_path: Path, capsys: pytes
     facts = json.loads(file.read_text())
     assert [row["engine"] for row in facts["rows"]] == [SINGLE, BATCHED, BATCHED, PADDED]
     assert all(row["rtfx"] > 0 for row in facts["rows"])
+    assert [row["rates"]["host"] is None for row in facts["rows"]] == [True, False, False, True]
     assert [one["of"] for one in facts["kernels"]] == ["nf4, 0.05 min, 3 chunks"]
     out = capsys.readouterr().out
     assert "1.00x" in out
@@ -238,6 +266,18 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatc
     assert "finds no CUDA device" in capsys.readouterr().err
 
 
-def test_the_comparison_on_a_cpu_prints_ratios(capsys: pytest.CaptureFixture[str]) -> None:
-    assert engine_cpu.main(["--length", "1", "--chunks", "2"]) == 0
-    assert capsys.readouterr().out.count("x ") >= 3
+def test_the_host_cost_is_printed_beside_the_cached_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    engine_cpu.main(["--requests", "4", "--minutes", "5", "15", "--steps", "5"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:3]]
+    assert [row[:3] for row in rows] == [["4", "5", "13,112"], ["4", "15", "38,312"]]
+    assert all(float(row[3]) > 0 for row in rows)
+
+
+def test_a_host_cost_above_the_bound_or_growing_with_the_cache_is_told() -> None:
+    assert not engine_cpu.complaints({(64, 5.0): 0.9e-3, (64, 15.0): 0.99e-3, (128, 5.0): 2e-3})
+    assert engine_cpu.complaints({(64, 5.0): 0.9e-3, (64, 15.0): 1.1e-3}) == [
+        "64 requests of 15 min: 1.10 ms are above the bound of 1 ms"
+    ]
+    assert engine_cpu.complaints({(16, 5.0): 0.3e-3, (16, 15.0): 0.6e-3}) == [
+        "16 requests of 15 min: 2.0 times the cost of short chunks"
+    ]

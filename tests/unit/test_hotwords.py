@@ -83,7 +83,7 @@ def test_a_context_that_grows_too_long_by_its_file_is_refused_by_name(tmp_path: 
 def test_a_file_that_is_no_list_of_terms_is_refused(content: bytes, cause: str, tmp_path: Path) -> None:
     path = tmp_path / "terms.txt"
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match=rf"cannot read the hotwords file {path}: .*{cause}; mend it, or name"):
+    with pytest.raises(SettingsError, match=rf"cannot read the hotwords file {path}: .*{cause}; fix it, or name"):
         read_file(path)
 
 

@@ -1,4 +1,4 @@
-"""Whoever holds SQLite's write lock is named, and asking for him changes nothing."""
+"""The holder of SQLite's write lock is named, and asking for him changes nothing."""
 
 from __future__ import annotations
 

@@ -15,14 +15,18 @@ from dropscribe.models.vibevoice.dimensions import PUBLISHED, EncoderDimensions,
 from dropscribe.models.vibevoice.memory_plan import (
     BEST_FIRST,
     COMPARED_CHUNKS,
+    ENOUGH_CHUNK,
     GIB,
     MAX_CHUNK,
     MAX_NEW_TOKENS,
     MIN_CHUNK,
     Precision,
+    Saving,
     answer_budget,
     cache_per_token,
     choose,
+    chunk_lengths,
+    graph_batches,
     longest_chunk,
     most_slots,
     plan,
@@ -153,18 +157,35 @@ def test_what_was_seen_to_fit_fits(card: int, minutes: int, fits: bool) -> None:
 
 
 @given(CARDS, PRECISIONS, st.floats(1, 3600), st.integers(1, 64), st.booleans(), st.booleans())
-def test_more_audio_or_more_slots_never_take_less(vram, precision, seconds, slots, batching, flash) -> None:
+def test_more_audio_or_more_slots_never_take_less(vram, precision, seconds, slots, batching, paged) -> None:
     def total(seconds: float, slots: int) -> int:
-        return plan(vram, PUBLISHED, precision, seconds, slots, batching=batching, flash=flash).total
+        return plan(vram, PUBLISHED, precision, seconds, slots, batching=batching, paged=paged).total
 
     assert total(seconds, slots) <= total(seconds + 30, slots)
     assert total(seconds, slots) < total(seconds, slots + 1)
 
 
 @given(CARDS, PRECISIONS, st.floats(1, 3600), st.integers(1, 64))
-def test_flash_attention_takes_less(vram, precision, seconds, slots) -> None:
-    with_mask = plan(vram, PUBLISHED, precision, seconds, slots)
-    assert plan(vram, PUBLISHED, precision, seconds, slots, flash=True).total < with_mask.total
+def test_attention_on_pages_takes_less_than_copies_of_them(vram, precision, seconds, slots) -> None:
+    copied = plan(vram, PUBLISHED, precision, seconds, slots)
+    assert plan(vram, PUBLISHED, precision, seconds, slots, paged=True).total < copied.total
+
+
+@given(st.integers(1, 256))
+def test_every_number_of_requests_has_a_cuda_graph_that_is_at_most_twice_as_large(slots) -> None:
+    batches = graph_batches(slots)
+    assert batches[-1] == slots
+    assert all(next(batch for batch in batches if batch >= count) < 2 * count for count in range(1, slots + 1))
+
+
+def test_cuda_graphs_are_planned_where_they_are_captured() -> None:
+    def graphs(precision: Precision, **options: bool) -> int:
+        return plan(80 * GIB, PUBLISHED, precision, 300, 64, **options).parts["graphs"]
+
+    logits = 2 * 4 * 64 * PUBLISHED.vocabulary
+    assert graphs(Precision.BF16, paged=True) > logits + 12_000_000 * len(graph_batches(64))
+    assert graphs(Precision.INT8, paged=True) == graphs(Precision.BF16) == 0
+    assert graphs(Precision.BF16, paged=True, batching=False) == 0
 
 
 def test_a_plan_says_its_numbers() -> None:
@@ -194,9 +215,73 @@ def test_auto_gives_up_slots_before_length_and_length_at_last() -> None:
     assert (fewer.precision, fewer.chunk_seconds, fewer.slots, fewer.fits) == (Precision.NF4, 1800, 1, True)
     shorter = choose(10 * GIB, PUBLISHED, 1800, 8)
     assert (shorter.precision, shorter.slots, shorter.fits) == (Precision.NF4, 1, True)
-    assert MIN_CHUNK < shorter.chunk_seconds < 1800
+    assert (ENOUGH_CHUNK < shorter.chunk_seconds < 1800, shorter.saving) == (True, Saving.NONE)
     assert not plan(10 * GIB, PUBLISHED, Precision.NF4, shorter.chunk_seconds + 30, 1).fits
-    assert not choose(6 * GIB, PUBLISHED, 1800, 8).fits
+    assert not choose(4 * GIB, PUBLISHED, 1800, 8).fits
+
+
+# What is done for small cards; their memory is what nvidia-smi was seen to tell, in MiB
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("name", "card", "precision", "saving", "minutes"),
+    [
+        ("GeForce RTX 2060", 6_144, Precision.NF4, Saving.FP8_CACHE, 5),
+        ("GeForce RTX 3070", 8_192, Precision.NF4, Saving.EMBEDDINGS, 10),
+        ("GeForce RTX 4060 Laptop", 8_188, Precision.NF4, Saving.EMBEDDINGS, 10),
+        ("A100 MIG 1g.10gb", 9_728, Precision.NF4, Saving.NONE, 10),
+        ("GeForce RTX 3060", 12_288, Precision.NF4, Saving.NONE, 30),
+        ("T4", 15_360, Precision.INT8, Saving.NONE, 30),
+        ("GeForce RTX 4080", 16_376, Precision.INT8, Saving.NONE, 30),
+        ("L4", 23_034, Precision.BF16, Saving.NONE, 30),
+        ("GeForce RTX 4090", 24_564, Precision.BF16, Saving.NONE, 30),
+    ],
+)
+@pytest.mark.parametrize("paged", [True, False])
+def test_auto_climbs_on_a_small_card_only_as_far_as_it_must(name, card, precision, saving, minutes, paged) -> None:
+    chosen = choose(card * MIB, PUBLISHED, paged=paged)
+    assert (chosen.precision, chosen.saving, chosen.fits) == (precision, saving, True)
+    assert chosen.chunk_seconds >= 60 * minutes
+    if saving:
+        cheaper = Saving(saving - 1)
+        assert not plan(card * MIB, PUBLISHED, precision, ENOUGH_CHUNK, 1, paged=paged, saving=cheaper).fits
+
+
+def test_each_saving_takes_less_than_the_one_before_it() -> None:
+    plans = [plan(8 * GIB, PUBLISHED, Precision.NF4, 600, 1, paged=True, saving=saving) for saving in Saving]
+    assert [one.parts["weights"] / 1e9 for one in plans] == pytest.approx([6.98, 5.89, 4.64, 4.64], abs=0.01)
+    assert plans[3].parts["cache"] == plans[0].parts["cache"] / 2
+    assert [one.total for one in plans] == sorted((one.total for one in plans), reverse=True)
+    assert plans[3].parts["graphs"] == 0  # as keys and values are copied
+
+
+@pytest.mark.parametrize(("gigabytes", "minutes"), [(8, [0, 13.5, 29, 30]), (6, [0, 0, 2.5, 8])])
+def test_the_longest_chunks_on_small_cards_are_those_in_the_documents(gigabytes: int, minutes: list[float]) -> None:
+    def fitting(saving: Saving) -> list[float]:
+        vram = gigabytes * GIB
+        return [one for one in chunk_lengths() if plan(vram, PUBLISHED, Precision.NF4, one, 1, saving=saving).fits]
+
+    assert [max(fitting(saving), default=0) / 60 for saving in Saving] == minutes
+
+
+def test_a_cpu_one_request_at_a_time_and_quantized_encoders_save_nothing_that_they_cannot() -> None:
+    six = 6 * GIB
+    assert choose(six, PUBLISHED, on_gpu=False).saving == choose(six, PUBLISHED, batching=False).saving == Saving.NONE
+    encoders = replace(PUBLISHED, quantized=(ModelPart.LANGUAGE_MODEL, ModelPart.ACOUSTIC_ENCODER))
+    assert choose(six, encoders).saving <= Saving.EMBEDDINGS
+
+
+def test_what_a_repetition_penalty_remembers_is_planned() -> None:
+    assert plan(80 * GIB, PUBLISHED, Precision.BF16, 300, 64).parts["penalty"] == 65 * 152_064
+
+
+@given(CARDS, PRECISIONS, st.integers(1, 8))
+def test_chunks_are_encoded_side_by_side_where_there_are_slots_and_room(vram, precision, slots) -> None:
+    chosen = plan(vram, PUBLISHED, precision, 300, slots)
+    assert 1 <= chosen.encoder_rows <= slots
+    assert chosen.parts["encoder"] <= vram / 32 or (chosen.encoder_rows, chosen.piece_seconds) == (1, 5.0)
 
 
 @given(CARDS, st.sampled_from(BEST_FIRST), st.sampled_from(COMPARED_CHUNKS))

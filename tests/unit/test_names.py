@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tests.documents import REPOSITORY
 
-PACKAGES = ("core", "store", "scheduler", "worker", "models", "admin")
+PACKAGES = ("core", "store", "scheduler", "worker", "models", "admin", "serve")
 
 
 def classes() -> Iterator[tuple[str, str]]:

@@ -65,7 +65,7 @@ def test_what_is_not_whole_is_named(folder: Path) -> None:
 
 def test_a_folder_without_a_manifest_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
     assert not layout.is_export(tmp_path)
-    with pytest.raises(ModelUnavailableError, match="is no ONNX export; write one: dropscribe models export"):
+    with pytest.raises(ModelUnavailableError, match="is not an ONNX export; write one: dropscribe models export"):
         layout.read(tmp_path)
 
 

@@ -14,13 +14,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropscribe.core.access import Access
 from dropscribe.core.errors import OutputError
-from dropscribe.worker.finishing.placement import TargetExistsError, candidates, digest, is_ours, publish, stage, sweep
+from dropscribe.worker.finishing import placement
+from dropscribe.worker.finishing.placement import TargetExistsError, candidates, digest, is_ours, publish, sweep
 
 file_names = st.one_of(
     st.binary(min_size=1, max_size=255).map(lambda raw: raw.replace(b"/", b"_").replace(b"\0", b"_")),
     st.text(st.sampled_from("aé你🙂."), min_size=1, max_size=85).map(lambda name: name.encode()[:255]),
 ).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+
+READERS = Access(os.geteuid(), os.getegid(), 6, 4, 4)
+
+
+def stage(target: Path, data: bytes, job_id: str, attempt: int) -> Path:
+    return placement.stage(target, data, job_id, attempt, READERS)
 
 
 def names(source: str, fmt: str = "txt") -> list[str]:
@@ -55,8 +63,8 @@ class TestCandidates:
 
 
 class TestStage:
-    def test_it_writes_beside_the_target_and_makes_missing_folders(self, tmp_path: Path) -> None:
-        target = tmp_path / "deep" / "er" / "talk.srt"
+    def test_it_writes_beside_the_target(self, tmp_path: Path) -> None:
+        target = tmp_path / "talk.srt"
         temporary = stage(target, b"text", "7k3m9x", 2)
         assert temporary == target.parent / ".dropscribe-7k3m9x-2.srt.tmp"
         assert temporary.read_bytes() == b"text"

@@ -19,7 +19,18 @@ from hypothesis import strategies as st
 
 from dropscribe.core.errors import StoreError, UsageError
 from dropscribe.core.settings import OUTPUT_FORMATS
-from dropscribe.core.types import EngineInfo, Segment, SegmentKind, Source, Span, Speaker, Track, Transcript, Word
+from dropscribe.core.types import (
+    EngineInfo,
+    Segment,
+    SegmentKind,
+    Source,
+    Span,
+    Speaker,
+    SpeechTask,
+    Track,
+    Transcript,
+    Word,
+)
 from dropscribe.worker.outputs import BINARY, FORMATS, render
 from dropscribe.worker.outputs.json_ import from_json
 from dropscribe.worker.outputs.srt import BRACES, WORD_JOINER
@@ -45,12 +56,15 @@ BOARD = Transcript(
     ),
     speakers=(Speaker(0, "", 9.9), Speaker(1, "Grace", 3.65)),
     speech_detector="silero",
-    settings={"context": "budget"},
+    settings={"digest": "3f2a91c07be4d815"},
     reasons=("a stretch of speech was not read",),
     uncovered_speech=(Span(12.0, 29.6),),
     timings={"transcribe": 1.7},
     created_at="2026-11-20T15:04:05+00:00",
 )
+
+
+RARE = {"revision", "corrected", "task"}  # fields of what people corrected, and of translations
 
 
 def spoken(*segments: Segment, **changes: Any) -> Transcript:
@@ -96,6 +110,7 @@ transcripts = st.builds(
     timings=st.dictionaries(any_text, times, max_size=2),
     created_at=any_text,
     language=st.sampled_from(["", "de"]),
+    task=st.sampled_from(SpeechTask),
 )
 
 
@@ -213,7 +228,21 @@ class TestJson:
             (schema["$defs"]["word"], timed["segments"][0]["words"][0]),
         ]
         for described, written in parts:
-            assert list(described["properties"]) == described["required"] == list(written)
+            required = [name for name in described["properties"] if name not in RARE]
+            assert required == described["required"] == list(written)
+
+    def test_a_translation_that_people_corrected_says_both_and_which_words_are_theirs(self) -> None:
+        schema = json.loads((DOCS / "transcript.schema.json").read_text())
+        said = Segment(0, 2, "one two", words=(Word(0, 1, "one"), Word(1, 2, "two", corrected=True)), corrected=True)
+        document = json.loads(text_of(spoken(said, revision=3, task=SpeechTask.TRANSLATE), "json"))
+        (segment,) = document["segments"]
+        assert (document["revision"], document["task"]) == (3, "translate")
+        assert list(document) == list(schema["properties"])
+        assert list(segment) == list(schema["$defs"]["segment"]["properties"])
+        assert [word.get("corrected") for word in segment["words"]] == [None, True]
+        jsonschema.Draft202012Validator(schema).validate(document)
+        assert from_json(json.dumps(document)).segments == (said,)
+        assert from_json(json.dumps(document)).task is SpeechTask.TRANSLATE
 
     @given(transcripts)
     def test_every_transcript_follows_the_schema(self, transcript: Transcript) -> None:

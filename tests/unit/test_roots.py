@@ -142,6 +142,16 @@ def test_a_root_given_twice_is_refused_even_through_a_symlink(tmp_path: Path) ->
         check_roots([tmp_path / "a", tmp_path / "link"])
 
 
+def test_a_root_in_a_directory_of_our_own_is_refused_also_behind_a_link(tmp_path: Path) -> None:
+    ours = tmp_path.resolve() / "home"
+    (ours / "inbox").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(ours / "inbox")
+    for path in (ours, ours / "inbox", tmp_path / "link"):
+        with pytest.raises(UsageError, match=f"lies in {ours}, which is for dropscribe's own files"):
+            check_roots([path], ours=[ours])
+    check_roots([tmp_path], ours=[ours])
+
+
 def test_an_untouched_root_is_online(tmp_path: Path) -> None:
     assert difference(identify(tmp_path), identify(tmp_path)) is None
 

@@ -17,5 +17,13 @@ def test_all_others_are_handed_out_one_by_one() -> None:
     assert len({unit(first), unit(second), "tests/integration/test_store_claims.py"}) == 3
 
 
+def test_no_file_of_tests_in_a_browser_is_handed_out_one_by_one_as_each_process_would_start_one() -> None:
+    files = [
+        path for path in (REPOSITORY / "tests" / "integration").glob("test_*.py") if ": Chrome" in path.read_text()
+    ]
+    assert files
+    assert [path.name for path in files if str(path.relative_to(REPOSITORY)) not in WHOLE] == []
+
+
 def test_every_file_that_is_whole_is_there() -> None:
     assert [path for path in WHOLE if not (REPOSITORY / path).exists()] == []

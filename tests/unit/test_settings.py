@@ -10,6 +10,7 @@ import pytest
 
 from dropscribe.core import old_names, settings, settings_loading
 from dropscribe.core.errors import SettingsError
+from dropscribe.core.passwords import mask
 from dropscribe.core.types import Priority
 from dropscribe.models.scripted.settings import ScriptedSettings
 from dropscribe.models.vibevoice.settings import VibeVoiceSettings
@@ -167,7 +168,7 @@ def test_reading_settings_imports_no_engine() -> None:
 
 def test_a_broken_file_is_named(elsewhere: Path) -> None:
     (elsewhere / "dropscribe.toml").write_text("engine = \n")
-    with pytest.raises(SettingsError, match=r"dropscribe\.toml.*mend"):
+    with pytest.raises(SettingsError, match=r"dropscribe\.toml.*fix"):
         settings_loading.load({})
 
 
@@ -206,6 +207,9 @@ def test_secrets_are_masked() -> None:
     }
     assert shown["database_url"] == "postgresql://ann:***@db/x"
     assert shown["redis_url"] == "redis://:***@r:1"
+    assert (
+        mask("sentinel://a,b:1/0?sentinel_password=pw&master=m") == "sentinel://a,b:1/0?sentinel_password=***&master=m"
+    )
 
 
 def test_the_model_that_is_not_named_is_left_to_the_engine() -> None:
@@ -237,3 +241,21 @@ def test_known_voices_are_off_until_asked_for_and_then_shape_the_transcript() ->
     assert not plain.known_voices
     assert plain.digest() == settings_loading.load({"DROPSCRIBE_KNOWN_VOICES": "false"}).digest()
     assert plain.digest() != settings_loading.load({"DROPSCRIBE_KNOWN_VOICES": "true"}).digest()
+
+
+def test_the_file_has_tables_for_folders(tmp_path: Path) -> None:
+    file = tmp_path / "dropscribe.toml"
+    file.write_text('[folders."/srv/hr"]\nresults = "x"\nallow = ["engine"]\n[vibevoice]\nattention = "sdpa"')
+    found = settings_loading.load({"DROPSCRIBE_CONFIG": str(file), "DROPSCRIBE_HOME": str(tmp_path)})
+    assert found.folders == {"/srv/hr": {"results": "x", "allow": ["engine"]}}
+    for wrong in ('[folders."hr"]\nresults = "x"', "folders = 1", '[folders]\n"/srv" = 1'):
+        file.write_text(wrong)
+        with pytest.raises(SettingsError, match="whole path"):
+            settings_loading.load({"DROPSCRIBE_CONFIG": str(file), "DROPSCRIBE_HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize("turned_off", ["ssl_cert_reqs=none", "ssl_cert_reqs=", "ssl_check_hostname=false"])
+def test_a_redis_url_does_not_turn_off_the_check_of_certificates(turned_off: str) -> None:
+    with pytest.raises(SettingsError, match="must not turn off the check of its certificate"):
+        settings_loading.load({"DROPSCRIBE_REDIS_URL": f"rediss://localhost/0?ssl_ca_certs=/ca.pem&{turned_off}"})
+    assert settings_loading.load({"DROPSCRIBE_REDIS_URL": "rediss://localhost/0?ssl_cert_reqs=required"}).redis_url

@@ -177,7 +177,7 @@ def test_voices_survive_being_stored() -> None:
         compared=True,
         turns=(SpeakerTurn(Span(0.5, 2.25), 1),),
         recognized={1: ("Bert", 0.81)},
-        notes=("speakers were not told apart: no network",),
+        notes=("speakers were not distinguished: no network",),
     )
     assert from_json(json.loads(json.dumps(to_json(voices)))) == voices
 

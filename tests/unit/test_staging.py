@@ -189,7 +189,7 @@ def test_a_copy_that_is_told_to_stop_ends_with_the_next_block_and_leaves_nothing
 
 
 def failing(code: int):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(code, os.strerror(code))
 
     return fail
@@ -200,6 +200,26 @@ def test_a_share_that_fails_while_reading_may_come_back(code, monkeypatch, root,
     source = write(root / "a.wav")
     monkeypatch.setattr(staging.os, "read", failing(code))
     with pytest.raises(SourceMissingError, match=r"a\.wav"):
+        stage(source, root, scratch)
+    assert left(scratch) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [
+        (errno.ENOENT, SourceChangedError, "was moved"),
+        (errno.ENOTDIR, SourceChangedError, "was moved"),
+        (errno.ELOOP, SourceChangedError, "was moved"),
+        (errno.EACCES, SourceMissingError, r"cannot read .*a\.wav: Permission denied"),
+        (errno.EIO, SourceMissingError, r"cannot read .*a\.wav: Input/output error"),
+    ],
+)
+def test_a_folder_that_is_gone_was_moved_and_one_that_cannot_be_opened_says_why(
+    code, error, words, monkeypatch, root, scratch
+):
+    source = write(root / "a.wav")
+    monkeypatch.setattr(staging.open_folder, "opened", failing(code))
+    with pytest.raises(error, match=words):
         stage(source, root, scratch)
     assert left(scratch) == []
 

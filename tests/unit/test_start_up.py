@@ -1,4 +1,4 @@
-"""What a service leaves out when it starts: each of its processes would load it anew."""
+"""What a service leaves out when it starts: each of its processes would load it again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ SCHEDULER = "import dropscribe.scheduler.service"
 CPU = "from dropscribe.worker import service, tasks; tasks.of_role('cpu')"
 MODEL = "from dropscribe.worker import service, tasks; tasks.of_role('model')"
 UP = "import dropscribe.admin.local.up"
+WHISPER = "import dropscribe.models.whisper.transcriber"
 STORE = "from dropscribe.store.session import Database; Database('sqlite:////tmp/never-opened.db')"
 OTHER_STORE = ("alembic", "psycopg", "sqlalchemy.dialects.postgresql")
 
@@ -44,13 +45,43 @@ def loaded_by(code: str) -> set[str]:
             ["av", "dropscribe.worker.preparing", "dropscribe.worker.finishing", "dropscribe.scheduler"],
         ),
         (UP, "dropscribe.models.registry", ["numpy", "av", "celery.worker"]),
+        (WHISPER, "faster_whisper", ["torch", "transformers"]),
     ],
-    ids=["scheduler", "cpu", "model", "up"],
+    ids=["scheduler", "cpu", "model", "up", "whisper"],
 )
 def test_a_service_loads_only_what_its_role_needs(service: str, needed: str, left_out: list[str]) -> None:
     loaded = loaded_by(f"{service}\n{STORE}")
     assert needed in loaded
     assert not loaded & {*left_out, *OTHER_STORE}
+
+
+COMMAND = "from dropscribe.admin.cli.main import main; from dropscribe.admin.context import Context"
+HEAVY = {"sqlalchemy", "pydantic", "rich", "dropscribe.core.types", "dropscribe.admin.cli.commands"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left_out"),
+    [
+        ("--version", HEAVY),
+        ("voices --help", {"sqlalchemy", "dropscribe.core.settings", "dropscribe.admin.cli.models_commands"}),
+    ],
+)
+def test_a_command_makes_no_other_and_loads_only_what_it_needs(arguments: str, left_out: set[str]) -> None:
+    loaded = loaded_by(f"{COMMAND}; main({arguments.split()}, Context())")
+    assert "dropscribe.admin.cli.main" in loaded
+    assert not loaded & left_out
+
+
+@pytest.mark.parametrize("words", ["", "sta", "status --"])
+def test_a_completion_loads_neither_pydantic_nor_the_store(words: str) -> None:
+    asked = {
+        "_DROPSCRIBE_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"dropscribe {words}",
+        "COMP_CWORD": str(len(words.split(" "))),
+    }
+    loaded = loaded_by(f"import os; os.environ.update({asked}); {COMMAND}; main([], Context())")
+    assert loaded & {"status", "--watch"}
+    assert not loaded & {"pydantic", "sqlalchemy", "rich"}
 
 
 def test_what_is_made_without_collection_is_skipped_by_later_ones() -> None:

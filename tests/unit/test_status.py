@@ -26,11 +26,12 @@ NOTHING = Status(
 
 def worker(role: str, name: str = "", *, silent: float = 1.0, audio: float = 0.0, busy: float = 0.0) -> Worker:
     engine = WHISPER if role == "model" else None
-    return Worker(name or role, "host", 1, role, "ready", "", engine, audio, busy, 0.0, silent)
+    kept = {"kept_audio_seconds": audio, "kept_busy_seconds": busy}
+    return Worker(name or role, "host", 1, role, "ready", "", engine, audio, busy, 0.0, silent, **kept)
 
 
 FLEET = (worker("scheduler"), worker("cpu"), worker("model", audio=100.0, busy=10.0))
-WAITING = replace(NOTHING, jobs={JobState.QUEUED: 2, JobState.DONE: 5}, backlog=Backlog(600.0, 2))
+WAITING = replace(NOTHING, jobs={JobState.QUEUED: 2, JobState.DONE: 5}, backlog=Backlog(600.0, 2, chunk_seconds=600.0))
 
 
 def test_nothing_to_do_is_nothing_to_warn_of() -> None:

@@ -51,7 +51,7 @@ class _Harmful:
 
 def test_a_pickle_that_asks_for_a_program_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     path = write(tmp_path / "harmful.pt", {"weight": _Harmful(tmp_path / "made")})
-    with pytest.raises(ModelUnavailableError, match=r"harmful\.pt is no checkpoint .*asks for posix\.mkdir"):
+    with pytest.raises(ModelUnavailableError, match=r"harmful\.pt is not a checkpoint .*asks for posix\.mkdir"):
         torch_archive.read(path)
     assert not (tmp_path / "made").exists()
 
@@ -77,15 +77,15 @@ def test_a_storage_that_broke_off_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [["weight"], {"weight": 1.0}, "weight"])
 def test_what_is_no_dictionary_of_tensors_is_refused(content: object, tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailableError, match="no checkpoint that can be read safely"):
+    with pytest.raises(ModelUnavailableError, match="not a checkpoint that can be read safely"):
         torch_archive.read(write(tmp_path / "other.pt", content))
 
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "page.pt").write_text("<html>not found</html>")
-    with pytest.raises(ModelUnavailableError, match=r"page\.pt is no checkpoint that can be read safely"):
+    with pytest.raises(ModelUnavailableError, match=r"page\.pt is not a checkpoint that can be read safely"):
         torch_archive.read(tmp_path / "page.pt")
     with zipfile.ZipFile(tmp_path / "empty.pt", "w"):
         pass
-    with pytest.raises(ModelUnavailableError, match=r"empty\.pt is no checkpoint that can be read safely"):
+    with pytest.raises(ModelUnavailableError, match=r"empty\.pt is not a checkpoint that can be read safely"):
         torch_archive.read(tmp_path / "empty.pt")

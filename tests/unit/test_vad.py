@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from dropscribe.admin.check import checks
 from dropscribe.core.errors import ModelUnavailableError, SpoolError
+from dropscribe.core.installing import how_to_install
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Span
 from dropscribe.worker import service
@@ -194,9 +195,9 @@ def test_a_detector_is_loaded_once():
 def test_a_cpu_worker_without_the_weights_does_not_start_and_names_what_to_install(monkeypatch):
     monkeypatch.setattr(vad, "SILERO_WEIGHTS", "of_another_version.onnx")
     load.cache_clear()
-    with pytest.raises(ModelUnavailableError, match=r"of_another_version\.onnx.*pip install 'dropscribe\[cpu\]'"):
+    with pytest.raises(ModelUnavailableError, match=r"of_another_version\.onnx.*pip install -c .*\[cpu\]"):
         service.run(Settings(), "cpu")
-    assert "pip install 'dropscribe[cpu]'" in checks.speech_detector(Settings()).remedy
+    assert how_to_install("cpu") in checks.speech_detector(Settings()).remedy
 
 
 @pytest.mark.parametrize("content", [None, b"no sound at all"])

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropscribe.core.errors import SettingsError
+from dropscribe.core.mail_settings import Mail
 from dropscribe.core.settings_loading import load, origins
-from dropscribe.scheduler.duties import webhook
+from dropscribe.scheduler.duties import channel, webhook
 from tests.documents import REPOSITORY, blocks
 
 SETTINGS = load(
@@ -59,13 +60,13 @@ def test_notifications_go_to_the_setting_and_to_hosts_on_the_list(url: str) -> N
         ("https://a.example.evil.example/", "a.example.evil.example is not among"),
         ("https://a.example@evil.example/", "without a password"),
         ("https://user:word@a.example/", "without a password"),
-        ("file:///etc/passwd", "no http://"),
-        ("ftp://a.example/", "no http://"),
-        ("gopher://a.example/", "no http://"),
-        ("a.example", "no http://"),
-        ("http://", "no http://"),
-        ("http://a.example:port/", "no http://"),
-        ("http://[a.example/", "no http://"),
+        ("file:///etc/passwd", "not an http://"),
+        ("ftp://a.example/", "not an http://"),
+        ("gopher://a.example/", "not an http://"),
+        ("a.example", "not an http://"),
+        ("http://", "not an http://"),
+        ("http://a.example:port/", "not an http://"),
+        ("http://[a.example/", "not an http://"),
         ("", "no webhook_url any more"),
     ],
 )
@@ -104,13 +105,17 @@ def test_a_secret_that_is_not_base64_is_refused() -> None:
 
 @given(st.integers(1, 60), st.floats(0, 1))
 def test_tries_are_further_and_further_apart_but_within_an_hour(tries: int, chance: float) -> None:
-    pause = webhook.delay(tries, chance)
-    assert 5.0 <= pause <= webhook.MAX_DELAY
-    assert pause <= webhook.delay(tries + 1, chance)
+    pause = channel.delay(tries, chance)
+    assert 5.0 <= pause <= channel.MAX_DELAY
+    assert pause <= channel.delay(tries + 1, chance)
+
+
+def test_a_mail_server_may_be_away_for_a_day() -> None:
+    assert sum(channel.delay(tries, 0.0) for tries in range(1, Mail().tries)) > 86_400
 
 
 def test_all_tries_together_take_about_five_hours() -> None:
-    assert sum(webhook.delay(tries, 1.0) for tries in range(1, SETTINGS.webhook_tries)) == pytest.approx(
+    assert sum(channel.delay(tries, 1.0) for tries in range(1, SETTINGS.webhook_tries)) == pytest.approx(
         5 * 3600, rel=0.1
     )
 

@@ -15,11 +15,11 @@ from dropscribe.worker.merging.speaker_embeddings import Labels, Vectors, means
 
 Numbers = NDArray[np.float64]
 
-MOST = 10  # people in a stretch of some minutes; whoever speaks less than the tenth is found where stretches are linked
+MOST = 10  # people in a stretch of some minutes; one who speaks less than the tenth is found where stretches are linked
 TIES = 0.2  # of the stretch that an embedding is tied to ...
 FEWEST_TIES = 6  # ... but at least so many: fewer would leave one person in pieces
-TOO_FEW = 4  # embeddings: from so few nothing can be told but that somebody speaks
-ONE_PERSON = 0.75  # likeness of two groups' means: halves of one person's speech have 0.82 and more
+TOO_FEW = 4  # embeddings: from so few nothing is known but that somebody speaks
+ONE_PERSON = 0.75  # similarity of two groups' means: halves of one person's speech have 0.82 and more
 ROUNDS = 50  # of k-means, which settles long before
 
 
@@ -62,6 +62,7 @@ def _laplacian(vectors: Vectors) -> Numbers:
 
 
 def _on_sphere(points: Numbers) -> Numbers:
+    """Points moved to length 1; shape (n, dimensions)."""
     scaled: Numbers = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
     return scaled
 
@@ -86,6 +87,7 @@ def _k_means(points: Numbers, count: int) -> Labels:
 
 
 def _distances(points: Numbers, centers: Numbers) -> Numbers:
+    """The squared distance of each point to each center; shape (n, centers)."""
     squares: Numbers = ((points[:, None] - centers[None]) ** 2).sum(axis=2)
     return squares
 

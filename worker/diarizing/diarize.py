@@ -27,7 +27,7 @@ from dropscribe.worker.merging.speaker_embeddings import (
 from dropscribe.worker.merging.speaker_linking import Voices
 from dropscribe.worker.merging.speaker_turns import SpeakerTurn
 
-ROUNDS = 2  # of assigning all sub-windows anew; a third changes nothing
+ROUNDS = 2  # of assigning all sub-windows again; a third changes nothing
 SAMPLE = 600  # sub-windows that are clustered where people say how many speakers there are: 10 min of speech
 TOUCH = 0.001  # s: sub-windows that are farther apart lie in different spans of speech
 
@@ -89,7 +89,7 @@ def turns_of(whole: SpeakerEmbeddings, labels: Labels) -> Iterator[SpeakerTurn]:
 
 
 def _met(stretches: Sequence[SpeakerEmbeddings], labels: Labels) -> Flags:
-    """Who spoke in the same stretch: those were told apart there."""
+    """Who spoke in the same stretch: those were distinguished there."""
     count, at = int(labels.max()) + 1, 0
     met = np.zeros((count, count), np.bool_)
     for stretch in stretches:

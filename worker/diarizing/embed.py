@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dropscribe.core import disk_errors
+from dropscribe.core import access, disk_errors
 from dropscribe.core.types import Span
 from dropscribe.models.base import VoiceEncoder
 from dropscribe.models.resampling import resample
@@ -29,7 +29,7 @@ READ_SECONDS = 30.0  # of audio in memory at once: 5 MB
 def embed(
     audio: Path, speech: Sequence[Span], stretch: Span, encoder: VoiceEncoder, check: Callable[[], None]
 ) -> SpeakerEmbeddings:
-    """The voices in a stretch of the spool file `audio`, told apart as far as the stretch goes.
+    """The voices in a stretch of the spool file `audio`, distinguished as far as the stretch goes.
 
     `speech` is where somebody speaks, in seconds of the recording; `check` is called for each sub-window, and may raise
     to stop. Raises SpoolGoneError and SpoolError.
@@ -59,7 +59,11 @@ def embeddings(audio: Path, parts: Iterable[Span], encoder: VoiceEncoder) -> Ite
 
 
 def _groups(parts: Iterable[Span]) -> Iterator[list[Span]]:
-    """Sub-windows whose audio is read together."""
+    """Sub-windows whose audio is read together.
+
+    >>> [len(group) for group in _groups([Span(0, 1.5), Span(1, 2.5), Span(1000, 1001.5)])]
+    [2, 1]
+    """
     group: list[Span] = []
     for part in parts:
         if group and part.end - group[0].start > READ_SECONDS:
@@ -77,6 +81,7 @@ def save(path: Path, found: SpeakerEmbeddings) -> None:
         with part.open("wb") as file:
             vectors = found.vectors.astype(np.float16)
             np.savez(file, times=found.times, vectors=vectors, clusters=found.clusters, encoder=found.encoder)
+        access.follow_folder(part)
         part.replace(path)
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}; check DROPSCRIBE_SPOOL and its disk"
@@ -84,10 +89,12 @@ def save(path: Path, found: SpeakerEmbeddings) -> None:
 
 
 def load(path: Path) -> SpeakerEmbeddings:
-    """What `save` wrote. Raises SpoolGoneError for a file that is not there or not whole."""
+    """What `save` wrote. Raises SpoolGoneError for one that is not there or not whole, SpoolError for a closed one."""
     try:
         with np.load(path) as file:
             vectors = unit(file["vectors"].astype(np.float32))
             return SpeakerEmbeddings(file["times"], vectors, file["clusters"], str(file["encoder"]))
+    except PermissionError as error:
+        raise spooled_audio.closed(path) from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise SpoolGoneError(f"{path} is not in the spool any more: {error}") from error

@@ -12,7 +12,7 @@ from dropscribe.core.types import Span
 # costs more and is hardly better (docs/measurements.md).
 SECONDS = 1.25
 STEP = 0.75
-SHORTEST = 0.3  # s: a "yes"; of less a voice cannot be told
+SHORTEST = 0.3  # s: a "yes"; of less a voice cannot be recognized
 
 
 def sub_windows(speech: Iterable[Span], within: Span) -> Iterator[Span]:

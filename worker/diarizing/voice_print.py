@@ -26,6 +26,9 @@ def spoken_alone(segments: Iterable[Segment], number: int, speech: Sequence[Span
     """When this speaker speaks and nobody else, in order of time; only within `speech`, where that is known.
 
     Of long recordings the longest stretches, `MAX_SECONDS` in all.
+
+    >>> spoken_alone([Segment(0, 4, "Hello.", 0), Segment(3, 6, "Yes.", 1)], 0)
+    [Span(start=0, end=3)]
     """
     own, others = list[Span](), list[Span]()
     for one in filter(attrgetter("is_speech"), segments):
@@ -38,6 +41,7 @@ def spoken_alone(segments: Iterable[Segment], number: int, speech: Sequence[Span
 
 
 def _longest(spans: Iterable[Span]) -> Iterator[Span]:
+    """The longest of the spans, up to `MAX_SECONDS` together; none too short to tell a voice by."""
     left = MAX_SECONDS
     for span in sorted(spans, key=lambda span: -span.duration):
         taken = Span(span.start, min(span.end, span.start + left))

@@ -8,20 +8,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from operator import attrgetter
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from dropscribe.core import confidence
+from dropscribe.core import corrections as edits
 from dropscribe.core.clock import period
-from dropscribe.core.types import EngineInfo, JobState, Media, Source, Span, Transcript
-from dropscribe.store import jobs, queries, transcripts
+from dropscribe.core.safe_text import printable
+from dropscribe.core.settings import Settings
+from dropscribe.core.types import EngineInfo, JobState, Media, Source, SourcePart, Span, Transcript
+from dropscribe.store import jobs, queries, revisions, transcripts
+from dropscribe.store import parts as part_store
 from dropscribe.store import voices as enrolled
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.queries import Job
-from dropscribe.store.transcripts import EmbeddedStretch, ReadChunk
+from dropscribe.store.session import Database
+from dropscribe.store.transcripts import EmbeddedStretch, ReadChunk, Transcribed
 from dropscribe.worker.diarizing import diarize, embed, known_voices
-from dropscribe.worker.merging import merge_chunks, speaker_linking
+from dropscribe.worker.merging import corrections, merge_chunks, speaker_linking
 from dropscribe.worker.merging.merge_channels import ChannelOutcome, merge_channels
 from dropscribe.worker.merging.merge_chunks import ChunkOutcome, MergedChunks
 from dropscribe.worker.merging.speaker_embeddings import SpeakerEmbeddings, Vectors
@@ -44,44 +50,118 @@ class Outcome:
 
 
 def outcome(context: WorkerContext, job: Job) -> Outcome | None:
-    """The transcript of a job whose chunks are read, or of its leader; None when the leader came to nothing."""
-    if job.is_taken_over and (kept := transcripts.diarization(context.database, job.id)):
+    """The transcript of a job whose chunks are read, or of its leader; None where it is to start over.
+
+    That is when the leader came to nothing or its text was removed, and the job has none of it from before; or when a
+    transcript that was taken over is kept no longer. What people corrected is not made again.
+    """
+    if corrected := _corrected(context, job):
+        return corrected
+    if job.is_taken_over:
+        kept = transcripts.diarization(context.database, job.id)
+        if kept is None:
+            return None
         transcript = named(json_.from_json(kept[transcripts.TAKEN_OVER]), job)
         return Outcome(_state(transcript), transcript, kept)
     if job.duplicate_of is None:
-        chunks = transcripts.read_chunks(context.database, job.id)
-        stretches = transcripts.embedded_stretches(context.database, job.id)
-        voices = who_speaks(context, job, _parts(chunks), stretches)
-        merged = _merged(context, job, chunks, voices)
-        transcript = named(assemble(job, chunks, stretches, merged), job)
+        found = transcripts.transcribed(context.database, job.id)
+        voices = who_speaks(context, job, found)
+        transcript = named(assemble(job, found, _merged(job, found, voices)), job)
+        transcript = replace(transcript, task=context.settings.for_job(job.overrides).task)
         return Outcome(_state(transcript), transcript, speaker_linking.to_json(voices))
-    document = transcripts.document(context.database, job.duplicate_of)
-    if document is None:
+    ours = _followed(context.database, job)
+    return Outcome(JobState.DUPLICATE, named(ours, job)) if ours else None
+
+
+def _corrected(context: WorkerContext, job: Job) -> Outcome | None:
+    """What people made of the transcript; None where they corrected none of its text."""
+    if not job.revision:
         return None
-    leader = queries.job(context.database, job.duplicate_of)
+    found = revisions.corrections(context.database, job.id, job.revision)
+    if found.document is None:
+        return None
+    before = json_.from_json(found.document)
+    source = replace(before.source, path=job.source, size=job.size)
+    after = corrections.corrected(replace(before, source=source), edits.read(found.edits))
+    transcript = named(after, job)
+    state = JobState.DUPLICATE if job.duplicate_of else _state(transcript)
+    return Outcome(state, transcript, transcripts.diarization(context.database, job.id))
+
+
+def recognized(database: Database, job: Job) -> Transcript | None:
+    """The transcript without anything that people said of it; None where the store does not tell it any more."""
+    if job.duplicate_of:
+        return _followed(database, job)
+    if job.is_taken_over:
+        kept = transcripts.diarization(database, job.id)
+        return json_.from_json(kept[transcripts.TAKEN_OVER]) if kept else None
+    found = transcripts.transcribed(database, job.id)
+    if found.diarization is None:
+        return None
+    return assemble(job, found, _merged(job, found, speaker_linking.from_json(found.diarization)))
+
+
+def _followed(database: Database, job: Job) -> Transcript | None:
+    """The transcript of the job that this one follows, as its own; None where there is none."""
+    document = transcripts.document(database, job.duplicate_of or "")
+    if document is None:
+        return _kept_duplicate(database, job)
+    leader = queries.job(database, job.duplicate_of or "")
     theirs = json_.from_json(document)
-    source = replace(theirs.source, path=job.source, size=job.size)
+    names = [PurePath(job.path).name, *map(attrgetter("name"), part_store.of_job(database, job.id))]
+    own_parts = tuple(map(_called, theirs.source.parts, names))
+    source = replace(theirs.source, path=job.source, size=job.size, parts=own_parts)
     same = f"same content as job {leader.id} ({leader.path})"
     ours = replace(theirs, job_id=job.id, source=source, notes=(*theirs.notes, same))
-    return Outcome(JobState.DUPLICATE, named(ours, job))
+    if not _of_one_owner(leader, job):
+        strangers = tuple(replace(speaker, name="", recognized=None) for speaker in theirs.speakers)
+        ours = replace(ours, speakers=strangers, notes=(*theirs.notes, "same content as another recording"))
+    return ours
+
+
+def _called(part: SourcePart, name: str) -> SourcePart:
+    """A part of another recording of the same content, under the name of ours."""
+    return replace(part, name=printable(name))
+
+
+def _kept_duplicate(database: Database, job: Job) -> Transcript | None:
+    """What a duplicate has of its leader from before, as the leader's is gone; None where it has nothing."""
+    was_its_own = job.duration is not None  # it was transcribed itself once, and is to be again
+    kept = None if was_its_own else transcripts.document(database, job.id)
+    if kept is None:
+        return None
+    ours = json_.from_json(kept)
+    return replace(ours, source=replace(ours.source, path=job.source, size=job.size))
+
+
+def _of_one_owner(one: Job, other: Job) -> bool:
+    """Do their folders belong to the same account, so that one may name the other?"""
+    same_folder = (one.root, one.home) == (other.root, other.home)
+    owners = {job.origin.owner if job.origin else None for job in (one, other)}
+    return same_folder or (len(owners) == 1 and None not in owners)
+
+
+def scope_of(settings: Settings, job: Job) -> str:
+    """The folder within which the job's content is compared with that of others; empty for the whole fleet."""
+    scopes = {"folder": str(PurePath(job.root, job.home)), "root": job.root, "fleet": ""}
+    return scopes[settings.duplicates]
 
 
 def _state(transcript: Transcript) -> JobState:
+    """What becomes of a job with this transcript."""
     return JobState.SUSPECT if transcript.reasons else JobState.DONE
 
 
-def who_speaks(
-    context: WorkerContext, job: Job, parts: Sequence[ChunkOutcome], stretches: Sequence[EmbeddedStretch]
-) -> Voices:
+def who_speaks(context: WorkerContext, job: Job, found: Transcribed) -> Voices:
     """The speakers of a recording, as they were found out before or by its embeddings, which only the spool has."""
-    if (stored := transcripts.diarization(context.database, job.id)) is not None:
-        return speaker_linking.from_json(stored)
+    if found.diarization is not None:
+        return speaker_linking.from_json(found.diarization)
     settings = context.settings.for_job(job.overrides)
     if settings.speakers == "off" or _separate(job):
         return Voices(compared=True)
-    heard, notes = _heard(context, stretches)
+    heard, notes = _heard(context, found.stretches)
     whole = SpeakerEmbeddings.joined(heard)
-    voices, means = told_apart(parts, heard, whole, settings.people)
+    voices, means = told_apart(_parts(found.chunks), heard, whole, settings.people)
     if settings.known_voices:
         voices = replace(voices, recognized=_recognized(context, means, whole.encoder))
     return replace(voices, notes=tuple(notes))
@@ -127,18 +207,34 @@ def _embeddings(context: WorkerContext, stretch: EmbeddedStretch) -> SpeakerEmbe
 
 
 def _not_told(spans: Sequence[Span], reason: str, *, whole: bool) -> str:
+    """A note: in which spans, or in all, speakers were not distinguished, and why.
+
+    >>> _not_told([Span(0, 30), Span(60, 90)], "no model", whole=False)
+    'speakers were not distinguished at 0-30 s, 60-90 s: no model'
+    """
     where = "" if whole else f" at {', '.join(f'{span.start:.0f}-{span.end:.0f} s' for span in spans)}"
-    return f"speakers were not told apart{where}: {reason}"
+    return f"speakers were not distinguished{where}: {reason}"
 
 
 def _parts(chunks: Sequence[ReadChunk]) -> list[ChunkOutcome]:
-    return [ChunkOutcome(chunk.window, chunk.keep, chunk.segments, chunk.reasons, chunk.missing) for chunk in chunks]
+    """The chunks as merging takes them."""
+    return [
+        ChunkOutcome(
+            window=chunk.window,
+            keep=chunk.keep,
+            segments=chunk.segments,
+            reasons=chunk.reasons,
+            missing=chunk.missing,
+        )
+        for chunk in chunks
+    ]
 
 
 def named(transcript: Transcript, job: Job) -> Transcript:
-    """With what people said of its speakers."""
+    """With what people said of its speakers, and the number of the last that they said of it."""
     segments, people = merge_chunks.merge(transcript.segments, transcript.speakers, job.speakers.merged)
-    return replace(transcript, segments=segments, speakers=merge_chunks.named(people, job.speakers.names))
+    speakers = merge_chunks.named(people, job.speakers.names)
+    return replace(transcript, segments=segments, speakers=speakers, revision=job.revision)
 
 
 def _separate(job: Job) -> tuple[int, ...]:
@@ -146,27 +242,26 @@ def _separate(job: Job) -> tuple[int, ...]:
     return job.media.separate_channels if job.media else ()
 
 
-def _merged(context: WorkerContext, job: Job, chunks: Sequence[ReadChunk], voices: Voices) -> MergedChunks:
+def _merged(job: Job, found: Transcribed, voices: Voices) -> MergedChunks:
     """The timeline of all chunks: of one recording with these voices, or of channels, each of which is a speaker."""
     channels = _separate(job)
     if not channels:
-        return merge_chunks.merge_chunks(_parts(chunks), queries.speech(context.database, job.id), voices)
+        return merge_chunks.merge_chunks(_parts(found.chunks), found.speech(), voices)
     return merge_channels(
         [
             ChannelOutcome(
                 number,
-                _parts([chunk for chunk in chunks if chunk.channel == channel]),
-                queries.speech(context.database, job.id, channel),
+                _parts([chunk for chunk in found.chunks if chunk.channel == channel]),
+                found.speech(channel),
             )
             for channel, number in enumerate(channels)
         ]
     )
 
 
-def assemble(
-    job: Job, chunks: Sequence[ReadChunk], stretches: Sequence[EmbeddedStretch], stitched: MergedChunks
-) -> Transcript:
+def assemble(job: Job, found: Transcribed, stitched: MergedChunks) -> Transcript:
     """One transcript from a job's chunks; always the same, so that a second attempt finds its files in place."""
+    chunks = found.chunks
     media = job.media or Media()
     source = _source(job, media)
     return Transcript(
@@ -176,7 +271,7 @@ def assemble(
         segments=stitched.segments,
         speakers=stitched.speakers,
         speech_detector=job.speech_detector,
-        settings={"digest": job.settings_digest, "context": job.context},
+        settings={"digest": job.settings_digest},  # and not the context, whose terms may be a secret of the folder
         notes=(*job.notes, *stitched.notes, *_doubtful(chunks)),
         reasons=(
             *_broken_off(source.duration, media.claimed_duration),
@@ -189,13 +284,14 @@ def assemble(
             *_lost(source.duration, media.claimed_duration),
             *filter(attrgetter("duration"), media.damaged),
         ),
-        timings=_timings(job, [*chunks, *stretches]),
+        timings=_timings(job, [*chunks, *found.stretches]),
         created_at=_moment(max(map(attrgetter("finished_at"), chunks), default=job.created_at)),
         language=_language(chunks),
     )
 
 
 def _source(job: Job, media: Media) -> Source:
+    """What the transcript says of its recording."""
     return Source(
         path=job.source,
         size=job.size,
@@ -207,6 +303,7 @@ def _source(job: Job, media: Media) -> Source:
         sample_rate=media.sample_rate,
         tracks=media.tracks,
         separate_channels=media.separate_channels,
+        parts=media.parts,
     )
 
 
@@ -227,7 +324,11 @@ def _timings(job: Job, parts: Sequence[ReadChunk | EmbeddedStretch]) -> dict[str
 
 
 def _broken_off(there: float, claimed: float | None) -> Iterator[str]:
-    """The reason not to trust the transcript of a file that is only the beginning of a recording."""
+    """The reason not to trust the transcript of a file that is only the beginning of a recording.
+
+    >>> [*_broken_off(59.6, 3600)]
+    ['the recording breaks off: 60 of 3600 s are there; copy it again']
+    """
     if claimed is not None:
         digits = 0 if round(there) < round(claimed) else 1
         told = f"{there:.{digits}f} of {claimed:.{digits}f} s are there" if claimed else f"{there:.0f} s are there"
@@ -241,7 +342,11 @@ def _unread(size: int | None) -> Iterator[str]:
 
 
 def _damaged(spans: Sequence[Span]) -> Iterator[str]:
-    """The reason not to trust the transcript of a file in the middle of which something could not be read."""
+    """The reason not to trust the transcript of a file in the middle of which something could not be read.
+
+    >>> [*_damaged([Span(10, 12)])]
+    ['the recording is damaged: 0:00:10-0:00:12 could not be read; copy it again']
+    """
     if spans:
         more = f" and {len(spans) - MAX_SPANS} more" if len(spans) > MAX_SPANS else ""
         told = ", ".join(map(period, spans[:MAX_SPANS]))
@@ -262,22 +367,36 @@ def _language(chunks: Sequence[ReadChunk]) -> str:
     return max(seconds, key=seconds.__getitem__, default="")
 
 
-def end(context: WorkerContext, claim: JobClaim, result: Outcome) -> list[str]:
-    """Set the job's final state; returns the followers to send `finish` for."""
+def end(
+    context: WorkerContext, claim: JobClaim, result: Outcome, withheld: str = "", files: Sequence[str] = ()
+) -> list[str]:
+    """Set the job's final state; returns the followers to send `finish` for.
+
+    If somebody corrected the transcript meanwhile, that is the job itself.
+
+    `files` are in place; `withheld` is why its transcript is in the store alone.
+    """
     transcript = result.transcript
-    reason = "; ".join(transcript.reasons) if result.state is JobState.SUSPECT else ""
-    if result.state is JobState.DUPLICATE:
+    reason = "; ".join(filter(None, (*transcript.reasons, withheld))) if result.state is JobState.SUSPECT else withheld
+    if result.state is JobState.DUPLICATE and not withheld:
         reason = transcript.notes[-1]
     return jobs.complete(
         context.database,
         claim,
-        result.state,
+        JobState.SUSPECT if withheld else result.state,
+        files=files,
         reason=reason,
         notes=transcript.notes,
         missing=transcript.uncovered_speech,
         timings={} if result.state is JobState.DUPLICATE else transcript.timings,
+        revision=transcript.revision,
     )
 
 
 def _moment(seconds: float) -> str:
+    """A moment as the transcript has it, in UTC.
+
+    >>> _moment(0.0)
+    '1970-01-01T00:00:00+00:00'
+    """
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

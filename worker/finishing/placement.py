@@ -6,18 +6,16 @@ import contextlib
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
-from dropscribe.core import reserved_names
-from dropscribe.core.atomic_write import sync, write_new
+from dropscribe.core import access, open_folder, placing
+from dropscribe.core.access import Access, Doubt, withhold
 from dropscribe.core.disk_errors import FULL
-from dropscribe.core.errors import NoRoomError, OutputError
-from dropscribe.core.exclusive_placement import give_name
+from dropscribe.core.errors import NoRoomError, OutputError, WithheldError
 from dropscribe.core.reserved_names import fitted
-from dropscribe.store.queries import Job
+from dropscribe.core.safe_open import NotRegularError, regular
 
 MAX_SWEPT = 20  # attempts back: each that began has swept what the one before left
 
@@ -26,33 +24,6 @@ _OURS = re.compile(r"\.dropscribe-(?P<job>.+)-(?P<attempt>[0-9]+)\.(?P<fmt>[a-z]
 
 class TargetExistsError(OutputError):
     """A file that dropscribe did not write has that name; the next candidate is to be tried."""
-
-
-def folder_of(job: Job, results: Path | None) -> Path:
-    """Where workers put a job's files: where its folder's settings say, else in the mirror, else beside the recording.
-
-    Raises OutputError where a link on the way to what its folder's settings say leads elsewhere.
-    """
-    root = Path(job.root)
-    if job.overrides.folder:
-        return _within(Path(job.overrides.folder), root, results or root)
-    if results:
-        return mirrored(job, results)
-    beside = Path(job.source).parent
-    return _within(beside, root) if job.overrides.archives else beside
-
-
-def mirrored(job: Job, top: Path) -> Path:
-    """The recording's folder in a mirror of its root under `top`."""
-    path = reserved_names.unshelved(job.path) if job.overrides.archives else job.path
-    return top / (Path(job.root).name or "files") / Path(path).parent
-
-
-def _within(folder: Path, *allowed: Path) -> Path:
-    there = Path(os.path.realpath(folder))
-    if any(there.is_relative_to(os.path.realpath(one)) for one in allowed):
-        return folder
-    raise OutputError(f"{folder} leads out of {allowed[0]}", remedy="put a folder there")
 
 
 def candidates(source: Path, fmt: str, job_id: str, folder: Path) -> list[Path]:
@@ -70,40 +41,44 @@ def candidates(source: Path, fmt: str, job_id: str, folder: Path) -> list[Path]:
     return [*targets]
 
 
-def stage(target: Path, data: bytes, job_id: str, attempt: int) -> Path:
-    """Write `data` to a temporary file beside `target`, safe on disk, and return its path.
+def stage(target: Path, data: bytes, job_id: str, attempt: int, readers: Access, *, doubt: Doubt = withhold) -> Path:
+    """Write `data` to a temporary file beside `target`, for its `readers`, safe on disk; return its path.
 
-    Missing folders are made. Raises OutputError, having removed what it had begun.
+    Raises OutputError, having removed what it had begun; WithheldError where others could read it, unless `doubt`
+    takes that.
     """
     temporary = target.with_name(_temporary(job_id, attempt, target.suffix))
-    with _translated(target, "write"):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_new(temporary, data)
+    with translated(target, "write"):
+        placing.write(temporary, data, readers, doubt)
     return temporary
 
 
 def publish(temporary: Path, target: Path, *, replaces: bool) -> None:
-    """Give a staged file its name, and make that last.
+    """Give a staged file its name, which `settle` makes last.
 
     `replaces` says that the file there, if any, is dropscribe's own. Without it nothing is overwritten:
     raises TargetExistsError and leaves the temporary file for another target. Publishing that a crash
     interrupted may be done again. Raises OutputError for anything that the filesystem refuses.
     """
-    with _translated(target, "publish"):
-        if replaces:
-            temporary.replace(target)
-        else:
-            _link(temporary, target)
-        # Two names of one file: replacing is then defined to do nothing, and linking leaves both.
-        temporary.unlink(missing_ok=True)
-        sync(target.parent)
+    with translated(target, "publish"):
+        try:
+            placing.name(temporary, target, replaces=replaces)
+        except FileExistsError as error:
+            raise _taken(target) from error
 
 
-def write(target: Path, data: bytes, job_id: str, *, replaces: bool) -> None:
+def settle(folder: Path) -> None:
+    """Make the names of what was published in a folder last, once for all of them. Raises OutputError."""
+    with translated(folder, "publish"):
+        placing.settle(folder)
+
+
+def write(target: Path, data: bytes, job_id: str, readers: Access, *, replaces: bool, doubt: Doubt = withhold) -> None:
     """Put a file in place that no attempt at a job answers for. Raises what `stage` and `publish` raise."""
-    temporary = stage(target, data, job_id, 0)
+    temporary = stage(target, data, job_id, 0, readers, doubt=doubt)
     try:
         publish(temporary, target, replaces=replaces)
+        settle(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -114,14 +89,30 @@ def digest(path: Path) -> str | None:
     Empty, which no digest is, when the name belongs to something that dropscribe does not write: a folder, a
     link, a pipe. Raises OutputError when the file cannot be read.
     """
-    with _translated(path, "read"):
+    with translated(path, "read"):
         try:
-            if not stat.S_ISREG(path.lstat().st_mode):
-                return ""
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            with regular(path) as descriptor:
+                return _digest(descriptor)
+        except NotRegularError:
+            return ""
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def give(path: Path, sha256: str, readers: Access) -> bool:
+    """Let a file of ours that is in place have these readers; False if it has another content, or cannot have them."""
+    with contextlib.suppress(OSError, WithheldError), regular(path) as descriptor:
+        is_same = os.fstat(descriptor).st_nlink == 1 and _digest(descriptor) == sha256
+        if is_same:
+            access.give(descriptor, readers)
+        return is_same
+    return False
+
+
+def _digest(descriptor: int) -> str:
+    """The SHA-256 of an open file."""
+    with open(descriptor, "rb", closefd=False) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_ours(name: str) -> bool:
@@ -134,32 +125,31 @@ def sweep(folder: Path, job_id: str, attempt: int, endings: Iterable[str]) -> No
 
     The names are tried, and the folder is not listed: it may have a hundred thousand files, and a job each.
     """
-    with _translated(folder, "clean up"):
+    with translated(folder, "clean up"):
         for number, ending in product(range(max(0, attempt - MAX_SWEPT), attempt), endings):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 (folder / _temporary(job_id, number, f".{ending}")).unlink()
 
 
 def _temporary(job_id: str, attempt: int, suffix: str) -> str:
+    """The name of a file that is not whole yet.
+
+    >>> is_ours(_temporary("k3v9", 1, ".json"))
+    True
+    """
     return f".dropscribe-{job_id}-{attempt}{suffix}.tmp"
 
 
-def _link(temporary: Path, target: Path) -> None:
-    """Add the name `target` to a file, which fails where the name is taken."""
-    try:
-        give_name(temporary, target)
-    except FileExistsError as error:
-        raise _taken(target) from error
-
-
 def _taken(target: Path) -> TargetExistsError:
+    """The error for a name that is somebody else's file."""
     return TargetExistsError(
         f"{_shown(target)} exists and was not written by dropscribe", remedy="move it away or let another name be used"
     )
 
 
 @contextlib.contextmanager
-def _translated(path: Path, verb: str) -> Iterator[None]:
+def translated(path: Path, verb: str) -> Iterator[None]:
+    """Say an OSError of the block as an OutputError about the file."""
     try:
         yield
     except OSError as error:
@@ -175,4 +165,5 @@ def _translated(path: Path, verb: str) -> Iterator[None]:
 
 def _shown(path: Path) -> str:
     """A path that any terminal and database can hold."""
+    path = open_folder.real(path)
     return "".join(char if char.isprintable() else "\ufffd" for char in str(path))

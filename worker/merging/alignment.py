@@ -97,7 +97,14 @@ class Hypothesis:
 def reading(part: int, segment: Segment, span: Span, *, torn: bool) -> Hypothesis:
     """A segment with its words, whose times are the model's, or follow from their place in the text."""
     found = tuple(_words(segment, span))
-    return Hypothesis(part, segment, span, torn, found, frozenset(map(attrgetter("text"), found)))
+    return Hypothesis(
+        part=part,
+        segment=segment,
+        span=span,
+        torn=torn,
+        words=found,
+        vocabulary=frozenset(map(attrgetter("text"), found)),
+    )
 
 
 def placed(segment: Segment) -> Iterator[tuple[int, TimedWord]]:
@@ -120,6 +127,7 @@ def _clock(segment: Segment, span: Span) -> tuple[list[float], list[float]]:
 
 
 def _words(segment: Segment, span: Span) -> Iterator[AlignedWord]:
+    """The words of a segment, each with its moment, estimated by its place in the text where no times are known."""
     text, clock = segment.text, _clock(segment, span)
     end = 0  # of the word before
     for match in WORD_OR_SIGN.finditer(text):
@@ -162,6 +170,7 @@ def _near(left: Sequence[Hypothesis], right: Sequence[Hypothesis]) -> Iterator[t
     """Pairs of one kind that meet in time, give or take `JITTER`."""
 
     def start(i: int) -> float:
+        """When a hypothesis of the left side starts."""
         return left[i].span.start
 
     order = sorted(range(len(left)), key=start)
@@ -221,6 +230,7 @@ class _Match:
         return all(count <= words for (a, b), count in self._labels.items() if (a == ours) != (b == theirs))
 
     def _join_alike(self, i: int, j: int, same: Sequence[tuple[AlignedWord, AlignedWord]], of: int) -> None:
+        """Join two hypotheses that have enough words in common."""
         if len(same) >= max(1, ALIKE * of):
             self._labels[self._sides[0][i].label, self._sides[1][j].label] += len(same)
             self._join(i, j, same)
@@ -237,15 +247,22 @@ class _Match:
         return [(self._in_order(0, members), self._in_order(1, members)) for members in self._sets.all()]
 
     def _in_order(self, side: int, members: Iterable[tuple[int, int]]) -> list[Hypothesis]:
+        """The members of a side, by start."""
         mine = (self._sides[side][i] for of, i in members if of == side)
         return sorted(mine, key=lambda one: one.span.start)
 
 
 def _within(words: Iterable[AlignedWord], span: Span, margin: float) -> list[AlignedWord]:
+    """The words whose moment is in the span, give or take the margin."""
     return [word for word in words if span.start - margin <= word.at <= span.end + margin]
 
 
 def _inside(inner: Span, outer: Span) -> bool:
+    """Does one span lie within the other, give or take `JITTER`?
+
+    >>> _inside(Span(1, 2), Span(0, 3)), _inside(Span(1, 9), Span(0, 3))
+    (True, False)
+    """
     return outer.start - JITTER <= inner.start and inner.end <= outer.end + JITTER
 
 

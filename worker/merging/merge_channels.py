@@ -50,10 +50,16 @@ def joined(merged: Mapping[int, MergedChunks]) -> MergedChunks:
 
 
 def _remarks(merged: Mapping[int, MergedChunks], of: Callable[[MergedChunks], Sequence[str]]) -> Iterator[str]:
+    """What there is to say of each channel, with its number before."""
     return (f"channel {number}, {remark}" for number, one in merged.items() for remark in of(one))
 
 
 def _of_channel(segment: Segment, number: int) -> Segment:
+    """A segment of a channel, whose number is that of its speaker; people count from 1.
+
+    >>> _of_channel(Segment(0, 1, "Yes."), 2).speaker
+    1
+    """
     return replace(segment, speaker=number - 1 if segment.kind is SegmentKind.SPEECH else None)
 
 

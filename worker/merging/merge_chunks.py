@@ -42,7 +42,7 @@ def merge_chunks(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: 
     `speech` is where speech was detected, empty where that is not known; `voices` who is who in these parts, by
     default as far as the overlaps tell. Speakers are numbered by first appearance in the timeline.
 
-    Example: both windows heard 45 to 75 s, and the second numbered the speakers anew. Label 0 of the first is label 4
+    Example: both windows heard 45 to 75 s, and the second numbered the speakers again. Label 0 of the first is label 4
     of the second, who speaks last, so their time is counted together:
 
     >>> first = Segment(0, 40, "Good morning.", speaker=1), Segment(50, 55, "Is it you?", speaker=0)
@@ -60,22 +60,27 @@ def merge_chunks(parts: Sequence[ChunkOutcome], speech: Sequence[Span], voices: 
     people = known.renumbered(numbers)
     segments = _renumbered(said, numbers)
     return MergedChunks(
-        segments,
-        _speakers(segments, people),
-        tuple(f"{period(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
-        tuple(_uncovered(parts, segments, speech)),
-        tuple(_notes(known, people.perhaps)),
+        segments=segments,
+        speakers=_speakers(segments, people),
+        reasons=tuple(f"{period(parts[i].window)}: {reason}" for i in in_order(parts) for reason in parts[i].reasons),
+        missing=tuple(_uncovered(parts, segments, speech)),
+        notes=tuple(_notes(known, people.perhaps)),
     )
 
 
 def _by_appearance(said: Iterable[Segment]) -> dict[int | None, int]:
-    """The number of each voice, from 0, in the order in which they speak first."""
+    """The number of each voice, from 0, in the order in which they speak first.
+
+    >>> _by_appearance([Segment(0, 1, "a", 3), Segment(1, 2, "b", 1)])
+    {3: 0, 1: 1}
+    """
     order = dict.fromkeys(map(attrgetter("speaker"), said))
     order.pop(None, None)
     return dict(zip(order, count(), strict=False))
 
 
 def _renumbered(segments: Iterable[Segment], numbers: Mapping[int | None, int]) -> tuple[Segment, ...]:
+    """The segments with other numbers for their speakers; who has none keeps theirs."""
     return tuple(replace(segment, speaker=numbers.get(segment.speaker, segment.speaker)) for segment in segments)
 
 
@@ -90,6 +95,7 @@ def _said(taken: Sequence[Taken], known: Voices) -> list[Segment]:
 
 
 def _speakers(segments: Iterable[Segment], people: Voices) -> tuple[Speaker, ...]:
+    """Everybody with their seconds of speech, name, and who may be the same person."""
     seconds: dict[int | None, float] = defaultdict(float)
     for segment in segments:
         seconds[segment.speaker] += segment.end - segment.start if segment.is_speech else 0.0
@@ -106,8 +112,16 @@ def _speakers(segments: Iterable[Segment], people: Voices) -> tuple[Speaker, ...
 def _speaker(
     number: int, seconds: float, doubts: Mapping[int, float | None], name: str, recognized: float | None
 ) -> Speaker:
+    """One speaker, with everybody who may be the same person and how alike they are."""
     others = sorted(doubts)
-    return Speaker(number, name, seconds, tuple(others), tuple(doubts[other] for other in others), recognized)
+    return Speaker(
+        number=number,
+        name=name,
+        seconds=seconds,
+        maybe_same=tuple(others),
+        similarity=tuple(doubts[other] for other in others),
+        recognized=recognized,
+    )
 
 
 def _notes(voices: Voices, perhaps: Mapping[Pair, float | None]) -> Iterator[str]:
@@ -163,6 +177,7 @@ def _united(one: Speaker, other: Speaker, truth: Mapping[int | None, int]) -> Sp
 
 
 def _doubts(speaker: Speaker) -> dict[int, float | None]:
+    """Who may be the same person as the speaker, and how alike their voices are."""
     return dict(zip_longest(speaker.maybe_same, speaker.similarity))
 
 

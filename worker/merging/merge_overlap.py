@@ -1,4 +1,4 @@
-"""Pure: one stretch of speech that two windows read, told once: up to a word as the first read it, then the second.
+"""Pure: one stretch of speech that two windows transcribed, kept once: up to a word the first, then the second.
 
 The words of both are aligned. Every position where the alignment agrees is a place to change over, and so are the
 ends, where one reading is taken whole. The best place loses no word, then needs no reading that its window's edge
@@ -65,21 +65,15 @@ def merge_overlap(left: Sequence[Hypothesis], right: Sequence[Hypothesis], seam:
     >>> [(part, round(segment.start, 1), segment.end, segment.text) for part, segment in taken]
     [(0, 50, 54, 'We meet again on Monday'), (1, 53.8, 56.1, "at ten o'clock.")]
     """
-    first, second = _left(left, seam), _right(right, seam)
+    first = _side(left, lambda one, at: at < min(seam.left_until, one.span.end - EDGE * one.torn))
+    second = _side(right, lambda one, at: at > max(seam.right_from, one.span.start + EDGE * one.torn))
     i, j = _place(first, second, seam.cut)
     at = (first.moments[i] + second.moments[j]) / 2
     return [*_before(left, i, at), *_since(right, j, at)]
 
 
-def _left(readings: Sequence[Hypothesis], seam: Overlap) -> _Side:
-    return _side(readings, lambda one, at: at < min(seam.left_until, one.span.end - EDGE * one.torn))
-
-
-def _right(readings: Sequence[Hypothesis], seam: Overlap) -> _Side:
-    return _side(readings, lambda one, at: at > max(seam.right_from, one.span.start + EDGE * one.torn))
-
-
 def _side(readings: Sequence[Hypothesis], is_worth: Callable[[Hypothesis, float], bool]) -> _Side:
+    """The words of one window's hypotheses in one row, and how many of them are worth keeping up to each place."""
     of_word = [*chain.from_iterable(repeat(one, len(one.words)) for one in readings)]
     words = [*chain.from_iterable(map(attrgetter("words"), readings))]
     return _Side(
@@ -95,6 +89,7 @@ def _place(left: _Side, right: _Side, cut: float) -> tuple[int, int]:
     """The positions before which the left and from which the right reading is taken."""
 
     def cost(place: tuple[int, int, int]) -> tuple[int, int, int, float]:
+        """Words lost, then torn ends kept, then segments cut, then the distance from the middle: the least is best."""
         i, j, lost = place
         torn = (i == len(left.words) and left.readings[-1].torn) + (j == 0 and right.readings[0].torn)
         trims = (not left.ends[i]) + (not right.ends[j])
@@ -123,6 +118,11 @@ def _places(left: _Side, right: _Side) -> Iterator[tuple[int, int, int]]:
 
 
 def _lost(worth: list[int], dropped: tuple[int, int], kept: tuple[int, int]) -> int:
+    """How many words of one window are lost where the other one's are kept instead.
+
+    >>> _lost([0, 1, 2, 3], (0, 3), (0, 1))
+    2
+    """
     return max(0, worth[dropped[1]] - worth[dropped[0]] - (kept[1] - kept[0]))
 
 
@@ -137,6 +137,7 @@ def _blocks(left: list[str], right: list[str]) -> Iterator[tuple[int, int, int]]
 
 
 def _before(readings: Sequence[Hypothesis], position: int, at: float) -> Iterator[tuple[int, Segment]]:
+    """The segments of the words before a position, the last one cut at it."""
     for reading in readings:
         if position >= len(reading.words):
             yield reading.part, reading.segment
@@ -146,6 +147,7 @@ def _before(readings: Sequence[Hypothesis], position: int, at: float) -> Iterato
 
 
 def _since(readings: Sequence[Hypothesis], position: int, at: float) -> Iterator[tuple[int, Segment]]:
+    """The segments of the words from a position on, the first one cut at it."""
     for reading in readings:
         if position <= 0:
             yield reading.part, reading.segment

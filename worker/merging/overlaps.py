@@ -1,6 +1,6 @@
 """Pure: which segments of which window make the timeline, where windows overlap.
 
-The windows are joined from the first to the last. In an overlap each utterance is told once, by the window on whose
+The windows are joined from the first to the last. In an overlap each utterance is kept once, by the window on whose
 side of the cut its middle lies. Both readings are compared, so that a few tenths of a second, or an utterance that
 one of them splits, neither double a word nor lose it.
 """
@@ -51,7 +51,7 @@ def select(parts: Sequence[ChunkOutcome]) -> list[Taken]:
     Takes n log n in the number of segments: only what reaches into an overlap is compared.
 
     Example: both windows heard 45 to 75 s, the first tells what is said before 60 s. The second split an utterance. It
-    is told once, as the first has it, so that nothing is cut in two. What one of them alone heard stays:
+    is kept once, as the first has it, so that nothing is cut in two. What one of them alone heard stays:
 
     >>> first = Segment(56, 62, "one two three four five six"), Segment(70, 72, "Yes.")
     >>> second = Segment(56.2, 59.9, "One two three four"), Segment(60.1, 62.1, "five six.")
@@ -75,10 +75,16 @@ def select(parts: Sequence[ChunkOutcome]) -> list[Taken]:
 
 
 def _heard(parts: Sequence[ChunkOutcome], index: int) -> list[Taken]:
+    """The segments with text that the part has."""
     return [(index, segment) for segment in parts[index].segments if segment.text.strip()]
 
 
 def _tidy(taken: Taken) -> Taken:
+    """The segment without a time below 0, or an end before its start.
+
+    >>> _tidy((0, Segment(-0.5, 2.0, "Yes.")))[1].start
+    0.0
+    """
     index, segment = taken
     start = max(0.0, segment.start)
     return index, replace(segment, start=start, end=max(start, segment.end))
@@ -105,6 +111,7 @@ def _parted(items: Iterable[Item], test: Callable[[Item], bool]) -> tuple[list[I
 
 
 def _reading(part: ChunkOutcome, index: int, segment: Segment, *, first: bool) -> Hypothesis:
+    """A segment as merging compares it; `torn` where the edge of its window cut it."""
     span = clip(segment.span, part.window)
     torn = span.end >= part.window.end - EDGE if first else span.start <= part.window.start + EDGE
     return reading(index, segment, span, torn=torn)
@@ -121,6 +128,7 @@ def _seam(before: ChunkOutcome, part: ChunkOutcome, overlap: Span) -> Overlap:
 
 
 def _faulty(part: ChunkOutcome, overlap: Span) -> bool:
+    """Is there a reason not to trust what the part has in the overlap?"""
     return bool(part.reasons) or any(gap.start < overlap.end and gap.end > overlap.start for gap in part.missing)
 
 
@@ -163,6 +171,7 @@ def _told(left: Sequence[Hypothesis], right: Sequence[Hypothesis], seam: Overlap
 
 
 def _taken(one: Hypothesis) -> Taken:
+    """A hypothesis as an entry of the timeline."""
     return one.part, one.segment
 
 
@@ -182,5 +191,6 @@ def _beyond(side: _Side, timeline: Sequence[Taken], other: _Side) -> list[Hypoth
 
 
 def _stands(span: Span, cover: Sequence[Span]) -> bool:
+    """Is the span covered by what others said, but for an instant?"""
     wider = Span(span.start - INSTANT / 2, max(span.end, span.start) + INSTANT / 2)
     return covered(wider, cover) >= COVERED * wider.duration

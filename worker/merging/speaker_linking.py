@@ -1,6 +1,6 @@
 """Pure: which speakers of different windows are the same person, where the engine tells the speakers of a window apart.
 
-A model numbers the speakers of each window anew. A voice is a part's label. Where two windows overlap both hear the
+A model numbers the speakers of each window again. A voice is a part's label. Where two windows overlap both hear the
 same people, so labels that speak at the same time are one voice (`link`). Voices that are silent there are linked by
 their embeddings (`link_by_embeddings`). Two labels of one window never are one voice.
 """
@@ -169,6 +169,13 @@ def link_by_embeddings(
 
     A voice is known by the embeddings of what it says alone. A voice that says nothing alone stays as it is, and so do
     the doubts about it.
+
+    Of three voices in two dimensions, the last two become one, whose mean is weighted by seconds, unit(1, 29.9):
+
+        voice   s alone   mean of its embeddings   another person than
+        0       40        (1.0, 0.0)               1, which spoke in a window with it
+        1       20        (0.0, 1.0)               0
+        2       10        (0.1, 0.99)              nobody: it was heard in another window. Cosine to 0: 0.1, to 1: 0.99
     """
     sounds = _sounds(voices, parts, heard)
     weights = np.array([*map(len, sounds)], np.float64)
@@ -213,6 +220,7 @@ def _within(heard: SpeakerEmbeddings, stretch: Span) -> NDArray[np.int64]:
 
 
 def _means(centers: Vectors, weights: NDArray[np.float64], group: Labels) -> Vectors:
+    """The mean direction of each group, weighted by seconds; shape (groups, dimensions)."""
     sums = np.zeros((int(group.max(initial=-1)) + 1, centers.shape[1]))
     np.add.at(sums, group, centers * weights[:, None])
     return unit(sums)
@@ -257,10 +265,20 @@ def speaking_alone(spoken: Mapping[int, Sequence[Span]]) -> dict[int, list[Span]
 
 
 def _pair(one: int, other: int) -> Pair:
+    """Both numbers, the smaller first.
+
+    >>> _pair(3, 1)
+    (1, 3)
+    """
     return min(one, other), max(one, other)
 
 
 def _pairs(found: Iterable[tuple[int, int]]) -> frozenset[Pair]:
+    """Pairs of different numbers, each in order and once.
+
+    >>> sorted(_pairs([(3, 1), (1, 3), (2, 2)]))
+    [(1, 3)]
+    """
     return frozenset(_pair(a, b) for a, b in found if a != b)
 
 
@@ -293,7 +311,7 @@ def _bonds(parts: Sequence[ChunkOutcome], one: int, other: int) -> Iterator[_Bon
     heard = without([overlap], [*a.missing, *b.missing])  # by both
     seconds = _Seconds.of(_clipped(a, heard), _clipped(b, heard))
     ours, theirs = set[int](), set[int]()
-    for (x, y), shared in seconds.most_first():
+    for (x, y), shared in sorted(seconds.shared.items(), key=lambda item: -item[1]):
         if shared >= MIN_HINT and x not in ours and y not in theirs:
             ours.add(x)
             theirs.add(y)
@@ -301,6 +319,7 @@ def _bonds(parts: Sequence[ChunkOutcome], one: int, other: int) -> Iterator[_Bon
 
 
 def _clipped(part: ChunkOutcome, within: Sequence[Span]) -> list[tuple[int, Span]]:
+    """What is said within these stretches, each piece with its label."""
     pieces = ((label, clip(span, stretch)) for label, span in spoken(part) for stretch in within)
     return [(label, piece) for label, piece in pieces if piece.duration > 0]
 
@@ -326,10 +345,6 @@ class _Seconds:
                 if left < right:
                     shared[x, y] += piece.duration
         return cls(*spoke, shared)
-
-    def most_first(self) -> list[tuple[Pair, float]]:
-        """Pairs of labels, and how long both speak."""
-        return sorted(self.shared.items(), key=lambda item: -item[1])
 
     def tell(self, x: int, y: int) -> bool:
         """True when these two are clearly one voice."""

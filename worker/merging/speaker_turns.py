@@ -1,8 +1,8 @@
 """Pure: whose words are whose, where the engine does not say: segments are cut at the changes of speaker.
 
-Turns come from voices and are right within half a second; words have times of their own. A word goes to whoever speaks
-in its middle. A change of speaker within a sentence is moved to the nearest place where one is likelier: where a
-sentence ends, or where nobody says anything.
+Turns come from voices and are right within half a second; words have times of their own. A word goes to the
+one who speaks in its middle. A change of speaker within a sentence is moved to the nearest place where one is likelier:
+where a sentence ends, or where nobody says anything.
 """
 
 from __future__ import annotations
@@ -74,11 +74,12 @@ def _spoken(number: int, segment: Segment) -> Iterator[_Spoken]:
 
 
 def _speaker(turns: Sequence[SpeakerTurn], span: Span) -> int:
-    """Who speaks most in this span; where nobody does, whoever speaks next to it."""
+    """Who speaks most in this span; where nobody does, the one who speaks next to it."""
     first = max(0, bisect_right(turns, span.start, key=lambda turn: turn.span.start) - 1)
     near = turns[first : bisect_right(turns, span.end, key=lambda turn: turn.span.start) + 1]
 
     def shared(turn: SpeakerTurn) -> float:  # below 0: how far away it is
+        """Seconds that a turn and the span have in common."""
         return min(turn.span.end, span.end) - max(turn.span.start, span.start)
 
     return max(near or turns[-1:], key=shared).speaker

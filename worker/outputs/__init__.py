@@ -26,6 +26,20 @@ FORMATS: dict[str, Callable[[Transcript], str | bytes]] = {
     "rttm": rttm.render,
 }
 
+# For browsers and other programs. No browser runs one from our server, as every response says so.
+PLAIN = "text/plain; charset=utf-8"
+MEDIA_TYPES = {
+    "txt": PLAIN,
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "json": "application/json",
+    "tsv": "text/tab-separated-values; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "md": "text/markdown; charset=utf-8",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "rttm": PLAIN,
+}
+
 # Those that a terminal or another program has to be kept from reading as text.
 BINARY = frozenset({"docx"})
 
@@ -35,7 +49,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 def render(transcript: Transcript, fmt: str, folder: Path | None = None) -> bytes:
     """The content of the file `fmt` for this transcript; text as UTF-8.
 
-    `folder` is where the file will lie, for the page, which plays the recording; beside it unless told otherwise.
+    `folder` is where the file will lie, for the page, which plays the recording; beside it by default.
     Bytes of a file name that are not UTF-8 reach us as lone surrogates, which UTF-8 cannot hold; they are
     shown as U+FFFD. Raises UsageError for a format that does not exist.
     """

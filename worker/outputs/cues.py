@@ -26,6 +26,7 @@ PAUSE_MS = 1500  # within a segment, words that are so far apart stand in two cu
 
 SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f"
 CLAUSE_ENDS = ",;:\u2014\uff0c\u3001\uff1b\uff1a"
+ENDS = dict.fromkeys(CLAUSE_ENDS, 1) | dict.fromkeys(SENTENCE_ENDS, 2)  # how good a place for a break each is
 CLOSING = "\"')]\u00bb\u201d\u2019\u300d\u300f\uff09"
 
 # Unicode categories with which no line of a script without spaces begins (marks without their letter among them),
@@ -65,9 +66,11 @@ class _Draft(NamedTuple):
     label: str
 
     def lines(self) -> tuple[str, ...]:
+        """The text in lines that fit."""
         return _lines(self.units, self.prefix, _room(self.prefix))
 
     def is_visible(self) -> bool:
+        """Is there anything to show?"""
         return any(map(is_visible, _text(self.units)))
 
 
@@ -85,7 +88,11 @@ def cues(transcript: Transcript, *, with_names: bool = False) -> list[Cue]:
 
 
 def width(text: str) -> int:
-    """Columns that a text takes."""
+    """Columns that a text takes.
+
+    >>> width("talk"), width("語")
+    (4, 2)
+    """
     return len(text) if text.isascii() else sum(map(_columns, letters(text)))
 
 
@@ -106,7 +113,14 @@ def _drafts(segment: Segment, label: str, with_names: bool) -> list[_Draft]:
     done = list(accumulate(map(_columns_of, groups), initial=0))
     times = _spoken(segment, done) or _shared(segment, done)
     return [
-        _Draft(begin, finish, tuple(group), prefix, label) for group, (begin, finish) in zip(groups, times, strict=True)
+        _Draft(
+            start=begin,
+            end=finish,
+            units=tuple(group),
+            prefix=prefix,
+            label=label,
+        )
+        for group, (begin, finish) in zip(groups, times, strict=True)
     ]
 
 
@@ -136,6 +150,11 @@ def _parts(units: Sequence[_Unit], words: Sequence[Word]) -> list[Sequence[_Unit
 
 
 def _word_columns(word: Word) -> int:
+    """Columns of a word, without the blanks in it.
+
+    >>> _word_columns(Word(0.0, 0.5, "well"))
+    4
+    """
     return width("".join(clean(word.text).split()))
 
 
@@ -243,6 +262,7 @@ def _placed(run: Sequence[int], limit: int) -> Sequence[int]:
     """
 
     def is_late(apart: int) -> bool:
+        """Would some cue come too late, or the last one end after the limit?"""
         shown = _apart(run, apart)
         return shown[-1] + apart > limit or any(at - due > MAX_LATE_MS for at, due in zip(shown, run, strict=True))
 
@@ -266,6 +286,7 @@ def _units(text: str, room: int) -> list[_Unit]:
 
 
 def _pieces(word: str, room: int) -> list[str]:
+    """A word in pieces that each fit into `room` columns; whole where it fits, or may not be broken."""
     found = letters(word)
     inner = (at for at in range(1, len(found)) if _may_break(found[at - 1][0], found[at][0]))
     parts = (found[start:end] for start, end in pairwise([0, *inner, len(found)]))
@@ -273,6 +294,11 @@ def _pieces(word: str, room: int) -> list[str]:
 
 
 def _may_break(before: str, after: str) -> bool:
+    """May a line end between these two characters? In scripts without spaces only, and not before a full stop.
+
+    >>> _may_break("語", "学"), _may_break("a", "b"), _may_break("語", "。")
+    (True, False, False)
+    """
     if not (is_set_solid(before) or is_set_solid(after)):
         return False
     return unicodedata.category(after) not in NOT_FIRST and unicodedata.category(before) not in NOT_LAST
@@ -291,7 +317,11 @@ def _chopped(part: Sequence[str], room: int) -> list[str]:
 
 
 def _signs(letter: str, room: int) -> Sequence[str]:
-    """The letter whole; only an ornament that no line can hold is torn."""
+    """The letter whole; only an ornament that no line can hold is torn.
+
+    >>> _signs("語", 10)
+    ['語']
+    """
     return [letter] if width(letter) <= room else letter
 
 
@@ -331,6 +361,7 @@ def _cue_end(units: Sequence[_Unit], start: int, room: int) -> int:
 
 
 def _two_lines(units: Sequence[_Unit], start: int, room: int) -> int:
+    """Where the units end that two lines hold."""
     return _one_line(units, _one_line(units, start, room), LINE_WIDTH)
 
 
@@ -345,8 +376,12 @@ def _one_line(units: Sequence[_Unit], start: int, room: int) -> int:
 
 
 def _break_quality(text: str) -> int:
-    end = text.rstrip(CLOSING)[-1:] or " "
-    return 2 if end in SENTENCE_ENDS else 1 if end in CLAUSE_ENDS else 0
+    """How well a line ends after this text: 2 after a sentence, 1 after a clause, else 0.
+
+    >>> _break_quality("Yes."), _break_quality("Well,"), _break_quality("and")
+    (2, 1, 0)
+    """
+    return ENDS.get(text.rstrip(CLOSING)[-1:], 0)
 
 
 def _lines(group: Sequence[_Unit], prefix: str, room: int) -> tuple[str, ...]:
@@ -364,8 +399,10 @@ def _lines(group: Sequence[_Unit], prefix: str, room: int) -> tuple[str, ...]:
 
 
 def _line_width(units: Sequence[_Unit]) -> int:
+    """Columns that the units take in one line; the blank before the first is not shown."""
     return sum(unit.width + unit.blank for unit in units) - (bool(units) and units[0].blank)
 
 
 def _text(units: Sequence[_Unit]) -> str:
+    """The text of the units, with the blanks between them."""
     return "".join(" " * unit.blank + unit.text for unit in units).lstrip(" ")

@@ -40,6 +40,7 @@ def render(transcript: Transcript) -> bytes:
 
 
 def _describe(document: Document, transcript: Transcript) -> None:
+    """Write the title and the date into the document's properties."""
     properties = document.core_properties
     properties.title = _xml(title(transcript))[:255]  # the most that a property holds
     properties.author, properties.comments = "dropscribe", ""
@@ -48,6 +49,7 @@ def _describe(document: Document, transcript: Transcript) -> None:
 
 
 def _add(paragraph: Paragraph, turn: Turn) -> None:
+    """Write what one speaker says: when, who in bold, and the words."""
     paragraph.add_run(f"{clock(turn.start)} ")
     if turn.label:
         paragraph.add_run(f"{_xml(turn.label)}: ").bold = True
@@ -65,4 +67,5 @@ def _packed(document: Document) -> bytes:
 
 
 def _xml(text: str) -> str:
+    """The text without characters that XML has no place for."""
     return _NOT_XML.sub("\ufffd", text)

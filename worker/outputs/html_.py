@@ -25,7 +25,7 @@ from dropscribe.core.types import Segment, SegmentKind, Span, Speaker, Transcrip
 from dropscribe.worker.outputs.text import clean, clock, facts, name, names, remarks, title, told_apart
 from dropscribe.worker.outputs.turns import Turn, turns
 
-SILENCE = 10.0  # seconds without a word that a reader is told of
+SILENCE = 10.0  # seconds without a word that are shown to a reader
 COLOURS = 8  # speakers' colours in page.css; later speakers share them, which is why names are always shown
 MAX_TURN = 40  # rows; the browser lays out one turn at a time
 VIDEO = frozenset(".3gp .asf .m4v .mkv .mov .mp4 .webm".split())
@@ -56,7 +56,7 @@ class _Block:
 
 
 def render(transcript: Transcript, folder: Path | None = None) -> str:
-    """The page as it stands in `folder`, from where it looks for the recording; beside it unless told otherwise."""
+    """The page as it stands in `folder`, from where it looks for the recording; beside it by default."""
     script, style = _asset("page.js"), _asset("page.css")
     named = names(transcript)
     source = transcript.source
@@ -85,6 +85,7 @@ def render(transcript: Transcript, folder: Path | None = None) -> str:
 
 @cache
 def _asset(file: str) -> str:
+    """The text of a file that the page is made of."""
     return pages.text_of(_PACKAGE, f"page/{file}")
 
 
@@ -97,6 +98,7 @@ def _policy(script: str, style: str) -> str:
 
 
 def _source_hash(text: str) -> str:
+    """The hash by which a page's policy allows a script or a style."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
@@ -107,7 +109,7 @@ def _link(path: str, folder: Path | None) -> str:
 
 
 def _people(transcript: Transcript) -> list[Speaker]:
-    """Who speaks; nobody where they were not told apart."""
+    """Who speaks; nobody where they were not distinguished."""
     known = {speaker.number: speaker for speaker in transcript.speakers}
     return [known.get(number, Speaker(number)) for number in told_apart(transcript)]
 
@@ -128,30 +130,39 @@ def _silent(transcript: Transcript, parts: Iterable[Turn]) -> Iterator[Span]:
 
 
 def _parts(turn: Turn) -> Iterator[Turn]:
+    """A long turn in parts, so that a page of many hours stays quick."""
     for start in range(0, len(turn.segments), MAX_TURN):
         yield Turn(turn.label, turn.segments[start : start + MAX_TURN])
 
 
 def _turn(number: Iterator[int], turn: Turn) -> _Block:
+    """What one speaker says on end, its rows numbered on."""
     rows = tuple(_row(segment, next(number)) for segment in turn.segments)
     return _Block(turn.start, turn.label, speaker=turn.segments[0].speaker if turn.label else None, rows=rows)
 
 
 def _row(segment: Segment, number: int) -> _Row:
+    """One segment with its marks: a sound, or unsure words with their confidence."""
     unsure = is_unsure(segment)
     kind = ("" if segment.kind is SegmentKind.SPEECH else " sound") + (" unsure" if unsure else "")
     return _Row(number, segment, kind, _percent(segment.confidence or 0.0) if unsure else "")
 
 
 def _percent(confidence: float) -> str:
-    """Of what is below `UNSURE`, and not rounded up to it."""
+    """Of what is below `UNSURE`, and not rounded up to it.
+
+    >>> _percent(0.42)
+    '42%'
+    """
     return f"{min(confidence, UNSURE - 0.01):.0%}"
 
 
 def _uncovered(span: Span) -> _Block:
+    """That the transcript leaves some speech out."""
     text = f"{clock(span.start)} to {clock(math.ceil(span.end))}: speech that this transcript does not cover"
     return _Block(span.start, text, " uncovered")
 
 
 def _silence(span: Span) -> _Block:
+    """That nobody speaks for a while."""
     return _Block(span.start, f"{clock(span.duration)} without words")

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from dropscribe.core import old_names
 from dropscribe.core.confidence import is_unsure
 from dropscribe.core.errors import StoreError
-from dropscribe.core.types import Transcript
+from dropscribe.core.types import SpeechTask, Transcript
 
 SCHEMA = "dropscribe.transcript/1"
 # What stands first in a document; the other fields follow as `Transcript` declares them, and the long lists last.
@@ -32,7 +32,7 @@ def render(transcript: Transcript) -> str:
 def from_json(text: str) -> Transcript:
     """The transcript that `render` made this of, in this version or before; fields that are not known are ignored.
 
-    Raises StoreError when the text is no such document or of another version.
+    Raises StoreError if the text is not such a document or has another version.
     """
     try:
         return _transcript(json.loads(text))
@@ -51,11 +51,14 @@ def _first(error: ValidationError) -> str:
 
 @cache
 def _adapter() -> TypeAdapter[Transcript]:
+    """What checks and writes transcripts, made once."""
     return TypeAdapter(Transcript)
 
 
 def _document(transcript: Transcript) -> dict[str, Any]:
+    """The document as docs/output-formats.md describes it, with old names beside new ones."""
     fields = _adapter().dump_python(transcript, warnings=False)  # of times that are whole numbers
+    _leave_out_what_is_rare(fields)
     speakers, segments = fields.pop("speakers"), fields.pop("segments")
     document = {
         "schema": SCHEMA,
@@ -70,7 +73,20 @@ def _document(transcript: Transcript) -> dict[str, Any]:
     return old_names.with_old(document, old_names.TRANSCRIPT)
 
 
+def _leave_out_what_is_rare(fields: dict[str, Any]) -> None:
+    """A document says `revision`, `corrected` and `task` only where people corrected it, or it is a translation."""
+    if not fields["revision"]:
+        del fields["revision"]
+    if fields["task"] is SpeechTask.TRANSCRIBE:
+        del fields["task"]
+    for segment in fields["segments"]:
+        for part in (segment, *segment["words"]):
+            if not part["corrected"]:
+                del part["corrected"]
+
+
 def _transcript(document: dict[str, Any]) -> Transcript:
+    """The transcript in a document, whose names may be old ones. Raises ValueError, TypeError, KeyError."""
     if document["schema"] != SCHEMA:
         raise ValueError(f"its schema is {document['schema']!r}")
     fields = old_names.with_new(document, old_names.TRANSCRIPT) | {

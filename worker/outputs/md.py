@@ -26,5 +26,6 @@ def escape(text: str) -> str:
 
 
 def _paragraph(turn: Turn) -> str:
+    """What one speaker says, in Markdown."""
     who = f" {escape(turn.label)}:" if turn.label else ""
     return f"**{clock(turn.start)}{who}** {escape(turn.text)}"

@@ -21,6 +21,7 @@ def render(transcript: Transcript) -> str:
 
 
 def _block(number: int, cue: Cue) -> str:
+    """A cue in SubRip."""
     times = f"{timestamp(cue.start_ms, ',')} --> {timestamp(cue.end_ms, ',')}"
     return "\n".join([str(number), times, _inert("\n".join(cue.lines)), ""])
 

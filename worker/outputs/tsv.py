@@ -22,14 +22,24 @@ def render(transcript: Transcript) -> str:
 
 
 def _row(segment: Segment, label: Callable[[Segment], str]) -> str:
+    """A line of the table."""
     start, end = milliseconds(segment.start), milliseconds(segment.end)
     return f"{start}\t{end}\t{_cell(label(segment))}\t{_cell(clean(segment.text))}\t{_figure(segment.confidence)}"
 
 
 def _figure(confidence: float | None) -> str:
+    """A confidence with three decimals; empty where there is none.
+
+    >>> _figure(0.91234), _figure(None)
+    ('0.912', '')
+    """
     return "" if confidence is None else f"{confidence:.3f}"
 
 
 def _cell(text: str) -> str:
-    """Text that a spreadsheet takes for text."""
+    """Text that a spreadsheet takes for text.
+
+    >>> _cell("=1+2"), _cell("one two")
+    ("'=1+2", 'one two')
+    """
     return f"'{text}" if text.startswith(TRIGGERS) else text

@@ -34,6 +34,11 @@ class Turn:
 
 
 def _run(segments: Iterable[Segment], unsure: bool) -> str:
+    """The text of segments in a row, marked where they are unsure.
+
+    >>> _run([Segment(0, 1, "one"), Segment(1, 2, "two")], unsure=False)
+    'one two'
+    """
     text = reduce(join, map(attrgetter("text"), segments))
     return f"{OPEN} {text} {CLOSE}" if unsure else text
 
@@ -47,6 +52,11 @@ def turns(transcript: Transcript) -> list[Turn]:
 
 
 def _groups(segments: Iterable[Segment]) -> list[list[Segment]]:
+    """Segments in runs of one speaker without a long pause.
+
+    >>> len(_groups([Segment(0, 1, "one", 0), Segment(1, 2, "two", 1)]))
+    2
+    """
     groups: list[list[Segment]] = []
     for segment in segments:
         if groups and _continues(groups[-1][-1], segment):
@@ -57,5 +67,10 @@ def _groups(segments: Iterable[Segment]) -> list[list[Segment]]:
 
 
 def _continues(before: Segment, after: Segment) -> bool:
+    """Does the same speaker go on, after a short pause at most?
+
+    >>> _continues(Segment(0, 1, "one", 0), Segment(1.2, 2, "two", 0))
+    True
+    """
     same = (before.kind, before.speaker) == (SegmentKind.SPEECH, after.speaker)
     return same and after.is_speech and after.start - before.end <= PARAGRAPH_PAUSE

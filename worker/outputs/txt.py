@@ -14,4 +14,5 @@ def render(transcript: Transcript) -> str:
 
 
 def _paragraph(turn: Turn) -> str:
+    """What one speaker says, after the time and the name."""
     return f"[{clock(turn.start)}] " + (f"{turn.label}: " if turn.label else "") + turn.text

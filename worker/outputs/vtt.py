@@ -15,10 +15,16 @@ def render(transcript: Transcript) -> str:
 
 
 def _block(cue: Cue) -> str:
+    """A cue in WebVTT; players take who speaks from its tag."""
     times = f"{timestamp(cue.start_ms, '.')} --> {timestamp(cue.end_ms, '.')}"
     voice = f"<v {_escape(cue.label)}>" if cue.label else ""
     return f"{times}\n{voice}" + "\n".join(map(_escape, cue.lines))
 
 
 def _escape(text: str) -> str:
+    """Text in which players see no tags.
+
+    >>> _escape("a < b & c")
+    'a &lt; b &amp; c'
+    """
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -39,7 +39,7 @@ class OffsetFilter:
         self._held: Block | None = None  # what is still to be given, and HALF samples before it
 
     def take(self, block: Block) -> Block:
-        """Give what can be told by now; the rest follows with the next block."""
+        """Give what is known by now; the rest follows with the next block."""
         if self._held is None:
             self._held = _mean(block[:, :WIDTH]).repeat(HALF, axis=1)
         joined = np.concatenate((self._held, block), axis=1)
@@ -55,6 +55,7 @@ class OffsetFilter:
 
 
 def _mean(block: Block) -> Block:
+    """The offset of each channel in a block; shape (channels, 1)."""
     mean: Block = block.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
     return mean
 

@@ -73,7 +73,7 @@ def find_cut(source: Path, heard: float, container: InputContainer, stream: Audi
     try:
         with source.open("rb") as file:
             if declared_size.is_torn(file):
-                return Cut(True)  # what ffmpeg tells of its length is the length of what is there
+                return Cut(True)  # what ffmpeg says of its length is the length of what is there
             claimed, tolerance = _claimed(file, container, stream)
             if heard < claimed - tolerance:
                 return Cut(True, claimed)

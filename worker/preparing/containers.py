@@ -94,8 +94,9 @@ def container_of(source: Path, behind: Behind, links: Sequence[OggLink]) -> Iter
 
 
 def _opened(source: Path, file: str | MendedFile, name: str | None = None) -> InputContainer:
+    """The file, opened by FFmpeg with one thread. Raises NotMediaError, MemoryError."""
     try:
-        return av.open(file, "r", format=name, options=OPTIONS, metadata_errors="replace")
+        container = av.open(file, "r", format=name, options=OPTIONS, metadata_errors="replace")
     except MemoryError:
         raise
     except OSError as error:
@@ -104,6 +105,10 @@ def _opened(source: Path, file: str | MendedFile, name: str | None = None) -> In
     except av.FFmpegError as error:
         cause = "a format that is not read" if isinstance(error, av.ArgumentError) else "damaged, or no media"
         raise NotMediaError(f"{cause} ({error.strerror})", remedy="check the file, or convert it to WAV") from error
+    for stream in container.streams.audio:
+        if stream.codec_context:
+            stream.codec_context.thread_count = 1  # a closed-off process starts no threads
+    return container
 
 
 def opened_link(source: Path, link: OggLink) -> InputContainer:

@@ -82,6 +82,7 @@ def _id3_end(head: bytes) -> int:
 
 
 def _riff(file: BinaryIO) -> int:
+    """Where a WAV or an AVI file says that it ends."""
     return _avi(file) if _at(file, 8, 4) == b"AVI " else _wav(file)
 
 
@@ -101,6 +102,7 @@ def _avi(file: BinaryIO) -> int:
 
 
 def _caf(file: BinaryIO) -> int:
+    """Where the sound of a CAF file begins, whose length the file says; 0 where it does not."""
     at = 8
     for _ in range(MAX_CHUNKS):
         head = _at(file, at, 12)
@@ -114,6 +116,7 @@ def _caf(file: BinaryIO) -> int:
 
 
 def _wav(file: BinaryIO) -> int:
+    """Where the sound of a WAV file ends, by its header."""
     begin, size = _sound(file, 12)
     return 0 if size in UNKNOWN or size >= UNKNOWN_BYTES else begin + size
 
@@ -140,11 +143,13 @@ def _sound(file: BinaryIO, at: int) -> tuple[int, int]:
 
 
 def _aiff(file: BinaryIO) -> int:
+    """Where an AIFF file ends, by its header."""
     size = int.from_bytes(_at(file, 4, 4), "big")
     return 0 if size in UNKNOWN or size >= UNKNOWN_BYTES or not size else 8 + size
 
 
 def _au(file: BinaryIO) -> int:
+    """Where an AU file ends, by its header."""
     head = _at(file, 4, 8)
     size = int.from_bytes(head[4:], "big")
     return 0 if size >= UNKNOWN_BYTES or not size else int.from_bytes(head[:4], "big") + size
@@ -153,7 +158,7 @@ def _au(file: BinaryIO) -> int:
 def _boxes(file: BinaryIO) -> tuple[int, bool]:
     """Where the last of the boxes that an MP4 file consists of ends, and whether it was written in fragments.
 
-    0 where the file is none. What follows the boxes, such as a tag or zeros, is no box and does not count.
+    0 if the file has no boxes. What follows the boxes, such as a tag or zeros, is not a box and does not count.
     """
     at, in_fragments = 0, False
     for _ in range(MAX_BOXES):
@@ -181,10 +186,12 @@ def _ogg_page_end(file: BinaryIO, size: int) -> int:
 
 
 def _w64(file: BinaryIO) -> int:
+    """How large a W64 file is, by its header."""
     return _number(_at(file, 16, 8), 8)
 
 
 def _matroska(file: BinaryIO) -> int:
+    """Where the segment of a Matroska file ends, by its header."""
     _, size, start = _element(file, 0)
     name, size, start = _element(file, start + size)
     return start + size if name == SEGMENT and size else 0
@@ -202,6 +209,7 @@ def _element(file: BinaryIO, at: int) -> tuple[bytes, int, int]:
 
 
 def _asf(file: BinaryIO) -> int:
+    """How large an ASF file is, by its header; 0 for one that was broadcast."""
     at = 30
     for _ in range(MAX_CHUNKS):
         head = _at(file, at, 92)
@@ -213,10 +221,16 @@ def _asf(file: BinaryIO) -> int:
 
 
 def _number(data: bytes, size: int) -> int:
+    """A number in the byte order of Intel; 0 where bytes are missing.
+
+    >>> _number(bytes([1, 1]), 2), _number(bytes([1]), 2)
+    (257, 0)
+    """
     return int.from_bytes(data, "little") if len(data) == size else 0
 
 
 def _at(file: BinaryIO, at: int, size: int) -> bytes:
+    """Bytes at a place in the file, fewer at its end."""
     if at >= MAX_BYTES:
         return b""
     file.seek(at)

@@ -57,6 +57,7 @@ class Resampler:
         yield self._offset.flush()
 
     def _ready(self) -> Iterator[Block]:
+        """The blocks that the filters have ready."""
         while True:
             try:
                 samples = cast(AudioFrame, self._graph.pull()).to_ndarray()
@@ -68,6 +69,7 @@ class Resampler:
 
 @contextmanager
 def _translated() -> Iterator[None]:
+    """Raise NotMediaError for sound that FFmpeg cannot mix."""
     try:
         yield
     except MemoryError:
@@ -77,10 +79,12 @@ def _translated() -> Iterator[None]:
 
 
 def _kind(frame: AudioFrame) -> tuple[str, str, int]:
+    """What filters have to be made for."""
     return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _graph(like: AudioFrame) -> Graph:
+    """The filters that make mono sound of frames like this one."""
     graph = Graph()
     nodes = (
         graph.add_abuffer(

@@ -38,6 +38,11 @@ class _Sink(io.FileIO):
             self.error = error
 
 
+def begin(target: Path) -> None:
+    """Make the file, empty, so that a process can then be left this file alone. Raises NoRoomError or SpoolError."""
+    _sink(target).close()
+
+
 def write(blocks: Iterable[NDArray[np.int16]], target: Path, channels: int = 1) -> None:
     """Write blocks of shape (samples, channels) at 24 kHz, 16 bit. Raises NoRoomError or SpoolError."""
     with _sink(target) as sink:
@@ -52,6 +57,7 @@ def write(blocks: Iterable[NDArray[np.int16]], target: Path, channels: int = 1) 
 
 
 def _sink(target: Path) -> _Sink:
+    """The file to write to. Raises SpoolError."""
     try:
         return _Sink(target, "w+")
     except OSError as error:
@@ -59,10 +65,16 @@ def _sink(target: Path) -> _Sink:
 
 
 def _not_written(error: Exception) -> SpoolError:
+    """The error for audio that cannot be written."""
     if isinstance(error, OSError):
         return cannot_write(_sentence(error.strerror), error)
     return SpoolError(_sentence(error))
 
 
 def _sentence(reason: object) -> str:
+    """What to say of audio that cannot be written.
+
+    >>> _sentence("No space left on device")
+    'its audio cannot be written (No space left on device); make room on the disk of the spool'
+    """
     return f"its audio cannot be written ({reason}); make room on the disk of the spool"

@@ -83,6 +83,7 @@ def _of_link(source: Path, link: OggLink, track: Track, timeline: Timeline, dama
 
 
 def _is_read(stream: AudioStream) -> bool:
+    """Is there a decoder for the stream that may be used?"""
     return bool(stream.codec_context) and stream.codec_context.codec.name in CODECS.split(",")
 
 

@@ -46,7 +46,7 @@ NO_SOUND = Character(math.inf, -1.0)  # of what cannot be decoded
 
 
 def is_sound(file: BinaryIO, found: Understated, options: Mapping[str, str]) -> bool:
-    """True where most of what lies behind is no noise, or is like the noise that the header claims.
+    """True where most of what lies behind is not noise, or is like the noise that the header claims.
 
     `options` are ffmpeg's, for opening it.
     """
@@ -72,7 +72,7 @@ def _samples(data: io.BytesIO, name: str, options: Mapping[str, str]) -> NDArray
     with av.open(data, "r", format=name, options=dict(options)) as container, suppress(av.FFmpegError):  # half a frame
         frames.extend(frame for frame in container.decode(audio=0) if frame.samples)
     first = [frame.to_ndarray().reshape(-1)[:: _every(frame)][: frame.samples] for frame in frames]
-    with np.errstate(invalid="ignore"):  # bytes that are no numbers
+    with np.errstate(invalid="ignore"):  # bytes that are not numbers
         samples = np.concatenate([np.zeros(0), *first])
     return samples / FULL_SCALE.get(frames[0].format.packed.name if frames else "", 1.0)
 

@@ -194,6 +194,7 @@ def spread(block: Block, lanes: Sequence[Lane]) -> float:
 
 
 def _no_room(error: OSError) -> SpoolError:
+    """The error for working data that cannot be written."""
     return cannot_write(f"its working data cannot be written ({error.strerror}); make room on that disk", error)
 
 

@@ -48,7 +48,7 @@ class Level:
 
     @property
     def gain(self) -> float:
-        """The factor that brings the RMS to -25 dBFS; less where a peak that is no click would clip, 40 dB at most."""
+        """The factor that brings the RMS to -25 dBFS; less if a peak would clip that is not a click, 40 dB at most."""
         if self.is_silent:
             return 1.0
         wanted = 10 ** (TARGET_DBFS / 20) / max(self.rms, FLOOR)

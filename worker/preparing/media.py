@@ -71,6 +71,16 @@ class Recording:
         return tuple(self.lane() for _ in range(channels if self.is_separate and channels > 1 else 1))
 
 
+@dataclass(frozen=True, slots=True)
+class HeardRecording:
+    """A file whose sound was decoded: the name of its `format`, the sound of its tracks, and all tracks as `told`."""
+
+    recording: Recording
+    format: str
+    sounds: tuple[TrackSound, ...]
+    told: tuple[Track, ...]
+
+
 def decode(
     source: Path,
     target: Path,
@@ -86,28 +96,41 @@ def decode(
     silence, so that times stay right.
     Raises NotMediaError, NoAudioError, DecodeLimitError, NoRoomError or SpoolError with the reason, MemoryError.
     """
+    with ExitStack() as files:
+        return spool(hear(source, scratch, max_seconds, wanted, files), target)
+
+
+def hear(source: Path, scratch: Path, max_seconds: float, wanted: Listening, files: ExitStack) -> HeardRecording:
+    """Decode into `scratch`, in files that `files` closes. Raises as `decode`."""
     behind, links = behind_sound(source), links_of(source)
     with container_of(source, behind, links) as container:
         _check_length(container, max_seconds)
         chosen, name = _tracks(container, wanted), container.format.name
-    with ExitStack() as files:
-        recording = Recording(source, behind, links, scratch, max_seconds, wanted.is_separate, files)
-        decoded = [_decoded(recording, track) for track in tracks.heard(chosen)]
-        heard = [sound for sound in decoded if isinstance(sound, TrackSound)]
-        if not heard:
-            raise NotMediaError("truncated or damaged: no audio could be decoded", remedy="copy or export it again")
-        spooled = _spooled(recording, heard, target)
-        return _answer(recording, name, heard, spooled, _told(chosen, decoded))
+    recording = Recording(
+        source=source,
+        behind=behind,
+        links=links,
+        scratch=scratch,
+        max_seconds=max_seconds,
+        is_separate=wanted.is_separate,
+        files=files,
+    )
+    decoded = [_decoded(recording, track) for track in tracks.heard(chosen)]
+    heard = tuple(sound for sound in decoded if isinstance(sound, TrackSound))
+    if not heard:
+        raise NotMediaError("truncated or damaged: no audio could be decoded", remedy="copy or export it again")
+    return HeardRecording(recording, name, heard, _told(chosen, decoded))
 
 
-def _answer(
-    recording: Recording, name: str, heard: Sequence[TrackSound], spooled: Spooled, told: tuple[Track, ...]
-) -> Decoded:
-    first, whole, behind = heard[0], longest(spooled.lanes), recording.behind
+def spool(whole: HeardRecording, target: Path) -> Decoded:
+    """Write the FLAC file; returns facts on the recording, and on the audio made of it."""
+    recording, heard = whole.recording, whole.sounds
+    spooled = _spooled(recording, heard, target)
+    first, length, behind = heard[0], longest(spooled.lanes), recording.behind
     level, damage = spooled.lanes[0].level, Damage.of([*map(attrgetter("damage"), heard)])
     return Decoded(
-        duration=whole,
-        format=name,
+        duration=length,
+        format=whole.format,
         codec=first.track.codec,
         channels=first.track.channels,
         sample_rate=first.track.sample_rate,
@@ -115,14 +138,14 @@ def _answer(
         gain_db=round(decibels(level.gain), 2),
         silent=spooled.is_silent,
         truncated=first.cut.truncated or damage.broke_off,
-        # nonsense is not told
+        # nonsense is left out
         claimed_duration=round(first.cut.claimed, 3) if first.cut.claimed <= recording.max_seconds else 0.0,
         decode_errors=damage.errors,
         silence_inserted=round(max(map(attrgetter("inserted"), heard)), 3),
         inverted_seconds=round(max(damage.inverted, spooled.inverted), 1),
-        header_seconds=round(behind.header_share * whole, 1),
+        header_seconds=round(behind.header_share * length, 1),
         unread_bytes=behind.unread,
-        tracks=told,
+        tracks=whole.told,
         damaged=_whole_milliseconds(spans.merged(chain.from_iterable(map(attrgetter("damaged"), heard)))),
         separate_channels=spooled.channels,
         remarks=spooled.remarks,
@@ -130,6 +153,7 @@ def _answer(
 
 
 def _whole_milliseconds(found: Iterable[Span]) -> tuple[Span, ...]:
+    """The spans, rounded."""
     return tuple(Span(round(span.start, 3), round(span.end, 3)) for span in found)
 
 
@@ -150,6 +174,7 @@ def _tracks(container: InputContainer, wanted: Listening) -> tuple[Track, ...]:
 
 
 def _check_channels(heard: Sequence[Track], wanted: Listening) -> None:
+    """Raise DecodeLimitError for more channels than can be transcribed one by one."""
     channels = sum(map(attrgetter("channels"), heard))
     if wanted.is_separate and channels > MAX_SEPARATE:
         raise DecodeLimitError(
@@ -165,7 +190,7 @@ def _decoded(recording: Recording, track: Track) -> TrackSound | Track:
         for block in blocks(_frames(recording, container, track, timeline, damage)):
             damage.inverted += spread(block, lanes)
             if longest(lanes) > recording.max_seconds:
-                raise _too_long(recording.max_seconds)
+                raise too_long(recording.max_seconds)
         if not longest(lanes) or damage.errors > 9 * timeline.frames:  # noise that happens to decode
             return replace(track, left_out="it is damaged")
         return _placed(recording, container, TrackSound(track, lanes, damage), timeline)
@@ -223,10 +248,11 @@ def _check_length(container: InputContainer, max_seconds: float) -> None:
     """Raise DecodeLimitError where the header says more than is allowed, and the file is large enough for it."""
     length = claimed_length(container)
     if length > max_seconds and container.size > length * MIN_BYTES_PER_SECOND:
-        raise _too_long(max_seconds)
+        raise too_long(max_seconds)
 
 
-def _too_long(max_seconds: float) -> DecodeLimitError:
+def too_long(max_seconds: float) -> DecodeLimitError:
+    """The error for a recording beyond the limit."""
     return DecodeLimitError(
         f"longer than {max_seconds / 3600:g} h", remedy="split it, or raise DROPSCRIBE_DECODE_HOURS"
     )

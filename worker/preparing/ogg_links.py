@@ -1,7 +1,7 @@
 """The links of a chained Ogg file: whole recordings one after the other, as radio stations and recorders write them.
 
 Each may have other channels, another sample rate and even another codec, where ffmpeg stops reading.
-Everything read here was written by a stranger: each look is bounded, and any nonsense is no link.
+Everything read here was written by a stranger: each look is bounded, and nonsense does not count as a link.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FIRST = re.compile(rb"OggS\x00[\x02\x03\x06\x07]\x00{8}(.{4})\x00{4}.{4}", re.DO
 PAGE = re.compile(rb"OggS\x00[\x00-\x07](.{8})(.{4}).{8}", re.DOTALL)
 HEAD_BYTES = 26  # of a page, before the number of its segments
 
-# What first pages begin with, and samples a second of what their positions count; 0 is no sound.
+# What first pages begin with, and samples a second of what their positions count; 0 is not sound.
 CODECS: Mapping[bytes, Callable[[bytes], int]] = {
     b"OpusHead": lambda _: 48_000,
     b"\x01vorbis": lambda head: int.from_bytes(head[12:16], "little"),
@@ -71,6 +71,7 @@ def find(file: BinaryIO) -> tuple[OggLink, ...]:
 
 
 def _first_pages(file: BinaryIO) -> Iterator[_FirstPage]:
+    """The first page of each stream of sound in an Ogg file."""
     for start, serial in _found(file):
         file.seek(start + HEAD_BYTES)
         data = file.read(1 + 255 + 64)

@@ -8,17 +8,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from dropscribe.core import disk_errors
+from dropscribe.core.bucket_names import is_in_bucket
+from dropscribe.core.clock import clock
 from dropscribe.core.settings import Settings
 from dropscribe.core.spans import merged
-from dropscribe.core.types import Chunk, Media, Span
+from dropscribe.core.types import Chunk, Media, SourcePart, Span
+from dropscribe.store import parts
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.fleet import Capacity, capacity
 from dropscribe.store.queries import Job
 from dropscribe.worker import chunking
-from dropscribe.worker.preparing import decode, staging, tracks, vad
+from dropscribe.worker.preparing import decode, part_staging, staging, tracks, vad
+from dropscribe.worker.preparing.stage_object import stage_object
 from dropscribe.worker.preparing.staging import Staged
 from dropscribe.worker.runtime import scratch
 from dropscribe.worker.runtime.context import WorkerContext
@@ -34,7 +38,24 @@ DEFAULT_LONGEST = 1800.0  # seconds, where no model worker lives yet; VibeVoice-
 def staged(context: WorkerContext, job: Job, held: Held) -> Iterator[Staged]:
     """A copy of the source in a directory of local scratch, hashed and proved whole, for the duration of the block."""
     with scratch.directory(context.settings.scratch_dir, staging.shown(Path(job.path))) as folder:
-        yield staging.stage(Path(job.source), Path(job.root), folder, held.check)
+        if is_in_bucket(job.root):
+            yield stage_object(context.settings, job, folder, held.check)
+            return
+        first = staging.stage(Path(job.source), Path(job.root), folder, held.check, home=PurePath(job.home))
+        yield _with_parts(context, job, first, held) if job.part_count else first
+
+
+def is_last_try(context: WorkerContext, job: Job) -> bool:
+    """Does the job fail for good where it fails now?"""
+    return job.failures + 1 >= context.settings.failed_attempts
+
+
+def _with_parts(context: WorkerContext, job: Job, first: Staged, held: Held) -> Staged:
+    """A recording in parts with its further files, staged beside the first."""
+    further, folder = parts.of_job(context.database, job.id), first.path.parent
+    whole = part_staging.with_parts(job, first, further, folder, held.check, is_last_try=is_last_try(context, job))
+    parts.mark(context.database, job.id, part_staging.fingerprints(whole.parts))
+    return whole
 
 
 def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepared:
@@ -67,15 +88,26 @@ def _decoded(context: WorkerContext, job: Job, copy: Staged, held: Held) -> deco
     _make_spool(settings.spool_dir)
     label, target = staging.shown(Path(job.path)), context.spooled(job.id)
     bounds, wanted = decode.limits(settings), decode.listening(settings)
-    scratch_folder = copy.path.parent
+    folder, zygote = copy.path.parent, context.zygote
     try:
-        return decode.decode(copy.path, target, bounds, wanted, label=label, scratch=scratch_folder, stop=held.stop)
+        return decode.decode(
+            copy.path,
+            target,
+            bounds,
+            wanted,
+            label=label,
+            parts=[*part_staging.to_decode(job, copy)],
+            scratch=folder,
+            stop=held.stop,
+            zygote=zygote,
+        )
     except decode.DecodeStoppedError:
         held.check()
         raise
 
 
 def _speech(settings: Settings, target: Path, channel: int, decoded: decode.Decoded, held: Held) -> vad.SpeechMap:
+    """Where somebody speaks in a channel; nowhere in silence."""
     held.check()
     if decoded.silent:
         return vad.SpeechMap((), "none needed")
@@ -89,21 +121,24 @@ def _numbered(plans: Sequence[Sequence[Chunk]]) -> tuple[Chunk, ...]:
 
 
 def _media(decoded: decode.Decoded) -> Media:
+    """What is known of the recording, as the job keeps it."""
     claimed = decoded.claimed_duration if decoded.truncated else None
     return Media(
-        decoded.format,
-        decoded.codec,
-        decoded.channels,
-        decoded.sample_rate,
-        claimed,
-        decoded.unread_bytes or None,
-        decoded.tracks,
-        decoded.separate_channels,
-        decoded.damaged,
+        format=decoded.format,
+        codec=decoded.codec,
+        channels=decoded.channels,
+        sample_rate=decoded.sample_rate,
+        claimed_duration=claimed,
+        unread_bytes=decoded.unread_bytes or None,
+        tracks=decoded.tracks,
+        separate_channels=decoded.separate_channels,
+        damaged=decoded.damaged,
+        parts=decoded.parts,
     )
 
 
 def _make_spool(folder: Path) -> None:
+    """Make the folder for a job's audio. Raises SpoolError."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -124,13 +159,14 @@ def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: flo
 
 
 def stretches(settings: Settings, speech: Sequence[Span], duration: float) -> tuple[Span, ...]:
-    """The parts of a recording whose voices are embedded in a step each; none where speakers are not told apart."""
+    """The parts of a recording whose voices are embedded in a step each; none where speakers are not distinguished."""
     if not settings.embeds_voices:
         return ()
     return tuple(map(attrgetter("keep"), chunking.plan(speech, duration, STRETCH_SECONDS)))
 
 
 def _longest(settings: Settings, fleet: Capacity) -> float:
+    """Seconds of the longest chunk that all workers of the fleet can take."""
     held = fleet.longest_chunk or DEFAULT_LONGEST
     return min(settings.chunk_seconds or held, held)
 
@@ -146,10 +182,21 @@ def notes(decoded: decode.Decoded, chunks: tuple[Chunk, ...]) -> tuple[str, ...]
         f"its header claims {claimed:.0f} of {whole:.0f} s: it was read to the end of the file": claimed,
     }
     on_sound = [remark for remark, holds in remarks.items() if holds]
-    return (*on_sound, *_notes_on_tracks(decoded), *decoded.remarks)
+    return (*_notes_on_parts(decoded.parts), *on_sound, *_notes_on_tracks(decoded), *decoded.remarks)
+
+
+def _notes_on_parts(parts: Sequence[SourcePart]) -> Iterator[str]:
+    """Notes on the files that were joined, and those that could not be read."""
+    if parts:
+        told = ", ".join(f"{part.name} from {clock(part.start)}" for part in parts)
+        yield f"one recording in {len(parts)} parts: {told}"
+    for part in parts:
+        if part.problem:
+            yield f"about {clock(part.duration)} are missing, for {part.name} could not be read: {part.problem}"
 
 
 def _notes_on_tracks(decoded: decode.Decoded) -> Iterator[str]:
+    """Notes on tracks that were heard together, or not at all."""
     heard = [str(track.number) for track in tracks.heard(decoded.tracks)]
     if len(heard) > 1 and not decoded.separate_channels:
         yield f"the sound tracks {', '.join(heard)} were heard together"

@@ -20,7 +20,7 @@ BLOCK = 10 * SAMPLE_RATE  # samples in memory at once
 STRETCHED = SAMPLE_RATE  # the same of stretched sound, whose interpolation takes `TAPS` times that
 TAPS = 16  # samples that each interpolated one is made of: up to 8 kHz, errors are 40 dB below the sound
 
-STEPS = 1024  # places between two samples that are told apart: rounding stays below that error
+STEPS = 1024  # places between two samples that are distinguished: rounding stays below that error
 
 
 def _weights() -> NDArray[np.float32]:
@@ -62,6 +62,7 @@ def length(total: int, pieces: Sequence[Piece]) -> int:
 
 
 def _parts(total: int, pieces: Sequence[Piece]) -> Iterator[_Part]:
+    """Each piece as so many samples of silence and of sound, without rounding errors that add up."""
     edges = [0, *(min(round(piece.end * SAMPLE_RATE), total) for piece in pieces[:-1]), total]
     due, made = 0.0, 0
     for piece, start, end in zip(pieces, edges, edges[1:], strict=False):
@@ -74,16 +75,19 @@ def _parts(total: int, pieces: Sequence[Piece]) -> Iterator[_Part]:
 
 
 def _silence(samples: int) -> Iterator[Samples]:
+    """So many samples of silence, in blocks."""
     for start in range(0, samples, BLOCK):
         yield np.zeros(min(BLOCK, samples - start), np.float32)
 
 
 def _copied(read: Read, part: _Part) -> Iterator[Samples]:
+    """The samples of a part as they are, in blocks."""
     for at in range(part.start, part.end, BLOCK):
         yield read(at, min(at + BLOCK, part.end))
 
 
 def _stretched(read: Read, part: _Part) -> Iterator[Samples]:
+    """The samples of a part, made longer or shorter, in blocks."""
     for first in range(0, part.size, STRETCHED):
         made = np.arange(first, min(first + STRETCHED, part.size), dtype=np.float64)
         places = part.start + (made + 0.5) * ((part.end - part.start) / part.size) - 0.5

@@ -7,11 +7,12 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 
+from dropscribe.core import access, mounts, open_folder
 from dropscribe.core.disk_errors import cannot_write
 from dropscribe.core.errors import (
     NoRoomError,
@@ -22,54 +23,93 @@ from dropscribe.core.errors import (
     SpoolError,
 )
 from dropscribe.core.file_marks import FileMark, fingerprint, stamp
-from dropscribe.core.safe_open import SAFELY
+from dropscribe.core.origin import RecordingOrigin, id_of
+from dropscribe.core.recording_parts import RecordingPart
+from dropscribe.core.safe_open import NOT_A_FILE, SAFELY
 from dropscribe.core.safe_text import printable
 
+# What open() says of a folder that is gone, and of a file or a link in its place.
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 BLOCK = 1 << 20  # bytes read at once: one request of a usual NFS mount (rsize 1 MiB)
-
-# What open() says of a symbolic link, and of a socket or a device without a driver.
-NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """The copy at `path`, and what the source was: `size` in bytes, `mtime_ns`, `sha256` in hex, its mark."""
+    """The copy at `path`, and what the source was: `size` in bytes, `mtime_ns`, `sha256` in hex, its mark.
+
+    `origin` is where it was read, where that lay under a root. `parts` are the further files of a recording in parts,
+    whose `sha256` is made of those of all.
+    """
 
     path: Path
     size: int
     mtime_ns: int
     sha256: str
     mark: FileMark
+    origin: RecordingOrigin | None = None
+    parts: tuple[StagedPart, ...] = ()
 
 
-def stage(source: Path, root: Path | None, scratch: Path, check: Callable[[], None] = lambda: None) -> Staged:
+@dataclass(frozen=True, slots=True)
+class StagedPart:
+    """A further file of a recording, and its copy; None where it cannot be read, for which `problem` is the reason."""
+
+    part: RecordingPart
+    copy: Staged | None
+    problem: str = ""
+
+
+def stage(
+    source: Path,
+    root: Path | None,
+    scratch: Path,
+    check: Callable[[], None] = lambda: None,
+    *,
+    home: PurePath | None = None,
+) -> Staged:
     """Copy `source` into `scratch` (mode 0600, no suffix: what a file is, its content decides).
 
-    With a `root`, the opened file has to lie under it, whatever links its path held. `check` is called with each
-    block, and may raise to stop. On any failure no copy is left. Raises SourceMissingError (gone or unreadable for
-    now), OutsideRootError (a link, not a regular file, outside), SourceChangedError (written to meanwhile),
-    NotMediaError (empty), NoRoomError (scratch is full) or SpoolError (scratch cannot be written).
+    With a `root`, the opened file has to lie under it, and no link may lead to it. `home` is its folder relative to
+    the root, where that is not the one in which it lies. `check` is called with each block, and may raise to stop. On
+    any failure no copy is left. Raises SourceMissingError (gone or unreadable for now), OutsideRootError (a link, not a
+    regular file, outside), SourceChangedError (written to or moved meanwhile), NotMediaError (empty), NoRoomError
+    (scratch is full) or SpoolError (scratch cannot be written).
     """
     name = shown(source)
     with _opened(source, name) as fd:
         _check_place(fd, root, name)
         before = os.fstat(fd)
-        if before.st_size == 0:
-            raise NotMediaError(f"{name} is empty", remedy="record or copy it again")
-        with _new_copy(scratch, before.st_size, name) as (copy, copy_fd):
-            sha256 = _copy(fd, copy_fd, before.st_size, name, check)
+        found = _found(fd, source, root, home) if root else None
+        require_content(before.st_size, name)
+        with new_copy(scratch, before.st_size, name) as (copy, copy_fd):
+            sha256 = copied(_blocks(fd, name), copy_fd, before.st_size, name, check)
             mark = FileMark(stamp(before), _fingerprint(copy_fd, before.st_size, name))
             _check_unchanged(before, os.fstat(fd), name)
-    return Staged(copy, before.st_size, before.st_mtime_ns, sha256, mark)
+    origin = found and replace(found, fingerprint=mark.fingerprint)
+    return Staged(
+        path=copy,
+        size=before.st_size,
+        mtime_ns=before.st_mtime_ns,
+        sha256=sha256,
+        mark=mark,
+        origin=origin,
+    )
+
+
+def require_content(size: int, name: str) -> None:
+    """Raise NotMediaError for a recording of no bytes."""
+    if size == 0:
+        raise NotMediaError(f"{name} is empty", remedy="record or copy it again")
 
 
 def shown(path: Path) -> str:
-    """The path as text that can be printed, logged and stored: what is no UTF-8 or no visible character is escaped."""
+    """The path as text that can be printed, logged and stored: what is not UTF-8 or not visible is escaped."""
     return printable(str(path))
 
 
 @contextmanager
 def _opened(source: Path, name: str) -> Iterator[int]:
+    """A descriptor of the recording. Raises OutsideRootError if it is not a file of its own."""
     try:
         fd = os.open(source, SAFELY)
     except OSError as error:
@@ -85,6 +125,7 @@ def _opened(source: Path, name: str) -> Iterator[int]:
 
 
 def _check_place(fd: int, root: Path | None, name: str) -> None:
+    """Raise OutsideRootError where a link led out of the root, or to something else than a file."""
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         raise OutsideRootError(f"{name} is not a regular file", remedy="put the recording itself there")
     # The kernel's own name of what was opened: unlike the path, nobody can swap it afterwards.
@@ -92,8 +133,41 @@ def _check_place(fd: int, root: Path | None, name: str) -> None:
         raise OutsideRootError(f"{name} leads out of {shown(root)}", remedy="put the recording itself there")
 
 
+def _found(fd: int, source: Path, root: Path, home: PurePath | None) -> RecordingOrigin:
+    """The folder that the open file is in, reached through no link; its inode, and who may read it."""
+    name = shown(source)
+    below = source.relative_to(root)
+    home = below.parent if home is None else home
+    has_owners = mounts.has_owners(mounts.filesystem_of(root / home))
+    try:
+        with open_folder.opened(root, home) as folder:
+            _check_same(fd, folder, below.relative_to(home), name)
+            owner = os.fstat(folder).st_uid if has_owners else None
+            place = id_of(folder, root.stat().st_dev)
+            return RecordingOrigin(
+                folder=place,
+                inode=os.fstat(fd).st_ino,
+                access=access.of(fd),
+                fingerprint="",
+                owner=owner,
+            )
+    except OSError as error:
+        raise (_moved(name) if error.errno in GONE else _unreadable(name, error)) from error
+
+
+def _check_same(fd: int, folder: int, way: PurePath, name: str) -> None:
+    """The open file is the one that lies there."""
+    with open_folder.opened(open_folder.at(folder), way.parent) as there:
+        if not os.path.samestat(os.fstat(fd), os.stat(way.name, dir_fd=there, follow_symlinks=False)):
+            raise _moved(name)
+
+
 @contextmanager
-def _new_copy(scratch: Path, size: int, name: str) -> Iterator[tuple[Path, int]]:
+def new_copy(scratch: Path, size: int, name: str) -> Iterator[tuple[Path, int]]:
+    """A file for the copy, of that size in bytes, and its descriptor; removed again if the block fails.
+
+    `name` is what is copied, for messages. Raises NoRoomError, SpoolError.
+    """
     try:
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         _check_room(scratch, size, name)
@@ -121,23 +195,33 @@ def _check_room(scratch: Path, size: int, name: str) -> None:
         raise NoRoomError(f"{needed} {disk.f_bavail * disk.f_frsize / 1e9:.1f} GB left", remedy="make room there")
 
 
-def _copy(fd: int, copy_fd: int, size: int, name: str, check: Callable[[], None]) -> str:
-    """Copy to the end; return the SHA-256. A file that outgrows `size` would fill the disk: stop there."""
+def copied(blocks: Iterable[bytes], copy_fd: int, size: int, name: str, check: Callable[[], None]) -> str:
+    """Copy to the end; return the SHA-256. A file that outgrows `size` would fill the disk: stop there.
+
+    Raises SourceChangedError, SpoolError, and what `check` raises with each block.
+    """
     digest = hashlib.sha256()
-    copied = 0
-    while block := _read(fd, name):
+    length = 0
+    for block in blocks:
         check()
-        copied += len(block)
-        if copied > size:
+        length += len(block)
+        if length > size:
             raise _changed(name)
         digest.update(block)
         _write(copy_fd, block, name)
-    if copied < size:
+    if length < size:
         raise _changed(name)
     return digest.hexdigest()
 
 
+def _blocks(fd: int, name: str) -> Iterator[bytes]:
+    """The recording, block by block."""
+    while block := _read(fd, name):
+        yield block
+
+
 def _fingerprint(copy_fd: int, size: int, name: str) -> str:
+    """The fingerprint of the copy. Raises SpoolError."""
     try:
         return fingerprint(copy_fd, size)
     except OSError as error:
@@ -145,6 +229,7 @@ def _fingerprint(copy_fd: int, size: int, name: str) -> str:
 
 
 def _read(fd: int, name: str) -> bytes:
+    """The next block of the recording. Raises an error where it cannot be read."""
     try:
         return os.read(fd, BLOCK)
     except OSError as error:
@@ -152,6 +237,7 @@ def _read(fd: int, name: str) -> bytes:
 
 
 def _write(fd: int, block: bytes, name: str) -> None:
+    """Write a whole block to the copy. Raises SpoolError."""
     rest = memoryview(block)
     try:
         while rest:
@@ -169,23 +255,30 @@ def _close(fd: int, name: str) -> None:
 
 
 def _check_unchanged(before: os.stat_result, after: os.stat_result, name: str) -> None:
+    """Raise SourceChangedError for a recording that was written to meanwhile."""
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise _changed(name)
 
 
 def _changed(name: str) -> SourceChangedError:
-    return SourceChangedError(
-        f"{name} was written to while it was read", remedy="it is tried again once it stands still"
-    )
+    """The error for a recording that is being written to."""
+    return SourceChangedError(f"{name} was written to while it was read", remedy="it is tried again once it is stable")
+
+
+def _moved(name: str) -> SourceChangedError:
+    """The error for a recording that went away meanwhile."""
+    return SourceChangedError(f"{name} was moved while it was read", remedy="it is tried again once it is stable")
 
 
 def _unreadable(name: str, error: OSError) -> SourceMissingError:
+    """The error for a recording that cannot be read."""
     return SourceMissingError(
         f"cannot read {name}: {error.strerror}", remedy="check that it is still there, its share and its permissions"
     )
 
 
 def _unwritable(name: str, error: OSError) -> SpoolError:
+    """The error for a copy that cannot be written."""
     return cannot_write(
         f"cannot write a working copy of {name}: {error.strerror}; "
         "make room there, or move DROPSCRIBE_HOME to another disk",

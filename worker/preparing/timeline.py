@@ -145,6 +145,7 @@ def holes_at(pieces: Iterable[Piece], moments: Iterable[float]) -> tuple[Span, .
 
 
 def _hole_at(places: Sequence[tuple[Piece, float]], moment: float, whole: float) -> Span:
+    """Where in the audio something is missing that broke off at a moment of the file."""
     for piece, heard in places:
         if piece.is_hole and abs(piece.start - moment) <= NEAR_ERROR:
             return Span(heard, heard + piece.silence)
@@ -212,6 +213,7 @@ def _medians(offsets: Offsets, half: int, edge: int) -> Offsets:
 
 
 def _middle(offsets: Offsets, half: int) -> Offsets:
+    """Offsets without what deviates for a short time only, by a running median."""
     if np.ptp(offsets) <= STEADY:
         return offsets[half : offsets.size - half]
     return np.median(sliding_window_view(offsets, 2 * half + 1), axis=1)
@@ -240,6 +242,7 @@ def _without_excursions(at: Offsets, steady: Offsets) -> Offsets:
 
 
 def _changes(at: Offsets, steady: Offsets, leaps: Offsets) -> Iterator[_Change]:
+    """Where the offset changes for good, each with its drift and its leap."""
     last = 0
     while (here := _next_change(steady, last)) < steady.size:
         seconds, leap = float(steady[here] - steady[last]), float(leaps[here] - leaps[last])

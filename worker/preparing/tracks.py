@@ -38,6 +38,7 @@ def listed(container: InputContainer, codecs: Container[str]) -> tuple[Track, ..
 
 
 def _track(number: int, stream: AudioStream, codecs: Container[str]) -> Track:
+    """A track of the file, and why it is left out if it is."""
     track = Track(number, title=stream.metadata.get("title", ""), language=_language(stream))
     context = stream.codec_context
     if not context:  # whatever its type says: FFmpeg has no decoder for some
@@ -49,6 +50,7 @@ def _track(number: int, stream: AudioStream, codecs: Container[str]) -> Track:
 
 
 def _language(stream: AudioStream) -> str:
+    """The language that the file gives for a track; empty where it gives none."""
     language = stream.metadata.get("language", "").strip().lower()
     return "" if language in NO_LANGUAGE else language
 
@@ -80,6 +82,7 @@ def missed(tracks: Iterable[Track]) -> list[Track]:
 
 
 def _asked_for(tracks: Sequence[Track], numbers: set[int]) -> Sequence[Track]:
+    """The tracks, those left out that nobody asked for. Raises NoAudioError for one that there is not."""
     missing = sorted(numbers - set(map(attrgetter("number"), tracks)))
     if missing:
         raise NoAudioError(
@@ -89,6 +92,7 @@ def _asked_for(tracks: Sequence[Track], numbers: set[int]) -> Sequence[Track]:
 
 
 def _marked(track: Track, mark: Disposition) -> Track:
+    """The track; left out where its title or its marks say that it is commentary or the like."""
     if COMMENTARY.search(track.title):
         return _without(track, "its title says that it is commentary")
     return _without(track, next((reason for kind, reason in MARKS.items() if kind in mark), ""))
@@ -101,6 +105,7 @@ def _main_language(tracks: Sequence[Track], best: int) -> str:
 
 
 def _of_language(tracks: Sequence[Track], language: str) -> Sequence[Track]:
+    """The tracks, those of other languages left out."""
     return [
         _without(track, f"its language is {track.language}") if track.language not in {"", language} else track
         for track in tracks
@@ -108,6 +113,7 @@ def _of_language(tracks: Sequence[Track], language: str) -> Sequence[Track]:
 
 
 def _few(tracks: Sequence[Track]) -> tuple[Track, ...]:
+    """The tracks, those left out that are too many."""
     few = heard(tracks)[:MAX_HEARD]
     return tuple(track if track in few else _without(track, TOO_MANY) for track in tracks)
 

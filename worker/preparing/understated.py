@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal
 
 from dropscribe.worker.preparing.declared_size import MAX_CHUNKS, SLACK, UNKNOWN, UNKNOWN_BYTES
 
-WRAP = 1 << 32  # bytes: where a size of four bytes begins anew
+WRAP = 1 << 32  # bytes: where a size of four bytes begins again
 MAX_HEAD = 16 << 20  # bytes before the sound: pictures and texts
 SCAN = 1 << 20  # bytes read at once, looking for the last one that is not zero
 W64_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # the end of the names of its chunks
@@ -53,11 +53,57 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout(b"RIFF", "wav", 12, b"data", 4, "little", 2, purpose=b"WAVE"),
-    Layout(b"RF64", "wav", 12, b"data", 4, "little", 2, purpose=b"WAVE"),
-    Layout(b"FORM", "aiff", 12, b"SSND", 4, "big", 2, skipped=8, purpose=b"AIF"),
-    Layout(b"caff", "caf", 8, b"data", 8, "big", 1, skipped=4),
-    Layout(bytes.fromhex("726966662e91cf11a5d628db04c10000"), "w64", 40, b"data" + W64_NAME, 8, "little", 8, 24),
+    Layout(
+        magic=b"RIFF",
+        format="wav",
+        first=12,
+        sound=b"data",
+        width=4,
+        order="little",
+        pad=2,
+        purpose=b"WAVE",
+    ),
+    Layout(
+        magic=b"RF64",
+        format="wav",
+        first=12,
+        sound=b"data",
+        width=4,
+        order="little",
+        pad=2,
+        purpose=b"WAVE",
+    ),
+    Layout(
+        magic=b"FORM",
+        format="aiff",
+        first=12,
+        sound=b"SSND",
+        width=4,
+        order="big",
+        pad=2,
+        skipped=8,
+        purpose=b"AIF",
+    ),
+    Layout(
+        magic=b"caff",
+        format="caf",
+        first=8,
+        sound=b"data",
+        width=8,
+        order="big",
+        pad=1,
+        skipped=4,
+    ),
+    Layout(
+        magic=bytes.fromhex("726966662e91cf11a5d628db04c10000"),
+        format="w64",
+        first=40,
+        sound=b"data" + W64_NAME,
+        width=8,
+        order="little",
+        pad=8,
+        counted=24,
+    ),
 )
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # which programs put behind any file
 RF64_SIZE = 28  # where the size of its sound stands: in its first chunk, in 8 bytes
@@ -115,6 +161,7 @@ def find(file: BinaryIO) -> Understated | None:
 
 
 def _behind(file: BinaryIO, layout: Layout, size: int) -> Understated | None:
+    """The sound behind the length that a header claims; None where there is none."""
     sound = next((chunk for chunk in _chunks(file, layout, size) if chunk.name == layout.sound), None)
     told = _told(file, layout, sound) if sound else None
     if told is None or told.start > MAX_HEAD:
@@ -132,7 +179,16 @@ def _told(file: BinaryIO, layout: Layout, sound: FileChunk) -> Understated | Non
     elif layout.knows_not(size):
         return None
     claimed = start + size - layout.skipped
-    return Understated(layout.format, start, claimed, claimed, size_at, width, layout.order, added)
+    return Understated(
+        format=layout.format,
+        start=start,
+        claimed=claimed,
+        end=claimed,
+        size_at=size_at,
+        width=width,
+        order=layout.order,
+        added=added,
+    )
 
 
 def _end(file: BinaryIO, layout: Layout, claimed: int, size: int) -> int:
@@ -155,11 +211,12 @@ def _last_sound(file: BinaryIO, first: int, size: int) -> int:
 
 
 def _chunks(file: BinaryIO, layout: Layout, size: int, first: int = 0) -> Iterator[FileChunk]:
-    """The chunks from a place on, by default the first; up to the first thing that is none."""
+    """The chunks from a place on, by default the first; up to the first thing that is not one."""
     return islice(_walk(file, layout, size, first or layout.first), MAX_CHUNKS)
 
 
 def _walk(file: BinaryIO, layout: Layout, size: int, at: int) -> Iterator[FileChunk]:
+    """The parts of a file, one after the other, as far as they are whole."""
     names = len(layout.sound)
     while len(head := _at(file, at, names + layout.width)) == names + layout.width and _is_name(head[:names]):
         start = at + len(head)
@@ -178,12 +235,13 @@ def _is_name(name: bytes) -> bool:
 
 
 def _at(file: BinaryIO, at: int, size: int) -> bytes:
+    """Bytes at a place in the file, fewer at its end."""
     file.seek(at)
     return file.read(size)
 
 
 class MendedFile(io.FileIO):
-    """The file as it would be if its header told the size of its sound, which ends it."""
+    """The file as it would be if its header gave the size of its sound, which ends it."""
 
     def __init__(self, path: Path, mended: Understated) -> None:
         super().__init__(path)

@@ -22,6 +22,7 @@ from av.filter import Graph
 from numpy.typing import NDArray
 
 from dropscribe.core.errors import ModelUnavailableError, SpoolError
+from dropscribe.core.installing import how_to_install
 from dropscribe.core.types import Span
 
 Samples = NDArray[np.float32]  # full scale is 1
@@ -42,7 +43,7 @@ SILERO_ON, SILERO_OFF = 0.5, 0.35  # speech begins at the one and lasts down to 
 ENERGY_FRAME = 480  # samples, 30 ms: about the length of one sound of speech
 ENERGY_WINDOW = 1000  # frames, 30 s: nobody talks so long without a breath, so its quietest tenth is noise
 ENERGY_MARGIN = 9.0  # dB above the noise floor
-MIN_ENERGY = -55.0  # dBFS; the spool's speech is near -25, so what is 30 dB below is none
+MIN_ENERGY = -55.0  # dBFS; the spool's speech is near -25, so what is 30 dB below is not speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ def _graph(rate: int) -> Graph:
 
 
 def _ready(graph: Graph) -> Iterator[Samples]:
+    """What the filters have ready."""
     while True:
         try:
             block = cast(AudioFrame, graph.pull())
@@ -183,10 +185,12 @@ class _Silero:
         self._session = session
 
     def __call__(self, frames: Iterator[Samples]) -> Flags:
+        """Which frames are speech, by Silero's probabilities."""
         probabilities = np.concatenate([np.zeros(0, np.float32), *self._probabilities(frames)])
         return hysteresis(probabilities, SILERO_ON, SILERO_OFF)
 
     def _probabilities(self, frames: Iterator[Samples]) -> Iterator[Samples]:
+        """For each frame how likely it is speech; the state goes from one block to the next."""
         hidden = cell = np.zeros(SILERO_STATE, np.float32)
         context = np.zeros(SILERO_CONTEXT, np.float32)
         for block in frames:
@@ -200,13 +204,14 @@ class _Silero:
 
 
 def _silero_session() -> Any:
+    """Silero's detector. Raises ModelUnavailableError where a package is missing."""
     try:
         runtime = import_module("onnxruntime")
         weights = _silero_weights()
     except (ImportError, FileNotFoundError) as error:
         raise ModelUnavailableError(
             f"the speech detector of CPU workers is not installed: {error}",
-            remedy="install it with pip install 'dropscribe[cpu]'",
+            remedy=f"install it: {how_to_install('cpu')}",
         ) from error
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # the other cores have work of their own
@@ -214,6 +219,7 @@ def _silero_session() -> Any:
 
 
 def _silero_weights() -> Path:
+    """The file of its weights, which comes with faster-whisper. Raises FileNotFoundError."""
     spec = find_spec("faster_whisper")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         weights = Path(place, "assets", SILERO_WEIGHTS)
@@ -238,11 +244,13 @@ def hysteresis(values: NDArray[np.float32], on: float, off: float) -> Flags:
 
 
 def _energy(frames: Iterator[Samples]) -> Flags:
+    """Frames louder than the noise around them."""
     levels = np.concatenate([np.zeros(0, np.float32), *map(_level, frames)])
     return _above_noise(levels, ENERGY_MARGIN) & (levels > MIN_ENERGY)
 
 
 def _above_noise(levels: NDArray[np.float32], margin: float) -> Flags:
+    """Levels that are so many dB above the noise."""
     flags: Flags = levels > _noise_floor(levels) + margin
     return flags
 

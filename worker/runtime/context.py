@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,10 @@ from dropscribe.core import chunk_ids
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.routing import EMBED, FINISH, PREPARE, TRANSCRIBE, ResidentModel
 from dropscribe.core.settings import Settings
+from dropscribe.core.zygote import Zygote
 from dropscribe.store import chunks, fleet, queries
 from dropscribe.store.chunk_plans import Onward
+from dropscribe.store.chunks import Claimant
 from dropscribe.store.fleet import Capacity, ModelWorker
 from dropscribe.store.leases import ChunkClaim
 from dropscribe.store.session import Database
@@ -75,7 +77,8 @@ class WorkerContext:
     """The parts of a worker.
 
     `owner` is its name in the store; `model` and `encoder` only where the role has one; `called` is what settings call
-    the model's checkpoint.
+    the model's checkpoint. `zygote` forks decoders, where the system has that. While `goes_on` is set, a task goes on
+    with the next chunk.
     """
 
     settings: Settings
@@ -89,6 +92,8 @@ class WorkerContext:
     die: Callable[[int], None]
     encoder: EncoderLoader | None = None
     called: str = ""
+    zygote: Zygote | None = None
+    goes_on: threading.Event = field(default_factory=threading.Event)
 
     def spooled(self, job_id: str) -> Path:
         """Where the decoded audio of a job is."""
@@ -114,6 +119,11 @@ class WorkerContext:
         return ResidentModel.of(self.model.info, self.called)
 
     @cached_property
+    def claimant(self) -> Claimant:
+        """What claims windows."""
+        return Claimant(self.owner, self.settings.lease_seconds, self.resident)
+
+    @cached_property
     def fleet(self) -> FleetView:
         """The fleet as this process sees it."""
         return FleetView(self.database, self.settings)
@@ -128,10 +138,10 @@ class WorkerContext:
         """Have the job of a chunk prepared again, whose audio is gone from the spool."""
         self.ring(PREPARE, chunks.prepare_again(self.database, claim, reason))
 
-    def pass_on(self, chunk_id: str) -> None:
-        """Send a chunk whose message came here to the workers that it waits for, if those are others."""
+    def pass_on(self, chunk_id: str, served: Collection[str]) -> None:
+        """Send a message for a chunk again whose message was spent here, if it waits in none of the `served` queues."""
         queue = chunks.waits_in(self.database, chunk_id)
-        if queue and queue not in self.resident.queues:
+        if queue and queue not in served:
             self.ring(TRANSCRIBE, [chunk_id])
 
     def ring(self, task: str, rows: Iterable[str]) -> None:

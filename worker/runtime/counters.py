@@ -44,7 +44,7 @@ class Counters:
 
     @contextmanager
     def doing(self, task: str) -> Iterator[None]:
-        """Count a task while it runs, and how it ends: done, failed, or stopped (told to, or its lease was lost)."""
+        """Count a task while it runs, and how it ends: done, failed, or stopped (on request, or its lease was lost)."""
         with self._lock:
             self.under_way += 1
         result = FAILED

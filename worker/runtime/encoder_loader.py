@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DELAYS = (10.0, 30.0)  # s between tries: a network that is just coming up
-AGAIN_SECONDS = 600.0  # after which it is tried anew, so that a worker need not be started again
+AGAIN_SECONDS = 600.0  # after which it is tried again, so that a worker need not be started again
 
 
 class EncoderLoader:
@@ -58,12 +58,13 @@ class EncoderLoader:
         return self._failure
 
     def _run(self) -> None:
+        """Load the encoder, trying again after each delay; in the end, those who wait for it hear it."""
         for delay in (*self._delays, None):
             try:
                 self._encoder = self._load()
                 break
             except DropscribeError as error:
-                log.warning("speakers cannot be told apart yet: %s", error)
+                log.warning("speakers cannot be distinguished yet: %s", error)
                 if delay is None or self._ended.wait(delay):
                     self._failure, self._failed_at = str(error), time.monotonic()
                     break

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dropscribe.core import routing
+from dropscribe.core.bucket_names import is_in_bucket
 from dropscribe.core.errors import (
+    BucketAwayError,
+    DecoderKilledError,
     DropscribeError,
     LeaseLostError,
     ModelFatalError,
@@ -21,7 +24,7 @@ from dropscribe.core.errors import (
     UsageError,
 )
 from dropscribe.store import chunks, fleet, jobs, queries, recovery
-from dropscribe.store.chunks import ChunkWork, StretchWork
+from dropscribe.store.chunk_work import ChunkWork, StretchWork
 from dropscribe.store.fleet import UNFIT
 from dropscribe.store.leases import ChunkClaim, JobClaim
 from dropscribe.store.roots import list_roots
@@ -31,8 +34,8 @@ from dropscribe.worker.runtime.lease import StoppedError
 log = logging.getLogger(__name__)
 
 FIRST_DELAY = 10.0  # seconds before a failed step is tried again; each further wait is three times as long
-NO_ROOM_DELAY = 60.0  # seconds before a step that found a full disk is tried again, without end
-FATAL_EXIT = 70  # EX_SOFTWARE of sysexits.h: the supervisor starts the process anew
+NO_ROOM_DELAY = 60.0  # seconds before a step that found a full disk, or no bucket, is tried again, without end
+FATAL_EXIT = 70  # EX_SOFTWARE of sysexits.h: the supervisor starts the process again
 
 # The row is somebody else's or cannot be reached: nothing may or can be written, and the lease brings it back.
 NOT_OURS_TO_MEND = (LeaseLostError, StoreUnavailableError)
@@ -47,7 +50,7 @@ def of_job(context: WorkerContext, claim: JobClaim, failures: int) -> Iterator[N
         raise
     except StoppedError:
         context.ring(routing.FINISH, jobs.release(context.database, claim))
-    except NoRoomError as error:  # a full disk is no fault of the recording
+    except (NoRoomError, BucketAwayError) as error:  # a full disk, or a server, is not the recording's fault
         log.warning("%s", error)
         jobs.postpone(context.database, claim, str(error), delay=NO_ROOM_DELAY)
     except SourceError as error:
@@ -58,7 +61,8 @@ def of_job(context: WorkerContext, claim: JobClaim, failures: int) -> Iterator[N
     except Exception as error:  # noqa: BLE001 (a defect of ours must not lose the job: it is tried again, then failed)
         reason = _advised(context, claim.job_id, failures, error)
         _retry(context, claim, reason, FIRST_DELAY * 3.0**failures)
-        _doubt_oneself(context, claim)
+        if not isinstance(error, DecoderKilledError):  # a recording can bring that about by itself
+            _doubt_oneself(context, claim)
     else:
         context.fitness.succeeded()
 
@@ -90,11 +94,13 @@ def _missing(context: WorkerContext, claim: JobClaim, error: SourceMissingError)
 
 
 def _is_offline(context: WorkerContext, root: str) -> bool:
+    """Is the folder of the recordings out of reach, by the scheduler's word or by our own look?"""
     offline = {folder.path for folder in list_roots(context.database) if not folder.online}
-    return root in offline or not Path(root).is_dir()
+    return root in offline or not (is_in_bucket(root) or Path(root).is_dir())
 
 
 def _retry(context: WorkerContext, claim: JobClaim, reason: str, delay: float) -> None:
+    """Have the job tried again later, or fail where that was tried often enough."""
     limit = context.settings.failed_attempts
     context.ring(routing.FINISH, jobs.retry_later(context.database, claim, reason, delay=delay, limit=limit))
 
@@ -136,7 +142,7 @@ def _doubt_oneself(context: WorkerContext, claim: JobClaim | ChunkClaim) -> None
     """Where one recording after the other fails, the worker is more likely broken than all of them."""
     if context.fitness.failed(claim.job_id):
         log.critical(
-            "%d different recordings failed here in a row; this worker takes itself out", context.fitness.limit
+            "%d different recordings failed here in a row; this worker shuts itself down", context.fitness.limit
         )
         fleet.heartbeat(context.database, context.owner, state=UNFIT)
         recovery.release_all(context.database, context.owner)  # what its other threads have is not to blame
@@ -144,6 +150,7 @@ def _doubt_oneself(context: WorkerContext, claim: JobClaim | ChunkClaim) -> None
 
 
 def _reason(error: Exception) -> str:
+    """Why a step failed, as the job keeps it; logged here, a defect of ours with its traceback."""
     if isinstance(error, DropscribeError):
         log.warning("%s", error)
         return str(error)

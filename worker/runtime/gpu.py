@@ -32,6 +32,7 @@ def pin(which: str) -> Gpu:
 
 
 def _absent(which: str, listing: GpuListing) -> ModelUnavailableError:
+    """The error for a GPU that this process cannot use."""
     if gpus.is_unlisted():
         problem = f"GPU {which} cannot be found: {gpus.UNLISTED}"
         return ModelUnavailableError(problem, remedy=gpus.UNLISTED_REMEDY)
@@ -42,6 +43,7 @@ def _absent(which: str, listing: GpuListing) -> ModelUnavailableError:
 
 
 def _remedy(listing: GpuListing) -> str:
+    """What to do where the GPU that is asked for is not there."""
     if listing.on_machine:
         return f"they count from 0, as {gpus.VARIABLE} gives them; `dropscribe doctor` lists them"
     if any(map(Path.exists, CONTAINER_MARKS)):

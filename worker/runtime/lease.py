@@ -72,7 +72,7 @@ class Held:
         if self.lost:
             raise LeaseLostError(f"{self.claim.id}: the lease ran out")
         if self.stop.is_set():
-            raise StoppedError(f"{self.claim.id}: told to stop")
+            raise StoppedError(f"{self.claim.id}: stopped")
 
 
 class LeaseKeeper:
@@ -160,7 +160,7 @@ class LeaseKeeper:
             self._say_alive()
 
     def watch(self) -> None:
-        """One round: give up what could not be renewed in time, though the store is silent; tell of what hangs."""
+        """One round: give up what could not be renewed in time, though the store is silent; say what hangs."""
         with self._lock:
             current = list(self._held.values())
         for held in current:
@@ -170,6 +170,7 @@ class LeaseKeeper:
                 self._hung(held.claim)
 
     def _repeat(self, one_round: Callable[[], None]) -> None:
+        """Do one round after the other until the end."""
         while not self._ended.wait(min(TICK_SECONDS, self._renew)):
             one_round()
 
@@ -188,15 +189,18 @@ class LeaseKeeper:
                     self._left.append(claim)
 
     def _say_alive(self) -> None:
+        """Beat once; the worker does not stop because the store is away."""
         try:
             self._beat()
         except (StoreError, OSError) as error:  # OSError: what else the beat looks after may be on a share
             log.warning("no heartbeat: %s", error)
 
     def _is_due(self, held: Held) -> bool:
+        """Is the claim to be renewed: has it made progress that is not shown yet, or is its time near?"""
         return held.progress != held.shown or self._monotonic() - held.renewed >= self._renew
 
     def _renew_all(self, due: list[Held]) -> None:
+        """Renew the claims that are due at once; one that was lost or cancelled stops its work."""
         if not due:
             return
         asked = self._monotonic()

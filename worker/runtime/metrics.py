@@ -37,6 +37,7 @@ class WorkerCollector(Collector):
             yield from _gpu_memory()
 
     def _tasks(self) -> Iterator[Metric]:
+        """What the worker is, which tasks have ended how, and how many run."""
         info = GaugeMetricFamily(
             "dropscribe_worker_info",
             "1, with what the worker is.",
@@ -56,6 +57,7 @@ class WorkerCollector(Collector):
         yield GaugeMetricFamily("dropscribe_worker_slots_in_use", "Tasks that run now.", self.tally.under_way)
 
     def _model(self) -> Iterator[Metric]:
+        """What the model has done, in seconds and tokens."""
         tally = self.tally
         yield CounterMetricFamily("dropscribe_worker_audio_seconds", "Audio that the model has read.", tally.audio)
         yield CounterMetricFamily(
@@ -73,6 +75,7 @@ class WorkerCollector(Collector):
 
 
 def _gpu_memory() -> Iterator[Metric]:
+    """The GPU's memory: held by the model, free, and in all; without a value where there is no GPU."""
     found = memory.look()
     for kind, help_ in (
         ("held", "GPU memory that the model's tensors take."),

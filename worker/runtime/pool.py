@@ -33,9 +33,11 @@ class WakingPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         return result
 
     def _nudge(self) -> None:
+        """Wake the event loop, from whatever thread."""
         with contextlib.suppress(BlockingIOError):  # a full pipe is nudge enough
             os.write(self._writer, b".")
 
     def _drain(self) -> None:
+        """Take the nudges away."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._reader, 4096)

@@ -61,10 +61,12 @@ def _held(scratch: Path) -> tuple[Path, int]:
 
 
 def _open(folder: Path) -> int:
+    """The lock of a working directory. Raises OSError."""
     return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _removed_if_free(folder: Path) -> bool:
+    """Remove a working directory whose process has ended; False where one still holds it, or another was quicker."""
     try:
         lock = _open(folder)
     except (FileNotFoundError, NotADirectoryError, PermissionError):  # its process was quicker, or it is not ours
@@ -80,6 +82,7 @@ def _removed_if_free(folder: Path) -> bool:
 
 
 def _remove(folder: Path) -> bool:
+    """Remove a working directory; False where that fails, which is tried again later."""
     try:
         shutil.rmtree(folder)
     except OSError as error:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from dropscribe.core import chunk_ids
-from dropscribe.core.settings import Settings
+from dropscribe.core.settings import REQUESTS, Settings
 from dropscribe.store import queries, switches
 from dropscribe.store.session import Database
 from dropscribe.store.switches import SPOOL_FULL
@@ -71,6 +71,7 @@ def sweep(settings: Settings, database: Database) -> int:
 
 
 def _removed(path: Path) -> bool:
+    """Remove a file; False where that fails, which is tried again later."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:  # the others are removed all the same
@@ -80,10 +81,12 @@ def _removed(path: Path) -> bool:
 
 
 def _job_of(path: Path) -> str:
+    """The job that a file of the spool belongs to."""
     return chunk_ids.job_of(path.name)
 
 
 def _older(folder: Path, seconds: float) -> list[Path]:
+    """What in a folder has not changed for so many seconds."""
     found = []
     for path in _entries(folder):
         with contextlib.suppress(FileNotFoundError):
@@ -93,12 +96,14 @@ def _older(folder: Path, seconds: float) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where there is none yet."""
     with contextlib.suppress(FileNotFoundError):  # the folder is made with the first file
-        return list(folder.iterdir())
+        return [path for path in folder.iterdir() if path.name != REQUESTS]  # which the server keeps
     return []
 
 
 def _size(path: Path) -> int:
+    """Bytes of a file; 0 where it is gone."""
     with contextlib.suppress(FileNotFoundError):  # files come and go
         return path.stat().st_size
     return 0

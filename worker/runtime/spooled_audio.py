@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from dropscribe.core.audio import SAMPLE_RATE
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import DropscribeError, SpoolError
 from dropscribe.core.types import Span
 from dropscribe.models.base import Audio
@@ -25,14 +28,37 @@ def read(path: Path, span: Span, channel: int = 0) -> Audio:
     Returns float32 of shape (samples,), 24 kHz. Raises SpoolGoneError when the file is not there, SpoolError when it
     cannot be read.
     """
-    if not path.exists():
-        raise SpoolGoneError(f"{path} is not in the spool", remedy="is DROPSCRIBE_SPOOL the same on every host?")
+    _require(path)
     audio: Audio = np.zeros(round(span.duration * SAMPLE_RATE), dtype=np.float32)
-    try:
-        with soundfile.SoundFile(path) as file:
-            file.seek(min(round(span.start * SAMPLE_RATE), file.frames))
-            for at, block in enumerate(file.blocks(BLOCK, frames=audio.size, dtype="float32", always_2d=True)):
-                audio[at * BLOCK : at * BLOCK + len(block)] = block[:, channel]
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise SpoolError(f"cannot read {path}: {error}", remedy="remove it, and the job is prepared again") from error
+    damaged = translated((soundfile.LibsndfileError, OSError), into=partial(_unreadable, path))
+    with damaged, soundfile.SoundFile(path) as file:
+        file.seek(min(round(span.start * SAMPLE_RATE), file.frames))
+        for at, block in enumerate(file.blocks(BLOCK, frames=audio.size, dtype="float32", always_2d=True)):
+            audio[at * BLOCK : at * BLOCK + len(block)] = block[:, channel]
     return audio
+
+
+def closed(path: Path) -> SpoolError:
+    """The error for a file of the spool that was written by another account."""
+    return SpoolError(
+        f"account {os.geteuid()} may not read {path}",
+        remedy="let dropscribe have the same user number on every host, or a group that may read the spool",
+    )
+
+
+def _require(path: Path) -> None:
+    """Raise SpoolGoneError for a file that is not there, SpoolError for one that cannot be read."""
+    try:
+        path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        remedy = "is DROPSCRIBE_SPOOL the same on every host?"
+        raise SpoolGoneError(f"{path} is not in the spool", remedy=remedy) from error
+    except PermissionError as error:
+        raise closed(path) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SpoolError:
+    """The error for audio that is damaged."""
+    return SpoolError(f"cannot read {path}: {error}", remedy="remove it, and the job is prepared again")

@@ -26,7 +26,7 @@ MIN_UNCOVERED = 3.0  # s of talk below which a low share says nothing: there was
 MAX_GAP = 30.0  # s of talk between two segments: several utterances, and longer than a jingle taken for speech
 SILENT_ANSWER = 5.0  # s of talk that an answer without a word cannot have overheard
 MIN_DOUBTFUL = 5.0  # s of words below which their confidence says little: a name and a cough can be all of them
-SHORT = 2.0  # s; in less, rounded times make any pace possible
+SHORT = 2.0  # s; in less, rounded times make any speech rate possible
 BURST = 2.0  # times the bound for a whole chunk that a single segment may reach
 
 # What is written without spaces counts by letters: most Chinese characters and kana are a syllable, of which a word
@@ -48,7 +48,7 @@ class Rule(StrEnum):
     CONFIDENCE = "confidence"
 
 
-KEPT_WHOLE = frozenset({Rule.CONFIDENCE})  # what reading a half again does not mend
+KEPT_WHOLE = frozenset({Rule.CONFIDENCE})  # what reading a half again does not fix
 
 ENDINGS = {
     FinishReason.TRUNCATED: (Rule.TRUNCATED, "the model's answer breaks off"),
@@ -62,14 +62,14 @@ class CheckLimits:
 
     `coverage` is the share of the detected talk that segments must account for.
 
-    `words_per_second` is the fastest pace to be believed, over the time in which somebody is said to speak. Readers of
+    `words_per_second` is the highest credible speech rate, over the time in which somebody is said to speak. Readers of
     17 languages say 4 to 9 syllables a second (Coupé et al., Science Advances 5, 2019, eaaw2594). An English word has
     1.4 of them, so that 9 are 6.4 words, pauses not counted; 7 also leaves room for Vietnamese, which puts a space
     after each syllable and has 5.3 of them on average.
 
     `slack` are the seconds that times may be wrong: models round them, and detectors add 0.2 s around speech. A
     segment may stick out of its chunk by as much, or begin before the one before it; and it accounts for as much more
-    on either side, so that gaps of twice that between segments are none.
+    on either side, so that gaps of twice that between segments do not count.
 
     `confidence` is the least that is believed, of all words on average over their time; 0 believes any. Answers of an
     engine that gives no confidence pass.
@@ -138,14 +138,19 @@ def check(result: RawTranscript, duration: float, speech: Iterable[Span], limits
 
 
 def words(text: str) -> float:
-    """How long a text is, in words that take as long to say as English ones."""
+    """How long a text is, in words that take as long to say as English ones.
+
+    >>> words("one two three")
+    3.0
+    """
     syllables, letters = len(SYLLABLE.findall(text)), len(ALPHABETIC.findall(text))
     spaced = ALPHABETIC.sub(" ", SYLLABLE.sub(" ", text)).split()
-    named = sum(any(map(str.isalnum, word)) for word in spaced)  # a dash is no word
+    named = sum(any(map(str.isalnum, word)) for word in spaced)  # a dash is not a word
     return named + syllables / SYLLABLES_A_WORD + letters / LETTERS_A_WORD
 
 
 def _ending(result: RawTranscript) -> Iterator[Failure]:
+    """Did the model end by itself, within its tokens?"""
     if result.ended in ENDINGS:
         yield Failure(*ENDINGS[result.ended])
     if result.output_tokens >= result.budget > 0:
@@ -153,6 +158,7 @@ def _ending(result: RawTranscript) -> Iterator[Failure]:
 
 
 def _times(segments: Sequence[Segment], duration: float, slack: float) -> Iterator[Failure]:
+    """Are the times within the chunk, and in order?"""
     starts, ends = [*map(attrgetter("start"), segments)], [*map(attrgetter("end"), segments)]
     if min(starts, default=0.0) < -slack or max(ends, default=0.0) > duration + slack:
         yield Failure(Rule.TIMES, "the answer has times outside its chunk")
@@ -182,7 +188,11 @@ def _longest_hole(gaps: Sequence[Span], accounted: Sequence[Span]) -> float:
 
 
 def _haste(segments: Sequence[Segment], pace: float, most: float) -> Iterator[Failure]:
-    """Text crammed into the time of all segments, or of one."""
+    """Text crammed into the time of all segments, or of one.
+
+    >>> [*_haste([Segment(0, 1, "one two")], pace=2.0, most=6.0)]
+    []
+    """
     fastest = max((_pace([segment]) for segment in segments), default=0.0)
     if pace > most:
         yield Failure(Rule.SPEECH_RATE, f"nobody says {pace:.0f} words a second")
@@ -199,7 +209,11 @@ def _doubt(segments: Sequence[Segment], least: float) -> Iterator[Failure]:
 
 
 def _pace(segments: Iterable[Segment]) -> float:
-    """Words a second of the time that speech covers; where people talk at once, it counts once."""
+    """Words a second of the time that speech covers; where people talk at once, it counts once.
+
+    >>> _pace([Segment(0, 2, "one two three four")])
+    2.0
+    """
     said = [*filter(attrgetter("is_speech"), segments)]
     spoken = spans.total(_accounted(said, 0.0))
     return sum(words(segment.text) for segment in said) / max(spoken, SHORT)

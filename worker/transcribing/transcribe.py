@@ -1,4 +1,4 @@
-"""One chunk through the model: the window from the spool, the answer in the recording's time, and its verdict."""
+"""One chunk through the model: the window from the spool, the answer in the recording's time, and its check results."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from operator import attrgetter
 
+from dropscribe.core import engines
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import Chunk, EngineInfo, RawTranscript, Segment, Span
 from dropscribe.models.base import TranscribeRequest
-from dropscribe.store.chunks import ChunkWork
+from dropscribe.store.chunk_work import ChunkWork
 from dropscribe.worker import chunking
 from dropscribe.worker.runtime import spooled_audio
 from dropscribe.worker.runtime.context import WorkerContext
@@ -33,19 +34,22 @@ class CheckedHypothesis:
 
 
 def listen(context: WorkerContext, work: ChunkWork, held: Held) -> CheckedHypothesis:
-    """Let the resident model read the chunk. Raises ModelError, or what `Held.check` raises."""
+    """Let the resident model read the chunk. Raises ModelError, SettingsError, or what `Held.check` raises."""
     if context.model is None:
         raise TypeError("a worker without a model got a chunk to read")
     window = work.chunk
     audio = spooled_audio.read(context.spooled(work.claim.job_id), work.span, window.channel)
 
     def progress(seconds: float) -> None:
+        """Note how far the model is, in seconds of the chunk."""
         held.progress = min(max(held.progress, seconds), window.duration)
 
-    began = time.monotonic()
+    began, settings = time.monotonic(), context.settings.for_job(work.overrides)
+    engines.require_task(context.model.info.engine, settings.task)
     request = TranscribeRequest(
         context=work.context,
-        language=context.settings.for_job(work.overrides).language,
+        language=settings.language,
+        task=settings.task,
         cancel=held.stop,
         progress=progress,
     )
@@ -68,7 +72,7 @@ def limits(settings: Settings) -> quality_checks.CheckLimits:
 
 
 def _judged(heard: CheckedHypothesis, work: ChunkWork, bounds: quality_checks.CheckLimits) -> CheckedHypothesis:
-    """With its verdict, and in the recording's time."""
+    """With its check results, and in the recording's time."""
     offset = work.chunk.start
     speech = map(Span.later, work.speech, repeat(-offset))
     verdict = quality_checks.check(heard.result, work.chunk.duration, speech, bounds)

@@ -19,7 +19,7 @@ function moment() {
 }
 
 function play() {
-  media.play().catch(() => {}); // a recording that is not there is told by its own event
+  media.play().catch(() => {}); // a recording that is not there is reported by its own event
 }
 
 function missed() {

@@ -1,0 +1,109 @@
+"""Commands of which each is made when it is asked for, so that `dropscribe status` makes none but its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from dropscribe.admin.cli.setting_options import Declared
+
+
+def quick(flag: Any) -> Any:
+    """A flag that is False until it is given: to make sense of None, Typer imports pydantic, which takes longer."""
+    flag.default = bool(flag.default)
+    return flag
+
+
+class QuickCommand(TyperCommand):
+    """A command whose `--help` is such a flag."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The flag `--help`."""
+        return quick(super().get_help_option(ctx))
+
+
+class QuickGroup(TyperGroup):
+    """A group of commands whose `--help` is such a flag."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The flag `--help`."""
+        return quick(super().get_help_option(ctx))
+
+
+class LazyCommand:
+    """A command or a group of commands before it is made.
+
+    `panel` is the heading under which `--help` lists it, and `home` its module in this room and the function or the
+    `typer.Typer` there. `settings` is the function of `setting_options` that says which settings it takes as options.
+    """
+
+    def __init__(self, panel: str, home: str, *examples: str, settings: str = "") -> None:
+        """`examples` are the arguments of calls that its help shows."""
+        self.panel = panel
+        self.module, _, self.attribute = home.partition(":")
+        self.examples = examples
+        self.settings = settings
+
+    @cached_property
+    def declaration(self) -> Any:
+        """The function, or the `typer.Typer` of a group."""
+        return getattr(import_module(f"{__package__}.{self.module}"), self.attribute)
+
+    @property
+    def is_group(self) -> bool:
+        """True for a group of commands."""
+        return isinstance(self.declaration, typer.Typer)
+
+    def made(self, name: str) -> Any:
+        """As Typer runs it, under this name."""
+        if self.is_group:
+            command: Any = typer.main.get_group(self.declaration)
+        else:
+            command = typer.main.get_command(self._alone(name))
+        command.name, command.rich_help_panel = name, self.panel
+        return command
+
+    def _alone(self, name: str) -> typer.Typer:
+        """The command in an application of its own, with its examples."""
+        shown = (f"  dropscribe {name} {example}".rstrip() for example in self.examples)
+        app = typer.Typer(add_completion=False)
+        app.command(name, cls=self._kind(), epilog="\n\n".join(["Examples:", *shown]))(self.declaration)
+        return app
+
+    def _kind(self) -> type[TyperCommand]:
+        """The class of the command: one that takes settings as options, where it does."""
+        if not self.settings:
+            return QuickCommand
+        from dropscribe.admin.cli import setting_options
+
+        declared: Declared = getattr(setting_options, self.settings)
+        return setting_options.command_with(declared)
+
+
+class LazyCommands(Mapping[str, Any]):
+    """The commands by name, as Typer runs them. Each is made once, when it is first taken."""
+
+    def __init__(self, declared: Mapping[str, LazyCommand]) -> None:
+        """In the order of the help."""
+        self.declared = declared
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        """Raises KeyError for a name that no command has."""
+        if name not in self._made:
+            self._made[name] = self.declared[name].made(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(self.declared)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.declared)

@@ -1,0 +1,15 @@
+"""Who does what is kept: the account of this process."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+
+def own_account() -> str:
+    """The name of this process's account, or its number where it has no name."""
+    number = os.geteuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

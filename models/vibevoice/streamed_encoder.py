@@ -1,0 +1,205 @@
+"""The audio encoders of VibeVoice-ASR with few passes over memory: many recordings side by side, piece by piece.
+
+The weights are those of transformers' modules, which compute the same. They go over each block's tensor 78 times, as
+each norm, product and sum is an operation of its own, between copies that swap time and channels. Here tensors are
+(rows, time, channels) throughout, and each operation is one kernel of PyTorch or of its compiler: 30 passes.
+
+A convolution needs what came before its piece. Each row, one recording, has a state for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from operator import attrgetter, mul
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import conv2d, rms_norm
+
+WIDTHS = 32  # of tensors, for each of which the compiler makes a kernel: two encoders have at most so many
+
+# The sum of x and of y times `scale`, and its norm: (rows, time, channels), (channels) to twice (rows, time, channels).
+Join = Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+
+
+def join(x: Tensor, y: Tensor, scale: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """`x + scale * y`, and that normed: two kernels, as PyTorch has them."""
+    total = torch.addcmul(x, y, scale)
+    return total, rms_norm(total, total.shape[-1:], weight, epsilon)
+
+
+def _rounded_once(x: Tensor, y: Tensor, scale: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    total = torch.addcmul(x.float(), y.float(), scale.float())
+    size = torch.rsqrt(total.square().mean(-1, keepdim=True) + epsilon)
+    return total.to(x.dtype), (total * size * weight.float()).to(x.dtype)
+
+
+def compiled() -> Join:
+    """The same as one kernel, by PyTorch's compiler, which runs when it is first called with each width.
+
+    It raises what the compiler does where a C++ compiler or Triton is not there.
+    """
+    compile_: Any = torch.compile  # whose types lack the limit
+    options = {"compile_threads": 1}  # a worker has no children that compile on
+    made: Join = compile_(_rounded_once, dynamic=False, fullgraph=True, recompile_limit=WIDTHS, options=options)
+    return made
+
+
+class _Convolution(nn.Module):
+    """A causal convolution of transformers; `state` (rows, padding, channels) is what came before the piece."""
+
+    def __init__(self, padded: Any) -> None:
+        super().__init__()
+        self.conv = padded.conv
+        self.padding = int(padded.left_pad)
+        # The memory order of the channels-last kernels, in the place of the other one.
+        weight = self.conv.weight
+        weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        """From (rows, time, channels) to (rows, time / stride, channels); `state` becomes that of the next piece.
+
+        The piece is padded with zeros without a copy of it. The first outputs, which reach into the padding, are then
+        computed once more with the state.
+        """
+        stride = self.conv.stride[0]
+        first = -(-self.padding // stride)
+        beginning = torch.cat([state, x[:, : first * stride]], dim=1)
+        found = self._convolve(x, self.padding)[:, : x.shape[1] // stride]
+        found[:, :first] = self._convolve(beginning, 0)
+        ending = x if x.shape[1] >= self.padding else beginning
+        state.copy_(ending[:, ending.shape[1] - self.padding :])
+        return found
+
+    def _convolve(self, x: Tensor, padding: int) -> Tensor:
+        rows, time, channels = x.shape
+        as_image = x.reshape(rows, 1, time, channels).permute(0, 3, 1, 2)
+        weight, stride, groups = self.conv.weight.unsqueeze(2), (1, self.conv.stride[0]), self.conv.groups
+        found = conv2d(as_image, weight, self.conv.bias, stride, (0, padding), groups=groups)
+        return found.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class _Unit(nn.Module):
+    """A part of an encoder that is computed, and may be moved, as a whole; `following` is the norm of the next block.
+
+    It takes (rows, time, channels), the same normed, and its state; and returns the like for the next unit, where
+    nothing is normed if no block follows.
+    """
+
+    def __init__(self, convolution: Any, following: Any) -> None:
+        super().__init__()
+        self.convolution = _Convolution(convolution)
+        self.following = following
+
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """Steps of time and channels that it remembers."""
+        return self.convolution.padding, int(self.convolution.conv.in_channels)
+
+
+class _Downsampling(_Unit):
+    """The stem, the beginning of a stage, or the head."""
+
+    def forward(self, x: Tensor, _normed: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.convolution(x, state)
+        return x, self.following and rms_norm(x, x.shape[-1:], self.following.weight, self.following.variance_epsilon)
+
+
+class _Block(_Unit):
+    """A convolution for each channel, and a feed-forward part."""
+
+    def __init__(self, block: Any, following: Any, join: Join) -> None:
+        super().__init__(block.mixer, following)
+        self.norm, self.ffn, self.gamma, self.ffn_gamma = block.ffn_norm, block.ffn, block.gamma, block.ffn_gamma
+        self._join = join
+
+    def forward(self, x: Tensor, normed: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        mixed = self.convolution(normed, state)
+        x, normed = self._join(x, mixed, self.gamma, self.norm.weight, self.norm.variance_epsilon)
+        fed = self.ffn(normed)
+        if self.following is None:
+            return torch.addcmul(x, fed, self.ffn_gamma), x
+        return self._join(x, fed, self.ffn_gamma, self.following.weight, self.following.variance_epsilon)
+
+
+def _units(encoder: Any, join: Join) -> Iterator[_Unit]:
+    """An encoder of transformers, one thing after the other."""
+    for stage in (encoder.stem, *encoder.conv_layers):
+        norms = [*map(attrgetter("norm"), stage.stage), None]
+        yield _Downsampling(stage.conv, norms[0])
+        for block, (_, following) in zip(stage.stage, pairwise(norms), strict=True):
+            yield _Block(block, following, join)
+    yield _Downsampling(encoder.head, None)
+
+
+class StreamedEncoder:
+    """Both encoders and the projector of a model. The caller keeps the states and sees to it that one thread computes.
+
+    Where the weights lie elsewhere than on the device, each part of them is moved there for its turn.
+    """
+
+    def __init__(self, model: Any, device: torch.device, join: Join = join) -> None:
+        """`model` is a VibeVoiceAsrForConditionalGeneration, `device` where to compute, `join` how."""
+        encoders = (model.model.acoustic_tokenizer_encoder, model.model.semantic_tokenizer_encoder)
+        weight = encoders[0].head.conv.weight
+        self.hop = int(model.config.acoustic_tokenizer_encoder_config.hop_length)
+        self.device, self.dtype = device, weight.dtype
+        self.moves = weight.device != device
+        self._units = [[*_units(encoder, join)] for encoder in encoders]
+        self._projector = model.model.multi_modal_projector
+        if self.moves and device.type == "cuda":
+            for weight in (weight for encoder in encoders for weight in encoder.parameters()):
+                weight.data = weight.data.pin_memory()  # which a card fetches at the speed of its bus
+        self._shapes = [unit.state_shape for units in self._units for unit in units]
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that are kept of one recording from piece to piece."""
+        return sum(mul(*shape) for shape in self._shapes)
+
+    @torch.no_grad()
+    def __call__(self, samples: Tensor, states: Tensor) -> Tensor:
+        """Samples (rows, hop * tokens) to embeddings (rows, tokens, hidden), both on the device.
+
+        `states` (rows, state_size) are zeros before the first piece of a recording, and become those of the next piece.
+        """
+        cut = iter(torch.split(states, [mul(*shape) for shape in self._shapes], dim=1))
+        shapes = iter(self._shapes)
+        latents = []
+        for units in self._units:
+            x = normed = samples.unsqueeze(-1)
+            for unit in units:
+                x, normed = self._run(unit, x, normed, next(cut).view(len(x), *next(shapes)))
+            latents.append(x)
+        found: Tensor = self._run(self._projector, *latents)
+        return found
+
+    def _run(self, unit: nn.Module, *arguments: Tensor) -> Any:
+        if not self.moves:
+            return unit(*arguments)
+        weights = {name: weight.to(self.device, non_blocking=True) for name, weight in unit.state_dict().items()}
+        return functional_call(unit, weights, arguments)
+
+
+TOLERANCE = 0.02  # of the embeddings' size; in 16 bits two to three digits are kept
+
+
+def fastest(model: Any, device: torch.device, samples: Tensor, made: Join) -> tuple[StreamedEncoder, str]:
+    """An encoder that joins by `made` where that runs and is right, and otherwise one that does not, and why.
+
+    Both encode `samples` (rows, hop * tokens) on the device, and are compared.
+    """
+    plain = StreamedEncoder(model, device)
+    other = StreamedEncoder(model, device, made)
+    states = samples.new_zeros(len(samples), plain.state_size)
+    try:
+        expected, found = (one(samples, states.clone()).float() for one in (plain, other))
+    except Exception as error:  # noqa: BLE001  # whatever the compiler lacks on this machine
+        return plain, str(error).strip().partition("\n")[0] or type(error).__name__
+    error_size = float((found - expected).norm() / expected.norm())
+    if not error_size <= TOLERANCE:  # NaN does not agree either
+        return plain, f"it computes wrong numbers on this card (off by {error_size:.1%})"
+    return other, ""
