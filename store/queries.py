@@ -412,12 +412,9 @@ class Backlog:
         found = Counter({JobPhase.of(state, running=0, chunks_left=False): n for state, n in states.items()})
         found[JobPhase.TRANSCRIBING] += self.transcribing
         found[JobPhase.WAITING] += self.waiting
-        found[JobPhase.FINISHING] = max(0, states.get(JobState.FINISHING, 0) + self._comparing(states))
+        comparing_voices = states.get(JobState.TRANSCRIBING, 0) - self.transcribing - self.waiting
+        found[JobPhase.FINISHING] = max(0, states.get(JobState.FINISHING, 0) + comparing_voices)
         return {phase: found[phase] for phase in JobPhase if found[phase]}
-
-    def _comparing(self, states: Mapping[JobState, int]) -> int:
-        """Jobs of which only the voices are left to be compared."""
-        return states.get(JobState.TRANSCRIBING, 0) - self.transcribing - self.waiting
 
 
 def backlog(database: Database) -> Backlog:

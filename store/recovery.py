@@ -5,6 +5,7 @@ Everything here is safe to run twice and from several hosts at once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,12 +187,12 @@ def _give_up(connection: Connection, table: Table[Any], found: Any, lost_limit: 
     job_store.close(connection, job_id, JobEvent.PARKED, reason, where=where)
 
 
-WAITING = (
-    (PREPARE, jobs, and_(jobs.c.state == JobState.QUEUED, jobs.c.owner.is_(None))),
-    (FINISH, jobs, and_(jobs.c.state == JobState.FINISHING, jobs.c.owner.is_(None))),
-    (TRANSCRIBE, chunks, and_(chunks.c.state == ChunkState.QUEUED, chunks.c.kind == ChunkKind.WINDOW)),
-    (EMBED, chunks, and_(chunks.c.state == ChunkState.QUEUED, chunks.c.kind == ChunkKind.EMBED)),
-)
+WAITING: Mapping[str, tuple[Table[Any], ColumnElement[bool]]] = {
+    PREPARE: (jobs, and_(jobs.c.state == JobState.QUEUED, jobs.c.owner.is_(None))),
+    FINISH: (jobs, and_(jobs.c.state == JobState.FINISHING, jobs.c.owner.is_(None))),
+    TRANSCRIBE: (chunks, and_(chunks.c.state == ChunkState.QUEUED, chunks.c.kind == ChunkKind.WINDOW)),
+    EMBED: (chunks, and_(chunks.c.state == ChunkState.QUEUED, chunks.c.kind == ChunkKind.EMBED)),
+}
 
 
 def waiting(database: Database, kind: str, older_than: float, queue: str = MODEL_QUEUE) -> int:
@@ -199,7 +200,7 @@ def waiting(database: Database, kind: str, older_than: float, queue: str = MODEL
 
     Of windows, those in `queue`.
     """
-    _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
+    table, waits = WAITING[kind]
     query = (
         select(func.count())
         .select_from(table)
@@ -214,7 +215,7 @@ def unsent(database: Database, kind: str, older_than: float, limit: int, queue: 
 
     Those never sent come first; then, up to `limit`, the ones whose message is the oldest.
     """
-    _, table, waits = next(entry for entry in WAITING if entry[0] == kind)
+    table, waits = WAITING[kind]
     forbidden_by = forbidding(JobState.PREPARING if kind == PREPARE else "")
     due = and_(waits, _in(kind, queue), table.c.not_before <= now(), ~exists().where(switches.c.name.in_(forbidden_by)))
     # Rows that somebody claims this moment need no message.

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from rich.console import RenderableType
 
+from dropscribe.admin.act.change import cancel_job
 from dropscribe.admin.act.step_sender import StepSender
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.accounts import own_account
@@ -50,12 +51,8 @@ class Rerun:
     @property
     def told(self) -> str:
         """What is done with it, and what that replaces."""
-        return f"{self.action}, in place of {_count(self.corrections)}" if self._replaces else self.action
-
-    @property
-    def _replaces(self) -> bool:
-        """Does another transcript take the place of one that people corrected?"""
-        return bool(self.corrections) and self.action == READ
+        replaces = self.corrections and self.action == READ
+        return f"{self.action}, in place of {_count(self.corrections)}" if replaces else self.action
 
 
 def run(context: Context, paths: Sequence[Path], *, yes: bool, as_json: bool, replaces: bool = False) -> None:
@@ -190,8 +187,7 @@ def _change_model(context: Context, sender: StepSender, one: Rerun) -> None:
 def _read_again(context: Context, sender: StepSender, one: Rerun) -> None:
     """By a new job, or by that which had these very settings before."""
     if not one.job.state.is_final:
-        for follower in commands.cancel(context.database, one.job.id)[1]:
-            sender.send(JobState.FINISHING, follower)
+        cancel_job(sender, one.job.id)
     woken: list[str] = []
     if new := jobs.admit(context.database, [one.wanted], again=True, woken=woken):
         sender.send(JobState.QUEUED, new[0])

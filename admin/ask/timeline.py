@@ -6,7 +6,7 @@ chunks that are read side by side, each moment counts once. So the parts add up 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
@@ -131,7 +131,7 @@ class _Builder:
         if event.kind in BEGINS:
             self.begin(event, BEGINS[event.kind])
         elif event.kind in ENDS_ALL:
-            self.close(list(self.lasting), event)
+            self.close(self.lasting, event)
         elif event.kind in ENDS_ONE:
             self.close(self.meant(event), event)
         self.over = event.kind in FINAL or (self.over and event.kind not in REVIVES)
@@ -141,7 +141,7 @@ class _Builder:
         """An attempt at a step begins."""
         chunk = event.chunk if step == TRANSCRIBE else ""
         # What still lasts ended unnoticed: a chunk is read by one worker at a time, and whole jobs only without chunks.
-        self.close([chunk] if chunk in self.lasting else [] if chunk else list(self.lasting), event, "lost")
+        self.close([chunk] if chunk else self.lasting, event, "lost")
         self.waited_for(step)
         self.lasting[chunk or step] = len(self.attempts)
         self.attempts.append(
@@ -155,14 +155,14 @@ class _Builder:
         )
 
     def meant(self, event: Event) -> list[str]:
-        """Which of the attempts that last an event ends."""
+        """Which of the attempts an event ends, if they last."""
         if event.chunk:
-            return [event.chunk] if event.chunk in self.lasting else []
+            return [event.chunk]
         return [key for key, index in self.lasting.items() if self.attempts[index].step != TRANSCRIBE]
 
-    def close(self, keys: Sequence[str], event: Event, outcome: str = "") -> None:
-        """These attempts end with the event; `outcome` where it is not the event's own kind."""
-        for key in keys:
+    def close(self, keys: Iterable[str], event: Event, outcome: str = "") -> None:
+        """Those of these attempts that last end with the event; `outcome` where it is not the event's own kind."""
+        for key in self.lasting.keys() & keys:
             index = self.lasting.pop(key)
             detail = "" if outcome else event.detail
             ended = replace(self.attempts[index], ended=event.at, outcome=outcome or event.kind, detail=detail)

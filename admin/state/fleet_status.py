@@ -82,8 +82,13 @@ class Status:
     @property
     def unserved_jobs(self) -> int:
         """How many unfinished jobs no living worker has the model for."""
-        served = {queue for worker in self.alive for queue in worker.queues}
-        return sum(number for queue, number in self.model_queues.items() if queue not in served)
+        return sum(self.unserved_queues.values())
+
+    @property
+    def unserved_queues(self) -> dict[str, int]:
+        """The queues from which no living worker takes, with how many unfinished jobs wait in each."""
+        served = frozenset[str]().union(*map(attrgetter("queues"), self.alive))
+        return {queue: number for queue, number in self.model_queues.items() if queue not in served}
 
     @property
     def speed(self) -> float | None:
@@ -103,7 +108,7 @@ class Status:
     @property
     def living_engines(self) -> list[EngineInfo]:
         """The engine of each living model worker."""
-        return [worker.engine for worker in self.alive if worker.engine]
+        return [*filter(None, map(attrgetter("engine"), self.alive))]
 
     @property
     def engines(self) -> list[dict[str, Any]]:
@@ -159,9 +164,8 @@ class Status:
 
     def _unserved(self) -> Iterator[str]:
         """Jobs that wait for a model which no living worker has."""
-        served = {queue for worker in self.alive for queue in worker.queues}
-        for queue, number in self.model_queues.items():
-            if (wish := wish_of(queue)) and queue not in served:
+        for queue, number in self.unserved_queues.items():
+            if wish := wish_of(queue):
                 yield f"{render.count(number, 'job')} waiting for {wish}, {unserved(queue)}"
 
     def _parked(self) -> Iterator[str]:

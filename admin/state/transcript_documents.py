@@ -32,12 +32,9 @@ def current(database: Database, job: Job) -> Transcript:
 
     Raises DropscribeError for a job without a transcript of its own.
     """
-    from dropscribe.worker.merging import merge_chunks
+    from dropscribe.worker.finishing import finish
 
-    transcript = kept(database, job) or _as_stored(database, job)
-    segments, people = merge_chunks.merge(transcript.segments, transcript.speakers, job.speakers.merged)
-    speakers = merge_chunks.named(people, job.speakers.names)
-    return replace(transcript, segments=segments, speakers=speakers, revision=job.revision)
+    return finish.named(kept(database, job) or _as_stored(database, job), job)
 
 
 def kept(database: Database, job: Job) -> Transcript | None:

@@ -168,7 +168,7 @@ def _runs(files: Sequence[PartFile]) -> list[_Run]:
     runs: list[_Run] = []
     begun, why, lacks = [files[0]], "", True
     for before, file in pairwise(files):
-        if reason := _break(before, file):
+        if reason := next((why for why, is_so in BREAKS.items() if is_so(before, file)), ""):
             runs.append(_Run(tuple(begun), why, lacks))
             begun, lacks = [], file.number > before.number + 1
             why = f"{file.file_name} does not go on from {before.file_name}: {reason}"
@@ -196,21 +196,6 @@ def _is_open(run: _Run, after: _Run | None) -> bool:
     return is_free and (run.is_proof or run.may_go_on)
 
 
-def _break(before: PartFile, file: PartFile) -> str:
-    """Why a file does not go on from the one before; empty where it does."""
-    return next((why for why, is_so in BREAKS.items() if is_so(before, file)), "")
-
-
-def _is_another_format(before: PartFile, file: PartFile) -> bool:
-    """Is the sound of two WAV files of different kinds?"""
-    return None not in {before.wav, file.wav} and before.wav != file.wav
-
-
-def _is_larger(before: PartFile, file: PartFile) -> bool:
-    """Is a file larger than the complete one before?"""
-    return file.seen.size > GROWS * before.seen.size and not before.growing
-
-
 def _is_not_cut(before: PartFile, file: PartFile) -> bool:
     """Do lengths and times not say that a file begins where the one before was cut, and names prove nothing?"""
     if file.name.scheme.is_proof:
@@ -228,7 +213,9 @@ BREAKS: dict[str, Callable[[PartFile, PartFile], bool]] = {
     "a number between them is missing": lambda before, file: file.number != before.number + 1,
     "what was known of one of them was removed": lambda *both: Standing.FORGOTTEN in {one.standing for one in both},
     "it was transcribed by itself before": lambda _, file: file.standing is Standing.OWN,
-    "its sound has another format": _is_another_format,
-    "it is larger than the one before, which therefore was not cut": _is_larger,
+    "its sound has another format": lambda *both: len({one.wav for one in both if one.wav}) > 1,
+    "it is larger than the one before, which therefore was not cut": lambda before, file: (
+        file.seen.size > GROWS * before.seen.size and not before.growing
+    ),
     "the one before was not cut then": _is_not_cut,
 }

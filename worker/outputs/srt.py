@@ -23,9 +23,6 @@ def render(transcript: Transcript) -> str:
 def _block(number: int, cue: Cue) -> str:
     """A cue in SubRip."""
     times = f"{timestamp(cue.start_ms, ',')} --> {timestamp(cue.end_ms, ',')}"
-    return "\n".join([str(number), times, _inert("\n".join(cue.lines)), ""])
-
-
-def _inert(text: str) -> str:
-    """Text that players show as it stands. SubRip has no escapes: what players obey is broken up or replaced."""
-    return CODES.sub(f"\\g<0>{WORD_JOINER}", text.replace("-->", "\u2192").translate(BRACES))
+    text = "\n".join(cue.lines).replace("-->", "\u2192").translate(BRACES)
+    inert = CODES.sub(f"\\g<0>{WORD_JOINER}", text)  # SubRip has no escapes: what players obey is broken up or replaced
+    return "\n".join([str(number), times, inert, ""])

@@ -118,7 +118,7 @@ class _JoinedSound:
         """Add silence that stands for what could not be read."""
         start, samples = self._samples / SAMPLE_RATE, round(seconds * SAMPLE_RATE)
         self._grow(samples)
-        for lane in self._lanes():
+        for lane in chain.from_iterable(map(attrgetter("lanes"), self._sounds)):
             _silence(lane, samples)
         self._sounds[0] = replace(
             self._sounds[0], damaged=(*self._sounds[0].damaged, Span(start, self._samples / SAMPLE_RATE))

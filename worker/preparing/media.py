@@ -7,7 +7,7 @@ fraction of decoding twice, and float32 loses nothing of a faint recording that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -128,6 +128,7 @@ def spool(whole: HeardRecording, target: Path) -> Decoded:
     spooled = _spooled(recording, heard, target)
     first, length, behind = heard[0], longest(spooled.lanes), recording.behind
     level, damage = spooled.lanes[0].level, Damage.of([*map(attrgetter("damage"), heard)])
+    damaged = spans.merged(chain.from_iterable(map(attrgetter("damaged"), heard)))
     return Decoded(
         duration=length,
         format=whole.format,
@@ -146,15 +147,10 @@ def spool(whole: HeardRecording, target: Path) -> Decoded:
         header_seconds=round(behind.header_share * length, 1),
         unread_bytes=behind.unread,
         tracks=whole.told,
-        damaged=_whole_milliseconds(spans.merged(chain.from_iterable(map(attrgetter("damaged"), heard)))),
+        damaged=tuple(Span(round(span.start, 3), round(span.end, 3)) for span in damaged),
         separate_channels=spooled.channels,
         remarks=spooled.remarks,
     )
-
-
-def _whole_milliseconds(found: Iterable[Span]) -> tuple[Span, ...]:
-    """The spans, rounded."""
-    return tuple(Span(round(span.start, 3), round(span.end, 3)) for span in found)
 
 
 def _tracks(container: InputContainer, wanted: Listening) -> tuple[Track, ...]:
