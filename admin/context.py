@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from dropscribe.core.queue import Doorbell
     from dropscribe.core.settings import Settings
     from dropscribe.store.session import Database
-
-log = logging.getLogger(__name__)
 
 
 class Context:
@@ -171,4 +168,6 @@ class EmbeddedContext(Context):
 
     def remark(self, label: str, message: str, style: str) -> None:  # noqa: ARG002 (a log has no colours)
         """As the command line says it on standard error."""
-        log.warning("%s: %s", label, message)
+        import logging
+
+        logging.getLogger(__name__).warning("%s: %s", label, message)

@@ -6,26 +6,21 @@ every error and every line of a log, no matter who wrote it there.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from urllib.parse import quote, unquote
 
 HIDDEN = "***"
 MIN_PIECE = 4  # characters; less of a password is found in any text
-SIGNS = re.compile(r"[@/:?#&%=]")  # where a parser may cut a password that was written without escapes
+SIGNS = r"[@/:?#&%=]"  # where a parser may cut a password that was written without escapes
 
+# Patterns are compiled, and modules imported, where something is to be hidden: every import of dropscribe runs this.
 # user:password@, up to the last such sign; `password=` and its like, up to the end or to plain options, as it may hold
 # any sign.
 _PLAIN = "user(?:name)?|host|port|db(?:name)?|master|sentinel_username|ssl(?:mode|rootcert|cert|key|_[a-z_]+)"
 _KEYS = "(?:ssl)?pass(?:word|wd)?|pwd|secret|token|api[-_]?key|key"
-_NAME = re.compile(rf"{_PLAIN}|(?:.*_)?(?:{_KEYS})", re.IGNORECASE)
-_LOGIN = re.compile(r"(?:^|://)[^/:@\s]*:(?!//)(?P<secret>.*)@", re.DOTALL)
-_PARAMETER = re.compile(
-    rf"(?<![a-z])(?:{_KEYS})\s*=(?P<secret>.*?)"
-    rf"(?=(?:&(?:{_PLAIN})=[^&@#]*)*\Z)",
-    re.DOTALL | re.IGNORECASE,
-)
+_NAME = rf"(?i){_PLAIN}|(?:.*_)?(?:{_KEYS})"
+_LOGIN = r"(?s)(?:^|://)[^/:@\s]*:(?!//)(?P<secret>.*)@"
+_PARAMETER = rf"(?is)(?<![a-z])(?:{_KEYS})\s*=(?P<secret>.*?)(?=(?:&(?:{_PLAIN})=[^&@#]*)*\Z)"
 
 _known: dict[str, None] = {}  # what is struck out, longest first
 
@@ -52,19 +47,22 @@ def of_address(address: str) -> list[str]:
 
 def _places(address: str) -> Iterator[tuple[int, int]]:
     """From where to where passwords stand, in order."""
-    end = 0
-    if login := _LOGIN.search(address):
-        is_mixed = _PARAMETER.search(login["secret"])  # nobody can say where such a password ends
+    end, parameters = 0, re.compile(_PARAMETER)
+    if login := re.search(_LOGIN, address):
+        is_mixed = parameters.search(login["secret"])  # nobody can say where such a password ends
         end = len(address) if is_mixed else login.end("secret")
         yield login.start("secret"), end
-    if parameter := _PARAMETER.search(address, end):
+    if parameter := parameters.search(address, end):
         yield parameter.span("secret")
 
 
 def remember(password: str, shown: str = "") -> None:
     """Strike a password from now on, also in pieces and escaped; but not what is `shown` anyway, such as its user."""
+    import json
+    from urllib.parse import quote, unquote
+
     written = {password, unquote(password)}
-    pieces = written | {piece for one in written for piece in SIGNS.split(one) if not _NAME.fullmatch(piece)}
+    pieces = written | {piece for one in written for piece in re.split(SIGNS, one) if not re.fullmatch(_NAME, piece)}
     escaped = {form for one in pieces for form in (one, quote(one, safe=""), repr(one)[1:-1], json.dumps(one)[1:-1])}
     hidden = {one for one in escaped if len(one) >= MIN_PIECE and one not in f"dropscribe {shown}"}
     every = sorted({*_known, *hidden}, key=len, reverse=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dropscribe.core import gpus, machine_memory
+from dropscribe.core.version import VERSION
 
 # What decides how recordings are transcribed, by the names on the package index.
 PACKAGES = (
@@ -36,7 +37,7 @@ def describe() -> dict[str, Any]:
     """The machine as docs/cli.md describes it; what is not installed is left out."""
     listing = gpus.known()
     return {
-        "dropscribe": importlib.metadata.version("dropscribe"),
+        "dropscribe": VERSION,
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
 from importlib import import_module
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -28,8 +29,36 @@ class QuickCommand(TyperCommand):
         return quick(super().get_help_option(ctx))
 
 
+class Offer:
+    """A command that a shell offers, made only for a shell that shows what it is for."""
+
+    type = "plain"
+
+    def __init__(self, value: str, command: Callable[[], Any]) -> None:
+        """Its name, and what makes it."""
+        self.value = value
+        self._command = command
+
+    @property
+    def help(self) -> str:
+        """What the command is for, in a few words."""
+        return str(self._command().get_short_help_str())
+
+
 class QuickGroup(TyperGroup):
     """A group of commands whose `--help` is such a flag."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 (the base class's, which makes all of them)
+        """The names."""
+        return [*self.commands]
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """What may stand in the place of the word that was begun."""
+        names = filter(methodcaller("startswith", incomplete), self.list_commands(ctx))
+        return [
+            *(Offer(name, partial(self.get_command, ctx, name)) for name in names),
+            *super(TyperGroup, self).shell_complete(ctx, incomplete),
+        ]
 
     def get_help_option(self, ctx: Any) -> Any:
         """The flag `--help`."""

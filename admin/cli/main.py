@@ -26,6 +26,7 @@ from dropscribe.admin.cli.lazy_commands import LazyCommand, LazyCommands, QuickG
 from dropscribe.admin.context import Context
 from dropscribe.core.errors import DropscribeError, UsageError
 from dropscribe.core.passwords import redact
+from dropscribe.core.version import VERSION
 
 app = typer.Typer(
     name="dropscribe",
@@ -133,9 +134,7 @@ COMMANDS = LazyCommands(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"dropscribe {version('dropscribe')}")
+        typer.echo(f"dropscribe {VERSION}")
         raise typer.Exit
 
 
