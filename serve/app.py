@@ -26,6 +26,7 @@ from dropscribe.serve.proxies import TrustedProxies
 from dropscribe.serve.request_limits import RequestLimits
 from dropscribe.serve.sessions import Sessions
 from dropscribe.serve.share_threads import ShareThreads
+from dropscribe.serve.shared_events import SharedEvents
 from dropscribe.serve.shared_outlooks import SharedOutlooks
 from dropscribe.serve.shared_speakers import SharedSpeakers
 from dropscribe.serve.shared_transcripts import SharedTranscripts
@@ -93,6 +94,7 @@ def make(context: Context, stopping: threading.Event | None = None) -> Gate:
     app.state.outlooks = SharedOutlooks(context.database, settings.silence_seconds)
     app.state.speakers = SharedSpeakers(context.database)
     app.state.transcripts = SharedTranscripts(context.database)
+    app.state.happenings = SharedEvents(context.database)
     app.state.limits = RequestLimits(settings.serve_requests)
     app.state.shares = ShareThreads()
     app.state.metrics = CollectorRegistry()

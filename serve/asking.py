@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
@@ -38,16 +38,16 @@ class Answer(Response):
         return json.dumps(content, ensure_ascii=True, allow_nan=False).encode()
 
 
-def _for_role(role: TokenRole) -> Callable[[Request], VisibleStore]:
+def _for_role(role: TokenRole) -> Callable[[Request], Awaitable[VisibleStore]]:
     """What gives an operation the store as its caller may see it."""
 
-    def visible(request: Request) -> VisibleStore:
+    async def visible(request: Request) -> VisibleStore:  # it asks nothing, and so needs no thread
         """The store as the caller may see it. Raises ForbiddenError without the role."""
         caller: Caller = request.state.caller
         caller.require(role)
         context: Context = request.app.state.context
         state = request.app.state
-        return VisibleStore(context, caller, state.outlooks, state.speakers, state.transcripts)
+        return VisibleStore(context, caller, state.outlooks, state.speakers, state.transcripts, state.happenings)
 
     return visible
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
 from operator import attrgetter
 from typing import Any
@@ -26,15 +26,17 @@ from dropscribe.core.settings_loading import Origin, origins
 from dropscribe.core.types import JobPhase, JobState, TokenRole
 from dropscribe.serve import media, uploads
 from dropscribe.serve.callers import Caller, is_below
+from dropscribe.serve.shared_events import Happened, SharedEvents
 from dropscribe.serve.shared_outlooks import SharedOutlooks
 from dropscribe.serve.shared_speakers import SharedSpeakers
 from dropscribe.serve.shared_transcripts import SharedTranscripts
 from dropscribe.serve.uploads import UploadPlace
-from dropscribe.store import folder_queries, metrics_queries, queries, revisions, switches, transcripts
+from dropscribe.store import folder_queries, queries, revisions, switches, transcripts
 from dropscribe.store import search as index
+from dropscribe.store.event_cursor import Moment, moment_of
 from dropscribe.store.events import Event, events_of
 from dropscribe.store.fleet import list_workers
-from dropscribe.store.folder_queries import RecordingEvent, Untold
+from dropscribe.store.folder_queries import Untold
 from dropscribe.store.queries import Job
 from dropscribe.store.roots import WatchedRoot, list_roots, of_host
 from dropscribe.store.voices import known
@@ -42,7 +44,6 @@ from dropscribe.store.voices import known
 ELSEWHERE = "same content as another recording"  # in place of a remark that names it
 # Events whose details name another job, or where the recording lay before.
 OF_OTHERS = frozenset({EventKind.FOLLOWS, EventKind.START_OVER, EventKind.RENAMED})
-MAX_EVENTS = 500  # at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class VisibleStore:
     outlooks: SharedOutlooks
     speakers_called: SharedSpeakers
     transcripts: SharedTranscripts
+    happenings: SharedEvents
 
     @property
     def _silence(self) -> float:
@@ -254,14 +256,13 @@ class VisibleStore:
         self.caller.require_everywhere()
         return [*map(voices.document, known(self.context.database))]
 
-    def newest_event(self) -> int:
-        """The number of the newest event; it says how much happens, but not to what."""
-        return metrics_queries.newest_event(self.context.database)
+    def moment(self) -> Moment:
+        """Up to where events go now; it says how much happens, but not to what."""
+        return moment_of(self.context.database)
 
-    def events(self, after: int, upto: int) -> list[StreamedEvent]:
-        """The first events with a number above `after` and at most `upto`."""
-        found = folder_queries.events_between(self.context.database, after, upto, self.caller.folders, MAX_EVENTS)
-        return [*map(_streamed, found)]
+    def happened(self, after: int) -> Happened:
+        """The events with a number above `after`."""
+        return self.happenings.since(after, self.caller.folders)
 
     def upload_place(self, folder: str, name: str) -> UploadPlace:
         """Where a recording may be put.
@@ -323,17 +324,3 @@ def _discreet_note(note: str) -> str:
     'the sound tracks 1, 2 were heard together'
     """
     return ELSEWHERE if note.startswith("same content as ") else note
-
-
-@dataclass(frozen=True, slots=True)
-class StreamedEvent:
-    """An event as the stream has it: its number, its kind, and all of it as a document."""
-
-    number: int
-    kind: str
-    document: Mapping[str, Any]
-
-
-def _streamed(event: RecordingEvent) -> StreamedEvent:
-    """An event as it is sent."""
-    return StreamedEvent(event.number, event.kind, with_moments(asdict(event), "at"))

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import starmap
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import CHECKS, all_names, current
+from dropscribe.store.event_cursor import EventCursor
 from dropscribe.store.leases import Claim
 from dropscribe.store.session import Database
 from dropscribe.store.tables import events, jobs, now, source_of
@@ -113,13 +114,12 @@ class Postponed(NamedTuple):
     reason: str
 
 
-def postponed_since(database: Database, event: int | None) -> tuple[int, list[Postponed]]:
-    """The number of the latest event, and what was deferred by events after the number `event` (None: nothing)."""
+def postponed_since(cursor: EventCursor) -> list[Postponed]:
+    """What was deferred by events behind the cursor, which goes on behind them."""
+    upto = cursor.upto()
     query = select(events.c.job_id, jobs.c.root, jobs.c.path, events.c.detail).join(jobs, jobs.c.id == events.c.job_id)
-    with database.read() as connection:
-        latest = connection.execute(select(func.coalesce(func.max(events.c.id), 0))).scalar_one()
-        if event is None:
-            return latest, []
-        later = query.where(events.c.id > event, events.c.kind.in_(DEFERRALS)).order_by(events.c.id)
-        rows = connection.execute(later).all()
-    return latest, [Postponed(row.job_id, source_of(row.root, row.path), row.detail) for row in rows]
+    later = query.where(events.c.id > cursor.after, events.c.id <= upto, events.c.kind.in_(DEFERRALS))
+    with cursor.database.read() as connection:
+        rows = connection.execute(later.order_by(events.c.id)).all()
+    cursor.after = upto
+    return [Postponed(row.job_id, source_of(row.root, row.path), row.detail) for row in rows]

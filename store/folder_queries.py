@@ -48,7 +48,7 @@ def events_between(
 ) -> list[RecordingEvent]:
     """The first events with a number above `after` and at most `upto`, of jobs below these folders (None: anywhere).
 
-    Numbers are given out in order, but transactions end in any: `upto` is a number that was the newest some time ago.
+    None up to `upto` may be still to come: see `EventCursor`.
     """
     query = (
         select(events.c.id, events.c.at, events.c.kind, events.c.job_id, jobs.c.root, jobs.c.path, jobs.c.state)

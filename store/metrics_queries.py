@@ -91,18 +91,8 @@ class Happened:
     audio: float
 
 
-def newest_event(database: Database) -> int:
-    """The number of the newest event, 0 where there is none."""
-    with database.read() as connection:
-        return connection.execute(select(func.coalesce(func.max(events.c.id), 0))).scalar_one()
-
-
 def happened(database: Database, after: int, upto: int) -> Happened:
-    """What the events tell whose number is above `after` and at most `upto`.
-
-    Numbers are given out in order, but transactions end in any: `upto` is a number that was the newest some seconds
-    ago, so that none below it is still to come.
-    """
+    """What the events tell whose number is above `after` and at most `upto`: see `EventCursor`."""
     between = (events.c.id > after, events.c.id <= upto)
     failed = cast(events.c.rules, Text).label("failed")
     by_kind = select(events.c.kind, failed, func.count()).where(*between).group_by(events.c.kind, "failed")

@@ -11,6 +11,7 @@ from dropscribe.core.bucket_names import as_stored
 from dropscribe.scheduler.scanning.scanner import FolderState
 from dropscribe.scheduler.watching.root_watch import UNSEEN
 from dropscribe.store import queries, transcripts
+from dropscribe.store.event_cursor import EventCursor
 from dropscribe.store.events import postponed_since
 from dropscribe.store.roots import WatchedRoot
 from dropscribe.store.session import Database
@@ -23,7 +24,7 @@ class ActivityReporter:
         """Begin at this moment: what happened before is not reported."""
         self._database, self._report = database, report
         self._ended_until = database.clock()
-        self._last_event, _ = postponed_since(database, None)
+        self._events = EventCursor.at_end(database)
         self._deferred: set[tuple[str, str]] = set()  # job and reason, as reported
         self._offline_at_start: set[str] = set()  # folders whose trouble was reported at the start
         self._troubles: dict[str, str] = {}  # the last reported trouble of each folder
@@ -45,8 +46,7 @@ class ActivityReporter:
 
     def _report_deferred(self) -> None:
         """Say each reason for which a job is tried again later, once."""
-        self._last_event, postponed = postponed_since(self._database, self._last_event)
-        for job_id, source, reason in postponed:
+        for job_id, source, reason in postponed_since(self._events):
             if (job_id, reason) not in self._deferred:
                 self._deferred.add((job_id, reason))
                 self._report.say(f"warning: {source} is deferred, to be tried again: {reason}")

@@ -20,6 +20,7 @@ from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import ACTIVE_STATES, FINAL_STATES, JobPhase, JobState
 from dropscribe.store import metrics_queries, notifications
+from dropscribe.store.event_cursor import EventCursor
 from dropscribe.store.metrics_queries import Figures
 from dropscribe.store.session import Database
 
@@ -42,19 +43,18 @@ class Totals:
     events: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
     audio: float = 0.0
-    _counted: int | None = None
-    _newest: int = 0
+    _cursor: EventCursor | None = None
 
     def catch_up(self, database: Database) -> None:
-        """Count the events up to the one that was the newest at the look before. Raises StoreError."""
-        newest = metrics_queries.newest_event(database)
-        if self._counted is not None and self._newest > self._counted:
-            found = metrics_queries.happened(database, self._counted, self._newest)
+        """Count the events that came since the look before. Raises StoreError."""
+        self._cursor = self._cursor or EventCursor.at_end(database)
+        upto = self._cursor.upto()
+        if upto > self._cursor.after:
+            found = metrics_queries.happened(database, self._cursor.after, upto)
             self.events.update(found.events)
             self.rules.update(found.rules)
             self.audio += found.audio
-        self._counted = newest if self._counted is None else self._newest
-        self._newest = newest
+            self._cursor.after = upto
 
 
 class StoreCollector(Collector):

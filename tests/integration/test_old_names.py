@@ -13,6 +13,7 @@ from dropscribe.admin.client import Client
 from dropscribe.core import old_names
 from dropscribe.scheduler.duties import notifier
 from dropscribe.store import jobs, metrics_queries, notifications, queries, recovery, transcripts
+from dropscribe.store.event_cursor import EventCursor
 from dropscribe.store.events import postponed_since
 from dropscribe.store.recording_moves import put_away
 from dropscribe.store.session import Database
@@ -144,11 +145,10 @@ def test_the_attempts_of_before_are_told_as_those_of_now(store: Database, cli: C
 
 def test_jobs_that_were_postponed_by_the_version_before_are_told_of(database: Database) -> None:
     job_id = admit(database, "a.wav")
-    latest, _ = postponed_since(database, None)
+    cursor = EventCursor.at_end(database)
     note(database, job_id, "postponed", "the share is away")
     note(database, job_id, "deferred", "the share is away still")
-    _, found = postponed_since(database, latest)
-    assert [one.reason for one in found] == ["the share is away", "the share is away still"]
+    assert [one.reason for one in postponed_since(cursor)] == ["the share is away", "the share is away still"]
 
 
 @pytest.mark.parametrize("kind", ["died", "crashed"])
@@ -169,12 +169,12 @@ def test_an_archived_recording_is_found_by_the_path_it_was_dropped_at(database: 
 
 def test_events_of_before_are_counted_with_those_of_now(database: Database) -> None:
     job_id = admit(database, "a.wav")
-    first = metrics_queries.newest_event(database)
+    first = EventCursor.at_end(database).after
     note(database, job_id, "reading", chunk="0")
     note(database, job_id, "transcribing", chunk="1")
     note(database, job_id, "failed_checks", rules=["pace", "loop"])
     note(database, job_id, "failed_checks", rules=["speech_rate"])
-    found = metrics_queries.happened(database, first, metrics_queries.newest_event(database))
+    found = metrics_queries.happened(database, first, EventCursor.at_end(database).after)
     assert found.events["transcribing"] == 2
     assert dict(found.rules) == {"speech_rate": 2, "loop": 1}
 

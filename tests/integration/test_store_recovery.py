@@ -6,6 +6,7 @@ from sqlalchemy import update
 
 from dropscribe.core.types import JobState
 from dropscribe.store import chunks, commands, jobs, queries, recovery, tables
+from dropscribe.store.event_cursor import EventCursor
 from dropscribe.store.events import postponed_since
 from dropscribe.store.session import Database
 from tests.integration.store_steps import LEASE, LIMIT, admit, follow, prepare, read, state
@@ -100,9 +101,9 @@ def test_what_is_put_off_is_known_by_reason_until_it_is_taken_again(database: Da
 def test_each_time_that_work_is_put_off_is_told_once(database: Database) -> None:
     claim = jobs.claim_prepare(database, admit(database, "a.wav"), "one", 90)
     assert claim
-    latest, before = postponed_since(database, None)
-    assert before == []
+    cursor = EventCursor.at_end(database)
+    assert postponed_since(cursor) == []
     jobs.postpone(database, claim, "/scratch is full", delay=60)
-    later, ((job, source, reason),) = postponed_since(database, latest)
+    ((job, source, reason),) = postponed_since(cursor)
     assert (job, source, reason) == (claim.id, "/root/a.wav", "/scratch is full")
-    assert postponed_since(database, later) == (later, [])
+    assert postponed_since(cursor) == []
