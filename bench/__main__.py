@@ -22,6 +22,7 @@ OTHERS = {
     "gate": "false and true alarms of the checks of a transcript",
     "confidence": "false and true alarms of the check by confidence (an hour)",
     "overload": "50,000 recordings dropped at once (three minutes)",
+    "readers": "how long 50 readers of the server wait while 1,000 recordings are transcribed (two minutes)",
     "encoder": "the audio encoders of VibeVoice-ASR: bytes for a second of audio, beside transformers' own",
     "whisper": "Whisper on a CPU: CTranslate2 beside transformers",
     "rivals": "what dropscribe adds to faster-whisper for a recording, beside a loop and a Celery task (ten minutes)",

@@ -49,6 +49,7 @@ LOCK_ID = 0x64726F70  # "drop": the advisory lock under which PostgreSQL's table
 VERSION = table("alembic_version", column("version_num", String))
 READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}
 BUSY_MS = 15_000  # how long a SQLite writer waits for another
+SQLITE_KEPT = 40  # connections that stay open once they were needed at once: opening one takes as long as a request
 
 # What PostgreSQL is given where neither the server nor the URL says otherwise. A process that is frozen or cut off
 # in the middle of a transaction, which takes milliseconds, must not hold its rows' locks: nobody could take them over.
@@ -274,7 +275,8 @@ def _sqlite(path: str, url: str) -> Engine:
             f"{path} lies on a network filesystem ({kind}), where SQLite loses data",
             remedy="set DROPSCRIBE_HOME to a local directory or DROPSCRIBE_DATABASE_URL to PostgreSQL",
         )
-    engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "isolation_level": None})
+    timeout = {"timeout": BUSY_MS / 1000, "isolation_level": None}
+    engine = create_engine(url, pool_size=SQLITE_KEPT, connect_args=timeout)
     event.listen(engine, "connect", _sqlite_pragmas)
     event.listen(engine, "begin", _sqlite_begin)
     return engine
