@@ -111,30 +111,35 @@ def retry(database: Database, job_id: str, *, replaces_by: str | None = None) ->
     transcribed again.
     """
     with database.begin() as connection:
-        job = job_store.lock(connection, job_id, whole=True)
-        if job.state not in RETRYABLE:
-            raise DropscribeError(
-                f"{job_id} is {job.state}", remedy="only failed, parked, cancelled or suspect jobs are retried"
-            )
-        again = (chunks.c.job_id == job_id, _to_be_read_again(job))
-        held = transitions.apply(connection, ChunkEvent.RETRIED, *again, where=database.where)
-        admitted = chunk_plans.admit(connection, job_id, RETRY_WINDOW, where=database.where)
-        unsent = chunks.c.id.in_([*admitted.transcribe, *admitted.embed])
-        connection.execute(update(chunks).where(unsent).values(sent_at=None))
-        state = _restart_state(connection, job)
-        if held.ids or state is JobState.QUEUED:
-            _replace_corrections(connection, job, replaces_by, where=database.where)
-        transitions.apply(
-            connection,
-            JobEvent.RETRIED,
-            jobs.c.id == job_id,
-            where=database.where,
-            to=state,
-            detail=f"from {job.state}",
-            diarization=None if held.ids else job.diarization,  # the old chunks' does not fit the new ones
-            moves=job.overrides.archives and _is_newest(connection, job),
+        return _retry(connection, job_id, replaces_by, where=database.where)
+
+
+def _retry(connection: Connection, job_id: str, replaces_by: str | None, *, where: str) -> JobState:
+    """`retry` in the caller's transaction."""
+    job = job_store.lock(connection, job_id, whole=True)
+    if job.state not in RETRYABLE:
+        raise DropscribeError(
+            f"{job_id} is {job.state}", remedy="only failed, parked, cancelled or suspect jobs are retried"
         )
-        return state
+    again = (chunks.c.job_id == job_id, _to_be_read_again(job))
+    held = transitions.apply(connection, ChunkEvent.RETRIED, *again, where=where)
+    admitted = chunk_plans.admit(connection, job_id, RETRY_WINDOW, where=where)
+    unsent = chunks.c.id.in_([*admitted.transcribe, *admitted.embed])
+    connection.execute(update(chunks).where(unsent).values(sent_at=None))
+    state = _restart_state(connection, job)
+    if held.ids or state is JobState.QUEUED:
+        _replace_corrections(connection, job, replaces_by, where=where)
+    transitions.apply(
+        connection,
+        JobEvent.RETRIED,
+        jobs.c.id == job_id,
+        where=where,
+        to=state,
+        detail=f"from {job.state}",
+        diarization=None if held.ids else job.diarization,  # the old chunks' does not fit the new ones
+        moves=job.overrides.archives and _is_newest(connection, job),
+    )
+    return state
 
 
 def _replace_corrections(connection: Connection, job: Any, who: str | None, *, where: str) -> None:
@@ -181,19 +186,44 @@ def rerun(database: Database, job_id: str, wanted: NewJob) -> JobState:
     Returns the state that the job starts from. Raises DropscribeError for a job that is under way.
     """
     with database.begin() as connection:
-        job = job_store.lock(connection, job_id, whole=True)
-        is_left = reserved_names.shelf_of(job.path) != reserved_names.DONE
-        values: dict[str, Any] = job_store.wishes(wanted) | {
-            "overrides": wanted.overrides,
-            "priority": wanted.priority,
-            "moves": wanted.moves and is_left and _is_newest(connection, job),
-        }
-        the_job, before = jobs.c.id == job_id, f"from {job.state}"
-        is_there = job.text_removed_at is None and not queries.is_taken_over(job)
-        start = JobState.FINISHING if is_there else JobState.QUEUED
-        changes: dict[str, Any] = {"where": database.where, "detail": before, "to": start}
-        written = transitions.apply(connection, JobEvent.RERUN, the_job, **changes, **values)
-        if not written.ids and JobState(job.state).is_final:
-            connection.execute(update(jobs).where(the_job).values(**values))
-            note(connection, job_id, EventKind.RERUN, before, where=database.where)
-    return start if written.ids else retry(database, job_id)
+        return _rerun(connection, job_id, wanted, where=database.where)
+
+
+def _rerun(connection: Connection, job_id: str, wanted: NewJob, *, where: str) -> JobState:
+    """`rerun` in the caller's transaction."""
+    job = job_store.lock(connection, job_id, whole=True)
+    is_left = reserved_names.shelf_of(job.path) != reserved_names.DONE
+    values: dict[str, Any] = job_store.wishes(wanted) | {
+        "overrides": wanted.overrides,
+        "priority": wanted.priority,
+        "moves": wanted.moves and is_left and _is_newest(connection, job),
+    }
+    the_job, before = jobs.c.id == job_id, f"from {job.state}"
+    is_there = job.text_removed_at is None and not queries.is_taken_over(job)
+    start = JobState.FINISHING if is_there else JobState.QUEUED
+    changes: dict[str, Any] = {"where": where, "detail": before, "to": start}
+    written = transitions.apply(connection, JobEvent.RERUN, the_job, **changes, **values)
+    if not written.ids and JobState(job.state).is_final:
+        connection.execute(update(jobs).where(the_job).values(**values))
+        note(connection, job_id, EventKind.RERUN, before, where=where)
+    return start if written.ids else _retry(connection, job_id, None, where=where)
+
+
+def transcribe_again(
+    database: Database, job_id: str, wanted: NewJob, replaces_by: str | None
+) -> list[tuple[JobState, str]] | None:
+    """Have a recording transcribed by a new job, or by that which had these very settings before; what runs of it ends.
+
+    `replaces_by` is who lets that take the place of what people corrected in any transcript of it. Returns from which
+    states to send which jobs; None where something was corrected and nobody replaces it.
+    """
+    with database.begin() as connection:
+        if not revisions.make_way(connection, wanted.source, replaces_by, where=database.where):
+            return None
+        woken: list[str] = []
+        if not JobState(job_store.lock(connection, job_id).state).is_final:
+            woken += job_store.request_cancel(connection, job_id, where=database.where) or []
+        new, followers = job_store.admit_batch(connection, [wanted], where=database.where)
+        before = job_store.job_of(connection, wanted) or job_id
+        state = JobState.QUEUED if new else _rerun(connection, before, wanted, where=database.where)
+        return [(state, before), *((JobState.FINISHING, one) for one in (*woken, *followers))]

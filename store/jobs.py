@@ -116,21 +116,29 @@ def admit(
     for start in range(0, len(found), BATCH):
         with database.begin() as connection:
             batch = found[start : start + BATCH]
-            rows = _rows(connection, batch if again else _never_admitted(connection, batch))
-            if not rows:
-                continue
-            statement = insert_ignoring(connection, jobs).values([row for row, _ in rows]).returning(jobs.c.id)
-            new = list(connection.execute(statement).scalars())
-            of_ids = {row["id"]: job for row, job in rows}
-            for job_id in new:
-                note(connection, job_id, EventKind.ADMITTED, of_ids[job_id].remark, where=database.where)
-                if of_ids[job_id].parts:
-                    followers = _join(connection, job_id, of_ids[job_id], where=database.where)
-                    (woken if woken is not None else []).extend(followers)
-            if new and any(map(attrgetter("mark"), batch)):
-                _leave_to(connection, new)
+            new, followers = admit_batch(
+                connection, batch if again else _never_admitted(connection, batch), where=database.where
+            )
         admitted += new
+        (woken if woken is not None else []).extend(followers)
     return admitted
+
+
+def admit_batch(connection: Connection, batch: Sequence[NewJob], *, where: str) -> tuple[list[str], list[str]]:
+    """`admit` so many again in the caller's transaction; returns the ids of the new ones, and the followers."""
+    rows, woken = _rows(connection, batch), list[str]()
+    if not rows:
+        return [], woken
+    statement = insert_ignoring(connection, jobs).values([row for row, _ in rows]).returning(jobs.c.id)
+    new = list(connection.execute(statement).scalars())
+    of_ids = {row["id"]: job for row, job in rows}
+    for job_id in new:
+        note(connection, job_id, EventKind.ADMITTED, of_ids[job_id].remark, where=where)
+        if of_ids[job_id].parts:
+            woken += _join(connection, job_id, of_ids[job_id], where=where)
+    if new and any(map(attrgetter("mark"), batch)):
+        _leave_to(connection, new)
+    return new, woken
 
 
 def _leave_to(connection: Connection, new: Sequence[str]) -> None:
@@ -234,7 +242,12 @@ def _marked(mark: FileMark | None) -> dict[str, Any]:
 def find_admitted(database: Database, recording: NewJob) -> str | None:
     """The id of the job of exactly this recording with these settings."""
     with database.read() as connection:
-        return connection.execute(select(jobs.c.id).where(jobs.c.identity == recording.identity)).scalar()
+        return job_of(connection, recording)
+
+
+def job_of(connection: Connection, recording: NewJob) -> str | None:
+    """`find_admitted` in the caller's transaction."""
+    return connection.execute(select(jobs.c.id).where(jobs.c.identity == recording.identity)).scalar()
 
 
 def known(database: Database, root: str) -> dict[str, tuple[int, int]]:

@@ -314,14 +314,13 @@ def set_aside(connection: Connection, job: Any, who: str, *, where: str) -> None
     note(connection, job.id, EventKind.CORRECTIONS_REPLACED, f"by {who}", where=where)
 
 
-def make_way(database: Database, source: str, replaces_by: str | None) -> bool:
+def make_way(connection: Connection, source: str, replaces_by: str | None, *, where: str) -> bool:
     """`set_aside` for every corrected job of the recording at this absolute path; `replaces_by` is who replaces them.
 
     False where there is any, and nobody does.
     """
-    with database.begin() as connection:
-        there = connection.execute(select(jobs).where(jobs.c.path_key == path_key(source)).with_for_update()).all()
-        corrected = [job for job in there if live(connection, job.id)]
-        for job in corrected if replaces_by else ():
-            set_aside(connection, job, replaces_by or "", where=database.where)
-        return bool(replaces_by) or not corrected
+    there = connection.execute(select(jobs).where(jobs.c.path_key == path_key(source)).with_for_update()).all()
+    corrected = [job for job in there if live(connection, job.id)]
+    for job in corrected if replaces_by else ():
+        set_aside(connection, job, replaces_by or "", where=where)
+    return bool(replaces_by) or not corrected

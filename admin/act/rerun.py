@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 
 from rich.console import RenderableType
 
-from dropscribe.admin.act.change import cancel_job
 from dropscribe.admin.act.step_sender import StepSender
 from dropscribe.admin.context import Context
 from dropscribe.admin.state.accounts import own_account
@@ -23,10 +22,9 @@ from dropscribe.core.bucket_names import is_in_bucket
 from dropscribe.core.errors import DropscribeError
 from dropscribe.core.folder_settings import EffectiveSettings
 from dropscribe.core.routing import is_bound
-from dropscribe.core.types import JobState
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.watching import admission
-from dropscribe.store import commands, fleet, jobs, parts, queries, revisions
+from dropscribe.store import commands, fleet, parts, queries, revisions
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.queries import Job
 from dropscribe.store.revisions import Revision
@@ -172,8 +170,8 @@ def _begin(context: Context, sender: StepSender, one: Rerun, replaces_by: str | 
 
     One that somebody has corrected since is left alone, unless `replaces_by` is who replaces that.
     """
-    if one.action == READ and not revisions.make_way(context.database, one.job.source, replaces_by):
-        return replace(one, action=CORRECTED, corrections=revisions.live_at(context.database, one.job.source))
+    if one.action == READ:
+        return _read_again(context, sender, one, replaces_by)
     if begin := _BEGINNINGS.get(one.action):
         begin(context, sender, one)
     return one
@@ -184,18 +182,14 @@ def _change_model(context: Context, sender: StepSender, one: Rerun) -> None:
     sender.send(commands.change_model(context.database, one.job.id), one.job.id)
 
 
-def _read_again(context: Context, sender: StepSender, one: Rerun) -> None:
-    """By a new job, or by that which had these very settings before."""
-    if not one.job.state.is_final:
-        cancel_job(sender, one.job.id)
-    woken: list[str] = []
-    if new := jobs.admit(context.database, [one.wanted], again=True, woken=woken):
-        sender.send(JobState.QUEUED, new[0])
-        for follower in woken:
-            sender.send(JobState.FINISHING, follower)
-    else:
-        before = jobs.find_admitted(context.database, one.wanted) or one.job.id
-        sender.send(commands.rerun(context.database, before, one.wanted), before)
+def _read_again(context: Context, sender: StepSender, one: Rerun, replaces_by: str | None) -> Rerun:
+    """Have it transcribed by the current settings; returns what was done."""
+    steps = commands.transcribe_again(context.database, one.job.id, one.wanted, replaces_by)
+    if steps is None:
+        return replace(one, action=CORRECTED, corrections=revisions.live_at(context.database, one.job.source))
+    for state, job_id in steps:
+        sender.send(state, job_id)
+    return one
 
 
 def _write_again(context: Context, sender: StepSender, one: Rerun) -> None:
@@ -203,10 +197,9 @@ def _write_again(context: Context, sender: StepSender, one: Rerun) -> None:
     sender.send(commands.rerun(context.database, one.job.id, one.wanted), one.job.id)
 
 
-# What is left alone is not among them.
+# What is left alone is not among them, nor what is transcribed again: see `_read_again`.
 _BEGINNINGS = {
     ANOTHER_MODEL: _change_model,
-    READ: _read_again,
     WRITTEN_AGAIN: _write_again,
     TRIED: _write_again,
 }

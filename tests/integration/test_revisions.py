@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from dropscribe.admin.act import correct, rerun
 from dropscribe.admin.context import EmbeddedContext
@@ -261,6 +262,28 @@ def test_a_rerun_that_would_replace_corrections_leaves_them_alone_unless_it_is_t
     assert correct.go_back(context, before, 1, "ann") == 3
     cpu_tasks.finish_job(make_context(outputs=("txt",)), job_id)
     assert "xylophone music" in recording.with_suffix(".txt").read_text(), "what was replaced comes back"
+
+
+def test_corrections_stay_where_the_job_that_was_to_replace_them_could_not_be_made(
+    corrected: tuple[EmbeddedContext, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, job_id = corrected
+    seen = queries.job(context.database, job_id)
+
+    def crash(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO jobs"):
+            raise KeyboardInterrupt
+
+    event.listen(context.database.engine, "before_cursor_execute", crash)
+    wanted = jobs.NewJob(seen.root, seen.path, seen.size, seen.mtime_ns, "other", "normal")
+    with pytest.raises(KeyboardInterrupt):
+        commands.transcribe_again(context.database, job_id, wanted, "bob")
+    assert said(context.database, job_id) == ["xylophone music"]
+    assert [one.who for one in revisions.listing(context.database, job_id)] == ["ann"]
+    event.remove(context.database.engine, "before_cursor_execute", crash)
+    ((state, other),) = commands.transcribe_again(context.database, job_id, wanted, "bob") or ()
+    assert (state, other == job_id) == (JobState.QUEUED, False)
+    assert said(context.database, job_id) == []
 
 
 def test_corrections_of_an_earlier_job_of_the_recording_are_kept_too(
