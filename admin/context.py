@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dropscribe.core.queue import Doorbell
     from dropscribe.core.settings import Settings
+    from dropscribe.core.store_settings import StoreSettings
     from dropscribe.store.session import Database
 
 
@@ -40,10 +41,17 @@ class Context:
             self.note(remark)
         return settings
 
+    @cached_property
+    def asking(self) -> StoreSettings:
+        """Those by which the store is found and asked. Raises SettingsError."""
+        from dropscribe.core.store_settings import unset
+
+        return unset() or self.settings
+
     @property
     def has_store(self) -> bool:
         """False where the SQLite store was not made yet; opening it would make it."""
-        file = self.settings.sqlite_file
+        file = self.asking.sqlite_file
         return file is None or file.exists()
 
     @cached_property
@@ -53,9 +61,9 @@ class Context:
 
         if not self.has_store:
             raise StoreError(
-                f"nothing here yet (no {self.settings.sqlite_file})", remedy="start with `dropscribe up FOLDER`"
+                f"nothing here yet (no {self.asking.sqlite_file})", remedy="start with `dropscribe up FOLDER`"
             )
-        database = open_database(self.settings.database, migrate=False)
+        database = open_database(self.asking.database, migrate=False)
         self._closing.callback(database.close)
         return database
 
@@ -163,7 +171,7 @@ class EmbeddedContext(Context):
     def __init__(self, settings: Settings, database: Database) -> None:
         """Both are the caller's to close."""
         super().__init__()
-        self.settings = settings
+        self.settings = self.asking = settings
         self.database = database
 
     def remark(self, label: str, message: str, style: str) -> None:  # noqa: ARG002 (a log has no colours)

@@ -14,9 +14,9 @@ import psutil
 from dropscribe.admin.local import private_redis
 from dropscribe.admin.local.supervisor import Child, Supervisor
 from dropscribe.core.settings import Settings
-from dropscribe.core.settings_errors import PREFIX
 from dropscribe.core.settings_file import CONFIG_VARIABLE
 from dropscribe.core.settings_loading import load
+from dropscribe.core.store_settings import PREFIX
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.session import Database, open_database
 

@@ -33,8 +33,8 @@ from bench.demo import SAMPLES
 from bench.machine import Machine, cpu_seconds, private
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.queue import redis_url
-from dropscribe.core.settings_errors import PREFIX
 from dropscribe.core.settings_loading import load
+from dropscribe.core.store_settings import PREFIX
 from dropscribe.core.types import FINAL_STATES
 from dropscribe.models.whisper import checkpoint
 from dropscribe.store import queries

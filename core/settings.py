@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -33,8 +32,9 @@ from dropscribe.core.engines import checked as checked_engine
 from dropscribe.core.job_overrides import NAMES as OF_A_JOB
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.safe_text import printable
-from dropscribe.core.settings_errors import PREFIX, validated
+from dropscribe.core.settings_errors import validated
 from dropscribe.core.settings_groups import SettingsGroup, marks_of, split_commas
+from dropscribe.core.store_settings import PREFIX, RENEW_SECONDS, StoreSettings, default_home
 from dropscribe.core.types import Priority, SpeechTask
 
 # Settings that left the digest as it was, and the values that do so.
@@ -42,7 +42,6 @@ LATER: dict[str, Any] = {
     "known_voices": False, "channels": "mix", "tracks": "speech", "task": SpeechTask.TRANSCRIBE,
 }  # fmt: skip
 REQUESTS = "requests"  # in the spool; no job has that id, which is shorter
-MISSED_BEATS = 3  # so many heartbeats
 MAX_CONTEXT = 10_000  # characters, more than models take: at most some thousand tokens
 FIRST_MODEL = "microsoft/VibeVoice-ASR-HF"  # what an empty `model` meant when the first transcripts were made
 
@@ -117,12 +116,6 @@ def _engine_of(entry: str) -> str:
     return entry
 
 
-def default_home() -> Path:
-    """The default place of the state, by the XDG base directory specification."""
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "dropscribe"
-
-
 def _as_text(value: object) -> object:
     """A number as TOML writes it.
 
@@ -141,14 +134,7 @@ NO_SETTINGS = frozenset({"own", "folders"})  # fields of `Settings` that are not
 OPTION: dict[str, JsonValue] = {"option": True}  # it is an option of commands too, though it shapes no transcript
 
 
-def sqlite_file(url: str) -> Path | None:
-    """The file of the SQLite database at a SQLAlchemy URL; None for any other database."""
-    scheme, _, rest = url.partition(":///")
-    path = rest.partition("?")[0]
-    return Path(path) if scheme.split("+")[0] == "sqlite" and path else None
-
-
-class Settings(BaseModel):
+class Settings(StoreSettings, BaseModel):
     """All settings of one process; sizes in the unit that the name ends with.
 
     Those of a group are got by `of` and set by `having`.
@@ -336,7 +322,9 @@ class Settings(BaseModel):
     lease_seconds: float = Field(
         90, gt=0, description="seconds without renewal after which work goes to another worker"
     )
-    renew_seconds: float = Field(20, gt=0, description="how often a worker renews its lease and its heartbeat")
+    renew_seconds: float = Field(
+        RENEW_SECONDS, gt=0, description="how often a worker renews its lease and its heartbeat"
+    )
     reconcile_seconds: float = Field(30, gt=0, description="seconds between two searches for lost work")
     resend_seconds: float = Field(15, gt=0, description="age in seconds from which a message may count as lost")
     missing_seconds: float = Field(120, ge=0, description="seconds that a missing file may take to come back")
@@ -462,16 +450,6 @@ class Settings(BaseModel):
         return getattr(self.of(groups()[table]) if table else self, own)
 
     @property
-    def database(self) -> str:
-        """The SQLAlchemy URL in force."""
-        return self.database_url or f"sqlite:///{self.home / 'dropscribe.db'}"
-
-    @property
-    def sqlite_file(self) -> Path | None:
-        """The file of an SQLite database; None for any other database."""
-        return sqlite_file(self.database)
-
-    @property
     def fixed_slots(self) -> int:
         """Chunks at once of an engine that does not plan by the memory: `model_slots`, or 1."""
         return self.model_slots or 1
@@ -485,11 +463,6 @@ class Settings(BaseModel):
     def people(self) -> int | None:
         """How many speak, where that is known."""
         return int(self.speakers) if self.speakers.isdigit() else None
-
-    @property
-    def silence_seconds(self) -> float:
-        """How long a process may go without a heartbeat before it is presumed dead, wherever that is asked."""
-        return MISSED_BEATS * self.renew_seconds
 
     @property
     def spool_dir(self) -> Path:

@@ -11,13 +11,13 @@ from pydantic import BaseModel, ValidationError
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.passwords import HIDDEN
 from dropscribe.core.settings_groups import marks_of
+from dropscribe.core.store_settings import PREFIX
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 NEAR = 0.7  # similarity of names, by difflib, of which one may be the other mistyped
-PREFIX = "DROPSCRIBE_"  # of every environment variable
 
 Declared = TypeVar("Declared", bound=BaseModel)
 

@@ -13,9 +13,9 @@ from dropscribe.core.access import others_may_write
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.mounts import filesystem_of, has_owners
 from dropscribe.core.reserved_names import OWNER
+from dropscribe.core.store_settings import config_places
 
 CONFIG_VARIABLE = "DROPSCRIBE_CONFIG"  # names the file, so it cannot stand in it
-CONFIG_NAME = "dropscribe.toml"
 NO_FILE = os.devnull  # as the value of that variable: there is none, and none is looked for
 
 
@@ -27,7 +27,7 @@ def find(environ: Mapping[str, str], home: Path, watched: Iterable[Path], remark
     """
     if named := environ.get(CONFIG_VARIABLE):
         return _named(Path(named).expanduser())
-    found = [*filter(Path.is_file, (Path(CONFIG_NAME), home / CONFIG_NAME))]
+    found = [*filter(Path.is_file, config_places(home))]
     folders = [*watched] if found else []
     for path in found:
         doubt = _doubt(path.absolute(), folders)

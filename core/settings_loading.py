@@ -26,10 +26,11 @@ from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.mappings import said
 from dropscribe.core.passwords import HIDDEN, mask
-from dropscribe.core.settings import Settings, default_home, fields, variable
-from dropscribe.core.settings_errors import PREFIX, secrets, unknown, validated
+from dropscribe.core.settings import Settings, fields, variable
+from dropscribe.core.settings_errors import secrets, unknown, validated
 from dropscribe.core.settings_file import CONFIG_VARIABLE, NO_FILE
 from dropscribe.core.settings_groups import SettingsGroup
+from dropscribe.core.store_settings import PREFIX, default_home
 
 FILE_ENDING = "_FILE"  # of the variable that names a file with a secret in it
 ONE_MODEL, SEVERAL = frozenset(("engine", "model")), "engines"

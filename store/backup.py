@@ -21,7 +21,7 @@ from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import StoreError
 from dropscribe.core.exclusive_placement import give_name
 from dropscribe.core.passwords import mask
-from dropscribe.core.settings import sqlite_file
+from dropscribe.core.store_settings import sqlite_file
 from dropscribe.store.session import HEAD, VERSION, Database, open_database
 from dropscribe.store.tables import jobs
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, starmap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, not_, or_, select, update
 
 from dropscribe.core.event_kinds import EventKind
-from dropscribe.core.retention import Kept, RetentionRule
 from dropscribe.core.types import ARCHIVED_STATES, FINAL_STATES, TRANSCRIPT_STATES, SpeakerNames
 from dropscribe.store.events import note
 from dropscribe.store.notifications import WAITING
@@ -36,6 +35,9 @@ from dropscribe.store.tables import (
     segments,
     transcripts,
 )
+
+if TYPE_CHECKING:
+    from dropscribe.core.retention import RetentionRule
 
 ON_REQUEST = "forgotten on request"
 ROWS_AT_ONCE = 500  # removed in one transaction
@@ -204,6 +206,8 @@ def _meant(database: Database, rule: RetentionRule) -> Iterator[ColumnElement[bo
         yield under(database, rule.folder)
     if rule.but:
         yield not_(or_(*(under(database, folder) for folder in rule.but)))
+    from dropscribe.core.retention import Kept  # which imports pydantic, that `dropscribe status` does without
+
     yield _has_text() if rule.kept is Kept.TEXT else _is_settled()
     if rule.kept is Kept.REQUESTS:
         yield jobs.c.submitted.is_(True)
@@ -218,5 +222,7 @@ def _is_settled() -> ColumnElement[bool]:
 
 def apply(database: Database, rule: RetentionRule, ids: Sequence[str]) -> int:
     """Remove what the rule says of these jobs, as far as they are over; returns of how many."""
+    from dropscribe.core.retention import Kept
+
     remove = remove_text if rule.kept is Kept.TEXT else forget
     return len(remove(database, ids, rule.why))

@@ -22,7 +22,7 @@ def listing(context: Context, *, named: Sequence[str], folder: Path | None, limi
     states = [JobState.QUEUED] if JobState.QUEUED in named else []
     asked = partial(queries.list_jobs, context.database, states=states, phases=phases, folder=below(folder))
     page = first(limit, asked)
-    expected = outlooks_of(context.database, context.settings.silence_seconds, page.shown)
+    expected = outlooks_of(context.database, context.asking.silence_seconds, page.shown)
     nothing = "no such jobs" if named or folder else "no jobs yet"
     context.answer(
         lambda: {"jobs": [as_document(job, expected.get(job.id)) for job in page.shown], "more": page.is_cut},

@@ -53,7 +53,7 @@ class Seen:
 
 def _poll(context: Context) -> Seen:
     """Ask the store how things are."""
-    now = fleet_status.gather(context.database, context.settings)
+    now = fleet_status.gather(context.database, context.asking)
     return Seen(now, queries.last_troubles(context.database, TROUBLES))
 
 

@@ -89,7 +89,7 @@ def show(context: Context, name: str, *, as_json: bool) -> None:
     """Print everything about one job."""
     job = queries.job(context.database, find(context.database, name))
     events = events_of(context.database, job.id)
-    expected = outlooks_of(context.database, context.settings.silence_seconds, [job])
+    expected = outlooks_of(context.database, context.asking.silence_seconds, [job])
     found = facts_of(context.database, job, events, expected.get(job.id))
     context.answer(lambda: found.document, lambda: _show(context, found), as_json=as_json)
 
@@ -123,7 +123,7 @@ def _waits_for(context: Context, job: Job) -> str:
     is_read = is_bound(job.model_queue) and not queries.has_unread_windows(context.database, job.id)
     if not wish or job.state.is_final or is_read:
         return ""
-    silence = context.settings.silence_seconds
+    silence = context.asking.silence_seconds
     fit = fleet.capacity(context.database, silence, job.model_queue).workers
     return "" if fit else f"{wish}, {unserved(job.model_queue)}"
 

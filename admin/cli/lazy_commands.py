@@ -21,6 +21,21 @@ def quick(flag: Any) -> Any:
     return flag
 
 
+class LazyCoercion:
+    """Makes sense of what was typed for a parameter. Typer does it by pydantic, which is not imported for plain text,
+    nor for what nobody typed.
+    """
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The value as the command takes it."""
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        if value is param.default or (param.type_descriptor.annotation is str and isinstance(value, str)):
+            return value
+        param._runtime_param = None  # noqa: SLF001 (where Typer keeps what makes sense of values once it is made)
+        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+
+
 class QuickCommand(TyperCommand):
     """A command whose `--help` is such a flag."""
 
@@ -95,6 +110,8 @@ class LazyCommand:
             command: Any = typer.main.get_group(self.declaration)
         else:
             command = typer.main.get_command(self._alone(name))
+            for parameter in command.params:
+                parameter._runtime_param = LazyCoercion()  # noqa: SLF001 (as above)
         command.name, command.rich_help_panel = name, self.panel
         return command
 

@@ -14,7 +14,7 @@ from dropscribe.core import old_names, reserved_names
 from dropscribe.core.clock import with_moments
 from dropscribe.core.redis_refusals import REFUSALS, Refusal
 from dropscribe.core.routing import is_bound, wish_of
-from dropscribe.core.settings import Settings
+from dropscribe.core.store_settings import StoreSettings
 from dropscribe.core.types import ACTIVE_STATES, EngineInfo, JobPhase, JobState
 from dropscribe.store import broker_trouble, fleet, queries, switches
 from dropscribe.store.broker_trouble import AWAY, BrokerTrouble
@@ -258,7 +258,7 @@ def folder_document(root: WatchedRoot) -> dict[str, Any]:
     return asdict(root) | listed | {"reason": root.reason or root.unseen}
 
 
-def gather(database: Database, settings: Settings) -> Status:
+def gather(database: Database, settings: StoreSettings) -> Status:
     """Ask the store. Raises StoreError."""
     workers, paused_since = tuple(list_workers(database)), switches.paused_since(database)
     waiting = unfinished(database, MAX_RECORDINGS)

@@ -7,7 +7,6 @@ from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 
-from dropscribe.admin.state import unadmitted
 from dropscribe.core.bucket_names import as_stored, is_in_bucket
 from dropscribe.core.clock import iso
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
@@ -30,6 +29,8 @@ def find(database: Database, text: str) -> str:
     for path in typed_paths(text):
         with suppress(JobNotFoundError):
             return queries.find(database, start, str(path))
+    from dropscribe.admin.state import unadmitted  # which imports the scan, for a file that has no job
+
     _refuse_forgotten(database, text)
     if reason := unadmitted.why(database, *typed_paths(text)):
         raise JobNotFoundError(reason)

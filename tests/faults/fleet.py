@@ -16,8 +16,8 @@ from pathlib import Path
 from sqlalchemy import select, update
 
 from dropscribe.admin.local import private_redis
-from dropscribe.core.settings_errors import PREFIX
 from dropscribe.core.settings_loading import load
+from dropscribe.core.store_settings import PREFIX
 from dropscribe.core.types import JobState
 from dropscribe.store import queries
 from dropscribe.store.events import events_of

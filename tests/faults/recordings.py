@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dropscribe.core.queue import Doorbell
-from dropscribe.core.settings_errors import PREFIX
 from dropscribe.core.settings_loading import load
+from dropscribe.core.store_settings import PREFIX
 from dropscribe.models import registry
 from dropscribe.store.session import open_database
 from dropscribe.worker.preparing import decode

@@ -18,9 +18,9 @@ import yaml
 
 from dropscribe.admin.cli import main
 from dropscribe.core.settings import fields, variable
-from dropscribe.core.settings_errors import PREFIX
 from dropscribe.core.settings_file import CONFIG_VARIABLE
 from dropscribe.core.settings_loading import in_files
+from dropscribe.core.store_settings import PREFIX
 from tests.documents import DOCUMENTS, REPOSITORY, blocks, inline, make_targets
 
 DEPLOYED = sorted(path for path in (REPOSITORY / "deploy").iterdir() if path.is_file())

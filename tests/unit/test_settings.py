@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.core import old_names, settings, settings_loading
+from dropscribe.core import old_names, settings, settings_loading, store_settings
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.passwords import mask
 from dropscribe.core.types import Priority
@@ -29,6 +29,25 @@ def test_without_anything_the_defaults_hold(elsewhere: Path) -> None:
     assert found.home == elsewhere / "state" / "dropscribe"
     assert found.database == f"sqlite:///{found.home}/dropscribe.db"
     assert found.outputs == ("json", "txt", "srt", "vtt", "tsv")
+
+
+def test_what_nobody_set_is_the_same_without_pydantic(elsewhere: Path) -> None:
+    for environ in ({}, {"DROPSCRIBE_HOME": "state"}, {"DROPSCRIBE_HOME": "", "HOME": "/root"}):
+        plain, whole = store_settings.unset(environ), settings_loading.load(environ)
+        assert plain
+        for name in ("home", "database", "sqlite_file", "engine", "silence_seconds"):
+            assert getattr(plain, name) == getattr(whole, name)
+
+
+def test_what_somebody_set_is_read_and_checked(elsewhere: Path) -> None:
+    for name in ("DATABASE_URL", "CONFIG", "ENGIN"):
+        assert store_settings.unset({f"DROPSCRIBE_{name}": ""}) is None
+    (elsewhere / "state" / "dropscribe").mkdir(parents=True)
+    for folder in (elsewhere, elsewhere / "state" / "dropscribe"):
+        (folder / "dropscribe.toml").touch()
+        assert store_settings.unset({}) is None
+        (folder / "dropscribe.toml").unlink()
+    assert store_settings.unset({})
 
 
 @pytest.mark.parametrize(

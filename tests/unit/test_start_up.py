@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dropscribe.core import start_up
+from dropscribe.core.store_settings import PREFIX
 
 SCHEDULER = "import dropscribe.scheduler.service"
 CPU = "from dropscribe.worker import service, tasks; tasks.of_role('cpu')"
@@ -56,6 +59,7 @@ def test_a_service_loads_only_what_its_role_needs(service: str, needed: str, lef
 
 
 COMMAND = "from dropscribe.admin.cli.main import main; from dropscribe.admin.context import Context"
+OF_SETTINGS = {"pydantic", "dropscribe.core.settings", "dropscribe.scheduler"}
 OF_COMMANDS = {"dropscribe.core.types", "dropscribe.admin.cli.commands"}
 HEAVY = {"sqlalchemy", "pydantic", "rich", "importlib.metadata", *OF_COMMANDS}
 
@@ -64,10 +68,19 @@ HEAVY = {"sqlalchemy", "pydantic", "rich", "importlib.metadata", *OF_COMMANDS}
     ("arguments", "left_out"),
     [
         ("--version", HEAVY),
+        ("status", OF_SETTINGS),
+        ("jobs", OF_SETTINGS),
+        ("show k3v9", OF_SETTINGS),
         ("voices --help", {"sqlalchemy", "dropscribe.core.settings", "dropscribe.admin.cli.models_commands"}),
     ],
 )
-def test_a_command_makes_no_other_and_loads_only_what_it_needs(arguments: str, left_out: set[str]) -> None:
+def test_a_command_makes_no_other_and_loads_only_what_it_needs(
+    arguments: str, left_out: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path))
     loaded = loaded_by(f"{COMMAND}; main({arguments.split()}, Context())")
     assert "dropscribe.admin.cli.main" in loaded
     assert not loaded & left_out
