@@ -16,6 +16,7 @@ from pathlib import Path
 from sqlalchemy import select, update
 
 from dropscribe.admin.local import private_redis
+from dropscribe.admin.local.server_child import ADDRESS, SERVER
 from dropscribe.core.settings_loading import load
 from dropscribe.core.store_settings import PREFIX
 from dropscribe.core.types import JobState
@@ -134,9 +135,12 @@ class Fleet:
 
     def ready(self) -> set[str]:
         """The names of the processes that are at work."""
-        return {worker.id for worker in list_workers(self.database) if worker.state == "ready"}
+        listening = {self.members[SERVER].name} if SERVER in self.members and (self.home / ADDRESS).exists() else set()
+        return listening | {worker.id for worker in list_workers(self.database) if worker.state == "ready"}
 
     def _spawn(self, member: Member) -> None:
+        if member.role == SERVER:
+            (self.home / ADDRESS).unlink(missing_ok=True)
         member.generation += 1
         member.process = self._started(member)
         if member.memory:
@@ -148,6 +152,8 @@ class Fleet:
             arguments = ["exec", *private_redis.server_command(load(self.environment))]
         if member.role == "scheduler":
             arguments.append(str(self.inbox))
+        if member.role == SERVER:  # which is in the store by no name
+            arguments = [SERVER, str(self.home / ADDRESS)]
         needs_exec = member.wrapper or member.role == REDIS or "LD_PRELOAD" in self.environment
         if self.nursery and not needs_exec:
             return self.nursery.fork(arguments, self.environment, self.log_of(member))

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dropscribe.admin.local.server_child import SERVER
 from dropscribe.core.types import ACTIVE_STATES, JobState
 from dropscribe.store import commands, queries
 from dropscribe.store.events import events_of
@@ -28,9 +29,11 @@ from tests.faults import aftermath, fleet, postgres
 from tests.faults.fleet import REDIS, Fleet, Member
 from tests.faults.postgres import Server
 from tests.faults.recordings import Recordings
-from tests.servers import find_postgresql
+from tests.faults.visitors import Visitors
+from tests.servers import find_postgresql, free_port
 
-PLACES = ("scheduler-1", "scheduler-2", "cpu-1", "cpu-2", "model-1", "model-2")
+PLACES = ("scheduler-1", "scheduler-2", "cpu-1", "cpu-2", "model-1", "model-2", SERVER)
+SENT = 4  # recordings of ten that are sent to the server; the others are laid into the folder
 OUTSTANDING = 60  # recordings that wait at most; more are laid down as these are read
 GRACE = 20.0  # seconds a member gets to stop, as `up` gives its workers
 CALM = 300.0  # seconds without faults in which what is left must end
@@ -47,6 +50,7 @@ class Soak:
     recordings: Recordings
     draw: random.Random
     server: Server | None
+    visitors: Visitors
     began: float = field(default_factory=time.monotonic)
     done: Counter[str] = field(default_factory=Counter)
     struck: dict[str, float] = field(default_factory=dict)  # processes that were killed or frozen, and when
@@ -69,7 +73,7 @@ class Soak:
         strike = time.monotonic() + every
         while time.monotonic() < deadline and (len(names) < jobs or self.waiting(names)):
             if len(names) < jobs and self.waiting(names) < OUTSTANDING:
-                names += self.recordings.put(self.fleet.inbox, *range(len(names), min(jobs, len(names) + 10)))
+                names += self.bring(*range(len(names), min(jobs, len(names) + 10)))
             self.fleet.tend()
             self.wake()
             if time.monotonic() > strike:
@@ -77,6 +81,11 @@ class Soak:
                 strike = time.monotonic() + self.draw.uniform(0.4, 1.6) * every
             time.sleep(0.05)
         return names
+
+    def bring(self, *numbers: int) -> list[str]:
+        """Have some sent, and lay the others down; returns the names of all."""
+        sent = [self.visitors.send(self.recordings.made(number)) for number in numbers[:SENT]]
+        return sent + self.recordings.put(self.fleet.inbox, *numbers[SENT:])
 
     def waiting(self, names: Sequence[str]) -> int:
         """How many recordings have no job that is over."""
@@ -190,6 +199,7 @@ class Soak:
         self.say("calm")
         self.wake(all_of_them=True)
         self.fleet.wait_until("every job is in a final state", lambda: not self.waiting(names), CALM)
+        self.wrong += self.visitors.end(self.fleet)
         for job in queries.list_jobs(self.fleet.database, states=[JobState.PARKED]):
             self.say(f"retry {job.path}: {job.reason}")
             commands.retry(self.fleet.database, job.id)
@@ -214,6 +224,8 @@ def verdict(soak: Soak, names: Sequence[str]) -> bool:
     print(f"\n{len(names)} recordings in {time.monotonic() - soak.began:.0f} s: {dict(states)}")
     print("faults:", ", ".join(f"{count} x {act}" for act, count in soak.done.most_common()))
     print(f"work lost to faults: {len(waits)} pieces; parked and retried: {soak.retried} jobs")
+    print("answers of the server:", ", ".join(f"{n} x {what}" for what, n in soak.visitors.answers.most_common()))
+    print(f"{len(soak.visitors.heard)} events were streamed")
     print(f"longest wait of lost work for its next claim: {longest:.1f} s (bound: {bound:.0f} s, two leases)")
     for line in broken:
         print(f"BREACH: {line}")
@@ -223,8 +235,8 @@ def verdict(soak: Soak, names: Sequence[str]) -> bool:
 
 
 @contextlib.contextmanager
-def a_fleet(folder: Path, database: str) -> Iterator[tuple[Fleet, Server | None]]:
-    """Everybody at work."""
+def a_fleet(folder: Path, database: str, port: int) -> Iterator[tuple[Fleet, Server | None]]:
+    """Everybody at work, and the server at that port."""
     with contextlib.ExitStack() as closing:
         server = None
         if database == "postgresql":
@@ -233,7 +245,7 @@ def a_fleet(folder: Path, database: str) -> Iterator[tuple[Fleet, Server | None]
                 raise SystemExit("PostgreSQL is not installed; take --database sqlite")
             server = closing.enter_context(postgres.server(programs))
         url = f"{server.url}&options=-c%20idle_in_transaction_session_timeout%3D2500" if server else ""
-        made = fleet.make(folder / "fleet", database_url=url, settings=SETTINGS)
+        made = fleet.make(folder / "fleet", database_url=url, settings=SETTINGS | {"SERVE_PORT": str(port)})
         closing.callback(made.close)
         made.start(*PLACES)
         yield made, server
@@ -253,8 +265,11 @@ def main() -> int:
     print(f"{chosen.jobs} recordings, seed {chosen.seed}, {chosen.database}, in {folder}")
     recordings = Recordings(folder / "recordings", settings=SETTINGS)
     recordings.folder.mkdir()
-    with a_fleet(folder, chosen.database) as (attacked, server):
-        soak = Soak(attacked, recordings, random.Random(chosen.seed), server)
+    port = free_port()
+    with a_fleet(folder, chosen.database, port) as (attacked, server):
+        visitors = Visitors(port, attacked.inbox)
+        visitors.begin()
+        soak = Soak(attacked, recordings, random.Random(chosen.seed), server, visitors)
         names = soak.run(chosen.jobs, chosen.minutes * 60, chosen.every)
         soak.calm(names)
         held = verdict(soak, names)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from dropscribe.store.session import Database
 from tests import axe
 from tests.integration import console
 from tests.integration.serving import World, gate, listening, world
+from tests.servers import free_port
 from tests.web_runtime import served
 
 pytest.importorskip("selenium")
@@ -128,6 +131,38 @@ def test_the_list_changes_by_itself_and_what_is_selected_stays(
     assert window.one(f"#r-{there.ours} input").is_selected()
     assert window.run("document.activeElement.textContent") == "legal/zebra.wav"
     assert window.run("window.wasHere"), "the page was not loaded anew"
+
+
+@contextmanager
+def a_server(port: int) -> Iterator[None]:
+    """In a process of its own, which is killed at the end."""
+    command = [sys.executable, "-m", "dropscribe", "serve", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        assert str(port) in server.stdout.readline()
+        try:
+            yield
+        finally:
+            server.kill()
+
+
+def test_a_page_whose_server_is_killed_says_so_and_shows_by_itself_what_changed_meanwhile(
+    browser: Chrome, store: Database, there: World
+) -> None:
+    port = free_port()
+    window = Window(browser, f"http://127.0.0.1:{port}")
+    with a_server(port):
+        window.open("/recordings")
+        window.one(f"#r-{there.ours} input").click()
+    window.until(lambda: "The server does not answer just now" in window.text("#said"))
+    fresh = console.admit(store, "fresh.wav", str(there.root))
+    with a_server(port):
+        window.until(lambda: "waiting" in window.text(f"#r-{fresh}") and not window.text("#said"))
+        console.give_up(store, fresh, "the share is away")
+        window.until(lambda: "the share is away" in window.text(f"#r-{fresh}"))
+        assert window.one(f"#r-{there.ours} input").is_selected()
+        assert window.run("window.wasHere"), "the page was not loaded anew"
+        browser.get("about:blank")
 
 
 def test_many_are_cancelled_at_once_by_keys_alone(window: Window, database: Database, there: World) -> None:

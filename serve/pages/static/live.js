@@ -95,6 +95,7 @@ function listen() {
   events = new EventSource("/api/v1/events");
   for (const kind of KINDS) events.addEventListener(kind, refresh);
   events.addEventListener("open", refresh); // something may have happened before
+  events.addEventListener("error", refresh); // to say so where the server does not answer
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -102,6 +103,7 @@ document.addEventListener("visibilitychange", () => {
   refresh();
 });
 setInterval(() => {
+  if (events?.readyState === EventSource.CLOSED) listen(); // a browser gives up where the server refuses
   const isTold = events?.readyState === EventSource.OPEN;
   if (isAway || !isTold || document.querySelector("[data-live] progress, [data-moving]")) refresh();
 }, EVERY);
