@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from dropscribe.core.errors import StoreError
 from dropscribe.serve.asking import Reader, bytes_told
 from dropscribe.serve.request_limits import AtOnce, RequestLimits
 from dropscribe.serve.shared_events import Happened
@@ -72,16 +74,20 @@ class _Stream(StreamingResponse):
 
 
 async def _told(store: VisibleStore, is_over: Callable[[], bool], since: int) -> AsyncIterator[str]:
-    """What happened after the event of that number, and then what happens, until it is over."""
+    """What happened after the event of that number, and then what happens, until it is over or the store is away.
+
+    Who asked goes on from there.
+    """
 
     def step() -> tuple[Happened, bool]:
         """What is new, and whether it is the last: asked in one go, as each change of threads takes a while."""
         return store.happened(since), is_over()
 
-    while True:
-        found, is_last = await run_in_threadpool(step)
-        yield found.written or QUIET
-        if is_last:
-            return
-        since = found.after
-        await anyio.sleep(POLL_SECONDS)
+    with suppress(StoreError):
+        while True:
+            found, is_last = await run_in_threadpool(step)
+            yield found.written or QUIET
+            if is_last:
+                return
+            since = found.after
+            await anyio.sleep(POLL_SECONDS)

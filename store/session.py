@@ -119,7 +119,8 @@ class Database:
         except exc.SQLAlchemyError as error:
             if _interrupted(error):
                 raise KeyboardInterrupt from error
-            kind = StoreUnavailableError if isinstance(error, AWAY) else StoreError
+            is_away = isinstance(error, AWAY) or getattr(error, "connection_invalidated", False)
+            kind = StoreUnavailableError if is_away else StoreError
             raise kind(
                 f"database {self._name}: {self._cause(error)}", remedy="`dropscribe doctor` checks it"
             ) from error

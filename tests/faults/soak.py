@@ -25,6 +25,7 @@ from dropscribe.admin.local.server_child import SERVER
 from dropscribe.core.types import ACTIVE_STATES, JobState
 from dropscribe.store import commands, queries
 from dropscribe.store.events import events_of
+from dropscribe.store.roots import list_roots
 from tests.faults import aftermath, fleet, postgres
 from tests.faults.fleet import REDIS, Fleet, Member
 from tests.faults.postgres import Server
@@ -268,6 +269,7 @@ def main() -> int:
     port = free_port()
     with a_fleet(folder, chosen.database, port) as (attacked, server):
         visitors = Visitors(port, attacked.inbox)
+        attacked.wait_until("the folder is watched", lambda: list_roots(attacked.database))
         visitors.begin()
         soak = Soak(attacked, recordings, random.Random(chosen.seed), server, visitors)
         names = soak.run(chosen.jobs, chosen.minutes * 60, chosen.every)

@@ -698,6 +698,15 @@ def test_an_open_stream_ends_when_its_token_is_revoked(
     assert not made.app.state.stopping.is_set()
 
 
+def test_a_stream_ends_in_order_when_the_store_is_away(
+    made: Gate, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made.app.state.happenings, "since", breaking(StoreUnavailableError("the store is away")))
+    with asking(made, database, TokenRole.READER) as client:
+        strict = TestClient(made, base_url="http://localhost", headers=client.headers)
+        assert strict.get("/api/v1/events").text == ""
+
+
 def test_a_file_name_that_is_no_text_is_told_as_the_command_line_tells_it(
     made: Gate, database: Database, inbox: Path
 ) -> None:

@@ -11,12 +11,13 @@ from sqlalchemy import create_engine, exc, make_url, text
 
 from dropscribe.admin.check.checks import Severity
 from dropscribe.admin.check.doctor import encoding
-from dropscribe.core.errors import StoreError, UnstorableError
+from dropscribe.core.errors import StoreError, StoreUnavailableError, UnstorableError
 from dropscribe.store import jobs, queries
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.roots import RootReport, UnreadablePlace, list_roots, report_roots
 from dropscribe.store.session import Database, open_database
 from dropscribe.store.tables import FileName, Prose
+from tests.e2e.harness import wait_until
 from tests.integration.store_steps import LEASE, admit
 
 
@@ -79,6 +80,24 @@ def test_a_name_that_the_encoding_lacks_is_refused_with_the_reason_and_doctor_na
 
 def test_both_databases_of_ours_hold_any_text(database: Database) -> None:
     assert encoding(database.encoding()).level is Severity.OK
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_process_that_slept_in_a_transaction_finds_the_store_away_and_not_broken(database: Database) -> None:
+    def is_there(pid: int) -> bool:
+        with database.read() as other:
+            of = {"pid": pid}
+            return bool(other.execute(text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid"), of).scalar())
+
+    def sleep() -> None:
+        with database.begin() as sleeper:
+            pid = sleeper.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            sleeper.execute(text("SET LOCAL idle_in_transaction_session_timeout = '1ms'"))
+            wait_until("its connection is cut", lambda: not is_there(pid))
+            sleeper.execute(text("SELECT 1"))
+
+    with pytest.raises(StoreUnavailableError):
+        sleep()
 
 
 def test_an_interrupt_stays_one_whatever_the_driver_says_about_it(database: Database) -> None:
