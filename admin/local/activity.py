@@ -9,7 +9,7 @@ from dropscribe.admin.state import fleet_status
 from dropscribe.admin.state.report import Report
 from dropscribe.core.bucket_names import as_stored
 from dropscribe.scheduler.scanning.scanner import FolderState
-from dropscribe.scheduler.watching.root_watch import UNSEEN
+from dropscribe.scheduler.watching.outages import UNSEEN
 from dropscribe.store import queries, transcripts
 from dropscribe.store.event_cursor import EventCursor
 from dropscribe.store.events import postponed_since

@@ -6,7 +6,6 @@ stream, and no settings file: only the operator's tables say what holds in a buc
 
 from __future__ import annotations
 
-import logging
 import math
 import socket
 import threading
@@ -24,23 +23,15 @@ from dropscribe.core.settings import Settings
 from dropscribe.scheduler.scanning.ignore import NameKind, classify, ignored_directory, is_transcript
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.scanning.transport_stream import HEAD_BYTES, is_transport_stream
+from dropscribe.scheduler.watching import outages
 from dropscribe.scheduler.watching.admission import NOT_IN_BUCKETS
 from dropscribe.scheduler.watching.folder_rules import read_folders
 from dropscribe.scheduler.watching.joining import WholeRecording
-from dropscribe.scheduler.watching.root_watch import (
-    MAX_DOUBLINGS,
-    MAX_UNREADABLE,
-    REST_FACTOR,
-    RETRY_SECONDS,
-    UNSEEN,
-    Admit,
-)
+from dropscribe.scheduler.watching.root_watch import MAX_UNREADABLE, REST_FACTOR, Admit
 from dropscribe.scheduler.watching.stability import Stability
 from dropscribe.store import file_marks
 from dropscribe.store.roots import RootReport, UnreadablePlace
 from dropscribe.store.session import Database
-
-log = logging.getLogger(__name__)
 
 FILESYSTEM = "s3"  # how a bucket is called among filesystems
 
@@ -102,14 +93,14 @@ class BucketWatch:
     def __post_init__(self) -> None:
         """Nothing is known before the first look. Raises UsageError where buckets cannot be used."""
         self._bucket = Bucket(self.settings, self.folder.bucket)
-        self.report = self._offline(UNSEEN)
+        self.report = outages.offline(self.folder.url, FILESYSTEM, outages.UNSEEN)
 
     def look(self, now: float) -> None:
         """List, admit what is complete, and set `rest` and `report`; `now` is on the monotonic clock.
 
         Raises what `admit` and `known` raise.
         """
-        self.rest = RETRY_SECONDS
+        self.rest = outages.RETRY_SECONDS
         began = time.monotonic()
         try:
             found = self._listed()
@@ -170,8 +161,7 @@ class BucketWatch:
         interval = self.settings.of(S3).list_seconds
         self.rest = max(REST_FACTOR * took, interval if due is None else min(interval, due), 1.0)
         self._unstorable = {path: one for path, one in self._unstorable.items() if path in found.files}
-        if not self.report.online and self.report.reason != UNSEEN:
-            log.info("%s is online again", self.folder.url)
+        before = self.report
         self.report = RootReport(
             path=self.folder.url,
             host=socket.gethostname(),
@@ -185,15 +175,11 @@ class BucketWatch:
             unreadable=[*self._unstorable.values()][:MAX_UNREADABLE],
             unreadable_count=len(self._unstorable),
         )
+        outages.log_change(before, self.report)
 
     def _note_away(self, error: BucketAwayError) -> None:
-        """Note why the bucket is out of reach, and wait longer each time: a busy server is not asked more."""
-        if self.report.online or self.report.reason != str(error):
-            log.warning("%s", error)
-        self.rest = RETRY_SECONDS * 2 ** min(self._away, MAX_DOUBLINGS)
+        """Note why the bucket is out of reach, and wait longer each time."""
         self._away += 1
-        self.report = self._offline(str(error))
-
-    def _offline(self, reason: str) -> RootReport:
-        """The report on a bucket that is out of reach."""
-        return RootReport(self.folder.url, socket.gethostname(), FILESYSTEM, online=False, reason=reason)
+        self.rest = outages.retry_seconds(self._away)
+        before, self.report = self.report, outages.offline(self.folder.url, FILESYSTEM, str(error))
+        outages.log_change(before, self.report)

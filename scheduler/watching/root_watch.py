@@ -24,6 +24,7 @@ from dropscribe.scheduler.scanning.process import ScannerStoppedError
 from dropscribe.scheduler.scanning.roots import Root, RootIdentity, RootOfflineError
 from dropscribe.scheduler.scanning.scan import Observation, Scan
 from dropscribe.scheduler.scanning.scanner import RootHungError, Scanner
+from dropscribe.scheduler.watching import outages
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_mark import FolderMark, Mark
 from dropscribe.scheduler.watching.folder_rules import NOTICE, FolderReader, Folders
@@ -35,14 +36,11 @@ from dropscribe.store.roots import RootReport, UnreadablePlace
 
 log = logging.getLogger(__name__)
 
-UNSEEN = "not looked at yet"
 MAX_NOTICES = 200  # of mistakes in settings files that are written in one look
 WAITS_FOR_WRITERS = "not transcribed or archived until the program that has it open for writing closes it"
 TOLD_AFTER = 600.0  # seconds for which a recording stands still before its writer is reported: some pause for minutes
-RETRY_SECONDS = 10.0  # how soon a root that is offline is looked for again
 MAX_UNREADABLE = 1000  # places that are reported one by one
 MAX_WAITING = 1000  # files that wait for further parts, likewise
-MAX_DOUBLINGS = 5  # of that, while looks hang one after the other: 320 s at most
 VOID_SCANS = 3  # so many scans in a row may miss most files before it is believed that they are gone
 REST_FACTOR = 5.0  # a scan is followed by a rest of so many times its length: at most a sixth of a core
 MIN_REST = 1.0  # seconds
@@ -114,7 +112,7 @@ class RootWatch:
         self._reader = FolderReader(self.settings)
         self._parts = PartsWatch(self.settings.join_wait)
         self._root = Root(self.path, "", "", is_network=False, directory=(0, 0))
-        self.report = self._offline(UNSEEN)
+        self.report = outages.offline(self.path, self._root.filesystem, outages.UNSEEN)
 
     def rung(self) -> None:
         """The bell rang: look as soon as the rest after the last scan is over."""
@@ -126,7 +124,7 @@ class RootWatch:
 
         Raises what `admit` and `known` raise, and ScannerStoppedError.
         """
-        self.next_look = now + RETRY_SECONDS
+        self.next_look = now + outages.RETRY_SECONDS
         began = time.monotonic()
         try:
             found = self._scan()
@@ -398,9 +396,8 @@ class RootWatch:
         rest = max(MIN_REST, REST_FACTOR * found.seconds)
         self.earliest = now + rest
         self.next_look = now + max(rest, min(interval, interval if due is None else due))
-        if not self.report.online and self.report.reason != UNSEEN:
-            log.info("%s is online again", self.path)
         self.report, before = self._online(found, stability, now), self.report
+        outages.log_change(before, self.report)
         self._warn_of_unreadable(before)
 
     def _online(self, found: Scan, stability: Stability, now: float) -> RootReport:
@@ -445,19 +442,12 @@ class RootWatch:
 
     def _note_offline(self, error: RootOfflineError, now: float) -> None:
         """Note why the root is out of reach, and when to look for it again."""
-        reason = str(error)
-        if self.report.online or self.report.reason != reason:
-            log.warning("%s", reason)
         self._hangs = self._hangs + 1 if isinstance(error, RootHungError) else 0
-        self.next_look = now + RETRY_SECONDS * 2 ** min(max(0, self._hangs - 1), MAX_DOUBLINGS)
+        self.next_look = now + outages.retry_seconds(self._hangs)
         self.bell.stop()  # it may be another directory when it comes back, and nothing there rings meanwhile
         self._listens = False
-        self.report = self._offline(reason)
-
-    def _offline(self, reason: str) -> RootReport:
-        """The report on a root that is out of reach."""
-        filesystem = self._root.filesystem
-        return RootReport(str(self.path), socket.gethostname(), filesystem, online=False, reason=reason)
+        before, self.report = self.report, outages.offline(self.path, self._root.filesystem, str(error))
+        outages.log_change(before, self.report)
 
 
 def _lasts(path: str, found: Scan, stability: Stability) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.scheduler.scanning.scan import scan
-from dropscribe.scheduler.watching import root_watch
+from dropscribe.scheduler.watching import outages, root_watch
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from tests.faults.conftest import MakeWatched
 from tests.faults.shares import Share
@@ -88,7 +88,7 @@ def test_stale_handles_at_the_root_are_offline_with_the_reason_and_pass(
     share.tell(fail="", errno=errno.ESTALE)
     watched.look(40.0)
     assert "Stale file handle" in watched.reason
-    assert watched.watch.next_look <= 40.0 + 2 * root_watch.RETRY_SECONDS
+    assert watched.watch.next_look <= 40.0 + 2 * outages.RETRY_SECONDS
     share.tell(heal=True)
     watched.look(50.0, 80.0)
     assert watched.watch.report.online

@@ -20,7 +20,7 @@ from dropscribe.core.types import JobState
 from dropscribe.scheduler.scanning import scanner
 from dropscribe.scheduler.scanning.scanner import Scanner
 from dropscribe.scheduler.service import Scheduler
-from dropscribe.scheduler.watching import root_watch
+from dropscribe.scheduler.watching import outages, root_watch
 from dropscribe.store import queries
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.roots import list_roots
@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def hasty(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """Settings and times for whole schedulers, without the long waits."""
-    monkeypatch.setattr(root_watch, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(outages, "RETRY_SECONDS", 0.1)
     monkeypatch.setattr(root_watch, "MIN_REST", 0.1)
     monkeypatch.setattr(scanner, "RESOLVE_SECONDS", DEADLINE)
     quick = {

@@ -24,7 +24,7 @@ from dropscribe.core.settings_loading import load
 from dropscribe.scheduler.duties import reconciler
 from dropscribe.scheduler.scanning.scan import Observation
 from dropscribe.scheduler.service import Scheduler
-from dropscribe.scheduler.watching import admission, root_watch
+from dropscribe.scheduler.watching import admission, outages, root_watch
 from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders, read_folders
 from dropscribe.scheduler.watching.joining import WholeRecording
@@ -353,7 +353,7 @@ def test_recordings_wait_for_hotwords_that_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(root_watch, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(outages, "RETRY_SECONDS", 0.05)
     file = tmp_path / "terms.txt"
     chosen = settings.model_copy(update={"hotwords": file, "stable_seconds": 0.0})
     put(inbox / "a.wav")
