@@ -32,6 +32,7 @@ from dropscribe.admin.state.job_parsing import from_document, revision_of
 from dropscribe.admin.state.transcript_documents import document_of
 from dropscribe.core import corrections
 from dropscribe.core.corrections import Edit
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import (
     DropscribeError,
     FolderOfflineError,
@@ -362,12 +363,9 @@ class HttpClient(Client):
         """The server's response. Raises the error that it tells, StoreUnavailableError where it does not answer."""
         import httpx2
 
-        try:
+        away = f"the server at {self._address} does not answer"
+        with explained(httpx2.HTTPError, StoreUnavailableError, away, remedy="start `dropscribe serve` there"):
             answered = self._http.request(method, path, **request)
-        except httpx2.HTTPError as error:
-            raise StoreUnavailableError(
-                f"the server at {self._address} does not answer: {error}", remedy="start `dropscribe serve` there"
-            ) from error
         if answered.is_error:
             raise _error_of(answered)
         return answered

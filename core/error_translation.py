@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from dropscribe.core.disk_errors import why
+from dropscribe.core.disk_errors import cannot_write, why
 from dropscribe.core.errors import DropscribeError
 
 Kinds = type[Exception] | tuple[type[Exception], ...]
@@ -47,3 +47,8 @@ def explained(
     dropscribe.core.errors.DropscribeError: cannot read the script: Is a directory; name a file
     """
     return translated(kinds, into=lambda error: kind(f"{problem}: {why(error)}", remedy=remedy))
+
+
+def writing(problem: str, advice: str) -> AbstractContextManager[None]:
+    """As `explained`, where working files are written: into NoRoomError for want of room, else into SpoolError."""
+    return translated(OSError, into=lambda error: cannot_write(f"{problem}: {why(error)}; {advice}", error))

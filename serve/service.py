@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dropscribe.admin.context import EmbeddedContext
 from dropscribe.core import logs, sandbox
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import SettingsError, UsageError
 from dropscribe.core.orders import Orders
 from dropscribe.core.settings import Settings
@@ -155,14 +156,14 @@ def require_tokens(address: str, database: Database) -> None:
 def listening(settings: Settings) -> Iterator[socket.socket]:
     """A socket that listens where the settings say. Raises SettingsError."""
     host, port = settings.serve_host, settings.serve_port
-    try:
+    with explained(
+        OSError,
+        SettingsError,
+        f"cannot listen at {host}, port {port}",
+        remedy="choose others by --host and --port, or by DROPSCRIBE_SERVE_HOST and DROPSCRIBE_SERVE_PORT",
+    ):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen at {host}, port {port}: {error.strerror}",
-            remedy="choose others by --host and --port, or by DROPSCRIBE_SERVE_HOST and DROPSCRIBE_SERVE_PORT",
-        ) from error
     with listener:
         yield listener
 

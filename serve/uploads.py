@@ -12,12 +12,13 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dropscribe.core import access, placing
 from dropscribe.core.disk_errors import cannot_write, why
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import NameTakenError, TooLargeError, UsageError
 from dropscribe.core.open_folder import at, opened
 from dropscribe.core.reserved_names import NAME_BYTES
@@ -133,13 +134,9 @@ def taken(name: str) -> NameTakenError:
     return NameTakenError(f"there is a file {name} in that folder already", remedy="send it under another name")
 
 
-@contextmanager
-def _on_disk() -> Iterator[None]:
+def _on_disk() -> AbstractContextManager[None]:
     """Raise SpoolError where a recording cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise cannot_write(f"the recording cannot be written: {why(error)}", error) from error
+    return translated(OSError, into=lambda error: cannot_write(f"the recording cannot be written: {why(error)}", error))
 
 
 @contextmanager

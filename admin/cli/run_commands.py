@@ -11,6 +11,7 @@ import typer
 from dropscribe.admin.cli import complete
 from dropscribe.admin.cli.setting_options import given
 from dropscribe.core import engines, start_up
+from dropscribe.core.error_translation import translated
 from dropscribe.core.types import Priority
 
 
@@ -32,10 +33,8 @@ Folders = Annotated[
 
 def _engine(choice: str) -> str:
     """The name of an engine. Raises BadParameter for another one."""
-    try:
+    with translated(ValueError, into=lambda error: typer.BadParameter(str(error))):
         return engines.checked(choice)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 EngineOption = Annotated[

@@ -30,7 +30,6 @@ from dropscribe.models.progress import Tell
 
 log = logging.getLogger(__name__)
 
-BLOCK = 8_000_000  # bytes hashed at a time
 LARGE = {".bin", ".onnx"}  # weights, which the hub names by their content
 WRITE_SECONDS = 1.0  # between two notes of the progress for other processes
 FRESH_SECONDS = 15.0  # a note older than this was left by a process that died
@@ -247,11 +246,8 @@ def _lacking(checkpoint: KnownCheckpoint, folder: Path) -> list[str]:
 
 def _sha256(path: Path) -> str:
     """The digest of a file that may be larger than the memory."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _no_source(checkpoint: KnownCheckpoint, failures: list[str]) -> ModelUnavailableError:

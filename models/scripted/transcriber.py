@@ -16,6 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from itertools import repeat
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -209,8 +210,8 @@ def _hear(audio: Audio, script: Script) -> tuple[Segment, ...]:
         pitch = round(_pitch(heard) / PITCH_STEP)
         if pitch not in voices:
             voices.append(pitch)
-        words = (_word_of(heard[first:last]) for first, last in _stretches(heard, SYLLABLE_PAUSE_SECONDS))
-        text = script.text or " ".join(words)
+        syllables = (heard[first:last] for first, last in _stretches(heard, SYLLABLE_PAUSE_SECONDS))
+        text = script.text or " ".join(map(_words_of, syllables, repeat(1)))
         speaker = voices.index(pitch) if script.speakers else None
         segments.append(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, text, speaker))
     return tuple(segments)
@@ -230,14 +231,9 @@ def _pitch(samples: Audio) -> float:
     return float(np.argmax(spectrum)) * SAMPLE_RATE / size
 
 
-def _word_of(audio: Audio) -> str:
-    """A word that depends on the audio alone."""
-    return WORDS[hashlib.blake2b(audio.tobytes(), digest_size=1).digest()[0] % len(WORDS)]
-
-
-def _words_of(audio: Audio) -> str:
+def _words_of(audio: Audio, number: int = WORDS_A_SEGMENT) -> str:
     """Words that depend on the audio alone, so that the same audio always gives the same text."""
-    digest = hashlib.blake2b(audio.tobytes(), digest_size=WORDS_A_SEGMENT).digest()
+    digest = hashlib.blake2b(audio.tobytes(), digest_size=number).digest()
     return " ".join(WORDS[byte % len(WORDS)] for byte in digest)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.core.installing import how_to_install
 from dropscribe.models.checkpoints import fetch, known
@@ -70,13 +71,13 @@ def require() -> None:
 
 def _runtime() -> Any:
     """The package that runs the encoder. Raises ModelUnavailableError where it is missing."""
-    try:
+    with explained(
+        ImportError,
+        ModelUnavailableError,
+        "the speaker encoder of CPU workers is not installed",
+        remedy=f"install it: {how_to_install('cpu')}",
+    ):
         return import_module("sherpa_onnx")
-    except ImportError as error:
-        raise ModelUnavailableError(
-            f"the speaker encoder of CPU workers is not installed: {error}",
-            remedy=f"install it: {how_to_install('cpu')}",
-        ) from error
 
 
 def _extractor(weights: Path) -> Any:
@@ -86,12 +87,9 @@ def _extractor(weights: Path) -> Any:
         mended.write(_mended(weights.read_bytes()))
         mended.flush()
         config = runtime.SpeakerEmbeddingExtractorConfig(model=mended.name, num_threads=1, provider="cpu")
-        try:
+        problem = f"sherpa-onnx cannot load {weights}"
+        with explained(RuntimeError, ModelUnavailableError, problem, remedy="fetch it again"):
             return runtime.SpeakerEmbeddingExtractor(config)
-        except RuntimeError as error:
-            raise ModelUnavailableError(
-                f"sherpa-onnx cannot load {weights}: {error}", remedy="fetch it again"
-            ) from error
 
 
 def _mended(model: bytes) -> bytes:

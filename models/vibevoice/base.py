@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropscribe.core.audio import SAMPLE_RATE
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import ModelDoesNotFitError, ModelError, ModelMemoryError
 from dropscribe.core.types import EngineInfo, FinishReason, RawTranscript
 from dropscribe.models.base import Audio, TranscribeRequest
@@ -107,10 +108,8 @@ class VibeVoiceBase(ABC):
         began = time.monotonic()
         silence = np.zeros(round(WARM_UP_SECONDS * SAMPLE_RATE), dtype=np.float32)
         answer = StreamedOutput(self.tokenizer, lambda _: None)
-        try:
+        with translated(ModelMemoryError, into=lambda error: ModelDoesNotFitError(error.problem, remedy=error.remedy)):
             self._transcribe(silence, TranscribeRequest(), answer, WARM_UP_TOKENS)
-        except ModelMemoryError as error:
-            raise ModelDoesNotFitError(error.problem, remedy=error.remedy) from error
         log.info("warmed up in %.1f s", time.monotonic() - began)
 
     def prompt(self, audio: Audio, context: str) -> list[int]:

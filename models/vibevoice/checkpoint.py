@@ -6,12 +6,14 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import ModelUnavailableError, UsageError
 from dropscribe.models.checkpoints import convert, convert_plan, hub_cache, new_folder, safetensors_files, sizes
 from dropscribe.models.checkpoints.convert import SourceCheckpoint, Warn
@@ -155,10 +157,8 @@ def _plan(
 def _make(job: _Job, target: Path, tell: Tell, try_out: Try) -> tuple[int, CopyRun]:
     """Write the copy, prove it, run it and give it its name; returns the number of files with weights too."""
     with new_folder.beside(target) as folder:
-        try:
+        with translated(OSError, into=partial(new_folder.unwritable, target)):
             files = _write(job, folder, tell)
-        except OSError as error:
-            raise new_folder.unwritable(target, error) from error
         _prove(job, folder)
         tell("running it", 0, 0)
         run = try_out(folder)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_log
 
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import ModelDoesNotFitError, ModelUnavailableError
 from dropscribe.core.mappings import said
 from dropscribe.models import engine_errors
@@ -68,10 +70,8 @@ def read_config(source: str, revision: str = "") -> dict[str, Any]:
     """
     if Path(source).expanduser().is_absolute() and not Path(source).expanduser().is_dir():
         raise ModelUnavailableError(f"{source} is not a folder", remedy="name a checkpoint's (DROPSCRIBE_MODEL)")
-    try:
+    with translated((OSError, ValueError), into=partial(_not_readable, source)):
         config, _ = PretrainedConfig.get_config_dict(_place(source), revision=revision or None)
-    except (OSError, ValueError) as error:
-        raise _not_readable(source, error) from error
     if not config:
         raise _not_readable(source, FileNotFoundError("it has no config.json"))
     _check_layout(source, config)
@@ -224,10 +224,8 @@ def _read(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
 
 def read_processor(source: str, revision: str | None = None) -> Any:
     """The processor of a checkpoint. Raises ModelUnavailableError when it cannot be read."""
-    try:
+    with translated((OSError, ValueError, KeyError, ImportError), into=partial(_not_readable, source)):
         return AutoProcessor.from_pretrained(_place(source), revision=revision)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _not_readable(source, error) from error
 
 
 def read_generation(source: str) -> GenerationConfig:

@@ -358,7 +358,7 @@ def longest_chunk(
     vram: int, geometry: ModelDimensions, precision: Precision, slots: int, *, paged: bool = False
 ) -> float:
     """The longest chunk in seconds that fits into so many slots at once; 0 where even the shortest does not."""
-    return _last(chunk_lengths(), lambda one: plan(vram, geometry, precision, one, slots, paged=paged).fits) or 0.0
+    return _last(chunk_lengths(), lambda one: plan(vram, geometry, precision, one, slots, paged=paged).fits)
 
 
 def most_slots(
@@ -366,13 +366,13 @@ def most_slots(
 ) -> int:
     """How many chunks of that length fit at once; 0 where not even one does."""
     counts = range(1, MAX_SLOTS + 1)
-    return _last(counts, lambda count: plan(vram, geometry, precision, seconds, count, paged=paged).fits) or 0
+    return _last(counts, lambda count: plan(vram, geometry, precision, seconds, count, paged=paged).fits)
 
 
-def _last(values: Sequence[Number], fits: Callable[[Number], bool]) -> Number | None:
-    """The last of growing values that fits, where all before it do."""
+def _last(values: Sequence[Number], fits: Callable[[Number], bool]) -> Number:
+    """The last of growing values that fits, where all before it do; 0 where none does."""
     index = bisect_right(values, False, key=lambda value: not fits(value))
-    return values[index - 1] if index else None
+    return values[index - 1] if index else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from dropscribe.core import on_done
+from dropscribe.core.error_translation import translated
 from dropscribe.core.safe_text import printable
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.duties.channel import CutShortError, DeliveryError, UndeliverableError
@@ -94,7 +95,7 @@ def _started(words: Sequence[str], document: bytes, output: int) -> subprocess.P
     with tempfile.TemporaryFile() as told:
         told.write(document)
         told.seek(0)
-        try:
+        with translated((OSError, ValueError), into=lambda error: DeliveryError(f"cannot run {words[0]}: {error}")):
             return subprocess.Popen(  # noqa: S603 (the operator's own words, no shell)
                 words,
                 stdin=told,
@@ -104,8 +105,6 @@ def _started(words: Sequence[str], document: bytes, output: int) -> subprocess.P
                 cwd="/",
                 start_new_session=True,
             )
-        except (OSError, ValueError) as error:
-            raise DeliveryError(f"cannot run {words[0]}: {error}") from error
 
 
 def _followed(process: subprocess.Popen[bytes], output: IO[bytes], deadline: float, stop: threading.Event) -> str:

@@ -10,6 +10,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartState, parse_options_header
 
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import TooLargeError, UsageError
 
 FIELD_BYTES = 65_536  # of all fields and headers of a form together
@@ -109,7 +110,8 @@ async def read(request: Request, file_field: str, write: Write, limit: int) -> S
     parts = _Parts(file_field)
     parser = _parser(request, parts)
     taken = 0
-    try:
+    remedy = SEND_A_FORM.format(file_field)
+    with explained(FormParserError, UsageError, "the form cannot be read", remedy=remedy):
         async for piece in request.stream():
             taken += len(piece)
             if taken > limit:
@@ -118,8 +120,6 @@ async def read(request: Request, file_field: str, write: Write, limit: int) -> S
             if len(parts.pending) >= BLOCK:
                 await write(bytes(parts.pending))
                 parts.pending.clear()
-    except FormParserError as error:
-        raise UsageError(f"the form cannot be read: {error}", remedy=SEND_A_FORM.format(file_field)) from error
     if parser.state != MultipartState.END:  # or a part of a recording would be taken for all of it
         raise UsageError("the form breaks off before its end", remedy="send all of it again")
     if parts.file_name is None:

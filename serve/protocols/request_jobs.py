@@ -25,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 
 from dropscribe.admin.act.step_sender import StepSender
 from dropscribe.core.disk_errors import cannot_write, why
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import NameTakenError, UsageError
 from dropscribe.core.folder_settings import Results
 from dropscribe.core.mappings import said
@@ -171,13 +172,11 @@ async def take(
 def _folder(settings: Settings, token: str) -> Path:
     """The folder for the recordings of a token, open to whom the spool is open. Raises SpoolError."""
     folder = settings.requests_dir / token
-    try:
+    with translated(OSError, into=lambda error: cannot_write(f"cannot make the folder {folder}: {why(error)}", error)):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         mode = stat.S_IMODE(settings.spool_dir.stat().st_mode) & ~stat.S_IRWXO
         for made in (folder.parent, folder):
             made.chmod(mode)
-    except OSError as error:
-        raise cannot_write(f"cannot make the folder {folder}: {why(error)}", error) from error
     return folder
 
 

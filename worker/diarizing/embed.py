@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dropscribe.core import access, disk_errors
+from dropscribe.core import access
+from dropscribe.core.error_translation import writing
 from dropscribe.core.types import Span
 from dropscribe.models.base import VoiceEncoder
 from dropscribe.models.resampling import resample
@@ -77,15 +78,12 @@ def _groups(parts: Iterable[Span]) -> Iterator[list[Span]]:
 def save(path: Path, found: SpeakerEmbeddings) -> None:
     """Write the file, whole or not at all. Raises NoRoomError or SpoolError."""
     part = path.with_name(f"{path.name}.part")
-    try:
+    with writing(f"cannot write {path}", "check DROPSCRIBE_SPOOL and its disk"):
         with part.open("wb") as file:
             vectors = found.vectors.astype(np.float16)
             np.savez(file, times=found.times, vectors=vectors, clusters=found.clusters, encoder=found.encoder)
         access.follow_folder(part)
         part.replace(path)
-    except OSError as error:
-        message = f"cannot write {path}: {error.strerror}; check DROPSCRIBE_SPOOL and its disk"
-        raise disk_errors.cannot_write(message, error) from error
 
 
 def load(path: Path) -> SpeakerEmbeddings:

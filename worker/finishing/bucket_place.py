@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dropscribe.core.bucket_client import Bucket, ObjectTakenError
 from dropscribe.core.bucket_names import BucketFolder, names_beside
+from dropscribe.core.error_translation import translated
 from dropscribe.core.s3_settings import S3
 from dropscribe.core.settings import Settings
 from dropscribe.store.queries import Job
@@ -68,10 +69,8 @@ class BucketPlace:
         def name(target: str) -> None:
             """See `Name`."""
             kind = MEDIA_TYPES.get(target.rpartition(".")[2], PLAIN)
-            try:
+            with translated(ObjectTakenError, into=lambda error: TargetExistsError(error.problem, remedy=error.remedy)):
                 self._bucket.write(self._key_of(target), files[target], kind, replaces=self._etags[target])
-            except ObjectTakenError as error:
-                raise TargetExistsError(error.problem, remedy=error.remedy) from error
 
         yield name
 

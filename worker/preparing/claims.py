@@ -10,6 +10,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from dropscribe.core.error_translation import translated
 from dropscribe.worker.preparing import declared_size
 from dropscribe.worker.preparing.containers import unreadable
 
@@ -70,16 +71,13 @@ def _claimed_by_header(container: InputContainer, stream: AudioStream) -> float:
 
 def find_cut(source: Path, heard: float, container: InputContainer, stream: AudioStream) -> Cut:
     """Whether the file ends before the seconds or the bytes that it claims. Raises SpoolError."""
-    try:
-        with source.open("rb") as file:
-            if declared_size.is_torn(file):
-                return Cut(True)  # what ffmpeg says of its length is the length of what is there
-            claimed, tolerance = _claimed(file, container, stream)
-            if heard < claimed - tolerance:
-                return Cut(True, claimed)
-            if declared_size.is_cut(file):
-                share = declared_size.claimed_size(file) / source.stat().st_size
-                return Cut(True, claimed if claimed > heard + ROUNDING else heard * share)
-            return Cut(False)
-    except OSError as error:
-        raise unreadable(error) from error
+    with translated(OSError, into=unreadable), source.open("rb") as file:
+        if declared_size.is_torn(file):
+            return Cut(True)  # what ffmpeg says of its length is the length of what is there
+        claimed, tolerance = _claimed(file, container, stream)
+        if heard < claimed - tolerance:
+            return Cut(True, claimed)
+        if declared_size.is_cut(file):
+            share = declared_size.claimed_size(file) / source.stat().st_size
+            return Cut(True, claimed if claimed > heard + ROUNDING else heard * share)
+        return Cut(False)

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import NotMediaError, SpoolError
 from dropscribe.worker.preparing import ogg_links, understated
 from dropscribe.worker.preparing.is_sound import is_sound
@@ -61,21 +62,15 @@ class Behind:
 
 def behind_sound(source: Path) -> Behind:
     """What lies behind the sound of a file. Raises SpoolError."""
-    try:
-        with source.open("rb") as file:
-            found = understated.find(file)
-            return Behind(found, found is not None and is_sound(file, found, OPTIONS))
-    except OSError as error:
-        raise unreadable(error) from error
+    with translated(OSError, into=unreadable), source.open("rb") as file:
+        found = understated.find(file)
+        return Behind(found, found is not None and is_sound(file, found, OPTIONS))
 
 
 def links_of(source: Path) -> tuple[OggLink, ...]:
     """The links of a file that has several. Raises SpoolError."""
-    try:
-        with source.open("rb") as file:
-            return ogg_links.find(file)
-    except OSError as error:
-        raise unreadable(error) from error
+    with translated(OSError, into=unreadable), source.open("rb") as file:
+        return ogg_links.find(file)
 
 
 @contextmanager
@@ -126,12 +121,9 @@ def _first_link(source: Path, links: Sequence[OggLink]) -> InputContainer:
 
 def check_readable(source: Path) -> None:
     """Raise SpoolError if the disk withholds a byte: demuxers call damage an I/O error, too."""
-    try:
-        with source.open("rb") as file:
-            while file.read(BLOCK):
-                pass
-    except OSError as error:
-        raise unreadable(error) from error
+    with translated(OSError, into=unreadable), source.open("rb") as file:
+        while file.read(BLOCK):
+            pass
 
 
 def unreadable(error: OSError) -> SpoolError:

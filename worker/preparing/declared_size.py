@@ -185,11 +185,6 @@ def _ogg_page_end(file: BinaryIO, size: int) -> int:
     return start + at + 27 + segments + sum(table)
 
 
-def _w64(file: BinaryIO) -> int:
-    """How large a W64 file is, by its header."""
-    return _number(_at(file, 16, 8), 8)
-
-
 def _matroska(file: BinaryIO) -> int:
     """Where the segment of a Matroska file ends, by its header."""
     _, size, start = _element(file, 0)
@@ -243,7 +238,7 @@ READERS: dict[bytes, Callable[[BinaryIO], int]] = {
     b"FORM": _aiff,
     b"caff": _caf,
     b".snd": _au,
-    W64: _w64,
+    W64: lambda file: _number(_at(file, 16, 8), 8),
     EBML: _matroska,
     ASF: _asf,
 }

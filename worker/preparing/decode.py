@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from dropscribe.core import access, child_process
 from dropscribe.core import zygote as zygotes
 from dropscribe.core.audio import SAMPLE_RATE
-from dropscribe.core.disk_errors import cannot_write
+from dropscribe.core.error_translation import explained, writing
 from dropscribe.core.errors import (
     DecodeLimitError,
     DecoderKilledError,
@@ -333,13 +333,9 @@ def _start(request: dict[str, Any], label: str, zygote: Zygote | None, stop: thr
     """The process that decodes, forked where there is something to fork it from. Raises SpoolError."""
     asked = json.dumps(request)  # its ASCII escapes carry file names that are not UTF-8
     pipe = subprocess.PIPE
-    try:
+    with explained(OSError, SpoolError, f"cannot start a process to decode {label}", remedy="free some memory"):
         forked = zygote.fork(asked.encode("ascii"), stop) if zygote else None
         return forked or child_process.start(CHILD, asked, env=_environment(), stdout=pipe, stderr=pipe)
-    except OSError as error:
-        raise SpoolError(
-            f"cannot start a process to decode {label}: {error.strerror}", remedy="free some memory"
-        ) from error
 
 
 def _wait(child: Child, limits: DecodeLimits, label: str, stop: threading.Event) -> tuple[bytes, bytes]:
@@ -484,9 +480,6 @@ def _stalled(label: str, seconds: float) -> SpoolError:
 
 def _publish(part: Path, target: Path, label: str) -> None:
     """Give the audio its name in the spool, and readers. Raises SpoolError."""
-    try:
+    with writing(f"cannot write the audio of {label} to {target}", "check the disk of the spool"):
         access.follow_folder(part)  # a model worker may be another account
         part.replace(target)
-    except OSError as error:
-        message = f"cannot write the audio of {label} to {target}: {error.strerror}; check the disk of the spool"
-        raise cannot_write(message, error) from error

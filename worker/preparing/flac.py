@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.disk_errors import cannot_write
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import SpoolError
 
 
@@ -58,10 +59,8 @@ def write(blocks: Iterable[NDArray[np.int16]], target: Path, channels: int = 1) 
 
 def _sink(target: Path) -> _Sink:
     """The file to write to. Raises SpoolError."""
-    try:
+    with translated(OSError, into=_not_written):
         return _Sink(target, "w+")
-    except OSError as error:
-        raise _not_written(error) from error
 
 
 def _not_written(error: Exception) -> SpoolError:

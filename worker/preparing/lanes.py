@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.disk_errors import cannot_write
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import SpoolError
 from dropscribe.worker.preparing import retime
 from dropscribe.worker.preparing.channels import Block, downmix
@@ -46,19 +47,15 @@ class Lane:
     @classmethod
     def new(cls, scratch: Path) -> Lane:
         """An empty one. Raises NoRoomError or SpoolError."""
-        try:
+        with translated(OSError, into=_no_room):
             return cls(tempfile.TemporaryFile(dir=scratch))
-        except OSError as error:
-            raise _no_room(error) from error
 
     def add(self, samples: Samples) -> None:
         """Append samples, shape (samples,). Raises NoRoomError or SpoolError."""
         self.level.add(samples)
         self.size += samples.size
-        try:
+        with translated(OSError, into=_no_room):
             self.file.write(np.ascontiguousarray(samples, np.float32).data)
-        except OSError as error:
-            raise _no_room(error) from error
 
     def place(self, pieces: Sequence[Piece]) -> None:
         """Let the sound stand where `pieces` say; no samples may follow."""
@@ -67,10 +64,8 @@ class Lane:
 
     def blocks(self) -> Iterator[Samples]:
         """All of it at its times, in blocks of several seconds at most."""
-        try:
+        with translated(OSError, into=_no_room):
             self.file.flush()  # so a full disk may show only here
-        except OSError as error:
-            raise _no_room(error) from error
         pieces = self.pieces or (Piece(0.0, self.size / SAMPLE_RATE, self.size / SAMPLE_RATE),)
         yield from retime.retimed(self._read, self.size, pieces)
 

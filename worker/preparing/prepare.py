@@ -10,9 +10,9 @@ from itertools import chain
 from operator import attrgetter
 from pathlib import Path, PurePath
 
-from dropscribe.core import disk_errors
 from dropscribe.core.bucket_names import is_in_bucket
 from dropscribe.core.clock import clock
+from dropscribe.core.error_translation import writing
 from dropscribe.core.settings import Settings
 from dropscribe.core.spans import merged
 from dropscribe.core.types import Chunk, Media, SourcePart, Span
@@ -139,11 +139,8 @@ def _media(decoded: decode.Decoded) -> Media:
 
 def _make_spool(folder: Path) -> None:
     """Make the folder for a job's audio. Raises SpoolError."""
-    try:
+    with writing(f"cannot make the spool {folder}", "check DROPSCRIBE_SPOOL and its disk"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        message = f"cannot make the spool {folder}: {error.strerror}; check DROPSCRIBE_SPOOL and its disk"
-        raise disk_errors.cannot_write(message, error) from error
 
 
 def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: float) -> tuple[Chunk, ...]:

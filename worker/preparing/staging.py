@@ -10,10 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
 
 from dropscribe.core import access, mounts, open_folder
 from dropscribe.core.disk_errors import cannot_write
+from dropscribe.core.error_translation import translated
 from dropscribe.core.errors import (
     NoRoomError,
     NotMediaError,
@@ -168,12 +170,10 @@ def new_copy(scratch: Path, size: int, name: str) -> Iterator[tuple[Path, int]]:
 
     `name` is what is copied, for messages. Raises NoRoomError, SpoolError.
     """
-    try:
+    with translated(OSError, into=partial(_unwritable, name)):
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         _check_room(scratch, size, name)
         fd, path = tempfile.mkstemp(prefix="source-", dir=scratch)
-    except OSError as error:
-        raise _unwritable(name, error) from error
     copy = Path(path)
     try:
         try:
@@ -222,36 +222,28 @@ def _blocks(fd: int, name: str) -> Iterator[bytes]:
 
 def _fingerprint(copy_fd: int, size: int, name: str) -> str:
     """The fingerprint of the copy. Raises SpoolError."""
-    try:
+    with translated(OSError, into=partial(_unwritable, name)):
         return fingerprint(copy_fd, size)
-    except OSError as error:
-        raise _unwritable(name, error) from error
 
 
 def _read(fd: int, name: str) -> bytes:
     """The next block of the recording. Raises an error where it cannot be read."""
-    try:
+    with translated(OSError, into=partial(_unreadable, name)):
         return os.read(fd, BLOCK)
-    except OSError as error:
-        raise _unreadable(name, error) from error
 
 
 def _write(fd: int, block: bytes, name: str) -> None:
     """Write a whole block to the copy. Raises SpoolError."""
     rest = memoryview(block)
-    try:
+    with translated(OSError, into=partial(_unwritable, name)):
         while rest:
             rest = rest[os.write(fd, rest) :]
-    except OSError as error:
-        raise _unwritable(name, error) from error
 
 
 def _close(fd: int, name: str) -> None:
     """Close the copy: some filesystems say only now that they had no room for it."""
-    try:
+    with translated(OSError, into=partial(_unwritable, name)):
         os.close(fd)
-    except OSError as error:
-        raise _unwritable(name, error) from error
 
 
 def _check_unchanged(before: os.stat_result, after: os.stat_result, name: str) -> None:

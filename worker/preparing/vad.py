@@ -21,6 +21,7 @@ from av.audio.frame import AudioFrame
 from av.filter import Graph
 from numpy.typing import NDArray
 
+from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import ModelUnavailableError, SpoolError
 from dropscribe.core.installing import how_to_install
 from dropscribe.core.types import Span
@@ -77,14 +78,13 @@ def detect(path: Path, detector: Detector, check: Callable[[], None] = lambda: N
 
     `check` is called every 10 s of audio, and may raise to stop. Raises SpoolError when the file is unreadable.
     """
-    try:
-        with soundfile.SoundFile(path) as sound:
-            duration = sound.frames / sound.samplerate
-            flags = detector.flag(_framed(_filtered(sound, check, channel), detector.frame))
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise SpoolError(
-            f"cannot read the decoded audio {path}: {error}", remedy="check the disk of the spool"
-        ) from error
+    broken, remedy = f"cannot read the decoded audio {path}", "check the disk of the spool"
+    with (
+        explained((soundfile.LibsndfileError, OSError), SpoolError, broken, remedy=remedy),
+        soundfile.SoundFile(path) as sound,
+    ):
+        duration = sound.frames / sound.samplerate
+        flags = detector.flag(_framed(_filtered(sound, check, channel), detector.frame))
     return SpeechMap(smooth(flags, detector.frame / RATE, duration=duration), detector.name)
 
 
@@ -205,14 +205,14 @@ class _Silero:
 
 def _silero_session() -> Any:
     """Silero's detector. Raises ModelUnavailableError where a package is missing."""
-    try:
+    with explained(
+        (ImportError, FileNotFoundError),
+        ModelUnavailableError,
+        "the speech detector of CPU workers is not installed",
+        remedy=f"install it: {how_to_install('cpu')}",
+    ):
         runtime = import_module("onnxruntime")
         weights = _silero_weights()
-    except (ImportError, FileNotFoundError) as error:
-        raise ModelUnavailableError(
-            f"the speech detector of CPU workers is not installed: {error}",
-            remedy=f"install it: {how_to_install('cpu')}",
-        ) from error
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # the other cores have work of their own
     return runtime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])

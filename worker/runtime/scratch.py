@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dropscribe.core.disk_errors import cannot_write
+from dropscribe.core.error_translation import writing
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +28,10 @@ def directory(scratch: Path, label: str) -> Iterator[Path]:
 
     `label` is what it is for in messages. Raises NoRoomError or SpoolError when it cannot be made.
     """
-    try:
+    advice = "make room there, or move DROPSCRIBE_HOME to another disk"
+    with writing(f"cannot make a working directory for {label} in {scratch}", advice):
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder, lock = _held(scratch)
-    except OSError as error:
-        message = f"cannot make a working directory for {label} in {scratch}: {error.strerror}; "
-        raise cannot_write(message + "make room there, or move DROPSCRIBE_HOME to another disk", error) from error
     try:
         yield folder
     finally:
