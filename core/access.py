@@ -141,11 +141,10 @@ def others_may_write(place: Path, found: os.stat_result) -> bool:
 
 def _is_ours_alone(group: int) -> bool:
     """Has it this user's name, and no other member? Whose first group it is besides would take a list of all users."""
-    try:
+    with suppress(KeyError):  # an account without an entry, as in containers
         user, found = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
-    except KeyError:  # an account without an entry, as in containers
-        return False
-    return group == user.pw_gid and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}
+        return group == user.pw_gid and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}
+    return False
 
 
 def _acl_of(path: str | Path) -> bytes | None:

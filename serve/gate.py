@@ -224,11 +224,10 @@ def _host_of(address: str) -> tuple[str, str]:
     >>> _host_of("http://Example.org:80/page"), _host_of("http://[")
     (('example.org', 'Example.org:80'), ('', ''))
     """
-    try:
+    with suppress(ValueError):
         parts = urlsplit(address)
-    except ValueError:
-        return "", ""
-    return parts.hostname or "", parts.netloc
+        return parts.hostname or "", parts.netloc
+    return "", ""
 
 
 def _is_address(name: str) -> bool:
@@ -237,11 +236,10 @@ def _is_address(name: str) -> bool:
     >>> _is_address("127.0.0.1"), _is_address("localhost")
     (True, False)
     """
-    try:
+    with suppress(ValueError):
         ip_address(name)
-    except ValueError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _with_headers(send: Send) -> Send:

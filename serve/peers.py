@@ -9,6 +9,7 @@ import socket
 import sys
 from asyncio.trsock import TransportSocket
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -23,21 +24,19 @@ NO_INODE = "0"  # of a socket that its process has closed: the kernel tells no u
 
 def is_on_this_machine(address: str) -> bool:
     """Is it a loopback address?"""
-    try:
+    with suppress(ValueError):
         return ip_address(address).is_loopback
-    except ValueError:
-        return False
+    return False
 
 
 def uid_of(connection: socket.socket | TransportSocket) -> int | None:
     """The user at the other end of a connection within this machine; None if the kernel tells none."""
-    try:
+    with suppress(OSError):  # it is closed
         peer, here = connection.getpeername()[:2], connection.getsockname()[:2]
         found = _uid_at(peer, here) if is_on_this_machine(peer[0]) and is_on_this_machine(here[0]) else None
         # Anyone who closes an end lets others have its port, and its row is theirs then; our own end knows of it.
         return found if _is_established(connection) and found != int(OVERFLOW.read_text(encoding="ascii")) else None
-    except OSError:  # it is closed
-        return None
+    return None
 
 
 def _is_established(connection: socket.socket | TransportSocket) -> bool:

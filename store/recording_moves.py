@@ -6,6 +6,7 @@ Of the latter the row says where a recording is to go before it goes: after a cr
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -69,19 +70,16 @@ def adopt_renamed(database: Database, found: NewJob, gone: Collection[str]) -> s
         jobs.c.mtime_ns == found.mtime_ns,
         jobs.c.part_count == 0,  # the names of parts belong together
     )
-    try:
-        with database.begin() as connection:
-            old = next((row for row in connection.execute(same) if row.path in gone and _follows(row)), None)
-            if old is None:
-                return None
-            mine = (jobs.c.id == old.id, jobs.c.state == old.state)
-            moved, before = _renamed(found, old.path), f"from {old.path}"
-            renamed = transitions.apply(
-                connection, JobEvent.RENAMED, *mine, where=database.where, detail=before, **moved
-            )
-            return next(iter(renamed.ids), None)
-    except exc.IntegrityError:  # the new name has a job of its own
-        return None
+    # Where the new name has a job of its own, nothing is renamed.
+    with suppress(exc.IntegrityError), database.begin() as connection:
+        old = next((row for row in connection.execute(same) if row.path in gone and _follows(row)), None)
+        if old is None:
+            return None
+        mine = (jobs.c.id == old.id, jobs.c.state == old.state)
+        moved, before = _renamed(found, old.path), f"from {old.path}"
+        renamed = transitions.apply(connection, JobEvent.RENAMED, *mine, where=database.where, detail=before, **moved)
+        return next(iter(renamed.ids), None)
+    return None
 
 
 def _follows(job: Any) -> bool:

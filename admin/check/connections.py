@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -43,7 +44,6 @@ def _is_elsewhere(url: SplitResult) -> bool:
     (True, False)
     """
     host = url.hostname or "localhost"
-    try:
+    with suppress(ValueError):
         return not ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
+    return host != "localhost"

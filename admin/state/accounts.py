@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+from contextlib import suppress
 
 
 def own_account() -> str:
     """The name of this process's account, or its number where it has no name."""
     number = os.geteuid()
-    try:
+    with suppress(KeyError):
         return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
+    return str(number)

@@ -108,11 +108,9 @@ def _watch(process: subprocess.Popen[str], step: str, folder: Path, size: int, t
     try:
         while True:
             tell(step, min(_held(folder), size), size)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 _, complaint = process.communicate(timeout=POLL_SECONDS)
-            except subprocess.TimeoutExpired:
-                continue
-            return complaint
+                return complaint
     except BaseException:
         process.kill()
         raise

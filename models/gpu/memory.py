@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -43,8 +44,7 @@ def look() -> GpuMemory | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
-    try:
+    with suppress(RuntimeError):  # after an error that sticks, which ends the process by itself
         free, total = torch.cuda.mem_get_info()
-    except RuntimeError:  # after an error that sticks, which ends the process by itself
-        return None
-    return GpuMemory(torch.cuda.memory_allocated(), free, total)
+        return GpuMemory(torch.cuda.memory_allocated(), free, total)
+    return None

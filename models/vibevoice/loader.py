@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -230,10 +231,9 @@ def read_processor(source: str, revision: str | None = None) -> Any:
 
 def read_generation(source: str) -> GenerationConfig:
     """How a checkpoint says that tokens are chosen; what its config says where it has nothing else."""
-    try:
+    with suppress(OSError):
         return GenerationConfig.from_pretrained(_place(source))
-    except OSError:
-        return GenerationConfig.from_model_config(VibeVoiceAsrConfig.from_pretrained(_place(source)))
+    return GenerationConfig.from_model_config(VibeVoiceAsrConfig.from_pretrained(_place(source)))
 
 
 def ends(generation: GenerationConfig, tokenizer: Any) -> tuple[int, ...]:

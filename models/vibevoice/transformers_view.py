@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,16 +93,13 @@ def _places(source: SourceCheckpoint) -> Iterator[Path]:
     """Folders that may have the tokenizer."""
     yield source.folder
     for name in (loader.CHECKPOINT, _language_model(source)):
-        try:
+        with suppress(UsageError):  # it is not in the cache
             yield hub_cache.locate(name)[0]
-        except UsageError:  # it is not in the cache
-            continue
 
 
 def _language_model(source: SourceCheckpoint) -> str:
     """The id on Hugging Face of the language model that it was made from."""
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         said = json.loads((source.folder / "preprocessor_config.json").read_text(encoding="utf-8"))
         return str(said["language_model_pretrained_name"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return original_layout.LANGUAGE_MODEL
+    return original_layout.LANGUAGE_MODEL

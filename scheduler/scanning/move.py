@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -108,8 +109,7 @@ def _busy(path: Path, file: MovedFile) -> str:
 
 def _seen(path: Path) -> tuple[int, int] | None:
     """Size and time of a file, for anything else values that no file has; None where there is nothing."""
-    try:
+    with suppress(FileNotFoundError):
         found = path.lstat()
-    except FileNotFoundError:
-        return None
-    return observed(found) if stat.S_ISREG(found.st_mode) else NO_FILE
+        return observed(found) if stat.S_ISREG(found.st_mode) else NO_FILE
+    return None

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import starmap
 from pathlib import Path
@@ -150,10 +151,9 @@ class BucketWatch:
 
     def _is_stream(self, path: str) -> bool:
         """Does the object begin like a transport stream? One that may not be read is admitted, and its job says why."""
-        try:
+        with suppress(SourceMissingError):
             return is_transport_stream(self._bucket.head(self.folder.key(path), HEAD_BYTES))
-        except SourceMissingError:
-            return True
+        return True
 
     def _note(self, found: Listing, stability: Stability, took: float) -> None:
         """Report what was seen, and decide when to look again."""

@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
@@ -225,11 +225,10 @@ def _job_of(store: VisibleStore, wanted: NewJob) -> Job:
 def _put(sent: Upload, name: str) -> bool:
     """Give the recording its name; False where it is there already, as what has its name has its content."""
     sent.call(name, MTIME_NS)
-    try:
+    with suppress(NameTakenError):
         sent.put()
-    except NameTakenError:
-        return False
-    return True
+        return True
+    return False
 
 
 def has_text(job: Job) -> bool:

@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import time
+from contextlib import suppress
 
 from dropscribe.core.zygote import ForkedChild
 
@@ -34,11 +35,10 @@ class ChildOutput:
                 return False
             for pipe, _ in ready:
                 self._take(pipe)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._child.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+            return True
+        return False
 
     def written(self) -> tuple[bytes, bytes]:
         """To standard output and to standard error, so far."""

@@ -373,11 +373,10 @@ def _cpu_ticks(pid: int) -> int:
 
     By its clock: a decoder hides itself, and /proc may show no hidden process (ProtectProc of systemd).
     """
-    try:
+    with suppress(OSError):
         spent = time.clock_gettime_ns(~pid << 3 | CPU_CLOCK)
-    except OSError:
-        return time.monotonic_ns()
-    return spent // TICK
+        return spent // TICK
+    return time.monotonic_ns()
 
 
 def _environment() -> dict[str, str]:
@@ -422,10 +421,9 @@ def _answer(written: bytes) -> Decoded | DecodeRefusal | None:
     """What the child answers; None for anything that makes no sense, as it may be in the hands of a stranger."""
     from pydantic import ValidationError
 
-    try:
+    with suppress(ValidationError):
         return _answers().validate_json(written)
-    except ValidationError:
-        return None
+    return None
 
 
 @cache
