@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import starmap
 from operator import attrgetter
@@ -146,10 +146,10 @@ def forget_root(database: Database, host: str, path: str) -> None:
         connection.execute(delete(roots).where(roots.c.path_key == path_key(f"{host}:{path}")))
 
 
-def forget_roots(database: Database, host: str) -> None:
-    """Remove the folders that a scheduler on this host watched before."""
+def forget_roots(database: Database, host: str, watched: Collection[str] = ()) -> None:
+    """Remove the folders that a scheduler on this host watched before, but for those that are `watched` now."""
     with database.begin() as connection:
-        connection.execute(delete(roots).where(roots.c.host == host))
+        connection.execute(delete(roots).where(roots.c.host == host, roots.c.path.not_in(watched)))
 
 
 _ROOT_COLUMNS = [c for c in roots.c if c.name in WatchedRoot.__dataclass_fields__]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from dropscribe.scheduler.watching.root_watch import RootWatch
 from dropscribe.store import jobs, leases, queries, recovery, tables
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob
+from dropscribe.store.roots import RootReport, list_roots, report_roots
 from dropscribe.store.session import Database
 
 
@@ -385,6 +388,24 @@ def test_a_defect_in_one_watch_ends_the_scheduler_and_is_told(
     with pytest.raises(ZeroDivisionError):
         scheduler.run()
     assert list_workers(database) == []
+
+
+def test_what_was_known_of_a_watched_folder_holds_until_a_scheduler_that_starts_again_has_looked(
+    database: Database, settings: Settings, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = RootReport(str(inbox), socket.gethostname(), "ext4", online=True)
+    report_roots(database, [known, replace(known, path="/watched/before")])
+    scheduler = Scheduler(settings, database, [inbox], "me")
+
+    def look(self: RootWatch, now: float) -> None:
+        assert [root.path for root in list_roots(database)] == [str(self.path)], (
+            "so that recordings can be sent into it"
+        )
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(RootWatch, "look", look)
+    with pytest.raises(ZeroDivisionError):
+        scheduler.run()
 
 
 def test_folders_that_overlap_through_a_symlink_are_refused(
