@@ -81,8 +81,8 @@ class Scheduler:
             state="ready",
             metrics=metrics_at,
         )
-        watched = [watch.report.path for watch in (*self._watches, *self._buckets)]
-        forget_roots(self._database, socket.gethostname(), watched)  # those are known until they are looked at again
+        known = [watch.report.path for watch in self._watches] + [watch.report.path for watch in self._buckets]
+        forget_roots(self._database, socket.gethostname(), known)  # until they are looked at again
         notifier.begin(self._database, self._channels)
         senders = [notifier.Notifier(self._database, channel) for channel in self._channels]
         tasks: list[Callable[[], None]] = [partial(self._retention.run, self._stop), self._reconcile_for_ever]
