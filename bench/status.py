@@ -1,6 +1,6 @@
-"""The CPU time of `dropscribe status`, `jobs`, `show` and `--version`, with 100,000 jobs in an SQLite store.
+"""The CPU time of `dropscribe status`, `jobs`, `show`, `--version` and completion, with 100,000 jobs in SQLite.
 
-Run `python -m bench.status [JOBS]`. Beside them stand what no program in Python goes below: an interpreter that does
+Run `python -m bench.status [JOBS]`. Beside them stands what no program in Python goes below: an interpreter that does
 nothing, and one that imports SQLAlchemy. Of the jobs 2 % are unfinished; `--busy` has a third of them wait.
 """
 
@@ -118,6 +118,12 @@ def fill(home: Path, number: int, shares: Mapping[JobState, float]) -> None:
     database.close()
 
 
+def completion(line: str) -> dict[str, str]:
+    """The environment in which bash asks what may follow."""
+    words = line.split(" ")
+    return {"_DROPSCRIBE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+
+
 def least_cpu(command: list[str], environment: dict[str, str], runs: int) -> float:
     """Least CPU time of the command as a process, user and system, after one run that warms the caches."""
     spent = []
@@ -153,6 +159,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             label: least_cpu([sys.executable, *arguments], environment, options.runs)
             for label, arguments in commands.items()
         }
+        for line in ("dropscribe sta", "dropscribe status --", "dropscribe show 0000"):
+            asked = environment | completion(line)
+            spent[f"completion of {line}"] = least_cpu([sys.executable, *ours], asked, options.runs)
     least = next(iter(spent.values()))
     print(f"{'':36}{'CPU, s':>9}{'ratio':>8}")
     for label, seconds in spent.items():

@@ -14,6 +14,7 @@ from dropscribe.core.routing import MODEL_QUEUE, ResidentModel
 from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo
 from dropscribe.store import speeds
 from dropscribe.store.leases import owned
+from dropscribe.store.names import FORGET_SECONDS
 from dropscribe.store.session import Database, insert_ignoring
 from dropscribe.store.speeds import MIN_SAMPLE, Measured, Place
 from dropscribe.store.tables import chunks, jobs, locks, now, workers
@@ -21,7 +22,6 @@ from dropscribe.store.tables import chunks, jobs, locks, now, workers
 DRAINING = "draining"  # the state of a worker that has to finish what it does and end
 STORE = "store"  # the row of `locks` that names the store and is held by nobody
 UNFIT = "unfit"  # the state of a worker that took itself out
-FORGET_SECONDS = 7200.0  # a worker that is silent for longer is no longer listed
 MIN_ELAPSED = 2.0  # seconds; the progress of a chunk is noted every second, so that it tells little before
 MIN_WINDOW = 2  # chunks; also that of a fleet that is not known yet
 TRANSCRIBING, EMBEDDING = "transcribing", "embedding"  # what a worker does with a chunk

@@ -40,15 +40,10 @@ from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.origin import RecordingOrigin
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import FINAL_STATES, EngineInfo, Span, SpeakerNames
-from dropscribe.store import search_words
+from dropscribe.store import file_names, search_words
 from dropscribe.store.json_columns import ENGINE, ORIGIN, OVERRIDES, SPANS, SPEAKERS
 
-# Python shows an undecodable byte 0xNN as the lone surrogate U+DCNN, which no database takes. A private-use
-# plane holds it instead: U+10DC80..U+10DCFF.
-_SHIFT = 0x10DC00 - 0xDC00
-_SURROGATE = re.compile("[\udc80-\udcff]")
 _LONE = re.compile("[\ud800-\udfff]")
-_SHIFTED = re.compile("[\U0010dc80-\U0010dcff]")
 
 
 class FileName(TypeDecorator[str]):
@@ -59,11 +54,11 @@ class FileName(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """To the database."""
-        return value and _SURROGATE.sub(lambda m: chr(ord(m[0]) + _SHIFT), value)
+        return value and file_names.stored(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """From the database."""
-        return value and _SHIFTED.sub(lambda m: chr(ord(m[0]) - _SHIFT), value)
+        return value and file_names.shown(value)
 
 
 class Prose(TypeDecorator[str]):

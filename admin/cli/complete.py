@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
+from operator import attrgetter
 from pathlib import Path
 
 from dropscribe.admin.context import Context
@@ -35,22 +36,38 @@ def worker(incomplete: str) -> list[Offer]:
 def _jobs(start: str) -> Iterator[Offer]:
     """Jobs whose id begins so, with state and recording."""
     with closing(Context()) as context, suppress(DropscribeError):
-        if context.has_store:
-            from dropscribe.store import queries
+        for job_id, state, path in _jobs_in_store(context, start):
+            yield job_id, f"{state}, {path}"
 
-            for one in queries.jobs_starting_with(context.database, start, MAX_JOBS):
-                yield one.id, f"{one.state}, {one.path}"
+
+def _jobs_in_store(context: Context, start: str) -> Iterable[tuple[str, str, str]]:
+    """Id, state and path of the newest jobs whose id begins so."""
+    if file := context.asking.sqlite_file:
+        from dropscribe.store import names
+
+        return names.jobs_starting_with(file, start, MAX_JOBS)
+    from dropscribe.store import queries
+
+    return queries.jobs_starting_with(context.database, start, MAX_JOBS)
 
 
 def _workers(start: str) -> Iterator[Offer]:
     """Workers whose name begins so; no schedulers, which are not drained."""
     with closing(Context()) as context, suppress(DropscribeError):
-        if context.has_store:
-            from dropscribe.store.fleet import list_workers
+        for name, role, state in _workers_in_store(context):
+            if name.startswith(start) and role != "scheduler":
+                yield name, f"{role}, {state}"
 
-            for one in list_workers(context.database):
-                if one.id.startswith(start) and one.role != "scheduler":
-                    yield one.id, f"{one.role}, {one.state}"
+
+def _workers_in_store(context: Context) -> Iterable[tuple[str, str, str]]:
+    """Name, role and state of the processes of the fleet."""
+    if file := context.asking.sqlite_file:
+        from dropscribe.store import names
+
+        return names.listed_workers(file)
+    from dropscribe.store.fleet import list_workers
+
+    return map(attrgetter("id", "role", "state"), list_workers(context.database))
 
 
 def _paths(start: str) -> Iterator[Offer]:

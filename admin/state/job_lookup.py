@@ -10,7 +10,7 @@ from pathlib import Path
 from dropscribe.core.bucket_names import as_stored, is_in_bucket
 from dropscribe.core.clock import iso
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
-from dropscribe.store import forget, queries, recording_moves
+from dropscribe.store import forget, queries
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
 
@@ -29,7 +29,9 @@ def find(database: Database, text: str) -> str:
     for path in typed_paths(text):
         with suppress(JobNotFoundError):
             return queries.find(database, start, str(path))
-    from dropscribe.admin.state import unadmitted  # which imports the scan, for a file that has no job
+    # Imported here, as they bring along the scan and whatever happens to jobs, and most recordings have a job.
+    from dropscribe.admin.state import unadmitted
+    from dropscribe.store import recording_moves
 
     _refuse_forgotten(database, text)
     if reason := unadmitted.why(database, *typed_paths(text)):
