@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from operator import attrgetter
@@ -123,7 +123,8 @@ class VisibleStore:
     def _documents(self, jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
         """Without the place in the queue where that would count the recordings of others."""
         expected = self.outlooks.of(jobs) if self.caller.folders is None else {}
-        return (self._discreet(job, _hosts_alone(as_document(job, expected.get(job.id)))) for job in jobs)
+        seen = self._seen_leaders(jobs)
+        return (_discreet(job, _hosts_alone(as_document(job, expected.get(job.id))), seen) for job in jobs)
 
     def document(self, job: Job) -> dict[str, Any]:
         """A job as lists have it."""
@@ -136,21 +137,15 @@ class VisibleStore:
             outlook = self.outlooks.of([job]).get(job.id)
             return _hosts_alone(show.facts_of(self.context.database, job, events, outlook).document)
         found = show.facts_of(self.context.database, job, [*map(_anonymous, events)], None)
-        return self._discreet(job, _hosts_alone(found.document))
+        return _discreet(job, _hosts_alone(found.document), self._seen_leaders([job]))
 
-    def _discreet(self, job: Job, document: dict[str, Any]) -> dict[str, Any]:
-        """The document of a job or transcript, without another recording that the caller may not see."""
-        if self._sees_leader(job):
-            return document
-        hidden = {"duplicate_of": None} if "duplicate_of" in document else {}
-        return document | {"notes": [*map(_discreet_note, document["notes"])]} | hidden
-
-    def _sees_leader(self, job: Job) -> bool:
-        """Does the caller see the job of equal content, if there is one?"""
-        if job.duplicate_of is None or self.caller.folders is None:
-            return True
-        found = queries.list_jobs(self.context.database, ids=[job.duplicate_of], within=self.caller.folders)
-        return bool(found)
+    def _seen_leaders(self, jobs: Sequence[Job]) -> set[str | None]:
+        """The jobs that the caller sees of those that jobs have the content of; None stands for no job."""
+        leaders = {job.duplicate_of for job in jobs}
+        if self.caller.folders is None or leaders <= {None}:
+            return leaders
+        found = queries.list_jobs(self.context.database, ids=[*filter(None, leaders)], within=self.caller.folders)
+        return {None, *map(attrgetter("id"), found)}
 
     def files(self, job: Job) -> list[dict[str, Any]]:
         """The transcript files of a job."""
@@ -158,11 +153,12 @@ class VisibleStore:
 
     def transcript(self, job: Job, fmt: str) -> bytes:
         """The transcript in a format. Raises DropscribeError where there is none."""
-        if not self._sees_leader(job) and transcripts.document(self.context.database, job.id) is None:
+        seen = self._seen_leaders([job])
+        if job.duplicate_of not in seen and transcripts.document(self.context.database, job.id) is None:
             raise DropscribeError(f"{job.id} is {job.state} and has no transcript", remedy="wait for it")
         stored = document_of(self.context.database, job)
-        if not self._sees_leader(job):
-            stored = json.dumps(self._discreet(job, json.loads(stored)), ensure_ascii=False, indent=1)
+        if job.duplicate_of not in seen:
+            stored = json.dumps(_discreet(job, json.loads(stored), seen), ensure_ascii=False, indent=1)
         return in_format(job, stored, fmt, None)
 
     def open_recording(self, job: Job) -> int:
@@ -297,6 +293,14 @@ def _next(page: Page[Job]) -> str | None:
 def _anonymous(event: Event) -> Event:
     """An event without what it says of recordings of others."""
     return replace(event, detail="") if event.kind in OF_OTHERS else event
+
+
+def _discreet(job: Job, document: dict[str, Any], seen: Collection[str | None]) -> dict[str, Any]:
+    """The document of a job or transcript, without another recording where that is not among the `seen`."""
+    if job.duplicate_of in seen:
+        return document
+    hidden = {"duplicate_of": None} if "duplicate_of" in document else {}
+    return document | {"notes": [*map(_discreet_note, document["notes"])]} | hidden
 
 
 def _hosts_alone(document: dict[str, Any]) -> dict[str, Any]:

@@ -70,9 +70,9 @@ def transcribed(database: Database, root: Path, path: str, text: str) -> str:
     return job_id
 
 
-def duplicate(database: Database, root: Path, leader: str) -> str:
+def duplicate(database: Database, root: Path, leader: str, path: str = f"{OURS}/same.wav") -> str:
     """A recording of ours with the content of theirs, whose transcript says so."""
-    job_id = console.admit(database, f"{OURS}/same.wav", str(root))
+    job_id = console.admit(database, path, str(root))
     claim = jobs.claim_prepare(database, job_id, "cpu-1", 90)
     assert claim
     assert jobs.lead_or_follow(database, claim, leader)[0] == leader

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 from starlette.testclient import TestClient
 
 from dropscribe.admin.act import submit
@@ -27,7 +27,17 @@ from dropscribe.core.errors import SourceMissingError, StoreUnavailableError
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState, TokenRole
-from dropscribe.serve import event_stream, media, problems, request_limits, service, share_threads, uploads
+from dropscribe.serve import (
+    event_stream,
+    media,
+    problems,
+    request_limits,
+    service,
+    share_threads,
+    shared_events,
+    shared_outlooks,
+    uploads,
+)
 from dropscribe.serve.callers import Caller
 from dropscribe.serve.gate import Gate
 from dropscribe.store import notifications, queries, tables, tokens
@@ -35,7 +45,7 @@ from dropscribe.store.session import Database
 from tests.accounts import STRANGER
 from tests.integration import console
 from tests.integration.console import process
-from tests.integration.serving import asking, gate, listening, watched, world
+from tests.integration.serving import asking, duplicate, gate, listening, transcribed, watched, world
 from tests.schemas import conforms
 
 BYTES = bytes(range(256)) * 8
@@ -716,6 +726,51 @@ def test_a_file_name_that_is_no_text_is_told_as_the_command_line_tells_it(
         answered = client.get(f"/api/v1/recordings/{job}")
         assert json.loads(answered.content)["path"] == name
         assert client.get("/api/v1/recordings").status_code == 200
+
+
+# How much it asks
+
+
+def test_what_an_answer_takes_of_the_store_does_not_grow_with_the_jobs(
+    made: Gate, database: Database, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.app.state.stopping.set()
+    monkeypatch.setattr(shared_outlooks, "FRESH_SECONDS", 0.0)
+    there = world(database, inbox)
+    console.admit(database, "hr/waiting.wav", str(inbox))
+    statements: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *said: statements.append(said[2]))
+    looks = ["/recordings", "/recordings?state=unfinished", "/search?q=budget", "/fleet", "/api/v1/status"]
+    looks += ["/api/v1/recordings", f"/api/v1/recordings/{there.ours}", "/api/v1/search?q=budget", "/api/v1/events"]
+
+    def asked(client: TestClient) -> dict[str, int]:
+        found = {}
+        for look in looks:
+            statements.clear()
+            assert client.get(look).status_code == 200
+            found[look] = len(statements)
+        return found
+
+    with (
+        asking(made, database, TokenRole.READER) as everywhere,
+        asking(made, database, TokenRole.READER, there.our_folder) as limited,
+    ):
+        clients = (everywhere, limited)
+        few = [asked(client) for client in clients]
+        for number in range(3):
+            console.admit(database, f"hr/waiting-{number}.wav", str(inbox))
+            transcribed(database, inbox, f"hr/talk-{number}.wav", f"the budget of {number}")
+            duplicate(database, inbox, there.theirs, f"hr/same-{number}.wav")
+        many = [asked(client) for client in clients]
+    assert many == few
+    assert database.engine.pool.checkedout() == 0
+
+
+def test_what_happened_is_kept_no_longer_than_streams_share_it(database: Database) -> None:
+    shared = shared_events.SharedEvents(database, clock=iter(range(99)).__next__)
+    for after in range(20):
+        shared.since(after, None)
+    assert len(shared._known) <= 2
 
 
 # How it is started
