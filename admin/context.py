@@ -121,6 +121,11 @@ class Context:
         """One yellow line on standard error."""
         self.remark("warning", message, "yellow")
 
+    def warn_and_keep(self, kept: list[str], message: str) -> None:
+        """Warn, and keep the message for a document."""
+        kept.append(message)
+        self.warn(message)
+
     def note(self, message: str) -> None:
         """One yellow line on standard error about nothing bad."""
         self.remark("note", message, "yellow")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -64,7 +64,7 @@ def filesystem_kind(path: PurePath, mountinfo_text: str) -> str:
 
     `mountinfo_text` is in the format of /proc/self/mountinfo.
     """
-    mount = _mount_of(path, _parse(mountinfo_text))
+    mount = mount_of(path, mountinfo_text)
     return mount.kind if mount else UNKNOWN
 
 
@@ -85,11 +85,6 @@ def has_owners(kind: str) -> bool:
 def filesystem_of(path: str | os.PathLike[str]) -> str:
     """The type of the filesystem under a path of this machine, for example `ext4` or `nfs4`."""
     return filesystem_kind(Path(path).resolve(), mount_table())
-
-
-def mount_of(path: PurePath, mountinfo_text: str) -> Mount | None:
-    """The mount that holds `path` (absolute, without symlinks)."""
-    return _mount_of(path, _parse(mountinfo_text))
 
 
 def kinds_below(path: PurePath, mountinfo_text: str) -> Iterator[str]:
@@ -123,12 +118,13 @@ def _unescape(field: str) -> str:
     return _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)
 
 
-def _mount_of(path: PurePath, mounts: Iterable[Mount]) -> Mount | None:
-    """Walk down the path as the kernel does, onto each mount that covers the place reached so far.
+def mount_of(path: PurePath, mountinfo_text: str) -> Mount | None:
+    """The mount that holds `path` (absolute, without symlinks), by a text in the format of /proc/self/mountinfo.
 
-    The longest prefix alone would be wrong where a later mount on an outer directory hides an inner one.
+    It walks down the path as the kernel does, onto each mount that covers the place reached so far: the longest prefix
+    alone would be wrong where a later mount on an outer directory hides an inner one.
     """
-    table = list(mounts)
+    table = _parse(mountinfo_text)
     ids = set(map(attrgetter("id"), table))
     over = {(_parent(mount, ids), mount.point): mount for mount in table}
     current: Mount | None = None

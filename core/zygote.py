@@ -181,7 +181,8 @@ class _Process:
             after_failure.callback(self._reap)
             its_end.close()
             self._control.settimeout(READY_SECONDS)
-            _expect(self._control.recv(MAX_REPLY), READY)
+            if self._control.recv(MAX_REPLY) != READY:
+                raise OSError("it ended while it started")
             self._control.settimeout(REPLY_SECONDS)
             after_failure.pop_all()
 
@@ -226,12 +227,6 @@ class _Process:
         self._process.kill()
         with suppress(subprocess.TimeoutExpired):  # it hangs in a disk
             self._process.wait(KILL_SECONDS)
-
-
-def _expect(heard: bytes, expected: bytes) -> None:
-    """Raise OSError for anything but the expected answer."""
-    if heard != expected:
-        raise OSError("it ended while it started")
 
 
 def is_offered() -> bool:

@@ -83,7 +83,7 @@ def forget(
 ) -> int:
     """Show what would go; with `yes`, have it gone; returns the exit code. Raises UsageError for jobs under way."""
     over = Over(states, older_than, folder)
-    if bool(names) == over.is_limited:
+    if bool(names) == any((states, older_than, folder)):
         raise UsageError("name the jobs, or choose them by --state, --older-than and --folder")
     chosen = _named(context, names) if names else over.jobs(context)
     deletions = [_deletion(context, job, outputs=outputs) for job in track(context.err, "looking", chosen)]
@@ -117,11 +117,6 @@ class Over:
     states: Sequence[JobState]
     older_than: str | None
     folder: Path | None
-
-    @property
-    def is_limited(self) -> bool:
-        """True if anything is said of them."""
-        return any((self.states, self.older_than, self.folder))
 
     def jobs(self, context: Context) -> list[Job]:
         """Those that the store has. Raises UsageError for no stretch of time."""

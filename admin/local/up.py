@@ -280,8 +280,9 @@ class System:
     def __post_init__(self) -> None:
         self.activity = ActivityReporter(self.database, self.report)
         self.models = ModelWorkers(self.settings, self.choices, self.report.say)
-        show = browser.show if self.is_watched and self.settings.serve_browser else _show_nobody
-        self.server = ServerChild(self.settings.home, self.report.say, show)
+        self.server = ServerChild(self.settings.home, self.report.say)
+        if self.is_watched and self.settings.serve_browser:
+            self.server.show = browser.show
 
     @property
     def folders(self) -> list[Path]:
@@ -452,10 +453,6 @@ class System:
         for child in workers:  # in case one had to be killed
             recovery.release_all(self.database, child.name)
             fleet.leave(self.database, child.name)
-
-
-def _show_nobody(_address: str) -> None:
-    """Nobody is there to see it."""
 
 
 def _at_work(now: Status) -> dict[str, Sequence[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,6 @@ def convert(
 ) -> None:
     """Write the copy and say what it is. Raises UsageError and ModelUnavailableError."""
     warnings: list[str] = []
-
-    def warn(sentence: str) -> None:
-        """Say it, and keep it for the document."""
-        warnings.append(sentence)
-        context.warn(sentence)
-
     with byte_progress(context.err) as tell:
         tell("starting PyTorch", 0, 0)
         with pytorch.needed_by("converting", "gpu"):
@@ -49,7 +44,7 @@ def convert(
             Rules(dtype, mixed, tuple(keep)),
             revision=revision,
             tell=tell,
-            warn=warn,
+            warn=partial(context.warn_and_keep, warnings),
             check=_tester(findings, tell) if test else None,
         )
     context.answer(

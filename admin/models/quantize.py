@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,12 +36,6 @@ def quantize(
     """Write the copy and say what it is. Raises UsageError and ModelUnavailableError."""
     chosen = parts.choose(only, skip)
     warnings: list[str] = []
-
-    def warn(sentence: str) -> None:
-        """Say it, and keep it for the document."""
-        warnings.append(sentence)
-        context.warn(sentence)
-
     with byte_progress(context.err) as tell:
         tell("starting PyTorch", 0, 0)
         with pytorch.needed_by("vibevoice", "gpu"):
@@ -54,7 +49,7 @@ def quantize(
             device=device,
             revision=revision,
             tell=tell,
-            warn=warn,
+            warn=partial(context.warn_and_keep, warnings),
             try_out=copy_run.on_this_machine(context.settings) if run else without_running,
         )
     context.answer(

@@ -15,7 +15,7 @@ from dropscribe.core.clock import with_moments
 from dropscribe.core.redis_refusals import REFUSALS, Refusal
 from dropscribe.core.routing import is_bound, wish_of
 from dropscribe.core.store_settings import StoreSettings
-from dropscribe.core.types import ACTIVE_STATES, EngineInfo, JobPhase, JobState
+from dropscribe.core.types import ACTIVE_STATES, JobPhase, JobState
 from dropscribe.store import broker_trouble, fleet, queries, switches
 from dropscribe.store.broker_trouble import AWAY, BrokerTrouble
 from dropscribe.store.fleet import DRAINING, Work, Worker, list_workers, living_workers
@@ -106,15 +106,10 @@ class Status:
         return max(known)
 
     @property
-    def living_engines(self) -> list[EngineInfo]:
-        """The engine of each living model worker."""
-        return [*filter(None, map(attrgetter("engine"), self.alive))]
-
-    @property
     def engines(self) -> list[dict[str, Any]]:
         """The distinct engines of the living model workers, each with the number of its `workers`."""
         named = ("engine", "model", "precision", "notice")
-        found = Counter(map(attrgetter(*named), self.living_engines))
+        found = Counter(map(attrgetter(*named), filter(None, map(attrgetter("engine"), self.alive))))
         return [dict(zip(named, facts, strict=True)) | {"workers": number} for facts, number in found.items()]
 
     @property

@@ -136,7 +136,7 @@ def examine(name: str, revision: str) -> SourceCheckpoint:
     weights = tuple(map(safetensors_files.read, safetensors_files.files(folder)))
     _require_whole(name, folder, weights)
     there = filter(Path.is_file, folder.rglob("*"))
-    beside = sorted(path for path in there if not _private(path.relative_to(folder)))
+    beside = sorted(path for path in there if not safetensors_files.hidden(path.parent.relative_to(folder)))
     others = filterfalse(_is_other_weights, filterfalse(safetensors_files.is_one, beside))
     left_out = (str(path.relative_to(folder)) for path in filter(_is_other_weights, beside))
     return SourceCheckpoint(
@@ -162,11 +162,6 @@ def _require_whole(name: str, folder: Path, weights: tuple[Shard, ...]) -> None:
 def _is_other_weights(path: Path) -> bool:
     """Are these weights in another format?"""
     return any(map(path.match, hub_cache.OTHER_WEIGHTS))
-
-
-def _private(path: Path) -> bool:
-    """Folders of git and of a download."""
-    return any(part.startswith(".") for part in path.parts[:-1])
 
 
 def _check_rules(source: SourceCheckpoint, rules: Rules) -> None:

@@ -79,7 +79,7 @@ def tensors(shards: Iterable[Shard]) -> list[Tensor]:
 def files(folder: Path) -> list[Path]:
     """All safetensors files below a folder, hidden folders left out."""
     found = filter(Path.is_file, folder.rglob(f"*{SUFFIX}"))
-    return sorted(path for path in found if not _hidden(path.relative_to(folder)))
+    return sorted(path for path in found if not hidden(path.relative_to(folder)))
 
 
 def is_one(path: Path) -> bool:
@@ -93,11 +93,11 @@ def is_one(path: Path) -> bool:
 
 def indices(folder: Path) -> list[Path]:
     """All indices below a folder, which say what tensor is in what file beside them."""
-    return sorted(path for path in folder.rglob(f"*{INDEX_SUFFIX}") if not _hidden(path.relative_to(folder)))
+    return sorted(path for path in folder.rglob(f"*{INDEX_SUFFIX}") if not hidden(path.relative_to(folder)))
 
 
-def _hidden(path: Path) -> bool:
-    """Does it lie in a folder that begins with a dot, as those of git and of a download do?"""
+def hidden(path: Path) -> bool:
+    """Does the path, or a folder on its way, begin with a dot, as those of git and of a download do?"""
     return any(part.startswith(".") for part in path.parts)
 
 

@@ -170,7 +170,7 @@ def load(
     chosen = attention_on(device, attention, dtype, ModelDimensions.from_config(config))
     if saving >= Saving.FP8_CACHE:
         chosen = AttentionChoice(attention_choice.SDPA, "no kernel takes keys and values in fp8")
-    commit = _commit(source, config, revision)
+    commit = "" if Path(_place(source)).is_dir() else str(config.get("_commit_hash") or revision)  # on the hub
     options = {
         "revision": commit or None,  # the weights of the same commit as the config
         "dtype": dtype,  # always named: a quantized checkpoint without it gives other tokens than quantizing on load
@@ -200,11 +200,6 @@ def load(
     )
     _tell(loaded)
     return loaded
-
-
-def _commit(source: str, config: Mapping[str, Any], revision: str) -> str:
-    """The commit on the hub, empty for a folder."""
-    return "" if Path(_place(source)).is_dir() else str(config.get("_commit_hash") or revision)
 
 
 def _read(source: str, options: dict[str, Any]) -> tuple[Any, Any]:

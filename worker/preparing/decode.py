@@ -305,7 +305,9 @@ def _decode(source: Path, target: Path, attempt: DecodeAttempt, wanted: Listenin
     child = _start(request, label, attempt.zygote, stop)
     try:
         decoded = _interpret(_finished(child, limits, label, stop), label, limits.max_seconds)
-        _publish(part, target, label)
+        with writing(f"cannot write the audio of {label} to {target}", "check the disk of the spool"):
+            access.follow_folder(part)  # a model worker may be another account
+            part.replace(target)
     finally:
         if child.poll() is not None:  # else it hangs in a disk, and so would this
             part.unlink(missing_ok=True)
@@ -474,10 +476,3 @@ def _stalled(label: str, seconds: float) -> SpoolError:
         f"{label}: the decoder stood still for {seconds:g} s, so a disk does not answer",
         remedy="check those of DROPSCRIBE_HOME and DROPSCRIBE_SPOOL",
     )
-
-
-def _publish(part: Path, target: Path, label: str) -> None:
-    """Give the audio its name in the spool, and readers. Raises SpoolError."""
-    with writing(f"cannot write the audio of {label} to {target}", "check the disk of the spool"):
-        access.follow_folder(part)  # a model worker may be another account
-        part.replace(target)

@@ -6,7 +6,7 @@ read leaves a gap of silence, as long as its size says by the others, so that th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -145,10 +145,6 @@ class _JoinedSound:
         self._samples += samples
         if self._samples > self.max_seconds * SAMPLE_RATE:
             raise media.too_long(self.max_seconds)
-
-    def _lanes(self) -> Iterator[Lane]:
-        """Those of all tracks."""
-        return chain.from_iterable(map(attrgetter("lanes"), self._sounds))
 
 
 def _samples(heard: HeardRecording) -> int:

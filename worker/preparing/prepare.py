@@ -85,7 +85,8 @@ def prepare(context: WorkerContext, job: Job, copy: Staged, held: Held) -> Prepa
 def _decoded(context: WorkerContext, job: Job, copy: Staged, held: Held) -> decode.Decoded:
     """Decode the staged copy into the spool, as the settings of the job say."""
     settings = context.settings.for_job(job.overrides)
-    _make_spool(settings.spool_dir)
+    with writing(f"cannot make the spool {settings.spool_dir}", "check DROPSCRIBE_SPOOL and its disk"):
+        settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     label, target = staging.shown(Path(job.path)), context.spooled(job.id)
     bounds, wanted = decode.limits(settings), decode.listening(settings)
     folder, zygote = copy.path.parent, context.zygote
@@ -135,12 +136,6 @@ def _media(decoded: decode.Decoded) -> Media:
         damaged=decoded.damaged,
         parts=decoded.parts,
     )
-
-
-def _make_spool(folder: Path) -> None:
-    """Make the folder for a job's audio. Raises SpoolError."""
-    with writing(f"cannot make the spool {folder}", "check DROPSCRIBE_SPOOL and its disk"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def plan(context: WorkerContext, job: Job, speech: Sequence[Span], duration: float) -> tuple[Chunk, ...]:

@@ -85,8 +85,11 @@ def stage(
         require_content(before.st_size, name)
         with new_copy(scratch, before.st_size, name) as (copy, copy_fd):
             sha256 = copied(_blocks(fd, name), copy_fd, before.st_size, name, check)
-            mark = FileMark(stamp(before), _fingerprint(copy_fd, before.st_size, name))
-            _check_unchanged(before, os.fstat(fd), name)
+            with translated(OSError, into=partial(_unwritable, name)):
+                mark = FileMark(stamp(before), fingerprint(copy_fd, before.st_size))
+            after = os.fstat(fd)
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise _changed(name)
     origin = found and replace(found, fingerprint=mark.fingerprint)
     return Staged(
         path=copy,
@@ -179,7 +182,9 @@ def new_copy(scratch: Path, size: int, name: str) -> Iterator[tuple[Path, int]]:
         try:
             yield copy, fd
         finally:
-            _close(fd, name)
+            # Some filesystems say only when the copy is closed that they had no room for it.
+            with translated(OSError, into=partial(_unwritable, name)):
+                os.close(fd)
     except BaseException:
         copy.unlink(missing_ok=True)
         raise
@@ -220,12 +225,6 @@ def _blocks(fd: int, name: str) -> Iterator[bytes]:
         yield block
 
 
-def _fingerprint(copy_fd: int, size: int, name: str) -> str:
-    """The fingerprint of the copy. Raises SpoolError."""
-    with translated(OSError, into=partial(_unwritable, name)):
-        return fingerprint(copy_fd, size)
-
-
 def _read(fd: int, name: str) -> bytes:
     """The next block of the recording. Raises an error where it cannot be read."""
     with translated(OSError, into=partial(_unreadable, name)):
@@ -238,18 +237,6 @@ def _write(fd: int, block: bytes, name: str) -> None:
     with translated(OSError, into=partial(_unwritable, name)):
         while rest:
             rest = rest[os.write(fd, rest) :]
-
-
-def _close(fd: int, name: str) -> None:
-    """Close the copy: some filesystems say only now that they had no room for it."""
-    with translated(OSError, into=partial(_unwritable, name)):
-        os.close(fd)
-
-
-def _check_unchanged(before: os.stat_result, after: os.stat_result, name: str) -> None:
-    """Raise SourceChangedError for a recording that was written to meanwhile."""
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise _changed(name)
 
 
 def _changed(name: str) -> SourceChangedError:

@@ -62,7 +62,8 @@ class ModelStep:
             torch.cuda.empty_cache()
         config, slots, pages = self._language.config, sizes.slots, pages_for(sizes.tokens_per_slot)
         # One page and one row more: those of requests that pad a batch to the size of a CUDA graph.
-        shape = (config.num_hidden_layers, 2, slots * pages + 1, PAGE, config.num_key_value_heads, _head_size(config))
+        head_size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        shape = (config.num_hidden_layers, 2, slots * pages + 1, PAGE, config.num_key_value_heads, head_size)
         with self._on_stream():
             self._cache = self._like.new_zeros(shape, dtype=FP8 if sizes.fp8_cache else None)
             self._table = self._like.new_zeros((slots + 1, pages), dtype=torch.int32)
@@ -229,11 +230,6 @@ class ModelStep:
                 raise
             log.warning("decoding runs without CUDA graphs: %s", str(error).partition("\n")[0])
             return None
-
-
-def _head_size(config: Any) -> int:
-    """Numbers in each head."""
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 class _DecodeGraphs:
