@@ -37,7 +37,7 @@ def as_document(job: Job, outlook: Outlook | None = None) -> dict[str, Any]:
         "transcribed_length": job.transcribed,
         "media": media,
         "missing": [*map(asdict, job.missing)],
-        "speakers": asdict(job.speakers),
+        "speakers": {"names": job.speakers.names, "merged": job.speakers.merged},
         "overrides": job.overrides.given,
         "modified_at": job.mtime_ns / 1e9,
     }
