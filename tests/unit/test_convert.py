@@ -258,7 +258,7 @@ def test_a_source_that_is_quantized_or_not_complete_is_refused(tmp_path: Path) -
 
 def test_a_source_that_has_the_format_already_is_refused(tmp_path: Path) -> None:
     source = write(tmp_path / "source", {"one.weight": torch.ones(2, 2)})
-    with pytest.raises(UsageError, match="is in fp32 as it is; there is nothing to convert"):
+    with pytest.raises(UsageError, match="is in fp32 already; there is nothing to convert"):
         convert_to(source, tmp_path / "copy", Rules("fp32"))
 
 
