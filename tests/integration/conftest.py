@@ -107,6 +107,14 @@ def elsewhere(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small VibeVoice-ASR with random weights."""
+    from tests.tiny.checkpoint import random_checkpoint
+
+    return random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """So small a model as the tests have is only slowed down by more."""
     import torch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 
 from dropscribe.admin.client import Client
 from dropscribe.core.errors import DropscribeError, JobNotFoundError, SettingsError, StoreError, UsageError
-from dropscribe.core.queue import redis_url
 from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.settings import Settings
 from dropscribe.core.settings_loading import load
@@ -35,15 +33,7 @@ COMMAND = (
     "from dropscribe.admin.cli.main import run; run()"
 )
 
-
-@pytest.fixture(autouse=True)
-def environment(database_url: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in [name for name in os.environ if name.startswith("DROPSCRIBE_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", database_url)
-    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", redis_url(settings))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("store", "redis")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +17,6 @@ from sqlalchemy import update
 from dropscribe.admin.check import health
 from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
-from dropscribe.core.queue import redis_url
-from dropscribe.core.settings import Settings
 from dropscribe.store import fleet, tables
 from dropscribe.store.fleet import Worker, list_workers
 from dropscribe.store.roots import RootReport, report_roots
@@ -27,15 +24,7 @@ from dropscribe.store.session import Database
 
 HERE = socket.gethostname()
 
-
-@pytest.fixture(autouse=True)
-def environment(database_url: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in [name for name in os.environ if name.startswith("DROPSCRIBE_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("DROPSCRIBE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DROPSCRIBE_DATABASE_URL", database_url)
-    monkeypatch.setenv("DROPSCRIBE_REDIS_URL", redis_url(settings))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("store", "redis")
 
 
 @pytest.fixture

@@ -12,16 +12,10 @@ from dropscribe.models.checkpoints import hub_cache
 from dropscribe.models.vibevoice import loader, parts, quantize
 from dropscribe.models.vibevoice.loader import Loaded
 from dropscribe.models.vibevoice.quantize import QuantizationError
-from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")
 LINEARS = 4 * 7  # layers; q, k, v, o, gate, up and down
 SKIPPED = parts.skipped(parts.SAFE_PARTS)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 def save(loaded: Loaded, folder: Path) -> None:

@@ -21,16 +21,10 @@ from dropscribe.models.vibevoice import loader, meta_model, parts, quantize, tra
 from dropscribe.models.vibevoice.memory_plan import Precision
 from dropscribe.models.vibevoice.parts import ModelPart
 from dropscribe.models.vibevoice.quantize import QuantizationError
-from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")
 LINEARS = 4 * 7  # layers; q, k, v, o, gate, up and down
 Model: Any = VibeVoiceAsrForConditionalGeneration
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 def bitsandbytes(source: Path, folder: Path, chosen: tuple[ModelPart, ...]) -> None:

@@ -26,17 +26,11 @@ from dropscribe.models.vibevoice.runner.runner import Runner
 from dropscribe.models.vibevoice.settings import VibeVoiceSettings
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.e2e.harness import wait_until
-from tests.tiny.checkpoint import random_checkpoint
 
 ANSWER = [
     {"Start": 0.0, "End": 1.5, "Speaker": 0, "Content": "one two — 三"},
     {"Start": 1.5, "End": 2.25, "Speaker": 1, "Content": "[Music]"},
 ]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="module")

@@ -20,15 +20,9 @@ from dropscribe.models.vibevoice.memory_plan import Precision, Saving
 from dropscribe.models.vibevoice.parts import SAFE_PARTS
 from dropscribe.models.vibevoice.runner import attention as paged_attention
 from dropscribe.models.vibevoice.transcriber import VibeVoice
-from tests.tiny.checkpoint import random_checkpoint
 
 CPU = torch.device("cpu")
 ELSEWHERE = torch.device("meta")  # in the place of the machine's memory, where the CPU stands for a card
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 def with_config(checkpoint: Path, folder: Path, **changes: object) -> str:
