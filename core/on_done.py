@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from dropscribe.core.errors import SettingsError
@@ -36,7 +37,7 @@ def of_folder(path: str, table: Mapping[str, Any]) -> Command | None:
     where = f'{KEY} in [folders."{path}"]'
     if not isinstance(said, list) or not all(isinstance(word, str) and printable(word) == word for word in said):
         raise SettingsError(f'{where} must be a list: ["command", "{{json}}"]', remedy="fix dropscribe.toml")
-    unknown = {name for word in said for name in _BRACES.findall(word)}.difference(PLACEHOLDERS)
+    unknown = {*chain.from_iterable(map(_BRACES.findall, said))}.difference(PLACEHOLDERS)
     if unknown:
         problem = f"{where}: {{{min(unknown)}}} is not known; known are {', '.join(PLACEHOLDERS)}"
         raise SettingsError(problem, remedy="fix dropscribe.toml")

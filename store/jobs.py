@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -160,7 +161,7 @@ def _join(connection: Connection, job_id: str, job: NewJob, *, where: str) -> li
     connection.execute(update(jobs).where(*older, jobs.c.moves.is_(True)).values(moves=False, moving_to=None))
     under_way = connection.execute(select(jobs.c.id).where(*older, jobs.c.state.in_(ACTIVE_STATES))).scalars().all()
     ended = [request_cancel(connection, one, where=where, why=f"{why} of its recording") for one in under_way]
-    return [follower for followers in ended for follower in followers or ()]
+    return [*chain.from_iterable(filter(None, ended))]
 
 
 def _never_admitted(connection: Connection, batch: Sequence[NewJob]) -> list[NewJob]:

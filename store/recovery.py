@@ -5,7 +5,7 @@ Everything here is safe to run twice and from several hosts at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ def expire(database: Database, lost_limit: int) -> int:
 
     The `lost_limit`-th loss of one row parks its job: it has killed that many workers.
     """
-    return sum(_mend(database, table, table.c.lease_until < now(), lost_limit) for table in (jobs, chunks))
+    return _mend(database, lambda table: table.c.lease_until < now(), lost_limit)
 
 
 def clamp_future_moments(database: Database, *, lease: float, delay: float) -> int:
@@ -82,23 +82,24 @@ def clamp_future_moments(database: Database, *, lease: float, delay: float) -> i
 
 def expire_of(database: Database, owner: str, lost_limit: int) -> int:
     """Take back the work of a worker that is known to be dead, without waiting for its leases."""
-    return sum(_mend(database, table, table.c.owner == owner, lost_limit) for table in (jobs, chunks))
+    return _mend(database, lambda table: table.c.owner == owner, lost_limit)
 
 
 def expire_all(database: Database, lost_limit: int) -> int:
     """Take back everything, where it is known that no worker is left."""
-    return sum(_mend(database, table, leases.owned(table), lost_limit) for table in (jobs, chunks))
+    return _mend(database, leases.owned, lost_limit)
 
 
-def _mend(database: Database, table: Table[Any], dead: Any, lost_limit: int) -> int:
+def _mend(database: Database, dead: Callable[[Table[Any]], Any], lost_limit: int) -> int:
     """Take back what dead processes own, a batch at a time; returns how much."""
     mended = 0
-    query = select(table.c.id).where(leases.owned(table), dead).limit(BATCH)
-    while ids := _ids(database, query):
-        taken = sum(_take_back(database, table, row, dead, lost_limit) for row in ids)
-        mended += taken
-        if not taken or len(ids) < BATCH:
-            break
+    for table in (jobs, chunks):
+        query = select(table.c.id).where(leases.owned(table), dead(table)).limit(BATCH)
+        while ids := _ids(database, query):
+            taken = sum(_take_back(database, table, row, dead(table), lost_limit) for row in ids)
+            mended += taken
+            if not taken or len(ids) < BATCH:
+                break
     return mended
 
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,7 +101,7 @@ def _each(
 
 def _meant(context: Context, names: Sequence[str]) -> list[Job]:
     """The jobs that are named, and those of the folders, each once."""
-    found = (job for name in names for job in _named(context, name))
+    found = chain.from_iterable(map(partial(_named, context), names))
     return list({job.id: job for job in found}.values())
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,7 @@ def decoder() -> Finding:
         path = _short_recording(Path(folder))
         try:
             with av.open(str(path), options={"format_whitelist": "wav", "protocol_whitelist": "file"}) as media:
-                samples = sum(frame.samples for frame in media.decode(audio=0))
+                samples = sum(map(attrgetter("samples"), media.decode(audio=0)))
         except av.FFmpegError as error:
             return Finding(
                 "decoder", Severity.FAIL, f"PyAV {av.__version__}: {error}", "pip install --force-reinstall av"

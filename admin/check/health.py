@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import repeat
 from operator import attrgetter
 
 from dropscribe.admin.check import checks
@@ -90,8 +91,7 @@ def processes(mine: Sequence[Worker], role: str | None, silence: float) -> Itera
         yield Finding(
             "process", Severity.FAIL, f"{what} runs on this host", COMMANDS.get(role or "", "dropscribe --help")
         )
-    for worker in mine:
-        yield _process(worker, silence)
+    yield from map(_process, mine, repeat(silence))
 
 
 def _process(worker: Worker, silence: float) -> Finding:

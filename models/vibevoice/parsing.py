@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress, pairwise, repeat
+from itertools import accumulate, chain, compress, pairwise, repeat
 from operator import attrgetter
 
 from dropscribe.core.types import Segment, SegmentKind
@@ -68,7 +68,7 @@ class StreamParser:
     def feed(self, text: str) -> list[Segment]:
         """Read on; the segments that are complete now."""
         self._blank = self._blank and not text.strip()
-        fresh = [segment for values in self._reader.feed(text) for segment in self._segments_of(values)]
+        fresh = [*chain.from_iterable(map(self._segments_of, self._reader.feed(text)))]
         self._segments += fresh
         return fresh
 

@@ -10,6 +10,7 @@ import importlib.util
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -200,7 +201,7 @@ def _refuse_unasked(found: Iterable[str], parts: Collection[ModelPart], quantiza
 def _cause(quantization: Mapping[str, Any]) -> str:
     """What of a checkpoint's own config made it so, where that is known."""
     lists = (quantization.get(key) or () for key in SKIP_LISTS)
-    if names := parts_.without_root(name for names in lists for name in names):
+    if names := parts_.without_root(chain.from_iterable(lists)):
         return f"; the config's skip list matches nothing, as these lack the prefix model.: {', '.join(names)}"
     return ""
 

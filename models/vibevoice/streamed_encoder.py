@@ -10,7 +10,7 @@ A convolution needs what came before its piece. Each row, one recording, has a s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import attrgetter, mul
 from typing import Any
 
@@ -153,7 +153,7 @@ class StreamedEncoder:
         if self.moves and device.type == "cuda":
             for weight in (weight for encoder in encoders for weight in encoder.parameters()):
                 weight.data = weight.data.pin_memory()  # which a card fetches at the speed of its bus
-        self._shapes = [unit.state_shape for units in self._units for unit in units]
+        self._shapes = [*map(attrgetter("state_shape"), chain.from_iterable(self._units))]
 
     @property
     def state_size(self) -> int:

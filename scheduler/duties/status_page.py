@@ -131,16 +131,14 @@ class StatusPage:
 
     def _write(self, watch: RootWatch) -> None:
         """Write the page if it says something else than before; remove it where the folder wants none."""
-        content = self._content(watch) if watch.folders.status_page else ""
+        content = ""
+        if watch.folders.status_page:
+            view = gather(self.database, watch.report, str(watch.place), self.silence)
+            content = body(view, watch.scanner.listed(watch.place, NAME, sorted(view.folders)))
         if content != self.said:
             text = page(content, watch.place.name, time.time()) if content else None
             watch.put({NAME: text}, MARK)
             self.said = content
-
-    def _content(self, watch: RootWatch) -> str:
-        """What the page is to say now, as far as its readers may know it."""
-        view = gather(self.database, watch.report, str(watch.place), self.silence)
-        return body(view, watch.scanner.listed(watch.place, NAME, sorted(view.folders)))
 
 
 def gather(database: Database, report: RootReport, root: str, silence: float) -> View:

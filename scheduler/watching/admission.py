@@ -101,7 +101,8 @@ def _insert(
             refused[batch[0].path] = error
             return []
     half = len(batch) // 2
-    return [one for some in (batch[:half], batch[half:]) for one in _insert(database, some, refused, woken)]
+    first = _insert(database, batch[:half], refused, woken)
+    return first + _insert(database, batch[half:], refused, woken)
 
 
 def _batches(fresh: Iterable[NewJob]) -> Iterator[list[NewJob]]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, starmap
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,7 +143,7 @@ class RootWatch:
         for path in filter(self.folders.is_put_away, complete):
             log.warning("%s changed since it was archived: it is read again", printable(str(self.place / path)))
         if whole:
-            with stability.forgetting_on_error([path for one in whole for path in one.paths]):
+            with stability.forgetting_on_error([*chain.from_iterable(map(attrgetter("paths"), whole))]):
                 refused = self.admit(str(self.place), whole, self._gone, self.folders)
             self._unstorable |= {path: UnreadablePlace(path, one.problem, one.remedy) for path, one in refused.items()}
         self._note_touched(found, stability)

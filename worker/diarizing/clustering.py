@@ -42,7 +42,9 @@ def cluster(vectors: Vectors, people: int | None = None) -> Labels:
     values, basis = np.linalg.eigh(_laplacian(vectors))
     most = min(people or MOST, len(vectors) - 1)
     count = most if people else int(np.argmax(np.diff(values[: most + 1]))) + 1
-    labels = _k_means(_on_sphere(basis[:, :count]), count)
+    points = basis[:, :count]
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    labels = _k_means(points / np.maximum(lengths, 1e-9), count)
     return by_appearance(labels if people else _without_halves(vectors, labels))
 
 
@@ -59,12 +61,6 @@ def _laplacian(vectors: Vectors) -> Numbers:
     scale = 1 / np.sqrt(np.maximum(degrees, 1e-9))
     laplacian: Numbers = scale[:, None] * (np.diag(degrees) - graph) * scale
     return laplacian
-
-
-def _on_sphere(points: Numbers) -> Numbers:
-    """Points moved to length 1; shape (n, dimensions)."""
-    scaled: Numbers = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
-    return scaled
 
 
 def _k_means(points: Numbers, count: int) -> Labels:

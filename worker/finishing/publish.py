@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path, PurePath
 
@@ -197,7 +198,7 @@ class _Shelf:
     def place(self, contents: Sequence[Content]) -> dict[str, Content]:
         """Put files in place and make that last; returns the name that each got. Raises OutputError, LeaseLostError."""
         names = {content.fmt: self._place.candidates(content.fmt) for content in contents}
-        known = self._register.known([path for paths in names.values() for path in paths])
+        known = self._register.known([*chain.from_iterable(names.values())])
         free = {content.fmt: self._free(content, names[content.fmt], known) for content in contents}
         found: dict[str, str] = {}
         while waiting := [content for content in contents if content.fmt not in found]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from functools import singledispatch
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, chain, groupby, pairwise
 from operator import attrgetter, itemgetter
 
 from dropscribe.core.corrections import Edit, SpeakerEdit, SplitEdit, TextEdit
@@ -102,7 +102,7 @@ def _rewritten(segment: Segment, text: str) -> Segment:
 
 def _timed(segment: Segment, text: str) -> Iterator[Word]:
     """The words of the new text: those that stood there with their times, others in the time of what they replace."""
-    before = [unit for word in segment.words for unit in _units(word)]
+    before = [*chain.from_iterable(map(_units, segment.words))]
     after = _split(text)
     matcher = SequenceMatcher(None, [*map(attrgetter("text"), before)], after, autojunk=False)
     for what, start, end, new_start, new_end in matcher.get_opcodes():

@@ -230,7 +230,7 @@ def _told(chosen: Sequence[Track], decoded: Sequence[TrackSound | Track]) -> tup
 
 def _spooled(recording: Recording, heard: Sequence[TrackSound], target: Path) -> Spooled:
     """Write the sound of all tracks: mixed, or each channel at its own level."""
-    lanes = [lane for sound in heard for lane in sound.lanes]
+    lanes = [*chain.from_iterable(map(attrgetter("lanes"), heard))]
     if recording.is_separate and len(lanes) > 1:
         spooled = separated(lanes)
         flac.write(interleaved(spooled.lanes), target, len(spooled.lanes))

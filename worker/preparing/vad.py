@@ -246,12 +246,7 @@ def hysteresis(values: NDArray[np.float32], on: float, off: float) -> Flags:
 def _energy(frames: Iterator[Samples]) -> Flags:
     """Frames louder than the noise around them."""
     levels = np.concatenate([np.zeros(0, np.float32), *map(_level, frames)])
-    return _above_noise(levels, ENERGY_MARGIN) & (levels > MIN_ENERGY)
-
-
-def _above_noise(levels: NDArray[np.float32], margin: float) -> Flags:
-    """Levels that are so many dB above the noise."""
-    flags: Flags = levels > _noise_floor(levels) + margin
+    flags: Flags = (levels > _noise_floor(levels) + ENERGY_MARGIN) & (levels > MIN_ENERGY)
     return flags
 
 
