@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 WRITE_LOCK = 120  # the byte of the -shm file that a writer locks: UNIX_SHM_BASE of its os_unix.c
@@ -13,12 +14,11 @@ def holder(database: Path) -> str:
 
     Asks /proc/locks. To open the file and ask by fcntl would end this process's own locks on it.
     """
-    try:
+    with suppress(OSError):
         inode = Path(f"{database}-shm").stat().st_ino
         locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return ""
-    return next((_described(pid) for line in locks if (pid := _writer(line.split(), inode))), "")
+        return next((_described(pid) for line in locks if (pid := _writer(line.split(), inode))), "")
+    return ""
 
 
 def _writer(lock: list[str], inode: int) -> str:

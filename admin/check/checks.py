@@ -85,10 +85,9 @@ def ask_redis(settings: Settings) -> RedisAnswer:
     try:
         with redis_client(url, socket_timeout=2, socket_connect_timeout=2) as client:
             client.set(KEY_PREFIX + PROBE, "", px=1)
-            try:
+            server: dict[str, Any] = {}
+            with suppress(NoPermissionError):  # of a user with no more rights than it needs
                 server = client.info()
-            except NoPermissionError:  # a user with no more rights than it needs
-                server = {}
     except (RedisError, OSError, ValueError) as error:
         if known := refusal(error):
             raise BrokerError(f"{mask(url)} {known}", remedy=known.remedy) from error

@@ -75,23 +75,16 @@ class Hypothesis:
     def before(self, word: int, at: float) -> Segment:
         """What was said before this word, which begins at `at`."""
         offset = self.words[word].offset
-        words, _ = self._timed(offset)
+        words, _ = divided(self.segment, offset)
         end = words[-1].end if words else clip(Span(at, at), self.span).end
         return replace(self.segment, text=self.segment.text[:offset].rstrip(), end=end, words=words)
 
     def since(self, word: int, at: float) -> Segment:
         """This word, which begins at `at`, and what was said after it."""
         offset = self.words[word].offset
-        _, words = self._timed(offset)
+        _, words = divided(self.segment, offset)
         start = words[0].start if words else clip(Span(at, at), self.span).start
         return replace(self.segment, text=self.segment.text[offset:], start=start, words=words)
-
-    def _timed(self, offset: int) -> tuple[tuple[TimedWord, ...], tuple[TimedWord, ...]]:
-        """The model's words before this place in the text, and those from it on."""
-        found = [*placed(self.segment)]
-        first = bisect_left(found, offset, key=itemgetter(0))
-        words = tuple(word for _, word in found)
-        return words[:first], words[first:]
 
 
 def reading(part: int, segment: Segment, span: Span, *, torn: bool) -> Hypothesis:
@@ -115,6 +108,14 @@ def placed(segment: Segment) -> Iterator[tuple[int, TimedWord]]:
         if place >= 0:
             yield place, word
             end = place + len(word.text)
+
+
+def divided(segment: Segment, offset: int) -> tuple[tuple[TimedWord, ...], tuple[TimedWord, ...]]:
+    """The model's words before this place in the text, and those from it on."""
+    found = [*placed(segment)]
+    first = bisect_left(found, offset, key=itemgetter(0))
+    words = tuple(word for _, word in found)
+    return words[:first], words[first:]
 
 
 def _clock(segment: Segment, span: Span) -> tuple[list[float], list[float]]:

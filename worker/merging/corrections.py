@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from functools import singledispatch
 from itertools import accumulate, chain, groupby, pairwise
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
 from dropscribe.core.corrections import Edit, SpeakerEdit, SplitEdit, TextEdit
 from dropscribe.core.errors import UsageError
 from dropscribe.core.scripts import is_unspaced, letters
 from dropscribe.core.types import Segment, Speaker, Transcript, Word
-from dropscribe.worker.merging.alignment import placed
+from dropscribe.worker.merging.alignment import divided
 
 Segments = list[Segment]
 
@@ -160,9 +159,7 @@ def _halves(segment: Segment, offset: int) -> tuple[Segment, Segment]:
     one, other = text[:place].rstrip(), text[place:].lstrip()
     if not (one and other):
         raise UsageError("a segment is split between two of its words", remedy="choose a word that is not its first")
-    stood = [*placed(segment)]
-    words, number = (*map(itemgetter(1), stood),), bisect_left(stood, place, key=itemgetter(0))
-    left, right = words[:number], words[number:]
+    left, right = divided(segment, place)
     share = segment.start + (segment.end - segment.start) * len(one) / len(text)
     ends, begins = left[-1].end if left else share, right[0].start if right else share
     return (
