@@ -104,19 +104,23 @@ def decoder() -> Finding:
     try:
         import av
     except ImportError as error:
-        return Finding("decoder", Severity.FAIL, f"PyAV does not load: {error}", "pip install --force-reinstall av")
+        return Finding(
+            "decoder", Severity.FAIL, f"PyAV does not load: {error}", "pip install --force-reinstall 'av<19'"
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = _short_recording(Path(folder))
         try:
-            with av.open(str(path), options={"format_whitelist": "wav", "protocol_whitelist": "file"}) as media:
+            # With every argument that decoding gives: PyAV 19 does not take the last one.
+            options = {"format_whitelist": "wav", "protocol_whitelist": "file"}
+            with av.open(str(path), options=options, metadata_errors="replace") as media:
                 samples = sum(map(attrgetter("samples"), media.decode(audio=0)))
-        except av.FFmpegError as error:
+        except (av.FFmpegError, TypeError) as error:
             return Finding(
-                "decoder", Severity.FAIL, f"PyAV {av.__version__}: {error}", "pip install --force-reinstall av"
+                "decoder", Severity.FAIL, f"PyAV {av.__version__}: {error}", "pip install --force-reinstall 'av<19'"
             )
     if samples != int(SECONDS * RATE):
         found = f"PyAV {av.__version__} decoded {samples} of {int(SECONDS * RATE)} samples"
-        return Finding("decoder", Severity.FAIL, found, "pip install --force-reinstall av")
+        return Finding("decoder", Severity.FAIL, found, "pip install --force-reinstall 'av<19'")
     return Finding("decoder", Severity.OK, f"PyAV {av.__version__} decodes")
 
 
