@@ -66,7 +66,7 @@ class Access:
         return chosen if gid is None else replace(chosen, gid=gid)
 
     def for_file(self, most: int = READ_WRITE) -> Access:
-        """The same for a file: nobody has more than `most`, but for its owner, who may write."""
+        """The same for a file: nobody has more than `most`, except its owner, who may write."""
 
         def of(named: Named) -> Named:
             """The same permissions, cut to `most`."""

@@ -54,7 +54,7 @@ def command(folders: Mapping[str, Mapping[str, Any]], source: str) -> Command:
 
 
 def filled(words: Command, values: Mapping[str, str]) -> list[str]:
-    """The command with values in place of the names in braces.
+    """The command with values instead of the names in braces.
 
     >>> filled(("/bin/cp", "{srt}", "/srv/subtitles"), {"srt": "/rec/talk.srt"})
     ['/bin/cp', '/rec/talk.srt', '/srv/subtitles']

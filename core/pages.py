@@ -1,4 +1,4 @@
-"""HTML pages from templates. All that is filled in is escaped, but for what a template itself calls `safe`."""
+"""HTML pages from templates. All that is filled in is escaped, except what a template itself calls `safe`."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def is_unspaced(character: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_set_solid(character: str) -> bool:
-    """Is it set without a space before the next one: a wide letter or punctuation mark, but for Korean, has spaces?
+    """Is it set without a space before the next one: a wide letter or punctuation mark, except for Korean, has spaces?
 
     >>> is_set_solid("語"), is_set_solid("한")
     (True, False)

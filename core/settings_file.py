@@ -1,4 +1,4 @@
-"""Which settings file is in force: the one that is named, else one that nobody but this user or root can have written.
+"""Which settings file is in force: the one that is named, else one that only this user or root can have written.
 
 Who works in a folder where others may write, such as a drop folder, would obey anyone who leaves a file there.
 """

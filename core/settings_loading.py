@@ -70,7 +70,7 @@ class _Given:
         return f"{name} in {self.file}" if name in self.from_file else name
 
     def source(self, name: str) -> str:
-        """The place that a setting came from, but for options."""
+        """The place that a setting came from, except options."""
         if name in self.from_environment:
             return "environment"
         return str(self.file) if name in self.from_file else "default"

@@ -1,4 +1,4 @@
-"""Pure: arithmetic of stretches of time. Every function is linear in what it reads, but for sorting."""
+"""Pure: arithmetic of stretches of time. Every function is linear in what it reads, except for sorting."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def quantize(
     run: bool = True,
     progress: Tell = ignore,
 ) -> Copy:
-    """Write a quantized copy of a checkpoint of VibeVoice-ASR, in about 1 GB of memory but for running it.
+    """Write a quantized copy of a checkpoint of VibeVoice-ASR, in about 1 GB of memory, except for running it.
 
     Without `only`, that is the language model's layers; `skip` takes parts out again. `run` has the copy loaded as a
     worker would, by the current settings, where this machine can hold it; see `checked` and `not_run` of the answer.

@@ -49,7 +49,7 @@ class Scheduler:
     """Watches roots until it is stopped."""
 
     def __init__(self, settings: Settings, database: Database, folders: Sequence[Path], name: str) -> None:
-        """`folders` are made absolute, but for those in buckets.
+        """`folders` are made absolute, except those in buckets.
 
         Raises UsageError when they overlap or a setting does not fit.
         """

@@ -1,6 +1,6 @@
 """The server: what the command line can do, over HTTP, for programs and people elsewhere.
 
 It decides nothing that another room decides: it asks and acts through `admin`. Its routes know neither store nor admin,
-but only `visible` and `actions`, which narrow everything to the folders of the caller. Nobody but the command line
+but only `visible` and `actions`, which narrow everything to the folders of the caller. Only the command line
 imports it, and only it imports FastAPI and uvicorn.
 """

@@ -68,7 +68,7 @@ def bare(stopping: threading.Event | None = None) -> FastAPI:
 
 
 def schema(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document: FastAPI's, with our errors in place of its own."""
+    """The OpenAPI document: FastAPI's, with our errors instead of its own."""
     found: dict[str, Any] = get_openapi(title="dropscribe", version="1", routes=app.routes)
     parts = found["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):

@@ -41,7 +41,7 @@ from dropscribe.store.queries import Job
 from dropscribe.store.roots import WatchedRoot, list_roots, of_host
 from dropscribe.store.voices import known
 
-ELSEWHERE = "same content as another recording"  # in place of a remark that names it
+ELSEWHERE = "same content as another recording"  # instead of a remark that names it
 # Events whose details name another job, or where the recording lay before.
 OF_OTHERS = frozenset({EventKind.FOLLOWS, EventKind.START_OVER, EventKind.RENAMED})
 

@@ -310,7 +310,7 @@ def lead_or_follow(
     """Record the content's hash, the file's mark and its origin; become the one job that transcribes it, or follow it.
 
     Contents are compared within the folder `scope`. Returns (None, []) to the leader. A follower loses its claim, waits
-    for its leader, and gets the leader's id and, when the leader is through already, its own id to send `finish` for.
+    for its leader, and gets the leader's id and, when the leader has already ended, its own id to send `finish` for.
     """
     found = {"sha256": sha256, "origin": origin, **_marked(mark)}
     while True:

@@ -274,7 +274,7 @@ def _speakers_after(history: Mapping[int, Revision], job: Any, wanted: NewRevisi
 def _write_again(
     connection: Connection, job: Any, wanted: NewRevision, number: int, speakers: SpeakerNames, *, where: str
 ) -> None:
-    """Let the job have the revision; a worker that is just writing it does so once more when it is through."""
+    """Let the job have the revision; a worker that is just writing it does so once more when it ends."""
     is_named = wanted.back_to is None and not wanted.edits
     event = JobEvent.SPEAKERS if is_named else JobEvent.REVISED
     detail = NAMED if is_named else f"revision {number} by {wanted.who}: {wanted.summary}"

@@ -147,7 +147,7 @@ def forget_root(database: Database, host: str, path: str) -> None:
 
 
 def forget_roots(database: Database, host: str, watched: Collection[str] = ()) -> None:
-    """Remove the folders that a scheduler on this host watched before, but for those that are `watched` now."""
+    """Remove the folders that a scheduler on this host watched before, except those that are `watched` now."""
     with database.begin() as connection:
         connection.execute(delete(roots).where(roots.c.host == host, roots.c.path.not_in(watched)))
 

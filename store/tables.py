@@ -404,7 +404,7 @@ class VoiceColumns(TypedColumns):
 
 
 class TokenColumns(TypedColumns):
-    """What a program shows to the server in place of a password: of its `name` the SHA-256, never the token itself.
+    """What a program shows to the server instead of a password: of its `name` the SHA-256, never the token itself.
 
     `folders` are absolute paths that it is limited to; where they are empty, it is limited to none.
     """

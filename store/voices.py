@@ -25,7 +25,7 @@ class KnownVoice:
 
 
 def enroll(database: Database, voice: KnownVoice) -> None:
-    """Keep the voice, in place of one with this name."""
+    """Keep the voice; it replaces one with this name."""
     values = {
         "name": voice.name,
         "encoder": voice.encoder,

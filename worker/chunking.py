@@ -2,7 +2,7 @@
 
 Greedy from the front. A chunk's window is what the model hears, its `keep` what it is to tell: neighbours hear a few
 seconds of each other's part, so that no utterance is torn, but each moment belongs to one of them alone. Silence
-before, after and between chunks is heard by none but for a margin.
+before, after and between chunks is not transcribed, except for a margin.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def halve(chunk: Chunk, speech: Sequence[Span], *, overlap: float, smallest: flo
 def target_for(duration: float, longest: float, slots: int, *, overlap: float, floor: float = FLOOR) -> float | None:
     """Seconds to aim at for the chunks of a recording, of which a fleet reads `slots` at once; None: one will do.
 
-    All slots shall have an equal part, in as few rounds as `longest` allows, for in a last round that is not full some
+    All slots get an equal part, in as few rounds as `longest` allows: in a last round that is not full some
     wait for the others. But no part shall be shorter than `floor` seconds: a speaker has to be heard several times to
     be known again, which in a conversation takes minutes, and each cut costs its overlap once more. At ten minutes,
     30 s of overlap are 5 % more work. Parts stay a tenth below `longest`, so that cuts can move to a pause.

@@ -76,7 +76,7 @@ def _prepare_claimed(context: WorkerContext, claim: JobClaim, job: Job, held: He
 def embed_stretch(context: WorkerContext, chunk_id: str) -> None:
     """Embed the voices in a stretch, and keep the embeddings in the spool.
 
-    While the encoder is not there yet, stretches stay in the queue; where it cannot be had, the job does without.
+    Until the encoder is loaded, stretches stay in the queue. If it is not available, the job goes on without it.
     """
     source = context.encoder
     if source is None:

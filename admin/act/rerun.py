@@ -50,7 +50,7 @@ class Rerun:
     def told(self) -> str:
         """What is done with it, and what that replaces."""
         replaces = self.corrections and self.action == READ
-        return f"{self.action}, in place of {_count(self.corrections)}" if replaces else self.action
+        return f"{self.action}, instead of {_count(self.corrections)}" if replaces else self.action
 
 
 def run(context: Context, paths: Sequence[Path], *, yes: bool, as_json: bool, replaces: bool = False) -> None:
@@ -91,7 +91,7 @@ def rerun_job(context: Context, job: Job, *, replaces: bool = False, who: str = 
     one = _begin(context, StepSender(context), planned, who or own_account() if replaces else None)
     if one.action == CORRECTED:
         raise DropscribeError(
-            f"it would be transcribed again, in place of {_count(one.corrections)}",
+            f"it would be transcribed again, instead of {_count(one.corrections)}",
             remedy="say that the corrected transcript is to be replaced (`replace_corrections`)",
         )
     return one.action

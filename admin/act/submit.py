@@ -36,7 +36,7 @@ def submit(
     wait: bool,
     as_json: bool,
 ) -> int:
-    """Admit the files, with settings of their own; with `wait`, return when all are through, with `drain`'s status."""
+    """Admit the files, with settings of their own; with `wait`, return when all jobs ended, with `drain`'s status."""
     for file in files:
         if file.exists() and not os.access(file, os.R_OK):  # it would be read on behalf of who may not read it
             remedy = "make it readable (chmod u+r), or ask whom it belongs to"

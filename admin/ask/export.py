@@ -86,7 +86,7 @@ def combine(context: Context, names: Sequence[str], target: Path, *, force: bool
 def _each(
     context: Context, jobs: Iterable[Job], act: Callable[[Job], T], refused: list[dict[str, str]]
 ) -> Iterator[tuple[Job, T]]:
-    """What comes of each job; one that cannot be had is said, and added to `refused`."""
+    """What comes of each job; one that is not available is reported, and added to `refused`."""
     for job in jobs:
         try:
             found = act(job)

@@ -101,7 +101,7 @@ def of_size(gigabytes: float) -> Card:
 
 
 def installed() -> dict[int, Card]:
-    """The GPUs that this process may use, but for those that share the machine's memory.
+    """The GPUs that this process may use, except those that share the machine's memory.
 
     Raises ModelUnavailableError.
     """

@@ -1,4 +1,4 @@
-"""Commands of which each is made when it is asked for, so that `dropscribe status` makes none but its own."""
+"""Commands of which each is made when it is asked for, so that `dropscribe status` makes only its own."""
 
 from __future__ import annotations
 

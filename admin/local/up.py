@@ -364,7 +364,7 @@ class System:
             self.report.say(choice.sentence)
 
     def _attend(self, supervisor: Supervisor, *cpu: Child, until_drained: bool) -> bool:
-        """True if every recording is through, False if `up` was stopped or every worker was asked to end."""
+        """True if every job ended, False if `up` was stopped or every worker was asked to end."""
         while not self.stop.wait(TICK_SECONDS):
             if self._tend(supervisor, until_drained=until_drained) and until_drained:
                 return True

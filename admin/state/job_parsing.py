@@ -15,7 +15,7 @@ MOMENTS = ("created_at", "finished_at", "text_removed_at")  # in a document as t
 
 
 def from_document(document: Mapping[str, Any]) -> Job:
-    """The job that `as_document` made this of, but for where its recording was read; moments to the millisecond."""
+    """The job that `as_document` made this of, except where its recording was read; moments to the millisecond."""
     known = {name: document[name] for name in Job.__dataclass_fields__ if name in document}
     parsed = {
         "state": JobState(document["state"]),

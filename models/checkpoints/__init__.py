@@ -1,4 +1,4 @@
-"""The files of checkpoints: found, fetched, checked, and converted in bounded memory. No torch but in `convert`.
+"""The files of checkpoints: found, fetched, checked, and converted in bounded memory. Only `convert` uses torch.
 
 Knows no architecture; what is special to one model lies with its engine.
 """

@@ -36,7 +36,7 @@ def turn(placement: Placement, home: Path, gpu: str = "") -> AbstractContextMana
 def held(gpu: str, folder: Path, patience: float = STRANGERS_SECONDS) -> Iterator[None]:
     """Hold the lock of the GPU with that UUID while its memory is measured and taken; wait for it if need be.
 
-    The kernel lets go of it when the process ends, however that ends. Where a part of it cannot be had (a `folder` that
+    The kernel releases it when the process ends, however that ends. If a part of it is not available (a `folder` that
     is read-only, a filesystem without locks, another user who keeps the name for `patience` seconds), the log says so
     and the worker goes on: one on a card, which is the rule, needs none.
     """

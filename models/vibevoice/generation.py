@@ -47,7 +47,7 @@ class Decoding:
     repetition_penalty: float = 1.0
 
     def config(self, budget: int | None = None) -> GenerationConfig:
-        """The same in transformers' terms, but for the penalty: each engine has its own, which sees words only.
+        """The same in transformers' terms, except the penalty: each engine has its own, which sees words only.
 
         At a temperature the token is drawn from all words, as no top_k cuts the tail.
         """

@@ -156,7 +156,7 @@ def load(
 
     `int8` and `nf4` quantize these `parts` of one that does not. Of one that others quantized, they are the parts that
     may be. `saving` is what is left off the card. Raises ModelUnavailableError when the checkpoint, the precision or
-    the attention cannot be had, and QuantizationError when other modules are quantized than should be.
+    the attention is not available, and QuantizationError when other modules are quantized than should be.
     """
     began = time.monotonic()
     config = read_config(source, revision)

@@ -70,7 +70,7 @@ _SAME = {
 
 
 def config(original: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The config.json of the checkpoint `name` in transformers' layout, but for the ids of tokens.
+    """The config.json of the checkpoint `name` in transformers' layout, except the ids of tokens.
 
     Raises ModelUnavailableError where it is not that of such a model.
     """

@@ -139,7 +139,7 @@ def _seconds(text: str) -> float | None:
 
 
 def _clean(text: str) -> str:
-    """Text that any file and database takes: no control characters, no surrogates but joined or replaced."""
+    """Text that any file and database takes: no control characters; surrogates are joined or replaced."""
     joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return _CONTROL.sub("", joined).strip()
 

@@ -1,7 +1,7 @@
 """A command of the operator that runs when a transcript is there: without a shell, for a limited time.
 
 It gets what happened as JSON on its standard input. What it prints is read so that it never waits for a reader, and
-forgotten but for its end, which tells why it failed. Whatever it has started ends with it.
+forgotten except for its end, which tells why it failed. Whatever it has started ends with it.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _followed(process: subprocess.Popen[bytes], output: IO[bytes], deadline: flo
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it with all that it started, but for what has become another user's, as by sudo, which goes on."""
+    """End it with all that it started. A process that became another user's, as by sudo, goes on."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(ENDING)

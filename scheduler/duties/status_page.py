@@ -312,7 +312,7 @@ def _time_left(outlook: Outlook) -> str:
 
 
 def _ended(job: Job, *, view: View, listed: Collection[str]) -> PageRow:
-    """A recording that is through: what became of it, and its files."""
+    """A recording whose job ended: what became of it, and its files."""
     notes = [] if job.duplicate_of else job.notes  # which name the other, that may lie where not all may look
     return PageRow.of(job.path, "; ".join([_outcome(job), *notes]), dict(_links(view, job, listed)))
 

@@ -59,7 +59,7 @@ def admit(
     """Make jobs of complete recordings. A part that came late makes a new job of all parts.
 
     A few hundred at a time, so that work on the first begins while the others are admitted; none once `stop` is set.
-    A file that the store cannot hold keeps out nobody but itself.
+    A file that the store cannot hold stops no other file.
     `gone` are files seen before that are there no more: a queued job of one of them whose size and time are those of a
     recording in one file follows it to its new name, instead of a second job. Raises SettingsError when the hotwords
     cannot be read: without them the files are not what they should be, so they wait.

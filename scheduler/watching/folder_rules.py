@@ -89,7 +89,7 @@ class Folders:
         return any(map(attrgetter("joins_parts"), self.ordered.values()))
 
     def is_put_away(self, path: str) -> bool:
-        """True for what lies in a folder for recordings that are through, however deep."""
+        """True for what lies in a folder for recordings whose jobs ended, however deep."""
         return self.moves and any(
             place.endswith(SHELVES) and self.orders(place.rstrip("/")).moves for place in places(path)
         )

@@ -294,7 +294,7 @@ def test_corrections_of_an_earlier_job_of_the_recording_are_kept_too(
     wanted = jobs.NewJob(seen.root, seen.path, seen.size, seen.mtime_ns, "other", "normal")
     (newer,) = jobs.admit(context.database, [wanted], again=True)
     carry_through(make_context(outputs=("txt",)), newer)
-    with pytest.raises(DropscribeError, match="in place of 1 correction by ann"):
+    with pytest.raises(DropscribeError, match="instead of 1 correction by ann"):
         rerun.rerun_job(context, queries.job(context.database, newer))
     monkeypatch.setattr(revisions, "live_at", lambda *_: [])  # as if somebody had corrected it after the look
     with pytest.raises(DropscribeError, match="it would be transcribed again"):

@@ -140,7 +140,7 @@ def of_copy(target: Path, job: Job | None = None) -> Destination:
 
 
 def _for_oneself(job: Job | None) -> Access:
-    """Who may read a copy: who could read the recording, where that is one's own; else nobody but oneself."""
+    """Who may read a copy: who could read the recording, where that is one's own; else only oneself."""
     if job and job.origin and job.origin.access.uid == os.geteuid():
         return job.origin.access.for_file()
     return Access(

@@ -191,6 +191,6 @@ def _beyond(side: _Side, timeline: Sequence[Taken], other: _Side) -> list[Hypoth
 
 
 def _stands(span: Span, cover: Sequence[Span]) -> bool:
-    """Is the span covered by what others said, but for an instant?"""
+    """Is the span covered by what others said, except for an instant?"""
     wider = Span(span.start - INSTANT / 2, max(span.end, span.start) + INSTANT / 2)
     return covered(wider, cover) >= COVERED * wider.duration

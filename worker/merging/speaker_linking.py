@@ -212,7 +212,7 @@ def _sounds(voices: Voices, parts: Sequence[ChunkOutcome], heard: SpeakerEmbeddi
 
 
 def _within(heard: SpeakerEmbeddings, stretch: Span) -> NDArray[np.int64]:
-    """Which embeddings were made of this stretch, but for its edges."""
+    """Which embeddings were made of this stretch, except for its edges."""
     first = np.searchsorted(heard.times[:, 0], stretch.start - EDGE)
     near = np.arange(first, np.searchsorted(heard.times[:, 0], stretch.end))
     inside: NDArray[np.int64] = near[heard.times[near, 1] <= stretch.end + EDGE]

@@ -1,6 +1,6 @@
 """The output formats: one small module each, Transcript -> text or bytes.
 
-Pure: reads no store and no file but the template of the page, and writes none; `worker.finishing.placement` does.
+Pure: reads no store and only one file, the template of the page, and writes none; `worker.finishing.placement` does.
 """
 
 from __future__ import annotations

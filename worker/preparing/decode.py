@@ -205,7 +205,7 @@ class DecodeRefusal:
 
 
 class BrokenDecoderError(NotMediaError):
-    """A decoder ended as none should, over a recording that may be damaged, or malicious."""
+    """A decoder ended abnormally, over a recording that may be damaged or malicious."""
 
 
 class DecodeStoppedError(DropscribeError):
@@ -273,7 +273,8 @@ def _blame(error: BrokenDecoderError, attempt: DecodeAttempt) -> None:
         raise
     except (DropscribeError, OSError) as ours:
         raise DropscribeError(
-            f"the decoder of this host does not work: {error.problem.partition(': ')[2] or error.problem}; {ours}",
+            f"the decoder of this host does not work: {error.problem.partition(': ')[2] or error.problem}; "
+            "a test sound of our own fails too",
             remedy="install dropscribe again here; `dropscribe doctor` checks it",
         ) from ours
     finally:

@@ -1,7 +1,7 @@
 """Is this answer to be believed? Pure checks of one chunk's transcript against its audio.
 
-Nobody knows here what was said, but much of what goes wrong shows from outside: an answer that broke off or went round
-in circles, that is silent about speech, says more than anybody could in the time, or of which the model itself is not
+Nobody knows here what was said, but much of what goes wrong shows from outside: an answer that broke off or repeated
+itself, that is silent about speech, says more than anybody could in the time, or of which the model itself is not
 sure. Thresholds are set so that good answers pass; `python -m bench.gate` and `python -m bench.confidence`
 measure how many do.
 """
@@ -201,7 +201,7 @@ def _haste(segments: Sequence[Segment], pace: float, most: float) -> Iterator[Fa
 
 
 def _doubt(segments: Sequence[Segment], least: float) -> Iterator[Failure]:
-    """Fluent words for what the model does not understand: a language that it does not know, noise."""
+    """Fluent words for something that the model does not understand: a language that it does not know, noise."""
     figure = confidence.average(segments)
     seconds = spans.total(_accounted((s for s in segments if s.confidence is not None), 0.0))
     if figure is not None and figure < least and seconds >= MIN_DOUBTFUL:
