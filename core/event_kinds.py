@@ -18,7 +18,7 @@ class EventKind(StrEnum):
     PREPARING = "preparing"
     PREPARED = "prepared"
     FOLLOWS = "follows"  # another job has the same content, and its transcript is waited for
-    START_OVER = "start_over"  # that job came to nothing, or what it took over is kept no longer
+    START_OVER = "start_over"  # that job has no transcript, or the transcript that it took over is gone
     TAKEN_OVER = "taken_over"  # its transcript lay beside it, and the store did not know it
     PREPARE_AGAIN = "prepare_again"  # decoded audio is gone from the spool
     ANOTHER_MODEL = "another_model"  # no worker has the model that began it: another transcribes it again

@@ -348,8 +348,8 @@ class Settings(StoreSettings, BaseModel):
 
     sandbox: Literal["require", "try", "off"] = Field(
         "try",
-        description="whether decoders are closed off from this machine, as far as its kernel can (`try`), or workers "
-        "refuse to start where it cannot (`require`)",
+        description="closes decoders off from this machine: as far as its kernel can (`try`), always, so that workers "
+        "refuse to start if it cannot (`require`), or not at all (`off`)",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(

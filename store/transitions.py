@@ -163,7 +163,7 @@ JOBS: Mapping[JobEvent, Transition] = {
         "a CPU worker claims it", _all([JobState.FINISHING], JobState.FINISHING), kind=EventKind.FINISHING, claims=True
     ),
     JobEvent.START_OVER: Transition(
-        "the job that it followed came to nothing, or what it took over is kept no longer",
+        "the job that it followed has no transcript, or the transcript that it took over is gone",
         _all([JobState.FINISHING], JobState.QUEUED),
         SENT | {"duplicate_of": None},
         EventKind.START_OVER,

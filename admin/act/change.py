@@ -117,7 +117,7 @@ def retry_failed(context: Context, *, hopeless: bool, as_json: bool = False) -> 
     changes.each([job.id for job in over if job.id not in refused], _retrying(context))
     if refused:
         changes.say(
-            f"{render.count(len(refused), 'job')} left as they are, for the recordings themselves are at fault "
+            f"{render.count(len(refused), 'job')} not retried, because the recordings themselves are at fault "
             "(no audio, damaged, not a file, over a limit): see `dropscribe jobs --state failed`; "
             "`dropscribe retry --failed --all` tries them too"
         )

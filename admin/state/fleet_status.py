@@ -145,7 +145,7 @@ class Status:
             yield f"{number} silent, whose work goes to others: {', '.join(silent)}"
         if self.spool_full_since is not None:
             since = render.moment(self.spool_full_since)
-            yield f"preparing pauses since {since}, for the spool is full; it goes on by itself as chunks are read"
+            yield f"preparing pauses since {since}: the spool is full; it goes on by itself as chunks are transcribed"
         for worker in self.workers:
             if worker.state == fleet.UNFIT:
                 yield f"{worker.id} took itself out: recordings failed on it one after the other; see its log"

@@ -58,7 +58,7 @@ def _unadmitted(root: WatchedRoot, name: str) -> str:
     if not root.online:
         return root.reason
     unseen = next((one for one in root.unreadable if f"{root.path}/{one.place}" == name), None)
-    waits = "it is admitted once two listings agree on it, where it is there and has the name of a recording"
+    waits = "it is admitted once two listings agree on it, if it exists and has the name of a recording"
     return f"{unseen.reason}; {unseen.remedy}" if unseen else waits
 
 

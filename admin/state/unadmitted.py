@@ -91,7 +91,7 @@ def _held(root: WatchedRoot, below: Path) -> str:
     if waiting:
         return f"waits until {root.path}/{waiting.folder}{reserved_names.SETTINGS} is fixed: {waiting.reason}"
     if not root.online:
-        return f"has no job yet, for its folder could not be scanned: {root.reason}"
+        return f"has no job yet: its folder could not be scanned: {root.reason}"
     # The scheduler may be another user on another host, so that it cannot read what we can.
     unreadable = next((place for place in root.unreadable if place.holds(str(below))), None)
     return _unseen(unreadable) if unreadable else ""
@@ -109,7 +109,7 @@ def _in_parts(root: WatchedRoot, below: str) -> str:
 def _unseen(place: UnreadablePlace) -> str:
     """Why the scheduler does not see a place, and what to do about it."""
     if place.remedy == LET_READ:
-        return f"has no job yet, for the scheduler cannot read {place}; give it read permission"
+        return f"has no job yet: the scheduler cannot read {place}; give it read permission"
     return f"has no job: {place.reason}; {place.remedy}"
 
 
@@ -124,12 +124,11 @@ def _incomplete(seen: os.stat_result) -> str:
     """What a file waits for that could be a recording."""
     if not seen.st_size:
         return (
-            "has no job yet: it is empty, so it is given ten times as long as others to be filled, and then fails; "
-            "copy it again"
+            "has no job yet: it is empty. An empty file gets ten times as long as others, and then fails; copy it again"
         )
     return (
-        "has no job yet: it is admitted once it has stood still for some seconds and the scheduler has "
-        "seen that; `dropscribe status` shows how many such files there are"
+        "has no job yet: the scheduler admits it once it has not changed for some seconds; "
+        "`dropscribe status` shows how many such files there are"
     )
 
 

@@ -101,7 +101,7 @@ def _trouble(watch: RootWatch, move: Move, why: str) -> str:
     if why in {move_in_root.GONE, move_in_root.CHANGED, reserved_names.TAKEN}:
         return watch.trouble
     place = PurePosixPath(reserved_names.shelved(move.path, move.shelf, move.job_id)[0]).parent
-    return f"{move.path} and others stay where they are, for they cannot be moved to {place}: {why}"
+    return f"{move.path} and others stay where they are: they cannot be moved to {place}: {why}"
 
 
 def _names(move: Move) -> list[str]:

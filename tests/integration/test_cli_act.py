@@ -146,7 +146,7 @@ def test_retry_failed_leaves_what_a_retry_cannot_help_and_says_so(store: Databas
     hopeless, hopeful = fail(store, "a.wav"), give_up(store, admit(store, "b.wav"))
     shown = cli("retry", "--failed")
     assert shown.code == 0
-    assert "1 job left as they are, for the recordings themselves are at fault" in shown.out
+    assert "1 job not retried, because the recordings themselves are at fault" in shown.out
     assert [state_of(store, one) for one in (hopeless, hopeful)] == [JobState.FAILED, JobState.QUEUED]
     assert cli("retry", "--failed", "--all").code == 0
     assert state_of(store, hopeless) == JobState.QUEUED

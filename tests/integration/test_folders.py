@@ -175,7 +175,7 @@ def test_what_has_no_job_yet_says_what_it_waits_for(database: Database, watch: R
     (inbox / "talks" / reserved_names.SETTINGS).write_text("engine = 1")
     watch.look(0.0)
     report_roots(database, [watch.report])
-    with pytest.raises(JobNotFoundError, match="stood still"):
+    with pytest.raises(JobNotFoundError, match="has not changed for some seconds"):
         find(database, str(inbox / "a.wav"))
     with pytest.raises(JobNotFoundError, match=r"talks/\.dropscribe\.toml is fixed: engine: "):
         find(database, str(inbox / "talks" / "b.wav"))
@@ -240,7 +240,7 @@ def test_what_the_scheduler_cannot_read_says_so_to_one_who_can(database: Databas
         find(database, str(inbox / "talks" / "a.wav"))
     for whole in ("b.wav", "talk.wav.bak.mp3"):
         (inbox / whole).write_bytes(b"1")
-        with pytest.raises(JobNotFoundError, match="stood still"):
+        with pytest.raises(JobNotFoundError, match="has not changed for some seconds"):
             find(database, str(inbox / whole))
     (inbox / "secret; a: b").mkdir()
     (inbox / "secret; a: b" / "c.wav").write_bytes(b"1")

@@ -159,7 +159,7 @@ def test_what_is_put_away_is_found_by_the_path_it_was_dropped_at(
     assert found == ["done/a.wav", "failed/a.wav", f"done/a.{job_id}.wav"]
     report_roots(database, [watch.report])
     dropped.write_bytes(b"1234")
-    with pytest.raises(JobNotFoundError, match="stood still"):
+    with pytest.raises(JobNotFoundError, match="has not changed for some seconds"):
         find(database, str(dropped))
     with pytest.raises(JobNotFoundError, match="no job has"):
         find(database, str(inbox / "b.wav"))
@@ -347,7 +347,7 @@ def test_a_done_on_another_filesystem_is_said_in_up_and_status_until_recordings_
         patch.setattr(watch.scanner, "move", lambda *_: move.ELSEWHERE)
         archiver.put_away(database, watch)
     (told,) = warnings()
-    assert "a.wav and others stay where they are, for they cannot be moved to done: that lies on another" in told
+    assert "a.wav and others stay where they are: they cannot be moved to done: that lies on another" in told
     assert events_of(database, job_id)[-1].kind == "not_archived"
     ended(database, inbox, "b.wav")
     archiver.put_away(database, watch)

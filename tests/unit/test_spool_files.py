@@ -61,7 +61,7 @@ def test_a_worker_of_another_account_reads_them_by_its_group_or_says_what_to_do(
     member = replace(STRANGER, groups=(CLINIC,))
     assert member.can_read(audio)
     assert member.can_read(embeddings)
-    advice = rf"account {STRANGER.uid} may not read .*; let dropscribe have the same user number on every host"
+    advice = rf"account {STRANGER.uid} may not read .*; give dropscribe the same user number on every host"
     for read in (partial(spooled_audio.read, audio, Span(0.0, 1.0)), partial(embed.load, embeddings)):
         with pytest.raises(SpoolError, match=advice):
             STRANGER.does(read)

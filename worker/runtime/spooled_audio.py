@@ -42,7 +42,7 @@ def closed(path: Path) -> SpoolError:
     """The error for a file of the spool that was written by another account."""
     return SpoolError(
         f"account {os.geteuid()} may not read {path}",
-        remedy="let dropscribe have the same user number on every host, or a group that may read the spool",
+        remedy="give dropscribe the same user number on every host, or a group that may read the spool",
     )
 
 
