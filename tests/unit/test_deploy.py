@@ -194,3 +194,16 @@ def test_keda_asks_the_store_what_it_can_answer(database: Database) -> None:
     (trigger,) = scaled["spec"]["triggers"]
     with database.read() as connection:
         assert connection.execute(text(trigger["metadata"]["query"])).scalar_one() == 0
+
+
+def test_every_image_of_others_can_be_pinned_by_a_digest(tmp_path: Path) -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    head, _, stages = dockerfile.partition("\nFROM ")
+    given = set(re.findall(r"^ARG (\w+)=", head, re.MULTILINE))
+    bases = re.findall(r"^FROM (\S+)", f"FROM {stages}", re.MULTILINE)
+    named = [base for base in bases if not re.match(r"(base|build)-\$", base)]
+    assert len(named) == 4
+    assert all(base.strip("${}") in given for base in named)
+    pinned = {"REDIS_IMAGE": f"redis@sha256:{'0' * 64}", "POSTGRES_IMAGE": f"postgres@sha256:{'1' * 64}"}
+    services = _compose(tmp_path, "compose.yaml", variables=pinned)["services"]
+    assert {services[name]["image"] for name in ("redis", "postgres")} == set(pinned.values())
