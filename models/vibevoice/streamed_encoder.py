@@ -76,10 +76,13 @@ class _Convolution(nn.Module):
 
     def _convolve(self, x: Tensor, padding: int) -> Tensor:
         rows, time, channels = x.shape
-        as_image = x.reshape(rows, 1, time, channels).permute(0, 3, 1, 2)
-        weight, stride, groups = self.conv.weight.unsqueeze(2), (1, self.conv.stride[0]), self.conv.groups
-        found = conv2d(as_image, weight, self.conv.bias, stride, (0, padding), groups=groups)
-        return found.permute(0, 2, 3, 1).flatten(1, 2)
+        # On processors with AMX, convolutions of oneDNN in bf16 return nonsense for some shapes (torch 2.13).
+        dtype = torch.float32 if x.device.type == "cpu" else x.dtype
+        as_image = x.to(dtype).reshape(rows, 1, time, channels).permute(0, 3, 1, 2)
+        weight, bias = self.conv.weight.to(dtype).unsqueeze(2), self.conv.bias.to(dtype)
+        stride, groups = (1, self.conv.stride[0]), self.conv.groups
+        found = conv2d(as_image, weight, bias, stride, (0, padding), groups=groups)
+        return found.permute(0, 2, 3, 1).flatten(1, 2).to(x.dtype)
 
 
 class _Unit(nn.Module):
