@@ -243,6 +243,8 @@ def test_systemd_takes_every_unit(unit: Path, tmp_path: Path) -> None:
         pytest.skip("systemd is not installed")
     copy = tmp_path / unit.name
     copy.write_text(unit.read_text().replace("/opt/dropscribe/bin/dropscribe", sys.executable))
+    if (drop_ins := Path(f"{unit}.d")).is_dir():
+        shutil.copytree(drop_ins, tmp_path / drop_ins.name)
     verified = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True)
     # It also looks at the machine's own units; only what it says of ours counts.
     assert unit.name.partition("@")[0].partition(".")[0] not in verified.stderr, verified.stderr
