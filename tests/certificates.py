@@ -17,9 +17,9 @@ KEY = "server.key"  # of every server certificate
 EXPIRED, ANOTHER_NAME = "expired.pem", "another_name.pem"
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, host: str = "localhost") -> None:
     """Two authorities, `ca.pem` and `another_ca.pem`, and certificates by the first, all with the key `server.key`:
-    `server.pem` for localhost, `another_name.pem`, and `expired.pem`.
+    `server.pem` for that host, `another_name.pem`, and `expired.pem`.
     """
     if not shutil.which("openssl"):
         missing("openssl")
@@ -30,11 +30,11 @@ def make(folder: Path) -> None:
     for authority in ("ca", "another_ca"):
         openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{authority}.key",
                 "-out", f"{authority}.pem", "-days", "2", "-subj", f"/CN={authority}")  # fmt: skip
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", KEY, "-out", "server.csr", "-subj", "/CN=localhost")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", KEY, "-out", "server.csr", "-subj", f"/CN={host}")
     for file, name, days in (
-        ("server.pem", "localhost", 2),
+        ("server.pem", host, 2),
         (ANOTHER_NAME, "else.where", 2),
-        (EXPIRED, "localhost", -1),
+        (EXPIRED, host, -1),
     ):
         (folder / "names").write_text(f"subjectAltName=DNS:{name}")
         openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
