@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from dropscribe.core.errors import StoreError
 from dropscribe.serve.asking import Reader, bytes_told
 from dropscribe.serve.request_limits import AtOnce, RequestLimits
-from dropscribe.serve.shared_events import Happened
+from dropscribe.serve.shared_events import EventBatch
 from dropscribe.serve.visible import VisibleStore
 
 POLL_SECONDS = 1.0
@@ -79,7 +79,7 @@ async def _told(store: VisibleStore, is_over: Callable[[], bool], since: int) ->
     Who asked goes on from there.
     """
 
-    def step() -> tuple[Happened, bool]:
+    def step() -> tuple[EventBatch, bool]:
         """What is new, and whether it is the last: asked in one go, as each change of threads takes a while."""
         return store.happened(since), is_over()
 

@@ -21,7 +21,7 @@ MAX_EVENTS = 500  # at once
 Folders = tuple[str, ...] | None
 
 
-class Happened(NamedTuple):
+class EventBatch(NamedTuple):
     """Events as server-sent events, empty where there were none; the number to go on `after`, and until when known."""
 
     written: str
@@ -35,14 +35,14 @@ class SharedEvents:
 
     database: Database
     clock: Callable[[], float] = time.monotonic
-    _known: dict[tuple[int, Folders], Happened] = field(default_factory=dict)
+    _known: dict[tuple[int, Folders], EventBatch] = field(default_factory=dict)
     _cursor: EventCursor = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._cursor = EventCursor(self.database)
 
-    def since(self, after: int, folders: Folders) -> Happened:
+    def since(self, after: int, folders: Folders) -> EventBatch:
         """What happened after that number to recordings in these folders (None: anywhere). Raises StoreError."""
         with self._lock:  # the first one asks, and the others wait for what it finds
             now = self.clock()
@@ -51,12 +51,12 @@ class SharedEvents:
                 self._known[after, folders] = self._asked(after, folders)
             return self._known[after, folders]
 
-    def _asked(self, after: int, folders: Folders) -> Happened:
+    def _asked(self, after: int, folders: Folders) -> EventBatch:
         """The same, from the store."""
         upto = max(self._cursor.upto(), after)
         found = folder_queries.events_between(self.database, after, upto, folders, MAX_EVENTS)
         last = found[-1].number if len(found) == MAX_EVENTS else upto
-        return Happened("".join(map(_written, found)), last, self.clock() + FRESH_SECONDS)
+        return EventBatch("".join(map(_written, found)), last, self.clock() + FRESH_SECONDS)
 
 
 def _written(event: RecordingEvent) -> str:

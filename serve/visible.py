@@ -26,7 +26,7 @@ from dropscribe.core.settings_loading import Origin, origins
 from dropscribe.core.types import JobPhase, JobState, TokenRole
 from dropscribe.serve import media, uploads
 from dropscribe.serve.callers import Caller, is_below
-from dropscribe.serve.shared_events import Happened, SharedEvents
+from dropscribe.serve.shared_events import EventBatch, SharedEvents
 from dropscribe.serve.shared_outlooks import SharedOutlooks
 from dropscribe.serve.shared_speakers import SharedSpeakers
 from dropscribe.serve.shared_transcripts import SharedTranscripts
@@ -256,7 +256,7 @@ class VisibleStore:
         """Up to where events go now; it says how much happens, but not to what."""
         return moment_of(self.context.database)
 
-    def happened(self, after: int) -> Happened:
+    def happened(self, after: int) -> EventBatch:
         """The events with a number above `after`."""
         return self.happenings.since(after, self.caller.folders)
 
