@@ -68,11 +68,11 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
-    """One process more than there are cores, since end-to-end tests mostly wait; each takes 0.7 GB."""
+    """Two processes more than there are cores, since end-to-end tests mostly wait; each takes up to 2.5 GB."""
     if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
         return None  # pytest-xdist takes that
     usable = len(os.sched_getaffinity(0))
-    return min(usable, psutil.cpu_count(logical=False) or usable) + 1
+    return min(usable, psutil.cpu_count(logical=False) or usable) + 2
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:

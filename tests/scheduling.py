@@ -17,6 +17,7 @@ WHOLE = {
     "tests/integration/test_onnx.py": "onnx",
     "tests/integration/test_onnx_command.py": "onnx",
     "tests/integration/test_buckets.py": "buckets",
+    "tests/integration/test_long.py": "long",
     "tests/integration/test_models_convert.py": "convert",
     "tests/integration/test_models_quantize.py": "quantize",
     "tests/integration/test_quantize.py": "quantize",
@@ -30,6 +31,7 @@ WHOLE = {
     "tests/integration/test_pages_in_browser.py": "browser",
     "tests/integration/test_recording_page.py": "browser",
     "tests/integration/test_status_page.py": "browser",
+    "tests/unit/test_deploy.py": "deploy",
     "tests/unit/test_tiny.py": "tiny",
 }
 

@@ -13,24 +13,33 @@ from dropscribe.store import migrate
 from dropscribe.store.session import Database
 from dropscribe.store.tables import metadata
 
+APART = 1000  # numbers in columns of two rows; a migration that makes rows of others counts on between
 REVISIONS = sorted(path.name.split("_")[0] for path in Path(migrate.FOLDER, "versions").glob("0*.py"))
 
 
 def older_store(url: str, revision: str, *, document: str = '{"segments": []}') -> Database:
     """A store at `revision`, with one row in each table; its transcript is `document`."""
     database = Database(url)
-    with database.begin() as connection:
-        command.upgrade(migrate.configuration(connection), revision)
+    upgrade_to(database, revision)
     fill(database, document=document)
     return database
 
 
-def fill(database: Database, *, document: str = '{"segments": []}') -> None:
-    """Insert a row into each table, whatever its columns are; the transcript is `document`."""
+def upgrade_to(database: Database, revision: str) -> None:
+    """Migrate no further than that."""
+    with database.begin() as connection:
+        command.upgrade(migrate.configuration(connection), revision)
+
+
+def fill(database: Database, *, number: int = 0, document: str = '{"segments": []}') -> None:
+    """Insert a row into each table, whatever its columns are; the transcript is `document`.
+
+    Rows of another `number` have other values.
+    """
     with database.begin() as connection:
         for table in _tables(connection).sorted_tables:
             needed = [column for column in table.columns if not column.nullable and not column.server_default]
-            row = {column.name: _some(column.type) for column in needed if column.autoincrement is not True}
+            row = {column.name: _some(column.type, number) for column in needed if column.autoincrement is not True}
             if "document" in row:
                 row["document"] = document
             connection.execute(insert(table).values(row))
@@ -52,10 +61,10 @@ def _tables(connection: Connection) -> MetaData:
     return found
 
 
-def _some(kind: TypeEngine[object]) -> object:
-    """A value of a column's type: the same everywhere, so that references between tables hold."""
+def _some(kind: TypeEngine[object], number: int) -> object:
+    """A value of a column's type: the same in all tables, so that references between them hold."""
     if isinstance(kind, JSON):
         return json.loads("{}")
     if isinstance(kind, Boolean):
         return False
-    return 1 if isinstance(kind, Integer | Double) else "x"
+    return 1 + APART * number if isinstance(kind, Integer | Double) else f"x{number or ''}"

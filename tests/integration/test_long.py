@@ -28,6 +28,8 @@ MINUTE = {"chunk_seconds": 60.0}
 SCENE = {"chunk_seconds": 75.0}
 BY_VOICE: dict[str, Any] = {"speaker_encoder": "campplus"}  # the double for tones stands in for it
 NAMELESS = Script(hears=True, speakers=0)
+# What a worker makes of audio and embeddings is the same on each database; the steps of the store have tests of theirs.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -92,6 +94,7 @@ def test_chunks_make_the_same_transcript_as_the_whole(
     assert lines(document(talk)) == whole
 
 
+@ON_SQLITE
 def test_only_a_few_chunks_wait_at_once(make_context: MakeContext, talk: Path) -> None:
     context = make_context(HEARS, **MINUTE)
     job_id = admit(context, talk)
@@ -102,6 +105,7 @@ def test_only_a_few_chunks_wait_at_once(make_context: MakeContext, talk: Path) -
         model_tasks.transcribe_chunk(context, first)
 
 
+@ON_SQLITE
 def test_a_worker_goes_on_with_the_windows_of_a_recording_without_a_message_for_each(
     make_context: MakeContext, talk: Path
 ) -> None:
@@ -116,6 +120,7 @@ def test_a_worker_goes_on_with_the_windows_of_a_recording_without_a_message_for_
     assert context.doorbell.depth(MODEL_QUEUE) == sent
 
 
+@ON_SQLITE
 def test_a_worker_that_is_told_to_stop_claims_nothing_more(
     make_context: MakeContext, talk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +151,7 @@ def test_a_chunk_on_which_the_model_breaks_off_is_read_in_halves(
     assert words(document(talk)) == [line[3] for line in whole]
 
 
+@ON_SQLITE
 def test_what_fails_down_to_the_smallest_length_is_kept_and_named(
     make_context: MakeContext, talk: Path, read_in_one_go: Read
 ) -> None:
@@ -163,6 +169,7 @@ def test_what_fails_down_to_the_smallest_length_is_kept_and_named(
         assert told > 0.8 * (end - start), f"{text} at {start}-{end} is neither read nor named as missing"
 
 
+@ON_SQLITE
 def test_words_that_the_model_is_not_sure_of_are_kept_as_suspect_and_not_read_again(
     make_context: MakeContext, talk: Path
 ) -> None:
@@ -175,6 +182,7 @@ def test_words_that_the_model_is_not_sure_of_are_kept_as_suspect_and_not_read_ag
     assert all(segment["unsure"] for segment in document(talk)["segments"])
 
 
+@ON_SQLITE
 def test_what_the_model_is_not_sure_of_is_noted_where_the_check_lets_it_pass(
     make_context: MakeContext, talk: Path
 ) -> None:
@@ -199,6 +207,7 @@ def scenes(tmp_path: Path) -> Path:
     return tones.write(tmp_path / "inbox" / "scenes.wav", said)
 
 
+@ON_SQLITE
 def test_without_embeddings_voices_that_are_not_linked_are_said_to_be_uncertain(
     make_context: MakeContext, scenes: Path
 ) -> None:
@@ -209,6 +218,7 @@ def test_without_embeddings_voices_that_are_not_linked_are_said_to_be_uncertain(
     assert job.notes
 
 
+@ON_SQLITE
 def test_a_voice_that_comes_back_gets_its_old_number(
     make_context: MakeContext, scenes: Path, read_in_one_go: Read
 ) -> None:
@@ -223,6 +233,7 @@ def test_a_voice_that_comes_back_gets_its_old_number(
     assert list(context.settings.spool_dir.iterdir()) == [], "embeddings go with the audio"
 
 
+@ON_SQLITE
 def test_speakers_of_an_engine_that_tells_nobody_apart_are_told_by_their_voices(
     make_context: MakeContext, scenes: Path, read_in_one_go: Read
 ) -> None:
@@ -233,6 +244,7 @@ def test_speakers_of_an_engine_that_tells_nobody_apart_are_told_by_their_voices(
     assert [line[2:] for line in lines(document(scenes))] == [line[2:] for line in whole]
 
 
+@ON_SQLITE
 def test_a_transcript_that_is_written_again_has_the_same_speakers(make_context: MakeContext, scenes: Path) -> None:
     context = make_context(NAMELESS, **SCENE, **BY_VOICE)
     job_id = admit(context, scenes)
@@ -246,6 +258,7 @@ def test_a_transcript_that_is_written_again_has_the_same_speakers(make_context: 
     assert after["notes"] == before["notes"]
 
 
+@ON_SQLITE
 def test_embeddings_that_are_gone_are_told_of_and_keep_no_transcript(make_context: MakeContext, scenes: Path) -> None:
     context = make_context(NAMELESS, **SCENE, **BY_VOICE)
     job_id = admit(context, scenes)
@@ -259,6 +272,7 @@ def test_embeddings_that_are_gone_are_told_of_and_keep_no_transcript(make_contex
     assert {line[2] for line in lines(document(scenes))} == {None}
 
 
+@ON_SQLITE
 def test_without_an_encoder_recordings_are_read_and_the_reason_is_told(make_context: MakeContext, scenes: Path) -> None:
     def fail() -> ToneEncoder:
         raise ModelUnavailableError("no source gives CAM++")
@@ -271,6 +285,7 @@ def test_without_an_encoder_recordings_are_read_and_the_reason_is_told(make_cont
     assert (job.state, job.notes) == (JobState.DONE, ["speakers were not distinguished: no source gives CAM++"])
 
 
+@ON_SQLITE
 def test_while_the_encoder_is_fetched_voices_wait_in_the_queue_and_are_sent_for_then(
     make_context: MakeContext, scenes: Path
 ) -> None:
@@ -293,12 +308,14 @@ def test_while_the_encoder_is_fetched_voices_wait_in_the_queue_and_are_sent_for_
     assert waiting[0] not in queued_stretches(context, job_id)
 
 
+@ON_SQLITE
 def test_speakers_that_are_not_wanted_are_not_told_even_by_the_engine(make_context: MakeContext, scenes: Path) -> None:
     context = make_context(HEARS, **SCENE, **BY_VOICE, speakers="off")
     job = carry_through(context, admit(context, scenes))
     assert (job.notes, document(scenes)["speakers"]) == ([], [])
 
 
+@ON_SQLITE
 def test_there_are_as_many_speakers_as_a_folder_says(make_context: MakeContext, scenes: Path) -> None:
     context = make_context(NAMELESS, **SCENE, **BY_VOICE)
     job_id = admit(context, scenes, speakers="2")

@@ -24,7 +24,7 @@ from dropscribe.store.events import events_of
 from dropscribe.store.session import HEAD, Database, open_database
 from dropscribe.store.tables import FileName, metadata
 from tests.integration.definitions import definitions
-from tests.integration.older_store import REVISIONS, counts, older_store
+from tests.integration.older_store import REVISIONS, counts, fill, older_store, upgrade_to
 
 
 @pytest.fixture
@@ -83,8 +83,22 @@ def test_the_newest_migration_is_the_one_the_program_names() -> None:
     assert migrate.newest() == HEAD
 
 
-@pytest.mark.parametrize("revision", REVISIONS)
-def test_an_upgrade_keeps_every_row_of_every_earlier_version(database_url: str, revision: str) -> None:
+def test_each_migration_keeps_every_row_of_every_version_before_it(database_url: str) -> None:
+    database = Database(database_url)
+    kept: dict[str, int] = {}
+    for number, revision in enumerate(REVISIONS):
+        upgrade_to(database, revision)
+        after = counts(database)
+        assert {name: after[name] for name in kept} == kept, revision
+        fill(database, number=number)
+        kept = counts(database)
+        assert all(kept[name] == after[name] + 1 for name in kept), revision
+    assert database.is_current()
+    database.close()
+
+
+@pytest.mark.parametrize("revision", REVISIONS[::6])
+def test_many_migrations_at_once_keep_every_row(database_url: str, revision: str) -> None:
     older = older_store(database_url, revision)
     before = counts(older)
     older.close()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jiwer
 import pytest
 import soundfile
 import torch
@@ -68,6 +69,13 @@ def test_a_copy_in_fp16_transcribes_on_a_cpu_as_the_source_in_fp32(run: Run, tmp
     assert code == 0, err
     expected = transcripts(CHECKPOINT, "fp32")
     assert [len(one) for one in expected] == [3, 3, 3]
+    turns = [json.loads(path.with_suffix(".json").read_text()) for path in RECORDINGS]
+    assert [[s.speaker for s in one] for one in expected] == [[turn["speaker"] for turn in one] for one in turns]
+    said, read = (
+        [" ".join(texts) for texts in of]
+        for of in ([[turn["text"] for turn in one] for one in turns], [[s.text for s in one] for one in expected])
+    )
+    assert jiwer.wer(said, read) <= 0.1, (said, read)
     copied = transcripts(tmp_path / "copy", "fp16")
     assert [[(s.text, s.speaker) for s in one] for one in copied] == [
         [(s.text, s.speaker) for s in one] for one in expected
@@ -144,14 +152,12 @@ before = peak(reset=True)
 convert.convert(sys.argv[1], Path(sys.argv[2]), Rules("fp16"), tell=nothing, warn=nothing)
 print(peak() - before)
 """
-LARGE = {"embed_tokens.weight": (152_064, 3_584), "lm_head.weight": (60_000, 3_584), "norm.weight": (3_584,)}
+LARGE = {"embed_tokens.weight": (152_064, 1_024), "lm_head.weight": (60_000, 1_024), "norm.weight": (1_024,)}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_a_large_checkpoint_takes_little_memory(tmp_path: Path) -> None:
-    """1.5 GB, with a tensor of 1.1 GB."""
-    if shutil.disk_usage(tmp_path).free < 5_000_000_000:
-        pytest.skip("needs 5 GB of disk")
+    """0.4 GB, with a tensor of 0.3 GB."""
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.mkdir()
     (source / "config.json").write_text('{"torch_dtype": "bfloat16"}')
@@ -163,7 +169,7 @@ def test_a_large_checkpoint_takes_little_memory(tmp_path: Path) -> None:
         command = [sys.executable, "-c", MEASURED, str(source), str(copy)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=240)
         assert ended.returncode == 0, ended.stderr
-        assert (copy / "model.safetensors").stat().st_size > 1_500_000_000
+        assert (copy / "model.safetensors").stat().st_size > 430_000_000
         assert int(ended.stdout) < 256_000_000  # 118 MB were measured
     finally:
         shutil.rmtree(source)

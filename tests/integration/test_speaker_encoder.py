@@ -55,7 +55,7 @@ def test_one_speaker_is_alike_and_two_are_not(speaker_encoder: SpeakerEncoder, t
 
 
 def test_an_embedding_is_192_numbers_of_length_1(speaker_encoder: SpeakerEncoder, talk: Samples) -> None:
-    for samples in (MIN_SAMPLES, 24_000, 1_000_000):
+    for samples in (MIN_SAMPLES, 24_000, 200_000):
         found = speaker_encoder.embed(talk[16_000 : 16_000 + samples])
         assert (found.shape, found.dtype) == ((campplus.DIMENSIONS,), np.float32)
         assert np.linalg.norm(found) == pytest.approx(1, abs=1e-5)
@@ -75,12 +75,11 @@ def rectified(embedding: Embedding) -> Embedding:
     return found
 
 
-@pytest.mark.parametrize("seconds", [0.5, 1.5, 2.05, 6, 7.3])
-def test_it_computes_what_pytorch_exported(seconds: float, speaker_encoder: SpeakerEncoder, talk: Samples) -> None:
+def test_it_computes_what_pytorch_exported(speaker_encoder: SpeakerEncoder, talk: Samples) -> None:
     if not EXPORT.is_file():
         pytest.skip("the export is not on this machine")
     exported = SpeakerEncoder(EXPORT, "exported")
-    for start in (3, 90, 130):
+    for start, seconds in ((3, 0.5), (90, 1.5), (130, 2.05), (90, 6.0), (130, 7.3)):
         stretch = cut(talk, start, seconds)
         assert np.abs(rectified(speaker_encoder.embed(stretch)) - exported.embed(stretch)).max() < 1e-4
 
@@ -95,7 +94,7 @@ def test_several_threads_get_what_one_gets(speaker_encoder: SpeakerEncoder, talk
 
 def test_other_threads_run_while_it_computes(speaker_encoder: SpeakerEncoder, talk: Samples) -> None:
     ended, ticks = threading.Event(), 0
-    thread = threading.Thread(target=lambda: (speaker_encoder.embed(cut(talk, 0, 120)), ended.set()))
+    thread = threading.Thread(target=lambda: (speaker_encoder.embed(cut(talk, 0, 40)), ended.set()))
     thread.start()
     while not ended.is_set():
         time.sleep(0.005)

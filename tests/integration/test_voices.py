@@ -32,6 +32,8 @@ from tests.schemas import conforms
 from tests.tones import ToneEncoder
 
 NAMELESS = Script(hears=True, speakers=0)
+# How a voice is compared is the same on each database; what is stored of it is tested on both.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 NAME = "Bert Xylander"  # what nothing else is called
 
 
@@ -72,6 +74,7 @@ def names(recording: Path) -> list[str]:
     return [name for name, _ in told(recording)]
 
 
+@ON_SQLITE
 def test_a_voice_is_enrolled_over_http_by_who_may_change_the_fleet(
     database: Database, worker: Callable[..., WorkerContext]
 ) -> None:
@@ -125,6 +128,7 @@ def test_a_voice_that_was_enrolled_is_named_in_a_later_recording(
     assert names(recording) == ["Eve", ""]
 
 
+@ON_SQLITE
 def test_nobody_is_recognized_unless_that_is_switched_on(
     store: Database, cli: Cli, worker: Callable[..., WorkerContext]
 ) -> None:
@@ -135,6 +139,7 @@ def test_nobody_is_recognized_unless_that_is_switched_on(
     assert told(recording) == [("", None), ("", None)]
 
 
+@ON_SQLITE
 def test_a_voice_of_another_encoder_is_not_compared(
     store: Database, cli: Cli, worker: Callable[..., WorkerContext]
 ) -> None:
@@ -197,6 +202,7 @@ def test_enrolling_again_joins_what_is_alike_and_refuses_what_is_not(
     assert voices.known(store) == [voice]
 
 
+@ON_SQLITE
 def test_a_voice_that_sounds_like_another_one_is_warned_of(
     store: Database, cli: Cli, worker: Callable[..., WorkerContext]
 ) -> None:
@@ -208,6 +214,7 @@ def test_a_voice_that_sounds_like_another_one_is_warned_of(
     assert names(recording) == ["", ""]
 
 
+@ON_SQLITE
 def test_a_voice_is_not_enrolled_where_that_cannot_be(
     store: Database, cli: Cli, worker: Callable[..., WorkerContext]
 ) -> None:
@@ -282,7 +289,7 @@ def cut(audio: Path, into: Path, start: float, end: float) -> list[Segment]:
     ]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@ON_SQLITE
 def test_a_real_voice_of_the_first_half_is_recognized_in_the_second(
     store: Database,
     cli: Cli,
