@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from operator import attrgetter
+from itertools import takewhile
+from operator import attrgetter, itemgetter
 
 import anyio
 from fastapi import Request
@@ -101,8 +102,7 @@ def _last(transcript: Transcript, told: Sequence[Segment], *, with_speakers: boo
     """The events that are left when the transcript is there: what was not sent before, and the end."""
     if with_speakers:
         return [*documents.turns(transcript), documents.done(transcript)]
-    end = max(map(attrgetter("start"), told), default=-1.0)
-    fresh = [segment for segment in transcript.segments if segment.start > end]
+    fresh = transcript.segments[len(told) :]
     return [*([documents.delta(told, fresh)] if fresh else []), documents.done(transcript)]
 
 
@@ -119,15 +119,16 @@ def _settled(store: VisibleStore, job: Job) -> list[Segment]:
 def settled(chunks: Sequence[ReadChunk]) -> list[Segment]:
     """The segments, from the beginning on, that no window which is still to be transcribed can change.
 
-    `chunks` are those that are done, in the order of what they keep. Of a recording whose channels are transcribed one
-    by one nothing is certain before the end.
+    So the transcript begins with them: what comes after one that may change waits for it. `chunks` are those that are
+    done, in the order of what they keep. Of a recording whose channels are transcribed one by one nothing is certain
+    before the end.
     """
     if any(map(attrgetter("channel"), chunks)) or not (known := [*_without_gap(chunks)]):
         return []
     last = known[-1]
     horizon = 2 * last.keep.end - last.window.end  # where the next window begins
     parts = [ChunkOutcome(chunk.window, chunk.keep, chunk.segments) for chunk in known]
-    return [segment for _, segment in select(parts) if segment.end <= horizon]
+    return [*takewhile(lambda segment: segment.end <= horizon, map(itemgetter(1), select(parts)))]
 
 
 def _without_gap(chunks: Sequence[ReadChunk]) -> Iterator[ReadChunk]:

@@ -154,6 +154,13 @@ def test_of_half_a_recording_what_no_later_window_hears_is_certain() -> None:
     assert texts(FIRST, chunk((0, 62), (0, 60), channel=1)) == []
 
 
+def test_who_talks_into_what_may_still_change_waits_for_it() -> None:
+    first = chunk((0, 62), (0, 60), Segment(1, 2, "one"), Segment(50, 59.5, "long"), Segment(52, 54, "short"))
+    second = chunk((58, 122), (60, 120), Segment(58, 59.5, "long"), Segment(70, 71, "three"))
+    assert [one.text for one in settled([first])] == ["one"]
+    assert [one.text for one in settled([first, second])] == ["one", "long", "short", "three"]
+
+
 def test_deltas_add_up_to_the_text() -> None:
     said = [Segment(0, 1, "one,"), Segment(1, 2, " two "), Segment(2, 3, "語"), Segment(3, 4, "学")]
     source = Source("a.wav", 1, "", 3.2, "", "", 1, 16_000)
