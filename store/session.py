@@ -284,6 +284,8 @@ def _sqlite(path: str, url: str) -> Engine:
 
 
 def _sqlite_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+    # SQLite's own knows the letters of ASCII alone.
+    connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",  # a job that was admitted survives a pulled plug

@@ -609,6 +609,15 @@ def test_lists_have_filters_and_pages(made: Gate, database: Database, inbox: Pat
         assert client.get("/api/v1/recordings", params={"before": "nonsense"}).status_code == 422
 
 
+def test_a_name_is_found_in_whatever_case_of_any_alphabet(made: Gate, database: Database, inbox: Path) -> None:
+    found = console.admit(database, "Ärzte/Жизнь.wav", str(inbox))
+    console.admit(database, "Arzte.wav", str(inbox))
+    with asking(made, database, TokenRole.READER) as client:
+        for name in ("ärzte", "ÄRZTE/жиЗ"):
+            answered = client.get("/api/v1/recordings", params={"name": name}).json()
+            assert [job["id"] for job in answered["jobs"]] == [found], name
+
+
 def test_the_place_in_the_queue_is_worked_out_once_for_many_requests(
     editor: TestClient, inbox: Path, made: Gate, database: Database
 ) -> None:
