@@ -233,8 +233,8 @@ def list_jobs(
     """Jobs, the newest first, that are in one of the states or phases.
 
     `folder` is an absolute path that their recordings lie under, `path` that of one; `within` are folders, under one of
-    which they lie (None: anywhere). `name` is a part of their paths below the root, in whatever case. `after` are the
-    moment of admission and the id of the last one on the page before.
+    which they lie (None: anywhere). `name` is a part of their paths below the root, in whatever case (of letters
+    that PostgreSQL's locale knows). `after` are the moment of admission and the id of the last one on the page before.
     """
     query = _jobs_query().order_by(jobs.c.created_at.desc(), jobs.c.id)
     if states or phases:
