@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ const done = arguments[arguments.length - 1];
 axe.run(document, { resultTypes: ["violations"] }).then((found) => done(found.violations));
 """
 GRAVE = {"serious", "critical"}
+PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
 
 
 @cache
@@ -35,3 +38,14 @@ def complaints(browser: Chrome) -> list[str]:
         for one in browser.execute_async_script(RUN)
         if one["impact"] in GRAVE
     ]
+
+
+@contextmanager
+def on_a_dark_phone(browser: Chrome) -> Iterator[None]:
+    """A narrow screen, and a person who likes it dark."""
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": dark})
+    yield
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})

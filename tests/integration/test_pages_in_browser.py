@@ -91,29 +91,16 @@ def window(browser: Chrome, database: Database, own: Settings, there: World) -> 
     assert [one for one in complaints if "the server responded with a status of 4" not in one] == []
 
 
-PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
-
-
 def test_axe_finds_nothing_grave_on_any_page_light_or_dark_nor_is_one_wider_than_a_phone(window: Window) -> None:
     window.open(PAGES[0])
     assert axe.complaints(window.browser) == []
     for path in PAGES:
-        with on_a_dark_phone(window.browser):
+        with axe.on_a_dark_phone(window.browser):
             window.open(path)
             assert window.run("getComputedStyle(document.body).backgroundColor") == "rgb(21, 23, 27)", path
-            assert window.run("document.documentElement.scrollWidth") <= PHONE["width"], path
+            assert window.run("document.documentElement.scrollWidth") <= axe.PHONE["width"], path
             assert axe.complaints(window.browser) == [], path
         assert window.run("window.hacked") is None, path
-
-
-@contextmanager
-def on_a_dark_phone(browser: Chrome) -> Iterator[None]:
-    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": dark})
-    yield
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
 def test_the_list_changes_by_itself_and_what_is_selected_stays(

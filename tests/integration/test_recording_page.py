@@ -18,6 +18,7 @@ from dropscribe.store.revisions import NewRevision
 from dropscribe.store.session import Database
 from dropscribe.worker import cpu_tasks
 from dropscribe.worker.runtime.context import WorkerContext
+from tests import axe
 from tests.e2e.harness import wait_until
 from tests.integration.console import done
 from tests.integration.one_worker import MakeContext, admit, carry_through
@@ -141,6 +142,17 @@ def test_the_second_of_two_is_told_and_keeps_what_was_written(page: Chrome, job:
     who = [one.who for one in revisions.listing(database, job)]
     assert who[0] == "colleague"
     assert len(who) == 2
+
+
+def test_axe_finds_nothing_grave_light_or_dark_while_a_word_is_corrected_nor_is_it_wider_than_a_phone(
+    page: Chrome,
+) -> None:
+    assert axe.complaints(page) == []
+    with axe.on_a_dark_phone(page):
+        page.execute_script("document.querySelector('[data-edit]').click()")
+        assert page.switch_to.active_element.tag_name == "textarea"
+        assert page.execute_script("return document.documentElement.scrollWidth") <= axe.PHONE["width"]
+        assert axe.complaints(page) == []
 
 
 def test_a_passage_is_somebody_elses_and_a_segment_is_split(page: Chrome, job: str, database: Database) -> None:
