@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import reduce
+from os.path import commonprefix
 from typing import Any
 
 from dropscribe.core.types import Segment, SpeechTask, Transcript
@@ -139,6 +140,12 @@ def delta(before: Sequence[Segment], fresh: Sequence[Segment]) -> dict[str, Any]
     """The event that tells what was transcribed since, with the blank that belongs before it."""
     whole, known = running([*before, *fresh]), running(before)
     return {"type": "transcript.text.delta", "delta": whole[len(known) :]}
+
+
+def rest(before: Sequence[Segment], transcript: Transcript) -> dict[str, Any]:
+    """The event that tells what was not told yet, from where the whole text goes on otherwise than what was told."""
+    whole = running(transcript.segments)
+    return {"type": "transcript.text.delta", "delta": whole[len(commonprefix([running(before), whole])) :]}  # noqa: RUF071 (no paths)
 
 
 def done(transcript: Transcript) -> dict[str, Any]:

@@ -102,8 +102,8 @@ def _last(transcript: Transcript, told: Sequence[Segment], *, with_speakers: boo
     """The events that are left when the transcript is there: what was not sent before, and the end."""
     if with_speakers:
         return [*documents.turns(transcript), documents.done(transcript)]
-    fresh = transcript.segments[len(told) :]
-    return [*([documents.delta(told, fresh)] if fresh else []), documents.done(transcript)]
+    rest = documents.rest(told, transcript)
+    return [*([rest] if rest["delta"] else []), documents.done(transcript)]
 
 
 def _event(document: dict[str, object]) -> str:

@@ -170,6 +170,16 @@ def test_deltas_add_up_to_the_text() -> None:
     assert deltas == ["one,", " two", " 語", "学"]
 
 
+def test_the_end_of_a_stream_sends_what_is_left_however_its_segments_are_divided() -> None:
+    source = Source("a.wav", 1, "", 3.2, "", "", 1, 16_000)
+    divided = Transcript("a", source, ENGINE, (Segment(0, 1, "one"), Segment(1, 2, "two"), Segment(2, 3, "three")))
+    told = [Segment(0, 2, "one two")]
+    assert documents.rest(told, divided)["delta"] == " three"
+    assert documents.rest([], divided)["delta"] == "one two three"
+    assert documents.rest([*told, Segment(2, 3, "three")], divided)["delta"] == ""
+    assert documents.rest([Segment(0, 2, "one twenty")], divided)["delta"] == "o three", "what was told otherwise"
+
+
 def test_no_error_ends_the_thread_that_removes_recordings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = Settings(home=tmp_path)
     left = settings.requests_dir / "token" / "talk.wav"
