@@ -110,7 +110,7 @@ def test_cancelling_stops_it_within_a_window_and_the_next_chunk_is_read_as_if_no
     assert recognizer.transcribe(meeting, TranscribeRequest()).segments == transcript.segments
 
 
-@pytest.mark.parametrize("samples", [0, 1, 2 * SAMPLE_RATE])
+@pytest.mark.parametrize("samples", [0, 1, 10 * SAMPLE_RATE])
 def test_silence_gives_no_segments(recognizer: Transcriber, samples: int) -> None:
     answer = recognizer.transcribe(np.zeros(samples, np.float32), TranscribeRequest())
     assert (answer.segments, answer.ended) == ((), FinishReason.COMPLETE)
