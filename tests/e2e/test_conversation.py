@@ -1,4 +1,4 @@
-"""Five minutes of four voices, read by the real engine in chunks on two workers, of which one is killed half-way."""
+"""Nine minutes of four voices, read by the real engine in chunks on two workers, of which one is killed half-way."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.tiny.mixing import Turn, normalize
 from tests.tiny.synthesis import Phrase
 
 CHECKPOINT = Path(__file__).parents[1] / "tiny" / "checkpoint"
-MINUTES = 5
+MINUTES = 9
 CHUNK_SECONDS = 60
 NEAR = 10.0  # seconds around a cut in which every utterance has to be there once
 PATIENCE = 600.0
