@@ -254,7 +254,11 @@ def folder_document(root: WatchedRoot) -> dict[str, Any]:
 
 
 def gather(database: Database, settings: StoreSettings) -> Status:
-    """Ask the store. Raises StoreError."""
+    """Ask the store. Raises StoreError.
+
+    Folders come first: what they no longer hold back is among the jobs by then, so nothing seems to be done too early.
+    """
+    roots = tuple(list_roots(database))
     workers, paused_since = tuple(list_workers(database)), switches.paused_since(database)
     waiting = unfinished(database, MAX_RECORDINGS)
     alive = [worker for worker in workers if worker.is_alive(settings.silence_seconds)]
@@ -262,7 +266,7 @@ def gather(database: Database, settings: StoreSettings) -> Status:
         jobs=queries.count_by_state(database),
         backlog=queries.backlog(database),
         workers=workers,
-        roots=tuple(list_roots(database)),
+        roots=roots,
         paused_since=paused_since,
         spool_full_since=switches.paused_since(database, SPOOL_FULL),
         engine=settings.engine,

@@ -143,7 +143,7 @@ def delta(before: Sequence[Segment], fresh: Sequence[Segment]) -> dict[str, Any]
 
 
 def rest(before: Sequence[Segment], transcript: Transcript) -> dict[str, Any]:
-    """The event that tells what was not told yet, from where the whole text goes on otherwise than what was told."""
+    """The event with what was not sent yet: the text from where it differs from what was sent."""
     whole = running(transcript.segments)
     return {"type": "transcript.text.delta", "delta": whole[len(commonprefix([running(before), whole])) :]}  # noqa: RUF071 (no paths)
 

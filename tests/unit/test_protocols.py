@@ -177,7 +177,7 @@ def test_the_end_of_a_stream_sends_what_is_left_however_its_segments_are_divided
     assert documents.rest(told, divided)["delta"] == " three"
     assert documents.rest([], divided)["delta"] == "one two three"
     assert documents.rest([*told, Segment(2, 3, "three")], divided)["delta"] == ""
-    assert documents.rest([Segment(0, 2, "one twenty")], divided)["delta"] == "o three", "what was told otherwise"
+    assert documents.rest([Segment(0, 2, "one twenty")], divided)["delta"] == "o three", "what was sent otherwise"
 
 
 def test_no_error_ends_the_thread_that_removes_recordings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
