@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.documents import REPOSITORY
-from tests.scheduling import WHOLE, unit
+from tests.scheduling import WAITING, WHOLE, fitting, unit
 
 
 def test_tests_of_a_file_that_is_whole_are_handed_out_together() -> None:
@@ -27,3 +27,14 @@ def test_no_file_of_tests_in_a_browser_is_handed_out_one_by_one_as_each_process_
 
 def test_every_file_that_is_whole_is_there() -> None:
     assert [path for path in WHOLE if not (REPOSITORY / path).exists()] == []
+
+
+def test_a_process_that_is_to_wait_is_given_what_waits_and_another_what_computes_as_long_as_there_is_any() -> None:
+    queue = ["quantize", "tests/e2e/test_drain.py", "tests/faults/test_a.py::test_a", "tests/unit/test_b.py::test_b"]
+    assert (fitting(queue, waits=False), fitting(queue, waits=True)) == (queue[0], queue[1])
+    assert (fitting(queue[2:], waits=False), fitting(queue[2:], waits=True)) == (queue[3], queue[2])
+    assert (fitting(queue[3:], waits=True), fitting(queue[1:3], waits=False)) == (queue[3], queue[1])
+
+
+def test_every_folder_of_tests_that_wait_is_there() -> None:
+    assert [folder for folder in WAITING if not (REPOSITORY / folder).is_dir()] == []
