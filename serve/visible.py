@@ -43,7 +43,7 @@ from dropscribe.store.voices import known
 
 ELSEWHERE = "same content as another recording"  # instead of a remark that names it
 # Events whose details name another job, or where the recording lay before.
-OF_OTHERS = frozenset({EventKind.FOLLOWS, EventKind.START_OVER, EventKind.RENAMED})
+OF_OTHERS = frozenset({EventKind.FOLLOWS, EventKind.DUPLICATE, EventKind.START_OVER, EventKind.RENAMED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +299,7 @@ def _discreet(job: Job, document: dict[str, Any], seen: Collection[str | None]) 
     """The document of a job or transcript, without another recording where that is not among the `seen`."""
     if job.duplicate_of in seen:
         return document
-    hidden = {"duplicate_of": None} if "duplicate_of" in document else {}
+    hidden = {"duplicate_of": None, "reason": _discreet_note(job.reason)} if "duplicate_of" in document else {}
     return document | {"notes": [*map(_discreet_note, document["notes"])]} | hidden
 
 

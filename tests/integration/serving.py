@@ -80,7 +80,7 @@ def duplicate(database: Database, root: Path, leader: str, path: str = f"{OURS}/
     assert claim
     note = f"same content as job {leader} ({THEIRS}/{SECRET}.wav)"
     transcripts.save(database, claim, json.dumps(json.loads(console.document(job_id)) | {"notes": [note]}))
-    jobs.complete(database, claim, JobState.DUPLICATE, notes=[note])
+    jobs.complete(database, claim, JobState.DUPLICATE, reason=note, notes=[note])
     return job_id
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from dropscribe.core import access, mounts, reserved_names
+from dropscribe.core import access, corrections, mounts, reserved_names
 from dropscribe.core.access import Access
+from dropscribe.core.corrections import TextEdit
 from dropscribe.core.errors import OtherFolderError, SettingsError, WithheldError
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings import Settings
@@ -27,9 +28,10 @@ from dropscribe.scheduler.scanning import scan
 from dropscribe.scheduler.watching import admission
 from dropscribe.scheduler.watching.folder_rules import read_folders
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import commands, jobs, queries, recording_moves, speakers, transcripts
+from dropscribe.store import commands, jobs, queries, recording_moves, revisions, speakers, transcripts
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.recording_moves import Move
+from dropscribe.store.revisions import NewRevision
 from dropscribe.worker import cpu_tasks, model_tasks
 from dropscribe.worker.finishing import placement
 from dropscribe.worker.finishing.destination import destination, written
@@ -507,8 +509,10 @@ class TestDuplicates:
 
     @pytest.fixture
     def leader(self, context: WorkerContext, share: Path, talk: Path) -> queries.Job:
-        """A finished recording of the owner, in which somebody named a speaker."""
+        """A finished recording of the owner, in which somebody corrected the text and named a speaker."""
         job = transcribe(context, share, talk, lambda: None)
+        edits = corrections.stored([TextEdit(0, "about Nightingale")])
+        revisions.add(context.database, job.id, NewRevision("ada", edits, summary="1 text"))
         speakers.say(context.database, job.id, SpeakerNames({0: "Dr. Ada"}, {}))
         cpu_tasks.finish_job(context, job.id)
         return job
@@ -516,19 +520,21 @@ class TestDuplicates:
     def test_equal_bytes_of_somebody_else_tell_no_path_no_job_and_no_name(
         self, context: WorkerContext, share: Path, talk: Path, leader: queries.Job
     ) -> None:
-        assert "Dr. Ada" in talk.with_suffix(".json").read_text()
+        assert all(said in talk.with_suffix(".json").read_text() for said in ("Dr. Ada", "Nightingale"))
         job = self.copy(context, share, talk, share / "visit", STRANGER)
         assert (job.state, job.reason) == (JobState.DUPLICATE, "same content as another recording")
         for fmt in ("json", "txt", "html"):
             told = (share / "visit" / f"copy.{fmt}").read_text()
-            assert not any(secret in told for secret in ("Ada", leader.id, "hr/talk", "talk.wav"))
+            assert not any(secret in told for secret in ("Ada", "Nightingale", leader.id, "hr/talk", "talk.wav"))
 
-    def test_those_of_the_same_owner_tell_where_the_other_is(
+    def test_those_of_the_same_owner_name_the_other_and_what_people_said_stays_in_its_folder(
         self, context: WorkerContext, share: Path, talk: Path, leader: queries.Job
     ) -> None:
-        job = self.copy(context, share, talk, share / "later", OWNER)
-        assert (job.state, job.reason) == (JobState.DUPLICATE, f"same content as job {leader.id} (hr/talk.wav)")
-        assert "Dr. Ada" in (share / "later" / "copy.json").read_text()
+        for folder, said in (("later", False), ("hr", True)):
+            job = self.copy(context, share, talk, share / folder, OWNER)
+            assert (job.state, job.reason) == (JobState.DUPLICATE, f"same content as job {leader.id} (hr/talk.wav)")
+            told = (share / folder / "copy.json").read_text()
+            assert [word in told for word in ("Dr. Ada", "Nightingale")] == [said, said]
 
     @pytest.mark.parametrize(("setting", "found"), [("folder", [0, 0]), ("root", [1, 0]), ("fleet", [1, 1])])
     def test_they_are_looked_for_as_far_as_the_setting_says(

@@ -108,15 +108,20 @@ def _followed(database: Database, job: Job) -> Transcript | None:
         return _kept_duplicate(database, job)
     leader = queries.job(database, job.duplicate_of or "")
     theirs = json_.from_json(document)
+    if (leader.root, leader.home) != (job.root, job.home):
+        theirs = _without_people(database, leader, theirs)
     names = [PurePath(job.path).name, *map(attrgetter("name"), part_store.of_job(database, job.id))]
     own_parts = tuple(map(_called, theirs.source.parts, names))
     source = replace(theirs.source, path=job.source, size=job.size, parts=own_parts)
-    same = f"same content as job {leader.id} ({leader.path})"
-    ours = replace(theirs, job_id=job.id, source=source, notes=(*theirs.notes, same))
-    if not _of_one_owner(leader, job):
-        strangers = tuple(replace(speaker, name="", recognized=None) for speaker in theirs.speakers)
-        ours = replace(ours, speakers=strangers, notes=(*theirs.notes, "same content as another recording"))
-    return ours
+    other = f"job {leader.id} ({leader.path})" if _of_one_owner(leader, job) else "another recording"
+    return replace(theirs, job_id=job.id, source=source, notes=(*theirs.notes, f"same content as {other}"))
+
+
+def _without_people(database: Database, job: Job, stored: Transcript) -> Transcript:
+    """A job's `stored` transcript as another folder may have it: without what people said of it, and without names."""
+    found = recognized(database, job) if job.revision else None
+    plain = replace(found, task=stored.task) if found else stored
+    return replace(plain, speakers=tuple(replace(one, name="", recognized=None) for one in plain.speakers))
 
 
 def _called(part: SourcePart, name: str) -> SourcePart:
