@@ -199,7 +199,7 @@ class Tape:
 
 @cache
 def _engine(model: str) -> Transcriber:
-    return registry.create("whisper", Settings(model=model))
+    return registry.create("whisper", Settings.model_validate({"model": model}))
 
 
 def _transcribe(model: str, tape: Audio, source: str, window: float, language: str = "") -> Iterator[Answer]:

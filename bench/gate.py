@@ -73,7 +73,10 @@ MATERIALS = {
         {"model": "base"}, (ROOT / "samples", ROOT.parent / "shared" / "audio"), windows=(15.0, 30.0, 60.0)
     ),
     "vibevoice": Material(
-        {"model": str(TINY / "checkpoint"), "own": {"vibevoice": VibeVoiceSettings(batching=False)}},
+        {
+            "model": str(TINY / "checkpoint"),
+            "own": {"vibevoice": VibeVoiceSettings.model_validate({"batching": False})},
+        },
         (TINY / "recordings",),
         windows=(8.0,),
     ),  # that checkpoint knows nothing longer than ten seconds

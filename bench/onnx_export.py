@@ -78,7 +78,7 @@ def make_checkpoint(folder: Path, geometry: ModelDimensions) -> int:
     build_processor().save_pretrained(folder)
     weights = graphs.hollow(config, torch.bfloat16).state_dict()
     entries = [(name, "BF16", tuple(one.shape), one.numel() * 2) for name, one in weights.items()]
-    size = sum(one[3] for one in entries)
+    size: int = sum(one[3] for one in entries)
     with (folder / "model.safetensors").open("wb") as file:
         file.truncate(file.write(safetensors_files.header(entries, {"format": "pt"})) + size)
     return size

@@ -42,7 +42,7 @@ from dropscribe.store.roots import list_roots
 
 MOST_AUDIO = 3600.0  # s of each length for each way, beside the one that warms up
 SETTLE_SECONDS = 0.5  # after each recording, for which the others wait
-WAITING = {"every": 0.02, "patience": 3600.0}  # s between two looks at whether a transcript is there, and in all
+EVERY, PATIENCE = 0.02, 3600.0  # s between two looks at whether a transcript is there, and in all
 LENGTHS = (1.0, 60.0)  # s
 SETTINGS = {"engine": "whisper", "precision": "int8", "stable_seconds": "0"}
 
@@ -137,7 +137,7 @@ def _celery(machine: Machine, broker: str, model: Sequence[str]) -> Way:
     def transcribe(recording: Path) -> None:
         """Send a message, and wait for the text."""
         app.send_task(plain.TASK, [str(recording)], queue=plain.QUEUE)
-        machine.wait_until(recording.with_name(f"{recording.name}.txt").exists, **WAITING)
+        machine.wait_until(recording.with_name(f"{recording.name}.txt").exists, every=EVERY, patience=PATIENCE)
 
     return Way("faster-whisper in a Celery task", transcribe, lambda: machine.cpu_seconds()[child.name])
 
@@ -152,7 +152,7 @@ def _dropscribe(machine: Machine, name: str, inbox: Path) -> Way:
         """Drop it, and wait until all its files are written."""
         before = _ended(machine)
         recording.rename(inbox / recording.name)
-        machine.wait_until(lambda: _ended(machine) > before, **WAITING)
+        machine.wait_until(lambda: _ended(machine) > before, every=EVERY, patience=PATIENCE)
 
     def cpu() -> float:
         """Of all its processes; the other way that uses its Redis runs at other times."""

@@ -139,7 +139,7 @@ def _plan(machine: Machine, folder: Path, lengths: Sequence[float]) -> list[str]
     _write_silence(silence, lengths[0])
     found = [NewJob("/", f"{number}.wav", 1, number, "digest", "normal") for number in range(len(lengths))]
     window = fleet.capacity(machine.database, machine.settings.silence_seconds).window
-    waiting = []
+    waiting: list[str] = []
     for job_id, seconds in zip(jobs.admit(machine.database, found), lengths, strict=True):
         (machine.settings.spool_dir / f"{job_id}.flac").hardlink_to(silence)
         claim = jobs.claim_prepare(machine.database, job_id, "bench", 3600)

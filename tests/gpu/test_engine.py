@@ -20,6 +20,7 @@ from dropscribe.models.vibevoice.encoder import Encoder
 from dropscribe.models.vibevoice.engine import Engine, Reference
 from dropscribe.models.vibevoice.generation import Decoding, Generation, Stop
 from dropscribe.models.vibevoice.runner import attention
+from dropscribe.models.vibevoice.runner.attention import PagedAttention, PagedBatch
 from dropscribe.models.vibevoice.runner.attention_check import STEPS, TOLERANCE, problem, random_batch
 from dropscribe.models.vibevoice.runner.attention_choice import FLASH, SDPA, VARLEN
 from dropscribe.models.vibevoice.runner.request import RunnerRequest
@@ -85,6 +86,11 @@ def test_the_kernels_compute_what_sdpa_does(kernel: str, dtype: torch.dtype, dev
     assert problem(attention.FUNCTIONS[kernel], *SHAPE, torch.zeros(0, dtype=dtype, device=device)) == ""
 
 
+def attended(attend: PagedAttention, query: Tensor, batch: PagedBatch) -> Tensor:
+    keys, values = batch.cache[0]
+    return attend(query, keys, values, batch, 0.1)
+
+
 def test_sdpa_computes_on_the_card_what_it_does_on_a_cpu(device: torch.device) -> None:
     for lengths in STEPS:
         query, batch = random_batch(lengths, SHAPE, torch.zeros(0))
@@ -92,20 +98,20 @@ def test_sdpa_computes_on_the_card_what_it_does_on_a_cpu(device: torch.device) -
             batch,
             **{name: getattr(batch, name).to(device) for name in ("cache", "table", "q_edges", "k_edges", "used")},
         )
-        expected = attention.gathered(query, *batch.cache[0], batch, 0.1)
-        found = attention.gathered(query.to(device), *on_card.cache[0], on_card, 0.1).cpu()
+        expected = attended(attention.gathered, query, batch)
+        found = attended(attention.gathered, query.to(device), on_card).cpu()
         assert (found - expected).norm() <= TOLERANCE * expected.norm()
 
 
 def test_a_request_gets_the_same_numbers_alone_and_beside_others(device: torch.device) -> None:
     query, batch = random_batch(STEPS[0], SHAPE, torch.zeros(0, dtype=torch.bfloat16, device=device))
-    together = attention.varlen(query, *batch.cache[0], batch, 0.1)
+    together = attended(attention.varlen, query, batch)
     for number in range(len(query)):
         one = slice(number, number + 1)
         used, edges = batch.used[one], batch.q_edges[:2]
         lengths = replace(batch.lengths, decoding=1, longest=(1, int(used)))
         alone = replace(batch, table=batch.table[one], used=used, q_edges=edges, lengths=lengths)
-        assert torch.equal(attention.varlen(query[one], *batch.cache[0], alone, 0.1), together[one])
+        assert torch.equal(attended(attention.varlen, query[one], alone), together[one])
 
 
 def test_cuda_graphs_give_the_tokens_of_single_launches(checkpoint: Path, device: torch.device) -> None:

@@ -65,7 +65,7 @@ def subject(request: pytest.FixtureRequest, device: torch.device) -> Subject:
     meter = Meter(device)
     memory = meter.available()
     meter.reset()
-    attention = choose_attention("auto", precision, device)
+    attention = choose_attention("auto", precision, device, MIDDLE)
     before = meter.held()
     model = build(MIDDLE, precision, device)
     taken = Memory("weights", memory_plan.weights(MIDDLE, precision), meter.held() - before)
