@@ -3,6 +3,7 @@
 #
 #   bench/on_card.sh wheels FOLDER [PYTHON [CUDA]]  with network: fetch what a machine with PyTorch lacks (3.12, 130)
 #   bench/on_card.sh measure FOLDER [SECONDS]       on the card: tests/gpu, bench.encoder, bench.gpu in bf16, int8, nf4 (450 s)
+#   bench/on_card.sh rehearse FOLDER [SECONDS]      the same without a card, with a tiny model: does all of it run?
 #
 # On a card without network: carry the wheels there, install them with `pip install --no-index --no-deps --target`, name
 # that folder in PYTHONPATH, and measure.
@@ -42,35 +43,51 @@ PYTHON
 
 left() { echo $((limit - SECONDS)); }
 
+# Run a command for so many seconds at most; what it prints is seen at once, and kept in a file.
+keep() {
+    local seconds=$1 file=$2
+    shift 2
+    timeout "$seconds" "$@" 2>&1 | tee "$file"
+}
+
+on=(--device cuda)
+work=(--chunks 128 64 16 1 --minutes 5 --steps 32)
+
+rehearse() {
+    on=(--device cpu --tiny)
+    work=(--chunks 3 1 --minutes 0.05 --steps 6)
+    measure "$@"
+}
+
 measure() {
     local folder=$1 attention=auto precision
     limit=${2:-450}
     mkdir -p "$folder"
     export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-    python3 - <<'PYTHON' || attention=sdpa
+    keep 60 "$folder/attention.txt" python3 - "${on[1]}" <<'PYTHON' || attention=sdpa
+import sys
 import torch, transformers
 from dropscribe.models.vibevoice.runner.attention import varlen
 from dropscribe.models.vibevoice.runner.attention_check import problem
 
-print(f"torch {torch.__version__}, transformers {transformers.__version__}, {torch.cuda.get_device_name()}", flush=True)
-found = problem(varlen, 28, 4, 128, torch.zeros(0, dtype=torch.bfloat16, device="cuda"))
+name = torch.cuda.get_device_name() if sys.argv[1] == "cuda" else "CPU"
+print(f"torch {torch.__version__}, transformers {transformers.__version__}, {name}", flush=True)
+found = problem(varlen, 28, 4, 128, torch.zeros(0, dtype=torch.bfloat16, device=sys.argv[1]))
 print(found or "PyTorch's paged kernel agrees with sdpa", flush=True)
 raise SystemExit(bool(found))
 PYTHON
-    timeout $((limit / 3)) python3 -m pytest --confcutdir tests/gpu tests/gpu --override-ini addopts= \
-        -W default -q --tb=short 2>&1 | tee "$folder/tests.txt"
-    timeout 60 python3 -m bench.encoder --device cuda --precision bf16 --rows 1 4 --compile 2>&1 \
-        | tee "$folder/encoder.txt"
+    keep $((limit / 3)) "$folder/tests.txt" python3 -m pytest --confcutdir tests/gpu tests/gpu --override-ini addopts= \
+        -W default -q --tb=short
+    keep 60 "$folder/encoder.txt" python3 -m bench.encoder "${on[@]}" --precision bf16 --rows 1 4 --compile
     for precision in bf16 int8 nf4; do
         [ "$(left)" -gt 45 ] || { echo "no time is left for $precision"; continue; }
         # With time to end in order: the figures of a run that is killed are those until then.
-        timeout "$(left)" python3 -m bench.gpu --precision $precision --chunks 128 64 16 1 --minutes 5 --steps 32 \
-            --attention $attention --seconds $(($(left) - 20)) --json "$folder/$precision.json" 2>&1 \
-            | tee "$folder/$precision.txt"
+        keep "$(left)" "$folder/$precision.txt" python3 -m bench.gpu --precision $precision "${on[@]}" "${work[@]}" \
+            --attention $attention --seconds $(($(left) - 20)) --json "$folder/$precision.json"
     done
 }
 
 case "${1:-}" in
-    wheels | measure) "$@" ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    wheels | measure | rehearse) "$@" ;;
+    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
