@@ -25,7 +25,7 @@ from dropscribe.models.vibevoice.prompt import FRAME_TOKENS
 
 ANSWER_RATE = 6.0  # tokens of an answer for each second of audio: usual speech, as JSON
 ENCODER_PASSES = (
-    30  # over the tensor of each of their blocks: counted by bench.encoder, every operation on meta tensors
+    22  # over the tensor of each of their blocks: counted by bench.encoder, every operation on meta tensors
 )
 TOLERANCE = 0.10  # between the memory that is planned and what is taken
 TOP_KERNELS = 15
@@ -90,7 +90,7 @@ def roofline(card: Card, geometry: ModelDimensions, precision: Precision, reques
 
 
 def encoder_bytes(geometry: ModelDimensions, precision: Precision) -> float:
-    """Bytes that the encoders move for a second of audio: 1.07 GB for the published shape in 16 bits."""
+    """Bytes that the encoders move for a second of audio: 0.78 GB for the published shape in 16 bits."""
     numbers = 0.0
     for encoder in geometry.encoders:
         rates = accumulate((1, *encoder.ratios), mul)

@@ -45,7 +45,7 @@ class EncoderStep:
                 plain = self._encode
                 self._encode, hindrance = fastest(model, device, self._samples.normal_(0, 0.1), compiled())
                 if hindrance:
-                    log.warning("audio is encoded without PyTorch's compiler: %s", hindrance)
+                    log.warning("audio is encoded operation by operation: %s", hindrance)
                 self._graphs = captured(self._run, {1, rows}, self._stream)
                 if not self._graphs:  # then pieces have any length, and each would be compiled again
                     self._encode = plain

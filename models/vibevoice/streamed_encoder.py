@@ -2,7 +2,7 @@
 
 The weights are those of transformers' modules, which compute the same. They go over each block's tensor 78 times, as
 each norm, product and sum is an operation of its own, between copies that swap time and channels. Here tensors are
-(rows, time, channels) throughout, and each operation is one kernel of PyTorch or of its compiler: 30 passes.
+(rows, time, channels) throughout, and each operation is one kernel of PyTorch or of its compiler: 22 passes.
 
 A convolution needs what came before its piece. Each row, one recording, has a state for that.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain, pairwise
 from operator import attrgetter, mul
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,31 @@ from torch.nn.functional import conv2d, rms_norm
 
 WIDTHS = 32  # of tensors, for each of which the compiler makes a kernel: two encoders have at most so many
 
-# The sum of x and of y times `scale`, and its norm: (rows, time, channels), (channels) to twice (rows, time, channels).
-Join = Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+
+class Joins(NamedTuple):
+    """Two ways to compute the operations of a block: each by itself, or several as one.
+
+    `add_and_norm` gives the sum of x and of y times a scale, and its norm, by (rows, time, channels), the same,
+    (channels), the norm's weight and epsilon. `feed` is the feed-forward part by its module and (rows, time, channels).
+    """
+
+    add_and_norm: Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    feed: Callable[[Any, Tensor], Tensor]
 
 
-def join(x: Tensor, y: Tensor, scale: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+def add_and_norm(x: Tensor, y: Tensor, scale: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """`x + scale * y`, and that normed: two kernels, as PyTorch has them."""
     total = torch.addcmul(x, y, scale)
     return total, rms_norm(total, total.shape[-1:], weight, epsilon)
+
+
+def feed(part: Any, normed: Tensor) -> Tensor:
+    """Two products and the gelu between them: three kernels."""
+    found: Tensor = part(normed)
+    return found
+
+
+EACH_BY_ITSELF = Joins(add_and_norm, feed)
 
 
 def _rounded_once(x: Tensor, y: Tensor, scale: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -37,15 +54,29 @@ def _rounded_once(x: Tensor, y: Tensor, scale: Tensor, weight: Tensor, epsilon: 
     return total.to(x.dtype), (total * size * weight.float()).to(x.dtype)
 
 
-def compiled() -> Join:
-    """The same as one kernel, by PyTorch's compiler, which runs when it is first called with each width.
+def gelu_within(part: Any, normed: Tensor) -> Tensor:
+    """In 16 bits, the gelu as the end of the first product, which then writes its wide output once: two kernels.
 
-    It raises what the compiler does where a C++ compiler or Triton is not there.
+    On a GPU this gelu is the tanh form, which changes embeddings by a fortieth of what rounding to bf16 does.
+    """
+    if normed.dtype == torch.float32:
+        return feed(part, normed)
+    first = part.linear1
+    # PyTorch has no public name for it; `fastest` tries it before it is used.
+    wide = torch._addmm_activation(first.bias, normed.flatten(0, 1), first.weight.t(), use_gelu=True)  # noqa: SLF001
+    found: Tensor = part.linear2(wide).unflatten(0, normed.shape[:2])
+    return found
+
+
+def compiled() -> Joins:
+    """Several operations as one. Sum and norm are joined by PyTorch's compiler when they are first called with a width.
+
+    That raises what the compiler does where a C++ compiler or Triton is not there.
     """
     compile_: Any = torch.compile  # whose types lack the limit
     options = {"compile_threads": 1}  # a worker has no children that compile on
-    made: Join = compile_(_rounded_once, dynamic=False, fullgraph=True, recompile_limit=WIDTHS, options=options)
-    return made
+    joined = compile_(_rounded_once, dynamic=False, fullgraph=True, recompile_limit=WIDTHS, options=options)
+    return Joins(joined, gelu_within)
 
 
 class _Convolution(nn.Module):
@@ -114,27 +145,27 @@ class _Downsampling(_Unit):
 class _Block(_Unit):
     """A convolution for each channel, and a feed-forward part."""
 
-    def __init__(self, block: Any, following: Any, join: Join) -> None:
+    def __init__(self, block: Any, following: Any, joins: Joins) -> None:
         super().__init__(block.mixer, following)
         self.norm, self.ffn, self.gamma, self.ffn_gamma = block.ffn_norm, block.ffn, block.gamma, block.ffn_gamma
-        self._join = join
+        self._joins = joins
 
     def forward(self, x: Tensor, normed: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         mixed = self.convolution(normed, state)
-        x, normed = self._join(x, mixed, self.gamma, self.norm.weight, self.norm.variance_epsilon)
-        fed = self.ffn(normed)
+        x, normed = self._joins.add_and_norm(x, mixed, self.gamma, self.norm.weight, self.norm.variance_epsilon)
+        fed = self._joins.feed(self.ffn, normed)
         if self.following is None:
             return torch.addcmul(x, fed, self.ffn_gamma), x
-        return self._join(x, fed, self.ffn_gamma, self.following.weight, self.following.variance_epsilon)
+        return self._joins.add_and_norm(x, fed, self.ffn_gamma, self.following.weight, self.following.variance_epsilon)
 
 
-def _units(encoder: Any, join: Join) -> Iterator[_Unit]:
+def _units(encoder: Any, joins: Joins) -> Iterator[_Unit]:
     """An encoder of transformers, one thing after the other."""
     for stage in (encoder.stem, *encoder.conv_layers):
         norms = [*map(attrgetter("norm"), stage.stage), None]
         yield _Downsampling(stage.conv, norms[0])
         for block, (_, following) in zip(stage.stage, pairwise(norms), strict=True):
-            yield _Block(block, following, join)
+            yield _Block(block, following, joins)
     yield _Downsampling(encoder.head, None)
 
 
@@ -144,14 +175,14 @@ class StreamedEncoder:
     Where the weights lie elsewhere than on the device, each part of them is moved there for its turn.
     """
 
-    def __init__(self, model: Any, device: torch.device, join: Join = join) -> None:
-        """`model` is a VibeVoiceAsrForConditionalGeneration, `device` where to compute, `join` how."""
+    def __init__(self, model: Any, device: torch.device, joins: Joins = EACH_BY_ITSELF) -> None:
+        """`model` is a VibeVoiceAsrForConditionalGeneration, `device` where to compute, `joins` how."""
         encoders = (model.model.acoustic_tokenizer_encoder, model.model.semantic_tokenizer_encoder)
         weight = encoders[0].head.conv.weight
         self.hop = int(model.config.acoustic_tokenizer_encoder_config.hop_length)
         self.device, self.dtype = device, weight.dtype
         self.moves = weight.device != device
-        self._units = [[*_units(encoder, join)] for encoder in encoders]
+        self._units = [[*_units(encoder, joins)] for encoder in encoders]
         self._projector = model.model.multi_modal_projector
         if self.moves and device.type == "cuda":
             for weight in (weight for encoder in encoders for weight in encoder.parameters()):
@@ -190,13 +221,13 @@ class StreamedEncoder:
 TOLERANCE = 0.02  # of the embeddings' size; in 16 bits two to three digits are kept
 
 
-def fastest(model: Any, device: torch.device, samples: Tensor, made: Join) -> tuple[StreamedEncoder, str]:
-    """An encoder that joins by `made` where that runs and is right, and otherwise one that does not, and why.
+def fastest(model: Any, device: torch.device, samples: Tensor, joins: Joins) -> tuple[StreamedEncoder, str]:
+    """An encoder that computes by `joins` where that runs and is right, and otherwise one that does not, and why.
 
     Both encode `samples` (rows, hop * tokens) on the device, and are compared.
     """
     plain = StreamedEncoder(model, device)
-    other = StreamedEncoder(model, device, made)
+    other = StreamedEncoder(model, device, joins)
     states = samples.new_zeros(len(samples), plain.state_size)
     try:
         expected, found = (one(samples, states.clone()).float() for one in (plain, other))

@@ -16,6 +16,7 @@ from dropscribe.models.vibevoice.dimensions import ModelDimensions
 from dropscribe.models.vibevoice.encoder import Encoder
 from dropscribe.models.vibevoice.memory_plan import Precision, Saving
 from dropscribe.models.vibevoice.runner.runner import Runner
+from dropscribe.models.vibevoice.streamed_encoder import EACH_BY_ITSELF, fastest, gelu_within
 from dropscribe.models.vibevoice.transcriber import VibeVoice
 from tests.integration.test_vibevoice_engine import noise
 
@@ -39,6 +40,13 @@ def test_recordings_side_by_side_become_what_a_cpu_makes_of_each(
     assert "without CUDA graphs" not in caplog.text
 
 
+def test_in_16_bits_a_gelu_within_its_product_is_right_on_this_card(checkpoint: Path, device: torch.device) -> None:
+    model = loader.load(str(checkpoint), "bf16", device=device).model
+    samples = 0.1 * torch.randn(2, 5 * 3200, dtype=torch.bfloat16, device=device)
+    joins = EACH_BY_ITSELF._replace(feed=gelu_within)
+    assert fastest(model, device, samples, joins)[1] == ""
+
+
 @pytest.mark.parametrize("precision", ["fp32", "nf4"])
 def test_what_is_moved_off_the_card_changes_no_word(checkpoint: Path, device: torch.device, precision: str) -> None:
     geometry = ModelDimensions.from_config(loader.read_config(str(checkpoint)))
@@ -54,7 +62,7 @@ def test_what_is_moved_off_the_card_changes_no_word(checkpoint: Path, device: to
             paged=loaded.attention != "sdpa",
             saving=saving,
         )
-        model = VibeVoice(loaded, plan, Settings(model=str(checkpoint)))
+        model = VibeVoice(loaded, plan, Settings.model_validate({"model": str(checkpoint)}))
         audio = RECORDINGS[1]
         prompt = model.embed(model.prompt(audio, ""), model.encode(audio, NEVER))
         answers[saving] = model.proceed(prompt, 24, lambda _: True, NEVER).tokens

@@ -21,7 +21,13 @@ from dropscribe.models.vibevoice.dimensions import PUBLISHED
 from dropscribe.models.vibevoice.encoder import Encoder
 from dropscribe.models.vibevoice.encoder_step import EncoderStep
 from dropscribe.models.vibevoice.generation import CancelledError
-from dropscribe.models.vibevoice.streamed_encoder import StreamedEncoder, compiled, fastest, join
+from dropscribe.models.vibevoice.streamed_encoder import (
+    EACH_BY_ITSELF,
+    StreamedEncoder,
+    compiled,
+    fastest,
+    gelu_within,
+)
 from tests.conftest import missing
 from tests.integration.test_vibevoice_engine import noise
 from tests.tiny.checkpoint import build_model, build_processor
@@ -41,6 +47,14 @@ def model() -> Any:
     for name, weight in made.named_parameters():
         if name.endswith("gamma"):
             torch.nn.init.uniform_(weight, 0.2, 0.9)
+    return made.requires_grad_(requires_grad=False)
+
+
+@pytest.fixture(scope="module")
+def narrow(model: Any) -> Any:
+    """The same in 16 bits."""
+    made = build_model(build_processor(), layers=1).to(torch.bfloat16)
+    made.load_state_dict(model.state_dict())
     return made.requires_grad_(requires_grad=False)
 
 
@@ -68,11 +82,9 @@ def test_rows_of_pieces_of_any_length_become_what_transformers_makes_of_each_as_
         assert off(row, transformers_own(model, audio)) < FP32_TOLERANCE
 
 
-def test_in_16_bits_they_are_as_near_to_those_in_32_as_transformers_own(model: Any) -> None:
+def test_in_16_bits_they_are_as_near_to_those_in_32_as_transformers_own(model: Any, narrow: Any) -> None:
     audio = noise(4, 3)
     exact = transformers_own(model, audio)
-    narrow = build_model(build_processor(), layers=1).to(torch.bfloat16)
-    narrow.load_state_dict(model.state_dict())
     found = Encoder(narrow).encode(audio, NEVER)
     assert found.dtype == torch.bfloat16
     assert off(found, exact) < 1.5 * off(transformers_own(narrow, audio), exact)
@@ -175,19 +187,20 @@ def test_a_compiler_that_is_not_there_or_is_wrong_is_done_without(model: Any) ->
         raise RuntimeError("Cannot find a working triton installation.\nMore information")
 
     def wrong(x: Tensor, y: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-        return join(x, 1.5 * y, *others)
+        return EACH_BY_ITSELF.add_and_norm(x, 1.5 * y, *others)
 
     samples = 0.1 * torch.randn(1, 3 * HOP)
     states = torch.zeros(1, StreamedEncoder(model, CPU).state_size)
     expected = StreamedEncoder(model, CPU)(samples, states.clone())
-    for made, reason in (
-        (lacking, "Cannot find a working triton installation."),
-        (wrong, "wrong numbers on this card"),
+    for joins, reason in (
+        (EACH_BY_ITSELF._replace(add_and_norm=lacking), "Cannot find a working triton installation."),
+        (EACH_BY_ITSELF._replace(add_and_norm=wrong), "wrong numbers on this card"),
+        (EACH_BY_ITSELF._replace(feed=lacking), "Cannot find a working triton installation."),
     ):
-        chosen, why = fastest(model, CPU, samples, made)
+        chosen, why = fastest(model, CPU, samples, joins)
         assert reason in why
         assert torch.equal(chosen(samples, states.clone()), expected)
-    assert fastest(model, CPU, samples, join)[1] == ""
+    assert fastest(model, CPU, samples, EACH_BY_ITSELF)[1] == ""
 
 
 @pytest.mark.filterwarnings("default")
@@ -197,11 +210,37 @@ def test_what_the_compiler_joins_is_what_single_operations_compute() -> None:
     x, y = torch.randn(2, 2, 50, 64)
     scale, weight = torch.rand(2, 64)
     arguments = scale, weight, 1e-5
-    for found, expected in zip(compiled()(x, y, *arguments), join(x, y, *arguments), strict=True):
+    for found, expected in zip(
+        compiled().add_and_norm(x, y, *arguments), EACH_BY_ITSELF.add_and_norm(x, y, *arguments), strict=True
+    ):
         assert off(found, expected) < FP32_TOLERANCE
 
 
-def test_a_second_of_audio_moves_1_1_gb_at_most_where_transformers_moves_2_8() -> None:
+def test_a_gelu_within_its_product_is_computed_in_16_bits_alone_and_changes_nothing_else(
+    model: Any, narrow: Any
+) -> None:
+    joins = EACH_BY_ITSELF._replace(feed=gelu_within)
+    samples = 0.1 * torch.randn(2, 5 * HOP)
+    for one, tolerance in ((model, 0.0), (narrow, 1e-3)):
+        encoders = [StreamedEncoder(one, CPU, way) for way in (EACH_BY_ITSELF, joins)]
+        states = torch.zeros(2, encoders[0].state_size, dtype=one.dtype)
+        expected, found = (encode(samples.to(one.dtype), states.clone()) for encode in encoders)
+        assert off(found, expected.float()) <= tolerance
+
+
+def test_the_form_of_gelu_that_a_card_has_within_a_product_is_far_below_rounding_to_16_bits(
+    model: Any, narrow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = noise(4, 3)
+    exact = transformers_own(model, audio)
+    rounding = off(transformers_own(narrow, audio), exact)
+    for block in model.modules():
+        if hasattr(block, "ffn"):
+            monkeypatch.setattr(block.ffn, "activation", torch.nn.GELU(approximate="tanh"))
+    assert 0 < off(transformers_own(model, audio), exact) < rounding / 10
+
+
+def test_a_second_of_audio_moves_0_8_gb_at_most_where_transformers_moves_2_8() -> None:
     rival, ours = counts(PUBLISHED, 8, 4)
     assert rival.bytes.total() / 32 > 2.77e9
     assert ours.bytes.total() / 32 < AIM
