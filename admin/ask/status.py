@@ -22,6 +22,6 @@ def workers(context: Context, *, as_json: bool) -> None:
     nothing = "no workers; start `dropscribe up FOLDER` or `dropscribe worker`"
     context.answer(
         lambda: {"workers": [*map(fleet_status.worker_document, found, repeat(silence))]},
-        lambda: context.out.print(status_view.workers_table(found, silence) if found else nothing),
+        lambda: context.out.print(status_view.workers_and_attention(found, silence) if found else nothing),
         as_json=as_json,
     )

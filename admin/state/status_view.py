@@ -159,6 +159,17 @@ def workers_table(workers: Sequence[Worker], silence: float) -> Table:
     return render.table(*columns, rows=rows, whole=("role", "state"), right=("speed", "heard"))
 
 
+def workers_and_attention(workers: Sequence[Worker], silence: float) -> RenderableType:
+    """The table, then a line for each model that has a choice of how to compute attention: which it took, and why."""
+    engines = ((worker.id, worker.engine) for worker in workers)
+    lines = (
+        Text(render.safe(f"{name}: attention by {engine.attention}, since {engine.attention_reason}"))
+        for name, engine in engines
+        if engine and engine.attention
+    )
+    return Group(workers_table(workers, silence), *lines)
+
+
 def _worker(worker: Worker, silence: float) -> list[RenderableType]:
     """The cells of a worker; one that is silent in red."""
     return [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dropscribe.core.routing import ResidentModel
-from dropscribe.core.types import JobState
+from dropscribe.core.types import EngineInfo, JobState
 from dropscribe.store import chunks, fleet, leases
 from dropscribe.store.roots import RootReport, UnreadablePlace, report_roots
 from dropscribe.store.session import Database
@@ -81,6 +81,16 @@ def test_a_worker_that_missed_three_heartbeats_is_shown_as_silent(
     assert "silent" in cli("workers").out
     (worker,) = cli("workers", "--json").json["workers"]
     assert (worker["id"], worker["alive"]) == ("cpu-1", False)
+
+
+def test_how_a_model_computes_attention_and_why_is_told(store: Database, cli: Cli) -> None:
+    engine = EngineInfo("vibevoice", "a", "fp16", attention="sdpa", attention_reason="the card is too old")
+    fleet.register(store, "model-1", host="here", pid=1, role="model", state="ready")
+    fleet.heartbeat(store, "model-1", engine=engine)
+    fleet.register(store, "cpu-1", host="here", pid=2, role="cpu", state="ready")
+    assert cli("workers").out.splitlines()[-1] == "model-1: attention by sdpa, since the card is too old"
+    known = cli("workers", "--json").json["workers"][1]["engine"]
+    assert (known["attention"], known["attention_reason"]) == ("sdpa", "the card is too old")
 
 
 def test_what_waits_for_a_model_worker_and_who_is_busy_are_seen(store: Database, cli: Cli) -> None:
