@@ -177,32 +177,39 @@ class Row:
         return self.rates.requests / self.rates.decode
 
     @property
+    def kernels(self) -> float:
+        """Seconds of a decode step in which the host waits for the kernels; where nobody counts, all of it."""
+        return self.step - (self.rates.host or 0.0)
+
+    @property
     def is_host_bound(self) -> bool:
         """Whether the host takes more of a decode step than the kernels."""
-        return self.rates.host is not None and self.rates.host > self.step / 2
+        return self.rates.host is not None and self.rates.host > self.kernels
 
     def facts(self) -> dict[str, Any]:
         """All numbers, for JSON."""
-        derived = {"parts": self.parts, "rtfx": self.rtfx, "step": self.step, "host_bound": self.is_host_bound}
-        return asdict(self) | derived
+        derived = {"parts": self.parts, "rtfx": self.rtfx, "step": self.step, "kernels": self.kernels}
+        return asdict(self) | derived | {"host_bound": self.is_host_bound}
 
     def __str__(self) -> str:
         """A line under `HEADER`: the floors stand beside the step, the seconds are those of one chunk."""
         encoder, prefill, decode = self.parts.values()
         host = "-" if self.rates.host is None else f"{1e3 * self.rates.host:.2f}"
+        kernels = "-" if self.rates.host is None else f"{1e3 * self.kernels:.2f}"
         memory, compute = 1e3 * self.floor.bandwidth, 1e3 * self.floor.arithmetic
         return (
             f"{self.precision:5}{self.engine:28}{self.chunks:7d}{self.rates.requests:8d}{self.work.seconds / 60:7.3g}"
             f"{self.rates.decode:10,.0f}{self.rtfx:9,.1f}{self.ratio:7.2f}x{self.rtfx / self.roof:8.0%}"
             f"{1e3 * self.step:9.2f}"
-            f"{memory:8.2f}{compute:8.2f}{host:>8}{encoder:11.3f}{prefill:10.3f}{decode:10.3f}"
+            f"{memory:8.2f}{compute:8.2f}{kernels:>11}{host:>8}{encoder:11.3f}{prefill:10.3f}{decode:10.3f}"
             f"{'  the host is the bound' if self.is_host_bound else ''}"
         )
 
 
 HEADER = (
     f"{'':5}{'engine':28}{'chunks':>7}{'at once':>8}{'min':>7}{'tokens/s':>10}{'RTFx':>9}{'ratio':>8}{'of roof':>8}"
-    f"{'step ms':>9}{'mem ms':>8}{'calc ms':>8}{'host ms':>8}{'encoder s':>11}{'prefill s':>10}{'decode s':>10}"
+    f"{'step ms':>9}{'mem ms':>8}{'calc ms':>8}{'kernels ms':>11}{'host ms':>8}"
+    f"{'encoder s':>11}{'prefill s':>10}{'decode s':>10}"
 )
 
 
