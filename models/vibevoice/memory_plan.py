@@ -67,9 +67,9 @@ BEST_FIRST = (Precision.BF16, Precision.INT8, Precision.NF4)
 class Saving(IntEnum):
     """What is done to fit a small card, in the order of what it costs; each does what those before it do as well.
 
-    The first two give the same embeddings and so the same words. The words' embeddings are looked up in the machine's
-    memory, 1.09 GB less on the card; the audio encoders lie there and are moved in part by part, 1.4 GB less; keys and
-    values are kept in 8 bits.
+    The words' embeddings are looked up in the machine's memory, 1.09 GB less on the card, with the same numbers; the
+    audio encoders lie there and are moved in part by part, 1.4 GB less, and round elsewhere, as none of their
+    operations are joined; keys and values are kept in 8 bits.
     """
 
     NONE = 0

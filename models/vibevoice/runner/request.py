@@ -11,9 +11,7 @@ from typing import Any
 from dropscribe.core.errors import ModelError
 from dropscribe.models.vibevoice.generation import Generation, Stop, TokenListener
 
-BUNDLE = (
-    8  # tokens that are handed over at once: each hand-over wakes a thread, which takes Python's lock from the step
-)
+BUNDLE = 8  # tokens that are handed over at once: each time wakes a thread, which takes Python's lock from the step
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class ModelStep:
-    """The language model and its cache. All but `place` is called by one thread; `waited` are its seconds of waiting
-    for the device."""
+    """The language model and its cache. One thread calls all but `place`.
+
+    `waited` are the seconds that this thread has waited for the device.
+    """
 
     def __init__(self, language: Any, head: Any, decoding: Decoding, sizes: Sizes, attention: str) -> None:
         """`language` is a Qwen2Model whose attention is `attention.use`'s, `head` gives logits of its hidden states.
@@ -124,7 +126,7 @@ class ModelStep:
         return torch.as_tensor(numbers, dtype=dtype).to(self._device, non_blocking=True)
 
     def _decode(self, requests: Sequence[RunnerRequest]) -> Tensor:
-        """The next token's logits of each request."""
+        """The next token of each request, (requests,), where all decode."""
         numbers = torch.tensor([(one.tokens[-1], one.row, one.cached) for one in requests])
         words = self._embed(numbers[:, 0]) if self._looks_up_on_host else None
         if self._graphs:
