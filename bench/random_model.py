@@ -65,9 +65,9 @@ def build(geometry: ModelDimensions, precision: Precision, device: torch.device)
     """A model of that shape with random weights on `device`, quantized and checked as the loader does it."""
     dtype = loader.dtype_of(str(precision), device)
     config = config_of(geometry)
-    make: Any = VibeVoiceAsrForConditionalGeneration._from_config  # noqa: SLF001  # no public one takes a dtype
     with torch.device("meta"):
-        model = make(config, dtype=dtype, attn_implementation={"text_config": "sdpa"})
+        model: Any = VibeVoiceAsrForConditionalGeneration(config)
+    model.to(dtype)
     # It would tell at every call that int8 is multiplied in fp16.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     quantization = quantize.config(str(precision), dtype)

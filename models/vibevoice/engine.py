@@ -49,10 +49,8 @@ class Engine(Protocol):
 
 def language_model(model: Any) -> Any:
     """The language model within `model` as a causal one of its own: the same weights, none copied."""
-    config = deepcopy(model.config.text_config)
-    config._attn_implementation = "eager"  # noqa: SLF001  # attention is set up already, and not to be checked again
-    with torch.device("meta"):
-        causal = AutoModelForCausalLM.from_config(config)
+    with torch.device("meta"):  # attention is set up already, and not to be checked again
+        causal = AutoModelForCausalLM.from_config(deepcopy(model.config.text_config), attn_implementation="eager")
     causal.config = model.config.text_config
     causal.model = model.model.language_model
     causal.lm_head = model.lm_head
