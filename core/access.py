@@ -204,12 +204,12 @@ def give(descriptor: int, wanted: Access, *, own: int = READ_WRITE, doubt: Doubt
         _set(descriptor, exact)
     given = of(descriptor)
     if given.exceeds(exact):
-        more = "it could be read there by more people than its recording"
+        more = "more people could read it there than can read its recording"
         doubt(WithheldError(more, remedy="see docs/security.md"))
     if wanted.owner & READ and not given.lets_read(wanted.uid, wanted.gid):
         refusal = WithheldError(
             f"account {wanted.uid}, which owns its recording, could not read it there",
-            remedy="let dropscribe work as root, or put both into a group that may read the recording",
+            remedy="run dropscribe as root, or put both into a group that may read the recording",
         )
         doubt(refusal)
 

@@ -37,12 +37,12 @@ class BucketRefusal(NamedTuple):
 
 
 _NO_ACCESS = "allow it in the policy of the user or of the bucket (docs/buckets.md)"
-_CREDENTIALS = "renew them, and restart what has them in its environment"
-_CLOCK = BucketRefusal("the clock of this machine and that of the server differ too much", "set this machine's clock")
+_CREDENTIALS = "renew them, and restart the processes that have them in their environment"
+_CLOCK = BucketRefusal("the clocks of this machine and of the server differ too much", "set this machine's clock")
 _BUSY = BucketRefusal("the server is busy", "it is tried again by itself")
 _UNKNOWN = BucketRefusal("these credentials are not known there", "correct the credentials")
 _EXPIRED = BucketRefusal("the credentials have expired", _CREDENTIALS)
-_LOOK_UP = "see what the documents of that server say"
+_LOOK_UP = "see the documentation of that server"
 _MISSING = BucketRefusal("it is not there", "check that it is still there", of_object=True)
 _DENIED = BucketRefusal("access is denied", _NO_ACCESS, of_object=True)
 
@@ -75,13 +75,13 @@ REFUSALS: Mapping[str, BucketRefusal] = {
     "PermanentRedirect": BucketRefusal("it lies in another region", "set [s3] region"),
     "AuthorizationHeaderMalformed": BucketRefusal("it lies in another region", "set [s3] region"),
 }
-_AS_OTHERS = "see what AWS's own tools say"
+_AS_OTHERS = "try AWS's own tools"
 # By the names of botocore's own errors, without a server's word.
 FAILURES: Mapping[str, BucketRefusal] = {
     "NoCredentialsError": BucketRefusal("there are no credentials for it", "set them up as for AWS's own tools"),
     "PartialCredentialsError": BucketRefusal("its credentials are not complete", "correct them"),
     "ProfileNotFound": BucketRefusal("there is no such AWS profile", "correct AWS_PROFILE"),
-    "CredentialRetrievalError": BucketRefusal("its credentials cannot be got", _AS_OTHERS),
+    "CredentialRetrievalError": BucketRefusal("its credentials cannot be loaded", _AS_OTHERS),
     "ConfigParseError": BucketRefusal("a file of AWS's own tools is not complete", "correct ~/.aws"),
     "SSOTokenLoadError": _EXPIRED,
     "UnauthorizedSSOTokenError": _EXPIRED,

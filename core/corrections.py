@@ -31,9 +31,9 @@ class TextEdit:
     """
 
     segment: SegmentIndex
-    text: Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^[^\x00]*$", description="all that is said in it")]
+    text: Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^[^\x00]*$", description="its whole text")]
     kind: Literal["text"] = "text"
-    before: Annotated[str, Field(description="what stood there; the server fills it in")] = ""
+    before: Annotated[str, Field(description="the previous text; the server fills it in")] = ""
     at: Annotated[float, Field(allow_inf_nan=False, description="seconds; the server fills it in")] = 0.0
 
 

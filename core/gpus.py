@@ -24,7 +24,7 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 ORDER = (
     "CUDA_DEVICE_ORDER"  # of CUDA's indices; unless it is set, they begin with the fastest card, unlike nvidia-smi's
 )
-UNLISTED = "there is an NVIDIA driver and no nvidia-smi"
+UNLISTED = "there is an NVIDIA driver, but not nvidia-smi"
 UNLISTED_REMEDY = (
     "install nvidia-smi of the driver's version; in a container, NVIDIA_DRIVER_CAPABILITIES=compute,utility brings it"
 )
@@ -116,7 +116,7 @@ def _unknown(name: str) -> str:
     """A remark on an entry of CUDA_VISIBLE_DEVICES that means no GPU; empty for one that hides them all."""
     if name in NOTHING:
         return ""
-    return f"{VARIABLE} names {name}, which is not one GPU of this machine: neither it nor what follows it is used"
+    return f"{VARIABLE} names {name}, which is not a GPU of this machine: it and all that follow are ignored"
 
 
 def _named(devices: Sequence[Gpu], name: str) -> list[Gpu]:

@@ -55,7 +55,7 @@ class Mail(SettingsGroup):
         description="mail server: smtp://HOST:587, which must offer STARTTLS unless it is this machine, or "
         "smtps://HOST:465; empty: no e-mail is sent",
     )
-    user: str = Field("", description="name that the mail server knows dropscribe by; empty: it asks for none")
+    user: str = Field("", description="user name for the mail server; empty: it needs none")
     password: str = Field("", description="password of that user", json_schema_extra={"secret": "whole"})
     sender: Annotated[str, AfterValidator(lambda value: value and _address(value))] = Field(
         "", description="address that e-mail comes from; empty: the first receiver"

@@ -121,8 +121,8 @@ def _unescape(field: str) -> str:
 def mount_of(path: PurePath, mountinfo_text: str) -> Mount | None:
     """The mount that holds `path` (absolute, without symlinks), by a text in the format of /proc/self/mountinfo.
 
-    It walks down the path as the kernel does, onto each mount that covers the place reached so far: the longest prefix
-    alone would be wrong where a later mount on an outer directory hides an inner one.
+    It walks down the path as the kernel does, onto each mount that covers the place reached so far. The longest prefix
+    alone would be wrong: a later mount on an outer directory may hide an inner one.
     """
     table = _parse(mountinfo_text)
     ids = set(map(attrgetter("id"), table))

@@ -32,14 +32,14 @@ def keep(home: Path) -> None:
     owner = home.stat().st_uid
     if owner not in {os.geteuid(), 0} and os.geteuid() != 0:
         raise SettingsError(
-            f"{home} belongs to account {owner}, who can read and exchange all that dropscribe keeps there",
+            f"{home} belongs to account {owner}, who can read and replace all that dropscribe keeps there",
             remedy="set DROPSCRIBE_HOME to a directory of your own",
         )
     if owner == os.geteuid() and _is_ours(home):
         home.chmod(stat.S_IMODE(home.stat().st_mode) & ~OTHERS)
-        log.warning("others could look into %s; it is closed to them now", home)
+        log.warning("others could read %s; it is closed to them now", home)
     else:
-        log.warning("others can look into %s; `chmod 700` it, or set DROPSCRIBE_HOME elsewhere", home)
+        log.warning("others can read %s; `chmod 700` it, or set DROPSCRIBE_HOME to another directory", home)
 
 
 def is_open(home: Path) -> bool:

@@ -22,11 +22,15 @@ class Refusal:
 REFUSALS = {
     refusal.code: refusal
     for refusal in (
-        Refusal("READONLY", "is a replica, which takes no writes", "name the master, or make it one: REPLICAOF NO ONE"),
-        Refusal("MASTERDOWN", "is a replica whose master is away", "start the master, or name another Redis"),
-        Refusal("MISCONF", "takes no writes, as it cannot save to its disk", "make room there; see Redis's log"),
         Refusal(
-            "OOM", "takes no writes, as its memory is full", "raise its maxmemory, or give it a machine of its own"
+            "READONLY", "is a replica, which accepts no writes", "name the master, or make it one: REPLICAOF NO ONE"
+        ),
+        Refusal("MASTERDOWN", "is a replica, and its master is unreachable", "start the master, or name another Redis"),
+        Refusal("MISCONF", "accepts no writes, because it cannot save to its disk", "make room there; see Redis's log"),
+        Refusal(
+            "OOM",
+            "accepts no writes, because its memory is full",
+            "raise its maxmemory, or run it on a separate machine",
         ),
         Refusal("LOADING", "is still reading its data", "wait; it goes on by itself"),
         Refusal("NOPERM", "does not let this user do it", "see deploy/redis-users.acl.example for what is needed"),

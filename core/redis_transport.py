@@ -38,7 +38,7 @@ def _checked(key: bytes, written: bytes) -> tuple[bytes, bytes] | None:
     queue = key.decode(errors="replace").partition(SEPARATOR)[0]
     message = messages.understood(written, queue)
     if message is None:
-        log.warning("a message of %d bytes in %s is dropped: dropscribe does not send such", len(written), queue)
+        log.warning("dropped a message of %d bytes in %s that dropscribe did not send", len(written), queue)
         return None
     return key, json.dumps(messages.as_celery_reads_it(message, queue)).encode()
 

@@ -41,7 +41,7 @@ class Retention(SettingsGroup):
 
     table: ClassVar[str] = "retention"
 
-    text: Stretch = Field("", description="how long the database keeps what was said, with the search index: 30d")
+    text: Stretch = Field("", description="how long the database keeps texts, with the search index: 30d")
     history: Stretch = Field("", description="how long it keeps jobs, with their events and their text: 52w")
     requests: Stretch = Field(
         "", description="how long it keeps jobs of recordings that somebody submitted, with their text: 1h"

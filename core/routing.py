@@ -1,8 +1,8 @@
 """Pure: the tasks and their queues. A chunk waits in that of every model worker, or of those with a certain model.
 
 A folder may want an engine, a precision or a checkpoint: its recordings wait in a queue of the workers that have it. As
-soon as a worker claims a chunk, the recording is bound to that worker's model, and its other chunks wait in the queue
-of that very model: one engine, one checkpoint and one precision transcribe all of a recording.
+soon as a worker claims a chunk, the recording is bound to that worker's model. Its other chunks wait in the queue of
+that model. So one engine, one checkpoint and one precision transcribe all of a recording.
 """
 
 from __future__ import annotations

@@ -195,11 +195,11 @@ class Settings(StoreSettings, BaseModel):
     engines: Annotated[tuple[Annotated[str, AfterValidator(_engine_of)], ...], BeforeValidator(split_commas)] = Field(
         (),
         description="models that `up` runs side by side, for folders that ask for them: vibevoice,whisper:small; "
-        "empty: the one of `engine` and `model`",
+        "empty: the model of `engine` and `model`",
     )
     folder_models: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
         (),
-        description="checkpoints that folders and `submit` may ask for, as the workers' own setting `model` calls them",
+        description="checkpoints that folders and `submit` may ask for, named as in the workers' setting `model`",
     )
     temperature: float = Field(0, ge=0, le=2, description="sampling temperature; 0: always the likeliest token")
     repetition_penalty: float = Field(1, gt=0, le=2, description="values above 1 penalize tokens already generated")
@@ -208,17 +208,17 @@ class Settings(StoreSettings, BaseModel):
     )
     language: Annotated[str, _like("([a-z]{2,3})?", "a code of two or three small letters, such as de")] = Field(
         "",
-        description="what is spoken, as a code (de), for engines that take one; empty: they detect it",
+        description="spoken language, as a code (de), for engines that take one; empty: they detect it",
     )
     task: SpeechTask = Field(
         SpeechTask.TRANSCRIBE,
-        description="translate: transcripts are in English, whatever is spoken; Whisper can, except `turbo` and "
-        "checkpoints of English alone",
+        description="translate: transcripts are in English, whatever is spoken; only Whisper can, except `turbo` "
+        "and English-only checkpoints",
     )
     context: str = Field("", max_length=MAX_CONTEXT, description="names and topics that help the model to spell")
     hotwords: Path | None = Field(
         None,
-        description="file of terms to add to the context: one a line or with commas between; # begins a comment",
+        description="file of terms to add to the context, one on each line or separated by commas; # begins a comment",
         json_schema_extra=OPTION,
     )
     priority: Priority = Field(Priority.NORMAL, description="priority of recordings found by the watcher")
@@ -283,8 +283,7 @@ class Settings(StoreSettings, BaseModel):
     )
     channels: Literal["mix", "separate"] = Field(
         "mix",
-        description="several channels are heard together (`mix`), or each is transcribed by itself and is one speaker "
-        "(`separate`)",
+        description="channels: `mix` transcribes all together, `separate` each by itself, as one speaker",
     )
     tracks: Annotated[
         str,
@@ -292,7 +291,7 @@ class Settings(StoreSettings, BaseModel):
         _like("speech|all|[1-9][0-9]?(,[1-9][0-9]?)*", "speech, all, or numbers of tracks, such as 1,3"),
     ] = Field(
         "speech",
-        description="sound tracks to transcribe: `speech` (all but commentary and other languages), `all`, or their "
+        description="sound tracks to transcribe: `speech` (all except commentary and other languages), `all`, or their "
         "numbers (`1,3`)",
     )
     speakers: Annotated[
@@ -348,8 +347,8 @@ class Settings(StoreSettings, BaseModel):
 
     sandbox: Literal["require", "try", "off"] = Field(
         "try",
-        description="closes decoders off from this machine: as far as its kernel can (`try`), always, so that workers "
-        "refuse to start if it cannot (`require`), or not at all (`off`)",
+        description="close decoders off from this machine: `try`, as far as its kernel can; `require`, or the worker "
+        "does not start; `off`",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -366,7 +365,7 @@ class Settings(StoreSettings, BaseModel):
         "", description="key that signs notifications; empty: not signed", json_schema_extra={"secret": "whole"}
     )
     webhook_hosts: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
-        (), description="hosts (or host:port) that folders may name as receivers of notifications of their own"
+        (), description="hosts (or host:port) to which folders may send their notifications"
     )
     webhook_tries: int = Field(
         14, ge=1, description="attempts at a notification, with growing pauses; 14: for about five hours"
@@ -385,16 +384,13 @@ class Settings(StoreSettings, BaseModel):
     )
     metrics_address: str = Field("127.0.0.1", min_length=1, description="address that the metrics are served at")
 
-    serve: bool = Field(
-        True, description="`up` starts the server too, with its pages; with `--drain` only where somebody sets this"
-    )
-    serve_browser: bool = Field(
-        True, description="at a terminal with a display, `up` shows the page in a browser as soon as it is there"
-    )
+    serve: bool = Field(True, description="`up` starts the server with its pages; with `--drain` only if this is set")
+    serve_browser: bool = Field(True, description="at a terminal with a display, `up` opens the page in a browser")
     serve_host: str = Field("127.0.0.1", min_length=1, description="address that the server listens at")
     serve_port: int = Field(8765, ge=0, le=65535, description="its port; 0: any that is free")
     serve_names: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
-        (), description="names that people reach the server by, such as a proxy's; addresses and `localhost` go too"
+        (),
+        description="names by which people reach the server, such as a proxy's; addresses and `localhost` always work",
     )
     serve_trust_own_user: bool = Field(
         True, description="processes of the server's own user need no token on its machine; never with `serve_names`"
@@ -403,14 +399,14 @@ class Settings(StoreSettings, BaseModel):
         Field((), description="addresses or networks of proxies that name the user in a header: 10.0.0.5,10.1.0.0/24")
     )
     serve_user_header: Annotated[str, _like("[A-Za-z0-9-]+", "the name of a header")] = Field(
-        "X-Forwarded-User", description="header in which they name the user; from all other addresses it does not count"
+        "X-Forwarded-User", description="header in which they name the user; it is ignored from all other addresses"
     )
     serve_user_role: Literal["", "reader", "editor", "admin"] = Field(
-        "", description="role of users whom they name and who have no token of that name; empty: these are refused"
+        "", description="role of named users without a token of that name; empty: they are refused"
     )
     serve_requests: int = Field(600, ge=1, description="requests that one token may make in a minute")
     serve_waiting: int = Field(
-        1000, ge=1, description="recordings that may wait in the folders of a token before it uploads no more"
+        1000, ge=1, description="waiting recordings in the folders of a token above which it cannot upload"
     )
     serve_upload_gb: float = Field(4, gt=0, description="largest recording that may be uploaded")
 

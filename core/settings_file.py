@@ -52,7 +52,7 @@ def _doubt(path: Path, watched: Sequence[Path]) -> str:
     if any(map(folder.is_relative_to, watched)) or any((place / OWNER).exists() for place in (folder, *folder.parents)):
         return "it lies in a watched folder"
     if not has_owners(filesystem_of(folder)):
-        return "its filesystem does not say who wrote it"
+        return "its filesystem does not show who wrote it"
     return next(filter(None, map(_stranger_at, (real, real.parent, folder))), "")
 
 

@@ -190,7 +190,7 @@ def renamed(given: Mapping[str, Any], remarks: list[str], where: Callable[[str],
 
 def _remark(old: str, new: str) -> str:
     """That an old name was said."""
-    return f"{old} is the old name, known until version {old_names.UNTIL}; say {new}"
+    return f"{old} is the old name, accepted until version {old_names.UNTIL}; say {new}"
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _from_file(path: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
     folders = said.pop("folders", {})
     if not (isinstance(folders, dict) and all(map(_is_table_of_folder, folders.items()))):
         raise SettingsError(
-            f"{path}: folders holds something else than tables of folders",
+            f"{path}: folders must hold only tables of folders",
             remedy='write each as [folders."/srv/recordings/hr"], with the whole path',
         )
     known, values = fields(), dict(_flat(said))

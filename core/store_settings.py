@@ -1,7 +1,7 @@
 """The few settings by which the store is found and asked.
 
-Where nobody set anything but the state directory, they are read without pydantic and the declaration of all settings,
-which take a command that only asks as long to load as all the rest of it.
+If only the state directory is set, they are read without pydantic and the declaration of all settings. Loading those
+takes a command that only reads as long as everything else.
 """
 
 from __future__ import annotations

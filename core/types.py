@@ -373,11 +373,10 @@ class Speaker:
     """Somebody who speaks in a recording.
 
     `number` is what segments call them, by first appearance; where channels are transcribed one by one, it is that of
-    their channel, less one. `name` what people call them, empty until somebody
-    says; `seconds` how long they speak. `maybe_same` are numbers of speakers that may be the same person: nothing
-    proved it, nothing ruled it out; `similarity` says of each how alike they sound, up to 1, or None where that is not
-    known. `recognized` is how much they sound like the known voice whose name they were given, None where no voice
-    gave it.
+    their channel, less one. `name` what people call them, empty until somebody says; `seconds` how long they speak.
+    `maybe_same` are numbers of speakers that may be the same person: the evidence neither proves nor excludes it;
+    `similarity` says of each how alike they sound, up to 1, or None where that is not known. `recognized` is how much
+    they sound like the known voice whose name they were given, None where no voice gave it.
     """
 
     number: int

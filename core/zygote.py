@@ -1,7 +1,7 @@
 """A zygote: a process that has imported what its children need, and forks one whenever it is asked to.
 
-What it forks becomes a child of this process and not its own (`core.zygote_child`), so it is awaited, killed and ended
-with this process like any other child, and a zygote that dies takes none with it.
+A forked child becomes a child of this process, not of the zygote (`core.zygote_child`), so it is awaited, killed and
+ended with this process like any other child. A zygote that dies ends none of them.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Zygote:
             retire()
             return None
         except OSError as error:
-            log.warning("a process that forks decoders has ended (%s); another takes its place", error)
+            log.warning("the process that forks decoders has ended (%s); another replaces it", error)
             retire()
             return None
         if process.children >= MAX_CHILDREN:
@@ -151,7 +151,7 @@ class Zygote:
 
     def _pause(self, error: OSError) -> None:
         """Start none for a while; say why."""
-        log.warning("no process forks decoders (%s); each recording starts one of its own", error)
+        log.warning("decoders cannot be forked (%s); each recording starts a process", error)
         with self._lock:
             self._retry_at = max(self._retry_at, time.monotonic() + RETRY_SECONDS)
 
@@ -182,7 +182,7 @@ class _Process:
             its_end.close()
             self._control.settimeout(READY_SECONDS)
             if self._control.recv(MAX_REPLY) != READY:
-                raise OSError("it ended while it started")
+                raise OSError("it ended during its start")
             self._control.settimeout(REPLY_SECONDS)
             after_failure.pop_all()
 

@@ -32,7 +32,7 @@ def serve(run: Callable[[str], None]) -> None:
     die_with_parent(signal.SIGKILL)
     sandbox.hide()
     if len([*TASKS.iterdir()]) > 1:
-        raise RuntimeError("a library has started threads, so nothing can be forked")
+        raise RuntimeError("a library has started threads, so it cannot fork")
     with socket.socket(fileno=sys.stdin.fileno()) as control:
         control.send(READY)
         while _forked_for(control, run):

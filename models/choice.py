@@ -102,7 +102,7 @@ def _sentence(spec: EngineSpec, model: str, machine: Machine) -> str:
         in_int8 = " in int8" if model == whisper.ON_GPUS and machine.whisper_in_int8 else ""
         told = whisper.caveat(model, device) or f"{whisper.describe(model, device)}{in_int8}: {_reason(machine)}"
         unused = machine.driver and not machine.cublas
-        return f"{told}; the GPU is not used, as Whisper needs cuBLAS 12 for that" if unused else told
+        return f"{told}; the GPU is not used, because Whisper needs cuBLAS 12 for that" if unused else told
     name = "VibeVoice-ASR" if model in {"", vibevoice.SPEC.model} else model
     return f"{name} on {machine.place}"
 

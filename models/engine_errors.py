@@ -52,7 +52,7 @@ def translate(error: BaseException) -> ModelError:
     """The error of ours that says what to do about one of theirs."""
     first = error_translation.first_line(error)
     if is_sticky(error):
-        return ModelFatalError(f"the GPU's context is lost: {first}", remedy="the worker has to start again")
+        return ModelFatalError(f"the GPU's context is lost: {first}", remedy="the worker must restart")
     if is_out_of_memory(error):
         return ModelMemoryError(
             f"out of GPU memory: {first}", remedy="lower DROPSCRIBE_MODEL_SLOTS or DROPSCRIBE_CHUNK_SECONDS"

@@ -179,7 +179,7 @@ def _refuse_speaker_encoder(model: str) -> None:
     if known.find(model) == known.SPEAKER_ENCODER:
         names = ", ".join(known.multilingual())
         raise ModelUnavailableError(
-            f"{model} tells speakers apart and does not transcribe",
+            f"{model} distinguishes speakers and does not transcribe",
             remedy=f"set the model (DROPSCRIBE_MODEL) to one of {names}, or leave it out",
         )
 

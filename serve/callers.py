@@ -40,7 +40,7 @@ class Caller:
         """Raise ForbiddenError for a caller who may do less than this role."""
         if not self.may(role):
             raise ForbiddenError(
-                f"this takes the role {role}, and the token has {self.role}",
+                f"this needs the role {role}, and the token has {self.role}",
                 remedy=f"ask the operator for a token of the role {role}",
             )
 

@@ -96,7 +96,9 @@ class Gate:
             self._check_host(asked.headers.get("host", ""))
             if not _is_ours(asked):
                 if not rendering.is_visit(asked):
-                    raise ForbiddenError("a page of another site asks", remedy="ask from a program, with a token")
+                    raise ForbiddenError(
+                        "a page of another site sent this request", remedy="use a program with a token"
+                    )
                 await rendering.page(None, "passing.html")(scope, receive, guarded)
                 return
             if not _is_for_all(scope["path"]):
@@ -115,8 +117,8 @@ class Gate:
         name = _host_of(f"//{host}")[0].casefold()
         if name not in self._names and not _is_address(name):
             raise ForbiddenError(
-                "the server is not reached by the name that the request says",
-                remedy="add it to the setting serve_names, or ask by an address",
+                "the request names the server by an unknown name",
+                remedy="add it to the setting serve_names, or use an address",
             )
 
     def _let_in(self, asked: HTTPConnection) -> None:
@@ -150,7 +152,7 @@ class Gate:
             caller = OPERATOR
         if caller is None:
             raise UnknownCallerError(
-                "the server does not know who asks" if secret is None else "the token does not hold",
+                "the request has no token" if secret is None else "the token is not valid",
                 remedy="send `Authorization: Bearer TOKEN`; `dropscribe token create` makes one",
             )
         return caller
@@ -215,7 +217,9 @@ def _check_change(asked: HTTPConnection) -> None:
     """
     says = asked.headers.get("origin") is not None or asked.headers.get("sec-fetch-site") == "same-origin"
     if asked.scope["method"] not in SAFE and not says:
-        raise ForbiddenError("the browser does not say which page asks", remedy="ask from a program, with a token")
+        raise ForbiddenError(
+            "the browser does not say which page sent this request", remedy="use a program with a token"
+        )
 
 
 def _host_of(address: str) -> tuple[str, str]:

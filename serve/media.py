@@ -89,9 +89,7 @@ def open_recording(root: str, path: str, size: int, mtime_ns: int) -> int:
     """
     place = PurePosixPath(path)
     if is_in_bucket(root):
-        raise SourceMissingError(
-            "the recording lies in a bucket, from which none is played", remedy="download it there"
-        )
+        raise SourceMissingError("the recording lies in a bucket; those cannot be played", remedy="download it there")
     try:
         with opened(root, place.parent) as folder, regular(place.name, folder=folder) as descriptor:
             seen = observed(os.fstat(descriptor))

@@ -50,7 +50,7 @@ def search(
     return Answer(store.search(q, speaker, since, until, folder, around, limit))
 
 
-@router.get("/status", responses=told("server-status", "What waits, who works, and what is wrong."))
+@router.get("/status", responses=told("server-status", "Waiting work, workers, and problems."))
 def status(store: Reader) -> Response:
     """The state of the fleet; with a token that is limited to folders, of these alone."""
     return Answer(store.status())

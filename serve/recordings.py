@@ -41,7 +41,7 @@ BLOCK = 1 << 20  # bytes that are written at once
 JobId = Annotated[str, Path(pattern=JOB_ID, description="a job's whole id")]
 Called = Annotated[str, Field(max_length=MAX_NAME, pattern=NO_NUL)]
 Own = Annotated[str | None, Field(max_length=255, pattern=NO_NUL, description="the setting, for this recording alone")]
-Replaces = Annotated[bool, Query(description="also where another transcript replaces what people corrected")]
+Replaces = Annotated[bool, Query(description="replace transcripts that people corrected, too")]
 SeenOrNot = Annotated[
     str | None,
     Header(alias="If-Match", pattern=r'^"[0-9]{1,9}"$', description="the `ETag` of what was read; 412 if it changed"),
@@ -63,8 +63,8 @@ class SaidOfSpeakers(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    names: dict[Called, Called] = Field(default_factory=dict, description="what to call them; an empty text: no name")
-    merges: dict[Called, Called] = Field(default_factory=dict, description="who is one person: the first is the second")
+    names: dict[Called, Called] = Field(default_factory=dict, description="the name; an empty text removes it")
+    merges: dict[Called, Called] = Field(default_factory=dict, description="merges: the first speaker is the second")
 
 
 class UploadQuery(BaseModel):
@@ -73,7 +73,7 @@ class UploadQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     folder: str = Field(max_length=MAX_TEXT, pattern=NO_NUL, description="a watched folder, or one below")
-    name: str = Field(max_length=255, pattern=NO_NUL, description="what the file is to be called, such as talk.wav")
+    name: str = Field(max_length=255, pattern=NO_NUL, description="the file's name, such as talk.wav")
     priority: Priority | None = None
     context: str | None = Field(None, max_length=MAX_TEXT, pattern=NO_NUL, description="names and topics")
     language: Own = None
@@ -129,7 +129,7 @@ def page_mark(before: str | None) -> tuple[float, str] | None:
     try:
         return float(moment), job_id
     except ValueError as error:
-        raise UsageError(f"{before!r} is not a page", remedy="take `next` of the page before") from error
+        raise UsageError(f"{before!r} is not a page", remedy="use `next` of the page before") from error
 
 
 @router.post(
@@ -208,14 +208,14 @@ async def recording(request: Request, store: Reader, job: JobId) -> Response:
     return RecordingResponse(await on_share(store.open_recording, found), found.path, on_share)
 
 
-@router.get("/{job}/speakers", responses=told("speakers", "Who speaks in it."))
+@router.get("/{job}/speakers", responses=told("speakers", "Its speakers."))
 def show_speakers(store: Reader, job: JobId) -> Response:
     """Who speaks in it; the `ETag` is the revision of its transcript."""
     revision = store.newest_revision(store.job(job))  # before what it is the tag of is read
     return tagged(Answer(store.speakers(store.job(job))), revision)
 
 
-@router.put("/{job}/speakers", responses=told("speakers", "Who speaks in it, as was said."))
+@router.put("/{job}/speakers", responses=told("speakers", "Its speakers, with the changes."))
 def name_speakers(
     store: Editor, job: JobId, said: Annotated[SaidOfSpeakers, Body()], seen: SeenOrNot = None
 ) -> Response:
@@ -225,25 +225,25 @@ def name_speakers(
     return tagged(Answer(now), revision)
 
 
-@router.post("/{job}/retry", responses=told("job", "The job as it is then."))
+@router.post("/{job}/retry", responses=told("job", "The job after that."))
 def retry(store: Editor, job: JobId, replace_corrections: Replaces = False) -> Response:
     """Give a failed, parked, cancelled or suspect job another chance."""
     return Answer(store.document(actions.retry(store, store.job(job), replaces=replace_corrections)))
 
 
-@router.post("/{job}/cancel", responses=told("job", "The job as it is then."))
+@router.post("/{job}/cancel", responses=told("job", "The job after that."))
 def cancel(store: Editor, job: JobId) -> Response:
     """Cancel it: at once where it waits, within seconds where a worker is at it."""
     return Answer(store.document(actions.cancel(store, store.job(job))))
 
 
-@router.post("/{job}/rerun", responses=told("job-rerun", "What is done with it."))
+@router.post("/{job}/rerun", responses=told("job-rerun", "The result."))
 def rerun(store: Editor, job: JobId, replace_corrections: Replaces = False) -> Response:
     """Re-apply the current settings to it."""
     return Answer({"id": job, "fate": actions.rerun_job(store, store.job(job), replaces=replace_corrections)})
 
 
-@router.put("/{job}/priority", responses=told("job", "The job as it is then."))
+@router.put("/{job}/priority", responses=told("job", "The job after that."))
 def prioritize(store: Editor, job: JobId, wanted: Annotated[NewPriority, Body()]) -> Response:
     """Let it go before or after others, while it is not over."""
     return Answer(store.document(actions.prioritize(store, store.job(job), wanted.priority)))

@@ -48,8 +48,8 @@ class RequestLimits:
             self._left[caller.name] = (max(left - 1, 0.0), now)
         if left < 1:
             raise TooManyError(
-                f"{caller.name} has made more than {self.per_minute} requests in a minute",
-                remedy="ask less often, or have the operator raise DROPSCRIBE_SERVE_REQUESTS",
+                f"{caller.name} made more than {self.per_minute} requests in a minute",
+                remedy="send fewer requests, or ask the operator to raise DROPSCRIBE_SERVE_REQUESTS",
             )
 
     def enter(self, what: AtOnce, caller: Caller) -> None:

@@ -53,7 +53,9 @@ def place(root: str, folder: str, name: str) -> UploadPlace:
     """The place of a recording in `folder`, an absolute path in the watched folder. Raises UsageError."""
     below = os.path.relpath(folder, root)
     if os.path.normpath(folder) != folder or any(map(ignored_directory, PurePosixPath(below).parts[below == "." :])):
-        raise UsageError(f"no recording is found in {folder}", remedy="name a folder without dots, as it is watched")
+        raise UsageError(
+            f"{folder} is not scanned for recordings", remedy="name a watched folder without a dot in front"
+        )
     fits = 0 < len(name.encode(errors="replace")) <= NAME_BYTES and not {"/", "\0"}.intersection(name)
     if not fits or not name.isprintable() or classify(name) not in RECORDINGS:
         raise UsageError(f"{name!r} is not the name of a recording", remedy="take one such as talk.wav")
@@ -78,7 +80,7 @@ class Upload:
         if self._file.tell() + len(data) > self._limit:
             raise TooLargeError(
                 f"a recording may have {self._limit:,} bytes",
-                remedy="have the operator raise DROPSCRIBE_SERVE_UPLOAD_GB",
+                remedy="ask the operator to raise DROPSCRIBE_SERVE_UPLOAD_GB",
             )
         with _on_disk():
             self._file.write(data)

@@ -324,7 +324,7 @@ def _host(url: str) -> str:
 def _discreet_note(note: str) -> str:
     """A note without the name of a recording of others.
 
-    >>> _discreet_note("the sound tracks 1, 2 were heard together")
-    'the sound tracks 1, 2 were heard together'
+    >>> _discreet_note("the sound tracks 1, 2 were transcribed together")
+    'the sound tracks 1, 2 were transcribed together'
     """
     return ELSEWHERE if note.startswith("same content as ") else note

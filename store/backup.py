@@ -78,7 +78,7 @@ def restore(url: str, source: Path) -> Path | None:
 def _translated(target: Path) -> AbstractContextManager[None]:
     """Raise StoreError for a backup that cannot be written."""
     return explained(
-        OSError, StoreError, f"cannot write {target}", remedy="see that its folder may be written and has room"
+        OSError, StoreError, f"cannot write {target}", remedy="check that its folder is writable and has free space"
     )
 
 
@@ -96,7 +96,10 @@ def _copy(source: Path, target: Path) -> None:
     """By SQLite's own means: whole, with what its log still holds, however many work on it."""
     with (
         explained(
-            sqlite3.Error, StoreError, f"cannot copy {source}", remedy="see that it is a store, and the disk not full"
+            sqlite3.Error,
+            StoreError,
+            f"cannot copy {source}",
+            remedy="check that it is a store, and that the disk is not full",
         ),
         closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as there,
         closing(sqlite3.connect(target)) as here,

@@ -220,7 +220,7 @@ def split(
             advance(connection, claim.job_id, where=claim.owner)
             return Onward()
         _note_failed(connection, claim, rules)
-        why = f"read again in two halves: {'; '.join(reasons)}"
+        why = f"transcribed again in two halves: {'; '.join(reasons)}"
         transitions.move(connection, ChunkEvent.SPLIT, claim, detail=why, reasons=list(reasons))
         return Onward(transcribe=chunk_plans.halve(connection, claim, halves))
 

@@ -47,7 +47,11 @@ def set_priority(database: Database, job_id: str, priority: str) -> JobState:
         job = job_store.lock(connection, job_id)
         state = JobState(job.state)
         if state.is_final:
-            remedy = f"`dropscribe retry {job_id}` tries it again" if state in RETRYABLE else "nothing is left to hurry"
+            remedy = (
+                f"`dropscribe retry {job_id}` tries it again"
+                if state in RETRYABLE
+                else "there is nothing to prioritize"
+            )
             raise DropscribeError(f"{job_id} is {state} already", remedy=remedy)
         if job.priority != priority:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority))
@@ -85,7 +89,7 @@ def change_model(database: Database, job_id: str) -> JobState:
         job = job_store.lock(connection, job_id, whole=True)
         state = JobState(job.state)
         if not is_bound(job.model_queue) or state not in CHANGEABLE or job.cancel_requested:
-            raise DropscribeError(f"{job_id} waits for no certain model", remedy="there is nothing to change")
+            raise DropscribeError(f"{job_id} does not wait for a certain model", remedy="there is nothing to change")
         _forget_model(connection, job_id)
     return retry(database, job_id) if state.is_final else JobState.QUEUED
 
@@ -148,8 +152,8 @@ def _replace_corrections(connection: Connection, job: Any, who: str | None, *, w
         return
     if who is None:
         raise DropscribeError(
-            f"{job.id} was corrected, and what failed a check would be transcribed again",
-            remedy="correct that too, or let the new transcript replace the corrected one with --replace-corrections",
+            f"{job.id} was corrected, and the parts that failed a check would be transcribed again",
+            remedy="correct that too, or replace the corrected transcript with --replace-corrections",
         )
     revisions.set_aside(connection, job, who, where=where)
 

@@ -389,7 +389,7 @@ def _in_place(connection: Connection, claim: JobClaim, files: Sequence[str]) -> 
     keys = [*map(path_key, files)]
     rows = update(outputs).where(outputs.c.path_key.in_(keys), outputs.c.job_id == claim.id)
     if keys and connection.execute(rows.values(written_at=now(), replaced=None)).rowcount != len(keys):
-        raise LeaseLostError(f"{claim.id}: its files belong to another job by now")
+        raise LeaseLostError(f"{claim.id}: its files now belong to another job")
 
 
 def fail(database: Database, claim: JobClaim, reason: str) -> list[str]:

@@ -67,8 +67,8 @@ Taken = TypeVar("Taken")
 def in_turn(first: Callable[[int], Sequence[str]], claim: Callable[[str], Taken | None]) -> Taken | None:
     """Claim the row whose turn it is; None once no row can be claimed.
 
-    `first` gives the first so many rows in line. Who finds that others were quicker takes any of the next ones: of
-    sixteen that come at once, all would else go for the same row again each time, and one of them get it.
+    `first` gives the first so many rows in line. If other workers were quicker, any of the next rows is taken.
+    Otherwise sixteen workers that come at once would all try the same row again each time, and only one would get it.
     """
     most = 1
     while rows := first(most):

@@ -228,7 +228,7 @@ def _require_transcript(connection: Connection, job: Any) -> None:
     if job.text_removed_at is not None:
         raise DropscribeError(
             f"what was said in {job.id} was removed from the store",
-            remedy="`dropscribe rerun` has its recording transcribed again",
+            remedy="`dropscribe rerun` transcribes its recording again",
         )
 
 
@@ -237,12 +237,12 @@ def _require_written(connection: Connection, job: Any) -> None:
     last = last_of(connection, job.id, _WRITTEN_OR_NOT)
     if last == EventKind.CORRECTIONS_REPLACED:
         raise DropscribeError(
-            f"another transcript took the place of the one of {job.id}",
+            f"another transcript replaced the one of {job.id}",
             remedy="correct that of the newer job, or go back to an earlier revision first",
         )
     if job.state == JobState.FINISHING and job.diarization is None and last in {EventKind.RETRIED, EventKind.RERUN}:
         raise DropscribeError(
-            f"{job.id} was transcribed again, and its new transcript is just being written",
+            f"{job.id} was transcribed again, and its new transcript is being written",
             remedy="correct it when that is done, in a moment",
         )
 
@@ -251,8 +251,8 @@ def _require_expected(head: int, expected: int | None) -> None:
     """Raise EditConflictError where somebody else was quicker."""
     if expected not in (None, head):
         raise EditConflictError(
-            f"somebody else has corrected this transcript: its revision is {head}, and not {expected}",
-            remedy="read it again, and correct what is left",
+            f"somebody else has corrected this transcript: its revision is now {head}, and not {expected}",
+            remedy="load it again, and correct the rest",
         )
 
 
@@ -298,7 +298,7 @@ def undo(database: Database, job_id: str, who: str, *, expected: int | None = No
     _require_expected(head, expected)
     last = _last_action(history, head)
     if last is None:
-        raise UsageError(f"nothing is left to take back in {job_id}", remedy="see what was corrected")
+        raise UsageError(f"there is nothing left to undo in {job_id}", remedy="see what was corrected")
     wanted = NewRevision(who, back_to=last - 1, summary=f"{last} taken back")
     return add(database, job_id, wanted, expected=head)
 

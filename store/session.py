@@ -135,7 +135,9 @@ class Database:
         if (found := self.version()) == HEAD:
             return
         if found:  # an empty store takes no time
-            log.warning("bringing the tables from version %s to %s; of a large store, this takes a while", found, HEAD)
+            log.warning(
+                "migrating the tables from version %s to %s; with a large store this takes a while", found, HEAD
+            )
         with self.begin() as connection:
             _lock_schema(connection)
             _bring_to_head(connection)
@@ -155,7 +157,7 @@ class Database:
         if found is None:
             raise SchemaError(
                 f"the database {self._name} is empty: dropscribe has not run on it yet",
-                remedy="start `dropscribe up FOLDER` or `dropscribe watch FOLDER`, which make its tables",
+                remedy="start `dropscribe up FOLDER` or `dropscribe watch FOLDER`; they make its tables",
             )
         if found != HEAD:
             raise SchemaError(

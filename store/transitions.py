@@ -125,13 +125,13 @@ JOBS: Mapping[JobEvent, Transition] = {
         "a CPU worker claims it", _all([JobState.QUEUED], JobState.PREPARING), kind=EventKind.PREPARING, claims=True
     ),
     JobEvent.FOLLOWS: Transition(
-        "another job has the same content: its transcript is waited for, or is there already",
+        "another job has the same content: it waits for that transcript, or finds it written",
         _all([JobState.PREPARING], JobState.TRANSCRIBING, JobState.FINISHING),
         {"reason": ""},
         EventKind.FOLLOWS,
     ),
     JobEvent.TAKEN_OVER: Transition(
-        "its transcript lies beside it, where an earlier store had it written",
+        "its transcript, written by an earlier store, lies beside it",
         _all([JobState.PREPARING], JobState.FINISHING),
         UNTRIED | SENT | {"reason": ""},
         EventKind.TAKEN_OVER,
@@ -143,7 +143,7 @@ JOBS: Mapping[JobEvent, Transition] = {
         EventKind.PREPARED,
     ),
     JobEvent.TRANSCRIBED: Transition(
-        "its last chunk is over, or the job that it follows is",
+        "its last chunk has ended, or the job that it follows has",
         _all([JobState.TRANSCRIBING], JobState.FINISHING),
         SENT,
     ),
@@ -154,7 +154,7 @@ JOBS: Mapping[JobEvent, Transition] = {
         EventKind.PREPARE_AGAIN,
     ),
     JobEvent.ANOTHER_MODEL: Transition(
-        "somebody has another model transcribe it, from its beginning: no worker has the one that began it",
+        "somebody starts it again with another model: no worker has the one that began it",
         _all([JobState.TRANSCRIBING], JobState.QUEUED),
         AFRESH | SENT,
         EventKind.ANOTHER_MODEL,
@@ -169,7 +169,7 @@ JOBS: Mapping[JobEvent, Transition] = {
         EventKind.START_OVER,
     ),
     JobEvent.FELL_APART: Transition(
-        "its files do not belong together: each is a recording by itself",
+        "its files do not belong together: each is a separate recording",
         _all([JobState.PREPARING], JobState.QUEUED),
         SENT | UNTRIED | {"reason": ""},
         EventKind.FELL_APART,
@@ -193,7 +193,7 @@ JOBS: Mapping[JobEvent, Transition] = {
     JobEvent.DEFERRED: Transition(
         "a step waits for something that is not the recording's fault", _FALL_BACK, kind=EventKind.DEFERRED
     ),
-    JobEvent.RELEASED: Transition("its worker stops, or gives it back", _FALL_BACK, kind=EventKind.RELEASED),
+    JobEvent.RELEASED: Transition("its worker stops, or releases it", _FALL_BACK, kind=EventKind.RELEASED),
     JobEvent.LOST: Transition("its worker is gone", _FALL_BACK, kind=EventKind.LOST),
     JobEvent.FAILED: Transition(
         "it is not a recording, or a step failed too often", _all(_ACTIVE, JobState.FAILED), _CLOSED, EventKind.FAILED
@@ -205,7 +205,7 @@ JOBS: Mapping[JobEvent, Transition] = {
         "somebody cancelled it", _all(_ACTIVE, JobState.CANCELLED), _CLOSED, EventKind.CANCELLED
     ),
     JobEvent.RETRIED: Transition(
-        "somebody gives it another chance; what was transcribed stays",
+        "somebody retries it; what was transcribed stays",
         _all(
             [JobState.FAILED, JobState.PARKED, JobState.CANCELLED, JobState.SUSPECT],
             JobState.QUEUED,
@@ -290,7 +290,7 @@ CHUNKS: Mapping[ChunkEvent, Transition] = {
         "its voices are embedded", _all([ChunkState.RUNNING], ChunkState.DONE), _WHOLE | {"reasons": []}
     ),
     ChunkEvent.NOT_EMBEDDED: Transition(
-        "its job does without its voices",
+        "its job goes on without its voices",
         _all([ChunkState.QUEUED, ChunkState.RUNNING], ChunkState.DONE),
         _THROUGH | {"progress": chunks.c.end},
         EventKind.NOT_EMBEDDED,
@@ -304,7 +304,7 @@ CHUNKS: Mapping[ChunkEvent, Transition] = {
     ChunkEvent.RETRY: Transition(
         "it failed and is tried again", _all([ChunkState.RUNNING], ChunkState.QUEUED), _UNREAD, EventKind.RETRY
     ),
-    ChunkEvent.RELEASED: Transition("its worker stops, or gives it back", _GIVEN_BACK, _UNREAD, EventKind.RELEASED),
+    ChunkEvent.RELEASED: Transition("its worker stops, or releases it", _GIVEN_BACK, _UNREAD, EventKind.RELEASED),
     ChunkEvent.LOST: Transition("its worker is gone", _GIVEN_BACK, _UNREAD, EventKind.LOST),
     ChunkEvent.CANCELLED: Transition("its job ends, or is prepared again", _all(PENDING_CHUNKS, ChunkState.CANCELLED)),
     ChunkEvent.RETRIED: Transition(

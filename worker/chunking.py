@@ -1,8 +1,8 @@
 """Pure: cuts a recording into the chunks that a model reads in one go, at the widest pauses.
 
-Greedy from the front. A chunk's window is what the model hears, its `keep` what it is to tell: neighbours hear a few
-seconds of each other's part, so that no utterance is torn, but each moment belongs to one of them alone. Silence
-before, after and between chunks is not transcribed, except for a margin.
+Greedy from the front. A chunk's window is the audio that the model gets, its `keep` the part whose text counts.
+Neighbouring windows overlap by a few seconds, so that no utterance is torn, but each moment belongs to only one `keep`.
+Silence before, after and between chunks is not transcribed, except for a margin.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def halve(chunk: Chunk, speech: Sequence[Span], *, overlap: float, smallest: flo
 def target_for(duration: float, longest: float, slots: int, *, overlap: float, floor: float = FLOOR) -> float | None:
     """Seconds to aim at for the chunks of a recording, of which a fleet reads `slots` at once; None: one will do.
 
-    All slots get an equal part, in as few rounds as `longest` allows: in a last round that is not full some
-    wait for the others. But no part shall be shorter than `floor` seconds: a speaker has to be heard several times to
-    be known again, which in a conversation takes minutes, and each cut costs its overlap once more. At ten minutes,
-    30 s of overlap are 5 % more work. Parts stay a tenth below `longest`, so that cuts can move to a pause.
+    All slots get an equal part, in as few rounds as `longest` allows: in a last round that is not full some wait for
+    the others. No part is shorter than `floor` seconds. A speaker must speak several times to be recognized again,
+    which takes minutes in a conversation. And each cut costs its overlap once more. At ten minutes, 30 s of overlap are
+    5 % more work. Parts stay a tenth below `longest`, so that cuts can move to a pause.
     """
     overlap = min(overlap, MAX_SHARED * min(longest, floor))
     fewest = 1 if duration <= longest else _parts(duration, longest / (1 + REACH / 2), overlap)

@@ -120,7 +120,11 @@ def finish_job(context: WorkerContext, job_id: str) -> None:
         job = publish.destined(context, claim, job)
         outcome = finish.outcome(context, job)
         if outcome is None:
-            why = f"{job.duplicate_of} came to nothing" if job.duplicate_of else "what was taken over is kept no longer"
+            why = (
+                f"{job.duplicate_of} came to nothing"
+                if job.duplicate_of
+                else "the transcript that was taken over is gone"
+            )
             again = jobs.start_over(context.database, claim, why)
             context.ring(routing.PREPARE, again)
             return

@@ -77,7 +77,7 @@ def _send(context: WorkerContext, job_id: str, onward: Onward) -> None:
     except StoreUnavailableError as error:
         if onward.following is None:
             raise
-        log.warning("what waits is left to the reconciler: %s", error)
+        log.warning("the reconciler sends waiting work: %s", error)
 
 
 TASKS = {routing.TRANSCRIBE: transcribe_chunk}

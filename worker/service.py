@@ -226,11 +226,11 @@ def _keeper(settings: Settings, database: Database, identity: Identity, tally: C
         audio, busy = tally.take()
         state = fleet.heartbeat(database, identity.name, audio=audio, busy=busy, memory=_memory())
         if state == DRAINING and not ending.drained:
-            log.info("draining: this worker ends when what it does is done")
+            log.info("draining: this worker ends when its work is done")
             ending.drained = True
             os.kill(os.getpid(), signal.SIGTERM)
         if not database.is_current():
-            log.critical("the tables are of another version by now, this worker stops; install that version")
+            log.critical("the tables now have another version, so this worker stops; install that version")
             ending.status = OTHER_VERSION_EXIT
             os.kill(os.getpid(), signal.SIGTERM)
         if identity.role == "cpu":
@@ -338,7 +338,7 @@ def _threads(context: WorkerContext) -> int:
 def _end_with_thread(ended: threading.ExceptHookArgs) -> None:
     """A worker without the thread that renews its leases, or its model's, would work for nothing: it starts again."""
     exception = (ended.exc_type, ended.exc_value or ended.exc_type(), ended.exc_traceback)
-    log.critical("%s ended by a defect, and so does this worker", ended.thread, exc_info=exception)
+    log.critical("%s ended because of a bug, and so does this worker", ended.thread, exc_info=exception)
     _die(FATAL_EXIT)
 
 

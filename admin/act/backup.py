@@ -87,7 +87,7 @@ def _before(context: Context) -> frozenset[str] | None:
             refuse_at_work(database, context.settings.silence_seconds)
             return store_backup.known_jobs(database)
     except (StoreUnavailableError, SchemaError) as error:  # somebody may be at work on it
-        raise UsageError(str(error), remedy="stop everything that works on the store, or move it aside") from error
+        raise UsageError(str(error), remedy="stop everything that uses the store, or move it aside") from error
     except StoreError as error:
         context.remark("warning", f"the store cannot be read: {error}", "yellow")
         return None

@@ -178,7 +178,7 @@ def drain(context: Context, names: Sequence[str], *, everyone: bool, wait: bool,
         worker = _worker(name, there)
         if not fleet.drain(context.database, worker):
             raise UsageError(f"{worker} has just ended", remedy="`dropscribe workers` lists those that are there")
-        return {"id": worker}, f"{worker} takes nothing new, and ends when what it does is done"
+        return {"id": worker}, f"{worker} takes no new work, and ends when its work is done"
 
     changes.each(there if everyone else names, one)
     if everyone and not there:
@@ -210,5 +210,5 @@ def _await_ends(context: Context, draining: set[str]) -> None:
     while left := draining.intersection(fleet_status.draining(context.database, silence)):
         if left != shown:
             shown = left
-            context.err.print(f"at work still: {render.safe(', '.join(sorted(left)))}", soft_wrap=True)
+            context.err.print(f"still working: {render.safe(', '.join(sorted(left)))}", soft_wrap=True)
         time.sleep(POLL_SECONDS)

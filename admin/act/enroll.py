@@ -67,8 +67,8 @@ def enroll(context: Context, job_name: str, who: str, name: str, *, as_json: boo
 def enrolled(context: Context, job: Job, who: str, name: str) -> Enrolled:
     """Keep the voice of the job's speaker `who` under `name`; a voice of that name is joined with it.
 
-    Raises UsageError for an empty name or a speaker who is not there, and DropscribeError for too little speech, a
-    recording that is gone or changed, and a voice that is not like the one of that name.
+    Raises UsageError for an empty name or an unknown speaker. Raises DropscribeError for too little speech, for a
+    recording that is gone or changed, and for a voice that differs from the one of that name.
     """
     _require_name(name)
     spans, speaker = _speech_of(context, job, who)
@@ -100,8 +100,8 @@ def _speech_of(context: Context, job: Job, who: str) -> tuple[list[Span], int]:
     seconds = total(spans)
     if seconds < voice_print.MIN_SECONDS:
         raise DropscribeError(
-            f"speaker {who} says {seconds:.1f} s alone in {job.id}, and a voice takes {voice_print.MIN_SECONDS:.0f} s",
-            remedy="enroll it from a recording in which they say more",
+            f"speaker {who} says {seconds:.1f} s alone in {job.id}, and a voice needs {voice_print.MIN_SECONDS:.0f} s",
+            remedy="enroll it from a recording in which they speak longer",
         )
     return spans, number
 
@@ -142,7 +142,7 @@ def _staged(context: Context, job: Job, source: Path, folder: Path) -> Path:
     if job.sha256 and copy.sha256 != job.sha256:
         raise DropscribeError(
             f"{staging.shown(source)} has changed since {job.id} transcribed it",
-            remedy="enroll the voice from the job of what it is now",
+            remedy="enroll the voice from the job of the new file",
         )
     return copy.path
 
@@ -184,4 +184,4 @@ def _warn_if_alike(context: Context, kept: KnownVoice, other: KnownVoice) -> Non
         return
     if (similarity := _similarity(kept, other)) >= RECOGNIZED:
         alike = f"{other.name} sounds like {kept.name} ({similarity:.2f})"
-        context.warn(f"{alike}; where both are near, neither is recognized")
+        context.warn(f"{alike}; if both match, neither is recognized")

@@ -104,8 +104,8 @@ def _say_kept(context: Context, deletion: Deletion) -> None:
     """Say why a job stays in the store, if it does."""
     if not deletion.is_possible:
         refusal = OtherFolderError(
-            f"{deletion.job.id} stays in the store, as its transcript files cannot be reached",
-            remedy="bring back the folder of its recording, or its bucket, or forget it without --outputs",
+            f"{deletion.job.id} stays in the store, because its transcript files cannot be reached",
+            remedy="bring back the folder of its recording, or its bucket, or leave out --outputs",
         )
         context.complain(refusal)
 
@@ -181,10 +181,10 @@ def _remove(context: Context, deletions: Sequence[Deletion]) -> None:
 
 def scrub(context: Context) -> None:
     """Overwrite what was removed from the store; say that it comes later, where somebody reads the store."""
-    with busy(context.err, "overwriting what was removed"):
+    with busy(context.err, "overwriting removed data"):
         gone = scrubbing.scrub(context.database)
     if not gone:
-        context.note("somebody reads the store; the scheduler overwrites what was removed when they are done")
+        context.note("somebody reads the store; the scheduler overwrites the removed data later")
 
 
 def _show(context: Context, deletions: Sequence[Deletion], possible: int, *, done: bool) -> None:

@@ -36,5 +36,5 @@ def refuse_at_work(source: Database, silence: float) -> None:
     """Raise UsageError while processes work on a store: they would change it meanwhile."""
     if living_workers(source, silence):
         raise UsageError(
-            "processes work on this store, or did a minute ago", remedy="stop `dropscribe up`, and wait a minute"
+            "processes use this store, or did so a minute ago", remedy="stop `dropscribe up`, and wait a minute"
         )

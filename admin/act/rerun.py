@@ -208,7 +208,7 @@ _BEGINNINGS = {
 def _show(context: Context, reruns: Sequence[Rerun], *, done: bool) -> None:
     """The recordings as a table, and how many become what."""
     if not reruns:
-        context.out.print("no recordings there that were admitted")
+        context.out.print("no recordings were admitted there")
         return
     context.out.print(
         render.table("id", "state", "becomes", "recording", rows=map(_row, reruns), whole=("id", "state"))
@@ -217,7 +217,7 @@ def _show(context: Context, reruns: Sequence[Rerun], *, done: bool) -> None:
     said = "; ".join(f"{render.count(number, 'recording')} {what}" for what, number in counts.items())
     context.out.print(said if done else f"{said}. Nothing was begun yet; --yes does so", soft_wrap=True)
     if CORRECTED in counts:
-        context.note("--replace-corrections lets another transcript take the place of one that people corrected")
+        context.note("--replace-corrections replaces a transcript that people corrected")
 
 
 def _row(one: Rerun) -> list[RenderableType]:

@@ -39,7 +39,7 @@ def submit(
     """Admit the files, with settings of their own; with `wait`, return when all jobs ended, with `drain`'s status."""
     for file in files:
         if file.exists() and not os.access(file, os.R_OK):  # it would be read on behalf of who may not read it
-            remedy = "make it readable (chmod u+r), or ask whom it belongs to"
+            remedy = "make it readable (chmod u+r), or ask its owner"
             raise UsageError(f"you may not read {file}", remedy=remedy)
     database = context.database
     wanted = recordings(database, context.settings, files, priority=priority, topic=topic, hotwords=hotwords, own=own)

@@ -23,7 +23,7 @@ def create(context: Context, name: str, role: TokenRole, folders: Sequence[Path]
     """Make a token and print its secret, once. Raises UsageError for a name that does not fit or is taken."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is not a name for a token", remedy="take up to 64 letters, digits, dots, dashes or @"
+            f"{name!r} is not a name for a token", remedy="use up to 64 letters, digits, dots, dashes or @"
         )
     limits = [*filter(None, map(below, folders))]
     secret = tokens.create(context.database, name, role, limits)
@@ -37,7 +37,7 @@ def create(context: Context, name: str, role: TokenRole, folders: Sequence[Path]
 def _show_secret(context: Context, secret: str) -> None:
     """Show a token's secret, this once."""
     context.say(secret)
-    context.note("keep it now: the store has only its digest, and it is not shown again")
+    context.note("save it now: the store keeps only its digest, and it is not shown again")
 
 
 def listing(context: Context, *, as_json: bool) -> None:

@@ -142,10 +142,10 @@ def _put(context: Context, target: Path, data: bytes, owner: str, place: Destina
     if there == hashlib.sha256(data).hexdigest():
         return
     if there is not None and transcripts.file_at(context.database, str(target)):
-        raise OutputError(f"{target} is the workers' own to write", remedy="name another directory with --to")
+        raise OutputError(f"{target} is written only by workers", remedy="name another directory with --to")
     if there is not None and not force:
         raise OutputError(
-            f"{target} exists and is something else", remedy="replace it with --force, or name a directory with --to"
+            f"{target} exists and has other content", remedy="replace it with --force, or name a directory with --to"
         )
     doubt = context.doubt_of(target) if place.is_asked_for else withhold
     placement.write(place.at(target), data, owner, place.readers, replaces=force, doubt=doubt)

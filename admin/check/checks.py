@@ -144,12 +144,12 @@ def closed_off(settings: Settings) -> Finding:
     """Can decoders be closed off from this machine? In a fleet, this host may have none of them."""
     missing, mode = sandbox.lacks(), settings.sandbox
     if mode == sandbox.OFF:
-        found = "a recording that takes its decoder over gets all that the worker may read"
+        found = "a recording that takes over its decoder can read all that the worker may read"
         return Finding("sandbox", Severity.WARN, found, "set DROPSCRIBE_SANDBOX=try")
     if not missing:
         return Finding("sandbox", Severity.OK, f"decoders are closed off, by Landlock {landlock.version()} and seccomp")
     level = where_needed(settings) if mode == sandbox.REQUIRE else Severity.WARN
-    found = f"decoders are not closed off as far as they could be: the kernel lacks {' and '.join(missing)}"
+    found = f"decoders are only partly closed off: the kernel lacks {' and '.join(missing)}"
     return Finding(
         "sandbox", level, found, "start a kernel that has it; in a container, let its seccomp profile pass it"
     )

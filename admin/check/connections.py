@@ -24,12 +24,12 @@ def encryption(settings: Settings) -> Iterator[Finding]:
             f"sslmode={_mode(database) or 'prefer'}: {database.hostname} may be another server, which gets the password"
         )
         yield Finding(
-            "database's TLS", Severity.WARN, found, f"say sslmode={CHECKED} in DROPSCRIBE_DATABASE_URL: {HOW}"
+            "database's TLS", Severity.WARN, found, f"set sslmode={CHECKED} in DROPSCRIBE_DATABASE_URL: {HOW}"
         )
     if _is_elsewhere(redis) and redis.scheme != ENCRYPTED_REDIS:
-        found = f"no encryption: who is on the way to {redis.hostname} reads the password"
-        over_tls = f"say {ENCRYPTED_REDIS}:// in DROPSCRIBE_REDIS_URL"
-        remedy = "keep it in a network of its own" if redis.scheme == sentinel.SCHEME else over_tls
+        found = f"no encryption: anyone on the way to {redis.hostname} reads the password"
+        over_tls = f"use {ENCRYPTED_REDIS}:// in DROPSCRIBE_REDIS_URL"
+        remedy = "keep it in a separate network" if redis.scheme == sentinel.SCHEME else over_tls
         yield Finding("Redis's TLS", Severity.WARN, found, f"{remedy}: {HOW}")
 
 

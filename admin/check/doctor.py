@@ -83,7 +83,7 @@ def _stored(context: Context) -> Iterator[Finding]:
     except DropscribeError as error:
         yield Finding("database", Severity.FAIL, error.problem, error.remedy or "see its log")
         return
-    found = "opens and can be written" if writable else "another doctor writes to it"
+    found = "opens and can be written" if writable else "another `dropscribe doctor` writes to it"
     yield Finding("database", Severity.OK, f"{url}, version {HEAD}, {found}")
     yield text
     yield clock(drift)
@@ -170,7 +170,7 @@ def _folder(root: WatchedRoot, results: str) -> Finding:
         remedy = f"let this user write to {results}, or set DROPSCRIBE_RESULTS to another directory"
         return Finding(name, Severity.FAIL, f"results cannot be written to {results}", remedy)
     if root.unseen:
-        return Finding(name, Severity.WARN, f"recordings in it go unseen: {root.unseen}", root.unseen_remedy)
+        return Finding(name, Severity.WARN, f"recordings in it are not seen: {root.unseen}", root.unseen_remedy)
     if root.reason:
         return Finding(name, Severity.WARN, root.reason, "see the scheduler's log")
     return Finding(name, Severity.OK, f"{root.filesystem}, {render.count(root.files, 'file')}, results to {results}")
@@ -186,7 +186,7 @@ def _bucket(context: Context, root: WatchedRoot) -> Finding:
     if not root.online:
         return Finding(name, Severity.WARN, f"offline for its scheduler: {root.reason}", root.offline_remedy)
     if root.unseen:
-        return Finding(name, Severity.WARN, f"recordings in it go unseen: {root.unseen}", root.unseen_remedy)
+        return Finding(name, Severity.WARN, f"recordings in it are not seen: {root.unseen}", root.unseen_remedy)
     results = context.settings.of(S3).results
     where = BucketFolder(folder.bucket, results).url if results else root.path
     return Finding(name, Severity.OK, f"{root.filesystem}, {render.count(root.files, 'file')}, results to {where}")
@@ -201,7 +201,7 @@ def redis(context: Context) -> Finding:
         return Finding("redis", level, error.problem, error.remedy)
     found = f"version {answer.version} answers" if answer.version else "answers, and tells this user no more"
     if answer.eviction not in {"", "noeviction"}:
-        remedy = "set maxmemory-policy noeviction; what is dropped is sent again, but late"
+        remedy = "set maxmemory-policy noeviction; dropped messages are sent again, but late"
         return Finding("redis", Severity.WARN, f"{found}, and drops messages when full ({answer.eviction})", remedy)
     return Finding("redis", Severity.OK, found)
 

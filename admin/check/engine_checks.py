@@ -25,7 +25,7 @@ from dropscribe.models.gpu.probe import PackageImport, Probe, ProbeReport
 
 QUANTIZER = "bitsandbytes"
 BUSY = "out of memory"  # what CUDA says of a card that others fill, perhaps our own workers
-CRASHED_REMEDY = "see what the kernel's log (dmesg) says of the driver, and install another version of the package"
+CRASHED_REMEDY = "see the kernel's log (dmesg) about the driver, and install another version of the package"
 NO_PROBE = ProbeReport(())
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
 STATES = {
     "ready": (Severity.OK, "is ready", ""),
     "loading": (Severity.FAIL, "is loading", "loading a model takes minutes"),
-    DRAINING: (Severity.OK, "finishes what it does and ends", ""),  # it must not be killed for that
+    DRAINING: (Severity.OK, "finishes its work and ends", ""),  # it must not be killed for that
 }
 
 
@@ -98,8 +98,8 @@ def _process(worker: Worker, silence: float) -> Finding:
     """Whether a process does its work, by what it said of itself last."""
     name = f"process {worker.id}"
     if not worker.is_alive(silence):
-        heard = f"was last heard of {render.duration(worker.silent)} ago"
-        return Finding(name, Severity.FAIL, heard, "see its log; if it hangs, start it again")
+        heard = f"sent its last heartbeat {render.duration(worker.silent)} ago"
+        return Finding(name, Severity.FAIL, heard, "see its log; if it hangs, restart it")
     level, found, remedy = STATES.get(worker.state, (Severity.FAIL, f"is {worker.state}", "see its log"))
     return Finding(name, level, found, remedy)
 
@@ -110,7 +110,7 @@ def folders(roots: Sequence[WatchedRoot]) -> Iterator[Finding]:
     for root in roots:
         name = f"folder {root.path}"
         if root.unseen:
-            yield Finding(name, Severity.WARN, f"is not seen whole: {root.unseen}", root.unseen_remedy)
+            yield Finding(name, Severity.WARN, f"is only partly readable: {root.unseen}", root.unseen_remedy)
         elif root.online:
             yield Finding(name, Severity.OK, "is online")
         else:

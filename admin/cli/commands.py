@@ -52,7 +52,7 @@ _NAMES = typer.Argument(
 )
 ReplaceCorrections = Annotated[
     bool,
-    typer.Option("--replace-corrections", help="Also jobs whose corrections by people a new transcript would replace."),
+    typer.Option("--replace-corrections", help="Replace transcripts that people corrected, too."),
 ]
 JobNames = Annotated[list[str], _NAMES]
 SomeJobs = Annotated[list[str] | None, _NAMES]

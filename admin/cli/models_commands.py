@@ -171,7 +171,7 @@ FETCH_EXAMPLES = """Examples:
 
   dropscribe models fetch microsoft/VibeVoice-ASR-HF
 
-  dropscribe models fetch campplus                        # what tells speakers apart
+  dropscribe models fetch campplus                        # the speaker encoder
 """
 
 

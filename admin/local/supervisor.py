@@ -32,7 +32,7 @@ Died = Callable[[str], bool]
 
 
 class GaveUpError(DropscribeError):
-    """A child ends as soon as it is started; it is not started again."""
+    """A child ends as soon as it starts; it is not started again."""
 
     def __init__(self, child: Child, message: str, *, remedy: str) -> None:
         """`child` is that child."""
@@ -148,7 +148,7 @@ class Supervisor:
         child.process = None
         child.ended = child.may_end and status == 0
         if child.ended:
-            back = f"`dropscribe worker --role {child.arguments[0]}` or the next `dropscribe up` brings it back"
+            back = f"`dropscribe worker --role {child.arguments[0]}` or the next `dropscribe up` starts it again"
             log.warning("%s ended as requested; %s", child.name, back)
             return
         self._plan_restart(child, status, died_young=not self.died(child.name))
@@ -160,7 +160,7 @@ class Supervisor:
             child.ended = True
             raise GaveUpError(
                 child,
-                f"{child.name} ends as soon as it is started (status {status}): {self.crash_reason(child)}",
+                f"{child.name} ends as soon as it starts (status {status}): {self.crash_reason(child)}",
                 remedy=f"its log is {self._log(child)}",
             )
         pause = min(MAX_PAUSE, MIN_PAUSE * 2**child.young_deaths)

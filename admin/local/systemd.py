@@ -151,8 +151,8 @@ def write(path: Path, text: str, mode: int) -> None:
         data = text.encode()
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"{error.object[error.start - 20 : error.end]!r} is not UTF-8, which systemd insists on",
-            remedy="rename what is called so",
+            f"{error.object[error.start - 20 : error.end]!r} is not UTF-8, which systemd requires",
+            remedy="rename it",
         ) from error
     beside = path.with_name(f".{path.name}.new")
     with explained(OSError, DropscribeError, f"cannot write {path}", remedy="with --user, no root is needed"):
@@ -200,7 +200,7 @@ def _run(*command: str) -> str:
     except FileNotFoundError as error:
         raise DropscribeError(
             f"there is no systemd here ({command[0]} is not found)",
-            remedy="have `dropscribe up` started by whatever starts programs on this machine",
+            remedy="start `dropscribe up` by the program that starts services on this machine",
         ) from error
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         said = str(error.stderr or "").strip() or str(error)
@@ -208,4 +208,4 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-_REMEDY = "see `journalctl -xe`; where systemd does not run, start `dropscribe up` by something else"
+_REMEDY = "see `journalctl -xe`; where systemd does not run, start `dropscribe up` in another way"

@@ -206,8 +206,8 @@ def _refusal(place: FolderState, expected: Expected) -> UsageError | None:
         file, folder = shlex.quote(str(place.path)), shlex.quote(str(place.path.parent))
         return UsageError(
             f"{place.path} is a file, not a folder",
-            remedy=f"name the folder that it lies in (dropscribe up {folder}), "
-            f"or have this file alone transcribed while an `up` runs (dropscribe submit {file} --wait)",
+            remedy=f"name its folder (dropscribe up {folder}), "
+            f"or submit only this file while an `up` runs (dropscribe submit {file} --wait)",
         )
     return None if expected.awaited and not expected.drained else _missing(place)
 

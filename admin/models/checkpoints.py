@@ -140,8 +140,8 @@ def _quantized(one: Checkpoint) -> str:
 def _layout(one: Checkpoint) -> str:
     """The layout, and which engine reads it."""
     if one.layout == "speakers":
-        return f"{one.layout}, dropscribe tells speakers apart with it"
+        return f"{one.layout}, dropscribe distinguishes speakers with it"
     if one.layout == "original":
-        return f"{one.layout}, of which `dropscribe models quantize` and `export` make a copy that workers read"
+        return f"{one.layout}; `dropscribe models quantize` and `export` make a copy that workers load"
     reader = registry.READERS.get(one.layout)
     return f"{one.layout}, {f'the engine {reader}' if reader else 'no engine of dropscribe'} transcribes with it"

@@ -73,7 +73,7 @@ def _tester(findings: dict[str, Any], tell: ReportBytes) -> Callable[[Path, Path
         if reason := smoke_comparison.hindrance(examined.layout, examined.parameters):
             findings["not_run"] = reason
             return
-        tell("reading two seconds of noise with both", 0, 0)
+        tell("transcribing two seconds of noise with both", 0, 0)
         findings["logits"] = asdict(smoke_comparison.compare(source, copy, copied.dtype))
 
     return check

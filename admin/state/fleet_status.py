@@ -35,7 +35,7 @@ REDIS_AWAY = Refusal(AWAY, "does not answer", "`dropscribe doctor` checks it")
 
 # Without one of these roles nothing moves: the role, who is missing, and the command that starts one.
 NEEDED = (
-    ("scheduler", "no scheduler runs, so new recordings and lost work go unseen", "dropscribe watch FOLDER"),
+    ("scheduler", "no scheduler runs, so new recordings and lost work are not noticed", "dropscribe watch FOLDER"),
     ("cpu", "no CPU worker runs, so recordings are neither prepared nor finished", "dropscribe worker --role cpu"),
     ("model", "no model worker runs, so nothing is transcribed", "dropscribe worker --role model"),
 )
@@ -142,13 +142,13 @@ class Status:
         """Workers that are silent or took themselves out, and a spool that is full."""
         if silent := [worker.id for worker in self.workers if not worker.is_alive(self.silence)]:
             number = render.count(len(silent), "worker")
-            yield f"{number} silent, whose work goes to others: {', '.join(silent)}"
+            yield f"{number} silent, their work goes to others: {', '.join(silent)}"
         if self.spool_full_since is not None:
             since = render.moment(self.spool_full_since)
             yield f"preparing pauses since {since}: the spool is full; it goes on by itself as chunks are transcribed"
         for worker in self.workers:
             if worker.state == fleet.UNFIT:
-                yield f"{worker.id} took itself out: recordings failed on it one after the other; see its log"
+                yield f"{worker.id} stopped itself: recordings failed on it one after the other; see its log"
 
     def _broker(self) -> Iterator[str]:
         """What the scheduler saw last, while one is there to look."""
@@ -166,7 +166,7 @@ class Status:
     def _parked(self) -> Iterator[str]:
         """Jobs that a person has to look at."""
         if parked := self.jobs.get(JobState.PARKED):
-            yield f"{render.count(parked, 'job')} parked and in need of a person; see `dropscribe jobs --state parked`"
+            yield f"{render.count(parked, 'job')} parked; a person must decide: see `dropscribe jobs --state parked`"
 
     def _deferred(self) -> Iterator[str]:
         """Why jobs are tried again later, the most frequent reasons first."""

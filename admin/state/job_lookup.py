@@ -80,7 +80,7 @@ def _refuse_forgotten(database: Database, name: str) -> None:
     for path in typed_paths(name):
         if moment := forget.forgotten_at(database, str(path), _seen(path)):
             raise JobNotFoundError(
-                f"what was known of {path} was removed {iso(moment)}",
+                f"the data of {path} was removed {iso(moment)}",
                 remedy="`dropscribe submit` has it transcribed again",
             )
 

@@ -92,7 +92,7 @@ def _parts(root: WatchedRoot) -> str:
 
 def _removal(one: Removal) -> str:
     """What was removed by a rule of retention, when and why."""
-    what = "the text" if one.what == TEXT else "all that was known"
+    what = "the text" if one.what == TEXT else "all data"
     return f"{what} of {render.count(one.jobs, 'recording')}, {render.moment(one.at)}: {render.safe(one.why)}"
 
 

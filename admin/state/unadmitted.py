@@ -21,7 +21,7 @@ SUBMIT = "rename it, or use `dropscribe submit`, which takes any name"
 LINKS = "and links are not followed; put the file itself there"
 KINDS = {stat.S_IFREG: "", stat.S_IFLNK: f"is a link, {LINKS}", stat.S_IFDIR: "is a folder; name a recording in it"}
 NAMES = {
-    NameKind.NOT_MEDIA: f"has not the name of a recording (such as .wav, .mp3, .mp4); {SUBMIT}",
+    NameKind.NOT_MEDIA: f"does not have the name of a recording (such as .wav, .mp3, .mp4); {SUBMIT}",
     NameKind.IGNORED_PATTERN: "has the name of a hidden or unfinished file, so it is left out; rename it",
 }
 
@@ -74,7 +74,7 @@ def _name(path: Path) -> str:
     """What keeps a file of this name from being a recording; empty where it may be one."""
     kind = classify(path.name)
     if kind is NameKind.ADMIT_BY_HEAD and not _is_stream(path):
-        return f"does not begin like a transport stream, but like TypeScript or other text; {SUBMIT}"
+        return f"begins like TypeScript or other text, not like a transport stream; {SUBMIT}"
     return NAMES.get(kind, "")
 
 

@@ -19,7 +19,7 @@ def span(text: str) -> float:
     """
     seconds = seconds_of(text)
     if seconds is None:
-        raise UsageError(f"{text!r} is not a length of time", remedy=HOW_LONG)
+        raise UsageError(f"{text!r} is not a duration", remedy=HOW_LONG)
     return seconds
 
 
@@ -41,5 +41,5 @@ def moment(text: str, *, end: bool = False) -> float:
         return (found + day).astimezone().timestamp()
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"{text!r} is not a moment", remedy="write 2026-11-20, '2026-11-20 15:30', or 7d for a week ago"
+            f"{text!r} is not a time", remedy="write 2026-11-20, '2026-11-20 15:30', or 7d for a week ago"
         ) from error

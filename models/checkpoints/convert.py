@@ -196,7 +196,7 @@ def _overflows(source: SourceCheckpoint, rules: Rules, tell: Tell) -> Iterator[O
             found, largest = _overflowing(piece, TORCH[one.dtype])
             count, most = count + found, max(most, largest)
             done += piece.nbytes
-            tell("looking for numbers that are too large", done, total)
+            tell("searching for numbers that are too large", done, total)
         if count:
             yield Overflow(one.tensor.name, one.tensor.dtype, count, most)
 
@@ -243,7 +243,7 @@ def _doubts(source: SourceCheckpoint, rules: Rules, plan: Plan, overflows: tuple
     """What about the copy is not as somebody may expect, a sentence each."""
     if (larger := _size(plan) - source.size) > 0:
         planned = _planned(plan)
-        way_out = " (--no-mixed does without, unless --keep-fp32 asks for it)" if rules.dtype != "fp32" else ""
+        way_out = " (--no-mixed avoids this, unless --keep-fp32 asks for it)" if rules.dtype != "fp32" else ""
         yield (
             f"the copy is {larger / 1e6:,.2f} MB larger than its source ({source.size / 1e9:.2f} GB): "
             f"{_fp32(planned)} of {len(planned)} tensors are in fp32{way_out}"
@@ -253,7 +253,7 @@ def _doubts(source: SourceCheckpoint, rules: Rules, plan: Plan, overflows: tuple
         more = f" and {len(overflows) - 3} more" if len(overflows) > 3 else ""
         yield f"{len(overflows)} tensors are too large for {rules.dtype} and stay as they are: {shown}{more}"
     if source.left_out:
-        yield f"left out, as they hold weights in other formats: {', '.join(source.left_out[:6])}"
+        yield f"left out, because they hold weights in other formats: {', '.join(source.left_out[:6])}"
 
 
 def _write(source: SourceCheckpoint, folder: Path, plan: Plan, rules: Rules, tell: Tell) -> int:

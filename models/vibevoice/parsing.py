@@ -86,9 +86,9 @@ class StreamParser:
     def _error(self, complete: bool) -> str:
         """What is wrong with the answer; empty if nothing is."""
         if self._blank:
-            return "the answer is empty"
+            return "the output is empty"
         problems = {
-            "the answer holds no segment": not self._segments and not complete,
+            "the output holds no segment": not self._segments and not complete,
             f"segments that cannot be read: {self._reader.broken}": self._reader.broken,
             f"segments without a start or an end: {self._untimed}": self._untimed,
         }

@@ -42,7 +42,7 @@ _ABOUT: dict[ModelPart, _About] = {
     ModelPart.PROJECTOR: _About(
         "model.multi_modal_projector", "with it quantized, all speakers were seen to become one"
     ),
-    ModelPart.HEAD: _About("lm_head", "it decides on every word, and nothing that comes after makes its errors good"),
+    ModelPart.HEAD: _About("lm_head", "it decides every word, and no later part corrects its errors"),
 }
 
 

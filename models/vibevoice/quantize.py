@@ -193,8 +193,7 @@ def _refuse_unasked(found: Iterable[str], parts: Collection[ModelPart], quantiza
         asked = ",".join(parts_.in_order([*part_of.values(), *parts]))
         raise QuantizationError(
             _list("quantized, but should not be", forbidden) + _cause(quantization),
-            remedy=f"use another checkpoint, or set "
-            f"DROPSCRIBE_VIBEVOICE_QUANTIZE={asked} if you know that it is good all the same",
+            remedy=f"use another checkpoint, or set DROPSCRIBE_VIBEVOICE_QUANTIZE={asked} if you know that it is good",
         )
 
 

@@ -251,8 +251,8 @@ def _parts(settings: Settings, config: dict[str, Any]) -> tuple[ModelPart, ...]:
 def _precisions(settings: Settings, config: dict[str, Any], device: torch.device) -> list[Precision]:
     """What may be taken, the best first: what is asked for, else what the checkpoint comes in, else what fits.
 
-    What others quantized takes as much memory as ours of so many bits, or, where its bits are not known or it is
-    unpacked on first use, as much as an unquantized one.
+    A checkpoint quantized by others takes as much memory as one of ours with the same bits. If its bits are unknown, or
+    it is unpacked on first use, it takes as much as an unquantized one.
     """
     if settings.precision != "auto":
         return [Precision(settings.precision)]

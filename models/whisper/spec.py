@@ -22,7 +22,7 @@ SPEC = EngineSpec(
 # How good a checkpoint is, by its short name, and what to do for better transcripts.
 _CAVEATS = {
     "tiny": "the quickest and the least accurate; `--model base` is slower and better",
-    "tiny.en": "English alone, and fluent nonsense for other languages; `--model base` knows a hundred",
+    "tiny.en": "English only, and fluent nonsense for other languages; `--model base` knows a hundred",
     "base": "about one word in ten wrong in conversation; `--model small` is slower and better",
     "small": "better than base, and three times as large; `--model medium` is slower and better still",
     "medium": "better than small, and three times as large; `--model turbo` is better and not slower",

@@ -265,7 +265,7 @@ def _require_memory(name: str, weights: int, kind: str, settings: Settings) -> N
         raise ModelDoesNotFitError(
             f"{name} does not fit: in {kind} it takes about {need / 1e9:.1f} GB of the GPU, and this worker may take "
             f"{allowed / 1e9:.1f} GB",
-            remedy=f"free the card (nvidia-smi shows who has it), raise DROPSCRIBE_GPU_SHARE (now "
+            remedy=f"free the card (nvidia-smi shows which process uses it), raise DROPSCRIBE_GPU_SHARE (now "
             f"{settings.gpu_share:g}), lower DROPSCRIBE_MODEL_SLOTS, or set DROPSCRIBE_PRECISION=int8 or a smaller "
             "DROPSCRIBE_MODEL",
         )

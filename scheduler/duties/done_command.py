@@ -84,7 +84,7 @@ def run(words: Sequence[str], document: bytes, seconds: float, stop: threading.E
         finally:
             _end(process)
     if status is None and stop.is_set():
-        raise CutShortError(f"{words[0]} was ended as the scheduler stops")
+        raise CutShortError(f"{words[0]} was ended because the scheduler stops")
     if status != 0:
         why = f"was ended after {seconds:.0f} s" if status is None else f"ended with status {status}"
         raise DeliveryError(": ".join(filter(None, (f"{words[0]} {why}", said))))
@@ -129,4 +129,4 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
     except (PermissionError, subprocess.TimeoutExpired) as error:
         process.poll()
-        log.warning("a command of on_done goes on, as it may not be ended: %s", error)
+        log.warning("a command of on_done goes on, because it cannot be ended: %s", error)

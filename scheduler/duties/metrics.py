@@ -98,9 +98,7 @@ def _store(found: Figures | None) -> Iterator[Metric]:
     oldest = GaugeMetricFamily(
         "dropscribe_oldest_job_age_seconds", "Time since the oldest job in this state was admitted.", labels=["state"]
     )
-    phases = GaugeMetricFamily(
-        "dropscribe_phase_jobs", "Unfinished jobs: those that wait, and those that are worked on.", labels=["phase"]
-    )
+    phases = GaugeMetricFamily("dropscribe_phase_jobs", "Unfinished jobs: waiting, and in progress.", labels=["phase"])
     audio = GaugeMetricFamily(
         "dropscribe_backlog_audio_seconds", "Audio of prepared jobs that no model has transcribed yet."
     )
@@ -114,7 +112,7 @@ def _store(found: Figures | None) -> Iterator[Metric]:
         "dropscribe_waiting_audio_seconds", "The old name of dropscribe_backlog_audio_seconds."
     )
     paused = GaugeMetricFamily("dropscribe_paused", "1 while the fleet is paused.")
-    full = GaugeMetricFamily("dropscribe_spool_full", "1 while preparing pauses for want of room in the spool.")
+    full = GaugeMetricFamily("dropscribe_spool_full", "1 while preparing pauses because the spool is full.")
     untold = GaugeMetricFamily("dropscribe_waiting_notifications", "Notifications that are not delivered yet.")
     workers = GaugeMetricFamily("dropscribe_workers", "Processes by role and state.", labels=["role", "state"])
     if found:
@@ -166,13 +164,13 @@ def _happened(totals: Totals) -> Iterator[Metric]:
     for state in FINAL_STATES:
         ended.add_metric([state], totals.events[state])
     yield ended
-    attempts = CounterMetricFamily("dropscribe_attempts", "Steps that a worker took up.", labels=["step"])
+    attempts = CounterMetricFamily("dropscribe_attempts", "Steps that a worker started.", labels=["step"])
     for step, kind in STEPS.items():
         attempts.add_metric([step], totals.events[kind])
     yield attempts
     yield CounterMetricFamily("dropscribe_retries", "Steps that failed and are tried again.", totals.events["retry"])
     yield CounterMetricFamily("dropscribe_lease_expiries", "Steps lost with their worker.", totals.events["lost"])
-    told = CounterMetricFamily("dropscribe_notifications", "Notifications by what became of them.", labels=["result"])
+    told = CounterMetricFamily("dropscribe_notifications", "Notifications by result.", labels=["result"])
     for result, kind in ((notifications.DELIVERED, "notified"), (notifications.GIVEN_UP, "not_notified")):
         told.add_metric([result], totals.events[kind])
     yield told

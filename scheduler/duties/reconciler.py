@@ -67,7 +67,7 @@ def reconcile(
     if clamped := recovery.clamp_future_moments(database, lease=settings.lease_seconds, delay=delay):
         log.warning("the database's clock was set back: pulled back %d timestamps that lay in the future", clamped)
     if believes and (mended := recovery.expire(database, settings.lost_attempts)):
-        log.warning("took back %d pieces of work from workers that vanished", mended)
+        log.warning("took back %d pieces of work from workers that are gone", mended)
     recovery.reunite_followers(database)
     recovery.unbind(database)
     ended.fold(database)

@@ -69,7 +69,7 @@ class RetentionDuty:
                 break
             since = due[0].ended
         if removed:
-            log.info("removed of %d recordings what is kept no longer: %s", removed, rule.why)
+            log.info("retention removed data of %d recordings: %s", removed, rule.why)
         return removed
 
     def _is_mine(self) -> bool:

@@ -46,7 +46,7 @@ IN_WORDS = {
     JobPhase.FINISHING: "being written",
     JobPhase.FAILED: "failed",
     JobPhase.PARKED: "given up for now",
-    JobPhase.SUSPECT: "transcribed, but to be checked",
+    JobPhase.SUSPECT: "transcribed, please check",
     JobPhase.DONE: "done",
     JobPhase.DUPLICATE: "done (same content as another)",
 }
@@ -215,7 +215,7 @@ def body(view: View, listed: Collection[str]) -> str:
     ]
     rows = partial(_ended, view=view, listed=listed)
     sections = [
-        made("Folders whose settings have to be fixed", folders, len(folders), is_trouble=True),
+        made("Folders with wrong settings", folders, len(folders), is_trouble=True),
         made("Being worked on", map(_progress, view.worked_on), len(view.worked_on)),
         made("Need a look", map(rows, view.troubled), view.number(ATTENTION_STATES), is_trouble=True),
         made("Waiting", map(_place, view.waiting), view.number_waiting),
@@ -259,7 +259,7 @@ def _summary(view: View) -> str:
         (transcribed, "being transcribed"),
         (len(worked_on) - transcribed, "being prepared or written"),
         (view.number(THROUGH), "done"),
-        (view.number(ATTENTION_STATES), "in need of a look"),
+        (view.number(ATTENTION_STATES), "to be checked"),
     ]
     said = ", ".join(f"{number:,} {what}" for number, what in parts if number)
     return f"Recordings: {said}." if said else "No recordings yet."

@@ -1,7 +1,7 @@
 """The small files of folders: settings read, words for people left behind; never through a link. In the scan process.
 
-Everything is reached from the root's own descriptor, one directory after the other, so that nobody who may write to a
-share can have another file read or written by exchanging a directory for a link.
+Everything is reached from the root's descriptor, one directory after the other. So nobody who may write to a share can
+replace a directory by a link and have another file read or written.
 """
 
 from __future__ import annotations

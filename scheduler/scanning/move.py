@@ -21,10 +21,10 @@ from dropscribe.core.safe_open import SAFELY
 from dropscribe.scheduler.scanning.scan import observed
 from dropscribe.scheduler.scanning.write_lease import has_writer
 
-GONE = "it is not there any more"
+GONE = "it is gone"
 CHANGED = "it is another file by now"
 WRITTEN = "somebody has it open for writing"
-ELSEWHERE = 'that lies on another filesystem; let both lie on one, or set `when_done` to "keep"'
+ELSEWHERE = 'that lies on another filesystem; put both on one, or set `when_done` to "keep"'
 NO_FILE = (-1, -1)
 
 

@@ -43,8 +43,8 @@ def observed(found: os.stat_result) -> Observation:
 # Takes the directory under way, relative to the root, the recordings found since the last call, and their stamps.
 Deliver = Callable[[str, dict[str, Observation], dict[str, int]], None]
 
-# A pass delivers after so many recordings or seconds, whichever comes first, and whenever it enters a directory: that
-# is how one sees that a slow listing still moves, and where a hung one hangs.
+# A pass delivers after so many recordings or seconds, whichever comes first, and whenever it enters a directory. This
+# shows that a slow listing still makes progress, and where a hung one hangs.
 PIECE = 1000
 PIECE_SECONDS = 1.0
 

@@ -193,7 +193,7 @@ class Scanner:
     def _ready(self, path: Path) -> ScanProcess:
         """A process that waits for requests."""
         if self._process and not self._process.is_alive:
-            log.info("process %d, which scanned %s, is gone; another takes its place", self._process.pid, path)
+            log.info("process %d, which scanned %s, is gone; another replaces it", self._process.pid, path)
             self.close()
         if self._process and self._process.is_stuck:
             raise _stuck(self._process, path)

@@ -104,7 +104,7 @@ class FileEventWatcher:
     def _listen(self, root: Root) -> str:
         """Why it cannot be listened to, or empty."""
         if root.is_network:
-            return f"inotify does not hear what other hosts write ({root.filesystem})"
+            return f"inotify does not see what other hosts write ({root.filesystem})"
         try:
             os.scandir(root.path).close()  # watchdog passes over a lack of permission
             self._ears[root.path] = _open_ear(root, _Striker(root.path, self._exclude, self.ring))

@@ -9,7 +9,7 @@ from dropscribe.store.roots import RootReport
 
 log = logging.getLogger(__name__)
 
-UNSEEN = "not looked at yet"
+UNSEEN = "not scanned yet"
 RETRY_SECONDS = 10.0  # how soon a place that is out of reach is looked for again
 MAX_DOUBLINGS = 5  # of that, where it fails one time after the other: 320 s at most
 

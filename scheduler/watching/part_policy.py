@@ -211,7 +211,7 @@ def _is_not_cut(before: PartFile, file: PartFile) -> bool:
 # Why one file does not go on from another, by what is asked of both; the first that holds is reported.
 BREAKS: dict[str, Callable[[PartFile, PartFile], bool]] = {
     "a number between them is missing": lambda before, file: file.number != before.number + 1,
-    "what was known of one of them was removed": lambda *both: Standing.FORGOTTEN in {one.standing for one in both},
+    "the data of one of them was removed": lambda *both: Standing.FORGOTTEN in {one.standing for one in both},
     "it was transcribed by itself before": lambda _, file: file.standing is Standing.OWN,
     "its sound has another format": lambda *both: len({one.wav for one in both if one.wav}) > 1,
     "it is larger than the one before, which therefore was not cut": lambda before, file: (

@@ -71,7 +71,7 @@ def _admit(database: Database, doorbell: Doorbell, watch: RootWatch, path: str, 
     woken: list[str] = []
     new = jobs.admit(database, [job], woken=woken)
     if new:
-        log.warning("%s is another recording of the same size and time: it is read again", printable(path))
+        log.warning("%s is another recording of the same size and time: it is transcribed again", printable(path))
     with doorbell.best_effort():
         doorbell.ring_all(PREPARE, new, job.priority)
         doorbell.ring_all(FINISH, woken, job.priority)

@@ -141,7 +141,7 @@ class RootWatch:
         self._note_gone(found)
         self._unstorable = {path: one for path, one in self._unstorable.items() if _lasts(path, found, stability)}
         for path in filter(self.folders.is_put_away, complete):
-            log.warning("%s changed since it was archived: it is read again", printable(str(self.place / path)))
+            log.warning("%s changed since it was archived: it is transcribed again", printable(str(self.place / path)))
         if whole:
             with stability.forgetting_on_error([*chain.from_iterable(map(attrgetter("paths"), whole))]):
                 refused = self.admit(str(self.place), whole, self._gone, self.folders)
@@ -349,7 +349,7 @@ class RootWatch:
         if taken:
             raise RootOfflineError(f"{self.link} leads to {path} now, {taken}", remedy="let it lead elsewhere")
         if path != self.path:
-            log.warning("%s leads to %s now, and to %s no more", self.link, path, self.path)
+            log.warning("%s now leads to %s, no longer to %s", self.link, path, self.path)
             self.bell.stop()
             self.path, self._identity, self._unstorable, self.trouble = path, None, {}, ""
             self._gone.clear()
@@ -435,7 +435,7 @@ class RootWatch:
         """Log places that cannot be read, where that is new: recordings in them would vanish silently."""
         if self.report.unseen and self.report.unseen != before.unseen:
             log.warning(
-                "%s: what is in these places goes unseen: %s; %s",
+                "%s: recordings in these places are not seen: %s; %s",
                 self.path,
                 printable(self.report.unseen),
                 self.report.unseen_remedy,

@@ -121,7 +121,7 @@ async def read(request: Request, file_field: str, write: Write, limit: int) -> S
                 await write(bytes(parts.pending))
                 parts.pending.clear()
     if parser.state != MultipartState.END:  # or a part of a recording would be taken for all of it
-        raise UsageError("the form breaks off before its end", remedy="send all of it again")
+        raise UsageError("the form breaks off before its end", remedy="send the whole form again")
     if parts.file_name is None:
         raise UsageError("the form has no recording", remedy=SEND_A_FORM.format(file_field))
     await write(bytes(parts.pending))

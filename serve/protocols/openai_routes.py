@@ -46,10 +46,10 @@ class SpeechForm(BaseModel):
     language: str = Field("", max_length=MAX_NAME, description="a code, such as de")
     prompt: str = Field("", max_length=MAX_TEXT, description="names and topics; the last 600 characters count")
     response_format: Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"] = "json"
-    temperature: float = Field(0, ge=0, le=1, description="passed over: it is a setting of the workers")
+    temperature: float = Field(0, ge=0, le=1, description="ignored: it is a setting of the workers")
     timestamp_granularities: list[Literal["word", "segment"]] = ["segment"]
     stream: bool = False
-    known_speaker_references: list[str] = Field([], max_length=0, description="not known here: enrol voices")
+    known_speaker_references: list[str] = Field([], max_length=0, description="ignored: enroll voices instead")
 
     @property
     def wants(self) -> AnswerFormat:

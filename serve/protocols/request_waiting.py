@@ -48,7 +48,7 @@ async def _looks(request: Request, store: VisibleStore, job_id: str) -> AsyncIte
             if stopping.is_set():
                 raise StoppingError("the server ends; the job goes on", remedy="send the same request again")
             if not await run_in_threadpool(holds):
-                raise UnknownCallerError("the token does not hold any more", remedy="ask the operator for another")
+                raise UnknownCallerError("the token is no longer valid", remedy="ask the operator for another")
             await anyio.sleep(pause)
             pause = min(pause * SLOWER, MAX_POLL)
 

@@ -29,7 +29,7 @@ DETECTED_SECONDS = 120.0  # of raw sound, from which its language is found out
 ENGINE_HEADER = "Asr-Engine"
 
 Encode = Annotated[bool, Query(description="false: the file is raw sound, mono, 16 bits, 16 kHz")]
-VideoFile = Annotated[str, Query(max_length=MAX_TEXT, pattern=NO_NUL, description="what the recording is called")]
+VideoFile = Annotated[str, Query(max_length=MAX_TEXT, pattern=NO_NUL, description="the recording's name")]
 
 router = APIRouter(tags=["protocols of others"])
 

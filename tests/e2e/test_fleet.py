@@ -102,7 +102,7 @@ def test_a_drained_worker_finishes_what_it_reads_and_others_do_the_rest(fleet: F
     wait_until("both model workers read", lambda: sum(bool(w.doing) for w in model_workers(fleet)) == 2)
     victim = model_workers(fleet)[0]
     ran = fleet.run("drain", victim.id, "--wait")
-    assert (ran.returncode, ran.stderr.count("at work still")) == (0, 1)
+    assert (ran.returncode, ran.stderr.count("still working")) == (0, 1)
     assert victim.id not in [worker.id for worker in model_workers(fleet)]
     ended = next(member for member in fleet.members if member.pid == victim.pid)
     assert ended.wait(PATIENCE) == 0

@@ -117,7 +117,7 @@ class TestSilent:
     ) -> None:
         monkeypatch.setattr(Path, "read_text", self.hidden)
         os.mkfifo(tmp_path / "a.wav")
-        with pytest.raises(SpoolError, match=rf"{LABEL}: the decoder stood still for 2 s.*DROPSCRIBE_HOME"):
+        with pytest.raises(SpoolError, match=rf"{LABEL}: the decoder made no progress for 2 s.*DROPSCRIBE_HOME"):
             decode(tmp_path / "a.wav", tmp_path / "out.flac", STALLING, label=LABEL, zygote=zygote)
         assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
         assert not decoders()
@@ -173,7 +173,7 @@ class TestFailing:
             raise OSError(code, os.strerror(code))
 
         monkeypatch.setattr(media.av, "open", fail)
-        with pytest.raises(NotMediaError, match="damaged, or no media; check the file"):
+        with pytest.raises(NotMediaError, match="damaged, or not media; check the file"):
             media.decode(wav(tmp_path / "a.wav", tone(0.1)), tmp_path / "out.flac", tmp_path, 60)
 
 

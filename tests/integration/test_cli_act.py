@@ -93,7 +93,7 @@ def test_what_nobody_may_read_is_not_submitted(
     shown = cli("submit", str(recording))
     assert (shown.code, shown.err) == (
         2,
-        f"error: you may not read {recording}; make it readable (chmod u+r), or ask whom it belongs to\n",
+        f"error: you may not read {recording}; make it readable (chmod u+r), or ask its owner\n",
     )
 
 

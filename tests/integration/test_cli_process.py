@@ -22,7 +22,7 @@ def test_a_file_is_not_watched_and_is_called_one(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("x")
     ended = process("up", str(tmp_path / "README.md"))
     assert (ended.code, ended.out) == (2, "")
-    assert "README.md is a file, not a folder; name the folder that it lies in" in ended.err
+    assert "README.md is a file, not a folder; name its folder" in ended.err
 
 
 @pytest.mark.parametrize("command", ["watch", "up"])

@@ -148,7 +148,7 @@ def test_one_that_reads_nothing_of_a_long_document_does_not_wait() -> None:
 def test_a_scheduler_that_stops_does_not_wait_for_it() -> None:
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
-    with pytest.raises(CutShortError, match="was ended as the scheduler stops"):
+    with pytest.raises(CutShortError, match="was ended because the scheduler stops"):
         run(["/bin/sleep", "300"], b"{}", 300, stop)
 
 
@@ -172,7 +172,7 @@ def test_one_that_may_not_be_ended_is_left_and_said(
 
     monkeypatch.setattr("dropscribe.scheduler.duties.done_command.os.killpg", denied)
     run(["/bin/true"], b"{}", 60, threading.Event())
-    assert "goes on, as it may not be ended: not yours" in caplog.text
+    assert "goes on, because it cannot be ended: not yours" in caplog.text
 
 
 def test_a_table_that_is_wrong_gives_the_notification_up_and_names_it(settings: Settings, database: Database) -> None:

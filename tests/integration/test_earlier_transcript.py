@@ -135,7 +135,7 @@ def test_a_job_whose_document_is_kept_no_longer_starts_over(restored: WorkerCont
     before = contents(recording.parent)
     cpu_tasks.finish_job(restored, job_id)
     assert queries.job(restored.database, job_id).state is JobState.QUEUED
-    assert events_of(restored.database, job_id)[-1].detail == "what was taken over is kept no longer"
+    assert events_of(restored.database, job_id)[-1].detail == "the transcript that was taken over is gone"
     assert contents(recording.parent) == before
 
 

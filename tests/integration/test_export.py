@@ -117,7 +117,7 @@ def test_copies_are_written_with_a_note_where_a_mount_says_who_may_read(
     monkeypatch.setattr(os, "fchmod", refuse)
     monkeypatch.setattr(os, "setxattr", refuse)
     job_id = shop.done("a.wav")
-    more = "it could be read there by more people than its recording"
+    more = "more people could read it there than can read its recording"
     code, out, err = shop.export(job_id, "-f", "txt", "--to", "copies")
     target = shop.inbox.parent / "copies" / "inbox" / "a.txt"
     assert (code, out) == (0, f"{target}\n")
@@ -151,7 +151,7 @@ def test_a_file_that_differs_is_kept_unless_forced(shop: Shop) -> None:
     page.write_text("mine")
     code, _, err = shop.export(job_id, "-f", "html")
     assert (code, page.read_text()) == (1, "mine")
-    assert "a.html exists and is something else; replace it with --force" in err
+    assert "a.html exists and has other content; replace it with --force" in err
     assert shop.export(job_id, "-f", "html", "--force")[0] == 0
     assert "hello there" in page.read_text()
     assert shop.export(job_id, "-f", "html")[0] == 0, "the same content is no conflict"
@@ -162,7 +162,7 @@ def test_what_workers_wrote_is_never_touched(shop: Shop) -> None:
     job_id = shop.done("a.wav")
     code, _, err = shop.export(job_id, "-f", "txt", "--force")
     assert (code, shop.files(ending=".txt")) == (1, {"inbox/a.txt": ""})
-    assert "the workers' own to write" in err
+    assert "written only by workers" in err
     assert [file.path for file in transcripts.files_of(shop.database, job_id)] == [f"{shop.inbox}/a.txt"]
 
 

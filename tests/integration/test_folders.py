@@ -179,7 +179,7 @@ def test_what_has_no_job_yet_says_what_it_waits_for(database: Database, watch: R
         find(database, str(inbox / "a.wav"))
     with pytest.raises(JobNotFoundError, match=r"talks/\.dropscribe\.toml is fixed: engine: "):
         find(database, str(inbox / "talks" / "b.wav"))
-    with pytest.raises(JobNotFoundError, match="has not the name of a recording"):
+    with pytest.raises(JobNotFoundError, match="does not have the name of a recording"):
         find(database, str(inbox / "notes.pdf"))
     with pytest.raises(JobNotFoundError, match="no job has"):
         find(database, str(inbox / "gone.wav"))

@@ -190,5 +190,5 @@ def test_a_client_raises_a_job_too(store: Database, redis: str, database_url: st
         assert jobs.first_to_prepare(store, 1) == [second]
         with pytest.raises(UsageError, match="there is no priority 'urgent'"):
             client.set_priority(first.id, "urgent")
-        with pytest.raises(DropscribeError, match="done already; nothing is left to hurry"):
+        with pytest.raises(DropscribeError, match="done already; there is nothing to prioritize"):
             client.set_priority(done(store, "c.wav", JobState.DONE), "high")

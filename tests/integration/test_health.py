@@ -74,7 +74,7 @@ def test_a_process_that_is_silent_is_not(database: Database, check: Check) -> No
     register(database, "me", "cpu", silent=3510)
     code, said = check("--role", "cpu")
     assert code == 1
-    assert "was last heard of 58 min" in said
+    assert "sent its last heartbeat 58 min" in said
 
 
 @pytest.mark.parametrize("state", ["loading", "unfit"])
@@ -90,7 +90,7 @@ def test_a_worker_that_is_drained_is_left_to_finish(database: Database, check: C
     assert fleet.drain(database, "me")
     code, said = check("--role", "model")
     assert code == 0
-    assert "finishes what it does and ends" in said
+    assert "finishes its work and ends" in said
 
 
 def test_a_folder_that_is_away_is_a_warning_and_all_of_them_a_failure(database: Database, check: Check) -> None:

@@ -60,7 +60,7 @@ def started(supervisor: Planned, said: list[str], **settings: object) -> ModelWo
 
 def give_up(child: Child) -> GaveUpError:
     child.ended = True
-    return GaveUpError(child, f"{child.name} ends as soon as it is started: no CUDA", remedy="its log is there")
+    return GaveUpError(child, f"{child.name} ends as soon as it starts: no CUDA", remedy="its log is there")
 
 
 def test_each_of_several_models_gets_workers_of_its_own(supervisor: Planned) -> None:

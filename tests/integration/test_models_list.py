@@ -125,7 +125,7 @@ def test_what_is_missing_or_torn_is_a_problem_without_looking_at_every_byte(
     code, out, err = run("show", "copy", "--json")
     assert code == 1
     torn, *lacking = json.loads(out)["problems"]
-    assert "model.safetensors is broken: it has 5,000,000 bytes, and its header speaks of" in torn
+    assert "model.safetensors is broken: it has 5,000,000 bytes, and its header says" in torn
     assert [one.split()[0] for one in lacking] == ["model.safetensors", "other.safetensors"]
 
 

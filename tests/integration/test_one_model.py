@@ -136,7 +136,7 @@ def test_what_was_transcribed_is_kept_where_no_model_is_needed_any_more(database
     commit(database, taken, WHISPER)
     assert state(database, job_id) is JobState.FINISHING
     assert queries.model_queues(database) == {}
-    with pytest.raises(DropscribeError, match="waits for no certain model"):
+    with pytest.raises(DropscribeError, match="does not wait for a certain model"):
         commands.change_model(database, job_id)
     assert engines_of(database, job_id) == {"whisper"}
 

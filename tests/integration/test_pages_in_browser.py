@@ -212,7 +212,7 @@ def test_a_person_signs_in_and_comes_back_by_a_link_on_another_site(
         window = Window(browser, f"http://{host}:{port}")
         window.open("/search?q=budget")
         window.one("#token").send_keys("nonsense", Keys.ENTER)
-        window.until(lambda: "The token does not hold" in window.text())
+        window.until(lambda: "The token is not valid" in window.text())
         window.one("#token").send_keys(secret, Keys.ENTER)
         window.until(lambda: "2 lines in 2 recordings" in window.text())
         assert "ada (reader)" in window.text(".top")

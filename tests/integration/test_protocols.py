@@ -224,9 +224,9 @@ def test_errors_have_the_shape_that_clients_of_openai_know(
             ask(**{"file": talk, "model": "whisper-1", **wrong})
         assert (error.value.type, error.value.body["param"]) == ("invalid_request_error", None)
     assert not files(own.requests_dir)
-    with pytest.raises(openai.AuthenticationError, match="the token does not hold"):
+    with pytest.raises(openai.AuthenticationError, match="the token is not valid"):
         client.with_options(api_key="sk-none").models.list()
-    with worker, pytest.raises(openai.BadRequestError, match=r"is failed: .*damaged, or no media"):
+    with worker, pytest.raises(openai.BadRequestError, match=r"is failed: .*damaged, or not media"):
         ask(file=b"no recording at all", model="whisper-1")
 
 

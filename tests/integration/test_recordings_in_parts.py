@@ -240,7 +240,7 @@ def test_parts_that_others_may_not_read_are_recordings_by_themselves_and_not_joi
         SECOND: (JobState.QUEUED, 0),
     }
     assert EventKind.FELL_APART in kinds(database, found[FIRST].id)
-    assert "not the same people may read" in events_of(database, found[SECOND].id)[0].detail
+    assert "have different readers" in events_of(database, found[SECOND].id)[0].detail
     put(inbox, GX030042=0.6)
     look(joining, 20.0, 30.0)
     assert {job.path: job.part_count for job in queries.list_jobs(database)} == {FIRST: 0, SECOND: 0, THIRD: 0}

@@ -155,5 +155,5 @@ def test_settings_that_are_wrong_are_said_and_nothing_is_begun(
 
 def test_a_folder_without_recordings_and_a_file_without_a_job_are_said(cli: Cli, read: list[str], inbox: Path) -> None:
     (inbox / "empty").mkdir()
-    assert "no recordings there" in cli("rerun", str(inbox / "empty")).out
+    assert "no recordings were admitted there" in cli("rerun", str(inbox / "empty")).out
     assert cli("rerun", str(inbox / "gone.wav")).code == 1

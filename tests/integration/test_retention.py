@@ -137,7 +137,7 @@ def test_history_goes_whole_and_the_recording_is_not_admitted_again(store: Datab
     assert found(store) == []
     assert {job.id for job in queries.list_jobs(store)} == {younger, waits}
     missing = " ".join(cli("show", "/rec/a.wav").err.split())
-    assert "what was known of /rec/a.wav was removed" in missing
+    assert "the data of /rec/a.wav was removed" in missing
     assert "`dropscribe submit` has it transcribed again" in missing
     assert [(one.what, one.jobs) for one in forget.removed(store, 9)] == [("job", 2)]
 

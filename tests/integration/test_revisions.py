@@ -141,7 +141,9 @@ def test_a_retry_that_would_replace_corrections_says_so_and_keeps_them_for_later
     finish_again(database, job_id)
     with database.begin() as connection:
         connection.exec_driver_sql("UPDATE jobs SET state = 'suspect'")
-    with pytest.raises(DropscribeError, match="was corrected, and what failed a check would be transcribed again"):
+    with pytest.raises(
+        DropscribeError, match="was corrected, and the parts that failed a check would be transcribed again"
+    ):
         commands.retry(database, job_id)
     assert queries.job(database, job_id).state is JobState.SUSPECT
     assert commands.retry(database, job_id, replaces_by="bob") is JobState.TRANSCRIBING
@@ -150,7 +152,7 @@ def test_a_retry_that_would_replace_corrections_says_so_and_keeps_them_for_later
     assert [edit["text"] for edit in revisions.corrections(database, job_id, 1).edits] == [TEXTS[0]]
     assert correct.document(database, queries.job(database, job_id))["is_replaced"]
     read(database, job_id, text="hello again")
-    with pytest.raises(DropscribeError, match="its new transcript is just being written; correct it when that is done"):
+    with pytest.raises(DropscribeError, match="its new transcript is being written; correct it when that is done"):
         revisions.add(database, job_id, text(1), expected=2)
     finish(database, job_id, text="hello again", file=Path("/rec/again.txt"))
     assert revisions.add(database, job_id, text(1), expected=queries.job(database, job_id).revision) == 4

@@ -288,7 +288,7 @@ class TestReaders:
         model_tasks.transcribe_chunk(context, f"{job_id}.0")
         job = finish(context, job_id)
         assert job.state is JobState.SUSPECT
-        assert "more people can look into" in job.reason
+        assert "more people can read" in job.reason
         assert files_below(share / "pub") == []
         (share / "pub").chmod(0o700)
         assert commands.retry(context.database, job_id) is JobState.FINISHING

@@ -66,7 +66,7 @@ def test_silence_has_an_embedding_too(speaker_encoder: SpeakerEncoder) -> None:
 
 
 def test_what_is_shorter_than_a_tenth_of_a_second_is_refused(speaker_encoder: SpeakerEncoder) -> None:
-    with pytest.raises(ValueError, match="1599 samples are too short to tell who speaks"):
+    with pytest.raises(ValueError, match="1599 samples are too short to distinguish speakers"):
         speaker_encoder.embed(np.zeros(MIN_SAMPLES - 1, np.float32))
 
 

@@ -68,7 +68,7 @@ def test_a_spool_that_cannot_be_cleared_ends_no_finished_job_as_a_failure(
     assert (job.state, job.reason, job.failures) == (JobState.DONE, "", 0)
     assert context.tally.ended[FINISH, "failed"] == 0
     assert context.tally.ended[FINISH, "done"] == 1
-    assert f"the spool still holds {job_id}, which is over: " in caplog.text
+    assert f"the spool still holds {job_id}, which has ended: " in caplog.text
     assert "internal error" not in caplog.text
 
 

@@ -66,7 +66,7 @@ def test_a_child_that_never_gets_to_work_is_given_up(supervisor: Supervisor, mon
         end(child)
         supervisor.tend()
     end(child)
-    with pytest.raises(DropscribeError, match=r"ends as soon as it is started .*: torch is a build for the CPU"):
+    with pytest.raises(DropscribeError, match=r"ends as soon as it starts .*: torch is a build for the CPU"):
         supervisor.tend()
 
 

@@ -119,7 +119,7 @@ def test_of_an_engine_that_could_not_start_the_drain_ends_with_the_reason(system
     fleet.heartbeat(store, "other", engine=ENGINE)
     jobs.admit(store, [NewJob("/root", "a.wav", 1, 1, "d", "normal", overrides=JobOverrides(engine="vibevoice"))])
     assert fleet_status.gather(store, system.settings).unserved_jobs == 1
-    gave_up = GaveUpError(object(), "model2 ends as soon as it is started: no CUDA", remedy="its log is there")
+    gave_up = GaveUpError(object(), "model2 ends as soon as it starts: no CUDA", remedy="its log is there")
     system.models.given_up.append(gave_up)
     with pytest.raises(GaveUpError, match="no CUDA"):
         system._report(until_drained=True)

@@ -355,7 +355,7 @@ def test_an_error_that_breaks_the_gpu_is_fatal_from_then_on(
     engine = tiny.runner()
     hooked(Steps(3, raising(RuntimeError(message))))
     for _ in range(2):
-        with pytest.raises(ModelFatalError, match="the worker has to start again"):
+        with pytest.raises(ModelFatalError, match="the worker must restart"):
             engine.generate(tiny.embed(1, 2, 3), 20, lambda _: True, NEVER)
 
 

@@ -232,7 +232,7 @@ def test_a_voice_is_not_enrolled_where_that_cannot_be(
 
     said = complaint("enroll", too_short, "0", "--as", NAME)
     assert "s alone in" in said
-    assert "a voice takes 5 s; enroll it from a recording in which they say more" in said
+    assert "a voice needs 5 s; enroll it from a recording in which they speak longer" in said
     assert "there is no speaker 7" in complaint("enroll", job_id, "7", "--as", NAME)
     assert "a voice needs a name" in complaint("enroll", job_id, "0", "--as", " ")
     assert "no voice is called Bert" in complaint("forget", "Bert")

@@ -180,7 +180,7 @@ def test_without_one_a_decoder_is_started_as_a_program_and_it_is_tried_again_lat
         assert works(short, own)
         assert works(short, own)
     assert [record.getMessage() for record in caplog.records] == [
-        "no process forks decoders (it ended while it started); each recording starts one of its own"
+        "decoders cannot be forked (it ended during its start); each recording starts a process"
     ]
     assert own.pid is None
     monkeypatch.setattr(own, "_retry_at", 0.0)

@@ -40,7 +40,7 @@ AWAY = [
     (403, "InvalidAccessKeyId", "not known there"),
     (403, "SignatureDoesNotMatch", "not known there"),
     (400, "ExpiredToken", "credentials have expired"),
-    (403, "RequestTimeTooSkewed", "clock of this machine"),
+    (403, "RequestTimeTooSkewed", "clocks of this machine"),
     (404, "NoSuchBucket", "there is no such bucket"),
     (400, "AuthorizationHeaderMalformed", "another region"),
     (418, "Teapot", "the server says Teapot"),
@@ -133,7 +133,7 @@ UNREADABLE = {
     "a program that gives credentials and fails": (
         "AWS_CONFIG_FILE",
         "[default]\ncredential_process = /bin/false\n",
-        "its credentials cannot be got",
+        "its credentials cannot be loaded",
     ),
     "a program that says no credentials": (
         "AWS_CONFIG_FILE",

@@ -153,7 +153,7 @@ def test_a_copy_has_all_files_all_tensors_and_an_index_that_fits(tmp_path: Path)
     assert json.loads((copy / "config.json").read_text())["torch_dtype"] == "float16"
     assert (copy / "tokenizer" / "vocabulary.txt").read_text() == "one two"
     assert made.copied.left_out == ("pytorch_model.bin",)
-    assert made.warnings == ["left out, as they hold weights in other formats: pytorch_model.bin"]
+    assert made.warnings == ["left out, because they hold weights in other formats: pytorch_model.bin"]
     assert not (copy / ".cache").exists()
     assert not inventory.examine(copy).problems
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "source"]
@@ -185,7 +185,7 @@ def test_a_copy_that_grows_is_never_made_silently(tmp_path: Path) -> None:
     made = convert_to(source, tmp_path / "mixed")
     assert made.copied.weights == made.copied.source_weights + 16
     assert "MB larger than its source" in made.warnings[0]
-    assert "1 of 2 tensors are in fp32 (--no-mixed does without" in made.warnings[0]
+    assert "1 of 2 tensors are in fp32 (--no-mixed avoids this" in made.warnings[0]
     assert convert_to(source, tmp_path / "plain", Rules("fp16", mixed=False)).warnings == []
     assert "larger than its source" in convert_to(source, tmp_path / "wide", Rules("fp32")).warnings[0]
 
@@ -296,13 +296,13 @@ def entry(begin: int, end: int, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("header", "body", "fault"),
     [
-        ({"a": entry(0, 8)}, 4, r"it has \d+ bytes, and its header speaks of"),
-        ({"a": entry(0, 8)}, 12, r"it has \d+ bytes, and its header speaks of"),
+        ({"a": entry(0, 8)}, 4, r"it has \d+ bytes, and its header says"),
+        ({"a": entry(0, 8)}, 12, r"it has \d+ bytes, and its header says"),
         ({"a": entry(0, 8, shape=[3])}, 8, "a has 8 bytes, and its shape takes 12"),
         ({"a": entry(0, 8), "b": entry(12, 16)}, 16, "b begins at 12, and what is before it ends at 8"),
-        ({"a": {"dtype": "F32"}}, 0, "its header is not one of safetensors"),
-        ({"a": 3}, 0, "its header is not one of safetensors"),
-        ([], 0, "its header is not one of safetensors"),
+        ({"a": {"dtype": "F32"}}, 0, "its header is not a safetensors header"),
+        ({"a": 3}, 0, "its header is not a safetensors header"),
+        ([], 0, "its header is not a safetensors header"),
     ],
 )
 def test_a_broken_file_is_named_with_what_is_wrong(header: Any, body: int, fault: str, tmp_path: Path) -> None:

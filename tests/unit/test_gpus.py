@@ -154,9 +154,9 @@ def test_cuda_visible_devices_is_respected(
 @pytest.mark.parametrize(
     ("named", "cards", "why"),
     [
-        ("1,9,2", "1", "names 9, which is not one GPU of this machine"),
-        ("GPU-0000000", "", "names GPU-0000000, which is not one GPU"),
-        ("all", "", "names all, which is not one GPU"),
+        ("1,9,2", "1", "names 9, which is not a GPU of this machine"),
+        ("GPU-0000000", "", "names GPU-0000000, which is not a GPU"),
+        ("all", "", "names all, which is not a GPU"),
     ],
 )
 def test_a_name_of_no_device_ends_the_list_and_is_told(
@@ -236,7 +236,7 @@ def test_a_container_without_its_gpus_says_how_to_start_it(tools: Path, monkeypa
 def test_a_driver_without_its_tool_cannot_say_which_gpu_is_meant(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpus.DRIVER.touch()
     assert gpus.is_unlisted()
-    with pytest.raises(ModelUnavailableError, match="an NVIDIA driver and no nvidia-smi; install nvidia-smi of"):
+    with pytest.raises(ModelUnavailableError, match="an NVIDIA driver, but not nvidia-smi; install nvidia-smi of"):
         gpu.pin("0")
     monkeypatch.setenv(gpus.VARIABLE, "-1")
     assert not gpus.is_unlisted()

@@ -63,9 +63,9 @@ def test_an_old_name_is_read_wherever_a_setting_may_stand_and_the_remark_names_t
         assert (list(told) if isinstance(told, tuple) else told) == value
         assert told != settings.fields()[new].default
     assert by_environment.remarks == (
-        f"{variable} is the old name, known until version 0.2; say {settings.variable(new)}",
+        f"{variable} is the old name, accepted until version 0.2; say {settings.variable(new)}",
     )
-    assert by_option.remarks == (f"{old} is the old name, known until version 0.2; say {new}",)
+    assert by_option.remarks == (f"{old} is the old name, accepted until version 0.2; say {new}",)
     (remark,) = by_file.remarks
     assert remark.startswith(f"{old} in dropscribe.toml is the old name")
     assert f"say {new} in dropscribe.toml" in remark

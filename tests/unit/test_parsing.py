@@ -213,10 +213,10 @@ def test_slips_in_the_json_are_forgiven(answer: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        ("", "the answer is empty"),
-        (" \n", "the answer is empty"),
-        ("I cannot help with that.", "the answer holds no segment"),
-        ('[{"Start":0,"End":1,"Content":"cut', "the answer holds no segment"),
+        ("", "the output is empty"),
+        (" \n", "the output is empty"),
+        ("I cannot help with that.", "the output holds no segment"),
+        ('[{"Start":0,"End":1,"Content":"cut', "the output holds no segment"),
         (
             '[{"Start":0,"End":1,"Content":"a"},{oops},{"Start":1,"End":2,"Content":"b"}]',
             "segments that cannot be read: 1",

@@ -135,7 +135,7 @@ def test_auto_leaves_a_gpu_alone_on_which_whisper_cannot_compute(no_gpu: Path, m
     found = registry.choose(Settings())
     assert (found.spec.name, found.model) == ("whisper", "base")
     assert found.sentence.startswith("Whisper base on the CPU: ")
-    assert found.sentence.endswith("the GPU is not used, as Whisper needs cuBLAS 12 for that")
+    assert found.sentence.endswith("the GPU is not used, because Whisper needs cuBLAS 12 for that")
 
 
 def test_a_process_that_is_pinned_to_a_gpu_decides_by_that_one(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,9 @@ def test_a_process_that_is_pinned_to_a_gpu_decides_by_that_one(no_gpu: Path, mon
 @pytest.mark.parametrize("engine", ["auto", "whisper", "vibevoice"])
 def test_the_speaker_encoder_is_refused_as_a_model(engine: str, no_gpu: Path) -> None:
     for model in ("campplus", "csukuangfj/speaker-embedding-models"):
-        with pytest.raises(ModelUnavailableError, match=r"tells speakers apart and does not transcribe; .* tiny, base"):
+        with pytest.raises(
+            ModelUnavailableError, match=r"distinguishes speakers and does not transcribe; .* tiny, base"
+        ):
             chosen(engine=engine, model=model)
 
 

@@ -137,7 +137,7 @@ def test_pages_and_rows_are_never_shared_and_all_come_back(seed: int) -> None:
 def test_pages_that_are_not_there_are_refused() -> None:
     pool = PagePool(3)
     taken = pool.take(2)
-    with pytest.raises(ValueError, match="2 pages are wanted, and 1 are free"):
+    with pytest.raises(ValueError, match="2 pages are needed, and 1 are free"):
         pool.take(2)
     pool.give_back(taken)
     with pytest.raises(ValueError, match="not taken"):

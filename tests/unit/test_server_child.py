@@ -68,5 +68,5 @@ def test_up_goes_on_without_it_and_without_nothing_else(tmp_path: Path) -> None:
     said: list[str] = []
     server = ServerChild(tmp_path, said.append)
     assert not server.go_on_without(GaveUpError(Child("host-scheduler", ()), "it ends", remedy="look"))
-    assert server.go_on_without(GaveUpError(Child(SERVER, ()), "server ends as soon as it is started", remedy="look"))
-    assert said == ["server ends as soon as it is started; look. Everything else goes on without it"]
+    assert server.go_on_without(GaveUpError(Child(SERVER, ()), "server ends as soon as it starts", remedy="look"))
+    assert said == ["server ends as soon as it starts; look. Everything else goes on without it"]

@@ -120,4 +120,4 @@ def test_settings_of_a_folder_in_the_users_own_group_are_the_operators_unless_an
 
 def test_a_filesystem_without_owners_proves_nothing(folder, monkeypatch):
     monkeypatch.setattr(settings_file, "filesystem_of", lambda _: "cifs")
-    assert "does not say who wrote it" in engine(folder)[1]
+    assert "does not show who wrote it" in engine(folder)[1]

@@ -83,7 +83,7 @@ def test_the_page_says_what_waits_runs_and_failed_and_why() -> None:
     )
     told = Reader(everywhere(seen)).words
     for said in (
-        "2 still being copied here, 1 waiting, 1 being transcribed, 1 done, 1 in need of a look",
+        "2 still being copied here, 1 waiting, 1 being transcribed, 1 done, 1 to be checked",
         "a.wavplace 3, about 5 min left",
         "b.wavbeing transcribed, 50%, less than a minute left",
         "c.wavfailed: there is no sound in it",
@@ -151,7 +151,7 @@ def test_recordings_in_folders_that_not_all_readers_may_list_are_a_number() -> N
     assert "why" not in told.words
     assert told.links == ["open/a.wav"]
     assert told.words.count("and 1 in folders that not every reader of this page may open") == 5
-    assert "1 waiting, 1 being transcribed, 2 done, 1 in need of a look" in told.words
+    assert "1 waiting, 1 being transcribed, 2 done, 1 to be checked" in told.words
 
 
 def test_a_duplicate_does_not_tell_of_what() -> None:

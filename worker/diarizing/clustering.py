@@ -1,9 +1,9 @@
 """Pure: which embeddings of a stretch are one person's, by spectral clustering.
 
-Each embedding is tied to those most like it. Where the ties fall into k groups with few ties between them, the graph's
-Laplacian has k small eigenvalues and then a gap: that tells how many people there are, and the eigenvectors who is who.
-A. Ng, M. Jordan, Y. Weiss: On Spectral Clustering (2001); the number of groups by the eigengap: U. von Luxburg, A
-Tutorial on Spectral Clustering (2007).
+Each embedding is tied to those most like it. If the ties form k groups with few ties between them, the graph's
+Laplacian has k small eigenvalues and then a gap. The gap shows how many people there are, and the eigenvectors show who
+is who. A. Ng, M. Jordan, Y. Weiss: On Spectral Clustering (2001); the number of groups by the eigengap: U. von Luxburg,
+A Tutorial on Spectral Clustering (2007).
 """
 
 from __future__ import annotations

@@ -95,4 +95,4 @@ def load(path: Path) -> SpeakerEmbeddings:
     except PermissionError as error:
         raise spooled_audio.closed(path) from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise SpoolGoneError(f"{path} is not in the spool any more: {error}") from error
+        raise SpoolGoneError(f"{path} is no longer in the spool: {error}") from error

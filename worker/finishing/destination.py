@@ -1,7 +1,7 @@
 """The open folder that a job's files go to: that of the recording as it was read, or one below a folder for results.
 
-It is reached from the folder in which the recording was read, which is known again by its inode: who renames that
-folder and makes another of its name gets nothing, nor does a link lead anywhere.
+It is reached from the folder in which the recording was read, which is recognized by its inode. Anyone who renames that
+folder and makes another of its name gets nothing, and no link is followed.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _require_closed(folder: Path, found: Access, home: Access) -> None:
     mine = READ_WRITE if found.uid in {ROOT, os.geteuid()} else dict(home.users).get(found.uid, home.other)
     if found.exceeds(home.owned_by(found.uid, found.gid, mine)):
         raise WithheldError(
-            f"more people can look into {printable(str(folder))} than into the folder of the recording",
+            f"more people can read {printable(str(folder))} than the folder of the recording",
             remedy="close it to them, or choose other `results`",
         )
 

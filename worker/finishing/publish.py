@@ -2,8 +2,8 @@
 
 All are staged under temporary names. Their own names are recorded with the contents' hashes in the store (fenced), in
 one transaction, which also saves the transcript. Then each is moved there, and the folder is synced once. A name that
-turns out to be somebody else's is given up, and the next one tried. Whatever a crash leaves behind, the next attempt
-goes on from: a file that is in place with the right content stays and gets its readers, a recorded name is used again.
+turns out to be somebody else's is given up, and the next one tried. After a crash the next attempt goes on. A file in
+place with the right content stays and gets its readers. A recorded name is used again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def publish(context: WorkerContext, claim: JobClaim, job: Job, outcome: Outcome)
             raise
         log.warning("%s: the transcript stays in the store: %s", job.id, error)
         return Published(
-            withheld=f"its transcript is in the store alone: {error}; then `dropscribe retry {job.id}`; "
+            withheld=f"its transcript is only in the store: {error}; then `dropscribe retry {job.id}`; "
             f"`dropscribe transcript {job.id}` prints it"
         )
     finally:

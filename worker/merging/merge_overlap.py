@@ -1,8 +1,8 @@
 """Pure: one stretch of speech that two windows transcribed, kept once: up to a word the first, then the second.
 
-The words of both are aligned. Every position where the alignment agrees is a place to change over, and so are the
-ends, where one reading is taken whole. The best place loses no word, then needs no reading that its window's edge
-tore, then cuts no utterance in two, and then is nearest to where the first window's time ends.
+The words of both are aligned. Every position where the alignment agrees is a place to change over, and so are the ends,
+where one reading is taken whole. The best place, in this order: loses no word; keeps no hypothesis that its window's
+edge tore; cuts no utterance in two; is nearest to the end of the first window's time.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MAX_WORDS = 1000  # aligned on either side: 30 s hold about 150 words; a model's
 class Overlap:
     """Where two windows meet, in seconds.
 
-    The first tells what is said before `cut`, the second the rest. Words of the first before `left_until` and words
-    of the second from `right_from` on are worth keeping: those beyond lie at an edge, or were read by a window that
-    is not to be trusted there.
+    The first tells what is said before `cut`, the second the rest. Words of the first before `left_until` and words of
+    the second from `right_from` on are worth keeping. Those beyond lie at an edge, or come from a window that is not
+    reliable there.
     """
 
     cut: float

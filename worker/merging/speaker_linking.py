@@ -303,8 +303,8 @@ def _meetings(parts: Sequence[ChunkOutcome]) -> Iterator[Pair]:
 def _bonds(parts: Sequence[ChunkOutcome], one: int, other: int) -> Iterator[_Bond]:
     """Which labels of two overlapping parts belong together: each with one of the other's, those first that share most.
 
-    A sure pair shares twice as much as either does with anybody else, so the assignment that shares the most time in
-    all (Kuhn's) has every sure pair too: no optimizer is needed to find them.
+    A sure pair shares twice as much time as either shares with any other. So the assignment with the most shared time
+    (Kuhn's) has every sure pair too, and no optimizer is needed to find them.
     """
     a, b = parts[one], parts[other]
     overlap = Span(max(a.window.start, b.window.start), min(a.window.end, b.window.end))

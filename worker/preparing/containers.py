@@ -96,9 +96,9 @@ def _opened(source: Path, file: str | MendedFile, name: str | None = None) -> In
         raise
     except OSError as error:
         check_readable(source)
-        raise NotMediaError("damaged, or no media", remedy="check the file, or convert it to WAV") from error
+        raise NotMediaError("damaged, or not media", remedy="check the file, or convert it to WAV") from error
     except av.FFmpegError as error:
-        cause = "a format that is not read" if isinstance(error, av.ArgumentError) else "damaged, or no media"
+        cause = "an unsupported format" if isinstance(error, av.ArgumentError) else "damaged, or not media"
         raise NotMediaError(f"{cause} ({error.strerror})", remedy="check the file, or convert it to WAV") from error
     for stream in container.streams.audio:
         if stream.codec_context:

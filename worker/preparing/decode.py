@@ -274,7 +274,7 @@ def _blame(error: BrokenDecoderError, attempt: DecodeAttempt) -> None:
     except (DropscribeError, OSError) as ours:
         raise DropscribeError(
             f"the decoder of this host does not work: {error.problem.partition(': ')[2] or error.problem}; "
-            "a test sound of our own fails too",
+            "a test sound fails too",
             remedy="install dropscribe again here; `dropscribe doctor` checks it",
         ) from ours
     finally:
@@ -474,6 +474,6 @@ def _too_slow(label: str, limit: str) -> DecodeLimitError:
 def _stalled(label: str, seconds: float) -> SpoolError:
     """The error for a decoder that hangs."""
     return SpoolError(
-        f"{label}: the decoder stood still for {seconds:g} s, so a disk does not answer",
+        f"{label}: the decoder made no progress for {seconds:g} s, so a disk does not answer",
         remedy="check those of DROPSCRIBE_HOME and DROPSCRIBE_SPOOL",
     )

@@ -164,7 +164,7 @@ def _tracks(container: InputContainer, wanted: Listening) -> tuple[Track, ...]:
     chosen = tracks.chosen(listed, [*map(attrgetter("disposition"), streams)], number, wanted.tracks)
     if not tracks.heard(chosen):
         reason = min(chosen, key=lambda track: track.left_out == tracks.NOT_ASKED_FOR).left_out
-        raise NotMediaError(f"its sound is not read: {reason}", remedy="convert it to WAV")
+        raise NotMediaError(f"its sound is not supported: {reason}", remedy="convert it to WAV")
     _check_channels(tracks.heard(chosen), wanted)
     return chosen
 

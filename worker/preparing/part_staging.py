@@ -59,7 +59,7 @@ def _staged(
         return StagedPart(part, None, error.problem)
     _require_same(copy, (part.size, part.mtime_ns), source)
     if _readers(copy) != _readers(first):
-        raise PartsDifferError(f"not the same people may read {staging.shown(source)} and the parts before it")
+        raise PartsDifferError(f"{staging.shown(source)} and the parts before it have different readers")
     return StagedPart(replace(part, fingerprint=copy.mark.fingerprint), copy)
 
 

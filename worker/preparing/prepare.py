@@ -188,9 +188,9 @@ def _notes_on_parts(parts: Sequence[SourcePart]) -> Iterator[str]:
 
 
 def _notes_on_tracks(decoded: decode.Decoded) -> Iterator[str]:
-    """Notes on tracks that were heard together, or not at all."""
+    """Notes on tracks that were transcribed together, or not at all."""
     heard = [str(track.number) for track in tracks.heard(decoded.tracks)]
     if len(heard) > 1 and not decoded.separate_channels:
-        yield f"the sound tracks {', '.join(heard)} were heard together"
+        yield f"the sound tracks {', '.join(heard)} were transcribed together"
     for track in tracks.missed(decoded.tracks):
         yield f"sound track {track.number} was not heard: {track.left_out}"

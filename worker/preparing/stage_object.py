@@ -1,7 +1,7 @@
 """Copies an object of a bucket to local scratch, hashed on the way.
 
-What is read is the object as it is then, and its etag is what its job remembers: an object that is replaced meanwhile
-is read as it was, and the next one has a job of its own.
+The object is read as it is at that moment, and its job stores the etag. If the object is replaced meanwhile, the old
+content is read, and the new one gets another job.
 """
 
 from __future__ import annotations

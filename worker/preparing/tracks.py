@@ -28,8 +28,8 @@ MARKS = {
 }
 COMMENTARY = re.compile(r"comment(ary|aire)|kommentar|audio.?descri", re.IGNORECASE)  # in titles
 
-NOT_ASKED_FOR = "it was not asked for"
-TOO_MANY = f"more than {MAX_HEARD} are not heard at once"
+NOT_ASKED_FOR = "it was not selected"
+TOO_MANY = f"more than {MAX_HEARD} cannot be transcribed at once"
 
 
 def listed(container: InputContainer, codecs: Container[str]) -> tuple[Track, ...]:

@@ -109,13 +109,13 @@ class WorkerContext:
             for path in self.settings.spool_dir.glob(f"{job_id}.*"):
                 path.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("the spool still holds %s, which is over: %s", job_id, error)
+            log.warning("the spool still holds %s, which has ended: %s", job_id, error)
 
     @cached_property
     def resident(self) -> ResidentModel:
         """What this worker's model is. Raises TypeError for a worker without one."""
         if self.model is None:
-            raise TypeError("a worker without a model got a chunk to read")
+            raise TypeError("a worker without a model got a chunk to transcribe")
         return ResidentModel.of(self.model.info, self.called)
 
     @cached_property

@@ -1,8 +1,8 @@
 """Keeps a process's leases and its heartbeat fresh, and tells tasks when to stop.
 
-A task stops for one of three reasons: its job was cancelled, its lease was lost (also when the store could not be
-reached for as long as the lease lasts), or the worker shuts down. One thread asks the store, which may hang; another
-one only looks at the clock. Work that ended because the store was away is given back when the store is there again.
+A task stops for one of three reasons: its job was cancelled; its lease was lost, or the store was unreachable for as
+long as the lease lasts; or the worker shuts down. One thread asks the store, which may hang; another one only looks at
+the clock. Work that ended because the store was away is given back when the store is there again.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class LeaseKeeper:
             except LeaseLostError:
                 continue  # somebody else has it
             except StoreError as error:
-                log.warning("cannot give %s back: %s", claim.id, error)
+                log.warning("cannot release %s: %s", claim.id, error)
                 with self._lock:
                     self._left.append(claim)
 

@@ -40,7 +40,7 @@ class WorkerCollector(Collector):
         """What the worker is, which tasks have ended how, and how many run."""
         info = GaugeMetricFamily(
             "dropscribe_worker_info",
-            "1, with what the worker is.",
+            "1, with the worker's properties as labels.",
             labels=["worker", "role", "gpu", "engine", "model", "precision"],
         )
         engine = self.engine or EngineInfo("", "", "")
@@ -53,15 +53,17 @@ class WorkerCollector(Collector):
             for result in RESULTS:
                 tasks.add_metric([task, result], self.tally.ended[task, result])
         yield tasks
-        yield GaugeMetricFamily("dropscribe_worker_slots", "Tasks that run at once at most.", self.slots)
+        yield GaugeMetricFamily("dropscribe_worker_slots", "Largest number of tasks at once.", self.slots)
         yield GaugeMetricFamily("dropscribe_worker_slots_in_use", "Tasks that run now.", self.tally.under_way)
 
     def _model(self) -> Iterator[Metric]:
         """What the model has done, in seconds and tokens."""
         tally = self.tally
-        yield CounterMetricFamily("dropscribe_worker_audio_seconds", "Audio that the model has read.", tally.audio)
         yield CounterMetricFamily(
-            "dropscribe_worker_busy_seconds", "Time spent on that, added up over all slots.", tally.busy
+            "dropscribe_worker_audio_seconds", "Audio that the model has transcribed.", tally.audio
+        )
+        yield CounterMetricFamily(
+            "dropscribe_worker_busy_seconds", "Time spent on that, the sum of all slots.", tally.busy
         )
         tokens = CounterMetricFamily(
             "dropscribe_worker_tokens", "Tokens that the model was given and wrote.", labels=["kind"]
@@ -79,8 +81,8 @@ def _gpu_memory() -> Iterator[Metric]:
     found = memory.look()
     for kind, help_ in (
         ("held", "GPU memory that the model's tensors take."),
-        ("free", "GPU memory that nobody takes."),
-        ("total", "GPU memory in all."),
+        ("free", "GPU memory that is free."),
+        ("total", "Total GPU memory."),
     ):
         family = GaugeMetricFamily(f"dropscribe_worker_gpu_memory_{kind}_bytes", help_)
         if found:

@@ -1,9 +1,8 @@
 """Is this answer to be believed? Pure checks of one chunk's transcript against its audio.
 
-Nobody knows here what was said, but much of what goes wrong shows from outside: an answer that broke off or repeated
-itself, that is silent about speech, says more than anybody could in the time, or of which the model itself is not
-sure. Thresholds are set so that good answers pass; `python -m bench.gate` and `python -m bench.confidence`
-measure how many do.
+The checks do not know what was said, but many errors are visible in the output: it breaks off, repeats itself, leaves
+out speech, has more words than anybody can say in the time, or the model is not sure of it. Thresholds are set so that
+good answers pass; `python -m bench.gate` and `python -m bench.confidence` measure how many do.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Rule(StrEnum):
 KEPT_WHOLE = frozenset({Rule.CONFIDENCE})  # what reading a half again does not fix
 
 ENDINGS = {
-    FinishReason.TRUNCATED: (Rule.TRUNCATED, "the model's answer breaks off"),
+    FinishReason.TRUNCATED: (Rule.TRUNCATED, "the model's output breaks off"),
     FinishReason.LOOP: (Rule.LOOP, "the model repeated itself"),
 }
 
@@ -154,18 +153,18 @@ def _ending(result: RawTranscript) -> Iterator[Failure]:
     if result.ended in ENDINGS:
         yield Failure(*ENDINGS[result.ended])
     if result.output_tokens >= result.budget > 0:
-        yield Failure(Rule.MAX_NEW_TOKENS, f"the answer used up its {result.budget:,} tokens")
+        yield Failure(Rule.MAX_NEW_TOKENS, f"the output used up its {result.budget:,} tokens")
 
 
 def _times(segments: Sequence[Segment], duration: float, slack: float) -> Iterator[Failure]:
     """Are the times within the chunk, and in order?"""
     starts, ends = [*map(attrgetter("start"), segments)], [*map(attrgetter("end"), segments)]
     if min(starts, default=0.0) < -slack or max(ends, default=0.0) > duration + slack:
-        yield Failure(Rule.TIMES, "the answer has times outside its chunk")
+        yield Failure(Rule.TIMES, "the output has times outside its chunk")
     elif any(map(lt, ends, starts)):
-        yield Failure(Rule.TIMES, "the answer has a segment that ends before it begins")
+        yield Failure(Rule.TIMES, "the output has a segment that ends before it begins")
     elif any(start < latest - slack for start, latest in zip(starts, accumulate(starts, max), strict=True)):
-        yield Failure(Rule.TIMES, "the answer goes back in time")
+        yield Failure(Rule.TIMES, "the output goes back in time")
 
 
 def _coverage(gaps: Sequence[Span], accounted: Sequence[Span], share: float, least: float) -> Iterator[Failure]:

@@ -36,7 +36,7 @@ class CheckedHypothesis:
 def listen(context: WorkerContext, work: ChunkWork, held: Held) -> CheckedHypothesis:
     """Let the resident model read the chunk. Raises ModelError, SettingsError, or what `Held.check` raises."""
     if context.model is None:
-        raise TypeError("a worker without a model got a chunk to read")
+        raise TypeError("a worker without a model got a chunk to transcribe")
     window = work.chunk
     audio = spooled_audio.read(context.spooled(work.claim.job_id), work.span, window.channel)
 

@@ -28,7 +28,7 @@ class PagePool:
     def take(self, count: int) -> list[int]:
         """Take so many pages, at least one. Raises ValueError if fewer are free."""
         if not 0 < count <= self.free:
-            raise ValueError(f"{count} pages are wanted, and {self.free} are free")
+            raise ValueError(f"{count} pages are needed, and {self.free} are free")
         taken = self._free[-count:]
         del self._free[-count:]
         self._taken.update(taken)
@@ -37,6 +37,6 @@ class PagePool:
     def give_back(self, pages: Sequence[int]) -> None:
         """Free pages that were taken. Raises ValueError if one of them is free already."""
         if not self._taken.issuperset(pages):
-            raise ValueError("a page is given back that was not taken")
+            raise ValueError("a page is released that was not taken")
         self._taken.difference_update(pages)
         self._free.extend(pages)
