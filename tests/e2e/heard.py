@@ -58,11 +58,12 @@ def hear(machine: Machine, folder: Path) -> Heard:
 
 
 def recordings(folder: Path) -> list[Path]:
-    """What a scan of the folder would admit, if it is there, but for what is long."""
+    """What a scan of the folder would admit, if it is there, but for what is long: one of each reader and each book."""
     if not folder.is_dir():
         return []
-    admitted = (path for path in folder.iterdir() if path.is_file() and classify(path.name) is NameKind.ADMIT)
-    return [path for path in admitted if seconds_of(path) < LONG]
+    admitted = (path for path in sorted(folder.iterdir()) if path.is_file() and classify(path.name) is NameKind.ADMIT)
+    brief = [path for path in admitted if seconds_of(path) < LONG]
+    return list({path.stem.partition("-")[0]: path for path in brief}.values())
 
 
 def seconds_of(path: Path) -> float:

@@ -87,15 +87,7 @@ def test_a_fleet_shares_the_work_and_survives_the_loss_of_a_worker(fleet: Fleet)
     assert any(event.kind == "lost" and victim.id in event.detail for event in lost)
 
 
-def test_members_stop_in_order_and_strike_themselves_off(fleet: Fleet) -> None:
-    fleet.start()
-    for member in fleet.members:
-        member.terminate()
-    assert [member.wait(PATIENCE) for member in fleet.members] == [0, 0, 0, 0]
-    assert list_workers(fleet.database) == []
-
-
-def test_a_drained_worker_finishes_what_it_reads_and_others_do_the_rest(fleet: Fleet) -> None:
+def test_a_drained_worker_finishes_what_it_reads_others_do_the_rest_and_all_stop_in_order(fleet: Fleet) -> None:
     fleet.environment["DROPSCRIBE_SCRIPTED_SCRIPT"] = json.dumps({"seconds": 3})
     fleet.start()
     speech(fleet.inbox / "a.wav", 45)
@@ -111,6 +103,10 @@ def test_a_drained_worker_finishes_what_it_reads_and_others_do_the_rest(fleet: F
     assert not [event for event in told if event.kind in {"released", "lost"}]
     of_victim = [event.kind for event in told if event.where == victim.id]
     assert of_victim.count("transcribing") == of_victim.count("transcribed") > 0
+    for member in fleet.members:
+        member.terminate()
+    assert [member.wait(PATIENCE) for member in fleet.members] == [0, 0, 0, 0]
+    assert list_workers(fleet.database) == []
 
 
 def test_a_worker_whose_model_cannot_be_loaded_does_not_start(fleet: Fleet, tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from dropscribe.core.types import JobState
 from dropscribe.store.events import events_of
 from dropscribe.store.fleet import list_workers
@@ -61,22 +59,22 @@ def test_kill_9_of_up_itself_leaves_no_process_and_the_next_up_goes_on(make_mach
     machine.assert_whole(*names)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_gives_work_back_and_counts_no_loss(make_machine: Callable[..., Machine], number: int) -> None:
+def test_a_stop_gives_work_back_and_counts_no_loss(make_machine: Callable[..., Machine]) -> None:
     machine = make_machine(SCRIPTED_SCRIPT=json.dumps({"seconds": 600}))
     speech(machine.inbox / "a.wav")
-    machine.up()
-    wait_until(
-        "the model reads",
-        lambda: machine.is_in("a.wav", JobState.TRANSCRIBING) and list_workers(machine.database)[1].doing,
-    )
-    status, output = machine.stop(number)
-    assert status == 0, output
-    assert not machine.processes()
-    assert list_workers(machine.database) == []
-    kinds = [event.kind for event in events_of(machine.database, machine.job("a.wav").id)]
-    assert kinds[-1] == "released"
-    assert "lost" not in kinds
+    for number in (signal.SIGINT, signal.SIGTERM):
+        machine.up()
+        wait_until(
+            "the model reads",
+            lambda: machine.is_in("a.wav", JobState.TRANSCRIBING) and list_workers(machine.database)[1].doing,
+        )
+        status, output = machine.stop(number)
+        assert status == 0, output
+        assert not machine.processes()
+        assert list_workers(machine.database) == []
+        kinds = [event.kind for event in events_of(machine.database, machine.job("a.wav").id)]
+        assert kinds[-1] == "released"
+        assert "lost" not in kinds
     machine.environment["DROPSCRIBE_SCRIPTED_SCRIPT"] = ""
     assert machine.run("up", str(machine.inbox), "--drain").returncode == 0
     machine.assert_whole("a.wav")
@@ -99,7 +97,7 @@ def test_a_full_disk_of_results_is_told_by_up_and_the_status(
     assert output.count(f"warning: {machine.inbox / 'a.wav'} is {said}") == 1
 
 
-def test_a_drained_worker_is_not_started_again_by_up(machine: Machine) -> None:
+def test_a_drained_worker_is_not_started_again_by_up_which_ends_in_order_after_the_last(machine: Machine) -> None:
     machine.up()
     wait_until("both are ready", lambda: [w.state for w in list_workers(machine.database)] == ["ready"] * 3)
     ran = machine.run("drain", f"{socket.gethostname()}-cpu", "--wait")
@@ -107,24 +105,17 @@ def test_a_drained_worker_is_not_started_again_by_up(machine: Machine) -> None:
     wait_until("it is gone", lambda: not machine.processes("child cpu"))
     time.sleep(1.5)  # longer than `up` waits before it starts a child again
     assert [worker.role for worker in list_workers(machine.database)] == ["model", "scheduler"]
-    status, output = machine.stop()
-    assert status == 0
-    assert output.count("ended as requested; `dropscribe worker --role cpu` or the next") == 1
-    speech(machine.inbox / "a.wav")
-    assert machine.run("up", str(machine.inbox), "--drain").returncode == 0, "the next start brings it back"
-
-
-def test_up_ends_in_order_when_all_its_workers_were_drained(machine: Machine) -> None:
-    machine.up()
-    wait_until("both are ready", lambda: [w.state for w in list_workers(machine.database)] == ["ready"] * 3)
     ran = machine.run("drain", "--all", "--wait")
     assert ran.returncode == 0, ran.stderr
     status, output = machine.end()
     assert status == 0, output
+    assert output.count("ended as requested; `dropscribe worker --role cpu` or the next") == 1
     assert output.count("ended as requested") == 2
     assert "all workers have ended, so `up` ends too" in output
     assert not machine.processes()
     assert list_workers(machine.database) == []
+    speech(machine.inbox / "a.wav")
+    assert machine.run("up", str(machine.inbox), "--drain").returncode == 0, "the next start brings them back"
 
 
 def test_a_recording_that_kills_its_worker_is_parked_while_others_pass(make_machine: Callable[..., Machine]) -> None:

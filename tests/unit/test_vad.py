@@ -188,6 +188,13 @@ def test_blocks_do_not_show_in_what_is_found(tmp_path, monkeypatch):
     ]
 
 
+def test_digital_silence_after_sound_is_heard_in_numbers_that_are_quickly_computed(tmp_path):
+    path = write(tmp_path / "a.flac", np.concatenate([noise(1), np.zeros(2 * RATE)]))
+    with soundfile.SoundFile(path) as sound:
+        heard = np.concatenate([*vad._filtered(sound, lambda: None, 0)])
+    assert not ((heard != 0) & (np.abs(heard) < np.finfo(np.float32).tiny)).any()
+
+
 def test_a_detector_is_loaded_once():
     assert load("silero") is load("silero")
 
