@@ -23,6 +23,7 @@ OTHERS = {
     "confidence": "false and true alarms of the check by confidence (an hour)",
     "overload": "50,000 recordings dropped at once (three minutes)",
     "readers": "how long 50 readers of the server wait while 1,000 recordings are transcribed (two minutes)",
+    "page": "how a browser does with the page of a ten-hour recording (a minute)",
     "encoder": "the audio encoders of VibeVoice-ASR: bytes for a second of audio, beside transformers' own",
     "whisper": "Whisper on a CPU: CTranslate2 beside transformers",
     "rivals": "what dropscribe adds to faster-whisper for a recording, beside a loop and a Celery task (ten minutes)",

@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="dropscribe-readers-", dir=options.directory) as name,
         private(Path(name), serve_port="0", scripted_script=json.dumps({"seconds": 0.2}), **SETTINGS) as machine,
     ):
-        address = _serve(machine)
+        address = serve(machine)
         inbox = Path(name) / "inbox"
         inbox.mkdir()
         for number in range(options.jobs):
@@ -156,7 +156,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _serve(machine: Machine) -> str:
+def serve(machine: Machine) -> str:
     """Start the server; returns its address."""
     file = machine.settings.home / "server.address"
     machine.start(SERVER, SERVER, str(file))

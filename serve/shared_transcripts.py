@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from dropscribe.admin.state.transcript_documents import current
+from dropscribe.core import start_up
 from dropscribe.core.types import Transcript
 from dropscribe.store.queries import Job
 from dropscribe.store.session import Database
@@ -31,7 +32,8 @@ class SharedTranscripts:
             if made in self._kept:
                 self._kept.move_to_end(made)
                 return self._kept[made]
-        found = current(self.database, job)
+        with start_up.collecting_later():
+            found = current(self.database, job)
         with self._lock:
             self._kept[made] = found
             while len(self._kept) > MAX_KEPT:

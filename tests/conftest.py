@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from dropscribe.core.zygote import Zygote
 from dropscribe.models.checkpoints.known import SPEAKER_ENCODER
 from dropscribe.models.speakers.encoder import SpeakerEncoder
 from dropscribe.store.session import Database, open_database
-from tests import servers
+from tests import browsers, servers
 from tests.scheduling import Scheduler
 from tests.stores import PostgreSQLStore, SQLiteTemplate
 
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 
 AUDIO = Path(__file__).parents[2] / "shared" / "audio"
 SAMPLES = Path(__file__).parents[1] / "samples"
-BROWSER = (
-    "--headless=new --no-sandbox --mute-audio --disable-dev-shm-usage --disable-background-networking --no-first-run"
-)
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -255,17 +253,9 @@ def browser(chromium: Chrome) -> Iterator[Chrome]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Chrome]:
     """Chromium without a window."""
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not program or not driver:
-        missing("Chromium with its driver (on Debian: chromium, chromium-driver)")
-    options = ChromeOptions()
-    options.binary_location = program
-    for flag in BROWSER.split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options, ChromeService(driver))
-    yield chrome
-    chrome.quit()
+    with ExitStack() as stack:
+        try:
+            chrome = stack.enter_context(browsers.chromium())
+        except FileNotFoundError as error:
+            missing(str(error))
+        yield chrome

@@ -21,6 +21,7 @@ from dropscribe.core.types import (
     Span,
     Speaker,
     Transcript,
+    Word,
 )
 from dropscribe.store import chunk_plans, chunks, jobs, queries, transcripts
 from dropscribe.store.chunk_plans import Prepared
@@ -29,6 +30,7 @@ from dropscribe.store.session import Database
 from dropscribe.store.transcripts import Reservation
 from dropscribe.worker.outputs import render
 
+SECONDS = 1.8  # of a segment of a long recording
 ENGINE = EngineInfo("scripted", "none", "fp32", notice="for tests only")
 
 
@@ -133,6 +135,30 @@ def done(store: Database, path: str, state: JobState = JobState.DONE, *, text: s
     read(store, job_id, text=text)
     finish(store, job_id, state, text=text)
     return job_id
+
+
+def long(store: Database, segments: int) -> str:
+    """A job that is done, with so many segments of 1.8 s: 20,000 are ten hours. Four speakers take turns of five."""
+    job_id = admit(store, f"{segments}.wav")
+    prepare(store, job_id, (0.0, 60.0))
+    read(store, job_id)
+    claim = jobs.claim_finish(store, job_id, "cpu-1", 90)
+    assert claim
+    seconds = segments * SECONDS
+    source = Source("/rec/long.wav", 1234, "ab" * 32, seconds, "wav", "pcm_s16le", 1, 16_000)
+    people = tuple(Speaker(number, "", seconds / 4) for number in range(4))
+    said = Transcript(job_id, source, ENGINE, tuple(map(_sentence, range(segments))), people)
+    transcripts.save(store, claim, render(said, "json").decode())
+    jobs.complete(store, claim, JobState.DONE)
+    return job_id
+
+
+def _sentence(number: int) -> Segment:
+    """Of one to nine words, each with its times."""
+    start, texts = number * SECONDS, [f"s{number}", *"and so we talk about the budget today".split()[: number % 9]]
+    each = SECONDS / len(texts)
+    words = tuple(Word(start + i * each, start + (i + 1) * each, text) for i, text in enumerate(texts))
+    return Segment(start, start + SECONDS, " ".join(texts), number // 5 % 4, confidence=0.9, words=words)
 
 
 def state_of(store: Database, job_id: str) -> JobState:

@@ -20,9 +20,12 @@ from dropscribe.worker import cpu_tasks
 from dropscribe.worker.runtime.context import WorkerContext
 from tests import axe
 from tests.e2e.harness import wait_until
+from tests.integration import console
 from tests.integration.console import done
 from tests.integration.one_worker import MakeContext, admit, carry_through
 from tests.integration.serving import gate, listening
+
+MAX_DRAWN = 600  # rows at once of a transcript, however long it is
 
 
 @pytest.fixture
@@ -198,3 +201,62 @@ def test_what_is_being_written_is_saved_before_another_segment_is_opened_and_sur
     wait_for("what has no segment stands by itself", page, lambda: bool(page.find_elements("css selector", ".left")))
     assert "hello there and all" in page.find_element("css selector", ".left").text
     assert texts(page)[:3] == ["hello", "there", "half a sent"]
+
+
+def drawn(page: Chrome) -> list[int]:
+    """The segments that have a row."""
+    found: list[int] = page.execute_script(
+        "return [...document.querySelectorAll('.row')].map((one) => +one.dataset.id)"
+    )
+    assert len(found) <= MAX_DRAWN
+    return found
+
+
+def in_sight(page: Chrome, segment: int) -> bool:
+    script = (
+        "const box = document.getElementById(arguments[0])?.getBoundingClientRect(); return [box?.top, box?.bottom]"
+    )
+    top, bottom = page.execute_script(script, f"s{segment}")
+    return top is not None and 0 < top < bottom < page.execute_script("return innerHeight")
+
+
+def test_of_a_long_transcript_what_is_near_is_drawn_wherever_its_reader_goes(
+    address: str, browser: Chrome, database: Database
+) -> None:
+    last = 1999
+    job = console.long(database, last + 1)
+    page = opened(browser, f"{address}/{job}#t={1000 * console.SECONDS}")
+    wait_for("a link to a moment leads there", page, lambda: in_sight(page, 1000))
+    wait_for("all of it is there", page, lambda: not page.find_element("id", "loading").is_displayed())
+    assert in_sight(page, 1000)
+    page.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+    wait_for("the end is drawn", page, lambda: last in drawn(page))
+    assert 1000 not in drawn(page)
+    page.execute_script("scrollTo(0, 0)")
+    wait_for("the beginning is drawn", page, lambda: 0 in drawn(page) and last not in drawn(page))
+
+    page.execute_script("document.activeElement.blur()")
+    press(page, "/", "s1500", Keys.ENTER)
+    wait_for("a hit that was not drawn is found", page, lambda: in_sight(page, 1500))
+    assert page.execute_script("return document.getElementById('count').value") == "1 of 1"
+    correct(page, 1500, "a <b>correction</b>")
+    wait_for("it is corrected", page, lambda: "Saved" in said(page))
+    assert (queries.job(database, job).revision, in_sight(page, 1500)) == (1, True)
+
+    page.execute_script("document.querySelector(\"[data-edit='1501']\").click()")
+    press(page, "half a sent")
+    page.execute_script("scrollTo(0, 0)")
+    wait_for("the beginning is drawn", page, lambda: 0 in drawn(page))
+    assert page.execute_script("return document.querySelector('textarea').value").endswith("half a sent")
+    page.find_element("css selector", "#people input").send_keys("Ada", Keys.TAB)
+    shown = "return document.getElementById('transcript').textContent"
+    wait_for("it is read again", page, lambda: "Ada" in page.execute_script(shown))
+    assert page.execute_script("return document.querySelector('#s1501 textarea').value").endswith("half a sent")
+    press(page, Keys.ESCAPE)
+    page.execute_script("follow.checked = true; media.currentTime = arguments[0]", 300.5 * console.SECONDS)
+    page.execute_script("media.dispatchEvent(new Event('timeupdate'))")
+    wait_for("it follows the sound", page, lambda: in_sight(page, 300))
+    assert page.execute_script("return document.querySelector('.now').id") == "s300"
+    press(page, "e")
+    assert page.switch_to.active_element.find_element("xpath", "ancestor::p").get_attribute("id") == "s300"
+    assert [one for one in page.get_log("browser") if "/media - Failed" not in one["message"]] == []

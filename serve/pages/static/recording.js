@@ -10,7 +10,8 @@ const mayEnroll = "mayEnroll" in place.dataset;
 const media = $("media");
 
 const PIECE = 500; // segments that are asked for at once
-const MAX_TURN = 40; // rows; the browser lays out one turn at a time
+const SLICE = 50; // rows that are drawn together
+const NEAR = "2000px"; // how near to what is in sight rows are drawn
 const COLOURS = 8;
 const SKIP = 5; // seconds
 const GRAIN = 0.001; // seconds; a browser may stop that much before the moment it was sent to
@@ -20,7 +21,12 @@ let speakers = new Map(); // number: what is known of them
 let next = 0; // the number of somebody new
 let uncovered = [];
 let revision = 0;
-let rows = []; // by segment; none for one without text
+let slices = []; // of the rows, in order
+let sliceOf = []; // by segment; none for one that is not shown
+let rows = []; // by segment; those that are drawn
+let isAll = false; // is the transcript shown to its end?
+let loads = 0;
+let isComing = true; // to the moment that the address names
 
 // Loading
 
@@ -35,34 +41,43 @@ function know(found) {
   revision = found.revision;
 }
 
-/** Read all of the transcript, as `readAll`; what somebody is writing goes on. */
+/** Read all of the transcript; begins again where somebody corrects it meanwhile. One that is shown stays until all is read. */
 async function load() {
-  const own = editor;
-  editor = null; // its segment may have another number by now
-  try {
-    await readAll();
-  } finally {
-    if (own) reopen(own);
-  }
-}
-
-/** Read all of the transcript; begins again where somebody corrects it meanwhile. Shows the first piece at once. */
-async function readAll() {
+  const own = ++loads;
   $("loading").hidden = false;
-  for (let all = []; ; ) {
+  for (let all = [], read = 0; ; ) {
     const found = await piece(all.length, PIECE);
-    if (all.length && found.revision !== revision) {
+    if (own !== loads) return; // it is read once more by now
+    if (all.length && found.revision !== read) {
       all = [];
       continue;
     }
-    know(found);
-    all = all.concat(found.segments);
-    segments = all;
-    if (all.length === found.segments.length || all.length >= found.total || !found.segments.length) render();
-    if (all.length >= found.total || !found.segments.length) break;
+    read = found.revision;
+    all.push(...found.segments);
+    const isLast = all.length >= found.total || !found.segments.length;
+    if (isLast || !isAll) showRead(found, all, isLast);
+    if (isLast) break;
   }
   $("loading").hidden = true;
   await showHistory();
+}
+
+/** Show what was read, in the place of what is there or after it; what somebody is writing goes on. */
+function showRead(found, all, isLast) {
+  const isNew = isAll || all.length === found.segments.length;
+  const [own, view] = [editor, topRow()];
+  know(found);
+  segments = all;
+  if (isNew) clear();
+  lay(isLast);
+  isAll = isLast;
+  measure();
+  collect();
+  if (isComing && (isLast || asked() < starts.at(-1))) arrive();
+  if (!isNew) return;
+  showPeople();
+  if (view) scrollBy(0, (draw(Math.min(view.id, all.length - 1))?.getBoundingClientRect().top ?? view.top) - view.top);
+  if (own) reopen(own);
 }
 
 // Drawing
@@ -83,32 +98,107 @@ function called(number) {
   return number === null ? "Somebody" : (speakers.get(number)?.called ?? `Speaker ${number + 1}`);
 }
 
-function render() {
-  current = [];
-  rows = new Array(segments.length);
-  const parts = [];
+// A row is drawn when it comes near to what is in sight, and taken away when it is far: ten hours have 20,000.
+
+let laid = { segments: 0, gaps: 0, last: null }; // how much of the transcript has its place
+
+function clear() {
+  near.disconnect();
+  place.replaceChildren();
+  [slices, sliceOf, rows, current, editor] = [[], [], [], [], null];
+  laid = { segments: 0, gaps: 0, last: null };
+}
+
+/** Give what was read its place, in slices that are drawn later. */
+function lay(isLast) {
+  for (; laid.segments < segments.length; laid.segments++) {
+    const segment = segments[laid.segments];
+    if (!segment.text && !mayChange) continue;
+    layGaps(segment.start);
+    put({ segment: segment.id, isNew: laid.last?.speaker !== segment.speaker });
+    sliceOf[segment.id] = slices.at(-1);
+    laid.last = segment;
+  }
+  if (isLast) layGaps(Infinity);
+}
+
+function layGaps(until) {
+  for (; laid.gaps < uncovered.length && uncovered[laid.gaps].start <= until; laid.gaps++) {
+    put({ gap: uncovered[laid.gaps] });
+    laid.last = null;
+  }
+}
+
+function put(part) {
+  let slice = slices.at(-1);
+  if (!slice || slice.parts.length === SLICE || slice.box.hasChildNodes()) {
+    slice = { box: make("div", { className: "slice" }), parts: [] };
+    slices.push(slice);
+    place.append(slice.box);
+    slice.box.dataset.slice = slices.length - 1;
+    near.observe(slice.box);
+  }
+  slice.parts.push(part);
+  slice.box.style.height = `${2 * slice.parts.length}rem`; // until it is known
+}
+
+const near = new IntersectionObserver(
+  (changed) => {
+    for (const { target, isIntersecting, boundingClientRect } of changed) {
+      const slice = slices[target.dataset.slice];
+      if (slice?.box !== target) continue;
+      if (isIntersecting) fill(slice);
+      else if (!isUsed(slice)) empty(slice, boundingClientRect.height);
+    }
+    mark();
+    paint();
+  },
+  { rootMargin: `${NEAR} 0px` },
+);
+
+function isUsed({ box }) {
+  const selected = getSelection();
+  return box.contains(document.activeElement) || box.contains(editor?.box ?? null) || (!selected.isCollapsed && selected.containsNode(box, true));
+}
+
+function empty({ box, parts }, height) {
+  if (!box.hasChildNodes()) return;
+  box.style.height = `${height}px`;
+  box.replaceChildren();
+  for (const { segment } of parts) delete rows[segment];
+}
+
+function fill({ box, parts }) {
+  if (box.hasChildNodes()) return;
   let turn = null;
   let last = null;
-  let gap = 0;
-  for (const segment of segments) {
-    if (!segment.text && !mayChange) continue;
-    for (; gap < uncovered.length && uncovered[gap].start <= segment.start; gap++) {
-      parts.push(uncoveredRow(uncovered[gap]));
-      turn = null;
-    }
-    if (!turn || last.speaker !== segment.speaker || last.kind !== segment.kind || turn.childElementCount > MAX_TURN) {
-      turn = turnOf(segment, turn && last.speaker === segment.speaker);
-      parts.push(turn);
-    }
-    turn.append((rows[segment.id] = rowOf(segment)));
+  for (const { segment: id, isNew, gap } of parts) {
+    const segment = segments[id];
+    if (gap) box.append(uncoveredRow(gap));
+    else if (!turn || last?.speaker !== segment.speaker || last?.kind !== segment.kind) box.append((turn = turnOf(segment, !isNew)));
     last = segment;
+    if (segment) turn.append((rows[id] = rowOf(segment)));
   }
-  parts.push(...uncovered.slice(gap).map(uncoveredRow));
-  place.replaceChildren(...parts);
-  measure();
-  showPeople();
-  if ($("query").value) find();
+  box.style.height = "";
 }
+
+/** The row of a segment, which is drawn for that, as are those around it; none where it is not shown. */
+function draw(id) {
+  const slice = sliceOf[id];
+  if (!slice) return null;
+  const number = Number(slice.box.dataset.slice);
+  slices.slice(Math.max(0, number - 1), number + 2).forEach(fill);
+  return rows[id];
+}
+
+/** The first row in sight: its segment, and how far from the top it is. */
+function topRow() {
+  const low = $("bar").getBoundingClientRect().bottom;
+  const row = Object.values(rows).find((one) => one.getBoundingClientRect().bottom > low);
+  return row && scrollY > 0 ? { id: Number(row.dataset.id), top: row.getBoundingClientRect().top } : null;
+}
+
+addEventListener("beforeprint", () => slices.forEach(fill));
 
 function turnOf(segment, goesOn) {
   const turn = make("section", { className: "turn" });
@@ -131,6 +221,7 @@ function rowOf(segment) {
   if (segment.kind !== "speech") row.classList.add("sound");
   if (segment.unsure) row.classList.add("unsure");
   if (segment.corrected) row.classList.add("corrected");
+  if (hits[at]?.[0] === segment.id) row.classList.add("found");
   row.dataset.id = segment.id;
   const time = make("a", { href: `#t=${segment.start.toFixed(3)}`, textContent: clock(segment.start) });
   row.append(time, " ", make("span", { className: "said", dir: "auto", textContent: segment.text || "(nothing)" }));
@@ -185,7 +276,7 @@ function lastStarted(seconds) {
 function saidAt(seconds) {
   const found = [];
   for (let i = lastStarted(seconds); i >= 0 && reach[i] > seconds; i--) {
-    if (segments[i].end > seconds && rows[i]) found.push(i);
+    if (segments[i].end > seconds && sliceOf[i]) found.push(i);
   }
   return found;
 }
@@ -196,10 +287,10 @@ if (spoken) CSS.highlights.set("spoken", spoken);
 function mark() {
   const said = saidAt(moment());
   for (const i of current) if (!said.includes(i)) point(i, false);
-  const fresh = said.filter((i) => !current.includes(i));
-  for (const i of fresh) point(i, true);
+  const fresh = said.find((i) => !current.includes(i));
   current = said;
-  if (fresh.length && $("follow").checked) show(rows[fresh[0]]);
+  if (fresh !== undefined && $("follow").checked) show(fresh);
+  for (const i of said) point(i, true);
   markWord();
 }
 
@@ -218,7 +309,9 @@ function point(i, on) {
   else rows[i]?.removeAttribute("aria-current");
 }
 
-function show(row) {
+function show(i) {
+  const row = draw(i);
+  if (!row) return;
   const box = row.getBoundingClientRect();
   if (box.top < $("bar").getBoundingClientRect().bottom || box.bottom > innerHeight) row.scrollIntoView({ block: "center" });
 }
@@ -261,12 +354,16 @@ function step(by) {
   if (segments.length) media.currentTime = starts[to];
 }
 
+/** The moment that the address names. */
+function asked() {
+  return Number(/^#t=(\d+(\.\d+)?)$/.exec(location.hash)?.[1] ?? NaN);
+}
+
 function arrive() {
-  const found = /^#t=(\d+(\.\d+)?)$/.exec(location.hash);
-  if (!found) return;
-  goTo(Number(found[1]));
-  const said = lastStarted(Number(found[1]) + GRAIN);
-  if (rows[said]) show(rows[said]);
+  isComing = false;
+  if (Number.isNaN(asked())) return;
+  goTo(asked());
+  show(lastStarted(asked() + GRAIN));
 }
 
 media.addEventListener("error", () => ($("absent").hidden = false));
@@ -287,18 +384,33 @@ if (marks.hit) {
   CSS.highlights.set("hit-now", marks.now);
   marks.now.priority = 1;
 }
-let hits = [];
+let hits = []; // [segment, match]
 let at = -1;
 let timer = 0;
 
 function find() {
+  at = -1;
+  collect();
+  turnTo(1);
+}
+
+/** Look for what is asked for in all that was read. */
+function collect() {
   const words = $("query").value.trim();
   const pattern = new RegExp(words.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&").replace(/\s+/g, "\\s+"), "giu");
-  hits = words ? segments.flatMap((one) => (textOf(one.id) ? [...one.text.matchAll(pattern)].map((hit) => [one.id, hit]) : [])) : [];
+  const shown = words ? segments.filter((one) => sliceOf[one.id]) : [];
+  hits = shown.flatMap((one) => [...one.text.matchAll(pattern)].map((hit) => [one.id, hit]));
+  at = Math.min(at, hits.length - 1);
+  paint();
+}
+
+/** Mark the hits that are drawn. */
+function paint() {
   marks.hit?.clear();
-  for (const hit of hits) marks.hit?.add(rangeOf(hit));
-  at = -1;
-  turnTo(1);
+  marks.now?.clear();
+  for (const hit of hits) if (rows[hit[0]]) marks.hit?.add(rangeOf(hit));
+  if (rows[hits[at]?.[0]]) marks.now?.add(rangeOf(hits[at]));
+  $("count").value = hits.length ? `${at + 1} of ${hits.length}` : $("query").value.trim() && "no hits";
 }
 
 function rangeOf([id, hit]) {
@@ -307,16 +419,13 @@ function rangeOf([id, hit]) {
 
 function turnTo(by) {
   document.querySelector(".found")?.classList.remove("found");
-  marks.now?.clear();
   if (hits.length) {
     at = (at + by + hits.length) % hits.length;
-    const row = rows[hits[at][0]];
-    row.classList.add("found");
-    marks.now?.add(rangeOf(hits[at]));
+    draw(hits[at][0]).classList.add("found");
     $("follow").checked = false;
-    show(row);
+    show(hits[at][0]);
   }
-  $("count").value = hits.length ? `${at + 1} of ${hits.length}` : $("query").value.trim() && "no hits";
+  paint();
 }
 
 $("query").addEventListener("input", () => {
@@ -374,7 +483,7 @@ let editor = null; // the field in which somebody writes, and the segment as it 
 
 /** Open a segment's text to be corrected; what is being written in another one is saved first, or stays open. */
 async function edit(id) {
-  if (!mayChange || !rows[id]) return;
+  if (!mayChange || !sliceOf[id]) return;
   if (editor?.id === id) return editor.field.focus();
   const wanted = segments[id];
   if (isWriting() && !(await keep())) return;
@@ -393,15 +502,16 @@ function whereIs({ start, end, text }) {
 }
 
 function open(id, text = segments[id].text) {
-  if (!rows[id]) return;
+  const row = draw(id);
+  if (!row) return;
   close();
   const field = make("textarea", { value: text, rows: Math.max(2, Math.ceil(text.length / 60)), dir: "auto", spellcheck: true });
   field.setAttribute("aria-label", `Text at ${clock(segments[id].start)}`);
   const save = make("button", { type: "button", textContent: "Save" });
   const leave = make("button", { type: "button", textContent: "Cancel" });
   const box = make("span", { className: "editor", lang: "en" }, field, save, " ", leave);
-  rows[id].querySelector(".said").hidden = true;
-  rows[id].append(box);
+  row.querySelector(".said").hidden = true;
+  row.append(box);
   editor = { id, field, box, segment: segments[id] };
   field.addEventListener("keydown", editKey);
   save.addEventListener("click", () => keep());
@@ -476,9 +586,10 @@ async function showSaved(id, offset) {
   if (found.revision !== revision || offset) return load();
   know(found);
   segments[id] = found.segments[0];
-  const fresh = rowOf(segments[id]);
-  rows[id].replaceWith(fresh);
-  rows[id] = fresh;
+  const before = draw(id);
+  before.replaceWith((rows[id] = rowOf(segments[id])));
+  mark();
+  collect();
   showPeople();
   await showHistory();
 }
@@ -695,7 +806,6 @@ addEventListener("keydown", (event) => {
 
 try {
   await load();
-  arrive();
 } catch (error) {
   $("loading").textContent = error.message;
 }
