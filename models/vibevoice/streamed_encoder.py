@@ -232,8 +232,18 @@ def fastest(model: Any, device: torch.device, samples: Tensor, joins: Joins) -> 
     try:
         expected, found = (one(samples, states.clone()).float() for one in (plain, other))
     except Exception as error:  # noqa: BLE001  # whatever the compiler lacks on this machine
-        return plain, str(error).strip().partition("\n")[0] or type(error).__name__
+        return plain, _reason(error)
     error_size = float((found - expected).norm() / expected.norm())
     if not error_size <= TOLERANCE:  # NaN does not agree either
         return plain, f"it computes wrong numbers on this card (off by {error_size:.1%})"
     return other, ""
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error that says something.
+
+    >>> _reason(RuntimeError("backend='inductor' raised:\\nRuntimeError: no C++ compiler was found\\n\\nSet ..."))
+    'RuntimeError: no C++ compiler was found'
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)

@@ -184,7 +184,7 @@ def test_weights_that_lie_elsewhere_are_moved_for_their_turn_every_one_of_them(m
 
 def test_a_compiler_that_is_not_there_or_is_wrong_is_done_without(model: Any) -> None:
     def lacking(*_: object) -> Any:
-        raise RuntimeError("Cannot find a working triton installation.\nMore information")
+        raise RuntimeError("backend='inductor' raised:\nCannot find a working triton installation.\nMore information")
 
     def wrong(x: Tensor, y: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
         return EACH_BY_ITSELF.add_and_norm(x, 1.5 * y, *others)
