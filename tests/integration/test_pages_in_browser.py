@@ -160,7 +160,7 @@ def test_many_are_cancelled_at_once_by_keys_alone(window: Window, database: Data
     window.one("[data-act=cancel]").send_keys(Keys.ENTER)
     window.until(lambda: "3 cancelled" in window.text("#said"))
     assert {console.state_of(database, job) for job in waiting} == {JobState.CANCELLED}
-    window.until(lambda: "There is none like that" in window.text())
+    window.until(lambda: "No recording matches" in window.text())
 
 
 def test_what_was_done_and_what_cannot_be_is_said_for_each(window: Window, database: Database, there: World) -> None:

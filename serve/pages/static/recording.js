@@ -458,7 +458,7 @@ async function change(method, path, body) {
     }
     const why = problem(answer, await answer.text());
     if (answer.status === 412) await load();
-    say(answer.status === 412 ? `${why}. It has been read again here.` : why);
+    say(answer.status === 412 ? `${why}. It has been loaded again here.` : why);
   } catch (error) {
     say(`This was not saved: ${error.message}. Try again.`);
   }
@@ -471,7 +471,7 @@ async function loadAgain(done) {
     await load();
     say(done);
   } catch (error) {
-    say(`${done} It could not be read again: ${error.message}`);
+    say(`${done} It could not be loaded again: ${error.message}`);
   }
 }
 
@@ -535,7 +535,7 @@ function reopen(own) {
   if (value === own.segment.text) return;
   const drop = make("button", { type: "button", textContent: "Discard", className: "quiet" });
   const text = make("q", { textContent: value, dir: "auto" });
-  const left = make("p", { className: "gap left", lang: "en" }, "Not saved, as its segment is no longer there: ", text, " ", drop);
+  const left = make("p", { className: "gap left", lang: "en" }, "Not saved, because its segment is gone: ", text, " ", drop);
   drop.addEventListener("click", () => left.remove());
   place.before(left);
   left.scrollIntoView({ block: "center" });
@@ -554,7 +554,7 @@ async function keep({ offset = 0, goesOn = false } = {}) {
   if (!own) return false;
   const { id, field } = own;
   if (field.disabled) {
-    say("What was written before is still being saved.");
+    say("An earlier correction is still being saved.");
     return false;
   }
   const text = field.value.split(/\s+/).filter(Boolean).join(" ");
@@ -572,7 +572,7 @@ async function keep({ offset = 0, goesOn = false } = {}) {
     await showSaved(id, offset);
     say("Saved. The files are written again.");
   } catch (error) {
-    say(`Saved, but it could not be read again: ${error.message}`);
+    say(`Saved, but it could not be loaded again: ${error.message}`);
   }
   if (editor) return true; // somebody writes elsewhere by now
   if (goesOn) edit(id + 1);
@@ -614,7 +614,7 @@ function splitPlace(field) {
 async function undo() {
   if (!mayChange || $("undo").disabled) return;
   if (await change("POST", "/revisions/undo")) {
-    await loadAgain("The last correction was taken back.");
+    await loadAgain("The last correction was undone.");
   }
 }
 
@@ -639,7 +639,7 @@ function passage(first, scope) {
 
 function chooseWho(first) {
   const choices = [...speakers.values()].map((one) => [String(one.number), one.called]);
-  choices.push([String(next), "Somebody new"], ["", "Somebody who is not known"]);
+  choices.push([String(next), "Somebody new"], ["", "Unknown speaker"]);
   $("who-speaker").replaceChildren(...choices.map(([value, textContent]) => make("option", { value, textContent })));
   $("who-speaker").value = segments[first].speaker === null ? "" : String(segments[first].speaker);
   $("who").returnValue = "";
@@ -693,7 +693,7 @@ function person(one) {
   }
   const others = [...speakers.values()].filter((other) => other.number !== one.number);
   if (others.length) {
-    const into = make("select", {}, make("option", { value: "", textContent: "is somebody of their own" }));
+    const into = make("select", {}, make("option", { value: "", textContent: "is a separate person" }));
     into.append(...others.map((other) => make("option", { value: other.number, textContent: `is ${other.called}` })));
     into.setAttribute("aria-label", `Who ${one.called} is in truth`);
     into.addEventListener("change", () => into.value !== "" && sayOf({}, { [one.number]: into.value }));
@@ -724,12 +724,12 @@ const sentences = {
 };
 
 function lines(one) {
-  if (one.back_to === -1) return ["another transcript took the place of the corrected one"];
+  if (one.back_to === -1) return ["another transcript replaced the corrected one"];
   if (one.back_to !== null) return [`went back to revision ${one.back_to}`];
   if (one.edits.length) return one.edits.map((edit) => sentences[edit.kind](edit));
   const names = Object.entries(one.speakers?.names ?? {}).map(([number, name]) => `Speaker ${Number(number) + 1} is called ${name || "nothing"}`);
   const merged = Object.entries(one.speakers?.merged ?? {}).map(([number, into]) => `Speaker ${Number(number) + 1} is Speaker ${into + 1}`);
-  return [...names, ...merged].length ? [...names, ...merged] : ["names of speakers were taken away"];
+  return [...names, ...merged].length ? [...names, ...merged] : ["names of speakers were removed"];
 }
 
 async function showHistory() {

@@ -5,7 +5,7 @@ import { refresh } from "./live.js";
 
 const $ = (id) => document.getElementById(id);
 
-// Files that are sent, one after the other
+// Uploads, one after the other
 
 const queue = [];
 let sending = null;
@@ -55,7 +55,7 @@ function next() {
     if (request.status === 201) end(row, "sent");
     else end(row, problem(request, request.responseText), true);
   };
-  request.onerror = () => end(row, "the server does not answer, or did not take it", true);
+  request.onerror = () => end(row, "the server does not answer, or refused the file", true);
   request.onabort = () => end(row, "stopped");
   request.onloadend = () => {
     sending = null;
