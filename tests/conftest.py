@@ -135,6 +135,17 @@ def speaker_encoder(speaker_weights: Path) -> SpeakerEncoder:
 
 
 @pytest.fixture(scope="session")
+def traced_once() -> Iterator[None]:
+    """Exports of the same checkpoint trace its speech encoder once for each number format."""
+    from dropscribe.models.onnx import graphs
+    from tests.traces import remembered
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "_encoder", remembered(graphs._encoder))
+        yield
+
+
+@pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """URL of a private PostgreSQL server on a unix socket."""
     programs = servers.find_postgresql()

@@ -39,6 +39,7 @@ def models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     return run
 
 
+@pytest.mark.usefixtures("traced_once")
 @pytest.mark.timeout(900)  # tracing is slow on a busy machine
 def test_an_export_in_4_bits_is_written_validated_and_serves(
     models: Run, make_machine: Callable[..., Machine], tmp_path: Path

@@ -58,7 +58,7 @@ Exported = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(tmp_path_factory: pytest.TempPathFactory, traced_once: None) -> Exported:
     """Exports the checkpoint as the command does, each number format once."""
 
     @functools.cache
