@@ -25,6 +25,7 @@ from dropscribe.store.session import Database
 from dropscribe.worker.runtime.context import WorkerContext
 from tests.documents import REPOSITORY, blocks
 from tests.e2e.harness import speech, wait_until
+from tests.integration.console import Cli
 from tests.integration.one_worker import MakeContext, carry_through
 
 # As from a terminal: a runner in the background may have handed down that SIGINT is ignored.
@@ -61,8 +62,8 @@ def at_work(context: WorkerContext) -> Iterator[None]:
         worker.join()
 
 
-def waiting(*files: Path, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", COMMAND, "submit", *map(str, files), "--wait", *options]
+def waiting(*files: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", COMMAND, "submit", *map(str, files), "--wait"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -70,15 +71,14 @@ def waiting(*files: Path, options: tuple[str, ...] = ()) -> subprocess.Popen[str
 
 
 def test_several_files_are_waited_for_and_the_worst_decides_the_status(
-    make_context: MakeContext, recording: Path
+    make_context: MakeContext, recording: Path, cli: Cli
 ) -> None:
     broken = recording.with_name("broken.wav")
     broken.write_text("no sound")
     with at_work(make_context()):
-        running = waiting(recording, broken, options=("--json",))
-        out, err = running.communicate(timeout=120)
-    assert running.returncode == 4, err
-    events = [json.loads(line) for line in out.splitlines()]
+        ended = cli("submit", str(recording), str(broken), "--wait", "--json")
+    assert ended.code == 4, ended.err
+    events = [json.loads(line) for line in ended.out.splitlines()]
     assert [event["event"] for event in events] == ["ended", "ended", "summary"]
     assert {event["job"]["path"]: event["job"]["state"] for event in events[:2]} == {
         "talk.wav": "done",
@@ -88,16 +88,15 @@ def test_several_files_are_waited_for_and_the_worst_decides_the_status(
 
 @pytest.mark.parametrize(("script", "status"), [(Script(), 0), (Script(behave="loop"), 3)])
 def test_the_status_tells_how_it_ended(
-    script: Script, status: int, make_context: MakeContext, recording: Path, database: Database
+    script: Script, status: int, make_context: MakeContext, recording: Path, cli: Cli
 ) -> None:
     with at_work(make_context(script, max_halvings=0)):
-        running = waiting(recording)
-        out, err = running.communicate(timeout=120)
-    assert running.returncode == status, err
-    assert out.startswith("suspect" if status else "done")
-    again = waiting(recording)
-    assert again.communicate(timeout=60)[1].startswith("note: talk.wav is known already")
-    assert again.returncode == status, "what has ended before is not waited for"
+        ended = cli("submit", str(recording), "--wait")
+    assert ended.code == status, ended.err
+    assert ended.out.startswith("suspect" if status else "done")
+    again = cli("submit", str(recording), "--wait")
+    assert again.err.startswith("note: talk.wav is known already")
+    assert again.code == status, "what has ended before is not waited for"
 
 
 def test_ctrl_c_ends_the_waiting_and_says_that_the_jobs_go_on(recording: Path, database: Database) -> None:
