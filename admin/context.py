@@ -84,7 +84,7 @@ class Context:
             if self.settings.redis_url:
                 self.warn(f"{error}. Nothing is lost: the scheduler sends it when it can")
             else:
-                self.note("nothing of dropscribe runs here; the next `dropscribe up FOLDER` does it")
+                self.note("dropscribe is not running here; the next `dropscribe up FOLDER` does this")
             return False
         return True
 

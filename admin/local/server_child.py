@@ -33,9 +33,11 @@ class ServerChild:
         """Where the server writes its address."""
         return self.home / ADDRESS
 
-    def start(self, supervisor: Supervisor) -> list[Child]:
-        """Have it run; nothing runs where its packages are missing, which is said."""
-        self.file.unlink(missing_ok=True)
+    def start(self, supervisor: Supervisor, *, wanted: bool = True) -> list[Child]:
+        """Start it, if it is wanted and its packages are there; `say` reports missing ones."""
+        self.file.unlink(missing_ok=True)  # an earlier `up` may have left it
+        if not wanted:
+            return []
         if missing := [name for name in PACKAGES if find_spec(name) is None]:
             self.say(f"no page: {' and '.join(missing)} not installed; {how_to_install('serve')}")
             return []

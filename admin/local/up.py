@@ -348,8 +348,7 @@ class System:
         self.models.start(supervisor)
         name = f"{socket.gethostname()}-scheduler"
         groups[2].append(supervisor.start(name, "scheduler", name, *map(str, self.named or self.folders)))
-        if self.serves:
-            groups[2] += self.server.start(supervisor)
+        groups[2] += self.server.start(supervisor, wanted=self.serves)
         self._announce()
 
     def _announce(self) -> None:

@@ -95,16 +95,15 @@ class ByteLines:
     def __init__(self, say: Callable[[str], None]) -> None:
         """`say` prints one line."""
         self._say = say
-        self._step = ""
-        self._printed_at = 0.0
+        self._printed_at: dict[str, float] = {}  # by step: several may run side by side
 
     def __call__(self, step: str, done: int, total: int) -> None:
         """Print a step's first line at once, and later ones with `EVERY` seconds between."""
         now = time.monotonic()
-        begins = step != self._step
-        if not begins and now - self._printed_at < EVERY:
+        begins = step not in self._printed_at
+        if not begins and now - self._printed_at[step] < EVERY:
             return
-        self._step, self._printed_at = step, now
+        self._printed_at[step] = now
         self._say(step if begins else f"{step}{render.share(done, total)}")
 
 

@@ -119,7 +119,7 @@ def test_retry_without_redis_warns_once_and_loses_nothing(store: Database, cli: 
     names = [fail(store, "a.wav"), fail(store, "b.wav")]
     shown = cli("retry", *names)
     assert shown.code == 0
-    assert shown.err == "note: nothing of dropscribe runs here; the next `dropscribe up FOLDER` does it\n"
+    assert shown.err == "note: dropscribe is not running here; the next `dropscribe up FOLDER` does this\n"
     assert {state_of(store, name) for name in names} == {JobState.QUEUED}
     assert len(recovery.unsent(store, "prepare", 3600, 10)) == 2  # so the reconciler sends them
 

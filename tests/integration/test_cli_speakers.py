@@ -62,7 +62,7 @@ def test_speakers_go_by_what_was_said_of_them_before_the_files_tell_it(store: Da
     job_id = done(store, "a.wav")
     said = cli("speakers", job_id, "--name", "0=Ada", "--name", "1=Bob", "--merge", "2=0")
     assert said.out == f"{job_id}: noted; its files are written again by the next `dropscribe up` or worker\n"
-    assert said.err == "note: nothing of dropscribe runs here; the next `dropscribe up FOLDER` does it\n"
+    assert said.err == "note: dropscribe is not running here; the next `dropscribe up FOLDER` does this\n"
     shown = cli("speakers", job_id, "--json").json["speakers"]
     assert [(one["number"], one["name"], one["seconds"]) for one in shown] == [(0, "Ada", 3.0), (1, "Bob", 1.0)]
     cli("speakers", job_id, "--name", "Ada=", "--merge", "2=2")

@@ -47,6 +47,14 @@ def test_a_log_gets_a_line_for_each_step_and_how_many_bytes_are_done(
     assert capsys.readouterr().err.splitlines() == ["starting", "copying", "copying, 1.5 MB of 2.0 MB"]
 
 
+def test_a_log_names_each_of_two_fetches_side_by_side_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.byte_progress(Context().err) as report:
+        for _ in range(3):
+            report("fetching base", 0, 0)
+            report("fetching campplus", 0, 0)
+    assert capsys.readouterr().err.splitlines() == ["fetching base", "fetching campplus"]
+
+
 def test_a_log_gets_the_name_of_each_step(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.step_progress(Context().err) as report:
         report("decoding")

@@ -45,6 +45,15 @@ def test_without_its_packages_one_line_says_so_and_nothing_is_started(
     assert said == [f"no page: no_such_package not installed; {how_to_install('serve')}"]
 
 
+def test_the_address_of_an_earlier_server_is_not_said_where_none_is_wanted(tmp_path: Path) -> None:
+    said: list[str] = []
+    (tmp_path / ADDRESS).write_text("http://127.0.0.1:1")
+    server = ServerChild(tmp_path, said.append)
+    assert server.start(Supervisor(tmp_path, {}, lambda _: True), wanted=False) == []
+    server.tell()
+    assert said == []
+
+
 @pytest.mark.parametrize(
     ("environ", "at_terminal", "root", "opens"),
     [
