@@ -28,7 +28,8 @@ OTHERS = {
     "whisper": "Whisper on a CPU: CTranslate2 beside transformers",
     "rivals": "what dropscribe adds to faster-whisper for a recording, beside a loop and a Celery task (ten minutes)",
     "speakers": "who spoke, in recordings cut in every way, and what telling it costs (ten minutes)",
-    "scale": "one long and many short recordings over 1 to 32 workers (twenty minutes)",
+    "scale": "one long and many short recordings over 1 to 32 workers, with a history of jobs (twenty minutes)",
+    "space": "bytes of each job that ended in SQLite and PostgreSQL, by table and index (a minute)",
 }
 
 

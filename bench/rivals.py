@@ -44,6 +44,7 @@ MOST_AUDIO = 3600.0  # s of each length for each way, beside the one that warms 
 SETTLE_SECONDS = 0.5  # after each recording, for which the others wait
 EVERY, PATIENCE = 0.02, 3600.0  # s between two looks at whether a transcript is there, and in all
 LENGTHS = (1.0, 60.0)  # s
+WARM_SECONDS = 60.0  # the most of a recording that warms up
 SETTINGS = {"engine": "whisper", "precision": "int8", "stable_seconds": "0"}
 
 Sound = NDArray[np.float32]
@@ -174,8 +175,8 @@ def _require(condition: object, problem: str) -> None:
 def _in_turns(ways: Sequence[Way], speech: Sound, length: float, count: int, folder: Path) -> list[Spent]:
     """Each recording by each way, in turns; the first of each way warms up, and does not count."""
     spent = [Spent() for _ in ways]
-    samples = round(length * SAMPLE_RATE)
     for turn in range(count + 1):
+        samples = round((length if turn else min(length, WARM_SECONDS)) * SAMPLE_RATE)
         for number, (way, total) in enumerate(zip(ways, spent, strict=True)):
             # Each way gets another recording: dropscribe would take equal ones for one.
             said = np.roll(speech, -turn * samples) + np.random.default_rng().normal(0, 1e-4, speech.size)

@@ -2,9 +2,10 @@
 chunk costs Redis and PostgreSQL.
 
 Run as `python -m bench.scale`; takes about twenty minutes (`--quick`: three). Redis, PostgreSQL (with fsync) and the
-workers are real processes on this machine. The model is scripted: it sleeps as long as the figure given by `--rtfx`
-says, as a GPU keeps its worker's CPU idle. Perfect scaling is the sum of all that sleep over the number of workers;
-what is missing to it is the product's own cost, and on a machine of few cores, the cores'.
+workers are real processes on this machine. The store holds `--history` jobs that ended before, 100,000 of them. The
+model is scripted: it sleeps as long as the figure given by `--rtfx` says, as a GPU keeps its worker's CPU idle. Perfect
+scaling is the sum of all that sleep over the number of workers; what is missing to it is the product's own cost, and on
+a machine of few cores, the cores'.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,24 @@ import soundfile
 from sqlalchemy import func, select, text
 
 from bench.machine import Machine, private
+from bench.space import multiply
 from dropscribe.core.audio import SAMPLE_RATE
 from dropscribe.core.queue import Doorbell, redis_url
 from dropscribe.core.routing import TRANSCRIBE
-from dropscribe.core.types import ChunkState, Media, Span
+from dropscribe.core.types import PENDING_CHUNKS, Media, Span
 from dropscribe.store import chunk_plans, fleet, jobs, queries
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob
+from dropscribe.store.session import Database, open_database
 from dropscribe.store.tables import chunks
 from dropscribe.worker import chunking
+from tests.integration import store_steps as steps
 from tests.servers import find_postgresql, private_postgresql
 
 RTFX = 196.0  # of bf16 on an H200 with 16 chunks of 5 minutes, as bench/roofline.py bounds it; nobody measured it yet
 CHUNK_SECONDS = 300.0
 SHORT_SECONDS = 30.0
+FLEETS = (1, 40, 400, 4000)  # GPUs
 UTTERANCE = Span(0.0, 8.0)  # of speech in every ten seconds, for the chunk plan
 
 
@@ -80,16 +85,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.quick:
         options.hours, options.recordings, options.workers = 2.5, 250, [1, 4, 16]
     print(f"a model that sleeps for a {options.rtfx:g}th of the audio; PostgreSQL with fsync, Redis, real workers")
+    print(f"a history of {options.history:,} jobs")
     rows: dict[str, list[Row]] = {"long": [], "short": []}
-    for count in options.workers:
-        for kind, measured in rows.items():
-            with ExitStack() as stack:
-                url = stack.enter_context(private_postgresql(programs, fsync=True))
-                measured.append(_measure(stack, url, kind, count, options))
-                _tell(measured[-1], kind)
+    with private_postgresql(programs, fsync=True) as server:
+        _fill(server, options.history)
+        for count in options.workers:
+            for kind, measured in rows.items():
+                with ExitStack() as stack:
+                    measured.append(_measure(stack, _copy(server, f"{kind}{count}"), kind, count, options))
+                    _tell(measured[-1], kind)
     _print(f"one recording of {options.hours:g} hours, chunks of {CHUNK_SECONDS / 60:.0f} minutes", rows["long"])
     _print(f"{options.recordings} recordings of {SHORT_SECONDS:.0f} seconds", rows["short"])
+    _reckon({kind: measured[-1] for kind, measured in rows.items()}, options.rtfx)
     return 0
+
+
+def _fill(server: str, history: int) -> None:
+    """Make jobs that ended, in the database from which each run gets a copy."""
+    with closing(open_database(server)) as database:
+        job = steps.admit(database, "recording-000000.wav")
+        for chunk in steps.prepare(database, job):
+            steps.read(database, chunk)
+        steps.finish(database, job)
+        multiply(database, history)
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+
+
+def _copy(server: str, name: str) -> str:
+    """URL of a copy of the server's database, of that name."""
+    with (
+        closing(Database(server.replace("/postgres?", "/template1?"))) as database,
+        database.engine.connect() as outside,
+    ):
+        outside.execution_options(isolation_level="AUTOCOMMIT").execute(
+            text(f"CREATE DATABASE {name} TEMPLATE postgres")
+        )
+    return server.replace("/postgres?", f"/{name}?")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -100,6 +132,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--hours", type=float, default=10, help="length of the long recording")
     parser.add_argument("--recordings", type=int, default=2000, help="how many short ones")
     parser.add_argument("--rtfx", type=float, default=RTFX, help="seconds of audio a worker reads in a second")
+    parser.add_argument("--history", type=int, default=100_000, help="jobs that ended before")
     parser.add_argument("--quick", action="store_true", help="a quarter of the long one, 250 short ones, 1 to 16")
     return parser.parse_args(argv)
 
@@ -123,7 +156,7 @@ def _measure(stack: ExitStack, url: str, kind: str, count: int, options: argpars
     after = _load(machine)
     with machine.database.read() as connection:
         query = select(func.count(), func.max(chunks.c.finished_at), func.sum(chunks.c.end - chunks.c.start))
-        read, finished, audio = connection.execute(query).one()
+        read, finished, audio = connection.execute(query.where(chunks.c.finished_at >= began)).one()
     spent = Load(*(one - other for one, other in zip(_values(after), _values(before), strict=True)))
     return Row(count, read, finished - began, audio / options.rtfx, spent)
 
@@ -161,9 +194,8 @@ def _write_silence(path: Path, seconds: float) -> None:
 
 
 def _left(machine: Machine) -> int:
-    settled = (ChunkState.DONE, ChunkState.SPLIT)
     with machine.database.read() as connection:
-        query = select(func.count()).select_from(chunks).where(chunks.c.state.not_in(settled))
+        query = select(func.count()).select_from(chunks).where(chunks.c.state.in_(PENDING_CHUNKS))
         return int(connection.execute(query).scalar_one())
 
 
@@ -215,6 +247,25 @@ def _print(title: str, rows: Sequence[Row]) -> None:
             flush=True,
         )
     print("transactions, commands and CPU are for each chunk")
+
+
+def _reckon(rows: Mapping[str, Row], rtfx: float) -> None:
+    """What fleets need of PostgreSQL and Redis, by the costs of a chunk in the largest fleet that was measured."""
+    titles = "".join(f"{count:>9,}" for count in FLEETS)
+    print(f"\nreckoned for GPUs that read {rtfx:g} s of audio in a second{'':13}{titles}")
+    for kind, row in rows.items():
+        load = row.load  # of as much audio as one GPU reads in `row.slept` seconds
+        needs = {
+            "transactions a second": load.transactions / row.slept,
+            "cores of PostgreSQL": load.database_cpu / row.slept,
+            "cores of Redis": load.redis_cpu / row.slept,
+        }
+        for name, of_one in needs.items():
+            print(f"{f'{kind} recordings: {name}':60}{''.join(_figure(of_one * count) for count in FLEETS)}")
+
+
+def _figure(value: float) -> str:
+    return f"{value:9,.0f}" if value >= 10 else f"{value:9.2g}"
 
 
 if __name__ == "__main__":

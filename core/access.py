@@ -53,12 +53,12 @@ class Access:
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
         """From JSON."""
-        named = {kind: tuple(map(tuple, stored[kind])) for kind in ("users", "groups")}
+        named = {kind: tuple(map(tuple, stored.get(kind, ()))) for kind in ("users", "groups")}
         return cls(**{**stored, **named})
 
     def stored(self) -> dict[str, Any]:
         """As JSON, from which `read` makes the same."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value != ()}
 
     def having(self, *, mode: int | None = None, gid: int | None = None) -> Access:
         """The same with a mode of somebody's choice, which names nobody, and a group."""

@@ -21,6 +21,7 @@ from dropscribe.store.queries import under
 from dropscribe.store.scrubbing import half_the_time, to_scrub
 from dropscribe.store.session import Database, insert_ignoring, insert_of_dialect
 from dropscribe.store.tables import (
+    TO_ARCHIVE,
     chunks,
     events,
     forgotten,
@@ -216,7 +217,7 @@ def _meant(database: Database, rule: RetentionRule) -> Iterator[ColumnElement[bo
 def _is_settled() -> ColumnElement[bool]:
     """The condition on finished jobs of which nothing is left to do: all notifications sent, the recording archived."""
     to_tell = exists().where(notifications.c.job_id == jobs.c.id, notifications.c.status == WAITING)
-    to_archive = and_(jobs.c.moves.is_(True), jobs.c.state.in_(ARCHIVED_STATES))
+    to_archive = and_(TO_ARCHIVE, jobs.c.state.in_(ARCHIVED_STATES))
     return not_(or_(to_tell, to_archive))
 
 

@@ -30,10 +30,22 @@ from dropscribe.store import parts as part_store
 from dropscribe.store.events import last_of, note, note_attempt
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.session import Database, insert_all, insert_ignoring
-from dropscribe.store.tables import StoredRecording, chunks, folder_key, forgotten, jobs, now, outputs, parts, path_key
+from dropscribe.store.tables import (
+    TO_ARCHIVE,
+    StoredRecording,
+    chunks,
+    folder_key,
+    forgotten,
+    jobs,
+    now,
+    outputs,
+    parts,
+    path_key,
+)
 from dropscribe.store.tables import source_of as source_at
 from dropscribe.store.transitions import ChunkEvent, JobEvent
 
+DIGITS = 32  # in hex, of the digests by which jobs are the same, or have the same content
 SCOPE_DIGITS = 12  # of the digest of a folder within which contents are compared
 # Why a transcript is written: that somebody corrected it is nothing to announce.
 WRITTEN_FOR = (EventKind.ADMITTED, EventKind.RETRIED, EventKind.RERUN, EventKind.SPEAKERS, EventKind.REVISED)
@@ -85,7 +97,7 @@ class NewJob(StoredRecording):
         # With the stamp, as a content may come back after another one.
         mark = f":{self.mark.stamp}:{self.mark.fingerprint}" if self.mark else ""
         further = "".join(f":{path_key(one.path)}:{one.size}:{one.mtime_ns}" for one in self.parts)
-        return hashlib.sha256((text + mark + further).encode()).hexdigest()
+        return hashlib.sha256((text + mark + further).encode()).hexdigest()[:DIGITS]
 
 
 def wishes(job: NewJob) -> dict[str, Any]:
@@ -145,7 +157,7 @@ def admit_batch(connection: Connection, batch: Sequence[NewJob], *, where: str) 
 def _leave_to(connection: Connection, new: Sequence[str]) -> None:
     """What lies where older jobs' recordings lay is another one by now: only its own job puts it away."""
     replaced = select(jobs.c.path_key).where(jobs.c.id.in_(new), jobs.c.fingerprint != "")
-    older = (jobs.c.moves.is_(True), jobs.c.path_key.in_(replaced), jobs.c.id.not_in(new))
+    older = (TO_ARCHIVE, jobs.c.path_key.in_(replaced), jobs.c.id.not_in(new))
     connection.execute(update(jobs).where(*older).values(moves=False, moving_to=None))
 
 
@@ -158,7 +170,7 @@ def _join(connection: Connection, job_id: str, job: NewJob, *, where: str) -> li
     insert_all(connection, parts, part_store.rows_of(job_id, job.root, job.parts))
     note(connection, job_id, EventKind.JOINED, ", ".join(map(attrgetter("name"), job.parts)), where=where)
     older, why = (jobs.c.path_key == path_key(job.source), jobs.c.id != job_id), f"job {job_id} has further parts"
-    connection.execute(update(jobs).where(*older, jobs.c.moves.is_(True)).values(moves=False, moving_to=None))
+    connection.execute(update(jobs).where(*older, TO_ARCHIVE).values(moves=False, moving_to=None))
     under_way = connection.execute(select(jobs.c.id).where(*older, jobs.c.state.in_(ACTIVE_STATES))).scalars().all()
     ended = [request_cancel(connection, one, where=where, why=f"{why} of its recording") for one in under_way]
     return [*chain.from_iterable(filter(None, ended))]
@@ -295,7 +307,8 @@ def content_key(sha256: str, settings_digest: str, scope: str = "") -> str:
 
     `scope` is the folder within which contents are compared, empty for the whole fleet.
     """
-    return ":".join((sha256, settings_digest, *([path_key(scope)[:SCOPE_DIGITS]] if scope else [])))
+    told = ":".join((sha256, settings_digest, *([path_key(scope)[:SCOPE_DIGITS]] if scope else [])))
+    return hashlib.sha256(told.encode()).hexdigest()[:DIGITS]
 
 
 def lead_or_follow(

@@ -6,7 +6,7 @@ Rows may be of another version: what is not known is left out, and what is missi
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from itertools import starmap
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from dropscribe.core.job_overrides import JobOverrides
-from dropscribe.core.mappings import said
 from dropscribe.core.origin import RecordingOrigin
 from dropscribe.core.types import EngineInfo, Media, SourcePart, Span, SpeakerNames, Track
 
@@ -48,6 +47,16 @@ def _known(names: Container[str], stored: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if name in names}
 
 
+def _facts(value: Any) -> dict[str, Any]:
+    """A dataclass as JSON, without what has its default: the same in thousands of rows, and made of nothing again."""
+    return {one.name: told for one in fields(value) if (told := getattr(value, one.name)) != one.default}
+
+
+def _timings(seconds: Mapping[str, float]) -> dict[str, float]:
+    """To a tenth of a millisecond."""
+    return {phase: round(spent, 4) for phase, spent in seconds.items()}
+
+
 def _engine(stored: Mapping[str, Any]) -> EngineInfo:
     """An engine from JSON, which may lack what an earlier version did not know."""
     return EngineInfo(**{"engine": "", "model": "", "precision": ""} | _known(EngineInfo.__dataclass_fields__, stored))
@@ -78,7 +87,8 @@ def _said(names: SpeakerNames) -> dict[str, Any]:
 
 
 OVERRIDES = ParsedJson(JobOverrides.read, JobOverrides.stored)
-ENGINE = ParsedJson(_engine, asdict)
+ENGINE = ParsedJson(_engine, _facts)
+TIMINGS = ParsedJson(dict[str, float], _timings)
 SPANS = ParsedJson(_spans, _pairs)
 ORIGIN = ParsedJson(RecordingOrigin.read, RecordingOrigin.stored)
 SPEAKERS = ParsedJson(_names, _said)
@@ -87,9 +97,14 @@ SPEAKERS = ParsedJson(_names, _said)
 # The column `media` holds the speech too, which few readers need and which is long.
 def stored_media(media: Media, speech: Iterable[Span], of_channels: Iterable[Iterable[Span]] = ()) -> dict[str, Any]:
     """What the column holds of a recording: its speech, and that of each channel where they are transcribed apart."""
-    facts = said(asdict(media))
-    facts["damaged"] = _pairs(media.damaged)
-    return facts | {"speech": _pairs(speech), "speech_of_channels": [*map(_pairs, of_channels)]}
+    lists = {
+        "tracks": [*map(_facts, media.tracks)],
+        "damaged": _pairs(media.damaged),
+        "parts": [*map(_facts, media.parts)],
+        "speech": _pairs(speech),
+        "speech_of_channels": [*map(_pairs, of_channels)],
+    }
+    return _facts(media) | {name: found for name, found in lists.items() if found}
 
 
 def media_of(stored: Mapping[str, Any] | None) -> Media | None:

@@ -351,7 +351,7 @@ def deferred(database: Database) -> list[Deferred]:
     number = func.count().label("number")
     query = select(jobs.c.reason, func.min(jobs.c.path), number).where(
         jobs.c.state.in_([JobState.QUEUED, JobState.FINISHING]),
-        func.coalesce(jobs.c.owner, "") == "",  # or SQLite would take the index of owners, with all that ever ended
+        jobs.c.owner.is_(None),
         jobs.c.reason != "",
         jobs.c.not_before > now() - OVERDUE_SECONDS,
     )

@@ -26,7 +26,7 @@ from dropscribe.store.leases import JobClaim
 from dropscribe.store.parts import further_files
 from dropscribe.store.queries import under
 from dropscribe.store.session import Database
-from dropscribe.store.tables import events, folder_key, jobs, parts, path_key, source_of
+from dropscribe.store.tables import TO_ARCHIVE, events, folder_key, jobs, parts, path_key, source_of
 from dropscribe.store.transitions import JobEvent
 
 AT_ONCE = 100  # recordings
@@ -99,7 +99,7 @@ def _renamed(found: NewJob, before: str) -> dict[str, Any]:
 
 def due(database: Database, root: str) -> list[Move]:
     """The recordings of this root whose jobs ended, as many as are moved in one go."""
-    query = select(jobs).where(jobs.c.moves.is_(True), jobs.c.state.in_(ARCHIVED_STATES), jobs.c.root == root)
+    query = select(jobs).where(TO_ARCHIVE, jobs.c.state.in_(ARCHIVED_STATES), jobs.c.root == root)
     with database.read() as connection:
         rows = connection.execute(query.order_by(jobs.c.finished_at).limit(AT_ONCE)).all()
         return [_move(row, further_files(connection, row.id) if row.part_count else ()) for row in rows]
@@ -124,7 +124,7 @@ def _move(row: Any, further: tuple[RecordingPart, ...]) -> Move:
 
 def left(database: Database, roots: Sequence[str]) -> int:
     """How many recordings of these roots are still to be archived."""
-    due = (jobs.c.moves.is_(True), jobs.c.state.in_(ARCHIVED_STATES), jobs.c.root.in_(roots))
+    due = (TO_ARCHIVE, jobs.c.state.in_(ARCHIVED_STATES), jobs.c.root.in_(roots))
     with database.read() as connection:
         return connection.execute(select(func.count()).select_from(jobs).where(*due)).scalar_one()
 

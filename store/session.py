@@ -6,12 +6,13 @@ by URL. Foreign exceptions become StoreError here.
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from dropscribe.store.lock_holder import holder
 
 log = logging.getLogger(__name__)
 
-HEAD = "0029"  # the newest migration; kept here so that a start without migrations never imports Alembic
+HEAD = "0030"  # the newest migration; kept here so that a start without migrations never imports Alembic
 LOCK_ID = 0x64726F70  # "drop": the advisory lock under which PostgreSQL's tables are made and migrated
 VERSION = table("alembic_version", column("version_num", String))
 READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}
@@ -72,6 +73,7 @@ POSTGRESQL_CLIENT: dict[str, Any] = {
 }
 # A driver refuses some values before the database sees them, in Python's own words.
 UNSTORABLE = (exc.DataError, OverflowError, UnicodeError)
+COMPACT = partial(json.dumps, separators=(",", ":"))  # what columns hold as JSON
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)  # it may come back
 
 
@@ -256,7 +258,9 @@ def _engine(url: str) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     chosen = {name: value for name, value in POSTGRESQL_CLIENT.items() if name not in url.query}
-    engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=20, connect_args=chosen)
+    engine = create_engine(
+        url, pool_pre_ping=True, pool_size=5, max_overflow=20, connect_args=chosen, json_serializer=COMPACT
+    )
     event.listen(engine, "connect", _postgresql_limits)
     return engine
 
@@ -279,7 +283,7 @@ def _sqlite(path: str, url: str) -> Engine:
             remedy="set DROPSCRIBE_HOME to a local directory or DROPSCRIBE_DATABASE_URL to PostgreSQL",
         )
     timeout = {"timeout": BUSY_MS / 1000, "isolation_level": None}
-    engine = create_engine(url, pool_size=SQLITE_KEPT, connect_args=timeout)
+    engine = create_engine(url, pool_size=SQLITE_KEPT, connect_args=timeout, json_serializer=COMPACT)
     event.listen(engine, "connect", _sqlite_pragmas)
     event.listen(engine, "begin", _sqlite_begin)
     return engine

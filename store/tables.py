@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -33,6 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateIndex
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
@@ -41,7 +44,7 @@ from dropscribe.core.origin import RecordingOrigin
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import FINAL_STATES, EngineInfo, Span, SpeakerNames
 from dropscribe.store import file_names, search_words
-from dropscribe.store.json_columns import ENGINE, ORIGIN, OVERRIDES, SPANS, SPEAKERS
+from dropscribe.store.json_columns import ENGINE, ORIGIN, OVERRIDES, SPANS, SPEAKERS, TIMINGS
 
 _LONE = re.compile("[\ud800-\udfff]")
 
@@ -107,6 +110,53 @@ class Words(TypeDecorator[Sequence[str]]):
         return (" ".join if dialect.name == "sqlite" else search_words.tsvector)(value or ())
 
 
+class Digest(TypeDecorator[str]):
+    """A digest, in hex where it is used, as bytes where it is stored, which takes half the space, also in indexes.
+
+    SQLite calls that column a VARCHAR, as it always did: to it the types of columns are but names.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """See the base class."""
+        return dialect.type_descriptor(self.impl_instance if dialect.name == "sqlite" else LargeBinary())
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """To the database."""
+        return None if value is None else bytes.fromhex(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """From the database."""
+        return None if value is None else value.hex()
+
+
+class Packed(TypeDecorator[str]):
+    """Prose that is stored compressed. What earlier versions wrote is read as it is."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """See the base class."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else LargeBinary())
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        """To the database."""
+        return None if value is None else zlib.compress(str(PROSE.process_bind_param(value, dialect)).encode())
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """From the database."""
+        if value is None or isinstance(value, str):
+            return value
+        return (value if value.startswith(OPENED) else zlib.decompress(value)).decode()
+
+
+PROSE = Prose()
+OPENED = b"{"  # how a document begins that is not compressed
+
+
 def path_key(path: str) -> str:
     """Digest of an absolute path, for indexes."""
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
@@ -165,6 +215,22 @@ def among(column: ColumnElement[Any], constants: Iterable[str]) -> ColumnElement
     return column.in_([literal_column(f"'{constant}'") for constant in constants])
 
 
+def partly(condition: str) -> dict[str, str]:
+    """What says of an index that it holds only the rows of which this is true, and nothing of what is over.
+
+    Statements that are to use it hold the condition literally: SQLite does not see that others imply it.
+    """
+    return {"where": condition}
+
+
+@compiles(CreateIndex)
+def _create_index(create: CreateIndex, compiler: Any, **_: Any) -> str:
+    """`Index(sqlite_where=..., postgresql_where=...)` would load the dialects of both: see `SEARCH_INDEX`."""
+    statement: str = compiler.visit_create_index(create)
+    condition = create.element.info.get("where")
+    return f"{statement} WHERE {condition}" if condition else statement
+
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -196,9 +262,9 @@ class JobColumns(TypedColumns):
     id = Column(String(16), primary_key=True)
     root = Column(FileName, nullable=False)
     path = Column(FileName, nullable=False)
-    path_key = Column(String(32), nullable=False, index=True)
+    path_key: Column[str] = Column(Digest(32), nullable=False, index=True)
     folder_key = Column(String(32), nullable=False, server_default="")
-    identity = Column(String(64), nullable=False, unique=True)
+    identity: Column[str] = Column(Digest(64), nullable=False, unique=True)
     size = Column(BigInteger, nullable=False)
     mtime_ns = Column(BigInteger, nullable=False)
     settings_digest = Column(String(16), nullable=False)
@@ -231,12 +297,12 @@ class JobColumns(TypedColumns):
     stamp = Column(BigInteger, nullable=True)
     fingerprint = Column(String(32), nullable=False, server_default="")
     origin: Column[RecordingOrigin | None] = Column(ORIGIN, nullable=True)
-    content_key = Column(String(96), nullable=True, unique=True)
-    duplicate_of = Column(String(16), nullable=True, index=True)
+    content_key: Column[str | None] = Column(Digest(96), nullable=True, unique=True)
+    duplicate_of = Column(String(16), nullable=True)
     duration = Column(Double, nullable=True)
     media = Column(JSON, nullable=True)
     speech_detector = Column(String(32), nullable=False)
-    timings = Column(JSON, nullable=False)
+    timings: Column[dict[str, float]] = Column(TIMINGS, nullable=False)
     speakers: Column[SpeakerNames] = Column(SPEAKERS, nullable=False, server_default="{}")
     diarization = Column(JSON, nullable=True)
     revision = Column(Integer, nullable=False, server_default="0")
@@ -252,7 +318,7 @@ class PartColumns(TypedColumns):
     job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     position = Column(Integer, primary_key=True, autoincrement=False)
     path = Column(FileName, nullable=False)
-    path_key = Column(String(32), nullable=False, index=True)
+    path_key: Column[str] = Column(Digest(32), nullable=False, index=True)
     size = Column(BigInteger, nullable=False)
     mtime_ns = Column(BigInteger, nullable=False)
     fingerprint = Column(String(32), nullable=False, server_default="")
@@ -297,7 +363,7 @@ class ChunkColumns(TypedColumns):
     reasons = Column(JSON, nullable=False)
     missing: Column[tuple[Span, ...]] = Column(SPANS, nullable=False, server_default="[]")
     engine: Column[EngineInfo | None] = Column(ENGINE, nullable=True)
-    timings = Column(JSON, nullable=False)
+    timings: Column[dict[str, float]] = Column(TIMINGS, nullable=False)
     language = Column(String(12), nullable=False, server_default="")
     prompt_tokens = Column(Integer, nullable=False)
     output_tokens = Column(Integer, nullable=False)
@@ -323,7 +389,7 @@ class TranscriptColumns(TypedColumns):
     """The finished transcript of a job, as the JSON document that is also written beside the recording."""
 
     job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    document = Column(Prose, nullable=False)
+    document = Column(Packed, nullable=False)
     created_at = Column(Double, nullable=False)
 
 
@@ -362,7 +428,7 @@ class LineColumns(TypedColumns):
 class ForgottenColumns(TypedColumns):
     """A recording that was forgotten: its path as a digest, so that the watcher does not admit it again."""
 
-    path_key = Column(String(32), primary_key=True)
+    path_key: Column[str] = Column(Digest(32), primary_key=True)
     size = Column(BigInteger, primary_key=True)
     mtime_ns = Column(BigInteger, primary_key=True)
     at = Column(Double, nullable=False)
@@ -384,12 +450,12 @@ class OutputColumns(TypedColumns):
     `replaced` is the digest of the file that gives way to it, as long as `written_at` is not set.
     """
 
-    path_key = Column(String(32), primary_key=True)
+    path_key: Column[str] = Column(Digest(32), primary_key=True)
     path = Column(FileName, nullable=False)
     job_id = Column(String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True)
     format = Column(String(8), nullable=False)
-    sha256 = Column(String(64), nullable=False)
-    replaced = Column(String(64), nullable=True)
+    sha256: Column[str] = Column(Digest(64), nullable=False)
+    replaced: Column[str | None] = Column(Digest(64), nullable=True)
     written_at = Column(Double, nullable=True)
 
 
@@ -564,21 +630,25 @@ switches = Table("switches", metadata, SwitchColumns)
 events = Table("events", metadata, EventColumns)
 notifications = Table("notifications", metadata, NotificationColumns)
 
+TO_ARCHIVE = jobs.c.moves == literal_column("true")
+WAITS = "state IN ('queued')"  # as `among` says it
+
 Index("ix_jobs_state", jobs.c.state, jobs.c.created_at)
 Index("ix_jobs_created", jobs.c.created_at)
 Index("ix_jobs_root", jobs.c.root, jobs.c.state, jobs.c.finished_at)
 Index("ix_jobs_finished", jobs.c.state, jobs.c.finished_at)
-Index("ix_jobs_owner", jobs.c.owner)
-Index("ix_jobs_moves", jobs.c.moves, jobs.c.state)
+Index("ix_jobs_owner", jobs.c.owner, info=partly("owner IS NOT NULL"))
+Index("ix_jobs_moves", jobs.c.moves, jobs.c.root, jobs.c.state, info=partly("moves = true"))
+Index("ix_jobs_duplicate_of", jobs.c.duplicate_of, info=partly("duplicate_of IS NOT NULL"))
 Index("ix_revisions_job_id", revisions.c.job_id, revisions.c.number, unique=True)
 Index("ix_lines_job_id", lines.c.job_id, lines.c.position)
 Index("ix_chunks_of_job", chunks.c.job_id, chunks.c.kind, chunks.c.state, chunks.c.start)
-Index("ix_chunks_owner", chunks.c.owner)
+Index("ix_chunks_owner", chunks.c.owner, info=partly("owner IS NOT NULL"))
 Index("ix_chunks_state", chunks.c.state, chunks.c.sent_at)
-Index("ix_jobs_turn", jobs.c.state, jobs.c.turn)
-Index("ix_jobs_folder_key", jobs.c.folder_key, jobs.c.state, jobs.c.turn)
-Index("ix_chunks_turn", chunks.c.queue, chunks.c.state, chunks.c.turn)
-Index("ix_chunks_folder_key", chunks.c.folder_key, chunks.c.state, chunks.c.turn)
+Index("ix_jobs_turn", jobs.c.state, jobs.c.turn, info=partly(WAITS))
+Index("ix_jobs_folder_key", jobs.c.folder_key, jobs.c.turn, info=partly(WAITS))
+Index("ix_chunks_turn", chunks.c.queue, chunks.c.turn, info=partly(WAITS))
+Index("ix_chunks_folder_key", chunks.c.folder_key, chunks.c.turn, info=partly(WAITS))
 Index("ix_notifications_status", notifications.c.status, notifications.c.next_at)
 
 # The search index. It is written in SQL, since `Index(postgresql_using=...)` loads PostgreSQL's dialect, which costs

@@ -262,7 +262,7 @@ class ChunkEvent(StrEnum):
 
 _UNREAD: dict[str, Any] = {"progress": 0.0}
 _BEGUN: dict[str, Any] = _UNREAD | {"claimed_at": now()}
-_THROUGH: dict[str, Any] = {"lost": 0, "finished_at": now()}
+_THROUGH: dict[str, Any] = {"lost": 0, "finished_at": now(), "folder_key": "", "queue": ""}  # it waits in no line
 _WHOLE: dict[str, Any] = _THROUGH | {"progress": chunks.c.end - chunks.c.start}
 _GIVEN_BACK = _all([ChunkState.RUNNING], ChunkState.QUEUED, ChunkState.CANCELLED)  # the latter if its job is
 
@@ -376,7 +376,7 @@ def claimable(event: Event) -> tuple[ColumnElement[bool], ...]:
     """The conditions on rows that can be claimed by the event now: they wait, are due, and no switch forbids it."""
     table, made = table_of(event), transition(event)
     ((waits, (becomes,)),) = made.moves.items()
-    due = (table.c.state == waits, table.c.owner.is_(None), table.c.not_before <= now(), OF_THIS_VERSION)
+    due = (among(table.c.state, [waits]), table.c.owner.is_(None), table.c.not_before <= now(), OF_THIS_VERSION)
     of_kind = () if made.only is None else (chunks.c.kind == made.only,)
     return (*due, *of_kind, ~exists().where(among(switches.c.name, forbidding(becomes))))
 

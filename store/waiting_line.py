@@ -27,14 +27,14 @@ from sqlalchemy import Connection, Select, Table, TextClause, and_, bindparam, f
 
 from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.types import ChunkKind, ChunkState, JobState, Priority
-from dropscribe.store.tables import chunks, jobs, last_turns
+from dropscribe.store.tables import among, chunks, jobs, last_turns
 
 LEVEL = 1e12  # turns of one priority: 30,000 years of audio in a line that never gets empty
 PRIORITIES = tuple(Priority)
 FIRST_TURN = {priority: number * LEVEL for number, priority in enumerate(PRIORITIES)}
 WAITS = {
-    jobs.name: jobs.c.state == JobState.QUEUED,
-    chunks.name: and_(chunks.c.state == ChunkState.QUEUED, chunks.c.kind == ChunkKind.WINDOW),
+    jobs.name: among(jobs.c.state, [JobState.QUEUED]),
+    chunks.name: and_(among(chunks.c.state, [ChunkState.QUEUED]), chunks.c.kind == ChunkKind.WINDOW),
 }
 COST_OF_JOB = 1.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alembic import command
 from sqlalchemy import Connection, MetaData, func, insert, select
-from sqlalchemy.types import JSON, Boolean, Double, Integer, TypeEngine
+from sqlalchemy.types import JSON, Boolean, Double, Integer, LargeBinary, TypeEngine
 
 from dropscribe.store import migrate
 from dropscribe.store.session import Database
@@ -41,7 +41,7 @@ def fill(database: Database, *, number: int = 0, document: str = '{"segments": [
             needed = [column for column in table.columns if not column.nullable and not column.server_default]
             row = {column.name: _some(column.type, number) for column in needed if column.autoincrement is not True}
             if "document" in row:
-                row["document"] = document
+                row["document"] = document.encode() if isinstance(row["document"], bytes) else document
             connection.execute(insert(table).values(row))
 
 
@@ -67,4 +67,7 @@ def _some(kind: TypeEngine[object], number: int) -> object:
         return json.loads("{}")
     if isinstance(kind, Boolean):
         return False
-    return 1 + APART * number if isinstance(kind, Integer | Double) else f"x{number or ''}"
+    if isinstance(kind, Integer | Double):
+        return 1 + APART * number
+    text = f"x{number or ''}"
+    return text.encode() if isinstance(kind, LargeBinary) else text

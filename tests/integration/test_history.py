@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, func, select, text
 
+from bench import space
 from dropscribe.core.queue import Doorbell
 from dropscribe.core.retention import Retention, rules
 from dropscribe.core.routing import MODEL_QUEUE
@@ -26,6 +27,7 @@ from dropscribe.store import (
     metrics_queries,
     notifications,
     queries,
+    recording_moves,
     recovery,
     roots,
     transcripts,
@@ -41,9 +43,9 @@ A_JOB = "lpad(n::text, 8, 'z')"  # the id of the n-th copy
 COPIES = {  # what differs from copy to copy
     ("jobs", "id"): A_JOB,
     ("jobs", "path"): "n || '.wav'",
-    ("jobs", "path_key"): "md5(n::text)",
-    ("jobs", "identity"): "md5(n::text)",
-    ("jobs", "content_key"): "md5(n::text)",
+    ("jobs", "path_key"): "decode(md5(n::text), 'hex')",
+    ("jobs", "identity"): "decode(md5(n::text), 'hex')",
+    ("jobs", "content_key"): "decode(md5(n::text), 'hex')",
     ("chunks", "id"): f"{A_JOB} || right(id, -8)",
     ("notifications", "id"): "md5(n::text)",
     **dict.fromkeys([(table, "job_id") for table in ("chunks", "events", "notifications")], A_JOB),
@@ -163,13 +165,22 @@ def test_no_statement_that_runs_by_itself_reads_all_that_ever_was(history: Datab
     assert _folded(history) == {JobState.DONE: PAST + 2}
 
 
-def test_sqlite_finds_what_waits_to_be_tried_again_without_what_has_ended(sqlite_store: Database) -> None:
-    """Of what has ended, nobody is the owner either: the index of owners leads to all of it."""
-    (statement,) = statements_of(sqlite_store, lambda: queries.deferred(sqlite_store)).items()
+@pytest.mark.parametrize(
+    ("act", "index"),
+    [
+        (lambda store: jobs.first_to_prepare(store, 8), "ix_jobs_turn (state=?)"),
+        (lambda store: recording_moves.left(store, ["/root"]), "ix_jobs_moves (moves=? AND root=? AND state=?)"),
+        (lambda store: recording_moves.due(store, "/root"), "ix_jobs_moves (moves=? AND root=? AND state=?)"),
+        (queries.deferred, "ix_jobs_"),
+    ],
+)
+def test_sqlite_finds_what_is_left_to_do_without_what_has_ended(
+    sqlite_store: Database, act: Callable[[Database], object], index: str
+) -> None:
+    (statement,) = statements_of(sqlite_store, lambda: act(sqlite_store)).items()
     with sqlite_store.engine.connect() as connection:
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1]).all())
-    assert "ix_jobs_owner" not in plan
-    assert "ix_jobs_" in plan
+    assert f"INDEX {index}" in plan
 
 
 def test_sqlite_finds_the_next_window_of_a_model_without_those_that_wait_for_others(sqlite_store: Database) -> None:
@@ -177,8 +188,15 @@ def test_sqlite_finds_the_next_window_of_a_model_without_those_that_wait_for_oth
     (statement,) = statements_of(sqlite_store, lambda: chunks.first_to_transcribe(sqlite_store, queues, 8)).items()
     with sqlite_store.engine.connect() as connection:
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1]).all())
-    assert plan.count("SEARCH chunks USING INDEX ix_chunks_turn (queue=? AND state=?)") == len(queues)
+    assert plan.count("SEARCH chunks USING INDEX ix_chunks_turn (queue=?)") == len(queues)
     assert "jobs" not in plan
+
+
+def test_a_history_for_measurements_is_of_jobs_of_their_own(sqlite_store: Database) -> None:
+    steps.admit(sqlite_store, "recording-000000.wav")
+    space.multiply(sqlite_store, 5)
+    found = queries.list_jobs(sqlite_store)
+    assert [len({getattr(job, name) for job in found}) for name in ("id", "path", "created_at")] == [5, 5, 5]
 
 
 def _sum_of_sizes(database: Database) -> None:

@@ -19,10 +19,10 @@ from sqlalchemy.engine import default
 from dropscribe.core.errors import SchemaError, StoreError
 from dropscribe.core.routing import ResidentModel
 from dropscribe.core.types import EngineInfo
-from dropscribe.store import jobs, migrate
+from dropscribe.store import jobs, migrate, queries, transcripts
 from dropscribe.store.events import events_of
 from dropscribe.store.session import HEAD, Database, open_database
-from dropscribe.store.tables import FileName, metadata
+from dropscribe.store.tables import FileName, metadata, path_key
 from tests.integration.definitions import definitions
 from tests.integration.older_store import REVISIONS, counts, fill, older_store, upgrade_to
 
@@ -181,8 +181,22 @@ def test_contents_that_were_known_before_are_compared_within_their_root(database
     upgraded = open_database(database_url)
     with upgraded.read() as connection:
         assert connection.execute(text("SELECT content_key FROM jobs")).scalars().all() == [
-            jobs.content_key("sum", "digest", root)
+            bytes.fromhex(jobs.content_key("sum", "digest", root))
         ]
+    upgraded.close()
+
+
+def test_digests_and_documents_of_before_are_what_they_were(database_url: str) -> None:
+    path, sha256, document = "/root/a.txt", "ab" * 32, '{"segments": []}'
+    older = older_store(database_url, "0029", document=document)
+    with older.begin() as connection:
+        connection.execute(text("UPDATE jobs SET path_key = :key"), {"key": path_key("/x/x")})
+        _copy(connection, "outputs", path_key=path_key(path), path=path, sha256=sha256)
+    older.close()
+    upgraded = open_database(database_url)
+    found = transcripts.file_at(upgraded, path)
+    assert (found and found.sha256, transcripts.document(upgraded, "x")) == (sha256, document)
+    assert queries.find(upgraded, "?", "/x/x") == "x"
     upgraded.close()
 
 

@@ -43,7 +43,7 @@ def test_a_job_is_found_by_id_prefix_and_path(database: Database) -> None:
         queries.find(database, "nothing%like_it", "/elsewhere")
     with database.begin() as connection:
         for n in range(2):
-            twin = {"id": f"twin{n}", "identity": f"twin{n}", "path_key": f"twin{n}"}
+            twin = {"id": f"twin{n}", "identity": f"0{n}", "path_key": f"0{n}"}
             columns = [c for c in tables.jobs.c if c.name not in twin]
             row = connection.execute(tables.jobs.select().where(tables.jobs.c.id == job_id)).one()
             values = {c.name: row._mapping[c.name] for c in columns if row._mapping[c.name] is not None}

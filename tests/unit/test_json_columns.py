@@ -15,6 +15,7 @@ from dropscribe.store.json_columns import (
     OVERRIDES,
     SPANS,
     SPEAKERS,
+    TIMINGS,
     ParsedJson,
     media_of,
     speech_of,
@@ -34,11 +35,21 @@ DAMAGED = Media("ogg", damaged=(Span(6.0, 12.0), Span(20.0, 20.0)))
         (OVERRIDES, JobOverrides(outputs=("srt",), chunk_seconds=60.0), {"outputs": ("srt",), "chunk_seconds": 60.0}),
         (OVERRIDES, JobOverrides(when_done="archive"), {"when_done": "move"}),
         (ENGINE, None, None),
+        (
+            ENGINE,
+            EngineInfo("whisper", "base", "int8", 4),
+            {"engine": "whisper", "model": "base", "precision": "int8", "slots": 4},
+        ),
+        (TIMINGS, {"model": 0.0105}, {"model": 0.0105}),
     ],
 )
 def test_a_column_gives_back_what_was_written(column: ParsedJson[Any], value: object, stored: object) -> None:
     assert column.process_bind_param(value, SQLITE) == stored
     assert column.process_result_value(stored, SQLITE) == value
+
+
+def test_timings_are_kept_to_a_tenth_of_a_millisecond() -> None:
+    assert TIMINGS.process_bind_param({"model": 0.010506548998819198}, SQLITE) == {"model": 0.0105}
 
 
 def test_an_engine_of_another_version_is_read_as_far_as_it_is_known() -> None:
@@ -66,6 +77,7 @@ def test_a_recording_and_its_speech_come_back_from_one_column(media: Media) -> N
     assert (media_of(stored), speech_of(stored)) == (media, (Span(1.0, 2.0),))
     assert media_of(json.loads(json.dumps(stored))) == media
     assert ("claimed_duration" in stored) == (media.claimed_duration is not None)
+    assert "parts" not in stored
 
 
 def test_the_tracks_that_were_heard_are_named_as_the_setting_has_them() -> None:

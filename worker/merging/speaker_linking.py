@@ -87,7 +87,7 @@ class _Bond:
 
 def to_json(voices: Voices) -> dict[str, Any]:
     """As plain values, of which `from_json` makes the voices again."""
-    return {
+    found = {
         "labels": [[part, label, number] for (part, label), number in voices.numbers.items()],
         "maybe_same": [[one, other, alike] for (one, other), alike in voices.perhaps.items()],
         "compared": voices.compared,
@@ -95,17 +95,18 @@ def to_json(voices: Voices) -> dict[str, Any]:
         "recognized": [[number, name, alike] for number, (name, alike) in voices.recognized.items()],
         "notes": list(voices.notes),
     }
+    return {name: value for name, value in found.items() if value}
 
 
 def from_json(stored: Mapping[str, Any]) -> Voices:
     """The voices that `to_json` made this of."""
     return Voices(
-        numbers={(part, label): number for part, label, number in stored["labels"]},
-        perhaps={(one, other): alike for one, other, alike in stored["maybe_same"]},
-        compared=stored["compared"],
-        turns=tuple(SpeakerTurn(Span(start, end), speaker) for start, end, speaker in stored["turns"]),
-        recognized={number: (name, alike) for number, name, alike in stored["recognized"]},
-        notes=tuple(stored["notes"]),
+        numbers={(part, label): number for part, label, number in stored.get("labels", ())},
+        perhaps={(one, other): alike for one, other, alike in stored.get("maybe_same", ())},
+        compared=stored.get("compared", False),
+        turns=tuple(SpeakerTurn(Span(start, end), speaker) for start, end, speaker in stored.get("turns", ())),
+        recognized={number: (name, alike) for number, name, alike in stored.get("recognized", ())},
+        notes=tuple(stored.get("notes", ())),
     )
 
 
