@@ -11,7 +11,7 @@ DropscribeError                 exit 1; `retryable` says whether trying again ca
 |   |-- NotMediaError           no decoder takes it, or it may not be read as media
 |   |-- NoAudioError            a container without sound
 |   |-- DecodeLimitError        longer, larger or slower to decode than the limits allow
-|   |-- PartsDifferError        files that looked like parts of one recording are none
+|   |-- PartsDifferError        files that looked like parts of one recording are not
 |   `-- OutsideRootError        a link that leads out of its folder
 |-- DecoderKilledError          somebody else ended the decoder; retried
 |-- SourceMissingError          gone for now: a rename or a share that went away; retried
@@ -23,7 +23,7 @@ DropscribeError                 exit 1; `retryable` says whether trying again ca
 |-- BrokerError                 Redis is out of reach; retried
 |-- SpoolError                  working files cannot be written or read; retried
 |   `-- NoRoomError             their disk is full, or the user's part of it
-|-- BucketAwayError             a bucket is out of reach, or lets nobody in; waited for
+|-- BucketAwayError             a bucket is out of reach, or refuses access; waited for
 |-- OutputError                 a transcript could not be written; retried
 |   `-- WithheldError           it may not be put there, as others could read it; it stays in the store
 |       `-- OtherFolderError    the folder of its recording is gone, or another has its name; retried before
@@ -32,13 +32,13 @@ DropscribeError                 exit 1; `retryable` says whether trying again ca
 |   |   `-- ModelDoesNotFitError  this machine has too little memory for it, or lacks what its format needs
 |   |-- ModelMemoryError        memory ran out on this chunk; at the start, the model does not fit
 |   `-- ModelFatalError         the process must end and start again (exit 70)
-|-- RefusedError                the server does not do that for anyone who asks
-|   |-- UnknownCallerError      no token, or none that holds
-|   |-- ForbiddenError          the token may not do that, or a page of another site asks
-|   |-- TooManyError            too many requests, or too much that waits; later it works
+|-- RefusedError                the server does not do that for this caller
+|   |-- UnknownCallerError      no token, or an invalid one
+|   |-- ForbiddenError          the token may not do that, or a page of another site sent it
+|   |-- TooManyError            too many requests or waiting recordings; works later
 |   |-- TooLargeError           more bytes than the server takes
 |   |-- NameTakenError          another file has that name
-|   |-- EditConflictError       somebody else corrected the transcript meanwhile
+|   |-- EditConflictError       another person corrected the transcript meanwhile
 |   |-- FolderOfflineError      its scheduler does not see the folder, or another machine watches it; later it works
 |   `-- StoppingError           the server ends; the same request finds what it waited for
 |-- InternalError               a defect of dropscribe itself

@@ -56,9 +56,9 @@ def hide() -> None:
 def enter(mode: str, read: Iterable[Path], write: Iterable[Path]) -> None:
     """Close this process off, for good: only these files and folders, no connection, no program, no other process.
 
-    To be called in a process of its own, with one thread, once it has imported what it needs and before it parses
-    anything. Descriptors above standard error are closed. With `try`, what the kernel lacks is done without; with
-    `off`, nothing is done. Raises SandboxError, OSError.
+    Call it in a separate process with one thread, after its imports and before it parses anything. Descriptors above
+    standard error are closed. With `try`, what the kernel lacks is done without; with `off`, nothing is done. Raises
+    SandboxError, OSError.
     """
     check(mode)
     if mode == OFF or sys.platform != "linux":

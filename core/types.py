@@ -410,11 +410,10 @@ class SpeakerNames:
 class Transcript:
     """One recording, read: everything an output format may need.
 
-    `notes` are harmless remarks ("no speech was found"); `reasons` say why the transcript is not to be
-    trusted, and are empty unless the job is suspect; `uncovered_speech` are the parts of it that no segment covers.
-    `language` is the code of the language in which most was read, empty where the model does not say. `revision` is the
-    number of the last correction that it has by people, 0 where it has none. `task` says whether its text is what was
-    said, or a translation.
+    `notes` are harmless remarks ("no speech was found"). `reasons` say why the transcript is not to be trusted, and are
+    empty unless the job is suspect; `uncovered_speech` are the parts of it that no segment covers. `language` is the
+    code of the language of most of the text, empty if the model does not give it. `revision` is the number of its last
+    correction by people, 0 if there is none. `task` says whether the text is a transcription or a translation.
     """
 
     job_id: str

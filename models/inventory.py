@@ -175,8 +175,7 @@ def _shards(folder: Path, problems: list[str]) -> Iterator[Shard]:
 
 
 def verify(checkpoint: Checkpoint, tell: Tell) -> Checkpoint:
-    """Hold every blob of the cache against its name, which is the hash of what was published, and an ONNX export
-    against its manifest.
+    """Compare every blob of the cache with its name, which is the published hash, and an ONNX export with its manifest.
 
     What else lies in a folder has no hash to go by: for it, the headers and the index are all there is.
     """

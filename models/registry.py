@@ -1,7 +1,6 @@
 """The speech models by name: which there are, which one this machine is to use, and how to load it.
 
-A model's module is imported only when it is asked for, so that a machine needs the packages of its own
-model and no others.
+A model's module is imported only when it is used, so a machine needs only the packages of its own model.
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ def look_at_machine() -> Machine:
 
 
 def uses_gpus(spec: EngineSpec) -> bool:
-    """Whether what is installed lets this engine compute on GPUs, so that each gets a worker of its own.
+    """Whether the installed packages let this engine compute on GPUs, so that each GPU gets a worker.
 
     Imports nothing; `require_gpu` finds out whether it really can.
     """

@@ -1,5 +1,5 @@
 """Decides what is to be done: finds complete recordings, admits them, repairs what crashed.
 
-`scanning` lists watched folders in a process of its own, `watching` decides what of them is admitted, `duties` does
-what one process of the fleet does for all. Never sees a sample of audio and never imports worker.
+`scanning` lists watched folders in a separate process, `watching` decides which files are admitted, `duties` does the
+work that one process of the fleet does for all. Never sees a sample of audio and never imports worker.
 """

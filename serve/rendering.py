@@ -89,7 +89,7 @@ def is_visit(asked: HTTPConnection) -> bool:
 
 
 def sign_in_address(asked: HTTPConnection) -> str:
-    """The page that asks who somebody is, from where it goes on to what was asked for."""
+    """The sign-in page, which then leads to the requested page."""
     wanted = asked.scope["path"] + (f"?{query}" if (query := asked.scope["query_string"].decode("latin-1")) else "")
     return f"{SIGN_IN}?next={quote(wanted, safe='')}"
 

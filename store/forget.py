@@ -1,7 +1,7 @@
 """Forgetting recordings: what was said, or all that is known but that such a file is not to be transcribed again.
 
 The command `dropscribe forget` and the scheduler's retention remove by the same functions, a few rows at a time, so
-that nobody waits for long to write. What was said goes first: after a crash in between, the next call removes the rest.
+that no writer waits for long. What was said goes first: after a crash in between, the next call removes the rest.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ UNSCRUBBED = "unscrubbed"  # the switch that says: what was removed is still to 
 
 @contextmanager
 def half_the_time() -> Iterator[None]:
-    """Pause as long as what is done in it took, as SQLite has one writer at a time and does not let them queue."""
+    """Pause as long as the work in it took, because SQLite has one writer at a time and no queue of writers."""
     began = time.monotonic()
     yield
     time.sleep(time.monotonic() - began)

@@ -1,7 +1,7 @@
 """Another store's rows, taken over into an empty one on either kind of database: from one machine to a fleet.
 
-Whatever describes processes stays behind. What columns hold as JSON is handed on as it is written, so that nothing
-changes that only a later version can read.
+Whatever describes processes stays behind. JSON columns are copied as they are written, so that nothing changes which
+only a later version can read.
 """
 
 from __future__ import annotations

@@ -396,11 +396,10 @@ def move(
 
     A job that comes to a final state is announced, unless `announces` is False.
 
-    With `delay` among the values, the row waits so many seconds before it can be claimed again. With `of_revision`,
-    a job of another revision counts as somebody else's.
-    `to` says where it leads, where the table allows several states. Returns the followers to send `finish` for. Raises
-    LeaseLostError when the row is somebody else's by now, ValueError for a claim to which the event cannot happen, and
-    KeyError where it never leads `to`.
+    With `delay` among the values, the row waits so many seconds before it can be claimed again. With `of_revision`, a
+    job of another revision counts as somebody else's. `to` says where it leads, where the table allows several states.
+    Returns the followers to send `finish` for. Raises LeaseLostError if another worker now owns the row, ValueError if
+    the event cannot happen to the claim, and KeyError if it never leads `to`.
     """
     if claim.state not in transition(event).towards(to):
         raise ValueError(f"{event} cannot happen to {claim.id}, which is {claim.state}")

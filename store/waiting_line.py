@@ -11,10 +11,10 @@ the first file of a folder is among the next, whatever else waits, and its thous
 A job to prepare costs 1, a window to transcribe its seconds. Each priority has turns of its own, those of high ones
 before all others. Two that join at once may get the same turn, which does no harm.
 
-The last turn that was claimed is kept (`last_turns`) and only grows, also while nothing waits. So what comes back from
-a worker, or was not due, stands in front with the turn that it has, and holds back nobody who joins. Each queue of
-model workers has its own, which a claim moves on for all queues that the worker serves: a row that no worker may take
-holds back nobody either.
+The last turn that was claimed is kept (`last_turns`) and only grows, also while nothing waits. So a row that a worker
+releases, or that was not due, keeps its turn and stands in front. It does not delay rows that join. Each queue of model
+workers has its own, which a claim moves on for all queues that the worker serves: a row that no worker may take holds
+back nobody either.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def _trace(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells its developers what it skips and what they have deprecated."""
+    """Silence the exporter's messages for its developers: skipped steps and deprecations."""
     loggers = [*map(logging.getLogger, ("torch.onnx", "onnx_ir", "onnxscript"))]
     levels = [*map(attrgetter("level"), loggers)]
     for logger in loggers:

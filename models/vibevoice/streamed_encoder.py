@@ -1,7 +1,7 @@
 """The audio encoders of VibeVoice-ASR with few passes over memory: many recordings side by side, piece by piece.
 
-The weights are those of transformers' modules, which compute the same. They go over each block's tensor 78 times, as
-each norm, product and sum is an operation of its own, between copies that swap time and channels. Here tensors are
+The weights are those of transformers' modules, which compute the same. They go over each block's tensor 78 times,
+because each norm, product and sum is a separate operation, between copies that swap time and channels. Here tensors are
 (rows, time, channels) throughout, and each operation is one kernel of PyTorch or of its compiler: 22 passes.
 
 A convolution needs what came before its piece. Each row, one recording, has a state for that.

@@ -1,4 +1,4 @@
-"""All looks into a root, made in a process of its own that is killed and replaced when it gets stuck in a hung share.
+"""Scans a root in a separate process, which is killed and replaced if a hung share blocks it.
 
 A call into a share whose server is gone may never return, and may be beyond any signal. So no such call is made in the
 scheduler itself. A slow share is not a hung one: what counts is the time without progress.

@@ -1,8 +1,9 @@
 """Pure: which files are parts of one recording, by their names, formats, sizes and times.
 
 Files are joined only where nothing speaks against it. A file that goes on from another has the number after it, the
-same format, and is no larger: recorders cut at a size or a time, and only the last part is shorter. Where names do not
-prove that they count parts, the one before has to end at a cut, and the other to begin then as far as that is known.
+same format, and is no larger: recorders cut at a size or a time, and only the last part is shorter. If names do not
+prove that they count parts, the file before must end at a cut, and the other must begin at that time, as far as it is
+known.
 """
 
 from __future__ import annotations

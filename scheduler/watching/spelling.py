@@ -1,7 +1,7 @@
 """Pure: one spelling for each file of a filesystem that takes names which differ in case only for the same.
 
-There a folder `Done` is the `done` where recordings are archived, and a recording stays the same one when somebody
-writes its name in another case. Whatever the spelling, the filesystem finds the file.
+There a folder `Done` is the archive `done`, and a recording stays the same if its name changes only in case. Whatever
+the spelling, the filesystem finds the file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pure: who speaks when in a recording, by the speaker embeddings of all its stretches.
 
 The local speakers of the stretches are linked to people. Then each sub-window goes to the person whose mean it is most
-like: a stretch in which somebody said only a few words could not tell them from another.
+like: a stretch with only a few words of a speaker could not distinguish them from another.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def _open(job: Job, settings: Settings, *, make: bool) -> Iterator[Destination]:
 
 
 def _require_closed(folder: Path, found: Access, home: Access) -> None:
-    """A folder for results that somebody chose lets nobody look in who may not look into that of the recording."""
+    """A chosen folder for results is not readable by more people than the folder of the recording."""
     mine = READ_WRITE if found.uid in {ROOT, os.geteuid()} else dict(home.users).get(found.uid, home.other)
     if found.exceeds(home.owned_by(found.uid, found.gid, mine)):
         raise WithheldError(
