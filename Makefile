@@ -55,7 +55,7 @@ format: $(VENV)/develop  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/develop  ## write the generated parts of the documents anew
+docs: $(VENV)/develop  ## write the generated parts of the documents again
 	$(BIN)/python docs/reference.py
 
 site: $(VENV)/run  ## build the documentation as a site: build/site/html/index.html
@@ -76,7 +76,7 @@ newest:  ## run the engine's tests on the newest releases of torch, transformers
 	build/newest/bin/python -m pip list 2>/dev/null | grep --extended-regexp '^(torch|transformers|celery) '
 	build/newest/bin/python -m pytest $(ENGINE_TESTS) $(PYTEST_ARGS)
 
-lock: $(VENV)/develop  ## resolve the packages anew, with the hash of each file: locks/*.txt
+lock: $(VENV)/develop  ## resolve the packages again, with the hash of each file: locks/*.txt
 	$(call locked,local,pyproject.toml locks/build.in --extra local)
 	$(call locked,cpu,pyproject.toml locks/build.in --extra postgres --extra onnx --extra s3 --extra serve --extra cpu)
 	$(call locked,gpu,pyproject.toml locks/build.in --extra postgres --extra onnx --extra s3 --extra serve --extra gpu)
