@@ -24,10 +24,11 @@ from dropscribe.serve.protocols import request_sweep
 from dropscribe.serve.request_limits import MAX_AT_ONCE, AtOnce
 from dropscribe.store import commands, forget, queries, tokens, transcripts
 from dropscribe.store.session import Database
+from dropscribe.worker import cpu_tasks, model_tasks
 from dropscribe.worker.runtime.context import WorkerContext
 from tests.documents import REPOSITORY, blocks
 from tests.e2e.harness import speech, wait_until
-from tests.integration.one_worker import MakeContext, carry_through
+from tests.integration.one_worker import MakeContext, carry_through, queued
 from tests.integration.serving import gate, listening
 
 SECONDS = 6.0
@@ -155,6 +156,31 @@ def test_a_stream_tells_what_is_transcribed_and_ends_with_all_of_it(client: Open
         *turns, done = stream("diarized_json")
         assert [(one.type, one.speaker) for one in turns] == [("transcript.text.segment", name) for name in "ABA"]
         assert done.text == " ".join([HELLO] * 3)
+
+
+def test_a_stream_sends_each_chunk_as_it_is_done_and_ends_with_all_of_them(
+    client: OpenAI, make_context: MakeContext, database: Database, tmp_path: Path
+) -> None:
+    windows = {"chunk_seconds": 10.0, "min_chunk_seconds": 1.0, "overlap_seconds": 2.0}
+    worker = make_context(Script(segment_seconds=4.0), speech_detector="energy", **windows)
+    talk = speech(tmp_path / "long.wav", 20.0)
+    stream = client.audio.transcriptions.create(file=talk, model="whisper-1", stream=True)
+    (job,) = queries.list_jobs(database)
+    cpu_tasks.prepare_job(worker, job.id)
+    deltas: list[str] = []
+    while True:  # a chunk is transcribed when somebody has read what the one before it says
+        model_tasks.transcribe_chunk(worker, queued(worker, job.id)[0])
+        if not queued(worker, job.id):
+            break
+        deltas.append(next(stream).delta)
+        heard = transcripts.transcribed(database, job.id).chunks[-1].segments
+        assert any(one.text.endswith(deltas[-1].split()[-1]) for one in heard), "of this chunk, too"
+    cpu_tasks.finish_job(worker, job.id)
+    *rest, done = stream
+    assert [one.type for one in rest] == ["transcript.text.delta"]
+    written = json.loads(transcripts.document(database, job.id) or "")["segments"]
+    assert done.text == "".join([*deltas, rest[0].delta]) == " ".join(one["text"] for one in written)
+    assert len(deltas) > 1
 
 
 def test_a_stream_of_what_is_no_recording_ends_with_an_error(client: OpenAI, worker: Worker) -> None:
