@@ -59,11 +59,12 @@ class _SharedFile:
 class RecordingResponse(FileResponse):
     """The file of an open descriptor, whole or the ranges that are asked for; closes it at the end."""
 
-    def __init__(self, descriptor: int, name: str, on_share: OnShare) -> None:
-        """`name` is the recording's."""
+    def __init__(self, descriptor: int, path: str, on_share: OnShare) -> None:
+        """`path` is the recording's."""
         self._descriptor, self._on_share = descriptor, on_share
-        kind = MEDIA_TYPES.get(PurePosixPath(name).suffix.lower(), UNKNOWN)
-        shown = name.encode(errors="replace").decode()  # of bytes that are not UTF-8
+        name = PurePosixPath(path)
+        kind = MEDIA_TYPES.get(name.suffix.lower(), UNKNOWN)
+        shown = name.name.encode(errors="replace").decode()  # of bytes that are not UTF-8
         place = Path("/proc/self/fd", str(descriptor))
         super().__init__(place, media_type=kind, filename=shown, stat_result=os.fstat(descriptor))
 

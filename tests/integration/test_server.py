@@ -512,10 +512,11 @@ def test_so_much_may_wait_and_no_more(database: Database, own: Settings, inbox: 
 
 
 def test_media_is_served_in_ranges_and_runs_nowhere(editor: TestClient, inbox: Path) -> None:
-    job = send(editor, inbox, "page.html.wav", b"<script>alert(1)</script>").json()["id"]
+    (inbox / "hr").mkdir()
+    job = send(editor, inbox / "hr", "page.html.wav", b"<script>alert(1)</script>").json()["id"]
     whole = editor.get(f"/api/v1/recordings/{job}/media")
     assert (whole.content[:8], whole.headers["content-type"]) == (b"<script>", "audio/wav")
-    assert whole.headers["content-disposition"].startswith("attachment")
+    assert whole.headers["content-disposition"] == 'attachment; filename="page.html.wav"'
     assert "sandbox" in whole.headers["content-security-policy"]
     part = editor.get(f"/api/v1/recordings/{job}/media", headers={"Range": "bytes=1-6"})
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"script", "bytes 1-6/25")
