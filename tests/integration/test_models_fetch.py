@@ -166,7 +166,7 @@ def test_without_any_source_one_sentence_names_the_ways_out(checkpoint: KnownChe
     with pytest.raises(ModelUnavailableError) as raised:
         fetch.fetch("small-one", "", quiet)
     told = str(raised.value)
-    assert told.startswith("no source gives some/small-one@01234567: ")
+    assert told.startswith("no source has some/small-one@01234567: ")
     for way in ("HF_HUB_OFFLINE", "one-part==1.0", "HF_ENDPOINT", "PIP_INDEX_URL", "MODEL=FOLDER"):
         assert way in told
     assert "\n" not in told

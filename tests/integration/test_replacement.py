@@ -146,7 +146,7 @@ def test_contents_that_take_turns_are_each_read_again(
         put(recording, level=level)
         read.append(prepare(make_context, look()[0]))
     assert read[0] == read[2] != read[1] == read[3]
-    assert caplog.text.count("it is read again") == len(look()) - 1 == 3
+    assert caplog.text.count("it is transcribed again") == len(look()) - 1 == 3
 
 
 def test_a_replacement_that_cannot_be_read_is_compared_once_it_can(

@@ -139,7 +139,7 @@ def test_an_archived_recording_that_changes_is_read_again_in_its_place_and_files
     watch._stability = None  # it was not lost with a restart either
     look(watch, 50.0, 60.0, 70.0)
     assert sizes(database) == [("done/a.wav", 9), ("done/a.wav", 1)]
-    assert "a.wav changed since it was archived: it is read again" in caplog.text
+    assert "a.wav changed since it was archived: it is transcribed again" in caplog.text
     complete(database, queries.list_jobs(database)[0].id)
     archiver.put_away(database, watch)
     look(watch, 80.0, 90.0)
