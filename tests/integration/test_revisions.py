@@ -259,7 +259,7 @@ def test_a_rerun_that_would_replace_corrections_leaves_them_alone_unless_it_is_t
     assert "xylophone music" not in recording.with_suffix(".txt").read_text()
     assert revisions.listing(store, job_id)[0].who == "ann"
     before = queries.job(store, job_id)
-    with pytest.raises(DropscribeError, match="another transcript took the place of the one"):
+    with pytest.raises(DropscribeError, match="another transcript replaced the one"):
         correct.correct(context, before, [TextEdit(0, "saxophone music")], "ann")
     assert correct.go_back(context, before, 1, "ann") == 3
     cpu_tasks.finish_job(make_context(outputs=("txt",)), job_id)
