@@ -57,12 +57,16 @@ def _places(address: str) -> Iterator[tuple[int, int]]:
 
 
 def remember(password: str, shown: str = "") -> None:
-    """Strike a password from now on, also in pieces and escaped; but not what is `shown` anyway, such as its user."""
+    """Strike a password from now on, also in pieces, escaped, and in small letters, in which drivers write hosts.
+
+    What is `shown` anyway, such as its user, is not struck.
+    """
     import json
     from urllib.parse import quote, unquote
 
     written = {password, unquote(password)}
     pieces = written | {piece for one in written for piece in re.split(SIGNS, one) if not re.fullmatch(_NAME, piece)}
+    pieces |= {*map(str.lower, pieces)}
     escaped = {form for one in pieces for form in (one, quote(one, safe=""), repr(one)[1:-1], json.dumps(one)[1:-1])}
     hidden = {one for one in escaped if len(one) >= MIN_PIECE and one not in f"dropscribe {shown}"}
     every = sorted({*_known, *hidden}, key=len, reverse=True)

@@ -53,6 +53,13 @@ def hide() -> None:
         system_calls.prctl(system_calls.PR_SET_DUMPABLE, 0)
 
 
+def harden() -> None:
+    """Hide this process, and let no program that it starts have more privileges than it has itself."""
+    hide()
+    if sys.platform == "linux":
+        system_calls.prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1)
+
+
 def enter(mode: str, read: Iterable[Path], write: Iterable[Path]) -> None:
     """Close this process off, for good: only these files and folders, no connection, no program, no other process.
 
@@ -66,8 +73,7 @@ def enter(mode: str, read: Iterable[Path], write: Iterable[Path]) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     os.closerange(STANDARD, min(most, MAX_OPEN))
     resource.setrlimit(resource.RLIMIT_NOFILE, 2 * (min(most, MAX_DESCRIPTORS),))
-    hide()
-    system_calls.prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1)
+    harden()
     system_calls.keep_capabilities(CAP_DAC_OVERRIDE | CAP_DAC_READ_SEARCH)
     if landlock.version():
         landlock.restrict([*libraries(), *read], write)

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from dropscribe.admin.check.checks import Finding, Severity
 from dropscribe.core import sentinel
+from dropscribe.core.passwords import mask
 from dropscribe.core.settings import Settings
 
 ENCRYPTED_REDIS = "rediss"  # of which dropscribe always checks the certificate and the name
@@ -18,7 +19,8 @@ HOW = 'docs/operations/services.md, "Keep the connections to yourself"'
 
 def encryption(settings: Settings) -> Iterator[Finding]:
     """A warning for each service on another host that somebody on the way could read or take the place of."""
-    database, redis = urlsplit(settings.database_url), urlsplit(settings.redis_url)
+    # Without passwords: a piece of one that was written without escapes would be taken for the host.
+    database, redis = urlsplit(mask(settings.database_url)), urlsplit(mask(settings.redis_url))
     if _is_elsewhere(database) and _mode(database) != CHECKED:
         found = (
             f"sslmode={_mode(database) or 'prefer'}: {database.hostname} may be another server, which gets the password"

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dropscribe.core import sandbox
 from dropscribe.core.disk_errors import why
 from dropscribe.core.errors import DropscribeError, WithheldError
 from dropscribe.scheduler.scanning import folder_files, move, page_readers, roots
@@ -32,6 +33,7 @@ HEADS = Heads()  # a process serves one root
 
 def main() -> None:
     """Answer until there are no more requests, or nobody to answer to."""
+    sandbox.harden()
     try:
         for line in sys.stdin.buffer:
             request = json.loads(line)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import soundfile
 
-from tests.media_files import tone, wav, write
+from tests.media_files import sound_frames, tone, wav, write
 
 WAV_RATE, WAV_CHANNELS = 24, 22  # where they stand in the header that `wav` writes
 FLAC_RATE = 18  # where 20 bits of sample rate begin, then 3 of channels, 5 of width, 36 of length
@@ -70,6 +71,36 @@ def claiming_wav(path: Path, at: int, value: int, size: int) -> Path:
     with wav(path, tone(0.3)).open("r+b") as file:
         file.seek(at)
         file.write(value.to_bytes(size, "little"))
+    return path
+
+
+CLAIM = struct.pack("<Q", 1 << 62)  # bytes, in a header
+# Where containers that can say so much say how long their sound is: behind what, and how often.
+LENGTHS = {
+    "w64": (b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a", 1),
+    "wav": (b"ds64\x1c\0\0\0", 3),
+    "caf": (b"data", 1),
+}
+
+
+def of_exabytes(path: Path, container: str) -> Path:
+    """A good file in one of `LENGTHS` that claims to hold 2**62 bytes."""
+    data = write(path, container, "pcm_s16le", 24_000, options={"rf64": "always"}).read_bytes()
+    marker, times = LENGTHS[container]
+    claim = CLAIM[::-1] if container == "caf" else CLAIM
+    head, tail = data.split(marker, 1)
+    path.write_bytes(head + marker + claim * times + tail[8 * times :])
+    return path
+
+
+def of_long_names(path: Path, size: int) -> Path:
+    """A good Matroska file with a title of so many letters."""
+    with av.open(str(path), "w", format="matroska") as container:
+        container.metadata["title"] = "é" * size
+        stream = container.add_stream("flac", rate=24_000, layout="mono")
+        for frame in sound_frames(tone(1.0), 24_000, "mono"):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return path
 
 

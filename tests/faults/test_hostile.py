@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
@@ -202,6 +203,10 @@ class TestBombs:
         ("mkv of infinity", lambda path: corpus.claiming_mkv(path, float("inf"))),
         ("mkv of no number", lambda path: corpus.claiming_mkv(path, float("nan"))),
         ("mkv of less than nothing", lambda path: corpus.claiming_mkv(path, -1e15)),
+        *(
+            (f"{container} of exabytes", partial(corpus.of_exabytes, container=container))
+            for container in corpus.LENGTHS
+        ),
         ("wav of 4 GiB", lambda path: corpus.claiming_wav(path, 40, (1 << 32) - 20, 4)),
         ("wav of 2 GiB", lambda path: corpus.claiming_wav(path, 40, 1 << 30, 4)),
     )
@@ -213,6 +218,10 @@ class TestBombs:
             assert decode(source, tmp_path / "out.flac", LIMITS, label=LABEL).duration < 3
             return
         assert "longer than 0.166667 h; split it" in refused(DecodeLimitError, source, LIMITS)
+
+    def test_a_title_of_millions_of_letters_takes_neither_memory_nor_the_worker(self, tmp_path: Path) -> None:
+        source = corpus.of_long_names(tmp_path / "a", 4 << 20)
+        assert decode(source, tmp_path / "out.flac", DecodeLimits(memory_mb=400), label=LABEL).duration == 1
 
     @pytest.mark.parametrize("rate", [0, 1, 999, 768_001, (1 << 31) - 1, (1 << 32) - 1])
     def test_an_absurd_sample_rate_is_refused(self, rate: int, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -177,7 +178,7 @@ def test_a_hidden_process_shows_its_memory_to_no_other_of_its_user():
     assert ran(OTHERS) == ["True", "False"]
 
 
-def test_programs_that_workers_start_get_no_secret(tmp_path, monkeypatch):
+def test_programs_that_workers_start_get_no_secret_and_scanners_no_privileges(tmp_path, monkeypatch):
     monkeypatch.setenv("DROPSCRIBE_WEBHOOK_SECRET", "s3cret")
     supervisor = Supervisor(tmp_path, {"DROPSCRIBE_DATABASE_URL": "postgresql://u:s3cret@db/x"}, lambda _: True)
     child = supervisor.start("redis", "exec", "env")
@@ -187,6 +188,8 @@ def test_programs_that_workers_start_get_no_secret(tmp_path, monkeypatch):
     scanning = process.ScanProcess(tmp_path)
     try:
         assert "s3cret" not in Path(f"/proc/{scanning.pid}/environ").read_text()
+        scanning.ask({"do": "place", "path": str(tmp_path)}, lambda _: None, process.Wait(60, threading.Event()))
+        assert "NoNewPrivs:\t1\n" in Path(f"/proc/{scanning.pid}/status").read_text()
     finally:
         scanning.kill()
 

@@ -113,6 +113,22 @@ def test_no_symlink_is_followed(tmp_path: Path) -> None:
     assert scan(root).files == {}
 
 
+def test_paths_and_names_of_the_greatest_length_are_found_and_longer_ones_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(2000):
+        Path(f"{number:05}{'é' * 123}.wav").touch()  # of 255 bytes
+    for _ in range(21):  # beyond the 4,096 bytes of a path
+        put(Path("a.wav"))
+        Path("d" * 200).mkdir()
+        os.chdir("d" * 200)
+    seen = scan(tmp_path)
+    depth = (4096 - len(str(tmp_path))) // 201
+    assert 2000 + depth - 1 <= len(seen.files) <= 2000 + depth + 1
+    assert {*seen.unreadable.values()} == {"File name too long"}
+
+
 def test_a_fifo_with_the_name_of_a_recording_is_ignored(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.wav")
     assert scan(tmp_path).files == {}

@@ -494,6 +494,18 @@ class TestSettingsOnTheShare:
 
 
 @on_sqlite
+def test_a_recording_with_the_longest_path_and_name_gets_its_transcripts(
+    context: WorkerContext, share: Path, tmp_path: Path
+) -> None:
+    folder = share
+    while (left := 4090 - len(str(folder)) - 257) > 0:
+        folder /= "d" * min(left, 200)
+    folder.mkdir(parents=True)
+    job = transcribe(context, share, speech(tmp_path / "a.wav", 2.0).rename(folder / f"{'é' * 125}x.wav"), lambda: None)
+    assert (job.state, len(list(folder.iterdir()))) == (JobState.DONE, 1 + 3)
+
+
+@on_sqlite
 class TestDuplicates:
     @staticmethod
     def copy(context: WorkerContext, root: Path, recording: Path, to: Path, account: Account) -> queries.Job:
