@@ -52,7 +52,8 @@ def choose(settings: Settings) -> ModelChoice:
     """The engine and the checkpoint that these settings mean on this machine. Loads no model.
 
     Raises ModelUnavailableError when there is no such engine, nothing that could run here, or a model that does not
-    transcribe; SettingsError for a task that the engine cannot do.
+    transcribe; UsageError for a checkpoint's name that cannot be one; SettingsError for a task that the engine cannot
+    do.
     """
     _refuse_speaker_encoder(settings.model)
     reads = _reader(settings) if settings.engine == AUTO else ""
@@ -61,6 +62,8 @@ def choose(settings: Settings) -> ModelChoice:
     if settings.engine == AUTO and not machine.driver and not chosen.spec.is_installed:
         install = chosen.spec.how_to_install.replace(f"[{chosen.spec.extra}]", "[local]")
         raise ModelUnavailableError("no speech model can run on this machine", remedy=install)
+    if chosen.spec.model and not Path(chosen.model).expanduser().is_dir():  # an engine that fetches checkpoints
+        known.require_name(chosen.model)
     engines.require_task(chosen.spec.name, settings.task)
     if group := engine_groups().get(chosen.spec.name):
         settings.of(group).require()

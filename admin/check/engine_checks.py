@@ -42,7 +42,7 @@ def _of_model(settings: Settings, found: Sequence[Gpu]) -> Iterator[Finding]:
     try:
         chosen = registry.choose(settings)
         chosen.spec.require()
-    except ModelUnavailableError as error:
+    except (ModelUnavailableError, UsageError) as error:
         yield Finding("engine", where_needed(settings), error.problem, error.remedy)
         yield from (gpu_finding(settings, gpu) for gpu in found)
         return

@@ -23,7 +23,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dropscribe.core.atomic_write import sync
-from dropscribe.core.errors import ModelUnavailableError, UsageError
+from dropscribe.core.errors import ModelUnavailableError
 from dropscribe.models.checkpoints import hub, hub_cache, known, mirror, new_folder, sizes
 from dropscribe.models.checkpoints.known import KnownCheckpoint, PublishedFile
 from dropscribe.models.progress import Tell
@@ -51,12 +51,7 @@ def fetch(name: str, revision: str, tell: Tell) -> tuple[Path, str]:
     """
     found = known.find(name, revision)
     identity = known.identity(name)
-    if "/" not in identity:
-        names = ", ".join(known.multilingual())
-        raise UsageError(
-            f"{name} is not an id of Hugging Face, and not one of {names}",
-            remedy="an id looks like openai/whisper-small",
-        )
+    known.require_name(name)
     with _alone(identity, tell), _noted(identity, tell) as told:
         if found is None:
             return hub.download(identity, revision, told)

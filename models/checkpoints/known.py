@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
 
+from dropscribe.core.errors import UsageError
 from dropscribe.models.checkpoints import sizes
 
 WEIGHTS = "model.bin"  # of CTranslate2's layout
@@ -267,6 +268,16 @@ def multilingual() -> list[str]:
     ['tiny', 'base']
     """
     return [one.name for one in WHISPER if one.multilingual]
+
+
+def require_name(name: str) -> None:
+    """Raise UsageError for a name that is neither a short name nor looks like an id."""
+    if "/" not in identity(name):
+        names = ", ".join(multilingual())
+        raise UsageError(
+            f"{name} is not an id of Hugging Face, and not one of {names}",
+            remedy="an id looks like openai/whisper-small",
+        )
 
 
 def identity(name: str) -> str:

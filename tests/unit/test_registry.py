@@ -11,7 +11,7 @@ import pytest
 
 from dropscribe.core import engines, gpus
 from dropscribe.core.engine_settings import engine_groups
-from dropscribe.core.errors import ModelUnavailableError, SettingsError
+from dropscribe.core.errors import ModelUnavailableError, SettingsError, UsageError
 from dropscribe.core.settings import Settings
 from dropscribe.models import registry
 from dropscribe.models.gpu import cublas
@@ -154,6 +154,11 @@ def test_the_speaker_encoder_is_refused_as_a_model(engine: str, no_gpu: Path) ->
             ModelUnavailableError, match=r"distinguishes speakers and does not transcribe; .* tiny, base"
         ):
             chosen(engine=engine, model=model)
+
+
+def test_a_mistyped_name_is_refused_before_a_worker_is_started(no_gpu: Path) -> None:
+    with pytest.raises(UsageError, match="smal is not an id of Hugging Face, and not one of tiny, base, small"):
+        registry.choose(Settings(model="smal"))
 
 
 def test_auto_says_what_to_install_where_nothing_can_run(no_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
