@@ -57,6 +57,7 @@ format: $(VENV)/develop  ## format the code
 
 docs: $(VENV)/develop  ## write the generated parts of the documents again
 	$(BIN)/python docs/reference.py
+	$(BIN)/python -m dropscribe.store.statement_texts
 
 site: $(VENV)/run  ## build the documentation as a site: build/site/html/index.html
 	@$(INSTALL) --editable '.[docs]'

@@ -48,12 +48,12 @@ from dropscribe.core.settings import Settings
 from dropscribe.core.settings_loading import load
 from dropscribe.core.types import JobPhase, JobState, Priority, Speaker, Transcript
 from dropscribe.scheduler.watching import submission
-from dropscribe.store import commands, queries, revisions, search, transcripts
+from dropscribe.store import commands, queries, revisions, search, written_files
 from dropscribe.store.queries import Job
 from dropscribe.store.revisions import Revision
 from dropscribe.store.search import Hit
 from dropscribe.store.session import open_database
-from dropscribe.store.transcripts import WrittenFile
+from dropscribe.store.written_files import WrittenFile
 from dropscribe.worker.outputs import json_
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ class Client:
 
     def files(self, job: Job | str) -> list[WrittenFile]:
         """The transcript files that were written for the job, or are about to be."""
-        return transcripts.files_of(self._database, _id_of(job))
+        return written_files.files_of(self._database, _id_of(job))
 
     def search(
         self,

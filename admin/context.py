@@ -57,13 +57,13 @@ class Context:
     @cached_property
     def database(self) -> Database:
         """The store as it is: no command that uses it creates or migrates it. Raises StoreError."""
-        from dropscribe.store.session import open_database
+        from dropscribe.store.quick_database import open_to_ask
 
         if not self.has_store:
             raise StoreError(
                 f"nothing here yet (no {self.asking.sqlite_file})", remedy="start with `dropscribe up FOLDER`"
             )
-        database = open_database(self.asking.database, migrate=False)
+        database = open_to_ask(self.asking.database)
         self._closing.callback(database.close)
         return database
 

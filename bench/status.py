@@ -21,10 +21,11 @@ from sqlalchemy import insert
 
 from dropscribe.core.types import ChunkState, EngineInfo, JobState, Media, Span
 from dropscribe.store import ended, fleet
+from dropscribe.store.file_names import path_key
 from dropscribe.store.json_columns import stored_media
 from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import open_database
-from dropscribe.store.tables import chunks, jobs, now, path_key
+from dropscribe.store.tables import chunks, jobs, now
 
 QUIET = {  # nearly all is over
     JobState.DONE: 93.0,

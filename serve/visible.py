@@ -31,7 +31,7 @@ from dropscribe.serve.shared_outlooks import SharedOutlooks
 from dropscribe.serve.shared_speakers import SharedSpeakers
 from dropscribe.serve.shared_transcripts import SharedTranscripts
 from dropscribe.serve.uploads import UploadPlace
-from dropscribe.store import folder_queries, queries, revisions, switches, transcripts
+from dropscribe.store import folder_queries, queries, revisions, switches, transcripts, written_files
 from dropscribe.store import search as index
 from dropscribe.store.event_cursor import Moment, moment_of
 from dropscribe.store.events import Event, events_of
@@ -149,7 +149,7 @@ class VisibleStore:
 
     def files(self, job: Job) -> list[dict[str, Any]]:
         """The transcript files of a job."""
-        return [*map(show.file_document, transcripts.files_of(self.context.database, job.id))]
+        return [*map(show.file_document, written_files.files_of(self.context.database, job.id))]
 
     def transcript(self, job: Job, fmt: str) -> bytes:
         """The transcript in a format. Raises DropscribeError where there is none."""

@@ -22,8 +22,8 @@ from dropscribe.core.errors import StoreError
 from dropscribe.core.exclusive_placement import give_name
 from dropscribe.core.passwords import mask
 from dropscribe.core.store_settings import sqlite_file
-from dropscribe.store.session import HEAD, VERSION, Database, open_database
-from dropscribe.store.tables import jobs
+from dropscribe.store.session import HEAD, Database, open_database
+from dropscribe.store.tables import VERSION, jobs
 
 BESIDE = ("-wal", "-shm")  # what SQLite keeps beside its file; to another file it would do harm
 DUMPED_VERSION = re.compile(r"^COPY .* FROM stdin;\n(\S+)$", re.MULTILINE)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select
-
+from dropscribe.store import sql
 from dropscribe.store.session import Database
-from dropscribe.store.tables import now, switches
 
 PREFIX = "redis:"  # such a switch forbids nothing
 AWAY = "away"  # the code of a Redis that does not answer
@@ -22,24 +20,22 @@ class BrokerTrouble(NamedTuple):
 
 def report(database: Database, code: str | None) -> None:
     """Tell what is wrong with Redis now, or that nothing is. Writes when that changed."""
-    with database.read() as connection:
-        known = _latest(connection)
+    known = broker_trouble(database)
     if (known and known.code) == code:
         return
     with database.begin() as connection:
-        connection.execute(delete(switches).where(switches.c.name.startswith(PREFIX)))
+        connection.execute(sql.delete(sql.switches).where(sql.switches.c.name.startswith(PREFIX)))
         if code:
-            connection.execute(insert(switches).values(name=PREFIX + code, since=now()))
+            connection.execute(sql.insert(sql.switches).values(name=PREFIX + code, since=sql.now()))
 
 
 def broker_trouble(database: Database) -> BrokerTrouble | None:
     """What was wrong with Redis when the scheduler looked last; None where it took work."""
-    with database.read() as connection:
-        return _latest(connection)
+    with database.asking() as ask:
+        return next((BrokerTrouble(name.removeprefix(PREFIX), since) for name, since in ask(_troubles)), None)
 
 
-def _latest(connection: Connection) -> BrokerTrouble | None:
-    """The trouble that was noted last; None while all is well."""
-    thrown = select(switches.c.name, switches.c.since).where(switches.c.name.startswith(PREFIX))
-    row = connection.execute(thrown).first()
-    return None if row is None else BrokerTrouble(row.name.removeprefix(PREFIX), row.since)
+@sql.statement
+def _troubles() -> Any:
+    """At most one, with its prefix."""
+    return sql.select(sql.switches.c.name, sql.switches.c.since).where(sql.switches.c.name.startswith(PREFIX))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import starmap
-from typing import NamedTuple
-
-from sqlalchemy import Connection, insert, select
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.old_names import CHECKS, all_names, current
-from dropscribe.store.event_cursor import EventCursor
-from dropscribe.store.leases import Claim
+from dropscribe.store import sql
+from dropscribe.store.file_names import source_of
 from dropscribe.store.session import Database
-from dropscribe.store.tables import events, jobs, now, source_of
+
+if TYPE_CHECKING:
+    from dropscribe.store.event_cursor import EventCursor
+    from dropscribe.store.leases import Claim
 
 DEFERRALS = all_names(EventKind.RETRY, EventKind.DEFERRED)
 
@@ -42,11 +44,14 @@ class Event:
         return ": ".join(filter(None, (about, ", ".join(self.rules), self.detail)))
 
 
-_NOTE = insert(events).values(at=now())
+@cache
+def _noting() -> Any:
+    """The statement that adds a line."""
+    return sql.insert(sql.events).values(at=sql.now())
 
 
 def note(
-    connection: Connection,
+    connection: sql.Connection,
     job_id: str,
     kind: EventKind,
     detail: str = "",
@@ -58,11 +63,11 @@ def note(
 ) -> None:
     """Add a line to the job's audit trail, in the caller's transaction."""
     facts = {"chunk": chunk, "attempt": attempt, "rules": list(rules)}
-    connection.execute(_NOTE, {"job_id": job_id, "kind": kind, "where": where, "detail": detail, **facts})
+    connection.execute(_noting(), {"job_id": job_id, "kind": kind, "where": where, "detail": detail, **facts})
 
 
 def note_attempt(
-    connection: Connection, claim: Claim, kind: EventKind, detail: str = "", *, rules: Sequence[str] = ()
+    connection: sql.Connection, claim: Claim, kind: EventKind, detail: str = "", *, rules: Sequence[str] = ()
 ) -> None:
     """Add a line about what this attempt does."""
     note(
@@ -77,20 +82,23 @@ def note_attempt(
     )
 
 
-def last_of(connection: Connection, job_id: str, kinds: Sequence[EventKind]) -> str | None:
+def last_of(connection: sql.Connection, job_id: str, kinds: Sequence[EventKind]) -> str | None:
     """The kind of the last event of these kinds that the job has; None where it has none."""
-    query = select(events.c.kind).where(events.c.job_id == job_id, events.c.kind.in_(kinds))
-    return connection.execute(query.order_by(events.c.id.desc()).limit(1)).scalar()
-
-
-_COLUMNS = [events.c[name] for name in Event.__dataclass_fields__]
+    query = sql.select(sql.events.c.kind).where(sql.events.c.job_id == job_id, sql.events.c.kind.in_(kinds))
+    return connection.execute(query.order_by(sql.events.c.id.desc()).limit(1)).scalar()
 
 
 def events_of(database: Database, job_id: str) -> list[Event]:
     """What happened to a job, in order. Kinds and rules have their current names."""
-    query = select(*_COLUMNS).where(events.c.job_id == job_id).order_by(events.c.id)
-    with database.read() as connection:
-        return [*starmap(_event, connection.execute(query))]
+    with database.asking() as ask:
+        return [*starmap(_event, ask(_of_job, job=job_id))]
+
+
+@sql.statement
+def _of_job() -> Any:
+    """The events of a `job`, in order."""
+    columns = (sql.events.c[name] for name in Event.__dataclass_fields__)
+    return sql.select(*columns).where(sql.events.c.job_id == sql.bindparam("job")).order_by(sql.events.c.id)
 
 
 def _event(at: float, kind: str, where: str, detail: str, chunk: str, attempt: int | None, rules: list[str]) -> Event:
@@ -117,9 +125,11 @@ class Postponed(NamedTuple):
 def postponed_since(cursor: EventCursor) -> list[Postponed]:
     """What was deferred by events behind the cursor, which goes on behind them."""
     upto = cursor.upto()
-    query = select(events.c.job_id, jobs.c.root, jobs.c.path, events.c.detail).join(jobs, jobs.c.id == events.c.job_id)
-    later = query.where(events.c.id > cursor.after, events.c.id <= upto, events.c.kind.in_(DEFERRALS))
+    query = sql.select(sql.events.c.job_id, sql.jobs.c.root, sql.jobs.c.path, sql.events.c.detail).join(
+        sql.jobs, sql.jobs.c.id == sql.events.c.job_id
+    )
+    later = query.where(sql.events.c.id > cursor.after, sql.events.c.id <= upto, sql.events.c.kind.in_(DEFERRALS))
     with cursor.database.read() as connection:
-        rows = connection.execute(later.order_by(events.c.id)).all()
+        rows = connection.execute(later.order_by(sql.events.c.id)).all()
     cursor.after = upto
     return [Postponed(row.job_id, source_of(row.root, row.path), row.detail) for row in rows]

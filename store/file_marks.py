@@ -9,8 +9,9 @@ from sqlalchemy import select, update
 
 from dropscribe.core.file_marks import FileMark
 from dropscribe.core.types import JobState
+from dropscribe.store.file_names import path_key, source_of
 from dropscribe.store.session import Database
-from dropscribe.store.tables import jobs, path_key, source_of
+from dropscribe.store.tables import jobs
 
 AT_ONCE = 500  # rows asked for in one statement
 

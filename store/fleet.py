@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import starmap
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
-
 from dropscribe.core.routing import MODEL_QUEUE, ResidentModel
 from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo
-from dropscribe.store import speeds
-from dropscribe.store.leases import owned
+from dropscribe.store import speeds, sql
 from dropscribe.store.names import FORGET_SECONDS
-from dropscribe.store.session import Database, insert_ignoring
+from dropscribe.store.session import Ask, Database, insert_ignoring
 from dropscribe.store.speeds import MIN_SAMPLE, Measured, Place
-from dropscribe.store.tables import chunks, jobs, locks, now, workers
 
 DRAINING = "draining"  # the state of a worker that has to finish what it does and end
 STORE = "store"  # the row of `locks` that names the store and is held by nobody
@@ -33,11 +30,13 @@ def register(
     """Register a process that starts, with the URL of its metrics. An older entry of the same name is replaced."""
     with database.begin() as connection:
         connection.execute(
-            delete(workers).where(or_(workers.c.id == worker, workers.c.heartbeat_at < now() - FORGET_SECONDS))
+            sql.delete(sql.workers).where(
+                sql.or_(sql.workers.c.id == worker, sql.workers.c.heartbeat_at < sql.now() - FORGET_SECONDS)
+            )
         )
         speeds.forget_old(connection)
         connection.execute(
-            insert(workers).values(
+            sql.insert(sql.workers).values(
                 id=worker,
                 host=host,
                 pid=pid,
@@ -47,8 +46,8 @@ def register(
                 metrics=metrics,
                 audio_seconds=0.0,
                 busy_seconds=0.0,
-                started_at=now(),
-                heartbeat_at=now(),
+                started_at=sql.now(),
+                heartbeat_at=sql.now(),
             )
         )
 
@@ -73,19 +72,21 @@ def heartbeat(
     Returns the worker's state, which `drain` may have set; None if the worker is no longer registered.
     """
     values: dict[str, Any] = {
-        "heartbeat_at": now(),
-        "audio_seconds": workers.c.audio_seconds + audio,
-        "busy_seconds": workers.c.busy_seconds + busy,
+        "heartbeat_at": sql.now(),
+        "audio_seconds": sql.workers.c.audio_seconds + audio,
+        "busy_seconds": sql.workers.c.busy_seconds + busy,
     }
     if state:
-        values["state"] = case((workers.c.state == DRAINING, DRAINING), else_=state)
+        values["state"] = sql.case((sql.workers.c.state == DRAINING, DRAINING), else_=state)
     if memory is not None:
         values["memory"] = memory
     if engine:
         values |= {"engine": engine, "queues": list(ResidentModel.of(engine, called).queues)}
     with database.begin() as connection:
-        beat = update(workers).where(workers.c.id == worker).values(**values)
-        found = connection.execute(beat.returning(workers.c.state, workers.c.host, workers.c.gpu, workers.c.queues))
+        beat = sql.update(sql.workers).where(sql.workers.c.id == worker).values(**values)
+        found = connection.execute(
+            beat.returning(sql.workers.c.state, sql.workers.c.host, sql.workers.c.gpu, sql.workers.c.queues)
+        )
         row = found.first()
         if row and audio:
             speeds.note(connection, Place.of(row.host, row.gpu, row.queues), Measured(audio, busy))
@@ -94,7 +95,11 @@ def heartbeat(
 
 def drain(database: Database, worker: str) -> bool:
     """Tell a worker to finish its work and end. Its next heartbeat returns that. False if there is no such worker."""
-    draining = update(workers).where(workers.c.id == worker, workers.c.role != "scheduler").values(state=DRAINING)
+    draining = (
+        sql.update(sql.workers)
+        .where(sql.workers.c.id == worker, sql.workers.c.role != "scheduler")
+        .values(state=DRAINING)
+    )
     with database.begin() as connection:
         return bool(connection.execute(draining).rowcount)
 
@@ -102,7 +107,7 @@ def drain(database: Database, worker: str) -> bool:
 def leave(database: Database, worker: str) -> None:
     """Remove a process that stopped in order."""
     with database.begin() as connection:
-        connection.execute(delete(workers).where(workers.c.id == worker))
+        connection.execute(sql.delete(sql.workers).where(sql.workers.c.id == worker))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,24 +206,28 @@ class Worker:
         return self.chunk_speed and self.chunk_speed * (self.engine.slots if self.engine else 1)
 
 
-_WORKER_COLUMNS = [c for c in workers.c if c.name in Worker.__dataclass_fields__]
-
-
 def list_workers(database: Database) -> list[Worker]:
     """Registered processes and what each has claimed, by role and name; not those that were killed long ago."""
-    recent = workers.c.heartbeat_at >= now() - FORGET_SECONDS
-    query = select(*_WORKER_COLUMNS, (now() - workers.c.heartbeat_at).label("silent")).where(recent)
-    with database.read() as connection:
-        claimed, known = _work_by_owner(connection), speeds.kept(connection)
-        rows = connection.execute(query.order_by(workers.c.role, workers.c.id)).all()
-    return [_worker(row, claimed.get(row.id, ()), known) for row in rows]
+    with database.asking() as ask:
+        claimed, known = _work_by_owner(ask), speeds.kept(ask)
+        found = [*starmap(Worker, ask(_recent))]
+    return [_with_work(worker, claimed.get(worker.id, ()), known) for worker in found]
 
 
-def _worker(row: Any, work: Iterable[Work], known: Mapping[Place, Measured]) -> Worker:
-    """A worker by its row, with its work and the speed that is known of its like."""
-    kept = speeds.nearest(known, Place.of(row.host, row.gpu, row.queues))
-    of_row = row._mapping  # noqa: SLF001 (SQLAlchemy's public name for it)
-    return Worker(**of_row, work=tuple(work), kept_audio_seconds=kept.audio, kept_busy_seconds=kept.busy)
+@sql.statement
+def _recent() -> Any:
+    """Processes that were heard of lately, by role and name."""
+    beat = sql.workers.c.heartbeat_at
+    columns = {**sql.workers.c, "silent": sql.now() - beat}
+    asked = (columns[name] for name in Worker.__dataclass_fields__ if name in columns)
+    recent = sql.select(*asked).where(beat >= sql.now() - FORGET_SECONDS)
+    return recent.order_by(sql.workers.c.role, sql.workers.c.id)
+
+
+def _with_work(worker: Worker, work: Iterable[Work], known: Mapping[Place, Measured]) -> Worker:
+    """The worker with its work and the speed that is known of its like."""
+    kept = speeds.nearest(known, Place.of(worker.host, worker.gpu, worker.queues))
+    return replace(worker, work=tuple(work), kept_audio_seconds=kept.audio, kept_busy_seconds=kept.busy)
 
 
 def living_workers(database: Database, silence: float) -> list[Worker]:
@@ -231,22 +240,32 @@ def speed_of(alive: Iterable[Worker]) -> float | None:
     return sum(worker.speed or 0.0 for worker in alive) or None
 
 
-def _work_by_owner(connection: Connection) -> dict[str, list[Work]]:
+def _work_by_owner(ask: Ask) -> dict[str, list[Work]]:
     """What each worker has claimed."""
-    of_jobs = select(jobs.c.owner, jobs.c.id, jobs.c.path, jobs.c.state).where(owned(jobs))
-    elapsed = func.coalesce(now() - chunks.c.claimed_at, 0.0)
-    how_far = (chunks.c.start, chunks.c.end, chunks.c.progress, elapsed)
-    of_chunks = select(chunks.c.owner, chunks.c.kind, jobs.c.id, jobs.c.path, *how_far).join(
-        jobs, jobs.c.id == chunks.c.job_id
-    )
-    of_chunks = of_chunks.where(chunks.c.state == ChunkState.RUNNING)
     found: dict[str, list[Work]] = {}
-    for row in connection.execute(of_jobs):
-        found.setdefault(row.owner, []).append(Work(row.id, row.path, row.state))
-    for row in connection.execute(of_chunks):
-        step = EMBEDDING if row.kind == ChunkKind.EMBED else TRANSCRIBING
-        found.setdefault(row.owner, []).append(Work(row.id, row.path, step, *row[4:]))
+    for owner, *of_job in ask(_claimed_jobs):
+        found.setdefault(owner, []).append(Work(*of_job))
+    for owner, kind, job, path, *how_far in ask(_running_chunks):
+        step = EMBEDDING if kind == ChunkKind.EMBED else TRANSCRIBING
+        found.setdefault(owner, []).append(Work(job, path, step, *how_far))
     return found
+
+
+@sql.statement
+def _claimed_jobs() -> Any:
+    """Jobs that somebody prepares or finishes."""
+    columns = (sql.jobs.c.owner, sql.jobs.c.id, sql.jobs.c.path, sql.jobs.c.state)
+    return sql.select(*columns).where(sql.owned(sql.jobs))
+
+
+@sql.statement
+def _running_chunks() -> Any:
+    """Chunks that somebody reads or embeds."""
+    elapsed = sql.func.coalesce(sql.now() - sql.chunks.c.claimed_at, 0.0)
+    how_far = (sql.chunks.c.start, sql.chunks.c.end, sql.chunks.c.progress, elapsed)
+    of_chunks = sql.select(sql.chunks.c.owner, sql.chunks.c.kind, sql.jobs.c.id, sql.jobs.c.path, *how_far)
+    joined = of_chunks.join(sql.jobs, sql.jobs.c.id == sql.chunks.c.job_id)
+    return joined.where(sql.chunks.c.state == ChunkState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,11 +300,17 @@ def capacity(database: Database, silence: float, queue: str = MODEL_QUEUE) -> Ca
 
 def model_workers(database: Database, silence: float) -> list[ModelWorker]:
     """The model workers that sent a heartbeat within `silence` seconds and are not draining."""
-    fresh = select(workers.c.engine, workers.c.queues).where(
-        workers.c.role == "model", workers.c.state != DRAINING, workers.c.heartbeat_at > now() - silence
-    )
-    with database.read() as connection:
-        return [ModelWorker(*row) for row in connection.execute(fresh) if row.engine]
+    with database.asking() as ask:
+        return [ModelWorker(engine, queues) for engine, queues in ask(_models, silence=silence) if engine]
+
+
+@sql.statement
+def _models() -> Any:
+    """What the model workers can do that were heard of within `silence` seconds."""
+    workers = sql.workers.c
+    fresh = workers.heartbeat_at > sql.now() - sql.bindparam("silence")
+    takes = (workers.role == "model", workers.state != DRAINING)
+    return sql.select(workers.engine, workers.queues).where(*takes, fresh)
 
 
 def capacity_of(workers: Sequence[ModelWorker], queue: str) -> Capacity:
@@ -303,18 +328,26 @@ def capacity_of_engines(engines: Iterable[EngineInfo]) -> Capacity:
 def store_id(database: Database) -> str:
     """What tells this store from all others. It stays with the store when that is moved, or restored from a backup."""
     with database.begin() as connection:
-        fresh = insert_ignoring(connection, locks).values(name=STORE, owner=secrets.token_hex(6), lease_until=0.0)
+        fresh = insert_ignoring(connection, sql.locks).values(name=STORE, owner=secrets.token_hex(6), lease_until=0.0)
         connection.execute(fresh)
-        return str(connection.execute(select(locks.c.owner).where(locks.c.name == STORE)).scalar_one())
+        return str(connection.execute(sql.select(sql.locks.c.owner).where(sql.locks.c.name == STORE)).scalar_one())
 
 
 def hold_role(database: Database, role: str, owner: str, seconds: float) -> bool:
     """Take or renew a role that only one process of the fleet has at a time. False while another process has it."""
     # A lease that ends far in the future was set before somebody set the clock back.
-    free = or_(locks.c.owner == owner, locks.c.lease_until < now(), locks.c.lease_until > now() + 2 * seconds)
+    free = sql.or_(
+        sql.locks.c.owner == owner,
+        sql.locks.c.lease_until < sql.now(),
+        sql.locks.c.lease_until > sql.now() + 2 * seconds,
+    )
     with database.begin() as connection:
-        renewed = update(locks).where(locks.c.name == role, free).values(owner=owner, lease_until=now() + seconds)
+        renewed = (
+            sql.update(sql.locks)
+            .where(sql.locks.c.name == role, free)
+            .values(owner=owner, lease_until=sql.now() + seconds)
+        )
         if connection.execute(renewed).rowcount:
             return True
-        fresh = insert_ignoring(connection, locks).values(name=role, owner=owner, lease_until=now() + seconds)
-        return connection.execute(fresh.returning(locks.c.name)).first() is not None
+        fresh = insert_ignoring(connection, sql.locks).values(name=role, owner=owner, lease_until=sql.now() + seconds)
+        return connection.execute(fresh.returning(sql.locks.c.name)).first() is not None

@@ -9,10 +9,11 @@ from sqlalchemy import func, select
 
 from dropscribe.core.old_names import current
 from dropscribe.core.types import ACTIVE_STATES, JobState
+from dropscribe.store.file_names import StoredRecording, source_of
 from dropscribe.store.notifications import GIVEN_UP, WAITING, Delivery
 from dropscribe.store.queries import under_any
 from dropscribe.store.session import Database
-from dropscribe.store.tables import StoredRecording, events, jobs, notifications, source_of
+from dropscribe.store.tables import events, jobs, notifications
 
 
 @dataclass(frozen=True, slots=True)

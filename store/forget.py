@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, starmap
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, not_, or_, select, update
@@ -16,8 +16,10 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, f
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.types import ARCHIVED_STATES, FINAL_STATES, TRANSCRIPT_STATES, SpeakerNames
 from dropscribe.store.events import note
+from dropscribe.store.file_names import path_key
 from dropscribe.store.notifications import WAITING
 from dropscribe.store.queries import under
+from dropscribe.store.removals import JOB, TEXT
 from dropscribe.store.scrubbing import half_the_time, to_scrub
 from dropscribe.store.session import Database, insert_ignoring, insert_of_dialect
 from dropscribe.store.tables import (
@@ -30,7 +32,6 @@ from dropscribe.store.tables import (
     notifications,
     now,
     parts,
-    path_key,
     removals,
     revisions,
     segments,
@@ -44,7 +45,6 @@ ON_REQUEST = "forgotten on request"
 ROWS_AT_ONCE = 500  # removed in one transaction
 DAY = 86_400.0
 BEGUN = 0.0  # in `text_removed_at` while it is being removed
-TEXT, JOB = "text", "job"  # what was removed, in `removals`
 _OVER = jobs.c.state.in_(FINAL_STATES)
 
 
@@ -135,16 +135,6 @@ def _drain(database: Database, table: Table[Any], which: ColumnElement[bool]) ->
             removed = connection.execute(some).rowcount
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """That so many recordings lost `what` (`text`, or `job`: all of it) on one day, the last `at`, and why."""
-
-    what: str
-    why: str
-    jobs: int
-    at: float
-
-
 def _record(connection: Connection, what: str, why: str, number: int) -> None:
     """Keep account of what was removed, and that it is to be overwritten."""
     if not number:
@@ -155,13 +145,6 @@ def _record(connection: Connection, what: str, why: str, number: int) -> None:
     fresh = insert_of_dialect(connection, removals).values(**entry, jobs=number, at=moment)
     connection.execute(fresh.on_conflict_do_update(index_elements=[*entry], set_=added))
     to_scrub(connection)
-
-
-def removed(database: Database, limit: int) -> list[Removal]:
-    """What was removed, and why: the last `limit` days and reasons, the latest first."""
-    query = select(removals.c.what, removals.c.why, removals.c.jobs, removals.c.at).order_by(removals.c.at.desc())
-    with database.read() as connection:
-        return [*starmap(Removal, connection.execute(query.limit(limit)))]
 
 
 def forgotten_at(database: Database, path: str, seen: tuple[int, int] | None) -> float | None:

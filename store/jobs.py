@@ -28,21 +28,11 @@ from dropscribe.core.types import ACTIVE_STATES, ChunkState, JobState, Span
 from dropscribe.store import leases, transitions, waiting_line
 from dropscribe.store import parts as part_store
 from dropscribe.store.events import last_of, note, note_attempt
+from dropscribe.store.file_names import StoredRecording, folder_key, path_key
+from dropscribe.store.file_names import source_of as source_at
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.session import Database, insert_all, insert_ignoring
-from dropscribe.store.tables import (
-    TO_ARCHIVE,
-    StoredRecording,
-    chunks,
-    folder_key,
-    forgotten,
-    jobs,
-    now,
-    outputs,
-    parts,
-    path_key,
-)
-from dropscribe.store.tables import source_of as source_at
+from dropscribe.store.tables import TO_ARCHIVE, chunks, forgotten, jobs, now, outputs, parts
 from dropscribe.store.transitions import ChunkEvent, JobEvent
 
 DIGITS = 32  # in hex, of the digests by which jobs are the same, or have the same content

@@ -1,4 +1,4 @@
-"""What columns hold as JSON, and its types: parsed where a row leaves the store, written where it goes in.
+"""Pure: what columns hold as JSON, parsed where a row leaves the store, written where it goes in.
 
 Rows may be of another version: what is not known is left out, and what is missing has its default.
 """
@@ -8,38 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import fields
 from itertools import starmap
-from typing import Any, TypeVar
-
-from sqlalchemy import JSON
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
+from typing import Any
 
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.origin import RecordingOrigin
 from dropscribe.core.types import EngineInfo, Media, SourcePart, Span, SpeakerNames, Track
-
-T = TypeVar("T")
-
-
-class ParsedJson(TypeDecorator[T]):
-    """A column of JSON that `read` makes a value of, and `write` what is stored."""
-
-    impl = JSON
-    cache_ok = True
-
-    def __init__(self, read: Callable[[Any], T], write: Callable[[T], Any]) -> None:
-        """Both are pure; None stays None."""
-        super().__init__()
-        self.read = read
-        self.write = write
-
-    def process_bind_param(self, value: T | None, dialect: Dialect) -> Any:  # noqa: ARG002
-        """To the database."""
-        return None if value is None else self.write(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> T | None:  # noqa: ARG002
-        """From the database."""
-        return None if value is None else self.read(value)
 
 
 def _known(names: Container[str], stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,12 +59,15 @@ def _said(names: SpeakerNames) -> dict[str, Any]:
     }
 
 
-OVERRIDES = ParsedJson(JobOverrides.read, JobOverrides.stored)
-ENGINE = ParsedJson(_engine, _facts)
-TIMINGS = ParsedJson(dict[str, float], _timings)
-SPANS = ParsedJson(_spans, _pairs)
-ORIGIN = ParsedJson(RecordingOrigin.read, RecordingOrigin.stored)
-SPEAKERS = ParsedJson(_names, _said)
+# What becomes of JSON on its way from the database and to it, by what a column holds. None stays None.
+PARSED: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "overrides": (JobOverrides.read, JobOverrides.stored),
+    "engine": (_engine, _facts),
+    "timings": (dict, _timings),
+    "spans": (_spans, _pairs),
+    "origin": (RecordingOrigin.read, RecordingOrigin.stored),
+    "speakers": (_names, _said),
+}
 
 
 # The column `media` holds the speech too, which few readers need and which is long.

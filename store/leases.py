@@ -18,8 +18,8 @@ from sqlalchemy import ColumnElement, Connection, Table, Update, and_, bindparam
 
 from dropscribe.core import chunk_ids
 from dropscribe.core.errors import LeaseLostError
-from dropscribe.store.session import HEAD, VERSION, Database
-from dropscribe.store.tables import chunks, jobs, now
+from dropscribe.store.session import HEAD, Database
+from dropscribe.store.tables import VERSION, chunks, jobs, now
 
 OF_THIS_VERSION = exists().where(VERSION.c.version_num == HEAD)
 
@@ -84,12 +84,6 @@ class Renewal(Enum):
     HELD = auto()
     CANCEL = auto()  # still ours, but somebody asked for the job to be cancelled
     LOST = auto()
-
-
-def owned(table: Table[Any]) -> ColumnElement[bool]:
-    """The condition that somebody owns the row; spelled so that SQLite finds it by its index."""
-    found: ColumnElement[bool] = table.c.owner > ""
-    return found
 
 
 def fence(table: Table[Any]) -> ColumnElement[bool]:

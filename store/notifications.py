@@ -6,13 +6,12 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import starmap
-
-from sqlalchemy import Connection, delete, insert, select, update
+from typing import Any
 
 from dropscribe.core.event_kinds import EventKind
+from dropscribe.store import sql
 from dropscribe.store.events import note
 from dropscribe.store.session import Database, insert_ignoring
-from dropscribe.store.tables import jobs, notifications, now, switches
 
 # The ways in which a final state is announced.
 WEBHOOK, COMMAND, MAIL = "webhook", "command", "mail"
@@ -63,21 +62,21 @@ def want(database: Database, wanted: Collection[str]) -> None:
     with database.begin() as connection:
         for switch in SWITCHES:
             if switch in wanted:
-                connection.execute(insert_ignoring(connection, switches).values(name=switch, since=now()))
+                connection.execute(insert_ignoring(connection, sql.switches).values(name=switch, since=sql.now()))
             else:
-                connection.execute(delete(switches).where(switches.c.name == switch))
+                connection.execute(sql.delete(sql.switches).where(sql.switches.c.name == switch))
 
 
-def announce(connection: Connection, job_id: str, state: str, reason: str) -> None:
+def announce(connection: sql.Connection, job_id: str, state: str, reason: str) -> None:
     """Within the transaction that gives the job its final state: write what is to be sent, where it is wanted."""
-    query = select(switches.c.name).where(switches.c.name.in_(SWITCHES))
+    query = sql.select(sql.switches.c.name).where(sql.switches.c.name.in_(SWITCHES))
     wanted = set(connection.execute(query).scalars())
     if not wanted:
         return
-    overrides = connection.execute(select(jobs.c.overrides).where(jobs.c.id == job_id)).scalar_one()
+    overrides = connection.execute(sql.select(sql.jobs.c.overrides).where(sql.jobs.c.id == job_id)).scalar_one()
     url = overrides.notify or ""
     of_channels = {COMMAND: {COMMAND}, MAIL: {MAIL}, WEBHOOK: {OF_ALL, OF_FOLDERS} if url else {OF_ALL}}
-    moment = now()
+    moment = sql.now()
     told = {"job_id": job_id, "state": state, "reason": reason, "at": moment, "next_at": moment}
     for channel in (channel for channel, thrown in of_channels.items() if thrown & wanted):
         row = {
@@ -88,7 +87,7 @@ def announce(connection: Connection, job_id: str, state: str, reason: str) -> No
             "tries": 0,
             "error": "",
         }
-        connection.execute(insert(notifications).values(**told, **row))
+        connection.execute(sql.insert(sql.notifications).values(**told, **row))
 
 
 def take(database: Database, channel: str, limit: int, seconds: float) -> list[Notification]:
@@ -96,9 +95,13 @@ def take(database: Database, channel: str, limit: int, seconds: float) -> list[N
     if limit <= 0:
         return []
     due = (
-        select(notifications.c.id)
-        .where(notifications.c.status == WAITING, notifications.c.channel == channel, notifications.c.next_at <= now())
-        .order_by(notifications.c.next_at)
+        sql.select(sql.notifications.c.id)
+        .where(
+            sql.notifications.c.status == WAITING,
+            sql.notifications.c.channel == channel,
+            sql.notifications.c.next_at <= sql.now(),
+        )
+        .order_by(sql.notifications.c.next_at)
         .limit(limit)
     )
     with database.read() as connection:  # which keeps nobody waiting on SQLite
@@ -107,22 +110,22 @@ def take(database: Database, channel: str, limit: int, seconds: float) -> list[N
     with database.begin() as connection:
         ids = list(connection.execute(due.with_for_update(skip_locked=True)).scalars())
         taken = (
-            update(notifications)
-            .where(notifications.c.id.in_(ids))
-            .values(tries=notifications.c.tries + 1, next_at=now() + seconds)
-            .returning(*(notifications.c[name] for name in Notification.__dataclass_fields__))
+            sql.update(sql.notifications)
+            .where(sql.notifications.c.id.in_(ids))
+            .values(tries=sql.notifications.c.tries + 1, next_at=sql.now() + seconds)
+            .returning(*(sql.notifications.c[name] for name in Notification.__dataclass_fields__))
         )
         return [*starmap(Notification, connection.execute(taken))]
 
 
 def delivered(database: Database, one: Notification, remark: str = "") -> None:
     """The receiver has it; `remark` says what was not right all the same."""
-    _settle(database, one, DELIVERED, error=remark, delivered_at=now(), next_at=None)
+    _settle(database, one, DELIVERED, error=remark, delivered_at=sql.now(), next_at=None)
 
 
 def give_back(database: Database, one: Notification) -> None:
     """It was not sent, through no fault of the receiver: this try does not count."""
-    _settle(database, one, WAITING, error="", tries=one.tries - 1, next_at=now())
+    _settle(database, one, WAITING, error="", tries=one.tries - 1, next_at=sql.now())
 
 
 def failed(database: Database, one: Notification, error: str, delay: float | None) -> None:
@@ -130,20 +133,24 @@ def failed(database: Database, one: Notification, error: str, delay: float | Non
     if delay is None:
         _settle(database, one, GIVEN_UP, error=error, next_at=None)
     else:
-        _settle(database, one, WAITING, error=error, next_at=now() + delay)
+        _settle(database, one, WAITING, error=error, next_at=sql.now() + delay)
 
 
 def drop(database: Database, one: Notification) -> None:
     """Nobody wants it by this channel."""
     with database.begin() as connection:
-        connection.execute(delete(notifications).where(notifications.c.id == one.id))
+        connection.execute(sql.delete(sql.notifications).where(sql.notifications.c.id == one.id))
 
 
 def _settle(database: Database, one: Notification, status: str, **values: object) -> None:
     """Note what came of a notification, unless another process has taken it meanwhile."""
-    mine = (notifications.c.id == one.id, notifications.c.tries == one.tries, notifications.c.status == WAITING)
+    mine = (
+        sql.notifications.c.id == one.id,
+        sql.notifications.c.tries == one.tries,
+        sql.notifications.c.status == WAITING,
+    )
     with database.begin() as connection:
-        if not connection.execute(update(notifications).where(*mine).values(status=status, **values)).rowcount:
+        if not connection.execute(sql.update(sql.notifications).where(*mine).values(status=status, **values)).rowcount:
             return  # it took so long that another one has it
         if status != WAITING:
             kind = EventKind.NOTIFIED if status == DELIVERED else EventKind.NOT_NOTIFIED
@@ -153,7 +160,13 @@ def _settle(database: Database, one: Notification, status: str, **values: object
 
 def of_job(database: Database, job_id: str) -> list[Delivery]:
     """The notifications of a job, sent or due, in order."""
-    columns = [notifications.c[name] for name in Delivery.__dataclass_fields__]
-    query = select(*columns).where(notifications.c.job_id == job_id).order_by(notifications.c.at)
-    with database.read() as connection:
-        return [*starmap(Delivery, connection.execute(query))]
+    with database.asking() as ask:
+        return [*starmap(Delivery, ask(_of_job, job=job_id))]
+
+
+@sql.statement
+def _of_job() -> Any:
+    """Those of a `job`, in order."""
+    columns = (sql.notifications.c[name] for name in Delivery.__dataclass_fields__)
+    of_job = sql.notifications.c.job_id == sql.bindparam("job")
+    return sql.select(*columns).where(of_job).order_by(sql.notifications.c.at)

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, select, union_all, update
 
 from dropscribe.core.recording_parts import RecordingPart
+from dropscribe.store.file_names import path_key, source_of
 from dropscribe.store.session import Database
-from dropscribe.store.tables import forgotten, jobs, parts, path_key, source_of
+from dropscribe.store.tables import forgotten, jobs, parts
 
 AT_ONCE = 500  # rows asked for in one statement
 

@@ -21,12 +21,13 @@ from dropscribe.core.types import ACTIVE_STATES, ARCHIVED_STATES, JobState
 from dropscribe.store import jobs as job_store
 from dropscribe.store import leases, transitions
 from dropscribe.store.events import note
+from dropscribe.store.file_names import folder_key, path_key, source_of
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.parts import further_files
 from dropscribe.store.queries import under
 from dropscribe.store.session import Database
-from dropscribe.store.tables import TO_ARCHIVE, events, folder_key, jobs, parts, path_key, source_of
+from dropscribe.store.tables import TO_ARCHIVE, events, jobs, parts
 from dropscribe.store.transitions import JobEvent
 
 AT_ONCE = 100  # recordings

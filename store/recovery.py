@@ -18,13 +18,13 @@ from dropscribe.core.routing import EMBED, FINISH, MODEL_QUEUE, PREPARE, TRANSCR
 from dropscribe.core.types import ACTIVE_STATES, FINAL_STATES, PENDING_CHUNKS, ChunkKind, ChunkState, JobState, Priority
 from dropscribe.store import chunks as chunk_store
 from dropscribe.store import jobs as job_store
-from dropscribe.store import leases, transitions
+from dropscribe.store import transitions
 from dropscribe.store.events import note_attempt
 from dropscribe.store.leases import ChunkClaim, JobClaim
 from dropscribe.store.notifications import WAITING as UNTOLD
 from dropscribe.store.session import Database
 from dropscribe.store.switches import forbidding
-from dropscribe.store.tables import chunks, events, jobs, notifications, now, switches, workers
+from dropscribe.store.tables import chunks, events, jobs, notifications, now, owned, switches, workers
 from dropscribe.store.transitions import ChunkEvent, JobEvent
 
 AHEAD = {Priority.HIGH: Priority.HIGH, Priority.NORMAL: Priority.HIGH, Priority.LOW: Priority.NORMAL}
@@ -87,14 +87,14 @@ def expire_of(database: Database, owner: str, lost_limit: int) -> int:
 
 def expire_all(database: Database, lost_limit: int) -> int:
     """Take back everything, where it is known that no worker is left."""
-    return _mend(database, leases.owned, lost_limit)
+    return _mend(database, owned, lost_limit)
 
 
 def _mend(database: Database, dead: Callable[[Table[Any]], Any], lost_limit: int) -> int:
     """Take back what dead processes own, a batch at a time; returns how much."""
     mended = 0
     for table in (jobs, chunks):
-        query = select(table.c.id).where(leases.owned(table), dead(table)).limit(BATCH)
+        query = select(table.c.id).where(owned(table), dead(table)).limit(BATCH)
         while ids := _ids(database, query):
             taken = sum(_take_back(database, table, row, dead(table), lost_limit) for row in ids)
             mended += taken
@@ -151,7 +151,7 @@ def _take_back(database: Database, table: Table[Any], row: str, dead: Any, lost_
         # What somebody writes to this moment is left for the next round: one who froze there must not stop the others.
         of_job = select(jobs).where(jobs.c.id == chunk_ids.job_of(row)).with_for_update(skip_locked=True)
         job = connection.execute(of_job).first()
-        lost = select(table).where(table.c.id == row, leases.owned(table), dead).with_for_update(skip_locked=True)
+        lost = select(table).where(table.c.id == row, owned(table), dead).with_for_update(skip_locked=True)
         found = connection.execute(lost).first()
         if job is None or found is None:  # renewed, finished, or fixed by another
             return False

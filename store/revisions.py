@@ -18,8 +18,9 @@ from dropscribe.core.types import JobState, SpeakerNames
 from dropscribe.store import jobs as job_store
 from dropscribe.store import transitions
 from dropscribe.store.events import last_of, note
+from dropscribe.store.file_names import path_key
 from dropscribe.store.session import Database
-from dropscribe.store.tables import jobs, now, path_key, revisions, transcripts
+from dropscribe.store.tables import jobs, now, revisions, transcripts
 from dropscribe.store.transitions import JobEvent
 
 ANEW = -1  # what a revision goes back to that another transcript takes the place of: nothing that people said

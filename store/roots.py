@@ -8,10 +8,9 @@ from itertools import starmap
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select, update
-
+from dropscribe.store import sql
+from dropscribe.store.file_names import path_key
 from dropscribe.store.session import Database, insert_ignoring
-from dropscribe.store.tables import now, path_key, roots
 
 
 class WaitingFolder(NamedTuple):
@@ -134,25 +133,22 @@ def report_roots(database: Database, reports: Sequence[RootReport]) -> None:
     with database.begin() as connection:
         for report in reports:
             key = path_key(f"{report.host}:{report.path}")
-            values = asdict(report) | {"scanned_at": now()}
+            values = asdict(report) | {"scanned_at": sql.now()}
             # Two schedulers may watch one folder: the second one finds the row of the first.
-            connection.execute(insert_ignoring(connection, roots).values(values | {"path_key": key}))
-            connection.execute(update(roots).where(roots.c.path_key == key).values(values))
+            connection.execute(insert_ignoring(connection, sql.roots).values(values | {"path_key": key}))
+            connection.execute(sql.update(sql.roots).where(sql.roots.c.path_key == key).values(values))
 
 
 def forget_root(database: Database, host: str, path: str) -> None:
     """Remove a folder that a scheduler on this host watches no more."""
     with database.begin() as connection:
-        connection.execute(delete(roots).where(roots.c.path_key == path_key(f"{host}:{path}")))
+        connection.execute(sql.delete(sql.roots).where(sql.roots.c.path_key == path_key(f"{host}:{path}")))
 
 
 def forget_roots(database: Database, host: str, watched: Collection[str] = ()) -> None:
     """Remove the folders that a scheduler on this host watched before, except those that are `watched` now."""
     with database.begin() as connection:
-        connection.execute(delete(roots).where(roots.c.host == host, roots.c.path.not_in(watched)))
-
-
-_ROOT_COLUMNS = [c for c in roots.c if c.name in WatchedRoot.__dataclass_fields__]
+        connection.execute(sql.delete(sql.roots).where(sql.roots.c.host == host, sql.roots.c.path.not_in(watched)))
 
 
 def of_host(host: str, roots: Iterable[WatchedRoot]) -> list[WatchedRoot]:
@@ -162,14 +158,22 @@ def of_host(host: str, roots: Iterable[WatchedRoot]) -> list[WatchedRoot]:
 
 def list_roots(database: Database) -> list[WatchedRoot]:
     """Watched folders, by path."""
-    query = select(*_ROOT_COLUMNS, (now() - roots.c.scanned_at).label("age")).order_by(roots.c.path)
-    with database.read() as connection:
-        return [*map(_root, connection.execute(query))]
+    with database.asking() as ask:
+        return [*map(_root, ask(_by_path))]
 
 
-def _root(row: Any) -> WatchedRoot:
+@sql.statement
+def _by_path() -> Any:
+    """Watched folders, by path."""
+    age = {"age": sql.now() - sql.roots.c.scanned_at}
+    columns = ({**sql.roots.c, **age}[name] for name in WatchedRoot.__dataclass_fields__)
+    return sql.select(*columns).order_by(sql.roots.c.path)
+
+
+LISTED = {"waiting": WaitingFolder, "unreadable": UnreadablePlace, "parts": WaitingPart}
+
+
+def _root(row: Sequence[Any]) -> WatchedRoot:
     """A watched folder by its row."""
-    waiting = tuple(starmap(WaitingFolder, row.waiting))
-    unreadable = tuple(starmap(UnreadablePlace, row.unreadable))
-    listed = {"waiting": waiting, "unreadable": unreadable, "parts": tuple(starmap(WaitingPart, row.parts))}
-    return WatchedRoot(**{**row._mapping, **listed})  # noqa: SLF001
+    facts = dict(zip(WatchedRoot.__dataclass_fields__, row, strict=True))
+    return WatchedRoot(**facts | {name: tuple(starmap(kind, facts[name])) for name, kind in LISTED.items()})

@@ -17,9 +17,10 @@ from sqlalchemy import Text as SqlText
 
 from dropscribe.core.types import Speaker
 from dropscribe.store import search_words
+from dropscribe.store.file_names import StoredRecording
 from dropscribe.store.queries import under, under_any
 from dropscribe.store.session import Database, insert_all
-from dropscribe.store.tables import StoredRecording, TsQuery, jobs, lines, transcripts
+from dropscribe.store.tables import TsQuery, jobs, lines, transcripts
 
 LINES_INDEX = table("lines_index", column("rowid"), column("lines_index"))
 

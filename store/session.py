@@ -10,44 +10,24 @@ import json
 import logging
 import socket
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    String,
-    Table,
-    column,
-    create_engine,
-    event,
-    exc,
-    insert,
-    inspect,
-    make_url,
-    select,
-    table,
-    text,
-)
-from sqlalchemy.sql.dml import ReturningInsert
 
 from dropscribe.core.error_translation import explained
 from dropscribe.core.errors import SchemaError, StoreError, StoreUnavailableError, UnstorableError
 from dropscribe.core.installing import how_to_install
 from dropscribe.core.mounts import filesystem_of, is_network
 from dropscribe.core.passwords import mask
-from dropscribe.store import tables
+from dropscribe.store import sql
 from dropscribe.store.lock_holder import holder
 
 log = logging.getLogger(__name__)
 
 HEAD = "0030"  # the newest migration; kept here so that a start without migrations never imports Alembic
 LOCK_ID = 0x64726F70  # "drop": the advisory lock under which PostgreSQL's tables are made and migrated
-VERSION = table("alembic_version", column("version_num", String))
 READ_ONLY: dict[str, Any] = {"dropscribe_read_only": True}
 BUSY_MS = 15_000  # how long a SQLite writer waits for another
 SQLITE_KEPT = 40  # connections that stay open once they were needed at once: opening one takes as long as a request
@@ -71,20 +51,31 @@ POSTGRESQL_CLIENT: dict[str, Any] = {
     # Text comes back as text even from a database that was created without an encoding (SQL_ASCII).
     "client_encoding": "utf8",
 }
-# A driver refuses some values before the database sees them, in Python's own words.
-UNSTORABLE = (exc.DataError, OverflowError, UnicodeError)
+Ask = Callable[..., Sequence[Any]]  # the rows that a `statement` finds, by what makes it and what is bound to it
 COMPACT = partial(json.dumps, separators=(",", ":"))  # what columns hold as JSON
-AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)  # it may come back
 
 
 class Database:
     """A handle on the store. Safe to share between threads, never across a fork (`dispose` first)."""
 
     def __init__(self, url: str, *, where: str = "") -> None:
-        """`where` names this process in the audit trail. Opens no connection yet."""
+        """`where` names this process in the audit trail. Opens no connection yet. Raises StoreError."""
         self.where = where or socket.gethostname()
-        self.engine = _engine(url)
-        self._reader = self.engine.execution_options(**READ_ONLY)
+        self._url = url
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the engine before there are threads that use it."""
+        self.engine.dialect  # noqa: B018
+
+    @cached_property
+    def engine(self) -> sql.Engine:
+        """SQLAlchemy's."""
+        return _engine(self._url)
+
+    @cached_property
+    def _reader(self) -> sql.Engine:
+        return self.engine.execution_options(**READ_ONLY)
 
     @property
     def is_sqlite(self) -> bool:
@@ -92,7 +83,7 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
+    def begin(self) -> Iterator[sql.Connection]:
         """One writing transaction: commits at the end, rolls back on an exception.
 
         Raises StoreUnavailableError when the database is out of reach or locked, UnstorableError when it cannot hold
@@ -102,35 +93,43 @@ class Database:
             yield connection
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[sql.Connection]:
         """One reading transaction; on SQLite it waits for no writer. Raises like `begin`."""
         with self._translated(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
+    def asking(self) -> Iterator[Ask]:
+        """One reading transaction in which each `statement` is asked. Raises like `begin`."""
+        with self.read() as connection:
+            yield lambda make, **bound: connection.execute(make(), bound).all()
+
+    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except exc.IntegrityError:
+        except sql.exc.IntegrityError:
             raise
-        except UNSTORABLE as error:
+        except (sql.exc.DataError, OverflowError, UnicodeError) as error:  # some before the database sees them
             raise UnstorableError(
                 f"database {self._name} cannot hold it: {self._cause(error)}",
                 remedy="rename it or set its time again, or make the database in UTF-8",
             ) from error
-        except exc.SQLAlchemyError as error:
+        except sql.exc.SQLAlchemyError as error:
             if _interrupted(error):
                 raise KeyboardInterrupt from error
-            is_away = isinstance(error, AWAY) or getattr(error, "connection_invalidated", False)
-            kind = StoreUnavailableError if is_away else StoreError
+            kind = StoreUnavailableError if _is_away(error) else StoreError
             raise kind(
                 f"database {self._name}: {self._cause(error)}", remedy="`dropscribe doctor` checks it"
             ) from error
 
     def clock(self, *, writing: bool = False) -> float:
         """The database's time, in seconds since the epoch; with `writing` it is also tried whether one can write."""
-        with self.begin() if writing else self.read() as connection:
-            return float(connection.execute(select(tables.now())).scalar_one())
+        if writing:
+            with self.begin() as connection:
+                return float(connection.execute(_moment()).scalar_one())
+        with self.asking() as ask:
+            return float(ask(_moment)[0][0])
 
     def migrate(self) -> None:
         """Bring the tables to this version, one process at a time; cheap when they are."""
@@ -182,7 +181,7 @@ class Database:
     def encoding(self) -> str:
         """What the database can hold of text, as it calls it: `UTF8`, `LATIN1`, `SQL_ASCII` (any bytes)."""
         with self.read() as connection:
-            ask = text("PRAGMA encoding" if self.is_sqlite else "SHOW server_encoding")
+            ask = sql.text("PRAGMA encoding" if self.is_sqlite else "SHOW server_encoding")
             return str(connection.execute(ask).scalar_one())
 
     def _cause(self, error: Exception) -> str:
@@ -210,27 +209,39 @@ def open_database(url: str, *, where: str = "", migrate: bool = True) -> Databas
     return database
 
 
-def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(VERSION.name):
+@sql.statement
+def _moment() -> Any:
+    """The database's time."""
+    return sql.select(sql.now())
+
+
+def _version(connection: sql.Connection) -> str | None:
+    if not sql.inspect(connection).has_table(sql.VERSION.name):
         return None
-    return connection.execute(select(VERSION.c.version_num)).scalar()
+    return connection.execute(sql.select(sql.VERSION.c.version_num)).scalar()
 
 
-def _lock_schema(connection: Connection) -> None:
+def _lock_schema(connection: sql.Connection) -> None:
     """Until the transaction ends; on SQLite it is the lock itself."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL lock_timeout = 0"))  # however long another one migrates
-        connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
+        connection.execute(sql.text("SET LOCAL lock_timeout = 0"))  # however long another one migrates
+        connection.execute(sql.text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
 
 
-def _bring_to_head(connection: Connection) -> None:
+def _bring_to_head(connection: sql.Connection) -> None:
     found = _version(connection)  # once more, as another process may have been first
     if found is None:
-        tables.create(connection, HEAD)
+        sql.create(connection, HEAD)
     elif found != HEAD:
         from dropscribe.store import migrate
 
         migrate.upgrade(connection)
+
+
+def _is_away(error: sql.exc.SQLAlchemyError) -> bool:
+    """May the database come back?"""
+    away = (sql.exc.OperationalError, sql.exc.InterfaceError, sql.exc.TimeoutError)
+    return isinstance(error, away) or getattr(error, "connection_invalidated", False)
 
 
 def _interrupted(error: BaseException | None) -> bool:
@@ -240,28 +251,28 @@ def _interrupted(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str) -> sql.Engine:
     try:
-        parsed = make_url(url)
+        parsed = sql.make_url(url)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed.database or "", str(parsed))
         if parsed.get_backend_name() == "postgresql":
             return _postgresql(parsed)
-    except exc.ArgumentError as error:
+    except sql.exc.ArgumentError as error:
         raise StoreError(f"{mask(url)} is not a database URL", remedy="example: postgresql://user@host/name") from error
     except ModuleNotFoundError as error:
         raise StoreError(f"the database driver {error.name} is missing", remedy=how_to_install("postgres")) from error
     raise StoreError(f"{parsed.drivername} is not supported", remedy="use sqlite or postgresql")
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: sql.URL) -> sql.Engine:
     chosen = {name: value for name, value in POSTGRESQL_CLIENT.items() if name not in url.query}
-    engine = create_engine(
+    engine = sql.create_engine(
         url, pool_pre_ping=True, pool_size=5, max_overflow=20, connect_args=chosen, json_serializer=COMPACT
     )
-    event.listen(engine, "connect", _postgresql_limits)
+    sql.event.listen(engine, "connect", _postgresql_limits)
     return engine
 
 
@@ -273,7 +284,7 @@ def _postgresql_limits(connection: Any, _record: Any) -> None:
     connection.commit()
 
 
-def _sqlite(path: str, url: str) -> Engine:
+def _sqlite(path: str, url: str) -> sql.Engine:
     folder = Path(path).absolute().parent
     with explained(OSError, StoreError, f"cannot create {folder}", remedy="set DROPSCRIBE_HOME elsewhere"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -283,9 +294,9 @@ def _sqlite(path: str, url: str) -> Engine:
             remedy="set DROPSCRIBE_HOME to a local directory or DROPSCRIBE_DATABASE_URL to PostgreSQL",
         )
     timeout = {"timeout": BUSY_MS / 1000, "isolation_level": None}
-    engine = create_engine(url, pool_size=SQLITE_KEPT, connect_args=timeout, json_serializer=COMPACT)
-    event.listen(engine, "connect", _sqlite_pragmas)
-    event.listen(engine, "begin", _sqlite_begin)
+    engine = sql.create_engine(url, pool_size=SQLITE_KEPT, connect_args=timeout, json_serializer=COMPACT)
+    sql.event.listen(engine, "connect", _sqlite_pragmas)
+    sql.event.listen(engine, "begin", _sqlite_begin)
     return engine
 
 
@@ -302,12 +313,12 @@ def _sqlite_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _sqlite_begin(connection: Connection) -> None:
+def _sqlite_begin(connection: sql.Connection) -> None:
     reads = connection.get_execution_options().get("dropscribe_read_only", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
-def insert_all(connection: Connection, into: Table[Any], rows: Sequence[dict[str, Any]]) -> None:
+def insert_all(connection: sql.Connection, into: sql.Table[Any], rows: Sequence[dict[str, Any]]) -> None:
     """INSERT many rows in few statements, of which each is answered before the next.
 
     psycopg sends many statements as one stream. PostgreSQL waits without any limit for the rest of a stream, and keeps
@@ -318,16 +329,16 @@ def insert_all(connection: Connection, into: Table[Any], rows: Sequence[dict[str
 
 
 @cache
-def _inserting(into: Table[Any]) -> ReturningInsert[Any]:
-    return insert(into).returning(*into.primary_key.columns)
+def _inserting(into: sql.Table[Any]) -> Any:
+    return sql.insert(into).returning(*into.primary_key.columns)
 
 
-def insert_ignoring(connection: Connection, into: Table[Any]) -> Any:
+def insert_ignoring(connection: sql.Connection, into: sql.Table[Any]) -> Any:
     """An INSERT that leaves rows out that exist already (by any unique key)."""
     return insert_of_dialect(connection, into).on_conflict_do_nothing()
 
 
-def insert_of_dialect(connection: Connection, into: Table[Any]) -> Any:
+def insert_of_dialect(connection: sql.Connection, into: sql.Table[Any]) -> Any:
     """An INSERT that can say what becomes of rows that exist already (`on_conflict_...`)."""
     # Imported here, as one costs `dropscribe status` what the other would.
     if connection.dialect.name == "sqlite":

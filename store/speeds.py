@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
-
-from sqlalchemy import Connection, delete, select, update
+from typing import Any, NamedTuple
 
 from dropscribe.core.routing import is_bound
-from dropscribe.store.session import insert_ignoring
-from dropscribe.store.tables import now, speeds
+from dropscribe.store import sql
+from dropscribe.store.session import Ask, insert_ignoring
 
 MIN_SAMPLE = 10.0  # seconds of audio; of less, the first words and the start of a model would decide the speed
 HALF_LIFE = 600.0  # seconds of work after which a measurement counts half
@@ -36,29 +34,39 @@ class Measured(NamedTuple):
     busy: float = 0.0
 
 
-def note(connection: Connection, place: Place, new: Measured) -> None:
+def note(connection: sql.Connection, place: Place, new: Measured) -> None:
     """Add what was measured; the more of it there is, the less what was measured before counts."""
     fading = 0.5 ** (new.busy / HALF_LIFE)
-    this = (speeds.c.host == place.host, speeds.c.gpu == place.gpu, speeds.c.model_queue == place.model_queue)
-    none = {"audio_seconds": 0.0, "busy_seconds": 0.0, "measured_at": now()}
-    connection.execute(insert_ignoring(connection, speeds).values(**place._asdict(), **none))
+    this = (
+        sql.speeds.c.host == place.host,
+        sql.speeds.c.gpu == place.gpu,
+        sql.speeds.c.model_queue == place.model_queue,
+    )
+    none = {"audio_seconds": 0.0, "busy_seconds": 0.0, "measured_at": sql.now()}
+    connection.execute(insert_ignoring(connection, sql.speeds).values(**place._asdict(), **none))
     added = {
-        "audio_seconds": speeds.c.audio_seconds * fading + new.audio,
-        "busy_seconds": speeds.c.busy_seconds * fading + new.busy,
-        "measured_at": now(),
+        "audio_seconds": sql.speeds.c.audio_seconds * fading + new.audio,
+        "busy_seconds": sql.speeds.c.busy_seconds * fading + new.busy,
+        "measured_at": sql.now(),
     }
-    connection.execute(update(speeds).where(*this).values(**added))
+    connection.execute(sql.update(sql.speeds).where(*this).values(**added))
 
 
-def forget_old(connection: Connection) -> None:
+def forget_old(connection: sql.Connection) -> None:
     """Forget what was not measured for long."""
-    connection.execute(delete(speeds).where(speeds.c.measured_at < now() - FORGET_SECONDS))
+    connection.execute(sql.delete(sql.speeds).where(sql.speeds.c.measured_at < sql.now() - FORGET_SECONDS))
 
 
-def kept(connection: Connection) -> Mapping[Place, Measured]:
+def kept(ask: Ask) -> Mapping[Place, Measured]:
     """All that is known."""
-    columns = (speeds.c.host, speeds.c.gpu, speeds.c.model_queue, speeds.c.audio_seconds, speeds.c.busy_seconds)
-    return {Place(*row[:3]): Measured(*row[3:]) for row in connection.execute(select(*columns))}
+    return {Place(*row[:3]): Measured(*row[3:]) for row in ask(_kept)}
+
+
+@sql.statement
+def _kept() -> Any:
+    """All rows."""
+    known = sql.speeds.c
+    return sql.select(known.host, known.gpu, known.model_queue, known.audio_seconds, known.busy_seconds)
 
 
 def nearest(known: Mapping[Place, Measured], place: Place) -> Measured:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select, update
+from typing import Any
 
 from dropscribe.core.types import JobState
+from dropscribe.store import sql
 from dropscribe.store.session import Database, insert_ignoring
-from dropscribe.store.tables import chunks, jobs, now, switches
 
 PAUSED = "paused"  # nothing new is started
 SPOOL_FULL = "spool_full"  # nothing is prepared
@@ -15,24 +15,32 @@ SPOOL_FULL = "spool_full"  # nothing is prepared
 def pause(database: Database, switch: str = PAUSED) -> bool:
     """Throw a switch: workers start or prepare nothing new; running work goes on. False if it was on already."""
     with database.begin() as connection:
-        thrown = insert_ignoring(connection, switches).values(name=switch, since=now())
-        return connection.execute(thrown.returning(switches.c.name)).first() is not None
+        thrown = insert_ignoring(connection, sql.switches).values(name=switch, since=sql.now())
+        return connection.execute(thrown.returning(sql.switches.c.name)).first() is not None
 
 
 def resume(database: Database, switch: str = PAUSED) -> None:
     """Undo `pause`. Workers dropped the messages that arrived meanwhile, so all are to be sent again."""
     with database.begin() as connection:
-        if not connection.execute(delete(switches).where(switches.c.name == switch)).rowcount:
+        if not connection.execute(sql.delete(sql.switches).where(sql.switches.c.name == switch)).rowcount:
             return
-        for table in (jobs, chunks):
-            connection.execute(update(table).where(table.c.state == "queued").values(sent_at=None))
-        connection.execute(update(jobs).where(jobs.c.state == "finishing", jobs.c.owner.is_(None)).values(sent_at=None))
+        for table in (sql.jobs, sql.chunks):
+            connection.execute(sql.update(table).where(table.c.state == "queued").values(sent_at=None))
+        connection.execute(
+            sql.update(sql.jobs).where(sql.jobs.c.state == "finishing", sql.jobs.c.owner.is_(None)).values(sent_at=None)
+        )
 
 
 def paused_since(database: Database, switch: str = PAUSED) -> float | None:
     """When the switch was thrown (seconds since the epoch), or None."""
-    with database.read() as connection:
-        return connection.execute(select(switches.c.since).where(switches.c.name == switch)).scalar()
+    with database.asking() as ask:
+        return next((since for (since,) in ask(_thrown, switch=switch)), None)
+
+
+@sql.statement
+def _thrown() -> Any:
+    """When a `switch` was thrown."""
+    return sql.select(sql.switches.c.since).where(sql.switches.c.name == sql.bindparam("switch"))
 
 
 def forbidding(becomes: str) -> tuple[str, ...]:

@@ -7,11 +7,10 @@ may be longer than an index entry, uniqueness is held on digests (`path_key`, `i
 
 from __future__ import annotations
 
-import hashlib
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     JSON,
@@ -30,7 +29,9 @@ from sqlalchemy import (
     Table,
     Text,
     TypedColumns,
+    column,
     literal_column,
+    table,
     text,
 )
 from sqlalchemy.engine import Dialect
@@ -44,9 +45,40 @@ from dropscribe.core.origin import RecordingOrigin
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import FINAL_STATES, EngineInfo, Span, SpeakerNames
 from dropscribe.store import file_names, search_words
-from dropscribe.store.json_columns import ENGINE, ORIGIN, OVERRIDES, SPANS, SPEAKERS, TIMINGS
+from dropscribe.store.json_columns import PARSED
 
+T = TypeVar("T")
 _LONE = re.compile("[\ud800-\udfff]")
+
+
+class ParsedJson(TypeDecorator[T]):
+    """A column of JSON that is parsed where a row leaves the store, and written where it goes in: see `PARSED`."""
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        """`name` says what the column holds."""
+        super().__init__()
+        self.name = name
+        self.read, self.write = PARSED[name]
+
+    def process_bind_param(self, value: T | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """To the database."""
+        return None if value is None else self.write(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> T | None:  # noqa: ARG002
+        """From the database."""
+        parsed: T | None = None if value is None else self.read(value)
+        return parsed
+
+
+OVERRIDES = ParsedJson[JobOverrides]("overrides")
+ENGINE = ParsedJson[EngineInfo]("engine")
+TIMINGS = ParsedJson[dict[str, float]]("timings")
+SPANS = ParsedJson[tuple[Span, ...]]("spans")
+ORIGIN = ParsedJson[RecordingOrigin]("origin")
+SPEAKERS = ParsedJson[SpeakerNames]("speakers")
 
 
 class FileName(TypeDecorator[str]):
@@ -157,39 +189,6 @@ PROSE = Prose()
 OPENED = b"{"  # how a document begins that is not compressed
 
 
-def path_key(path: str) -> str:
-    """Digest of an absolute path, for indexes."""
-    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-
-
-def folder_key(path: str) -> str:
-    """Digest of the folder that holds the file of an absolute path."""
-    return path_key(path.rpartition("/")[0])
-
-
-def source_of(root: str, path: str) -> str:
-    """Absolute path of the recording at `path` below its `root`.
-
-    >>> source_of("/srv/talks", "2026/a.wav")
-    '/srv/talks/2026/a.wav'
-    """
-    return f"{root.rstrip('/')}/{path}"
-
-
-class StoredRecording:
-    """What lies at `path` below a `root`."""
-
-    __slots__ = ()
-
-    root: str
-    path: str
-
-    @property
-    def source(self) -> str:
-        """Absolute path of the recording."""
-        return source_of(self.root, self.path)
-
-
 class now(FunctionElement[float]):  # noqa: N801 (reads as the SQL function it is)
     """The database's clock in seconds since the epoch, also within a transaction."""
 
@@ -212,7 +211,13 @@ def among(column: ColumnElement[Any], constants: Iterable[str]) -> ColumnElement
 
     They stand in the statement: what `in_` binds is put into it each time it runs, at half the cost of running it.
     """
-    return column.in_([literal_column(f"'{constant}'") for constant in constants])
+    return column.in_([literal_column(f"'{constant}'") for constant in sorted(constants)])
+
+
+def owned(table: Table[Any]) -> ColumnElement[bool]:
+    """The condition that somebody owns the row; spelled so that SQLite finds it by its index."""
+    found: ColumnElement[bool] = table.c.owner > ""
+    return found
 
 
 def partly(condition: str) -> dict[str, str]:
@@ -746,6 +751,7 @@ BEGIN {_REQUEUED} END
 """,
     ),
 }
+VERSION = table("alembic_version", column("version_num", String))
 # As Alembic makes it.
 VERSION_TABLE = """
 CREATE TABLE alembic_version (

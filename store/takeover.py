@@ -13,9 +13,20 @@ from sqlalchemy import Table as AnyTable
 
 from dropscribe.core.errors import UsageError
 from dropscribe.store import search_words
-from dropscribe.store.json_columns import ParsedJson
 from dropscribe.store.session import Database
-from dropscribe.store.tables import ended, jobs, lines, locks, metadata, roots, speeds, tokens, voices, workers
+from dropscribe.store.tables import (
+    ParsedJson,
+    ended,
+    jobs,
+    lines,
+    locks,
+    metadata,
+    roots,
+    speeds,
+    tokens,
+    voices,
+    workers,
+)
 
 BATCH = 500  # rows held in memory at once
 AS_JSON = (JSON, ParsedJson)

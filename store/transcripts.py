@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import starmap
 from typing import Any
@@ -12,10 +11,11 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from dropscribe.core.types import ChunkKind, ChunkState, EngineInfo, Segment, SegmentKind, Span, Word
 from dropscribe.store import leases, search, transitions
+from dropscribe.store.file_names import path_key
 from dropscribe.store.json_columns import speech_of
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.session import Database, insert_ignoring
-from dropscribe.store.tables import chunks, jobs, now, outputs, path_key, segments, transcripts
+from dropscribe.store.tables import chunks, jobs, now, outputs, segments, transcripts
 from dropscribe.store.transitions import JobEvent
 
 
@@ -196,67 +196,6 @@ def document(database: Database, job_id: str) -> str | None:
     """The finished transcript of a job as JSON, or None."""
     with database.read() as connection:
         return connection.execute(select(transcripts.c.document).where(transcripts.c.job_id == job_id)).scalar()
-
-
-EMPTY = hashlib.sha256(b"").hexdigest()  # of a name that was claimed where there are no hard links
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
-    """A file on disk that dropscribe wrote, or is about to: `sha256` of its content, in hex.
-
-    `replaced` is that of the file which was to give way, where a crash came in between.
-    """
-
-    path: str
-    job_id: str
-    format: str
-    sha256: str
-    written: bool
-    replaced: str | None = None
-
-    @property
-    def contents(self) -> frozenset[str | None]:
-        """Digests of what may be there unless somebody else put it there; None stands for nothing.
-
-        After a crash that is what was to be written, what was to give way, or an empty file.
-        """
-        before = () if self.written else (self.replaced, EMPTY)
-        return frozenset({None, self.sha256, *before})
-
-
-def file_at(database: Database, path: str) -> WrittenFile | None:
-    """What dropscribe knows of the file at this absolute path; None when it did not write it."""
-    return files_at(database, [path]).get(path)
-
-
-def files_at(database: Database, paths: Sequence[str]) -> dict[str, WrittenFile]:
-    """What dropscribe knows of the files at these absolute paths, by path; those that it did not write are left out."""
-    called = {path_key(path): path for path in paths}
-    with database.read() as connection:
-        rows = connection.execute(select(outputs).where(outputs.c.path_key.in_(called))).all()
-    return {called[row.path_key]: _file(row) for row in rows}
-
-
-def files_of(database: Database, job_id: str) -> list[WrittenFile]:
-    """The transcript files of a job."""
-    with database.read() as connection:
-        rows = connection.execute(select(outputs).where(outputs.c.job_id == job_id).order_by(outputs.c.path)).all()
-    return [*map(_file, rows)]
-
-
-def written_of(database: Database, job_ids: Collection[str]) -> dict[str, list[WrittenFile]]:
-    """The transcript files of each of these jobs that are in place."""
-    query = select(outputs).where(outputs.c.job_id.in_(job_ids), outputs.c.written_at.is_not(None))
-    found: dict[str, list[WrittenFile]] = {}
-    with database.read() as connection:
-        for row in connection.execute(query.order_by(outputs.c.path)):
-            found.setdefault(row.job_id, []).append(_file(row))
-    return found
-
-
-def _file(row: Any) -> WrittenFile:
-    return WrittenFile(row.path, row.job_id, row.format, row.sha256, row.written_at is not None, row.replaced)
 
 
 def reserve(database: Database, claim: JobClaim, files: Sequence[Reservation]) -> frozenset[str]:

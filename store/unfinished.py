@@ -6,22 +6,19 @@ The queries read unfinished jobs by the index of states, and the chunks of those
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
+from itertools import count, starmap
 from operator import attrgetter
 from statistics import mean
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select
-
 from dropscribe.core import forecast
 from dropscribe.core.forecast import QueuedChunks, Stream
 from dropscribe.core.types import ACTIVE_STATES, WAITING_CHUNKS, ChunkKind, ChunkState, JobPhase, JobState, Priority
-from dropscribe.store import switches
+from dropscribe.store import sql, switches
+from dropscribe.store.file_names import StoredRecording
 from dropscribe.store.fleet import Worker, capacity_of_engines, living_workers
-from dropscribe.store.leases import owned
 from dropscribe.store.session import Database
-from dropscribe.store.tables import StoredRecording, chunks, jobs
 
 RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 
@@ -73,50 +70,82 @@ class Outlook:
     seconds_left: float | None
 
 
-_COLUMNS = [column for column in jobs.c if column.name in Unfinished.__dataclass_fields__]
-# A job keeps the turn by which it was prepared, and what is prepared goes on in that order.
-_ORDER = (
-    case(RANKS, value=jobs.c.priority, else_=len(RANKS)),
-    jobs.c.turn,
-    jobs.c.created_at,
-    jobs.c.id,
-)
-
-
 def unfinished(database: Database, limit: int | None = None, root: str | None = None) -> list[Unfinished]:
     """Recordings in no final state, in the order of the queue; with a `root`, those in it.
 
     With a `limit`, the first so many, and all that somebody works on. Raises StoreError.
     """
-    with database.read() as connection:
-        query = _query() if root is None else _query().where(jobs.c.root == root)
-        if limit is not None:
-            query = query.where(jobs.c.id.in_(_first(connection, limit, root)))
-        return [Unfinished(**{**row, "state": JobState(row["state"])}) for row in connection.execute(query).mappings()]
+    bound = {} if root is None else {"root": root}
+    with database.asking() as ask:
+        if limit is None:
+            rows = ask(_of_root if bound else _all, **bound)
+        else:
+            rows = ask(_first_of_root if bound else _first, limit=limit, **bound)
+    return [*starmap(_recording, rows)]
 
 
-def _first(connection: Connection, limit: int, root: str | None) -> set[str]:
-    """The jobs at the head of the queue, and all that somebody works on."""
-    active = select(jobs.c.id).where(jobs.c.state.in_(ACTIVE_STATES), *([] if root is None else [jobs.c.root == root]))
-    running = select(chunks.c.job_id).where(chunks.c.state == ChunkState.RUNNING)
-    queries = (active.order_by(*_ORDER).limit(limit), running, active.where(owned(jobs)))
-    return {job for query in queries for job in connection.execute(query).scalars()}
+def _recording(*facts: Any) -> Unfinished:
+    """A recording by its row."""
+    found = Unfinished(*facts)
+    return replace(found, state=JobState(found.state))
 
 
-def _query() -> Any:
+@sql.statement
+def _all() -> Any:
     """Unfinished jobs in the order of the queue, each with the sums over its windows."""
-    windows = (chunks.c.job_id == jobs.c.id, chunks.c.kind == ChunkKind.WINDOW, chunks.c.state != ChunkState.SPLIT)
-    length, waits = chunks.c.end - chunks.c.start, chunks.c.state.in_(WAITING_CHUNKS)
+    windows = (sql.chunks.c.job_id == sql.jobs.c.id, sql.chunks.c.kind == ChunkKind.WINDOW)
+    length, waits = sql.chunks.c.end - sql.chunks.c.start, sql.among(sql.chunks.c.state, WAITING_CHUNKS)
     figures = {
-        "running": case((chunks.c.state == ChunkState.RUNNING, 1), else_=0),
-        "waiting": case((waits, 1), else_=0),
-        "waiting_seconds": case((waits, length), else_=0.0),
-        "read": chunks.c.progress,
+        "running": sql.case((sql.chunks.c.state == ChunkState.RUNNING, 1), else_=0),
+        "waiting": sql.case((waits, 1), else_=0),
+        "waiting_seconds": sql.case((waits, length), else_=0.0),
+        "read": sql.chunks.c.progress,
         "chunk_seconds": length,
     }
-    summed = (func.coalesce(func.sum(figure), 0).label(name) for name, figure in figures.items())
-    of_jobs = select(*_COLUMNS, *summed).select_from(jobs.outerjoin(chunks, windows[0] & windows[1] & windows[2]))
-    return of_jobs.where(jobs.c.state.in_(ACTIVE_STATES)).group_by(jobs.c.id).order_by(*_ORDER)
+    summed = {name: sql.func.coalesce(sql.func.sum(figure), 0) for name, figure in figures.items()}
+    columns = {**sql.jobs.c, **summed}
+    not_split = sql.chunks.c.state != ChunkState.SPLIT
+    of_jobs = sql.select(*(columns[name].label(name) for name in Unfinished.__dataclass_fields__)).select_from(
+        sql.jobs.outerjoin(sql.chunks, sql.and_(*windows, not_split))
+    )
+    return of_jobs.where(sql.among(sql.jobs.c.state, ACTIVE_STATES)).group_by(sql.jobs.c.id).order_by(*_order())
+
+
+@sql.statement
+def _of_root() -> Any:
+    """Those of one `root`."""
+    return _all().where(_in_root())
+
+
+@sql.statement
+def _first() -> Any:
+    """The first `limit` in the queue, and all that somebody works on."""
+    return _all().where(_among_first(sql.among(sql.jobs.c.state, ACTIVE_STATES)))
+
+
+@sql.statement
+def _first_of_root() -> Any:
+    """Both."""
+    return _of_root().where(_among_first(sql.and_(sql.among(sql.jobs.c.state, ACTIVE_STATES), _in_root())))
+
+
+def _in_root() -> Any:
+    """The condition that a job is of this root."""
+    return sql.jobs.c.root == sql.bindparam("root", type_=sql.FileName)
+
+
+def _order() -> Sequence[Any]:
+    """A job keeps the turn by which it was prepared, and what is prepared goes on in that order."""
+    rank = sql.case(RANKS, value=sql.jobs.c.priority, else_=len(RANKS))
+    return rank, sql.jobs.c.turn, sql.jobs.c.created_at, sql.jobs.c.id
+
+
+def _among_first(active: Any) -> Any:
+    """The condition that an active job is at the head of the queue, or that somebody works on it."""
+    head = sql.select(sql.jobs.c.id).where(active).order_by(*_order()).limit(sql.bindparam("limit")).subquery()
+    running = sql.select(sql.chunks.c.job_id).where(sql.chunks.c.state == ChunkState.RUNNING)
+    claimed = sql.select(sql.jobs.c.id).where(active, sql.owned(sql.jobs))
+    return sql.jobs.c.id.in_(sql.select(head.c.id).union(running, claimed))
 
 
 def expected(database: Database, silence: float, limit: int | None = None) -> list[Outlook]:

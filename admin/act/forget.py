@@ -23,7 +23,7 @@ from dropscribe.core.errors import BucketAwayError, OtherFolderError, UsageError
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState
 from dropscribe.store import forget as store_forget
-from dropscribe.store import queries, scrubbing, transcripts
+from dropscribe.store import queries, scrubbing, written_files
 from dropscribe.store.queries import Job
 
 AT_ONCE = 20  # jobs forgotten in one transaction, so that workers are not kept waiting
@@ -146,12 +146,12 @@ def _meant(context: Context, name: str) -> list[Job]:
 
 def _deletion(context: Context, job: Job, *, outputs: bool) -> Deletion:
     """What forgetting a job would remove; with `outputs`, also what becomes of its files."""
-    files = transcripts.files_of(context.database, job.id)
+    files = written_files.files_of(context.database, job.id)
     actions = {file.path: _action_for(context, job, file) if outputs else KEPT for file in files}
     return Deletion(job, store_forget.rows_of(context.database, job.id), actions)
 
 
-def _action_for(context: Context, job: Job, file: transcripts.WrittenFile) -> str:
+def _action_for(context: Context, job: Job, file: written_files.WrittenFile) -> str:
     """What becomes of a file; one whose folder is another by now may be there, where that folder is."""
     from dropscribe.worker.finishing import placement
     from dropscribe.worker.finishing.bucket_place import BucketPlace

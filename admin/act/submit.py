@@ -18,7 +18,7 @@ from dropscribe.core.errors import StoreUnavailableError, UsageError
 from dropscribe.core.routing import PREPARE
 from dropscribe.core.types import Priority
 from dropscribe.scheduler.watching.submission import enter, recordings
-from dropscribe.store import queries, transcripts
+from dropscribe.store import queries, written_files
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.queries import Job
 
@@ -125,4 +125,4 @@ class Waiting:
         for job in found:
             if job.state.is_final and job.id not in self.ended:
                 self.ended.add(job.id)
-                self.shown.ended(job, transcripts.files_of(self.context.database, job.id))
+                self.shown.ended(job, written_files.files_of(self.context.database, job.id))

@@ -21,7 +21,7 @@ from dropscribe.core.access import withhold
 from dropscribe.core.bucket_names import is_in_bucket
 from dropscribe.core.errors import DropscribeError, JobNotFoundError, OutputError, StoreUnavailableError
 from dropscribe.core.types import TRANSCRIPT_STATES
-from dropscribe.store import queries, transcripts
+from dropscribe.store import queries, transcripts, written_files
 from dropscribe.store.queries import Job
 from dropscribe.worker.finishing import placement
 from dropscribe.worker.finishing.destination import Destination, copies, destination, of_copy
@@ -141,7 +141,7 @@ def _put(context: Context, target: Path, data: bytes, owner: str, place: Destina
     there = placement.digest(place.at(target))
     if there == hashlib.sha256(data).hexdigest():
         return
-    if there is not None and transcripts.file_at(context.database, str(target)):
+    if there is not None and written_files.file_at(context.database, str(target)):
         raise OutputError(f"{target} is written only by workers", remedy="name another directory with --to")
     if there is not None and not force:
         raise OutputError(
@@ -159,5 +159,5 @@ def _target(context: Context, job: Job, wanted: Wanted, there: Destination, take
 
 def _is_others(context: Context, job: Job, path: Path) -> bool:
     """Is the path one of another recording's transcript?"""
-    recorded = transcripts.file_at(context.database, str(path))
+    recorded = written_files.file_at(context.database, str(path))
     return recorded is not None and not transcripts.same_recording(context.database, recorded.job_id, job.id)

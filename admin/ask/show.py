@@ -28,13 +28,13 @@ from dropscribe.core.old_names import previous
 from dropscribe.core.passwords import mask
 from dropscribe.core.routing import is_bound, wish_of
 from dropscribe.core.types import Span
-from dropscribe.store import fleet, notifications, queries, transcripts
+from dropscribe.store import fleet, notifications, queries, written_files
 from dropscribe.store.events import Event, events_of
 from dropscribe.store.notifications import WEBHOOK, Delivery
 from dropscribe.store.queries import Job
 from dropscribe.store.session import Database
-from dropscribe.store.transcripts import WrittenFile
 from dropscribe.store.unfinished import Outlook
+from dropscribe.store.written_files import WrittenFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def facts_of(database: Database, job: Job, events: Sequence[Event], outlook: Out
     return JobFacts(
         job=job,
         speech=queries.speech(database, job.id),
-        files=transcripts.files_of(database, job.id),
+        files=written_files.files_of(database, job.id),
         events=events,
         deliveries=notifications.of_job(database, job.id),
         history=timeline.build(

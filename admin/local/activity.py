@@ -10,7 +10,7 @@ from dropscribe.admin.state.report import Report
 from dropscribe.core.bucket_names import as_stored
 from dropscribe.scheduler.scanning.scanner import FolderState
 from dropscribe.scheduler.watching.outages import UNSEEN
-from dropscribe.store import queries, transcripts
+from dropscribe.store import queries, written_files
 from dropscribe.store.event_cursor import EventCursor
 from dropscribe.store.events import postponed_since
 from dropscribe.store.roots import WatchedRoot
@@ -65,7 +65,7 @@ class ActivityReporter:
     def _report_ended(self) -> None:
         """Report the jobs that ended since the last look, with the files that they have."""
         for job in queries.ended_since(self._database, self._ended_until):
-            self._report.ended(job, transcripts.files_of(self._database, job.id))
+            self._report.ended(job, written_files.files_of(self._database, job.id))
             self._ended_until = max(self._ended_until, job.finished_at or 0.0)
 
 

@@ -19,8 +19,8 @@ from dropscribe.core.types import ACTIVE_STATES, JobPhase, JobState
 from dropscribe.store import broker_trouble, fleet, queries, switches
 from dropscribe.store.broker_trouble import AWAY, BrokerTrouble
 from dropscribe.store.fleet import DRAINING, Work, Worker, list_workers, living_workers
-from dropscribe.store.forget import Removal, removed
 from dropscribe.store.queries import Backlog, Deferred
+from dropscribe.store.removals import Removal, removed
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
 from dropscribe.store.switches import SPOOL_FULL

@@ -10,7 +10,7 @@ from pathlib import Path
 from dropscribe.core.bucket_names import as_stored, is_in_bucket
 from dropscribe.core.clock import iso
 from dropscribe.core.errors import AmbiguousJobError, JobNotFoundError
-from dropscribe.store import forget, queries
+from dropscribe.store import queries
 from dropscribe.store.roots import WatchedRoot, list_roots
 from dropscribe.store.session import Database
 
@@ -77,6 +77,8 @@ def _called(database: Database, name: str) -> str:
 
 def _refuse_forgotten(database: Database, name: str) -> None:
     """Raise JobNotFoundError for a recording that was forgotten, with when."""
+    from dropscribe.store import forget  # as above
+
     for path in typed_paths(name):
         if moment := forget.forgotten_at(database, str(path), _seen(path)):
             raise JobNotFoundError(

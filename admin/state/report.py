@@ -19,7 +19,7 @@ from dropscribe.admin.terminal import render
 from dropscribe.admin.terminal.progress import ByteLines, byte_bar
 from dropscribe.admin.terminal.render import write_json_line
 from dropscribe.store.queries import Job
-from dropscribe.store.transcripts import WrittenFile
+from dropscribe.store.written_files import WrittenFile
 
 
 class Report(Protocol):

@@ -15,8 +15,8 @@ from dropscribe.admin.state.job_view import expectation
 from dropscribe.admin.terminal import render
 from dropscribe.core.types import JobPhase
 from dropscribe.store.fleet import Worker
-from dropscribe.store.forget import TEXT, Removal
 from dropscribe.store.queries import Backlog
+from dropscribe.store.removals import TEXT, Removal
 from dropscribe.store.roots import WatchedRoot
 from dropscribe.store.unfinished import Outlook
 

@@ -25,7 +25,7 @@ from dropscribe.scheduler.duties.channel import CutShortError, DeliveryError, No
 from dropscribe.scheduler.duties.done_command import DoneCommand
 from dropscribe.scheduler.duties.mail import MailChannel
 from dropscribe.scheduler.duties.webhook import Webhook
-from dropscribe.store import notifications, queries, transcripts
+from dropscribe.store import notifications, queries, written_files
 from dropscribe.store.notifications import Notification
 from dropscribe.store.queries import Job
 from dropscribe.store.session import Database
@@ -125,7 +125,7 @@ class Notifier:
 
 def payload(database: Database, one: Notification, job: Job) -> dict[str, Any]:
     """What is sent of a job: state and reason as of then, the rest as it is now. docs/notifications.md lists it."""
-    files = filter(attrgetter("written"), transcripts.files_of(database, one.job_id))
+    files = filter(attrgetter("written"), written_files.files_of(database, one.job_id))
     told = {
         "id": one.id,
         "at": iso(one.at),

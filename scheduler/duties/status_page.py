@@ -22,12 +22,12 @@ from dropscribe.core.safe_text import printable
 from dropscribe.core.types import ACTIVE_STATES, ATTENTION_STATES, TRANSCRIPT_STATES, JobPhase, JobState
 from dropscribe.scheduler.scanning.roots import RootOfflineError
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import queries, transcripts, unfinished
+from dropscribe.store import queries, unfinished, written_files
 from dropscribe.store.queries import Job
 from dropscribe.store.roots import RootReport, WaitingPart
 from dropscribe.store.session import Database
-from dropscribe.store.transcripts import WrittenFile
 from dropscribe.store.unfinished import Outlook
+from dropscribe.store.written_files import WrittenFile
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def gather(database: Database, report: RootReport, root: str, silence: float) ->
         queue=_queue(database, root, silence),
         troubled=troubled,
         through=through,
-        files=transcripts.written_of(database, [*map(attrgetter("id"), chain(troubled, through))]),
+        files=written_files.written_of(database, [*map(attrgetter("id"), chain(troubled, through))]),
     )
 
 

@@ -15,7 +15,7 @@ from dropscribe.core.errors import DropscribeError
 from dropscribe.core.settings import Settings
 from dropscribe.serve.protocols.request_jobs import has_text, locked
 from dropscribe.serve.uploads import HIDDEN
-from dropscribe.store import queries, transcripts
+from dropscribe.store import queries, written_files
 from dropscribe.store.queries import Job
 from dropscribe.store.session import Database
 
@@ -82,7 +82,7 @@ def _is_needed(database: Database, path: Path) -> bool:
     now = database.clock()
     if of_path := queries.list_jobs(database, path=str(path)):
         return any(_may_want(job, now) for job in of_path)
-    if written := transcripts.file_at(database, str(path)):
+    if written := written_files.file_at(database, str(path)):
         return bool(queries.active_among(database, {written.job_id}))
     if path.name.startswith("."):
         return time.time() - path.stat().st_ctime < STRAY_SECONDS

@@ -12,7 +12,8 @@ from sqlalchemy import update
 
 from dropscribe.core.types import JobState
 from dropscribe.store import backup, fleet, queries, tables, transcripts
-from dropscribe.store.session import HEAD, VERSION, Database
+from dropscribe.store.session import HEAD, Database
+from dropscribe.store.tables import VERSION
 from dropscribe.worker import cpu_tasks
 from tests import servers
 from tests.integration.console import Cli, done

@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from dropscribe.admin.act.rerun import READ, action_for
 from dropscribe.core.types import JobState, SpeakerNames
-from dropscribe.store import commands, forget, jobs, queries, speakers, tables, transcripts
+from dropscribe.store import commands, forget, jobs, queries, speakers, tables, written_files
 from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
 from dropscribe.worker import cpu_tasks
@@ -62,7 +62,7 @@ def test_it_is_taken_over_with_its_files_and_no_chunk_is_transcribed(restored: W
     assert new == old | {"job_id": job_id}
     assert job.duration == old["source"]["duration"]
     assert json.loads(after["talk.ok"])["job"] == job_id
-    assert {file.path for file in transcripts.files_of(restored.database, job_id)} == {
+    assert {file.path for file in written_files.files_of(restored.database, job_id)} == {
         str(recording.parent / name) for name in after.keys() - {"talk.wav"}
     }
 
@@ -145,7 +145,7 @@ def test_what_people_changed_is_neither_taken_nor_overwritten(restored: WorkerCo
     job = carry_through(restored, admit(restored, recording))
     assert job.state is JobState.DONE
     assert edited.read_text() == "corrected by hand"
-    assert str(edited) not in {file.path for file in transcripts.files_of(restored.database, job.id)}
+    assert str(edited) not in {file.path for file in written_files.files_of(restored.database, job.id)}
 
 
 @pytest.mark.parametrize(

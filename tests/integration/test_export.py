@@ -15,7 +15,7 @@ from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.types import EngineInfo, JobState, Media, Segment, Source, Transcript
-from dropscribe.store import chunk_plans, jobs, transcripts
+from dropscribe.store import chunk_plans, jobs, transcripts, written_files
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
@@ -163,7 +163,7 @@ def test_what_workers_wrote_is_never_touched(shop: Shop) -> None:
     code, _, err = shop.export(job_id, "-f", "txt", "--force")
     assert (code, shop.files(ending=".txt")) == (1, {"inbox/a.txt": ""})
     assert "written only by workers" in err
-    assert [file.path for file in transcripts.files_of(shop.database, job_id)] == [f"{shop.inbox}/a.txt"]
+    assert [file.path for file in written_files.files_of(shop.database, job_id)] == [f"{shop.inbox}/a.txt"]
 
 
 def test_recordings_that_share_a_name_get_files_of_their_own_time_and_again(shop: Shop) -> None:

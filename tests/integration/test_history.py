@@ -30,8 +30,8 @@ from dropscribe.store import (
     recording_moves,
     recovery,
     roots,
-    transcripts,
     unfinished,
+    written_files,
 )
 from dropscribe.store import tables as schema
 from dropscribe.store.session import Database
@@ -132,7 +132,7 @@ def test_no_statement_that_runs_by_itself_reads_all_that_ever_was(history: Datab
         "the backlog": lambda: (queries.backlog(history), queries.deferred(history), queries.unfinished(history)),
         "the queue": lambda: (unfinished.unfinished(history), unfinished.unfinished(history, limit=9)),
         "the list of what waits": lambda: queries.list_jobs(history, phases=[JobPhase.WAITING], limit=5),
-        "the files of a page": lambda: transcripts.written_of(history, [job, waiting]),
+        "the files of a page": lambda: written_files.written_of(history, [job, waiting]),
         "the latest troubles": lambda: queries.last_troubles(history, 5),
         "what ended since": lambda: queries.ended_since(history, 4e9),
         "workers": lambda: fleet.list_workers(history),

@@ -19,10 +19,11 @@ from sqlalchemy.engine import default
 from dropscribe.core.errors import SchemaError, StoreError
 from dropscribe.core.routing import ResidentModel
 from dropscribe.core.types import EngineInfo
-from dropscribe.store import jobs, migrate, queries, transcripts
+from dropscribe.store import jobs, migrate, queries, transcripts, written_files
 from dropscribe.store.events import events_of
+from dropscribe.store.file_names import path_key
 from dropscribe.store.session import HEAD, Database, open_database
-from dropscribe.store.tables import FileName, metadata, path_key
+from dropscribe.store.tables import FileName, metadata
 from tests.integration.definitions import definitions
 from tests.integration.older_store import REVISIONS, counts, fill, older_store, upgrade_to
 
@@ -194,7 +195,7 @@ def test_digests_and_documents_of_before_are_what_they_were(database_url: str) -
         _copy(connection, "outputs", path_key=path_key(path), path=path, sha256=sha256)
     older.close()
     upgraded = open_database(database_url)
-    found = transcripts.file_at(upgraded, path)
+    found = written_files.file_at(upgraded, path)
     assert (found and found.sha256, transcripts.document(upgraded, "x")) == (sha256, document)
     assert queries.find(upgraded, "?", "/x/x") == "x"
     upgraded.close()

@@ -39,6 +39,7 @@ from dropscribe.store import (
 )
 from dropscribe.store.events import events_of
 from dropscribe.store.jobs import NewJob
+from dropscribe.store.removals import removed
 from dropscribe.store.revisions import NewRevision
 from dropscribe.store.search import Query
 from dropscribe.store.session import Database, open_database
@@ -139,7 +140,7 @@ def test_history_goes_whole_and_the_recording_is_not_admitted_again(store: Datab
     missing = " ".join(cli("show", "/rec/a.wav").err.split())
     assert "the data of /rec/a.wav was removed" in missing
     assert "`dropscribe submit` has it transcribed again" in missing
-    assert [(one.what, one.jobs) for one in forget.removed(store, 9)] == [("job", 2)]
+    assert [(one.what, one.jobs) for one in removed(store, 9)] == [("job", 2)]
 
 
 def test_requests_are_what_somebody_submitted(database: Database) -> None:

@@ -31,7 +31,7 @@ from dropscribe.scheduler.watching.file_events import FileEventWatcher
 from dropscribe.scheduler.watching.folder_rules import Folders, read_folders
 from dropscribe.scheduler.watching.joining import WholeRecording
 from dropscribe.scheduler.watching.root_watch import RootWatch
-from dropscribe.store import jobs, leases, queries, recovery, tables
+from dropscribe.store import jobs, queries, recovery, tables
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.roots import RootReport, list_roots, report_roots
@@ -517,4 +517,4 @@ def test_a_retried_chunk_is_found_by_the_reconciler(database: Database) -> None:
     recovery.expire_of(database, "cpu", 3)
     assert [row.id for row in recovery.unsent(database, "prepare", 15.0, 0)] == [job_id]
     with database.read() as connection:
-        assert connection.execute(tables.jobs.select().where(leases.owned(tables.jobs))).first() is None
+        assert connection.execute(tables.jobs.select().where(tables.owned(tables.jobs))).first() is None

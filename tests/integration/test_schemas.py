@@ -11,7 +11,7 @@ from jsonschema import ValidationError
 
 from dropscribe.admin.state.report import JsonReport
 from dropscribe.core.types import JobState
-from dropscribe.store import chunks, fleet, queries, transcripts
+from dropscribe.store import chunks, fleet, queries, written_files
 from dropscribe.store.roots import RootReport, report_roots
 from dropscribe.store.session import Database
 from tests.integration.console import ENGINE, Cli, admit, done, fail, prepare
@@ -79,7 +79,7 @@ def test_what_happens_is_told_as_its_schema_says(
     job = queries.job(store, filled)
     report = JsonReport()
     report.say("hello")
-    report.ended(job, transcripts.files_of(store, filled))
+    report.ended(job, written_files.files_of(store, filled))
     report.summary([job, queries.job(store, queries.list_jobs(store)[-1].id)])
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["event"] for one in told] == ["note", "ended", "summary"]

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from dropscribe.core.errors import LeaseLostError
 from dropscribe.core.types import ChunkState, JobState, Media, RawTranscript
-from dropscribe.store import chunk_plans, chunks, jobs, leases, recovery, transcripts
+from dropscribe.store import chunk_plans, chunks, jobs, leases, recovery, transcripts, written_files
 from dropscribe.store.chunk_plans import Prepared
 from dropscribe.store.leases import JobClaim, Renewal
 from dropscribe.store.session import Database
@@ -124,7 +124,7 @@ def _finishing(database: Database, path: str) -> JobClaim:
 
 def test_a_file_belongs_to_the_job_that_reserved_its_path(database: Database) -> None:
     one, other = (_finishing(database, name) for name in ("a.wav", "b.wav"))
-    assert transcripts.file_at(database, "/root/a.txt") is None
+    assert written_files.file_at(database, "/root/a.txt") is None
     path = "/root/a.txt"
     theirs, later = [Reservation(path, "txt", "22"), Reservation("/root/b.txt", "txt", "33")], "/root/c.txt"
     assert transcripts.save(database, one, "{}", files=[Reservation(path, "txt", "11")]) == {path}
@@ -134,7 +134,7 @@ def test_a_file_belongs_to_the_job_that_reserved_its_path(database: Database) ->
     with pytest.raises(LeaseLostError):
         jobs.complete(database, other, JobState.DONE, files=[path])
     assert state(database, other.id) is JobState.FINISHING
-    (file,) = transcripts.files_of(database, one.id)
+    (file,) = written_files.files_of(database, one.id)
     assert (file.path, file.sha256, file.written) == ("/root/a.txt", "11", True)
     transcripts.give_up(database, one, path)
     assert transcripts.reserve(database, other, theirs[:1]) == {path}
@@ -151,5 +151,5 @@ def test_a_file_that_gives_way_does_so_for_the_job_that_it_was_of_alone(database
         path,
         "/root/b.txt",
     }
-    (kept,) = transcripts.files_at(database, [path, "/root/nothing.txt"]).values()
+    (kept,) = written_files.files_at(database, [path, "/root/nothing.txt"]).values()
     assert (kept.job_id, kept.sha256, kept.replaced, kept.written) == (other.id, "22", "11", False)

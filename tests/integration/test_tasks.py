@@ -17,7 +17,18 @@ from dropscribe.core.routing import CPU_QUEUE, MODEL_QUEUE
 from dropscribe.core.types import JobState, RawTranscript, Span, SpeakerNames
 from dropscribe.models.base import Audio, TranscribeRequest
 from dropscribe.models.scripted.transcriber import Script, Scripted
-from dropscribe.store import commands, fleet, forget, jobs, queries, recovery, speakers, switches, transcripts
+from dropscribe.store import (
+    commands,
+    fleet,
+    forget,
+    jobs,
+    queries,
+    recovery,
+    speakers,
+    switches,
+    transcripts,
+    written_files,
+)
 from dropscribe.store.events import events_of
 from dropscribe.store.fleet import list_workers
 from dropscribe.store.jobs import NewJob
@@ -335,7 +346,7 @@ def test_a_file_put_there_this_very_moment_is_not_overwritten(
     assert carry_through(context, job_id).state is JobState.DONE
     assert recording.with_suffix(".txt").read_text() == "mine"
     assert recording.with_name("talk.wav.txt").exists()
-    (file,) = transcripts.files_of(context.database, job_id)
+    (file,) = written_files.files_of(context.database, job_id)
     assert file.path.endswith("talk.wav.txt")
 
 

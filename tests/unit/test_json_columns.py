@@ -10,17 +10,8 @@ from sqlalchemy.dialects.sqlite import dialect
 
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.types import EngineInfo, Media, Span, SpeakerNames, Track
-from dropscribe.store.json_columns import (
-    ENGINE,
-    OVERRIDES,
-    SPANS,
-    SPEAKERS,
-    TIMINGS,
-    ParsedJson,
-    media_of,
-    speech_of,
-    stored_media,
-)
+from dropscribe.store.json_columns import media_of, speech_of, stored_media
+from dropscribe.store.tables import ENGINE, OVERRIDES, SPANS, SPEAKERS, TIMINGS, ParsedJson
 
 SQLITE = dialect()
 TWO_TRACKS = Media("mov", tracks=(Track(1, "aac"), Track(2, left_out="it is damaged")), separate_channels=(1, 2))

@@ -20,8 +20,8 @@ from dropscribe.scheduler.duties.status_page import IN_WORDS, MOST, NAME, THROUG
 from dropscribe.scheduler.scanning.ignore import NameKind, classify
 from dropscribe.store.queries import Job
 from dropscribe.store.roots import RootReport, WaitingFolder
-from dropscribe.store.transcripts import WrittenFile
 from dropscribe.store.unfinished import Outlook, Unfinished
+from dropscribe.store.written_files import WrittenFile
 
 ROOT = "/share"
 REPORT = RootReport(ROOT, "here", "ext4", online=True)

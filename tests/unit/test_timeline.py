@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from dropscribe.admin.ask import timeline
 from dropscribe.core.types import JobState, Span
 from dropscribe.store.events import Event
+from dropscribe.store.transitions import CHUNKS as CHANGES_OF_CHUNKS
+from dropscribe.store.transitions import JOBS
 
 WINDOWS = {"0": Span(0.0, 600.0), "1": Span(570.0, 1200.0)}
 KINDS = [
@@ -21,6 +23,16 @@ KINDS = [
     "renamed",
 ]
 CHUNKS = ["", "0", "1", "1.0", "e0"]
+
+
+def test_every_transition_that_ends_an_attempt_or_revives_a_job_is_told_so() -> None:
+    ends = {
+        made.kind for made in [*JOBS.values(), *CHANGES_OF_CHUNKS.values()] if made.is_of_an_attempt and not made.claims
+    }
+    assert ends - {None} == timeline.ENDS_ONE
+    final = [state for state in JobState if state.is_final]
+    revives = {made.kind for made in JOBS.values() if made.moves.keys() & final}
+    assert revives - {None} | timeline.BEGINS.keys() == timeline.REVIVES
 
 
 def events(*told: tuple[float, str, str, str] | tuple[float, str, str, str, str]) -> list[Event]:

@@ -16,7 +16,7 @@ from hashlib import sha256
 from dropscribe.core.bucket_names import is_in_bucket
 from dropscribe.core.errors import OutputError, StoreError
 from dropscribe.core.types import Transcript
-from dropscribe.store import transcripts
+from dropscribe.store import written_files
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.queries import Job
 from dropscribe.store.transcripts import FoundFile
@@ -43,12 +43,12 @@ def find(context: WorkerContext, claim: JobClaim, job: Job, digest: str) -> Earl
     None for a job whose files the store knows: it is to be transcribed again. So is a file that is known no such
     transcript, and a file that is not a transcript of this recording is left alone.
     """
-    if transcripts.files_of(context.database, job.id):
+    if written_files.files_of(context.database, job.id):
         return None
     with suppress(OutputError), _existing(context, claim, job) as place:
         for path in place.candidates("json"):
             data = place.read(path) or b""
-            if digest.encode() in data and not transcripts.file_at(context.database, path):
+            if digest.encode() in data and not written_files.file_at(context.database, path):
                 with suppress(StoreError, OutputError, ValueError, RecursionError):  # somebody else's
                     transcript = json_.from_json(data.decode())
                     if transcript.source.sha256 == digest:

@@ -24,10 +24,11 @@ from dropscribe.core.bucket_names import is_in_bucket
 from dropscribe.core.errors import OtherFolderError, OutputError, WithheldError
 from dropscribe.core.settings import OUTPUT_FORMATS
 from dropscribe.core.types import JobState
-from dropscribe.store import recording_moves, revisions, transcripts
+from dropscribe.store import recording_moves, revisions, transcripts, written_files
 from dropscribe.store.leases import JobClaim
 from dropscribe.store.queries import Job
-from dropscribe.store.transcripts import Reservation, WrittenFile
+from dropscribe.store.transcripts import Reservation
+from dropscribe.store.written_files import WrittenFile
 from dropscribe.worker import outputs
 from dropscribe.worker.finishing import placement
 from dropscribe.worker.finishing.bucket_place import BucketPlace
@@ -91,7 +92,7 @@ class _Register:
 
     def known(self, paths: Sequence[str]) -> dict[str, WrittenFile]:
         """What is at these paths, as far as dropscribe wrote it."""
-        return transcripts.files_at(self._database, paths)
+        return written_files.files_at(self._database, paths)
 
     def gives_way(self, theirs: str, ours: str) -> bool:
         """May a job's file take the place of another's: of the same recording, and not of what people corrected?"""
