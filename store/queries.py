@@ -301,19 +301,13 @@ def _found(database: Database, which: Sequence[sql.ColumnElement[bool]], limit: 
         with database.asking() as ask:
             return ask(_newest, limit=limit)
     with database.read() as connection:
-        return connection.execute(_newest_first().where(*which).limit(limit)).all()
-
-
-@cache
-def _newest_first() -> Any:
-    """All jobs, the newest first."""
-    return _jobs().order_by(sql.jobs.c.created_at.desc(), sql.jobs.c.id)
+        return connection.execute(_newest().where(*which).limit(limit)).all()
 
 
 @sql.statement
 def _newest() -> Any:
     """The newest `limit` jobs."""
-    return _newest_first().limit(sql.bindparam("limit"))
+    return _jobs().order_by(sql.jobs.c.created_at.desc(), sql.jobs.c.id).limit(sql.bindparam("limit"))
 
 
 def _in_phase(phase: JobPhase) -> sql.ColumnElement[bool]:

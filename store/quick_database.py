@@ -62,10 +62,7 @@ class QuickDatabase(Database):
         if self._file.execute(VERSION).fetchone() != (HEAD,):
             self._file.close()
             raise sqlite3.DatabaseError
-        super().__init__(url)
-
-    def _prepare(self) -> None:
-        """The engine is made when it is needed."""
+        super().__init__(url, at_once=False)
 
     @contextmanager
     def asking(self) -> Iterator[Ask]:

@@ -58,15 +58,15 @@ COMPACT = partial(json.dumps, separators=(",", ":"))  # what columns hold as JSO
 class Database:
     """A handle on the store. Safe to share between threads, never across a fork (`dispose` first)."""
 
-    def __init__(self, url: str, *, where: str = "") -> None:
-        """`where` names this process in the audit trail. Opens no connection yet. Raises StoreError."""
+    def __init__(self, url: str, *, where: str = "", at_once: bool = True) -> None:
+        """`where` names this process in the audit trail. Opens no connection yet. Raises StoreError.
+
+        Without `at_once`, the engine is made when it is needed, which only one thread may then do.
+        """
         self.where = where or socket.gethostname()
         self._url = url
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Make the engine before there are threads that use it."""
-        self.engine.dialect  # noqa: B018
+        if at_once:
+            self.engine.dialect  # noqa: B018
 
     @cached_property
     def engine(self) -> sql.Engine:

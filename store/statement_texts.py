@@ -53,13 +53,12 @@ def text_of(statement: Any) -> dict[str, Any]:
 
 def _ways(types: Mapping[Any, TypeEngine[Any]]) -> dict[Any, str]:
     """How values are handed over that are not taken as they are. Raises KeyError for a type that is not known."""
-    return {name: way for name, kind in types.items() if (way := _way(kind))}
-
-
-def _way(kind: TypeEngine[Any]) -> str:
-    if isinstance(kind, ParsedJson):
-        return kind.name
-    return WAYS[type(kind)] if isinstance(kind, TypeDecorator) else WAYS.get(type(kind), "")
+    ways = {
+        name: kind.name if isinstance(kind, ParsedJson) else WAYS[type(kind)]
+        for name, kind in types.items()
+        if type(kind) in WAYS or isinstance(kind, TypeDecorator)
+    }
+    return {name: way for name, way in ways.items() if way}
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def _all() -> Any:
 @sql.statement
 def _of_root() -> Any:
     """Those of one `root`."""
-    return _all().where(_in_root())
+    return _all().where(sql.jobs.c.root == sql.bindparam("root"))
 
 
 @sql.statement
@@ -126,12 +126,9 @@ def _first() -> Any:
 @sql.statement
 def _first_of_root() -> Any:
     """Both."""
-    return _of_root().where(_among_first(sql.and_(sql.among(sql.jobs.c.state, ACTIVE_STATES), _in_root())))
-
-
-def _in_root() -> Any:
-    """The condition that a job is of this root."""
-    return sql.jobs.c.root == sql.bindparam("root", type_=sql.FileName)
+    return _of_root().where(
+        _among_first(sql.and_(sql.among(sql.jobs.c.state, ACTIVE_STATES), sql.jobs.c.root == sql.bindparam("root")))
+    )
 
 
 def _order() -> Sequence[Any]:
