@@ -130,9 +130,9 @@ def _load(wait: Callable[[], object]) -> float:
 
 def _print_table(rows: Sequence[Row]) -> None:
     ours = rows[0].load
-    print(f"\n{'':44}{'CPU':>8}{'ratio':>8}")
+    print(f"\n{'':52}{'CPU':>8}{'ratio':>8}")
     for row in rows:
-        print(f"{row.name:44}{row.load:8.2%}{row.load / ours:7.1f}x")
+        print(f"{row.name:52}{row.load:8.2%}{row.load / ours:7.1f}x")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import os
 import pwd
 import stat
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from itertools import starmap
 from operator import and_, itemgetter, or_
@@ -35,6 +35,7 @@ _VERSION = struct.pack("<I", 2)
 _ENTRY = struct.Struct("<HHI")  # tag, permissions, id
 _NO_ACL = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 
+MODE = 5  # fields of an `Access` before those with names
 Named = tuple[tuple[int, int], ...]  # ids with their permissions
 
 
@@ -51,14 +52,15 @@ class Access:
     groups: Named = ()
 
     @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> Self:
-        """From JSON."""
-        named = {kind: tuple(map(tuple, stored.get(kind, ()))) for kind in ("users", "groups")}
-        return cls(**{**stored, **named})
+    def read(cls, stored: Mapping[str, Any] | Sequence[Any]) -> Self:
+        """From JSON; earlier versions wrote an object, in the same order."""
+        values = [*stored.values()] if isinstance(stored, Mapping) else stored
+        return cls(*values[:MODE], *(tuple(map(tuple, named)) for named in values[MODE:]))
 
-    def stored(self) -> dict[str, Any]:
-        """As JSON, from which `read` makes the same."""
-        return {name: value for name, value in asdict(self).items() if value != ()}
+    def stored(self) -> list[Any]:
+        """As JSON, from which `read` makes the same; those that are named, where there are any."""
+        values = astuple(self)
+        return [*values[:MODE], *(values[MODE:] if self.users or self.groups else ())]
 
     def having(self, *, mode: int | None = None, gid: int | None = None) -> Access:
         """The same with a mode of somebody's choice, which names nobody, and a group."""

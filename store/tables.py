@@ -8,7 +8,6 @@ may be longer than an index entry, uniqueness is held on digests (`path_key`, `i
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -44,7 +43,7 @@ from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.origin import RecordingOrigin
 from dropscribe.core.routing import MODEL_QUEUE
 from dropscribe.core.types import FINAL_STATES, EngineInfo, Span, SpeakerNames
-from dropscribe.store import file_names, search_words
+from dropscribe.store import file_names, packing, search_words
 from dropscribe.store.json_columns import PARSED
 
 T = TypeVar("T")
@@ -176,17 +175,14 @@ class Packed(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
         """To the database."""
-        return None if value is None else zlib.compress(str(PROSE.process_bind_param(value, dialect)).encode())
+        return None if value is None else packing.pack(str(PROSE.process_bind_param(value, dialect)))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
         """From the database."""
-        if value is None or isinstance(value, str):
-            return value
-        return (value if value.startswith(OPENED) else zlib.decompress(value)).decode()
+        return packing.unpack(value) if isinstance(value, bytes) else value
 
 
 PROSE = Prose()
-OPENED = b"{"  # how a document begins that is not compressed
 
 
 class now(FunctionElement[float]):  # noqa: N801 (reads as the SQL function it is)

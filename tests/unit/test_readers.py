@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -16,6 +17,15 @@ LIST = 5  # read and enter
 
 def access(mode: int, uid: int = DROPSCRIBE, gid: int = STAFF, **names: tuple[tuple[int, int], ...]) -> Access:
     return Access(uid, gid, mode >> 6 & 7, mode >> 3 & 7, mode & 7, **names)
+
+
+@pytest.mark.parametrize("names", [{}, {"users": ((BOB, 4),)}, {"users": ((BOB, 4),), "groups": ((STAFF, 5),)}])
+def test_permissions_come_back_from_json_of_this_version_and_of_earlier_ones(
+    names: dict[str, tuple[tuple[int, int], ...]],
+) -> None:
+    given = access(0o750, **names)
+    for stored in (given.stored(), asdict(given)):
+        assert Access.read(json.loads(json.dumps(stored))) == given
 
 
 def lists(root: Access, folder: Access) -> bool:
