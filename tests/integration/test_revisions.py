@@ -55,7 +55,7 @@ def test_revisions_are_kept_one_after_the_other_and_each_can_be_taken_back(datab
     for _ in range(3):
         revisions.undo(database, job_id, "bob")
     assert said(database, job_id) == []
-    with pytest.raises(UsageError, match="nothing is left to take back"):
+    with pytest.raises(UsageError, match="there is nothing left to undo"):
         revisions.undo(database, job_id, "bob")
     with pytest.raises(UsageError, match="there is no revision 99"):
         revisions.add(database, job_id, NewRevision("bob", back_to=99))
@@ -89,7 +89,7 @@ def test_of_two_who_correct_at_once_the_second_is_told_and_nothing_is_overwritte
     job_id = done(database, "a.wav")
     seen = revisions.newest(database, job_id)
     revisions.add(database, job_id, text(0), expected=seen)
-    with pytest.raises(EditConflictError, match="its revision is 1, and not 0; read it again"):
+    with pytest.raises(EditConflictError, match="its revision is now 1, and not 0; load it again"):
         revisions.add(database, job_id, text(1, who="bob"), expected=seen)
     with pytest.raises(EditConflictError):
         revisions.undo(database, job_id, "bob", expected=seen)
