@@ -89,10 +89,12 @@ def _bare(machine: Machine, kind: str, count: int, work: float = 0.0) -> Row:
     doorbell = Doorbell(machine.settings)
     with redis.Redis.from_url(redis_url(machine.settings), socket_timeout=None) as client:
         _hear(client, bare.READY_KEY)
-        began = time.time()
+        before, began = machine.cpu_seconds(), time.time()
         for number in range(count):
             doorbell.ring(TRANSCRIBE, f"bare.{number}")
         seconds = _hear(client, bare.DONE_KEY) - began
+    if not work:
+        _print_cpu(f"a bare task {bare.KINDS[kind].title}", before, machine.cpu_seconds(), count)
     doorbell.close()
     machine.stop(child)
     return Row(f"bare task {bare.KINDS[kind].title}", count, seconds)
@@ -122,18 +124,21 @@ def _product(machine: Machine, inbox: Path, options: argparse.Namespace) -> tupl
         sound.rename(inbox / sound.name)
     _wait_for_jobs(machine, options.recordings)
     recordings = _from_admission(machine)
-    _print_cpu(before, machine.cpu_seconds(), options.recordings)
+    total = _print_cpu("a recording", before, machine.cpu_seconds(), options.recordings)
+    print(f"two free cores do {2 / total:.1f} recordings a second")
+    before = machine.cpu_seconds()
     _write_long(inbox / LONG, options.chunks * CHUNK_SECONDS)
     _wait_for_jobs(machine, options.recordings + 1)
+    _print_cpu("a chunk, where cpu prepares and finishes all", before, machine.cpu_seconds(), options.chunks)
     return recordings, _from_plan(machine)
 
 
-def _print_cpu(before: Mapping[str, float], after: Mapping[str, float], recordings: int) -> None:
-    """What a recording takes of each process."""
-    spent = {name: (seconds - before[name]) / recordings for name, seconds in after.items()}
-    each = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in spent.items())
-    total = sum(spent.values())
-    print(f"\nCPU of a recording, ms: {total * 1000:.1f} ({each}); two free cores do {2 / total:.1f} a second")
+def _print_cpu(what: str, before: Mapping[str, float], after: Mapping[str, float], count: int) -> float:
+    """What one of so many takes of each process, which says more than time where others compute too; the sum in s."""
+    spent = {name: (seconds - before[name]) / count for name, seconds in after.items()}
+    each = ", ".join(f"{name} {seconds * 1000:.2f}" for name, seconds in spent.items())
+    print(f"CPU of {what}, ms: {sum(spent.values()) * 1000:.1f} ({each})")
+    return sum(spent.values())
 
 
 def _write_long(path: Path, seconds: float) -> None:

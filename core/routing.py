@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from itertools import product, starmap
 
 from dropscribe.core.types import EngineInfo
@@ -53,8 +54,14 @@ class ResidentModel:
     @property
     def queues(self) -> tuple[str, ...]:
         """The queues that a worker with this model serves."""
-        wishes = product((AUTO, self.engine), (AUTO, self.precision), (AUTO, self.called or AUTO))
-        return (*dict.fromkeys(starmap(model_queue, wishes)), self.own_queue)
+        return _served(self)
+
+
+@cache
+def _served(model: ResidentModel) -> tuple[str, ...]:
+    """`ResidentModel.queues`, which every chunk asks for."""
+    wishes = product((AUTO, model.engine), (AUTO, model.precision), (AUTO, model.called or AUTO))
+    return (*dict.fromkeys(starmap(model_queue, wishes)), model.own_queue)
 
 
 ANY_MODEL = ResidentModel()

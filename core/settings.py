@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -480,9 +481,7 @@ class Settings(StoreSettings, BaseModel):
 
         Raises SettingsError where a job was admitted with a value that there is not any more.
         """
-        given = {name: value for name, value in overrides.given.items() if name in Settings.model_fields}
-        own = validated(Settings, given)
-        return self.model_copy(update={name: getattr(own, name) for name in given})
+        return self.model_copy(update=own) if (own := _of_a_job(overrides)) else self
 
     def digest(self, context: str | None = None) -> str:
         """Hex digest of what shapes a transcript: equal content with an equal digest is a duplicate."""
@@ -494,6 +493,14 @@ class Settings(StoreSettings, BaseModel):
             shaping |= self.of(group).shaping()
         shaping |= {name: value for name in LATER if (value := getattr(self, name)) != LATER[name]}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=256)
+def _of_a_job(overrides: JobOverrides) -> Mapping[str, Any]:
+    """What the settings of its folder mean here, by name; every chunk asks. Raises SettingsError."""
+    given = {name: value for name, value in overrides.given.items() if name in Settings.model_fields}
+    own = validated(Settings, given)
+    return {name: getattr(own, name) for name in given}
 
 
 def fields() -> dict[str, FieldInfo]:

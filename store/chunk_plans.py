@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, bindparam, case, func, select
 
 from dropscribe.core import chunk_ids
 from dropscribe.core.types import SETTLED_CHUNKS, Chunk, ChunkKind, ChunkState, JobState, Media, Span
 from dropscribe.store import jobs as job_store
-from dropscribe.store import transitions
+from dropscribe.store import transitions, waiting_line
 from dropscribe.store.chunk_work import ChunkWork
 from dropscribe.store.json_columns import stored_media
 from dropscribe.store.leases import ChunkClaim, JobClaim
@@ -97,9 +97,9 @@ def prepared(database: Database, claim: JobClaim, result: Prepared, *, window: i
         insert_all(connection, chunks, rows)
         if state == JobState.FINISHING:
             return Onward(finish=True)
-        windows = admit_windows(connection, claim.id, window, where=claim.owner)
-        stretches = admit_stretches(connection, claim.id, where=claim.owner) if result.stretches else Onward()
-        return replace(windows, embed=stretches.embed)
+        job = job_store.lock(connection, claim.id)
+        stretches = admit_stretches(connection, job) if result.stretches else Onward()
+        return replace(admit_windows(connection, job, window), embed=stretches.embed)
 
 
 def _planned_before(connection: Connection, job_id: str, result: Prepared, length: float) -> bool:
@@ -165,41 +165,44 @@ def _row(chunk_id: str, job_id: str, chunk: Chunk, speech: Sequence[Span]) -> di
     }
 
 
-def admit(connection: Connection, job_id: str, window: int, *, where: str) -> Onward:
+def admit(connection: Connection, job: Any, window: int) -> Onward:
     """Admit chunks of the backlog to their queues, the earliest first, until enough of the job wait or run.
 
-    Enough are `window` windows, and `EMBEDDED_AT_ONCE` stretches.
+    Enough are `window` windows, and `EMBEDDED_AT_ONCE` stretches. `job` is its row, which the caller has locked.
     """
-    windows = admit_windows(connection, job_id, window, where=where)
-    return replace(windows, embed=admit_stretches(connection, job_id, where=where).embed)
+    return replace(admit_windows(connection, job, window), embed=admit_stretches(connection, job).embed)
 
 
-def admit_windows(connection: Connection, job_id: str, window: int, *, where: str) -> Onward:
+def admit_windows(connection: Connection, job: Any, window: int) -> Onward:
     """The same for windows alone: a stretch makes no room for one."""
-    return Onward(transcribe=_admit(connection, job_id, ChunkKind.WINDOW, window, where))
+    return Onward(transcribe=transitions.admit(connection, _WINDOWS, waiting_line.place(job) | {"most": window}))
 
 
-def admit_stretches(connection: Connection, job_id: str, *, where: str) -> Onward:
-    """The same for stretches alone."""
-    return Onward(embed=_admit(connection, job_id, ChunkKind.EMBED, EMBEDDED_AT_ONCE, where))
+def admit_stretches(connection: Connection, job: Any) -> Onward:
+    """The same for stretches alone, which stand in no line."""
+    return Onward(embed=transitions.admit(connection, _STRETCHES, {"job": job.id, "most": EMBEDDED_AT_ONCE}))
 
 
-_OF_KIND = (chunks.c.job_id == bindparam("job"), chunks.c.kind == bindparam("kind"))
-_BUSY = select(func.count()).where(*_OF_KIND, among(chunks.c.state, [ChunkState.QUEUED, ChunkState.RUNNING]))
-_BACKLOG = (
-    select(chunks.c.id, _BUSY.correlate(None).scalar_subquery().label("busy"))
-    .where(*_OF_KIND, chunks.c.state == ChunkState.HELD)
-    .order_by(chunks.c.start)
-    .limit(bindparam("most"))
+def _of_kind(kind: ChunkKind, *states: ChunkState) -> tuple[ColumnElement[bool], ...]:
+    """The conditions on a job's chunks of a kind, in one of these states."""
+    return (chunks.c.job_id == bindparam("job"), among(chunks.c.kind, [kind]), among(chunks.c.state, states))
+
+
+def _first_held(kind: ChunkKind) -> ColumnElement[bool]:
+    """The condition that there is room for a chunk of the backlog: one statement looks for it and admits it."""
+    busy, most = func.count(), bindparam("most", type_=Integer)
+    under_way = _of_kind(kind, ChunkState.QUEUED, ChunkState.RUNNING)
+    room = select(case((busy < most, most - busy), else_=0)).where(*under_way).scalar_subquery()
+    held = select(chunks.c.id).where(*_of_kind(kind, ChunkState.HELD)).order_by(chunks.c.start)
+    return chunks.c.id.in_(held.limit(room))
+
+
+_OF_JOB_HELD = select(func.min(chunks.c.start)).where(*_of_kind(ChunkKind.WINDOW, ChunkState.HELD)).scalar_subquery()
+_WINDOWS = transitions.admitting(_first_held(ChunkKind.WINDOW), **waiting_line.placed_behind(_OF_JOB_HELD))
+_STRETCHES = transitions.admitting(_first_held(ChunkKind.EMBED))
+_HALVES = transitions.admitting(
+    chunks.c.id.in_(bindparam("ids", expanding=True)), **waiting_line.placed_behind(bindparam("first"))
 )
-
-
-def _admit(connection: Connection, job_id: str, kind: ChunkKind, most: int, where: str) -> tuple[str, ...]:
-    held = connection.execute(_BACKLOG, {"job": job_id, "kind": kind, "most": most}).all()
-    room = max(0, most - held[0].busy) if held else 0
-    if ids := tuple(map(attrgetter("id"), held[:room])):
-        transitions.apply_to(connection, ChunkEvent.ADMITTED, ids, where=where)
-    return ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,14 +227,14 @@ def widen(database: Database, window: Callable[[str], int]) -> list[Admitted]:
         with database.begin() as connection:
             job = job_store.lock(connection, job_id)
             if job.state == JobState.TRANSCRIBING:
-                onward = admit(connection, job_id, window(job.model_queue), where=database.where)
+                onward = admit(connection, job, window(job.model_queue))
                 if onward != Onward():
                     admitted.append(Admitted(onward, job.priority, job.model_queue))
     return admitted
 
 
-def halve(connection: Connection, claim: ChunkClaim, halves: Sequence[Chunk]) -> tuple[str, ...]:
-    """Plan two halves to be read instead of the claimed chunk; returns their ids."""
+def halve(connection: Connection, claim: ChunkClaim, job: Any, halves: Sequence[Chunk]) -> tuple[str, ...]:
+    """Plan two halves to be read instead of the claimed chunk, whose `job` is locked; returns their ids."""
     whole = connection.execute(select(chunks.c.depth, chunks.c.speech).where(chunks.c.id == claim.id)).one()
     ids = [chunk_ids.chunk_id(claim.id, str(number)) for number in range(len(halves))]
     rows = [
@@ -240,5 +243,4 @@ def halve(connection: Connection, claim: ChunkClaim, halves: Sequence[Chunk]) ->
         for new, half in zip(ids, halves, strict=True)
     ]
     insert_all(connection, chunks, rows)
-    transitions.apply_to(connection, ChunkEvent.ADMITTED, ids, where=claim.owner)
-    return tuple(ids)
+    return transitions.admit(connection, _HALVES, waiting_line.place(job) | {"ids": ids, "first": halves[0].start})

@@ -46,14 +46,15 @@ def claim(
     None if it cannot be claimed, or waits for another model.
     """
     with database.begin() as connection:
-        return _claim(connection, chunk_id, Claimant(owner, seconds, model))
+        # Locked: of two models that claim the job's first chunks at once, the second finds it bound to the other.
+        job = job_store.lock_if_there(connection, chunk_ids.job_of(chunk_id))
+        return job and _claim(connection, chunk_id, job, Claimant(owner, seconds, model))
 
 
-def _claim(connection: Connection, chunk_id: str, by: Claimant) -> ChunkWork | None:
-    # Locked: of two models that claim the job's first chunks at once, the second finds it bound to the other.
-    job = connection.execute(_LOCKED, {"job": chunk_ids.job_of(chunk_id)}).first()
+def _claim(connection: Connection, chunk_id: str, job: Any, by: Claimant) -> ChunkWork | None:
+    """The same for a chunk of a job whose row is locked."""
     queues, own = by.model.queues, by.model.own_queue
-    if job is None or job.model_queue not in queues:
+    if job.model_queue not in queues:
         return None
     taken = transitions.take(connection, ChunkEvent.TRANSCRIBING, chunk_id, owner=by.owner, seconds=by.seconds)
     if taken is None:
@@ -81,7 +82,6 @@ def _claim(connection: Connection, chunk_id: str, by: Claimant) -> ChunkWork | N
 
 
 _THE_JOB = jobs.c.id == bindparam("job")
-_LOCKED = select(jobs.c.model_queue, jobs.c.context, jobs.c.overrides).where(_THE_JOB).with_for_update()
 
 
 def first_to_transcribe(database: Database, queues: Sequence[str], most: int) -> list[str]:
@@ -174,39 +174,43 @@ def commit(
         "output_tokens": result.output_tokens,
     }
     with database.begin() as connection:
-        job_store.lock(connection, claim.job_id)
+        job = job_store.lock(connection, claim.job_id)
         _note_failed(connection, claim, rules)
         transitions.move(connection, ChunkEvent.TRANSCRIBED, claim, **found)
         if claim.attempt > 1:  # one of a suspect job that is retried has those of an earlier attempt
             connection.execute(_WITHOUT_SEGMENTS, {"chunk": claim.id})
         rows = [_segment_row(claim.id, index, segment) for index, segment in enumerate(result.segments)]
         insert_all(connection, segments, rows)
-        if advance(connection, claim.job_id, where=claim.owner):
+        if job.cancel_requested:
+            advance(connection, job.id, where=claim.owner)
+            return Onward()
+        onward = chunk_plans.admit_windows(connection, job, window)
+        # Where the backlog had another, none was the last.
+        if not onward.transcribe and advance(connection, job.id, where=claim.owner):
             return Onward(finish=True)
-        onward = chunk_plans.admit_windows(connection, claim.job_id, window, where=claim.owner)
-        return _go_on(connection, onward, claim.job_id, then) if then else onward
+        return _go_on(connection, onward, job, then) if then else onward
 
 
-def _go_on(connection: Connection, onward: Onward, job_id: str, by: Claimant) -> Onward:
+def _go_on(connection: Connection, onward: Onward, job: Any, by: Claimant) -> Onward:
     """Claim the window whose turn it is, if it is of this job, whose row is locked already.
 
     It had a message, or was to have one: so of those that wait now, one has a message without having to get it.
     """
     first = _first(connection, by.model.queues, 1)
-    if not first or chunk_ids.job_of(first[0]) != job_id:
+    if not first or chunk_ids.job_of(first[0]) != job.id:
         return onward
-    following = _claim(connection, first[0], by)
+    following = _claim(connection, first[0], job, by)
     return replace(onward, transcribe=onward.transcribe[1:], following=following) if following else onward
 
 
 def embedded(database: Database, claim: ChunkClaim, seconds: float) -> Onward:
     """The stretch's embeddings lie in the spool; making them took so many `seconds`. Raises LeaseLostError."""
     with database.begin() as connection:
-        job_store.lock(connection, claim.job_id)
+        job = job_store.lock(connection, claim.job_id)
         transitions.move(connection, ChunkEvent.EMBEDDED, claim, timings={"speaker_embedding": seconds})
         if advance(connection, claim.job_id, where=claim.owner):
             return Onward(finish=True)
-        return chunk_plans.admit_stretches(connection, claim.job_id, where=claim.owner)
+        return chunk_plans.admit_stretches(connection, job)
 
 
 def split(
@@ -222,7 +226,7 @@ def split(
         _note_failed(connection, claim, rules)
         why = f"transcribed again in two halves: {'; '.join(reasons)}"
         transitions.move(connection, ChunkEvent.SPLIT, claim, detail=why, reasons=list(reasons))
-        return Onward(transcribe=chunk_plans.halve(connection, claim, halves))
+        return Onward(transcribe=chunk_plans.halve(connection, claim, job, halves))
 
 
 def _note_failed(connection: Connection, claim: ChunkClaim, rules: Sequence[str]) -> None:
@@ -264,10 +268,10 @@ def retry_later(database: Database, claim: ChunkClaim, reason: str, *, delay: fl
 def skip(database: Database, claim: ChunkClaim, reason: str) -> Onward:
     """Go on without the voices of the claimed stretch. Raises LeaseLostError."""
     with database.begin() as connection:
-        job_store.lock(connection, claim.job_id)
+        job = job_store.lock(connection, claim.job_id)
         if _do_without(connection, claim, reason):
             return Onward(finish=True)
-        return chunk_plans.admit_stretches(connection, claim.job_id, where=claim.owner)
+        return chunk_plans.admit_stretches(connection, job)
 
 
 def _do_without(connection: Connection, claim: ChunkClaim, reason: str, **values: Any) -> list[str]:

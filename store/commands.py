@@ -20,7 +20,6 @@ from dropscribe.store.session import Database
 from dropscribe.store.tables import chunks, jobs
 from dropscribe.store.transitions import JOBS, ChunkEvent, JobEvent
 
-HAVE_TURNS = (ChunkState.QUEUED, ChunkState.RUNNING)  # the latter for when its worker gives it back
 RETRY_WINDOW = 2  # chunks of a retried job that wait for a model at once; the reconciler admits the others
 
 
@@ -56,10 +55,8 @@ def set_priority(database: Database, job_id: str, priority: str) -> JobState:
         if job.priority != priority:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority))
             note(connection, job_id, EventKind.PRIORITY, f"from {job.priority} to {priority}", where=database.where)
-            waiting_line.join(connection, jobs, [job_id])
-            of_job = (chunks.c.job_id == job_id, chunks.c.state.in_(HAVE_TURNS))
-            having = connection.execute(select(chunks.c.id).where(*of_job)).scalars().all()
-            waiting_line.join(connection, chunks, having)
+            waiting_line.join(connection, [job_id])
+            waiting_line.move_windows(connection, job, priority)
         return state
 
 
@@ -127,7 +124,7 @@ def _retry(connection: Connection, job_id: str, replaces_by: str | None, *, wher
         )
     again = (chunks.c.job_id == job_id, _to_be_read_again(job))
     held = transitions.apply(connection, ChunkEvent.RETRIED, *again, where=where)
-    admitted = chunk_plans.admit(connection, job_id, RETRY_WINDOW, where=where)
+    admitted = chunk_plans.admit(connection, job, RETRY_WINDOW)
     unsent = chunks.c.id.in_([*admitted.transcribe, *admitted.embed])
     connection.execute(update(chunks).where(unsent).values(sent_at=None))
     state = _restart_state(connection, job)

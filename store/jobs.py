@@ -500,6 +500,7 @@ _LOCK = (
     select(
         *(jobs.c.id, jobs.c.state, jobs.c.owner, jobs.c.cancel_requested),
         *(jobs.c.priority, jobs.c.model_queue, jobs.c.revision),
+        *(jobs.c.folder_key, jobs.c.context, jobs.c.overrides),
     )
     .where(_THE_JOB)
     .with_for_update()
@@ -510,10 +511,15 @@ _LOCK_WHOLE = select(jobs).where(_THE_JOB).with_for_update()
 def lock(connection: Connection, job_id: str, *, whole: bool = False) -> Any:
     """Lock and return the job's row: anyone who changes a job through its chunks does so one at a time.
 
-    Of the row there is what tells where the job stands, or the `whole` of it: its speech alone takes milliseconds to
-    read. Raises LeaseLostError when the job is gone.
+    Of the row there is what tells where the job stands and what its chunks need, or the `whole` of it: its speech alone
+    takes milliseconds to read. Raises LeaseLostError when the job is gone.
     """
-    row = connection.execute(_LOCK_WHOLE if whole else _LOCK, {"job": job_id}).first()
+    row = connection.execute(_LOCK_WHOLE, {"job": job_id}).first() if whole else lock_if_there(connection, job_id)
     if row is None:
         raise LeaseLostError(f"{job_id} was removed while it was worked on")
     return row
+
+
+def lock_if_there(connection: Connection, job_id: str) -> Any:
+    """`lock` that gives None when the job is gone."""
+    return connection.execute(_LOCK, {"job": job_id}).first()

@@ -86,16 +86,22 @@ class Database:
     def begin(self) -> Iterator[sql.Connection]:
         """One writing transaction: commits at the end, rolls back on an exception.
 
+        SQLite's begins here: with a listener for that, SQLAlchemy would look for others at every statement.
+
         Raises StoreUnavailableError when the database is out of reach or locked, UnstorableError when it cannot hold
         a value, StoreError otherwise; IntegrityError passes, since callers tell by it that another was first.
         """
         with self._translated(), self.engine.begin() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[sql.Connection]:
         """One reading transaction; on SQLite it waits for no writer. Raises like `begin`."""
         with self._translated(), self._reader.begin() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
             yield connection
 
     @contextmanager
@@ -296,7 +302,6 @@ def _sqlite(path: str, url: str) -> sql.Engine:
     timeout = {"timeout": BUSY_MS / 1000, "isolation_level": None}
     engine = sql.create_engine(url, pool_size=SQLITE_KEPT, connect_args=timeout, json_serializer=COMPACT)
     sql.event.listen(engine, "connect", _sqlite_pragmas)
-    sql.event.listen(engine, "begin", _sqlite_begin)
     return engine
 
 
@@ -311,11 +316,6 @@ def _sqlite_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
         f"busy_timeout={BUSY_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _sqlite_begin(connection: sql.Connection) -> None:
-    reads = connection.get_execution_options().get("dropscribe_read_only", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def insert_all(connection: sql.Connection, into: sql.Table[Any], rows: Sequence[dict[str, Any]]) -> None:

@@ -453,16 +453,16 @@ def _remove_remains(connection: Connection, event: Event, *which: ColumnElement[
         connection.execute(delete(table).where(table.c.job_id.in_(ids)))
 
 
-def apply_to(connection: Connection, event: Event, ids: Sequence[str], *, where: str) -> Changed:
-    """`apply` to the rows with these ids, by a statement that is built once."""
-    changing = _changing_some(event)
-    return _changed(connection, event, changing, {"some": list(ids)}, where=where, detail="", reason=None)
+def admitting(which: ColumnElement[bool], **place: Any) -> ReturningUpdate[Any]:
+    """The statement by which chunks of a backlog wait from now on, windows at their `place` in line."""
+    admitted = _changing(ChunkEvent.ADMITTED, None).where(which).values(**place)
+    return admitted.returning(chunks.c.id, chunks.c.start)
 
 
-@lru_cache(maxsize=None, typed=True)  # events of jobs and of chunks may have the same name
-def _changing_some(event: Event) -> ReturningUpdate[Any]:
-    some = table_of(event).c.id.in_(bindparam("some", expanding=True))
-    return _telling(_changing(event, None).where(some))
+def admit(connection: Connection, admitting: ReturningUpdate[Any], bound: Mapping[str, Any]) -> tuple[str, ...]:
+    """Let chunks be admitted by a statement of `admitting`; returns their ids, the earliest first."""
+    rows = connection.execute(admitting, bound).all()
+    return tuple(map(attrgetter("id"), sorted(rows, key=attrgetter("start"))))
 
 
 @lru_cache(maxsize=None, typed=True)  # events of jobs and of chunks may have the same name
@@ -514,7 +514,7 @@ def _changed(
                 notifications.announce(connection, row.id, row.state, reason or "")
             followers += _end(connection, row.id, where=where)
     if made.joins_line and (waiting := [row.id for row in rows if row.state == ChunkState.QUEUED]):
-        waiting_line.join(connection, table, waiting)
+        waiting_line.join(connection, waiting)
     return Changed([*map(attrgetter("id"), rows)], followers)
 
 

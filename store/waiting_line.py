@@ -23,7 +23,22 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, TextClause, and_, bindparam, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Select,
+    Table,
+    TextClause,
+    Update,
+    and_,
+    bindparam,
+    func,
+    select,
+    text,
+    union_all,
+    update,
+)
 
 from dropscribe.core.routing import CPU_QUEUE
 from dropscribe.core.types import ChunkKind, ChunkState, JobState, Priority
@@ -71,65 +86,69 @@ def turns(connection: Connection, found: Sequence[tuple[str, str]]) -> Iterator[
     """The turns of new jobs, each given by its folder's key and its priority, in their order."""
     ends: dict[tuple[str, str], float] = {}
     for of_one in found:
-        before = ends[of_one] if of_one in ends else _end(connection, jobs, CPU_QUEUE, *of_one)
+        before = ends[of_one] if of_one in ends else _end_of_jobs(connection, *of_one)
         ends[of_one] = before + COST_OF_JOB
         yield ends[of_one]
 
 
-def join(connection: Connection, table: Table[Any], ids: Sequence[str]) -> None:
-    """Let rows stand in line that wait from now on: jobs to prepare, or chunks of jobs, of which windows stand in it.
-
-    Also for rows that stand in it already and whose priority has changed.
-    """
-    (_join_windows if table is chunks else _join_jobs)(connection, ids)
-
-
-def _join_jobs(connection: Connection, ids: Sequence[str]) -> None:
+def join(connection: Connection, ids: Sequence[str]) -> None:
+    """Let jobs stand in line that wait to be prepared from now on, or that stand in it and have another priority."""
     query = select(jobs.c.id, jobs.c.folder_key, jobs.c.priority).where(jobs.c.id.in_(ids))
     for row in connection.execute(query).all():
-        turn = _end(connection, jobs, CPU_QUEUE, row.folder_key, row.priority, ids) + COST_OF_JOB
+        turn = _end_of_jobs(connection, row.folder_key, row.priority, ids) + COST_OF_JOB
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(turn=turn))
 
 
-def _join_windows(connection: Connection, ids: Sequence[str]) -> None:
-    joining = {"ids": list(ids)}
-    for row in connection.execute(_JOBS_OF_WINDOWS, joining).all():
-        before = _end(connection, chunks, row.model_queue, row.folder_key, row.priority, ids)
-        placed = {"of_folder": row.folder_key, "in_queue": row.model_queue, "after": before - row.start}
-        connection.execute(_PLACING_WINDOWS, joining | placed | {"job": row.id})
-
-
-_WINDOWS = (chunks.c.id.in_(bindparam("ids", expanding=True)), chunks.c.kind == ChunkKind.WINDOW)
-_OF_JOB = (jobs.c.id, jobs.c.model_queue, jobs.c.folder_key, jobs.c.priority)
-_JOBS_OF_WINDOWS = (
-    select(*_OF_JOB, func.min(chunks.c.start).label("start"))
-    .join(chunks, chunks.c.job_id == jobs.c.id)
-    .where(*_WINDOWS)
-    .group_by(*_OF_JOB)
-)
-_PLACING_WINDOWS = (
-    update(chunks)
-    .where(*_WINDOWS, chunks.c.job_id == bindparam("job"))
-    .values(folder_key=bindparam("of_folder"), queue=bindparam("in_queue"), turn=chunks.c.end + bindparam("after"))
-)
-
-
-def _end(
-    connection: Connection, table: Table[Any], queue: str, folder_key: str, priority: str, without: Sequence[str] = ()
-) -> float:
-    """Behind which turn the next row of this folder and priority stands; rows `without` do not count."""
-    begin = FIRST_TURN[Priority(priority)]
-    bound = {"queue": queue, "folder": folder_key, "priority": priority, "begin": begin, "end": begin + LEVEL}
-    found = connection.execute(_ending(table), bound | {"without": list(without)}).one()
-    return max((turn for turn in found if turn is not None), default=begin)
+def _end_of_jobs(connection: Connection, folder_key: str, priority: str, without: Sequence[str] = ()) -> float:
+    """Behind which turn the next job of this folder and priority stands; those `without` do not count."""
+    bound = {"of_queue": CPU_QUEUE, "of_folder": folder_key, "without": list(without)}
+    return float(connection.execute(_ending_without(), bound | _level(priority)).scalar_one())
 
 
 @cache
-def _ending(table: Table[Any]) -> Select[Any]:
-    in_level = table.c.turn.between(bindparam("begin"), bindparam("end"))
-    others = (WAITS[table.name], in_level, table.c.id.not_in(bindparam("without", expanding=True)))
-    last = select(func.max(table.c.turn)).where(*others, table.c.folder_key == bindparam("folder"))
-    claimed = select(last_turns.c.turn).where(
-        last_turns.c.queue == bindparam("queue"), last_turns.c.priority == bindparam("priority")
-    )
-    return select(claimed.scalar_subquery(), last.scalar_subquery())
+def _ending_without() -> Select[Any]:
+    return _ending(jobs, jobs.c.id.not_in(bindparam("without", expanding=True)))
+
+
+def place(job: Any, priority: str = "") -> dict[str, Any]:
+    """What binds `placed_behind` to a job by its row, or as it stands once it has another `priority`."""
+    return {"job": job.id, "of_queue": job.model_queue, "of_folder": job.folder_key} | _level(priority or job.priority)
+
+
+def _level(priority: str) -> dict[str, Any]:
+    begin = FIRST_TURN[Priority(priority)]
+    return {"of_priority": priority, "level": begin, "above": begin + LEVEL}
+
+
+def placed_behind(start: ColumnElement[float]) -> dict[str, Any]:
+    """The columns by which windows of a job stand in line, behind its folder's others, from the `start` of the first.
+
+    To be bound by `place`, and set in the statement by which they come to wait.
+    """
+    before = _ending(chunks).scalar_subquery()
+    return {"folder_key": bindparam("of_folder"), "queue": bindparam("of_queue"), "turn": chunks.c.end + before - start}
+
+
+def move_windows(connection: Connection, job: Any, priority: str) -> None:
+    """Let the windows of a job that stand in line, or come back to it if they are given back, stand in another one."""
+    connection.execute(_moving(), place(job, priority))
+
+
+@cache
+def _moving() -> Update:
+    have_turns = among(chunks.c.state, [ChunkState.QUEUED, ChunkState.RUNNING])
+    windows = (chunks.c.job_id == bindparam("job"), chunks.c.kind == ChunkKind.WINDOW, have_turns)
+    first = select(func.min(chunks.c.start)).where(*windows).scalar_subquery()
+    return update(chunks).where(*windows).values(**placed_behind(first))
+
+
+def _ending(table: Table[Any], *others: ColumnElement[bool]) -> Select[Any]:
+    """The statement that finds behind which turn the next row of a folder and priority stands."""
+    in_level = table.c.turn.between(bindparam("level"), bindparam("above"))
+    of_folder = (WAITS[table.name], in_level, table.c.folder_key == bindparam("of_folder"), *others)
+    of_queue = (last_turns.c.queue == bindparam("of_queue"), last_turns.c.priority == bindparam("of_priority"))
+    first = select(bindparam("level", type_=Double).label("turn"))
+    claimed = select(last_turns.c.turn).where(*of_queue)
+    last = select(func.max(table.c.turn)).where(*of_folder)
+    found = union_all(first, claimed, last).subquery()
+    return select(func.max(found.c.turn))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -76,15 +77,38 @@ def test_a_chunk_runs_the_same_few_statements_however_many_its_job_has_and_none_
     database: Database,
 ) -> None:
     built: list[list[object]] = []
+    segment, then = Segment(0, 10, "words", 0), Claimant("model", LEASE, ANY_MODEL)
     for windows in (8, 80):
-        ready = prepare(database, admit(database, f"{windows}.wav"), windows=windows, at_once=2)
+        job_id = admit(database, f"{windows}.wav")
+        ready = prepare(database, job_id, windows=windows, at_once=2)
         ready += [*read(database, ready[0], at_once=2).transcribe, *read(database, ready[1], at_once=2).transcribe]
+        work = chunks.claim(database, ready[2], "model", LEASE)
+        assert work
         built.append([])
         with listening(database, "before_execute", lambda _connection, clause, *_: built[-1].append(clause)):
-            read(database, ready[2], at_once=2)
+            commit = partial(chunks.commit, database, work.claim, RawTranscript((segment,)), engine=ENGINE)
+            assert commit(window=2, then=then).following, "the commit claims the next"
+        commands.cancel(database, job_id)
     few, many = built
     assert [*map(id, few)] == [*map(id, many)]
-    assert 10 < len(few) < 20
+    assert len(few) == 9
+
+
+def test_a_job_that_was_cancelled_when_it_was_prepared_ends_with_the_chunk_under_way(database: Database) -> None:
+    job_id = admit(database)
+    claim = jobs.claim_prepare(database, job_id, "cpu", LEASE)
+    assert claim
+    commands.cancel(database, job_id)  # its worker had no time to notice
+    plan = Prepared(40.0, Media("wav"), "energy", windows_of(4), [Span(0.0, 40.0)])
+    ready = chunk_plans.prepared(database, claim, plan, window=2).transcribe
+    first, second = (chunks.claim(database, one, "model", LEASE) for one in ready)
+    assert first
+    assert second
+    then = Claimant("model", LEASE, ANY_MODEL)
+    for work, left in ((first, JobState.TRANSCRIBING), (second, JobState.CANCELLED)):
+        onward = chunks.commit(database, work.claim, RawTranscript(()), engine=ENGINE, window=2, then=then)
+        assert onward == Onward(), "neither is another admitted nor claimed"
+        assert state(database, job_id) is left
 
 
 def test_the_next_window_is_claimed_with_the_commit_if_it_is_of_the_same_recording(database: Database) -> None:

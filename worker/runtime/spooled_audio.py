@@ -28,9 +28,8 @@ def read(path: Path, span: Span, channel: int = 0) -> Audio:
     Returns float32 of shape (samples,), 24 kHz. Raises SpoolGoneError when the file is not there, SpoolError when it
     cannot be read.
     """
-    _require(path)
     audio: Audio = np.zeros(round(span.duration * SAMPLE_RATE), dtype=np.float32)
-    damaged = translated((soundfile.LibsndfileError, OSError), into=partial(_unreadable, path))
+    damaged = translated((soundfile.LibsndfileError, OSError), into=partial(_why_unreadable, path))
     with damaged, soundfile.SoundFile(path) as file:
         file.seek(min(round(span.start * SAMPLE_RATE), file.frames))
         for at, block in enumerate(file.blocks(BLOCK, frames=audio.size, dtype="float32", always_2d=True)):
@@ -46,19 +45,14 @@ def closed(path: Path) -> SpoolError:
     )
 
 
-def _require(path: Path) -> None:
-    """Raise SpoolGoneError for a file that is not there, SpoolError for one that cannot be read."""
+def _why_unreadable(path: Path, error: Exception) -> DropscribeError:
+    """The error for a file that is not there, may not be read, or is damaged: libsndfile does not say which."""
     try:
         path.open("rb").close()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        remedy = "is DROPSCRIBE_SPOOL the same on every host?"
-        raise SpoolGoneError(f"{path} is not in the spool", remedy=remedy) from error
-    except PermissionError as error:
-        raise closed(path) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> SpoolError:
-    """The error for audio that is damaged."""
+    except (FileNotFoundError, NotADirectoryError):
+        return SpoolGoneError(f"{path} is not in the spool", remedy="is DROPSCRIBE_SPOOL the same on every host?")
+    except PermissionError:
+        return closed(path)
+    except OSError as cause:
+        error = cause
     return SpoolError(f"cannot read {path}: {error}", remedy="remove it, and the job is prepared again")
