@@ -169,7 +169,7 @@ class Database:
         if found != HEAD:
             raise SchemaError(
                 f"the tables of {self._name} are at version {found}, this program needs {HEAD}",
-                remedy="start `dropscribe up` or `dropscribe watch` of the newer version to migrate",
+                remedy="install one version everywhere, the newer one; its `up` or `watch` migrates older tables",
             )
 
     def dispose(self) -> None:

@@ -50,7 +50,9 @@ class ClockGuard:
         self._offset = clock - here
         stepped = before is None or abs(self._offset - before) > self.grace / 2
         if stepped or here - began > self.grace / 2:
-            log.info("expired leases are ignored for %.0f s after a clock jump or a pause of the database", self.grace)
+            log.info(
+                "expired leases are ignored for %.0f s: a start, a clock jump or a pause of the database", self.grace
+            )
             self._patient_until = here + self.grace
         return here >= self._patient_until
 
