@@ -33,7 +33,11 @@ class LazyCoercion:
         if value is param.default or (param.type_descriptor.annotation is str and isinstance(value, str)):
             return value
         param._runtime_param = None  # noqa: SLF001 (where Typer keeps what makes sense of values once it is made)
-        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+        try:
+            return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # pydantic's
+            raise
 
 
 class QuickCommand(TyperCommand):

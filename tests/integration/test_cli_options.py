@@ -37,7 +37,7 @@ def test_a_wrong_setting_exits_2_and_names_the_right_one(cli: Cli, monkeypatch: 
     [
         (["statsu"], "status"),
         (["status", "--jsno"], "--json"),
-        (["jobs", "--state", "faild"], "failed"),
+        (["jobs", "--state", "faild"], "'--state' / '-s': 'faild' is not one of"),
         (["worker"], "--role"),
         (["show"], "JOB"),
         (["status", "--watch", "--json"], "exclude"),

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.settings import fields, variable
 from dropscribe.core.settings_loading import load
+from dropscribe.serve.rendering import SIGN_IN
 from dropscribe.store import jobs
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.session import Database
@@ -52,8 +53,9 @@ def test_the_context_holds_what_the_image_copies_and_nothing_else() -> None:
     assert set(re.findall(r"^!(.+)$", ignore, re.MULTILINE)) == {name for names in copied for name in names.split()}
 
 
-OURS = {"scheduler", "cpu", "vibevoice", "vibevoice-1", "whisper-gpu", "whisper-cpu", "onnx"}
-PROFILES = OURS - {"scheduler", "cpu"}
+MODELS = {"vibevoice", "vibevoice-1", "whisper-gpu", "whisper-cpu", "onnx"}
+PROFILES = MODELS | {"server"}
+OURS = PROFILES | {"scheduler", "cpu"}
 # What a compose file sets itself, as containers would not find each other, their volumes or Prometheus otherwise.
 OF_THE_FLEET = {"database_url", "redis_url", "home", "spool", "metrics_address"}
 SAMPLES = (
@@ -140,7 +142,7 @@ def _environment(service: dict[str, Any], folder: Path) -> dict[str, str]:
 
 
 def test_what_is_fetched_or_converted_has_a_volume_that_may_be_written(fleet: dict[str, Any]) -> None:
-    for name in PROFILES:
+    for name in MODELS:
         mounted = {mount.split(":", 1)[1] for mount in fleet["services"][name]["volumes"]}
         assert {"/models", "/state", "/spool:ro"} == mounted
 
@@ -167,7 +169,7 @@ def _compose(folder: Path, *names: str, variables: dict[str, str] | None = None)
 
 def test_kubernetes_takes_every_manifest() -> None:
     known = [one for one in resources(*MANIFESTS) if not one["apiVersion"].startswith("keda.sh/")]
-    assert len(known) == 10
+    assert len(known) == 12
     for resource in known:
         kubernetes_validate.validate(resource, "1.30", strict=True)
 
@@ -181,12 +183,16 @@ def test_a_manifest_with_a_typing_error_would_be_noticed() -> None:
 
 def test_every_pod_starts_and_checks_what_exists() -> None:
     pods = [one["spec"]["template"]["spec"] for one in resources(*MANIFESTS) if "template" in one.get("spec", {})]
-    assert len(pods) == 3
+    assert len(pods) == 4
     claims = {one["metadata"]["name"] for one in resources(*MANIFESTS) if one["kind"] == "PersistentVolumeClaim"}
     for pod in pods:
         (container,) = pod["containers"]
         parse(container["args"])
-        parse(container["readinessProbe"]["exec"]["command"][1:])
+        probe = container["readinessProbe"]
+        if "exec" in probe:
+            parse(probe["exec"]["command"][1:])
+        else:
+            assert (probe["httpGet"]["path"], probe["httpGet"]["port"]) == (SIGN_IN, container["ports"][0]["name"])
         assert not {"startupProbe", "livenessProbe"} & {*container}  # they would kill for a database that is away
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         assert {mount["name"] for mount in container["volumeMounts"]} == volumes.keys()
