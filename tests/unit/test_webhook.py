@@ -95,6 +95,7 @@ def test_the_documented_check_takes_what_is_ours_and_nothing_else(secret: str, b
     assert not IS_GENUINE(secret, told, body + b" ")
     assert not IS_GENUINE("another" + secret.removeprefix("whsec_"), told, body)
     assert not IS_GENUINE(secret, told | {"webhook-id": "msg_2"}, body)
+    assert not IS_GENUINE(secret, {}, body), "not signed"
     assert not IS_GENUINE(secret, webhook.headers(key, "msg_1", now - 3600, body), body), "played back"
 
 
