@@ -18,12 +18,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from functools import cached_property
 from itertools import chain, filterfalse
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from dropscribe.admin.context import EmbeddedContext
 from dropscribe.admin.state.accounts import own_account
@@ -65,6 +66,7 @@ WEB = ("http://", "https://")  # with which the address of a server begins
 API = "/api/v1"
 MOST = 500  # jobs that a server lists at once
 AWAY = frozenset({502, 503, 504})  # what a proxy answers without its server, and a server that has too much to do
+Named = TypeVar("Named", bound=StrEnum)
 _is_over = attrgetter("state.is_final")  # of a job
 ASK_SECONDS = 60.0  # in which a server answers
 
@@ -109,15 +111,15 @@ def _pause(waiting: str, began: float, timeout: float | None) -> None:
     time.sleep(POLL_SECONDS)
 
 
-def _priority(text: str) -> Priority:
-    """Raises UsageError for a priority that there is not.
+def _named(kind: type[Named], text: str, what: str = "priority") -> Named:
+    """The one that is called so. Raises UsageError, which says what it would be, where there is none.
 
-    >>> _priority("high").value
+    >>> _named(Priority, "high").value
     'high'
     """
-    if text not in [*Priority]:
-        raise UsageError(f"there is no priority {text!r}", remedy=f"take one of {', '.join(Priority)}")
-    return Priority(text)
+    if text not in [*kind]:
+        raise UsageError(f"there is no {what} {text!r}", remedy=f"take one of {', '.join(kind)}")
+    return kind(text)
 
 
 class Client:
@@ -167,7 +169,7 @@ class Client:
         Raises UsageError if it is not a recording, and for a priority that there is not; SettingsError for a setting
         that does not fit, and for a checkpoint that is not in the setting `folder_models`.
         """
-        urgency = None if priority is None else _priority(priority)
+        urgency = None if priority is None else _named(Priority, priority)
         _require_known(own)
         terms = Path(hotwords) if hotwords is not None else None
         (wanted,) = submission.recordings(
@@ -190,7 +192,7 @@ class Client:
 
         Raises UsageError for a priority that there is not, DropscribeError for a job that is over.
         """
-        commands.set_priority(self._database, _id_of(job), _priority(priority))
+        commands.set_priority(self._database, _id_of(job), _named(Priority, priority))
         return self._now(_id_of(job))
 
     def job(self, name: str | Path) -> Job:
@@ -239,11 +241,14 @@ class Client:
         return queries.list_jobs(self._database, ids=ids)
 
     def jobs(self, *, states: Collection[str] = (), folder: str | Path | None = None, limit: int = 50) -> list[Job]:
-        """The newest `limit` jobs in one of these states, as `dropscribe jobs --state` has them, below the folder."""
+        """The newest `limit` jobs in one of these states, as `dropscribe jobs --state` has them, below the folder.
+
+        Raises UsageError for a state that there is not.
+        """
         return queries.list_jobs(
             self._database,
             states=[JobState.QUEUED] if JobState.QUEUED in states else [],
-            phases=[JobPhase(one) for one in states if one != JobState.QUEUED],
+            phases=[_named(JobPhase, one, "state") for one in states if one != JobState.QUEUED],
             folder=below(Path(folder)) if folder else None,
             limit=limit,
         )
@@ -395,7 +400,7 @@ class HttpClient(Client):
         asked = {
             "folder": folder or self._first_folder(),
             "name": Path(path).name,
-            "priority": None if priority is None else _priority(priority),
+            "priority": None if priority is None else _named(Priority, priority),
             "context": text,
             **{name: ",".join(value) if isinstance(value, list | tuple) else value for name, value in own.items()},
         }
@@ -414,7 +419,7 @@ class HttpClient(Client):
 
     def set_priority(self, job: Job | str, priority: Priority | str) -> Job:
         """See `Client.set_priority`."""
-        wanted = {"priority": _priority(priority)}
+        wanted = {"priority": _named(Priority, priority)}
         return from_document(self._document("PUT", f"/recordings/{_id_of(job)}/priority", json=wanted))
 
     def job(self, name: str | Path) -> Job:

@@ -16,11 +16,11 @@ from dropscribe.admin.ask import search, show
 from dropscribe.admin.context import Context
 from dropscribe.admin.state import fleet_status, segment_documents
 from dropscribe.admin.state.job_view import as_document
-from dropscribe.admin.state.transcript_documents import document_of, in_format
+from dropscribe.admin.state.transcript_documents import document_of, in_format, without_transcript
 from dropscribe.admin.terminal.page import Page, first
 from dropscribe.core.bucket_names import is_in_bucket
 from dropscribe.core.clock import with_moments
-from dropscribe.core.errors import DropscribeError, FolderOfflineError, ForbiddenError, JobNotFoundError
+from dropscribe.core.errors import FolderOfflineError, ForbiddenError, JobNotFoundError
 from dropscribe.core.event_kinds import EventKind
 from dropscribe.core.settings_loading import Origin, origins
 from dropscribe.core.types import JobPhase, JobState, TokenRole
@@ -155,7 +155,7 @@ class VisibleStore:
         """The transcript in a format. Raises DropscribeError where there is none."""
         seen = self._seen_leaders([job])
         if job.duplicate_of not in seen and transcripts.document(self.context.database, job.id) is None:
-            raise DropscribeError(f"{job.id} is {job.state} and has no transcript", remedy="wait for it")
+            raise without_transcript(job)
         stored = document_of(self.context.database, job)
         if job.duplicate_of not in seen:
             stored = json.dumps(_discreet(job, json.loads(stored), seen), ensure_ascii=False, indent=1)

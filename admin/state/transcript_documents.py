@@ -86,7 +86,7 @@ def without_transcript(job: Job) -> DropscribeError:
     """That the store has no transcript of the job, or none any more."""
     if job.text_removed_at is None:
         return DropscribeError(
-            f"{job.id} is {job.state} and has no transcript yet", remedy=f"see `dropscribe show {job.id}`"
+            f"{job.id} is {job.state} and has no transcript", remedy=f"see `dropscribe show {job.id}`"
         )
     return DropscribeError(
         f"what was said in {job.id} was removed from the store {iso(job.text_removed_at)}",

@@ -109,4 +109,4 @@ def test_speakers_cannot_be_merged_in_a_circle(store: Database, cli: Cli) -> Non
 def test_speakers_of_a_job_without_transcript_are_not_named(store: Database, cli: Cli) -> None:
     shown = cli("speakers", admit(store, "a.wav"), "--name", "0=Ada")
     assert shown.code == 1
-    assert "has no transcript yet" in " ".join(shown.err.split())
+    assert "has no transcript; see `dropscribe show" in " ".join(shown.err.split())

@@ -182,6 +182,7 @@ def test_waiting_has_an_end_and_leaves_the_job_alone(client: Client, recording: 
         (lambda client, path: client.submit(path / "nothing.wav"), UsageError, "name an existing recording"),
         (lambda client, path: client.job("zzzzzzzz"), JobNotFoundError, "no job has the id"),
         (lambda client, path: client.submit(path / "talk.wav", priority="hgh"), UsageError, "high, normal, low"),
+        (lambda client, path: client.jobs(states=["finished"]), UsageError, "no state 'finished'; take one of waiting"),
         (lambda client, path: client.submit(path / "talk.wav", temperature=1), UsageError, "no setting temperature"),
         (lambda client, path: client.submit(path / "talk.wav", speakers="many"), SettingsError, "speakers = 'many'"),
         (lambda client, path: client.submit(path / "talk.wav", model="small"), SettingsError, "no checkpoint may be"),
