@@ -19,6 +19,7 @@ from typing import Any
 from dropscribe.core import old_names
 from dropscribe.core.clock import iso
 from dropscribe.core.errors import JobNotFoundError, SettingsError, StoreError
+from dropscribe.core.passwords import redact
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.duties import channel
 from dropscribe.scheduler.duties.channel import CutShortError, DeliveryError, NotificationChannel, UndeliverableError
@@ -112,9 +113,9 @@ class Notifier:
             raise
         except Exception as error:  # a defect of ours must not end the scheduler: what it concerns is given up at last
             log.exception("notification %s", one.id)
-            self._failed(one, f"internal error: {type(error).__name__}: {error}")
+            self._failed(one, redact(f"internal error: {type(error).__name__}: {error}"))
         else:
-            notifications.delivered(self._database, one, remark)
+            notifications.delivered(self._database, one, redact(remark))  # the words of a server
 
     def _failed(self, one: Notification, error: str) -> None:
         """Note that it could not be delivered, and when it is tried again, if at all."""

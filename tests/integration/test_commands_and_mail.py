@@ -23,6 +23,7 @@ from sqlalchemy import update
 
 from dropscribe.admin.cli.main import main
 from dropscribe.admin.context import Context
+from dropscribe.core import passwords
 from dropscribe.core.mail_settings import Mail
 from dropscribe.core.settings import Settings
 from dropscribe.scheduler.duties.channel import CutShortError, DeliveryError, delay
@@ -189,6 +190,8 @@ def test_a_table_that_is_wrong_gives_the_notification_up_and_names_it(settings: 
 class Mailbox:
     """What a server took, after it refused so many."""
 
+    refusal = "550 no such user"
+
     def __init__(self, *, refusals: int = 0) -> None:
         self.got: list[EmailMessage] = []
         self.to: list[list[str]] = []
@@ -213,7 +216,7 @@ class Mailbox:
         self, _server: object, _session: object, envelope: Any, address: str, _: object
     ) -> str:
         if address.startswith("nobody@"):
-            return "550 no such user"
+            return self.refusal
         envelope.rcpt_tos.append(address)
         return "250 known"
 
@@ -300,6 +303,18 @@ def test_one_receiver_who_is_refused_is_named_and_the_others_are_told_once(
     one = delivery(database, job_id)
     assert (one.status, one.error) == ("delivered", "nobody@a.example: it answered 550 no such user")
     assert mailbox.to == [["ops@a.example"]]
+
+
+def test_a_secret_that_a_server_repeats_is_struck_from_what_is_stored(settings: Settings, database: Database) -> None:
+    passwords.remember("h0rse-battery")
+    mailbox = Mailbox()
+    mailbox.refusal = "550 h0rse-battery is not known"
+    with serving(mailbox) as server:
+        for to, tries in (("nobody@a.example,ops@a.example", 9), ("nobody@a.example", 1)):
+            sender = mail(settings, database, server, to=to, tries=tries)
+            job_id = fail(database, f"{tries}.wav")
+            look(sender)
+            assert delivery(database, job_id).error == "nobody@a.example: it answered 550 *** is not known"
 
 
 def test_a_server_that_took_it_and_then_ends_rudely_gets_it_once(settings: Settings, database: Database) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from dropscribe.core.errors import OtherFolderError, SettingsError, WithheldErro
 from dropscribe.core.job_overrides import JobOverrides
 from dropscribe.core.settings import Settings
 from dropscribe.core.types import JobState, SpeakerNames
-from dropscribe.scheduler.scanning import scan
+from dropscribe.scheduler.scanning import folder_files, scan
 from dropscribe.scheduler.watching import admission
 from dropscribe.scheduler.watching.folder_rules import read_folders
 from dropscribe.scheduler.watching.root_watch import RootWatch
@@ -32,12 +33,14 @@ from dropscribe.store import commands, jobs, queries, recording_moves, revisions
 from dropscribe.store.jobs import NewJob
 from dropscribe.store.recording_moves import Move
 from dropscribe.store.revisions import NewRevision
+from dropscribe.store.session import Database
 from dropscribe.worker import cpu_tasks, model_tasks
-from dropscribe.worker.finishing import placement
+from dropscribe.worker.finishing import placement, publish
 from dropscribe.worker.finishing.destination import destination, written
 from dropscribe.worker.runtime.context import WorkerContext
 from tests.accounts import OWNER, STRANGER, WORKER, Account, shared_folder
 from tests.e2e.harness import speech
+from tests.integration.console import Cli
 from tests.integration.one_worker import MakeContext, make_due, queued
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several accounts")
@@ -206,6 +209,73 @@ class TestFoldersThatChange:
         speakers.say(context.database, job.id, SpeakerNames({0: "Ada"}, {}))
         assert finish(context, job.id).state is JobState.SUSPECT
         assert files_below(share / "hr") == []
+
+
+CHANGES = pytest.mark.parametrize("change", ["link", "folder"])
+
+
+def changed(share: Path, change: str) -> Path:
+    """The folder `hr` is renamed, and a link or another folder stands there, with the same transcripts in it."""
+    other = share.parent / "www" if change == "link" else share / "hr"
+    (share / "hr").rename(share / "old")
+    shutil.copytree(share / "old", other, ignore=shutil.ignore_patterns("*.wav"))
+    if change == "link":
+        (share / "hr").symlink_to(other)
+    return other
+
+
+def before(call: Callable[..., Any], attack: Callable[[], object]) -> Callable[..., Any]:
+    """The call, just before which the attack is made, once."""
+    waiting = [attack]
+
+    def both(*arguments: Any, **named: Any) -> Any:
+        while waiting:
+            waiting.pop()()
+        return call(*arguments, **named)
+
+    return both
+
+
+@CHANGES
+class TestFoldersThatChangeAtWork:
+    """When the folder changes, its descriptor is open; when the command comes again, it is not."""
+
+    @on_sqlite
+    def test_a_marker(
+        self, context: WorkerContext, share: Path, talk: Path, change: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        context = replace(context, settings=context.settings.model_copy(update={"marker": "done"}))
+        monkeypatch.setattr(publish, "marker", before(publish.marker, partial(changed, share, change)))
+        assert transcribe(context, share, talk, lambda: None).state is JobState.DONE
+        assert {path.suffix for path in (share / "hr").iterdir()} == {".json", ".txt", ".html"}
+        assert (share / "old" / "talk.done").exists()
+
+    @on_sqlite
+    @pytest.mark.parametrize("command", ["export --format srt", "forget --outputs --yes"])
+    def test_what_people_ask_for(
+        self,
+        context: WorkerContext,
+        store: Database,
+        share: Path,
+        talk: Path,
+        cli: Cli,
+        change: str,
+        command: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        job = transcribe(context, share, talk, lambda: None)
+        monkeypatch.setattr(placement, "digest", before(placement.digest, partial(changed, share, change)))
+        asked = [cli(command.split(maxsplit=1)[0], job.id, *command.split()[1:]).code for _ in range(2)]
+        assert asked == [int(command.startswith("forget")), 1]
+        assert files_below(share / "hr") == ["talk.html", "talk.json", "talk.txt"]
+        assert (share / "old" / "talk.srt").exists() == command.startswith("export")
+        assert queries.job(store, job.id)
+
+    def test_a_reason_file(self, share: Path, talk: Path, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(folder_files, "_ours", before(folder_files._ours, partial(changed, share, change)))
+        folder_files.put(str(share), f"hr/{reserved_names.ERROR}", "mistakes", "mistakes")
+        assert files_below(share / "hr") == []
+        assert (share / "old" / reserved_names.ERROR).exists()
 
 
 @on_sqlite
