@@ -46,6 +46,14 @@ OOMPolicy=continue
 NoNewPrivileges=yes
 # For its own state; transcripts have the mode of their recordings.
 UMask=0077
+# What a user's systemd can do without privileges (docs/security.md).
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self
+SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy={target}

@@ -17,6 +17,7 @@ import yaml
 from dotenv import dotenv_values
 from sqlalchemy import text
 
+from dropscribe.admin.local import systemd
 from dropscribe.core.errors import SettingsError
 from dropscribe.core.settings import fields, variable
 from dropscribe.core.settings_loading import load
@@ -220,3 +221,16 @@ def test_every_image_of_others_can_be_pinned_by_a_digest(fleet: dict[str, Any]) 
     assert len(named) == 4
     assert all(base.strip("${}") in given for base in named)
     assert {fleet["services"][name]["image"] for name in ("redis", "postgres")} == set(PINNED.values())
+
+
+def test_every_unit_keeps_its_state_to_itself_and_what_limits_an_installed_one_limits_the_shipped_ones_too() -> None:
+    decoders = " seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self"  # which a server has not
+    texts = [path.read_text(encoding="utf-8") for path in DEPLOY.glob("*.service")]
+    shipped = [set(text.replace(decoders, "").splitlines()) for text in texts]
+    scopes = (systemd.of_user(), systemd.of_machine())
+    units = [systemd.unit_text(scope, [Path("/srv")], "ada") for scope in scopes]
+    installed = [set(unit.replace(decoders, "").splitlines()) for unit in units]
+    limits = {line for line in installed[0] if line.startswith(("Restrict", "Lock", "SystemCall"))}
+    assert (bool(shipped), len(limits)) == (True, 7)
+    for unit in (*shipped, *installed):
+        assert {"UMask=0077", "NoNewPrivileges=yes", *limits} <= unit
