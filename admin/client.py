@@ -91,7 +91,7 @@ def _require_known(own: Collection[str]) -> None:
     if unknown := ", ".join({*own} - JobSettings.__annotations__.keys()):
         raise UsageError(
             f"a recording has no setting {unknown} for itself",
-            remedy=f"it may have {', '.join(JobSettings.__annotations__)}",
+            remedy=f"it may have {', '.join(JobSettings.__annotations__)}, priority, context and hotwords",
         )
 
 

@@ -267,7 +267,8 @@ def _engine(url: str) -> sql.Engine:
         if parsed.get_backend_name() == "postgresql":
             return _postgresql(parsed)
     except sql.exc.ArgumentError as error:
-        raise StoreError(f"{mask(url)} is not a database URL", remedy="example: postgresql://user@host/name") from error
+        remedy = "example: postgresql://user@host/name (the address of a server begins with https://)"
+        raise StoreError(f"{mask(url)} is not a database URL", remedy=remedy) from error
     except ModuleNotFoundError as error:
         raise StoreError(f"the database driver {error.name} is missing", remedy=how_to_install("postgres")) from error
     raise StoreError(f"{parsed.drivername} is not supported", remedy="use sqlite or postgresql")

@@ -23,6 +23,8 @@ def find(database: Database, text: str) -> str:
     The store holds paths without symlinks, as the watching host sees them. An archived recording is also found by
     the path where it was dropped, as long as no other file lies there. Raises JobNotFoundError or AmbiguousJobError.
     """
+    if not text:
+        raise JobNotFoundError("the name of the job is empty", remedy="`dropscribe jobs` lists the jobs")
     if is_in_bucket(text):
         return _object(database, text)
     start = text if text.isascii() else ""  # of an id; no database takes a name's undecodable bytes as text

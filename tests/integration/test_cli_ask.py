@@ -183,6 +183,7 @@ def test_a_name_that_no_or_many_jobs_have_is_refused(store: Database, cli: Cli) 
     assert "type more" in many.err
     for nothing in ("zzzzzzzzz", "none/such.wav", "b\udcffd.wav"):
         assert cli("show", nothing).code == 1
+    assert cli("show", "").err.startswith("error: the name of the job is empty")
 
 
 def test_show_tells_the_whole_story_of_a_job(store: Database, cli: Cli) -> None:
