@@ -272,7 +272,7 @@ def test_an_object_that_is_replaced_gets_a_job_for_its_new_content_and_none_for_
     look(watching, 3)
     assert len(queries.list_jobs(database)) == 1
     with database.begin() as connection:  # a second later by the clock of the server
-        connection.execute(tables.jobs.update().values(mtime_ns=tables.jobs.c.mtime_ns - 10**9, identity="earlier"))
+        connection.execute(tables.jobs.update().values(mtime_ns=tables.jobs.c.mtime_ns - 10**9, identity="e" * 32))
     look(watch(), 3)
     assert len(queries.list_jobs(database)) == 1
     cloud.put("in/talk.wav", sound)

@@ -29,7 +29,7 @@ def test_nobody_speaks_to_dead_workers(store: Database, cli: Cli) -> None:
         connection.execute(update(workers).where(workers.c.id == "dead").values(heartbeat_at=now() - 500))
     ended = cli("drain", "--all")
     assert (ended.code, "dead" in ended.out) == (0, False)
-    assert "living takes nothing new" in ended.out
+    assert "living takes no new work" in ended.out
     assert "dead means no worker" in cli("drain", "dead").err
 
 

@@ -98,7 +98,7 @@ def test_as_many_edits_as_a_revision_has_arrive_in_one_request(far: Client, ther
 
 def test_a_transcript_is_corrected_and_the_second_of_two_is_told(near: Client, far: Client, there: World) -> None:
     assert far.correct(there.ours, [TextEdit(0, "the budgets"), SpeakerEdit(1, 2, 0)], revision=0) == 1
-    with pytest.raises(EditConflictError, match="its revision is 1, and not 0"):
+    with pytest.raises(EditConflictError, match="its revision is now 1, and not 0"):
         far.correct(there.ours, [TextEdit(0, "no budget")], revision=0)
     with pytest.raises(UsageError, match="cannot be kept: String should have at most 20000 characters"):
         near.correct(there.ours, [TextEdit(0, "x" * (MAX_TEXT + 1))])
