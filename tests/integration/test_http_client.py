@@ -115,7 +115,7 @@ def test_a_transcript_is_corrected_and_the_second_of_two_is_told(near: Client, f
     assert near.undo(there.ours, revision=1) == 2
     assert [one.number for one in client.speakers(there.ours)] == [0, 1, 2]
     assert [(one.number, one.who, one.back_to) for one in far.revisions(there.ours)][1][2] == 0
-    with pytest.raises(UsageError, match="nothing is left to take back"):
+    with pytest.raises(UsageError, match="there is nothing left to undo"):
         far.undo(there.ours)
 
 
