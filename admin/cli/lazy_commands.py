@@ -38,6 +38,8 @@ class LazyCoercion:
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")  # pydantic's
             raise
+        finally:
+            param._runtime_param = self  # noqa: SLF001 (for the next time that the command is run)
 
 
 class QuickCommand(TyperCommand):
